@@ -1,0 +1,81 @@
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+use crate::PluginRequest;
+
+/// Whether a change of the subject's or owner's `status` makes another question (`onStatus`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatusInDigest {
+    /// Status changes are part of the question.
+    Included,
+    /// Status changes are ignored.
+    Ignored,
+}
+
+/// Why a digest could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to write the request as canonical JSON: {0}")]
+pub struct DigestError(#[from] serde_json::Error);
+
+const VOLATILE_METADATA: [&str; 2] = ["managedFields", "resourceVersion"];
+
+/// The uid of `request`: `sha256:` and the hex digest of its canonical form (RFC 8785) without `uid`,
+/// `attempt`, `event`, and without what changes in objects although nobody asked for it:
+/// `managedFields`, `resourceVersion` and, unless included, `status`.
+///
+/// It is idempotency key, `ce-id` and cache key at once.
+///
+/// ```
+/// use plugin_protocol::{ReviewRequest, StatusInDigest, digest_of};
+/// let body = include_str!("../tests/golden/sync_request.json");
+/// let mut review: ReviewRequest = serde_json::from_str(body)?;
+/// let uid = digest_of(&review.request, StatusInDigest::Ignored)?;
+///
+/// review.request.attempt += 1;
+/// assert_eq!(digest_of(&review.request, StatusInDigest::Ignored)?, uid);
+/// review.request.plugin.settings["domain"] = "other.example".into();
+/// assert_ne!(digest_of(&review.request, StatusInDigest::Ignored)?, uid);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn digest_of(request: &PluginRequest, status: StatusInDigest) -> Result<String, DigestError> {
+    let mut question = serde_json::to_value(request)?;
+    if let Some(fields) = question.as_object_mut() {
+        for field in ["uid", "attempt", "event"] {
+            fields.remove(field);
+        }
+    }
+    for pointer in ["/subject/object", "/owner/object"] {
+        if let Some(object) = question.pointer_mut(pointer) {
+            remove_volatile(object, status);
+        }
+    }
+    if let Some(children) = question
+        .pointer_mut("/observed/children")
+        .and_then(Value::as_object_mut)
+    {
+        for child in children
+            .values_mut()
+            .filter_map(|child| child.get_mut("object"))
+        {
+            remove_volatile(child, status);
+        }
+    }
+    let canonical = serde_json_canonicalizer::to_vec(&question)?;
+    let hash = Sha256::digest(&canonical);
+    Ok(hash.iter().fold("sha256:".to_owned(), |text, byte| {
+        text + &format!("{byte:02x}")
+    }))
+}
+
+fn remove_volatile(object: &mut Value, status: StatusInDigest) {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        for field in VOLATILE_METADATA {
+            metadata.remove(field);
+        }
+    }
+    if status == StatusInDigest::Ignored
+        && let Some(fields) = object.as_object_mut()
+    {
+        fields.remove("status");
+    }
+}

@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# Builds localhost/dask:test: the machine's own Debian release with Python, dask, distributed and bokeh.
+# Usage: dask.sh OUT.tar CACHE_DIR (as root). It does nothing if OUT.tar was made from the same inputs.
+set -euo pipefail
+
+reference=localhost/dask:test
+
+fail() { echo "dask.sh: $*" >&2; exit 1; }
+say() { printf '%4d s  %s\n' "$SECONDS" "$*"; }
+
+[[ $# -eq 2 ]] || fail "usage: dask.sh OUT.tar CACHE_DIR"
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+out=$(realpath -m "$1")
+cache=$(realpath -m "$2")
+requirements=$here/dask-requirements.txt
+mkdir -p "$(dirname "$out")" "$cache/debs" "$cache/pip"
+
+release=$(. /etc/os-release && echo "${VERSION_CODENAME:?the machine names no Debian release}")
+stamp=$cache/$(basename "$out").stamp
+inputs=$({ echo "$release $(uname -m)"; cat "$requirements" "${BASH_SOURCE[0]}"; } | sha256sum)
+fingerprint() { echo "$inputs"; sha256sum <"$out"; }
+if [[ -f $out && -f $stamp ]] && fingerprint | cmp -s - "$stamp"; then
+  say "$out is up to date"
+  exit 0
+fi
+
+[[ $(id -u) -eq 0 ]] || fail "debootstrap needs root"
+missing=()
+for program in buildah debootstrap python3; do
+  command -v "$program" >/dev/null || missing+=("$program")
+done
+[[ ${#missing[@]} -eq 0 ]] || fail "missing: ${missing[*]}; install with: apt-get install ${missing[*]}"
+
+# The mirror is the one that this machine installs from.
+mirror=$(apt-get indextargets --format '$(ORIGIN) $(RELEASE) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
+  awk -v release="$release" '$1 == "Debian" && $2 == release && $3 == "main" { print $4; exit }')
+[[ -n $mirror ]] || fail "apt knows no package list of Debian $release; run: apt-get update"
+
+work=$(mktemp -d "$cache/work.XXXXXX")
+export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot TMPDIR=$work
+store=(--root "$work/storage" --runroot "$work/run")
+clean_up() {
+  buildah "${store[@]}" umount --all >/dev/null 2>&1 || true
+  rm -rf --one-file-system "$work"
+}
+trap clean_up EXIT
+
+container=$(buildah "${store[@]}" from scratch)
+root=$(buildah "${store[@]}" mount "$container")
+
+say "Debian $release with Python"
+debootstrap --variant=minbase --cache-dir="$cache/debs" --include=python3 "$release" "$root" "$mirror" \
+  >"$work/debootstrap.log" || { tail -n 20 "$work/debootstrap.log" >&2; fail "debootstrap failed"; }
+
+python=$(chroot "$root" python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+say "dask, distributed and bokeh for Python $python"
+PIP_CACHE_DIR=$cache/pip PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --no-compile --no-deps \
+  --only-binary=:all: --implementation cp --python-version "$python" \
+  --target "$root/opt/dask" --requirement "$requirements"
+
+say "commands, user and trimming"
+# pip's launchers name the Python that ran pip, which is not the image's.
+rm -rf "$root/opt/dask/bin"
+launcher() {
+  printf '#!/bin/sh\nexec /usr/bin/python3 -m %s "$@"\n' "$2" >"$root/usr/local/bin/$1"
+  chmod 0755 "$root/usr/local/bin/$1"
+}
+launcher dask dask
+launcher dask-scheduler distributed.cli.dask_scheduler
+launcher dask-worker distributed.cli.dask_worker
+ln -s python3 "$root/usr/bin/python"
+echo 'dask:x:1000:1000::/home/dask:/bin/sh' >>"$root/etc/passwd"
+echo 'dask:x:1000:' >>"$root/etc/group"
+install -d -o 1000 -g 1000 "$root/home/dask"
+
+rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/* "$root"/var/cache/debconf/* "$root"/var/log/* \
+  "$root"/usr/share/{doc,man,info,locale,lintian,zoneinfo} "$root"/etc/resolv.conf "$root"/etc/hostname
+find "$root/opt/dask" "$root/usr/lib/python3" "$root/usr/lib/python$python" -depth \
+  \( -name __pycache__ -o -type d -name tests \) -exec rm -rf {} +
+
+chroot "$root" env PYTHONPATH=/opt/dask PYTHONDONTWRITEBYTECODE=1 python3 -c 'import bokeh, dask, distributed.cli.dask_scheduler'
+
+buildah "${store[@]}" config --user 1000:1000 --workingdir /home/dask --cmd python \
+  --env PYTHONPATH=/opt/dask --env HOME=/home/dask --env PYTHONUNBUFFERED=1 \
+  --env PATH=/usr/local/bin:/usr/bin:/bin "$container"
+buildah "${store[@]}" umount "$container" >/dev/null
+
+say "$(basename "$out")"
+buildah "${store[@]}" commit --quiet "$container" "$reference" >/dev/null
+# A docker-archive carries the whole reference, which containerd then keeps as it is.
+rm -f "$out.part"
+buildah "${store[@]}" push --quiet "$reference" "docker-archive:$out.part:$reference"
+mv "$out.part" "$out"
+fingerprint >"$stamp"
+say "$reference is in $out ($(du -h "$out" | cut -f1))"
