@@ -1,0 +1,161 @@
+use jiff::Timestamp;
+use k8s_openapi::{api::core::v1::Service, apimachinery::pkg::apis::meta::v1::Condition};
+use kube::{Api, ResourceExt as _};
+
+use super::{
+    apply::Outcome,
+    observe::Observed,
+    validate::{Invalid, ValidatedCluster},
+};
+use crate::{
+    conditions::{self, Verdict},
+    context::Context,
+    crd::{ClusterPhase, DaskCluster, DaskClusterStatus},
+    k8s,
+    meta::{self, component},
+    pod, report,
+};
+
+/// Whether the spec can be acted on.
+const ACCEPTED: &str = "Accepted";
+/// Whether scheduler Deployment, Service and default group stand.
+const COMPONENTS_CREATED: &str = "ComponentsCreated";
+
+pub(super) fn of_invalid(cluster: &DaskCluster, invalid: &Invalid, now: Timestamp) -> DaskClusterStatus {
+    let verdicts = vec![Verdict::no(ACCEPTED, invalid.reason, invalid.message.as_str())];
+    DaskClusterStatus { phase: Some(ClusterPhase::Error), ..with_conditions(cluster, verdicts, now) }
+}
+
+pub(super) fn of_created(cluster: &DaskCluster, now: Timestamp) -> DaskClusterStatus {
+    let creating = Verdict::no(COMPONENTS_CREATED, "Creating", "the components are being created");
+    let verdicts = vec![accepted(cluster), creating];
+    DaskClusterStatus { phase: Some(ClusterPhase::Created), ..with_conditions(cluster, verdicts, now) }
+}
+
+pub(super) fn of_observed(
+    cluster: &DaskCluster,
+    valid: &ValidatedCluster,
+    observed: &Observed,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> DaskClusterStatus {
+    let verdicts = vec![accepted(cluster), components_created(valid, observed, outcome)];
+    let group = observed.group.as_ref().and_then(|group| group.status.as_ref());
+    DaskClusterStatus {
+        phase: Some(phase(cluster, valid, observed)),
+        replicas: Some(group.and_then(|status| status.replicas).unwrap_or(0)),
+        selector: Some(worker_selector(&valid.name)),
+        ..with_conditions(cluster, verdicts, now)
+    }
+}
+
+pub(super) fn is_first_sight(cluster: &DaskCluster) -> bool {
+    cluster.status.as_ref().is_none_or(|status| status.phase.is_none())
+}
+
+/// Writes `desired` if it differs from what the cluster's status says already.
+pub(super) async fn write(
+    context: &Context,
+    cluster: &DaskCluster,
+    desired: DaskClusterStatus,
+) -> Result<(), k8s::Error> {
+    let old = cluster.status.clone().unwrap_or_default();
+    if same(&old, &desired) {
+        return Ok(());
+    }
+    let api: Api<DaskCluster> = Api::namespaced(context.client.clone(), &cluster.namespace().unwrap_or_default());
+    k8s::apply_status(&api, k8s::FIELD_MANAGER, cluster, &desired).await?;
+    report::condition_changes(&context.recorder, cluster, &old.conditions, &desired.conditions).await;
+    Ok(())
+}
+
+/// Compares what this reconciler writes; plugins' entries are the plugin engine's.
+fn same(old: &DaskClusterStatus, desired: &DaskClusterStatus) -> bool {
+    let ours = |condition: &&Condition| [ACCEPTED, COMPONENTS_CREATED].contains(&condition.type_.as_str());
+    old.phase == desired.phase
+        && old.observed_generation == desired.observed_generation
+        && old.replicas == desired.replicas
+        && old.selector == desired.selector
+        && old.conditions.iter().filter(ours).eq(desired.conditions.iter())
+}
+
+fn with_conditions(cluster: &DaskCluster, verdicts: Vec<Verdict>, now: Timestamp) -> DaskClusterStatus {
+    let old = cluster.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let generation = cluster.metadata.generation;
+    DaskClusterStatus {
+        observed_generation: generation,
+        conditions: conditions::updated(old, verdicts, generation, now),
+        ..DaskClusterStatus::default()
+    }
+}
+
+fn accepted(cluster: &DaskCluster) -> Verdict {
+    let spec = &cluster.spec;
+    let overridden: Vec<&str> = [("scheduler", &spec.scheduler.spec), ("worker", &spec.worker.spec)]
+        .into_iter()
+        .filter(|(_, pod)| pod::overrides_restart_policy(&pod.0))
+        .map(|(part, _)| part)
+        .collect();
+    if overridden.is_empty() {
+        return Verdict::yes(ACCEPTED, "Valid", "the spec is valid");
+    }
+    let parts = overridden.join(" and ");
+    let message = format!("restartPolicy of {parts} is ignored: the pods of a Deployment are always restarted");
+    Verdict::yes(ACCEPTED, "RestartPolicyIgnored", message)
+}
+
+fn components_created(valid: &ValidatedCluster, observed: &Observed, outcome: &Outcome) -> Verdict {
+    if let Some(error) = &outcome.error {
+        return Verdict::no(COMPONENTS_CREATED, error.category(), error.message());
+    }
+    if let Some(blocked) = outcome.blocked.first() {
+        return Verdict::no(COMPONENTS_CREATED, blocked.reason, blocked.message.as_str());
+    }
+    if components_stand(valid, observed) {
+        return Verdict::yes(COMPONENTS_CREATED, "Created", "scheduler, Service and default worker group exist");
+    }
+    Verdict::no(COMPONENTS_CREATED, "Creating", "the components are being created")
+}
+
+/// `Running` says that the components exist and the Service can be used, and nothing about pods: clients
+/// give up waiting for it long before a large image is pulled. A cluster that got there stays there
+/// while a lost component is replaced.
+fn phase(cluster: &DaskCluster, valid: &ValidatedCluster, observed: &Observed) -> ClusterPhase {
+    let current = cluster.status.as_ref().and_then(|status| status.phase);
+    if !components_stand(valid, observed) {
+        return match current {
+            Some(phase @ (ClusterPhase::Pending | ClusterPhase::Running)) => phase,
+            _ => ClusterPhase::Created,
+        };
+    }
+    match &observed.service {
+        Some(service) if waits_for_load_balancer(service) => ClusterPhase::Pending,
+        _ => ClusterPhase::Running,
+    }
+}
+
+/// All components exist, are this cluster's, and Kubernetes has begun to act on the Deployment.
+fn components_stand(valid: &ValidatedCluster, observed: &Observed) -> bool {
+    let (Some(scheduler), Some(service), Some(group)) = (&observed.scheduler, &observed.service, &observed.group)
+    else {
+        return false;
+    };
+    meta::is_controlled_by(scheduler.as_ref(), &valid.uid)
+        && meta::is_controlled_by(service.as_ref(), &valid.uid)
+        && meta::is_controlled_by(group.as_ref(), &valid.uid)
+        && scheduler.status.observed_generation.is_some()
+}
+
+fn waits_for_load_balancer(service: &Service) -> bool {
+    let is_load_balancer = service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer");
+    let ingress = service.status.as_ref().and_then(|status| status.load_balancer.as_ref()?.ingress.as_ref());
+    is_load_balancer && ingress.is_none_or(Vec::is_empty)
+}
+
+fn worker_selector(cluster: &str) -> String {
+    let group = meta::default_group_name(cluster);
+    format!("{}={group},{}={}", meta::WORKER_GROUP, meta::COMPONENT, component::WORKER)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,81 @@
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::ResourceExt as _;
+
+use crate::{
+    crd::{DaskCluster, SchedulerSpec, WorkerSpec},
+    meta::{self, Map},
+};
+
+/// Kubernetes' limit for Service names, less the room for `-scheduler`.
+pub(super) const MAX_NAME: usize = 63 - "-scheduler".len();
+
+/// A cluster that children can be built for.
+#[derive(Clone, Debug)]
+pub(super) struct ValidatedCluster {
+    pub(super) name: String,
+    pub(super) namespace: String,
+    pub(super) uid: String,
+    pub(super) owner: OwnerReference,
+    /// Labels that children inherit.
+    pub(super) labels: Map,
+    /// Annotations that children inherit.
+    pub(super) annotations: Map,
+    pub(super) scheduler: SchedulerSpec,
+    pub(super) worker: WorkerSpec,
+}
+
+/// Why nothing can be built until the object changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Invalid {
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+}
+
+pub(super) fn validate(cluster: &DaskCluster) -> Result<ValidatedCluster, Invalid> {
+    let name = cluster.name_any();
+    if !is_valid_name(&name) {
+        let message = format!(
+            "the name {name:?} cannot be used for a cluster: it must have at most {MAX_NAME} characters, \
+             only a-z, 0-9 and '-', and must begin and end with a letter or digit"
+        );
+        return Err(Invalid { reason: "InvalidName", message });
+    }
+    let (Some(namespace), Some(owner)) = (cluster.namespace(), meta::owner_ref(cluster)) else {
+        return Err(Invalid { reason: "NotStored", message: "the object has no namespace or uid".to_owned() });
+    };
+    Ok(ValidatedCluster {
+        uid: owner.uid.clone(),
+        name,
+        namespace,
+        owner,
+        labels: meta::inherited(cluster.labels()),
+        annotations: meta::inherited(cluster.annotations()),
+        scheduler: cluster.spec.scheduler.clone(),
+        worker: cluster.spec.worker.clone(),
+    })
+}
+
+/// The rule of dask-kubernetes, which its Python client checks as well.
+fn is_valid_name(name: &str) -> bool {
+    let alphanumeric = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let bytes = name.as_bytes();
+    bytes.len() <= MAX_NAME
+        && bytes.first().is_some_and(|first| alphanumeric(*first))
+        && bytes.last().is_some_and(|last| alphanumeric(*last))
+        && bytes.iter().all(|c| alphanumeric(*c) || *c == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_rule_of_dask_kubernetes() {
+        for valid in ["a", "valid-name", "0-name", &"a".repeat(53)] {
+            assert!(is_valid_name(valid), "{valid}");
+        }
+        for invalid in ["", "-a", "a-", "dotted.name", "Upper", "under_score", &"a".repeat(54)] {
+            assert!(!is_valid_name(invalid), "{invalid}");
+        }
+    }
+}

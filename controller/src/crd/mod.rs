@@ -1,0 +1,37 @@
+//! The custom resources: types, defaults and validation rules, nothing else.
+//!
+//! Group `kubernetes.dask.org`. The four Dask kinds are a superset of those that dask-kubernetes
+//! installs: the same names, defaults and required fields, but pod and service specs are kept as
+//! they were written, so that integers, quantities and fields of newer Kubernetes versions survive.
+
+mod autoscaler;
+mod cluster;
+mod job;
+mod plugin;
+mod template;
+mod worker_group;
+
+pub use autoscaler::{DaskAutoscaler, DaskAutoscalerSpec, DaskAutoscalerStatus};
+pub use cluster::{
+    ClusterPhase, DaskCluster, DaskClusterSpec, DaskClusterStatus, PluginState, SchedulerSpec, WorkerSpec,
+};
+pub use job::{DaskJob, DaskJobSpec, DaskJobStatus, EmbeddedCluster, JobSpec};
+pub use plugin::{
+    CertificateRef, ChildRule, DaskOperatorPlugin, DaskOperatorPluginSpec, DaskOperatorPluginStatus, DeletionPolicy,
+    DiscoveredPlugin, DriftPolicy, Endpoint, FailurePolicy, FinalizePolicy, HmacRef, KeyRef, KeyRefKind,
+    MatchCondition, MatchRules, PluginAuth, PluginFailure, PluginTls, ServiceEndpoint, Settings, SubjectCounts,
+    SubjectKind, SubjectRule, TlsMode, WriterRef,
+};
+pub use template::{PodSpec, RunnerPodSpec, ServiceSpec, TemplateMetadata};
+pub use worker_group::{DaskWorkerGroup, DaskWorkerGroupSpec, DaskWorkerGroupStatus};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt as _;
+
+/// API group of all kinds.
+pub const GROUP: &str = "kubernetes.dask.org";
+
+/// The definitions that `dask-operator crd` prints and the chart ships.
+pub fn all() -> Vec<CustomResourceDefinition> {
+    vec![DaskCluster::crd(), DaskWorkerGroup::crd(), DaskJob::crd(), DaskAutoscaler::crd(), DaskOperatorPlugin::crd()]
+}

@@ -1,0 +1,130 @@
+use std::time::Duration;
+
+/// A failed call to the API server.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server answered with an error, or could not be reached.
+    #[error("failed to {verb} {object}: {source}")]
+    Call {
+        /// What was tried.
+        verb: &'static str,
+        /// On what.
+        object: String,
+        /// Why it failed.
+        source: Box<kube::Error>,
+    },
+    /// No answer came.
+    #[error("failed to {verb} {object}: no answer within {} s", .limit.as_secs())]
+    Timeout {
+        /// What was tried.
+        verb: &'static str,
+        /// On what.
+        object: String,
+        /// How long was waited.
+        limit: Duration,
+    },
+}
+
+/// What an error means for whoever made the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The object does not exist.
+    NotFound,
+    /// Somebody else changed, made or owns the object.
+    Conflict,
+    /// The object is not valid; trying again without a change is useless.
+    Invalid,
+    /// Rights or quota are missing.
+    Forbidden,
+    /// The API server asks for patience.
+    Throttled,
+    /// Anything that may go away by itself.
+    Transient,
+}
+
+impl Error {
+    pub(super) fn new(verb: &'static str, object: &str, source: kube::Error) -> Self {
+        Self::Call { verb, object: object.to_owned(), source: Box::new(source) }
+    }
+
+    pub(super) fn timeout(verb: &'static str, object: &str, limit: Duration) -> Self {
+        Self::Timeout { verb, object: object.to_owned(), limit }
+    }
+
+    /// The error's class, by the code of the API server's answer.
+    pub fn class(&self) -> Class {
+        let Self::Call { source, .. } = self else {
+            return Class::Transient;
+        };
+        let kube::Error::Api(status) = source.as_ref() else {
+            return Class::Transient;
+        };
+        match status.code {
+            404 => Class::NotFound,
+            409 => Class::Conflict,
+            400 | 413 | 415 | 422 => Class::Invalid,
+            401 | 403 => Class::Forbidden,
+            429 => Class::Throttled,
+            _ => Class::Transient,
+        }
+    }
+
+    /// A constant word for metrics and Event reasons.
+    pub fn category(&self) -> &'static str {
+        match self.class() {
+            Class::NotFound => "NotFound",
+            Class::Conflict => "Conflict",
+            Class::Invalid => "Invalid",
+            Class::Forbidden => "Forbidden",
+            Class::Throttled => "Throttled",
+            Class::Transient => "ApiServerError",
+        }
+    }
+
+    /// One sentence for conditions: the API server's own words where it spoke.
+    pub fn message(&self) -> String {
+        match self {
+            Self::Call { verb, object, source } => match source.as_ref() {
+                kube::Error::Api(status) => {
+                    format!("failed to {verb} {object}: {}", status.message)
+                }
+                other => format!("failed to {verb} {object}: {other}"),
+            },
+            Self::Timeout { .. } => self.to_string(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn api_error(code: u16) -> Error {
+        let status = Status { code, message: "the reason".to_owned(), ..Status::default() };
+        Error::new("apply", "Deployment a/b", kube::Error::Api(Box::new(status)))
+    }
+
+    #[test]
+    fn the_class_follows_the_code_of_the_answer() {
+        let table = [
+            (404, Class::NotFound),
+            (409, Class::Conflict),
+            (422, Class::Invalid),
+            (400, Class::Invalid),
+            (403, Class::Forbidden),
+            (429, Class::Throttled),
+            (500, Class::Transient),
+        ];
+        for (code, class) in table {
+            assert_eq!(api_error(code).class(), class, "{code}");
+        }
+        assert_eq!(Error::timeout("get", "Pod a/b", Duration::from_secs(1)).class(), Class::Transient);
+    }
+
+    #[test]
+    fn the_message_is_the_api_servers_own_sentence() {
+        assert_eq!(api_error(403).message(), "failed to apply Deployment a/b: the reason");
+    }
+}

@@ -1,0 +1,28 @@
+//! The API server as the reconcilers use it: every call has a timeout, every write a field manager,
+//! every delete a uid precondition, and every error a class.
+
+mod error;
+mod write;
+
+pub use error::{Class, Error};
+pub use write::{Force, apply, apply_status, delete};
+
+use std::time::Duration;
+
+/// Field manager of all that the controller writes on its own behalf.
+pub const FIELD_MANAGER: &str = "dask-operator";
+
+/// How long one call may take. kube has no read timeout of its own, since watches never end.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Awaits `call` for at most [`CALL_TIMEOUT`]; `verb` and `object` say in errors what was tried.
+pub async fn timed<T>(
+    verb: &'static str,
+    object: &str,
+    call: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(CALL_TIMEOUT, call).await {
+        Ok(result) => result.map_err(|source| Error::new(verb, object, source)),
+        Err(_) => Err(Error::timeout(verb, object, CALL_TIMEOUT)),
+    }
+}

@@ -1,0 +1,35 @@
+//! Kubernetes operator for Dask whose plugins run out of process.
+//!
+//! Each reconciler is a folder with one file a step:
+//!
+//! 1. **observe**: read what stands, from the caches that the watches fill;
+//! 2. **validate**: turn the spec and what was observed into a type in which nothing is missing;
+//! 3. **build**: make the manifests, a total pure function;
+//! 4. **apply**: plan (pure) and write;
+//! 5. **status**: say what came of it, if that is news.
+//!
+//! What is written follows from what is observed: a pass may be repeated, lost or cut short at any point.
+
+pub mod admin;
+pub mod args;
+pub mod backoff;
+pub mod cluster;
+pub mod conditions;
+pub mod context;
+#[expect(unreachable_pub, reason = "KubeSchema emits each type a second time inside a function")]
+pub mod crd;
+pub mod crd_yaml;
+mod dask_side;
+pub mod k8s;
+pub mod meta;
+mod plugin;
+pub mod pod;
+pub mod reconciler;
+pub mod report;
+pub mod run;
+pub mod shutdown;
+pub mod telemetry;
+#[cfg(test)]
+mod test_fixtures;
+pub mod watch;
+pub mod worker_group;

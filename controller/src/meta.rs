@@ -1,0 +1,113 @@
+//! Names, labels, annotations and owners of what the controller makes.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::{Resource, ResourceExt as _};
+
+/// Labels and annotations.
+pub type Map = BTreeMap<String, String>;
+
+/// Name of the DaskCluster that an object belongs to.
+pub const CLUSTER_NAME: &str = "dask.org/cluster-name";
+/// What an object is within its cluster.
+pub const COMPONENT: &str = "dask.org/component";
+/// Name of the DaskWorkerGroup that a worker belongs to.
+pub const WORKER_GROUP: &str = "dask.org/workergroup-name";
+/// Identifies one worker within its group: the last part of its name.
+pub const WORKER_ID: &str = "dask.org/worker-id";
+/// Keeps Istio's sidecars out of Dask pods unless the user says otherwise.
+pub const ISTIO_INJECT: &str = "sidecar.istio.io/inject";
+
+/// Values of [`COMPONENT`].
+pub mod component {
+    /// The scheduler.
+    pub const SCHEDULER: &str = "scheduler";
+    /// A worker.
+    pub const WORKER: &str = "worker";
+    /// The DaskWorkerGroup that a DaskCluster makes.
+    pub const WORKER_GROUP: &str = "workergroup";
+}
+
+/// Keys that describe who manages an object, and so must not be copied to what is made from it.
+/// dask-kubernetes copies them, and GitOps tools then prune the children.
+const TOOL_PREFIXES: [&str; 7] = [
+    "argocd.argoproj.io",
+    "helm.sh",
+    "helm.toolkit.fluxcd.io",
+    "kopf.zalando.org",
+    "kubectl.kubernetes.io",
+    "kustomize.toolkit.fluxcd.io",
+    "meta.helm.sh",
+];
+const TOOL_LABELS: [&str; 2] = ["app.kubernetes.io/instance", "app.kubernetes.io/managed-by"];
+
+/// The part of `map` that children inherit.
+pub fn inherited(map: &Map) -> Map {
+    let is_tools = |key: &str| TOOL_LABELS.contains(&key) || TOOL_PREFIXES.iter().any(|prefix| key.starts_with(prefix));
+    map.iter().filter(|(key, _)| !is_tools(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// `layers` merged; later ones win.
+pub fn merged<const N: usize>(layers: [&Map; N]) -> Map {
+    layers.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// A map from literal pairs.
+pub fn map_of<const N: usize>(pairs: [(&str, &str); N]) -> Map {
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+/// A controller reference to `owner`, or `None` for an object that the API server has not seen.
+pub fn owner_ref<K: Resource<DynamicType = ()>>(owner: &K) -> Option<OwnerReference> {
+    owner.controller_owner_ref(&()).map(|reference| OwnerReference { block_owner_deletion: Some(true), ..reference })
+}
+
+/// The owner of kind `kind` in the Dask group that controls `object`.
+pub fn dask_controller<'a, K: Resource>(object: &'a K, kind: &str) -> Option<&'a OwnerReference> {
+    object.meta().owner_references.as_ref()?.iter().find(|owner| {
+        owner.controller == Some(true)
+            && owner.kind == kind
+            && owner.api_version.split('/').next() == Some(crate::crd::GROUP)
+    })
+}
+
+/// Whether the object with `uid` controls `object`.
+pub fn is_controlled_by<K: Resource>(object: &K, uid: &str) -> bool {
+    object.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
+}
+
+/// Name of the scheduler's Deployment and Service.
+pub fn scheduler_name(cluster: &str) -> String {
+    format!("{cluster}-scheduler")
+}
+
+/// Name of the group that a DaskCluster makes.
+pub fn default_group_name(cluster: &str) -> String {
+    format!("{cluster}-default")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_and_annotations_of_deployment_tools_are_not_inherited() {
+        let map = map_of([
+            ("team", "a"),
+            ("app.kubernetes.io/name", "dask"),
+            ("app.kubernetes.io/instance", "release"),
+            ("argocd.argoproj.io/tracking-id", "x"),
+            ("kubectl.kubernetes.io/last-applied-configuration", "{}"),
+            ("meta.helm.sh/release-name", "x"),
+            ("kopf.zalando.org/last-handled-configuration", "{}"),
+        ]);
+        assert_eq!(inherited(&map), map_of([("team", "a"), ("app.kubernetes.io/name", "dask")]));
+    }
+
+    #[test]
+    fn later_layers_win() {
+        let merged = merged([&map_of([("a", "1"), ("b", "1")]), &map_of([("b", "2")])]);
+        assert_eq!(merged, map_of([("a", "1"), ("b", "2")]));
+    }
+}

@@ -1,0 +1,156 @@
+//! Turns what came back from a plugin into an answer or an error; pure, so that every row of the
+//! protocol's table is a test.
+
+use std::time::Duration;
+
+use plugin_protocol::{PluginResponse, ResponseStatus, ReviewResponse, limits};
+
+/// What came back: status code, `Retry-After` and the body.
+#[derive(Clone, Debug)]
+pub(super) struct RawAnswer {
+    pub(super) code: u16,
+    pub(super) retry_after: Option<String>,
+    pub(super) body: Vec<u8>,
+}
+
+/// Why a call gave no answer to act on. Children stay as they are.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CallError {
+    /// The plugin could not be reached, or not in time.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The plugin asks for patience.
+    #[error("the plugin answered {code} and asks for patience")]
+    Busy { code: u16, retry_after: Option<Duration> },
+    /// The plugin failed.
+    #[error("the plugin answered {code}{text}")]
+    ServerError { code: u16, text: String },
+    /// The plugin refused the controller's credentials.
+    #[error("the plugin refused the controller's credentials with {0}")]
+    AuthFailed(u16),
+    /// The plugin does not serve the path.
+    #[error("the plugin does not serve this hook (it answered {0})")]
+    NotServed(u16),
+    /// The plugin is retired.
+    #[error("the plugin says that it is gone for good (410)")]
+    Gone,
+    /// The answer breaks the protocol. Asking again is useless before something changes.
+    #[error("{0}")]
+    Protocol(String),
+}
+
+impl CallError {
+    /// One word for conditions and metrics.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "Unreachable",
+            Self::Busy { .. } => "Busy",
+            Self::ServerError { .. } => "ServerError",
+            Self::AuthFailed(_) => "AuthFailed",
+            Self::NotServed(_) => "NotServed",
+            Self::Gone => "Gone",
+            Self::Protocol(_) => "ProtocolError",
+        }
+    }
+
+    /// Whether the plugin is likely down: counts for the breaker.
+    pub(super) fn is_transport(&self) -> bool {
+        matches!(self, Self::Unreachable(_))
+    }
+
+    /// When to ask again although nothing changed; `failures` in a row, this one included.
+    pub(super) fn retry(&self, failures: usize) -> Option<Duration> {
+        const SHORTEST: Duration = Duration::from_secs(1);
+        const LONGEST: Duration = Duration::from_mins(10);
+        const AUTH: Duration = Duration::from_mins(1);
+        match self {
+            Self::Busy { retry_after: Some(after), .. } => Some((*after).clamp(SHORTEST, LONGEST)),
+            Self::Unreachable(_) | Self::ServerError { .. } | Self::Busy { .. } => Some(full_jitter(failures)),
+            Self::AuthFailed(_) | Self::NotServed(_) => Some(AUTH),
+            Self::Gone | Self::Protocol(_) => None,
+        }
+    }
+}
+
+/// Exponential from 1 s to 5 min; a random share of it, so that many subjects do not come back at once.
+fn full_jitter(failures: usize) -> Duration {
+    use backon::{BackoffBuilder as _, ExponentialBuilder};
+    const LONGEST: Duration = Duration::from_mins(5);
+    const STEPS: usize = 9;
+    let longest = ExponentialBuilder::new()
+        .with_min_delay(Duration::from_secs(1))
+        .with_max_delay(LONGEST)
+        .with_max_times(STEPS)
+        .build()
+        .nth(failures.saturating_sub(1))
+        .unwrap_or(LONGEST);
+    longest.mul_f64(fastrand::f64().max(0.1))
+}
+
+/// The answer to the request with `uid`.
+pub(super) fn interpret(raw: &RawAnswer, uid: &str) -> Result<PluginResponse, CallError> {
+    check_code(raw)?;
+    let review: ReviewResponse = parse(&raw.body)?;
+    let response = review.response;
+    if response.uid != uid {
+        return Err(CallError::Protocol("the answer has another uid than the request".to_owned()));
+    }
+    if response.status == ResponseStatus::Success && response.children.is_none() {
+        let message = "the answer is a Success without children; an empty list deletes them".to_owned();
+        return Err(CallError::Protocol(message));
+    }
+    Ok(response)
+}
+
+/// Any JSON body of a 200.
+pub(super) fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, CallError> {
+    let value: serde_json::Value = serde_json::from_slice(body)
+        .map_err(|error| CallError::Protocol(format!("the answer is not JSON: {error}")))?;
+    if depth(&value) > limits::MAX_JSON_DEPTH {
+        return Err(CallError::Protocol(format!("the answer is nested deeper than {}", limits::MAX_JSON_DEPTH)));
+    }
+    serde_json::from_value(value).map_err(|error| {
+        CallError::Protocol(limits::cut_message(&format!("the answer is malformed: {error}")).to_owned())
+    })
+}
+
+/// Everything but 200 is an error.
+pub(super) fn check_code(raw: &RawAnswer) -> Result<(), CallError> {
+    let code = raw.code;
+    Err(match code {
+        200 => return Ok(()),
+        300..=399 => CallError::Protocol(format!("the plugin answered {code}; redirects are not followed")),
+        401 | 403 => CallError::AuthFailed(code),
+        404 | 405 => CallError::NotServed(code),
+        410 => CallError::Gone,
+        413 | 415 | 422 => {
+            CallError::Protocol(format!("the plugin refused the request with {code}{}", text(&raw.body)))
+        }
+        429 | 503 => CallError::Busy { code, retry_after: raw.retry_after.as_deref().and_then(seconds) },
+        500..=599 => CallError::ServerError { code, text: text(&raw.body) },
+        _ => CallError::Protocol(format!("the plugin answered {code}{}", text(&raw.body))),
+    })
+}
+
+fn seconds(retry_after: &str) -> Option<Duration> {
+    retry_after.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// The start of an error body, for people.
+fn text(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.is_empty() { String::new() } else { format!(": {}", limits::cut_message(&line)) }
+}
+
+fn depth(value: &serde_json::Value) -> usize {
+    use serde_json::Value;
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests;

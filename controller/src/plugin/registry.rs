@@ -1,0 +1,195 @@
+//! The plugins that subjects are matched against.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use kube::{
+    ResourceExt as _,
+    api::DynamicObject,
+    core::{Selector, SelectorExt as _},
+};
+use plugin_protocol::EventReason;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    client::Caller,
+    kinds::ChildKind,
+    subject::{self, SubjectKey},
+    summary::Summary,
+};
+use crate::crd::{DaskOperatorPluginSpec, SubjectKind, SubjectRule};
+
+/// A plugin resource by name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct PluginKey {
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+/// A plugin that is accepted, discovered and authorised: what its worker works by.
+#[derive(Clone, Debug)]
+pub(super) struct Registered {
+    pub(super) key: PluginKey,
+    pub(super) uid: String,
+    pub(super) generation: i64,
+    pub(super) spec: DaskOperatorPluginSpec,
+    pub(super) kinds: Vec<ChildKind>,
+    pub(super) selector: Option<Selector>,
+    pub(super) version: String,
+    pub(super) caller: Caller,
+}
+
+impl Registered {
+    /// The subject rules for objects of this kind and component.
+    pub(super) fn rules_for<'a>(
+        &'a self,
+        kind: SubjectKind,
+        component: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a SubjectRule> {
+        self.spec.subjects.iter().filter(move |rule| {
+            rule.kind == kind && rule.component.as_deref().is_none_or(|wanted| component == Some(wanted))
+        })
+    }
+
+    /// Whether the plugin is asked about `object`.
+    pub(super) fn matches(&self, kind: SubjectKind, object: &DynamicObject) -> bool {
+        self.rules_for(kind, subject::component(kind, object)).next().is_some()
+            && self.selector.as_ref().is_none_or(|selector| selector.matches(object.labels()))
+    }
+
+    /// Whether going on with `other` needs another look at every subject.
+    pub(super) fn asks_differently(&self, other: &Self) -> bool {
+        (&self.uid, self.generation, &self.version) != (&other.uid, other.generation, &other.version)
+            || self.kinds != other.kinds
+    }
+}
+
+/// What a plugin's worker is told.
+#[derive(Clone, Debug)]
+pub(super) enum Command {
+    /// Look at one subject.
+    Look(SubjectKey, EventReason),
+    /// Look at all subjects.
+    LookAtAll(EventReason),
+    /// A child of the subject with this uid changed.
+    ChildChanged(ChildChange),
+    /// The plugin answers again: repeat at once what failed.
+    Recovered,
+}
+
+/// What the watch said of a child.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ChildChange {
+    pub(super) subject_uid: String,
+    /// Plural and name.
+    pub(super) child: (String, String),
+    /// What it is now; `None` if it is gone.
+    pub(super) state: Option<ChildVersion>,
+}
+
+/// Tells our own writes from those of others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ChildVersion {
+    pub(super) uid: String,
+    pub(super) generation: Option<i64>,
+    pub(super) resource_version: Option<String>,
+}
+
+impl ChildVersion {
+    pub(super) fn of(object: &impl kube::Resource) -> Self {
+        Self {
+            uid: object.uid().unwrap_or_default(),
+            generation: object.meta().generation,
+            resource_version: object.resource_version(),
+        }
+    }
+
+    /// Whether somebody else changed more than the status since `self` was written. Kinds that have no
+    /// generation cannot tell, and count each change.
+    pub(super) fn drifted_to(&self, now: &Self) -> bool {
+        if self.uid != now.uid {
+            return true;
+        }
+        match (self.generation, now.generation) {
+            (Some(before), Some(now)) if before != 0 => before != now,
+            _ => self.resource_version != now.resource_version,
+        }
+    }
+}
+
+/// The running worker of a plugin.
+#[derive(Clone)]
+pub(super) struct WorkerHandle {
+    pub(super) registered: watch::Sender<Arc<Registered>>,
+    pub(super) commands: mpsc::UnboundedSender<Command>,
+    pub(super) summary: watch::Receiver<Summary>,
+    pub(super) cancel: CancellationToken,
+}
+
+/// All workers.
+#[derive(Default)]
+pub(super) struct Registry(RwLock<HashMap<PluginKey, WorkerHandle>>);
+
+impl Registry {
+    pub(super) fn get(&self, key: &PluginKey) -> Option<WorkerHandle> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    pub(super) fn insert(&self, key: PluginKey, worker: WorkerHandle) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(key, worker);
+    }
+
+    /// Stops the plugin's worker.
+    pub(super) fn remove(&self, key: &PluginKey) -> Option<Arc<Registered>> {
+        let worker = self.0.write().unwrap_or_else(PoisonError::into_inner).remove(key)?;
+        worker.cancel.cancel();
+        Some(Arc::clone(&worker.registered.borrow()))
+    }
+
+    /// Tells every plugin that has a rule for `kind` to look at a subject. The worker does the rest of
+    /// the matching: it also has to notice subjects that match no longer.
+    pub(super) fn look(&self, key: &SubjectKey, reason: EventReason) {
+        for worker in self.0.read().unwrap_or_else(PoisonError::into_inner).values() {
+            if worker.registered.borrow().spec.subjects.iter().any(|rule| rule.kind == key.kind) {
+                // An error means that the worker is being stopped.
+                let _ = worker.commands.send(Command::Look(key.clone(), reason));
+            }
+        }
+    }
+
+    /// Tells the plugin called `name` that one of its children changed.
+    pub(super) fn child_changed(&self, name: &str, change: &ChildChange) {
+        for (key, worker) in self.0.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            if key.name == name {
+                let _ = worker.commands.send(Command::ChildChanged(change.clone()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(uid: &str, generation: Option<i64>, resource_version: &str) -> ChildVersion {
+        ChildVersion { uid: uid.to_owned(), generation, resource_version: Some(resource_version.to_owned()) }
+    }
+
+    #[test]
+    fn a_status_update_is_no_drift() {
+        let written = version("a", Some(1), "10");
+        assert!(!written.drifted_to(&version("a", Some(1), "11")));
+        assert!(written.drifted_to(&version("a", Some(2), "12")));
+        assert!(written.drifted_to(&version("b", Some(1), "13")), "another object under the same name");
+    }
+
+    #[test]
+    fn kinds_without_generation_count_each_change() {
+        let written = version("a", None, "10");
+        assert!(!written.drifted_to(&version("a", None, "10")));
+        assert!(written.drifted_to(&version("a", None, "11")));
+    }
+}

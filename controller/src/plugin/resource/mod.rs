@@ -1,0 +1,307 @@
+//! The DaskOperatorPlugin reconciler: accept → authorise → discover → register, and say so in the status.
+
+mod observe;
+mod status;
+mod validate;
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use kube::{Client, ResourceExt as _, runtime::controller::Action, runtime::events::Recorder};
+use plugin_protocol::{Discovery, EventReason};
+
+use self::{
+    status::Findings,
+    validate::{Refusal, ValidatedEndpoint, ValidatedPlugin},
+};
+use super::{
+    authority::Authority,
+    client::{Caller, Route},
+    kinds::ChildKind,
+    outcome::CallError,
+    registry::{Command, PluginKey, Registered, Registry},
+    sync::Env,
+    worker,
+};
+use crate::{crd::DaskOperatorPlugin, k8s, report};
+
+/// How often a plugin that answers is asked again who it is.
+const PROBE_PERIOD: Duration = Duration::from_mins(1);
+/// The longest pause before a plugin that does not answer is asked again.
+const LONGEST_RETRY: Duration = Duration::from_secs(30);
+
+/// A requeue of nothing would spin.
+const MIN_REQUEUE: Duration = Duration::from_millis(100);
+
+/// What the reconciler works with.
+pub(super) struct PluginContext {
+    pub(super) client: Client,
+    /// The operator's namespace.
+    pub(super) namespace: String,
+    /// The namespace that is watched, unless all are.
+    pub(super) watched: Option<String>,
+    pub(super) socket_dir: PathBuf,
+    pub(super) service_ip: Option<IpAddr>,
+    pub(super) authority: Authority,
+    pub(super) recorder: Recorder,
+    pub(super) registry: Arc<Registry>,
+    pub(super) env: Arc<Env>,
+    pub(super) probes: Probes,
+}
+
+/// What was found out about plugins, and whom to ask again at once.
+#[derive(Default)]
+pub(super) struct Probes(Mutex<ProbesInner>);
+
+#[derive(Default)]
+struct ProbesInner {
+    last: HashMap<PluginKey, Probe>,
+    woken: HashSet<PluginKey>,
+}
+
+#[derive(Clone)]
+struct Probe {
+    uid: String,
+    generation: i64,
+    at: Instant,
+    failures: usize,
+    findings: Findings,
+}
+
+impl Probes {
+    /// Has the plugin asked again on the next pass, whenever it was asked last.
+    pub(super) fn wake(&self, key: PluginKey) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).woken.insert(key);
+    }
+
+    pub(super) fn forget(&self, key: &PluginKey) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.last.remove(key);
+        inner.woken.remove(key);
+    }
+
+    /// The last findings, and whether they are to be used again.
+    fn recall(&self, key: &PluginKey, plugin: &DaskOperatorPlugin, now: Instant) -> (Option<Probe>, bool) {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let woken = inner.woken.remove(key);
+        let last = inner.last.get(key).filter(|probe| Some(&probe.uid) == plugin.metadata.uid.as_ref()).cloned();
+        let fresh = last.as_ref().is_some_and(|probe| {
+            !woken && plugin.metadata.generation == Some(probe.generation) && now < probe.at + probe.pause()
+        });
+        (last, fresh)
+    }
+
+    fn remember(&self, key: PluginKey, probe: Probe) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).last.insert(key, probe);
+    }
+}
+
+impl Probe {
+    /// Until the next probe. Deterministic for a given probe, since it is asked on each pass.
+    fn pause(&self) -> Duration {
+        if self.failures == 0 {
+            PROBE_PERIOD
+        } else {
+            Duration::from_secs(1 << self.failures.min(5)).min(LONGEST_RETRY)
+        }
+    }
+}
+
+/// Why a pass ended early.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("{}", .0.message())]
+    Observe(k8s::Error),
+    #[error("{}", .0.message())]
+    Status(k8s::Error),
+}
+
+impl Error {
+    pub(super) fn category(&self) -> &'static str {
+        match self {
+            Self::Observe(error) | Self::Status(error) => error.category(),
+        }
+    }
+}
+
+/// Brings one plugin resource, its worker and its status up to date.
+pub(super) async fn reconcile(plugin: Arc<DaskOperatorPlugin>, context: Arc<PluginContext>) -> Result<Action, Error> {
+    let key = PluginKey { namespace: plugin.namespace().unwrap_or_default(), name: plugin.name_any() };
+    let valid = match validate::validate(&plugin, &context.namespace) {
+        Ok(valid) => valid,
+        Err(refusal) => {
+            context.registry.remove(&key);
+            context.probes.forget(&key);
+            write_status(&context, &plugin, &Findings::refused(refusal)).await?;
+            return Ok(Action::await_change());
+        }
+    };
+    let (last, fresh) = context.probes.recall(&key, &plugin, Instant::now());
+    let mut probe = match last {
+        Some(probe) if fresh => probe,
+        last => {
+            let probe = probe_plugin(&context, &plugin, &key, &valid, last.map_or(0, |probe| probe.failures)).await?;
+            context.probes.remember(key.clone(), probe.clone());
+            probe
+        }
+    };
+    probe.findings.summary =
+        context.registry.get(&key).map(|worker| worker.summary.borrow().clone()).unwrap_or_default();
+    write_status(&context, &plugin, &probe.findings).await?;
+    let next = (probe.at + probe.pause()).saturating_duration_since(Instant::now());
+    Ok(Action::requeue(next.max(MIN_REQUEUE)))
+}
+
+async fn probe_plugin(
+    context: &PluginContext,
+    plugin: &DaskOperatorPlugin,
+    key: &PluginKey,
+    valid: &ValidatedPlugin,
+    failures: usize,
+) -> Result<Probe, Error> {
+    let mut findings = Findings { suspended: plugin.spec.suspend, ..Findings::default() };
+    let outcome = inquire(context, plugin, valid, &mut findings).await?;
+    if plugin.spec.suspend {
+        context.registry.remove(key);
+    } else if let Some((kinds, caller, discovery)) = outcome {
+        register(context, plugin, key, valid, (kinds, caller, discovery), failures > 0);
+    }
+    let failed = !findings.is_ready() && !findings.suspended;
+    Ok(Probe {
+        uid: plugin.uid().unwrap_or_default(),
+        generation: plugin.metadata.generation.unwrap_or_default(),
+        at: Instant::now(),
+        failures: if failed { failures + 1 } else { 0 },
+        findings,
+    })
+}
+
+type Usable = (Vec<ChildKind>, Caller, Discovery);
+
+/// Asks the API server, then the plugin. What is wrong goes into `findings`.
+async fn inquire(
+    context: &PluginContext,
+    plugin: &DaskOperatorPlugin,
+    valid: &ValidatedPlugin,
+    findings: &mut Findings,
+) -> Result<Option<Usable>, Error> {
+    let route = match route(context, plugin, &valid.endpoint).await {
+        Ok(route) => route,
+        Err(refusal) => {
+            findings.refusal = Some(refusal);
+            return Ok(None);
+        }
+    };
+    findings.endpoint = Some(route.describe());
+    let kinds = match observe::resolve_kinds(&context.client, plugin).await {
+        Ok(kinds) => kinds,
+        Err(refusal) => {
+            findings.refusal = Some(refusal);
+            return Ok(None);
+        }
+    };
+    let authorized = observe::authorize(&context.client, context.watched.as_deref(), &kinds).await;
+    let authorized = authorized.map_err(Error::Observe)?;
+    let may_write = authorized.is_ok();
+    findings.authorized = Some(authorized);
+    if findings.suspended {
+        return Ok(None);
+    }
+    let timeout = Duration::from_secs(u64::from(plugin.spec.timeout_seconds));
+    let (caller, discovered) = match Caller::new(&route, timeout) {
+        Ok(caller) => {
+            let discovered = caller.discover().await.map_err(|error| refusal_of(&error)).and_then(speaks_our_version);
+            (Some(caller), discovered)
+        }
+        Err(error) => (None, Err(Refusal { reason: "TlsError", message: error.to_string() })),
+    };
+    findings.discovered = Some(discovered.clone());
+    Ok(match (caller, discovered) {
+        (Some(caller), Ok(discovery)) if may_write => Some((kinds, caller, discovery)),
+        _ => None,
+    })
+}
+
+fn refusal_of(error: &CallError) -> Refusal {
+    Refusal { reason: error.reason(), message: error.to_string() }
+}
+
+fn speaks_our_version(discovery: Discovery) -> Result<Discovery, Refusal> {
+    if discovery.speaks_our_version() {
+        return Ok(discovery);
+    }
+    let spoken = discovery.protocol_versions.join(", ");
+    let ours = plugin_protocol::PROTOCOL_VERSION;
+    let message = format!("the plugin speaks protocol versions {spoken}, and this controller speaks {ours}");
+    Err(Refusal { reason: "VersionMismatch", message })
+}
+
+async fn route(
+    context: &PluginContext,
+    plugin: &DaskOperatorPlugin,
+    endpoint: &ValidatedEndpoint,
+) -> Result<Route, Refusal> {
+    let service = match endpoint {
+        ValidatedEndpoint::Socket(name) => return Ok(Route::Socket(context.socket_dir.join(name))),
+        ValidatedEndpoint::Service(service) => service,
+    };
+    let trust = context.authority.ensure(plugin, &service.name, Timestamp::now()).await;
+    let trust = trust.map_err(|error| Refusal { reason: "TlsError", message: error.to_string() })?;
+    Ok(Route::Service {
+        host: format!("{}.{}.svc", service.name, context.namespace),
+        port: service.port,
+        path: service.path.clone(),
+        ca: trust.ca,
+        identity: trust.client,
+        address: context.service_ip,
+    })
+}
+
+/// Starts the plugin's worker, or tells it what is new.
+fn register(
+    context: &PluginContext,
+    plugin: &DaskOperatorPlugin,
+    key: &PluginKey,
+    valid: &ValidatedPlugin,
+    (kinds, caller, discovery): Usable,
+    recovered: bool,
+) {
+    let registered = Arc::new(Registered {
+        key: key.clone(),
+        uid: plugin.uid().unwrap_or_default(),
+        generation: plugin.metadata.generation.unwrap_or_default(),
+        spec: plugin.spec.clone(),
+        kinds,
+        selector: valid.selector.clone(),
+        version: discovery.version,
+        caller,
+    });
+    let Some(worker) = context.registry.get(key) else {
+        let worker = worker::spawn(Arc::clone(&context.env), registered);
+        context.registry.insert(key.clone(), worker);
+        return;
+    };
+    let differs = worker.registered.borrow().asks_differently(&registered);
+    worker.registered.send_replace(registered);
+    if differs {
+        let _ = worker.commands.send(Command::LookAtAll(EventReason::PluginChanged));
+    }
+    if recovered {
+        let _ = worker.commands.send(Command::Recovered);
+    }
+}
+
+async fn write_status(context: &PluginContext, plugin: &DaskOperatorPlugin, findings: &Findings) -> Result<(), Error> {
+    let desired = status::status_of(plugin, findings, Timestamp::now());
+    if status::write(&context.client, plugin, &desired).await.map_err(Error::Status)? {
+        let old = plugin.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+        report::condition_changes(&context.recorder, plugin, old, &desired.conditions).await;
+    }
+    Ok(())
+}

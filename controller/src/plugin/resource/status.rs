@@ -1,0 +1,131 @@
+use jiff::Timestamp;
+use kube::{Api, Client, ResourceExt as _};
+use plugin_protocol::Discovery;
+
+use super::validate::Refusal;
+use crate::{
+    conditions::{self, Verdict},
+    crd::{DaskOperatorPlugin, DaskOperatorPluginStatus, DiscoveredPlugin},
+    k8s,
+    plugin::summary::Summary,
+};
+
+const ACCEPTED: &str = "Accepted";
+const DISCOVERED: &str = "Discovered";
+const AUTHORIZED: &str = "Authorized";
+const READY: &str = "Ready";
+
+/// What is known of a plugin; a step that was not reached is `None`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Findings {
+    pub(super) refusal: Option<Refusal>,
+    pub(super) endpoint: Option<String>,
+    pub(super) authorized: Option<Result<(), Refusal>>,
+    pub(super) discovered: Option<Result<Discovery, Refusal>>,
+    pub(super) suspended: bool,
+    pub(super) summary: Summary,
+}
+
+impl Findings {
+    pub(super) fn refused(refusal: Refusal) -> Self {
+        Self { refusal: Some(refusal), ..Self::default() }
+    }
+
+    /// Whether subjects may be synced.
+    pub(super) fn is_ready(&self) -> bool {
+        self.refusal.is_none()
+            && !self.suspended
+            && matches!(self.authorized, Some(Ok(())))
+            && matches!(self.discovered, Some(Ok(_)))
+    }
+}
+
+pub(super) fn status_of(plugin: &DaskOperatorPlugin, findings: &Findings, now: Timestamp) -> DaskOperatorPluginStatus {
+    let old = plugin.status.as_ref();
+    let generation = plugin.metadata.generation;
+    let verdicts = vec![accepted(findings), discovered(findings), authorized(findings), ready(findings)];
+    let said = match &findings.discovered {
+        Some(Ok(discovery)) => Some(said(discovery)),
+        // What the plugin said last stays readable while it is away.
+        _ => old.and_then(|status| status.discovered.clone()),
+    };
+    DaskOperatorPluginStatus {
+        observed_generation: generation,
+        conditions: conditions::updated(
+            old.map(|status| status.conditions.as_slice()).unwrap_or_default(),
+            verdicts,
+            generation,
+            now,
+        ),
+        endpoint: findings.endpoint.clone(),
+        discovered: said,
+        subjects: Some(findings.summary.counts),
+        failures: findings.summary.failures.clone(),
+    }
+}
+
+fn said(discovery: &Discovery) -> DiscoveredPlugin {
+    DiscoveredPlugin {
+        name: discovery.name.clone(),
+        version: discovery.version.clone(),
+        protocol_versions: discovery.protocol_versions.clone(),
+        hooks: discovery.hooks.iter().map(|hook| hook.as_str().to_owned()).collect(),
+        capabilities: discovery.capabilities.clone(),
+    }
+}
+
+fn accepted(findings: &Findings) -> Verdict {
+    match &findings.refusal {
+        Some(refusal) => Verdict::no(ACCEPTED, refusal.reason, refusal.message.as_str()),
+        None => Verdict::yes(ACCEPTED, "Valid", "the resource is valid"),
+    }
+}
+
+fn discovered(findings: &Findings) -> Verdict {
+    match &findings.discovered {
+        Some(Ok(_)) => Verdict::yes(DISCOVERED, "Answered", "the plugin said what it serves"),
+        Some(Err(refusal)) => Verdict::no(DISCOVERED, refusal.reason, refusal.message.as_str()),
+        None => Verdict::unknown(DISCOVERED, "NotTried", "the plugin was not asked"),
+    }
+}
+
+fn authorized(findings: &Findings) -> Verdict {
+    match &findings.authorized {
+        Some(Ok(())) => Verdict::yes(AUTHORIZED, "Allowed", "all kinds in spec.children may be written"),
+        Some(Err(refusal)) => Verdict::no(AUTHORIZED, refusal.reason, refusal.message.as_str()),
+        None => Verdict::unknown(AUTHORIZED, "NotTried", "the rights were not checked"),
+    }
+}
+
+/// The first thing that is wrong, in the order in which a user would mend it.
+fn ready(findings: &Findings) -> Verdict {
+    let wrong = findings
+        .refusal
+        .as_ref()
+        .or_else(|| findings.authorized.as_ref()?.as_ref().err())
+        .or_else(|| findings.discovered.as_ref()?.as_ref().err());
+    if let Some(refusal) = wrong {
+        return Verdict::no(READY, refusal.reason, refusal.message.as_str());
+    }
+    if findings.suspended {
+        return Verdict::no(READY, "Suspended", "spec.suspend is true: the plugin is not called, its children stay");
+    }
+    if findings.is_ready() {
+        return Verdict::yes(READY, "Ready", "the plugin is called");
+    }
+    Verdict::no(READY, "Pending", "the plugin was not asked yet")
+}
+
+/// Writes `desired` if it is news; whether it was.
+pub(super) async fn write(
+    client: &Client,
+    plugin: &DaskOperatorPlugin,
+    desired: &DaskOperatorPluginStatus,
+) -> Result<bool, k8s::Error> {
+    if plugin.status.as_ref() == Some(desired) {
+        return Ok(false);
+    }
+    let api: Api<DaskOperatorPlugin> = Api::namespaced(client.clone(), &plugin.namespace().unwrap_or_default());
+    k8s::apply_status(&api, k8s::FIELD_MANAGER, plugin, desired).await?;
+    Ok(true)
+}

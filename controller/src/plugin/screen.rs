@@ -1,0 +1,216 @@
+//! Decides which children of an answer may be written, and renders their metadata. The security heart of
+//! the plugin engine: nothing reaches the API server but [`Approved`] children, and only this module
+//! makes them.
+
+use std::collections::BTreeSet;
+
+use kube::core::ApiResource;
+use plugin_protocol::{Child, ChildKey, limits};
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::kinds::{self, ChildKind};
+
+/// Marks a child's plugin.
+pub(super) const PLUGIN_LABEL: &str = "plugin.kubernetes.dask.org/plugin";
+/// Marks a child's subject.
+pub(super) const SUBJECT_LABEL: &str = "plugin.kubernetes.dask.org/subject-uid";
+/// Marks a child's key.
+pub(super) const KEY_LABEL: &str = "plugin.kubernetes.dask.org/key";
+/// A person's leave for a plugin to take over an object; its value is the plugin's name.
+pub(super) const ADOPT_ANNOTATION: &str = "plugin.kubernetes.dask.org/adopt";
+
+const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "dask-operator");
+/// Some kinds, such as Service, allow no longer names.
+const MAX_DEFAULT_NAME: usize = 63;
+/// Metadata that only the controller or the API server may set.
+const RESERVED_METADATA: [&str; 11] = [
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generateName",
+    "generation",
+    "managedFields",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
+
+/// For whom children are screened.
+#[derive(Clone, Debug)]
+pub(super) struct Origin<'a> {
+    pub(super) plugin: &'a str,
+    pub(super) subject_name: &'a str,
+    pub(super) subject_uid: &'a str,
+    pub(super) namespace: &'a str,
+    /// The owner reference that children get.
+    pub(super) owner: Value,
+    pub(super) kinds: &'a [ChildKind],
+}
+
+/// A child that may be written. Its fields are private: it cannot be made elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Approved {
+    key: ChildKey,
+    name: String,
+    resource: ApiResource,
+    manifest: Value,
+}
+
+impl Approved {
+    pub(super) fn key(&self) -> &ChildKey {
+        &self.key
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn resource(&self) -> &ApiResource {
+        &self.resource
+    }
+
+    pub(super) fn manifest(&self) -> &Value {
+        &self.manifest
+    }
+}
+
+/// A child that may not be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Rejected {
+    pub(super) key: String,
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+}
+
+/// Screens all children before any is written; one that is refused does not stop the others.
+pub(super) fn screen(children: Vec<Child>, origin: &Origin<'_>) -> (Vec<Approved>, Vec<Rejected>) {
+    let (mut approved, mut rejected) = (Vec::new(), Vec::new());
+    let (mut keys, mut objects) = (BTreeSet::new(), BTreeSet::new());
+    for (index, child) in children.into_iter().enumerate() {
+        let key = limits::cut_message(&child.key).to_owned();
+        let unique = |approved: Approved| {
+            if !keys.insert(approved.key.clone()) {
+                return Err(("DuplicateKey", format!("the key {key} is used twice")));
+            }
+            let object = (approved.resource.plural.clone(), approved.resource.group.clone(), approved.name.clone());
+            if !objects.insert(object) {
+                return Err(("DuplicateName", format!("{} {} is there twice", approved.resource.kind, approved.name)));
+            }
+            Ok(approved)
+        };
+        let verdict = if index < limits::MAX_CHILDREN {
+            screen_one(child, origin).and_then(unique)
+        } else {
+            Err(("TooManyChildren", format!("an answer may have {} children", limits::MAX_CHILDREN)))
+        };
+        match verdict {
+            Ok(child) => approved.push(child),
+            Err((reason, message)) => rejected.push(Rejected { key: key.clone(), reason, message }),
+        }
+    }
+    (approved, rejected)
+}
+
+type Refusal = (&'static str, String);
+
+fn screen_one(child: Child, origin: &Origin<'_>) -> Result<Approved, Refusal> {
+    let key = ChildKey::new(&child.key).map_err(|error| ("InvalidKey", error.to_string()))?;
+    let size = child.manifest.to_string().len();
+    if size > limits::MAX_CHILD_BYTES {
+        let message = format!("{key}: the manifest has {size} bytes, and may have {}", limits::MAX_CHILD_BYTES);
+        return Err(("TooLarge", message));
+    }
+    let Value::Object(mut manifest) = child.manifest else {
+        return Err(("InvalidManifest", format!("{key}: the manifest is not an object")));
+    };
+    let kind = permitted_kind(&key, &manifest, origin)?;
+    let metadata = match manifest.remove("metadata") {
+        None => Map::new(),
+        Some(Value::Object(metadata)) => metadata,
+        Some(_) => return Err(("InvalidManifest", format!("{key}: metadata is not an object"))),
+    };
+    let name = match metadata.get("name") {
+        None => default_name(origin, &key),
+        Some(Value::String(name)) if !name.is_empty() => name.clone(),
+        Some(_) => return Err(("InvalidManifest", format!("{key}: metadata.name is not a name"))),
+    };
+    manifest.remove("status");
+    manifest.insert("metadata".to_owned(), render_metadata(metadata, &name, &key, origin));
+    Ok(Approved { key, name, resource: kind.resource.clone(), manifest: Value::Object(manifest) })
+}
+
+fn permitted_kind<'a>(
+    key: &ChildKey,
+    manifest: &Map<String, Value>,
+    origin: &Origin<'a>,
+) -> Result<&'a ChildKind, Refusal> {
+    let text = |field| manifest.get(field).and_then(Value::as_str).unwrap_or_default();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    if api_version.is_empty() || kind.is_empty() {
+        return Err(("InvalidManifest", format!("{key}: apiVersion and kind are required")));
+    }
+    let what = limits::cut_message(&format!("{api_version} {kind}")).to_owned();
+    let group = kinds::group_of(api_version);
+    if kinds::is_denied(group, kind) {
+        return Err(("KindDenied", format!("{key}: no plugin may write {what}")));
+    }
+    let Some(rule) = origin.kinds.iter().find(|rule| rule.is(api_version, kind)) else {
+        return Err(("KindNotAllowed", format!("{key}: {what} is not in spec.children of the plugin")));
+    };
+    if !rule.namespaced {
+        return Err(("ClusterScoped", format!("{key}: {what} is cluster-scoped")));
+    }
+    if kinds::is_sensitive(group, kind) && !rule.allow_sensitive {
+        return Err(("Sensitive", format!("{key}: {what} needs allowSensitive in spec.children of the plugin")));
+    }
+    Ok(rule)
+}
+
+/// Rendered last and from here alone, so that an answer can neither forge an owner nor claim another
+/// plugin's child.
+fn render_metadata(mut metadata: Map<String, Value>, name: &str, key: &ChildKey, origin: &Origin<'_>) -> Value {
+    for field in RESERVED_METADATA {
+        metadata.remove(field);
+    }
+    let mut labels = without_reserved_keys(metadata.remove("labels"));
+    let ours =
+        [MANAGED_BY, (PLUGIN_LABEL, origin.plugin), (SUBJECT_LABEL, origin.subject_uid), (KEY_LABEL, key.as_str())];
+    for (label, value) in ours {
+        labels.insert(label.to_owned(), json!(value));
+    }
+    let annotations = without_reserved_keys(metadata.remove("annotations"));
+    metadata.insert("name".to_owned(), json!(name));
+    metadata.insert("namespace".to_owned(), json!(origin.namespace));
+    metadata.insert("labels".to_owned(), Value::Object(labels));
+    metadata.insert("annotations".to_owned(), Value::Object(annotations));
+    metadata.insert("ownerReferences".to_owned(), json!([origin.owner]));
+    Value::Object(metadata)
+}
+
+fn without_reserved_keys(map: Option<Value>) -> Map<String, Value> {
+    let reserved = |key: &str| {
+        let domain = key.split_once('/').map_or("", |(domain, _)| domain);
+        domain == "dask.org" || domain.ends_with(".dask.org")
+    };
+    match map {
+        Some(Value::Object(map)) => map.into_iter().filter(|(key, _)| !reserved(key)).collect(),
+        _ => Map::new(),
+    }
+}
+
+/// `{subject}-{plugin}-{key}`; a name that is too long ends in a hash of the whole.
+fn default_name(origin: &Origin<'_>, key: &ChildKey) -> String {
+    let whole = format!("{}-{}-{key}", origin.subject_name, origin.plugin);
+    if whole.len() <= MAX_DEFAULT_NAME {
+        return whole;
+    }
+    let hash: String = Sha256::digest(&whole).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let kept = whole.chars().take(MAX_DEFAULT_NAME - hash.len() - 1).collect::<String>();
+    format!("{}-{hash}", kept.trim_end_matches(['-', '.']))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,178 @@
+//! Connects the engine's watches, queue and reconciler.
+
+use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use futures::future::{BoxFuture, join_all};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::{Api, ResourceExt as _, api::PartialObjectMeta, runtime::reflector};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    authority::Authority,
+    registry::{PluginKey, Registry},
+    resource::{self, PluginContext, Probes},
+    screen::PLUGIN_LABEL,
+    sync::Env,
+    watches::Watches,
+};
+use crate::{
+    context::Context,
+    crd::{DaskOperatorPlugin, DeletionPolicy},
+    k8s,
+    reconciler::Reconciler,
+    run::{Task, Wired, watch_config},
+    watch::{Cache, Change, Feed, Queue, queue},
+};
+
+/// How often the counts in a plugin's status may change.
+const SUMMARY_PERIOD: Duration = Duration::from_secs(1);
+const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+
+/// What flags say about plugins.
+pub(crate) struct Settings {
+    pub(crate) namespace: String,
+    pub(crate) watched: Option<String>,
+    pub(crate) socket_dir: PathBuf,
+    pub(crate) service_ip: Option<IpAddr>,
+}
+
+/// The engine, ready to be driven.
+pub(crate) fn wire(context: &Context, settings: Settings, shutdown: &CancellationToken) -> Wired {
+    let (client, namespace) = (&context.client, settings.namespace.clone());
+    let registry = Arc::new(Registry::default());
+    let watches = Watches::new(client.clone(), settings.watched.clone(), Arc::clone(&registry), shutdown.child_token());
+    let plugin_context = Arc::new(PluginContext {
+        authority: Authority::new(client.clone(), &namespace, &context.cluster_domain),
+        client: client.clone(),
+        namespace: settings.namespace,
+        watched: settings.watched,
+        socket_dir: settings.socket_dir,
+        service_ip: settings.service_ip,
+        recorder: context.recorder.clone(),
+        env: Arc::new(Env { client: client.clone(), watches }),
+        registry,
+        probes: Probes::default(),
+    });
+    let (plugins, requests) = queue::<DaskOperatorPlugin>();
+    let cache = Cache::new(|_: &DaskOperatorPlugin| None);
+    let (store, writer) = reflector::store();
+    let plugin_feed = Feed::new(Api::namespaced(client.clone(), &namespace), (), watch_config(None), cache.clone())
+        .store(writer)
+        .listen(on_plugin_change(Arc::clone(&plugin_context), plugins.clone()));
+    let slices: Cache<PartialObjectMeta<EndpointSlice>> = Cache::new(|_| None);
+    let slice_feed =
+        Feed::new(Api::namespaced(client.clone(), &namespace), (), watch_config(Some(SERVICE_LABEL)), slices)
+            .listen(on_endpoints_change(Arc::clone(&plugin_context), cache.clone(), plugins.clone()));
+    let (plugin_progress, plugin_run) = plugin_feed.start();
+    let (slice_progress, slice_run) = slice_feed.start();
+    let reconciler = Reconciler {
+        name: "DaskOperatorPlugin",
+        store,
+        reconcile: resource::reconcile,
+        category: resource::Error::category,
+    };
+    let reconcile = reconciler.run(requests, Arc::clone(&plugin_context), shutdown.clone());
+    let synced = vec![plugin_progress.clone(), slice_progress.clone()];
+    let reconcile: BoxFuture<'static, ()> = Box::pin(async move {
+        join_all(synced.iter().map(crate::watch::Progress::synced)).await;
+        reconcile.await;
+    });
+    let tasks: Vec<Task> = vec![
+        ("the watch of plugins", until(shutdown, plugin_run)),
+        ("the watch of plugin endpoints", until(shutdown, slice_run)),
+        ("the DaskOperatorPlugin reconciler", reconcile),
+        ("the plugin summaries", until(shutdown, publish_summaries(plugin_context, cache, plugins))),
+    ];
+    Wired { watches: vec![plugin_progress, slice_progress], tasks }
+}
+
+fn until(shutdown: &CancellationToken, run: impl Future<Output = ()> + Send + 'static) -> BoxFuture<'static, ()> {
+    let shutdown = shutdown.clone();
+    Box::pin(async move {
+        tokio::select! { () = run => {}, () = shutdown.cancelled() => {} }
+    })
+}
+
+fn key_of(plugin: &DaskOperatorPlugin) -> PluginKey {
+    PluginKey { namespace: plugin.namespace().unwrap_or_default(), name: plugin.name_any() }
+}
+
+fn on_plugin_change(
+    context: Arc<PluginContext>,
+    plugins: Queue<DaskOperatorPlugin>,
+) -> impl Fn(&Change<DaskOperatorPlugin>) + Send + 'static {
+    move |change| match change {
+        Change::Applied(plugin) => {
+            let key = key_of(plugin);
+            plugins.push(&key.namespace, &key.name);
+        }
+        Change::Deleted(plugin) => {
+            tokio::spawn(retire(Arc::clone(&context), Arc::clone(plugin)));
+        }
+    }
+}
+
+/// Stops a plugin whose resource is gone, and does with its children what the resource asked for.
+async fn retire(context: Arc<PluginContext>, plugin: Arc<DaskOperatorPlugin>) {
+    let key = key_of(&plugin);
+    context.probes.forget(&key);
+    let Some(registered) = context.registry.remove(&key) else { return };
+    if plugin.spec.deletion_policy == DeletionPolicy::Orphan {
+        return;
+    }
+    for kind in &registered.kinds {
+        let children = context.env.watches.children(&kind.resource).await;
+        for child in children.all() {
+            if child.labels().get(PLUGIN_LABEL) != Some(&key.name) {
+                continue;
+            }
+            let namespace = child.namespace().unwrap_or_default();
+            let api: Api<kube::api::DynamicObject> =
+                Api::namespaced_with(context.client.clone(), &namespace, &kind.resource);
+            let uid = child.uid().unwrap_or_default();
+            if let Err(error) = k8s::delete(&api, &child.name_any(), &uid).await {
+                tracing::warn!(plugin = key.name, %error, "failed to delete a child of a deleted plugin");
+            }
+        }
+    }
+}
+
+fn on_endpoints_change(
+    context: Arc<PluginContext>,
+    cache: Cache<DaskOperatorPlugin>,
+    plugins: Queue<DaskOperatorPlugin>,
+) -> impl Fn(&Change<PartialObjectMeta<EndpointSlice>>) + Send + 'static {
+    move |change| {
+        let Some(service) = change.object().labels().get(SERVICE_LABEL) else { return };
+        let listens = |plugin: &DaskOperatorPlugin| {
+            plugin.spec.endpoint.service.as_ref().is_some_and(|endpoint| endpoint.name == *service)
+        };
+        for plugin in cache.all().iter().filter(|plugin| listens(plugin)) {
+            let key = key_of(plugin);
+            context.probes.wake(key.clone());
+            plugins.push(&key.namespace, &key.name);
+        }
+    }
+}
+
+/// Has the status of plugins written whose counts changed.
+async fn publish_summaries(
+    context: Arc<PluginContext>,
+    cache: Cache<DaskOperatorPlugin>,
+    plugins: Queue<DaskOperatorPlugin>,
+) {
+    let mut ticks = tokio::time::interval(SUMMARY_PERIOD);
+    loop {
+        ticks.tick().await;
+        for plugin in cache.all() {
+            let key = key_of(&plugin);
+            let Some(worker) = context.registry.get(&key) else { continue };
+            let summary = worker.summary.borrow();
+            let status = plugin.status.as_ref();
+            let shown = status.and_then(|status| Some((status.subjects?, status.failures.as_slice())));
+            if shown != Some((summary.counts, summary.failures.as_slice())) {
+                plugins.push(&key.namespace, &key.name);
+            }
+        }
+    }
+}

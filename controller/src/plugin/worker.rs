@@ -1,0 +1,224 @@
+//! The worker of one plugin: a queue of its own, at most eight calls at a time, one a subject.
+
+use std::{
+    collections::{HashMap, HashSet},
+    pin::pin,
+    sync::Arc,
+    time::Instant,
+};
+
+use futures::{
+    FutureExt as _, StreamExt as _,
+    channel::mpsc::{UnboundedSender, unbounded},
+    future::BoxFuture,
+    stream::FuturesUnordered,
+};
+use jiff::Timestamp;
+use kube::runtime::scheduler::{ScheduleRequest, scheduler};
+use plugin_protocol::EventReason;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    breaker::Breaker,
+    registry::{ChildChange, Command, Registered, WorkerHandle},
+    subject::SubjectKey,
+    summary::{Summary, Tally, Verdict},
+    sync::{self, Env, Memory, Pass},
+};
+
+/// Calls to one plugin at a time.
+const PARALLEL: usize = 8;
+
+/// Starts a worker.
+pub(super) fn spawn(env: Arc<Env>, registered: Arc<Registered>) -> WorkerHandle {
+    let (commands, received) = mpsc::unbounded_channel();
+    let (registered, current) = watch::channel(registered);
+    let (publish, summary) = watch::channel(Summary::default());
+    let (requests, requested) = unbounded();
+    let cancel = CancellationToken::new();
+    let worker = Worker {
+        env,
+        current,
+        requests,
+        publish,
+        breaker: Breaker::default(),
+        memories: HashMap::new(),
+        subjects: HashMap::new(),
+        reasons: HashMap::new(),
+        deferred: Vec::new(),
+        in_flight: HashSet::new(),
+        tally: Tally::default(),
+    };
+    let run = worker.run(received, requested);
+    let stop = cancel.clone();
+    tokio::spawn(async move {
+        tokio::select! { () = run => {}, () = stop.cancelled() => {} }
+    });
+    WorkerHandle { registered, commands, summary, cancel }
+}
+
+struct Worker {
+    env: Arc<Env>,
+    current: watch::Receiver<Arc<Registered>>,
+    requests: UnboundedSender<ScheduleRequest<SubjectKey>>,
+    publish: watch::Sender<Summary>,
+    breaker: Breaker,
+    memories: HashMap<SubjectKey, Memory>,
+    /// Subjects by uid, to find them from their children's labels.
+    subjects: HashMap<String, SubjectKey>,
+    /// Why the next look at a subject happens.
+    reasons: HashMap<SubjectKey, EventReason>,
+    /// Changes of children whose subject is being looked at: only after that is known which were our own.
+    deferred: Vec<ChildChange>,
+    in_flight: HashSet<SubjectKey>,
+    tally: Tally,
+}
+
+type Running = FuturesUnordered<BoxFuture<'static, (SubjectKey, Pass)>>;
+
+impl Worker {
+    async fn run(
+        mut self,
+        mut commands: mpsc::UnboundedReceiver<Command>,
+        requested: futures::channel::mpsc::UnboundedReceiver<ScheduleRequest<SubjectKey>>,
+    ) {
+        let mut queue = pin!(scheduler(requested));
+        let mut running = Running::new();
+        self.look_at_all(EventReason::Created).await;
+        loop {
+            let pause = self.breaker.open_until(Instant::now());
+            let free = running.len() < PARALLEL && pause.is_none();
+            let in_flight = &self.in_flight;
+            tokio::select! {
+                Some(command) = commands.recv() => self.obey(command).await,
+                Some((key, pass)) = running.next() => self.finish(key, pass),
+                Some(key) = next(queue.as_mut(), in_flight), if free => running.push(self.start(key)),
+                () = sleep_until(pause) => {}
+            }
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Look(key, reason) => self.look(key, reason),
+            Command::LookAtAll(reason) => self.look_at_all(reason).await,
+            Command::ChildChanged(change) => self.child_changed(change),
+            Command::Recovered => {
+                self.breaker.answered();
+                let failing: Vec<SubjectKey> = self.tally.failing().cloned().collect();
+                failing.into_iter().for_each(|key| self.look(key, EventReason::Updated));
+            }
+        }
+    }
+
+    fn look(&mut self, key: SubjectKey, reason: EventReason) {
+        // `Updated` may turn out to be nothing; any other reason must not be lost to it.
+        let strongest = self.reasons.get(&key).copied().filter(|old| *old != EventReason::Updated).unwrap_or(reason);
+        self.reasons.insert(key.clone(), strongest);
+        self.schedule(key, Instant::now());
+    }
+
+    fn schedule(&self, message: SubjectKey, run_at: Instant) {
+        // An error means that the worker is being stopped.
+        let _ = self.requests.unbounded_send(ScheduleRequest { message, run_at: run_at.into() });
+    }
+
+    /// All subjects of the plugin's kinds, and those that it was asked about before.
+    async fn look_at_all(&mut self, reason: EventReason) {
+        let plugin = Arc::clone(&self.current.borrow_and_update());
+        let mut keys: HashSet<SubjectKey> = self.memories.keys().cloned().collect();
+        for kind in plugin.spec.subjects.iter().map(|rule| rule.kind).collect::<HashSet<_>>() {
+            let subjects = self.env.watches.subjects(kind).await;
+            keys.extend(subjects.all().iter().map(|object| SubjectKey::of(kind, object)));
+        }
+        keys.into_iter().for_each(|key| self.look(key, reason));
+    }
+
+    fn child_changed(&mut self, change: ChildChange) {
+        let Some(key) = self.subjects.get(&change.subject_uid).cloned() else { return };
+        if self.in_flight.contains(&key) {
+            self.deferred.push(change);
+            return;
+        }
+        let written = self.memories.get(&key).and_then(|memory| memory.written.get(&change.child));
+        let drifted = match (written, &change.state) {
+            (Some(written), Some(now)) => written.drifted_to(now),
+            (Some(_), None) => true,
+            // Not of the last answer: either pruned by us, or to be.
+            (None, state) => state.is_some(),
+        };
+        let corrects = self.current.borrow().spec.drift == crate::crd::DriftPolicy::Correct;
+        if drifted && corrects {
+            self.look(key, EventReason::ChildDrift);
+        }
+    }
+
+    fn start(&mut self, key: SubjectKey) -> BoxFuture<'static, (SubjectKey, Pass)> {
+        let memory = self.memories.get(&key).cloned().unwrap_or_default();
+        let reason = self.reasons.remove(&key).unwrap_or(EventReason::Resync);
+        let (env, plugin) = (Arc::clone(&self.env), Arc::clone(&self.current.borrow()));
+        self.in_flight.insert(key.clone());
+        async move {
+            let pass = sync::sync(&env, &plugin, &key, memory, reason).await;
+            (key, pass)
+        }
+        .boxed()
+    }
+
+    fn finish(&mut self, key: SubjectKey, pass: Pass) {
+        self.in_flight.remove(&key);
+        match pass.reached {
+            Some(true) => self.breaker.answered(),
+            Some(false) => self.breaker.failed(Instant::now()),
+            None => {}
+        }
+        let old = self.memories.remove(&key);
+        if let Some(uid) = old.as_ref().map(|old| &old.subject_uid) {
+            self.subjects.remove(uid);
+        }
+        let old_verdict = old.and_then(|old| old.verdict);
+        match pass.memory {
+            Some(memory) => {
+                let verdict = memory.verdict.clone().unwrap_or(Verdict::Waiting);
+                self.tally.update(&key, old_verdict.as_ref(), &verdict, Timestamp::now());
+                self.subjects.insert(memory.subject_uid.clone(), key.clone());
+                self.memories.insert(key.clone(), memory);
+            }
+            None => {
+                if let Some(old) = &old_verdict {
+                    self.tally.forget(&key, old);
+                }
+            }
+        }
+        if let Some(again) = pass.again {
+            self.schedule(key, Instant::now() + again);
+        }
+        let deferred = std::mem::take(&mut self.deferred);
+        deferred.into_iter().for_each(|change| self.child_changed(change));
+        let summary = self.tally.summary();
+        self.publish.send_if_modified(|published| {
+            let changed = *published != summary;
+            *published = summary;
+            changed
+        });
+    }
+}
+
+async fn next<S>(
+    queue: std::pin::Pin<&mut kube::runtime::scheduler::Scheduler<SubjectKey, S>>,
+    in_flight: &HashSet<SubjectKey>,
+) -> Option<SubjectKey>
+where
+    S: futures::Stream<Item = ScheduleRequest<SubjectKey>>,
+{
+    let mut ready = pin!(queue.hold_unless(|key: &SubjectKey| !in_flight.contains(key)));
+    ready.next().await
+}
+
+async fn sleep_until(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until.into()).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,73 @@
+//! What people are told: Events on transitions, and one log line for each failed pass.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{
+    Resource,
+    runtime::events::{Event, EventType, Recorder},
+};
+
+/// Publishes an Event for each condition that became false, or true again. A condition that is true from
+/// the start is no news. Failing to publish is logged and nothing else: Events are a courtesy.
+pub async fn condition_changes<K: Resource<DynamicType = ()>>(
+    recorder: &Recorder,
+    object: &K,
+    old: &[Condition],
+    new: &[Condition],
+) {
+    for event in events_of(old, new) {
+        if let Err(error) = recorder.publish(&event, &object.object_ref(&())).await {
+            tracing::warn!(%error, "failed to publish an Event");
+        }
+    }
+}
+
+fn events_of(old: &[Condition], new: &[Condition]) -> Vec<Event> {
+    let told = |condition: &&Condition| {
+        let before = old.iter().find(|other| other.type_ == condition.type_);
+        let same = before.is_some_and(|before| before.status == condition.status && before.reason == condition.reason);
+        let progress = ["Creating", "Scaling", "Pending"].contains(&condition.reason.as_str());
+        let recovered = condition.status == "True"
+            && before.is_some_and(|before| !["Creating", "Scaling", "Pending"].contains(&before.reason.as_str()));
+        !same && !progress && (condition.status == "False" || recovered)
+    };
+    let event = |condition: &Condition| Event {
+        type_: if condition.status == "False" { EventType::Warning } else { EventType::Normal },
+        reason: condition.reason.clone(),
+        note: Some(condition.message.clone()),
+        action: condition.type_.clone(),
+        secondary: None,
+    };
+    new.iter().filter(told).map(event).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::conditions::{Verdict, updated};
+
+    fn conditions(verdict: Verdict) -> Vec<Condition> {
+        updated(&[], vec![verdict], None, Timestamp::UNIX_EPOCH)
+    }
+
+    fn reasons(old: &[Condition], new: Verdict) -> Vec<String> {
+        events_of(old, &conditions(new)).into_iter().map(|event| event.reason).collect()
+    }
+
+    #[test]
+    fn normal_progress_makes_no_events() {
+        assert!(reasons(&[], Verdict::yes("Accepted", "Valid", "")).is_empty());
+        assert!(reasons(&[], Verdict::no("Created", "Creating", "")).is_empty());
+        let creating = conditions(Verdict::no("Created", "Creating", ""));
+        assert!(reasons(&creating, Verdict::yes("Created", "Created", "")).is_empty());
+    }
+
+    #[test]
+    fn a_failure_and_its_end_are_told_once() {
+        assert_eq!(reasons(&[], Verdict::no("Created", "Forbidden", "a")), ["Forbidden"]);
+        let failed = conditions(Verdict::no("Created", "Forbidden", "a"));
+        assert!(reasons(&failed, Verdict::no("Created", "Forbidden", "b")).is_empty());
+        assert_eq!(reasons(&failed, Verdict::yes("Created", "Created", "")), ["Created"]);
+    }
+}

@@ -1,0 +1,43 @@
+//! Objects for tests.
+
+use serde_json::{Value, json};
+
+use crate::crd::{DaskCluster, DaskWorkerGroup};
+
+/// An object from YAML.
+pub(crate) fn from_yaml<K: serde::de::DeserializeOwned>(yaml: &str) -> K {
+    serde_saphyr::from_str(yaml).unwrap()
+}
+
+/// The smallest cluster that dask-kubernetes' client would make, with uid `cluster-uid` in namespace `ns`.
+pub(crate) fn mk_cluster(name: &str) -> DaskCluster {
+    serde_json::from_value(json!({
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskCluster",
+        "metadata": {"name": name, "namespace": "ns", "uid": "cluster-uid", "generation": 1},
+        "spec": {
+            "scheduler": {"spec": pod("scheduler"), "service": {
+                "type": "ClusterIP",
+                "selector": {"dask.org/cluster-name": name, "dask.org/component": "scheduler"},
+                "ports": [{"name": "tcp-comm", "port": 8786, "protocol": "TCP", "targetPort": "tcp-comm"}],
+            }},
+            "worker": {"replicas": 2, "spec": pod("worker")},
+        },
+    }))
+    .unwrap()
+}
+
+/// A group of the cluster of [`mk_cluster`], with uid `group-uid`.
+pub(crate) fn mk_group(name: &str, cluster: &str) -> DaskWorkerGroup {
+    serde_json::from_value(json!({
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskWorkerGroup",
+        "metadata": {"name": name, "namespace": "ns", "uid": "group-uid", "generation": 1},
+        "spec": {"cluster": cluster, "worker": {"replicas": 2, "spec": pod("worker")}},
+    }))
+    .unwrap()
+}
+
+fn pod(container: &str) -> Value {
+    json!({"containers": [{"name": container, "image": "dask"}]})
+}

@@ -1,0 +1,200 @@
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use kube::{Resource, ResourceExt, runtime::watcher::Event};
+
+/// What a watch event changed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change<K> {
+    /// The object is new or different.
+    Applied(Arc<K>),
+    /// The object is gone; this is its last known state.
+    Deleted(Arc<K>),
+}
+
+impl<K> Change<K> {
+    /// The object, as it is or was last.
+    pub fn object(&self) -> &Arc<K> {
+        match self {
+            Self::Applied(object) | Self::Deleted(object) => object,
+        }
+    }
+}
+
+type Key = (String, String);
+
+/// Objects of one kind, by namespace and name and by one index, such as the group that a worker belongs to.
+///
+/// Reading is O(what is read); cloning shares the content.
+pub struct Cache<K> {
+    content: Arc<RwLock<Content<K>>>,
+    index_of: fn(&K) -> Option<String>,
+}
+
+struct Content<K> {
+    objects: HashMap<Key, Arc<K>>,
+    index: HashMap<String, BTreeMap<Key, Arc<K>>>,
+    /// Objects of a list in progress; they replace all others when the list is complete.
+    relist: Option<HashMap<Key, Arc<K>>>,
+}
+
+impl<K> Clone for Cache<K> {
+    fn clone(&self) -> Self {
+        Self { content: Arc::clone(&self.content), index_of: self.index_of }
+    }
+}
+
+impl<K: Resource + Clone> Cache<K> {
+    /// An empty cache whose index is the value of `index_of`.
+    pub fn new(index_of: fn(&K) -> Option<String>) -> Self {
+        let content = Content { objects: HashMap::new(), index: HashMap::new(), relist: None };
+        Self { content: Arc::new(RwLock::new(content)), index_of }
+    }
+
+    /// The object of this name.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
+        let content = self.content.read().unwrap_or_else(PoisonError::into_inner);
+        content.objects.get(&(namespace.to_owned(), name.to_owned())).map(Arc::clone)
+    }
+
+    /// The objects under this value of the index, by name.
+    pub fn indexed(&self, value: &str) -> Vec<Arc<K>> {
+        let content = self.content.read().unwrap_or_else(PoisonError::into_inner);
+        content.index.get(value).map(|objects| objects.values().map(Arc::clone).collect()).unwrap_or_default()
+    }
+
+    /// All objects.
+    pub fn all(&self) -> Vec<Arc<K>> {
+        let content = self.content.read().unwrap_or_else(PoisonError::into_inner);
+        content.objects.values().map(Arc::clone).collect()
+    }
+
+    /// Takes in `event` and says what it changed. After a relist that includes what vanished unseen.
+    pub fn apply(&self, event: &Event<K>) -> Vec<Change<K>> {
+        let mut content = self.content.write().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            Event::Apply(object) => vec![content.insert(Arc::new(object.clone()), self.index_of)],
+            Event::Delete(object) => {
+                content.remove(&key_of(object), self.index_of);
+                vec![Change::Deleted(Arc::new(object.clone()))]
+            }
+            Event::Init => {
+                content.relist = Some(HashMap::new());
+                Vec::new()
+            }
+            Event::InitApply(object) => {
+                let relist = content.relist.get_or_insert_default();
+                relist.insert(key_of(object), Arc::new(object.clone()));
+                Vec::new()
+            }
+            Event::InitDone => content.finish_relist(self.index_of),
+        }
+    }
+}
+
+impl<K: Resource + Clone> Content<K> {
+    fn insert(&mut self, object: Arc<K>, index_of: fn(&K) -> Option<String>) -> Change<K> {
+        let key = key_of(object.as_ref());
+        self.remove(&key, index_of);
+        if let Some(value) = index_of(&object) {
+            self.index.entry(value).or_default().insert(key.clone(), Arc::clone(&object));
+        }
+        self.objects.insert(key, Arc::clone(&object));
+        Change::Applied(object)
+    }
+
+    fn remove(&mut self, key: &Key, index_of: fn(&K) -> Option<String>) -> Option<Arc<K>> {
+        let old = self.objects.remove(key)?;
+        if let Some(value) = index_of(&old)
+            && let Some(objects) = self.index.get_mut(&value)
+        {
+            objects.remove(key);
+            if objects.is_empty() {
+                self.index.remove(&value);
+            }
+        }
+        Some(old)
+    }
+
+    fn finish_relist(&mut self, index_of: fn(&K) -> Option<String>) -> Vec<Change<K>> {
+        let listed = self.relist.take().unwrap_or_default();
+        let vanished: Vec<Key> = self.objects.keys().filter(|key| !listed.contains_key(*key)).cloned().collect();
+        let deleted = vanished.iter().filter_map(|key| self.remove(key, index_of)).map(Change::Deleted);
+        let mut changes: Vec<Change<K>> = deleted.collect();
+        for (key, object) in listed {
+            let known = self.objects.get(&key).map(|old| old.resource_version());
+            if known != Some(object.resource_version()) {
+                changes.push(self.insert(object, index_of));
+            }
+        }
+        changes
+    }
+}
+
+fn key_of<K: Resource>(object: &K) -> Key {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use serde_json::json;
+
+    use super::*;
+
+    fn config_map(name: &str, group: &str, version: u32) -> ConfigMap {
+        serde_json::from_value(json!({
+            "metadata": {"namespace": "ns", "name": name, "labels": {"group": group}, "resourceVersion": version.to_string()}
+        }))
+        .unwrap()
+    }
+
+    fn cache() -> Cache<ConfigMap> {
+        Cache::new(|object| object.labels().get("group").cloned())
+    }
+
+    fn names(objects: &[Arc<ConfigMap>]) -> Vec<String> {
+        objects.iter().map(ResourceExt::name_any).collect()
+    }
+
+    #[test]
+    fn an_object_that_moves_to_another_group_leaves_the_old_one() {
+        let cache = cache();
+        cache.apply(&Event::Apply(config_map("a", "one", 1)));
+        cache.apply(&Event::Apply(config_map("a", "two", 2)));
+        assert!(cache.indexed("one").is_empty());
+        assert_eq!(names(&cache.indexed("two")), ["a"]);
+    }
+
+    #[test]
+    fn a_deleted_object_leaves_cache_and_index() {
+        let cache = cache();
+        cache.apply(&Event::Apply(config_map("a", "one", 1)));
+        cache.apply(&Event::Delete(config_map("a", "one", 2)));
+        assert!(cache.get("ns", "a").is_none());
+        assert!(cache.indexed("one").is_empty());
+    }
+
+    /// Without this, a child deleted while the watch was broken would never come back.
+    #[test]
+    fn a_relist_reports_what_vanished_what_changed_and_nothing_else() {
+        let cache = cache();
+        for name in ["vanished", "changed", "same"] {
+            cache.apply(&Event::Apply(config_map(name, "one", 1)));
+        }
+        assert!(cache.apply(&Event::Init).is_empty());
+        assert!(cache.apply(&Event::InitApply(config_map("changed", "one", 2))).is_empty());
+        assert!(cache.apply(&Event::InitApply(config_map("same", "one", 1))).is_empty());
+        assert!(cache.get("ns", "vanished").is_some(), "until the list is complete the old state stays");
+
+        let changes = cache.apply(&Event::InitDone);
+        let expected = [
+            Change::Deleted(Arc::new(config_map("vanished", "one", 1))),
+            Change::Applied(Arc::new(config_map("changed", "one", 2))),
+        ];
+        assert_eq!(changes, expected);
+        assert_eq!(names(&cache.indexed("one")), ["changed", "same"]);
+    }
+}

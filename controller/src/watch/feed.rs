@@ -1,0 +1,129 @@
+use std::{
+    fmt::Debug,
+    hash::Hash,
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt as _, pin_mut};
+use kube::{
+    Api, Resource,
+    runtime::{WatchStreamExt as _, reflector::store::Writer, watcher},
+};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use super::{Cache, Change};
+
+/// Whether a watch has delivered its first list, and when it was last heard of.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// The plural of the watched kind.
+    pub kind: String,
+    state: watch::Receiver<State>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct State {
+    synced: bool,
+    heard: Instant,
+}
+
+impl Progress {
+    /// Waits until the first list is complete.
+    pub async fn synced(&self) {
+        // An error means that the watch has ended, which ends the process too.
+        let _ = self.state.clone().wait_for(|state| state.synced).await;
+    }
+
+    /// Whether the first list is complete.
+    pub fn is_synced(&self) -> bool {
+        self.state.borrow().synced
+    }
+
+    /// How long ago the API server was last heard of on this watch.
+    pub fn silence(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.state.borrow().heard)
+    }
+}
+
+/// One watch with all that listens to it.
+pub struct Feed<K>
+where
+    K: Resource + Clone + 'static,
+    K::DynamicType: Eq + Hash + Clone,
+{
+    api: Api<K>,
+    dynamic_type: K::DynamicType,
+    config: watcher::Config,
+    cache: Cache<K>,
+    writer: Option<Writer<K>>,
+    listeners: Vec<Box<dyn Fn(&Change<K>) + Send>>,
+}
+
+impl<K> Feed<K>
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K::DynamicType: Eq + Hash + Clone + Debug + Unpin + Send + Sync,
+{
+    /// A watch of `api`, narrowed by `config`, that fills `cache`.
+    pub fn new(api: Api<K>, dynamic_type: K::DynamicType, config: watcher::Config, cache: Cache<K>) -> Self {
+        Self { api, dynamic_type, config, cache, writer: None, listeners: Vec::new() }
+    }
+
+    /// Also fills a store that `kube::runtime::applier` reads.
+    #[must_use]
+    pub fn store(mut self, writer: Writer<K>) -> Self {
+        self.writer = Some(writer);
+        self
+    }
+
+    /// Calls `listener` with each change, after the cache has it. It must not block.
+    #[must_use]
+    pub fn listen(mut self, listener: impl Fn(&Change<K>) + Send + 'static) -> Self {
+        self.listeners.push(Box::new(listener));
+        self
+    }
+
+    /// How far the watch is, and the future that drives it for as long as the process lives.
+    pub fn start(self) -> (Progress, impl Future<Output = ()> + Send) {
+        let state = State { synced: false, heard: Instant::now() };
+        let (sender, state) = watch::channel(state);
+        let progress = Progress { kind: K::plural(&self.dynamic_type).into_owned(), state };
+        (progress, self.run(sender))
+    }
+
+    async fn run(mut self, progress: watch::Sender<State>) {
+        let kind = K::plural(&self.dynamic_type).into_owned();
+        let stream = watcher(self.api.clone(), self.config.clone())
+            .modify(|object| object.meta_mut().managed_fields = None)
+            .default_backoff();
+        pin_mut!(stream);
+        while let Some(result) = stream.next().await {
+            match result {
+                Ok(event) => {
+                    self.take(&event);
+                    let done = matches!(event, watcher::Event::InitDone);
+                    progress.send_modify(|state| {
+                        state.synced |= done;
+                        state.heard = Instant::now();
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(kind, %error, "watch failed and will be started again")
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, event: &watcher::Event<K>) {
+        if let Some(writer) = &mut self.writer {
+            writer.apply_watcher_event(event);
+        }
+        let changes = self.cache.apply(event);
+        for change in &changes {
+            for listener in &self.listeners {
+                listener(change);
+            }
+        }
+    }
+}

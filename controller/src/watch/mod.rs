@@ -1,0 +1,17 @@
+//! Watches: one per kind, feeding a cache and the queues of whoever must look again.
+//!
+//! ```text
+//! API server ──watch──> Feed ──events──> Cache (and kube's Store for a reconciler's own kind)
+//!                         └──changes──> listeners ──ObjectRef──> queues of the reconcilers
+//! ```
+//!
+//! kube's own `Controller::owns` keeps no cache of children, and its relists do not report what vanished
+//! while the watch was broken; here every change since the last known state reaches the listeners.
+
+mod cache;
+mod feed;
+mod queue;
+
+pub use cache::{Cache, Change};
+pub use feed::{Feed, Progress};
+pub use queue::{Queue, queue};
