@@ -5,7 +5,7 @@ use serde_json::Value;
 ///
 /// Its identity is (plugin, subject, key): a manifest whose name changes under the same key replaces
 /// the object of the old name.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Child {
@@ -18,17 +18,11 @@ pub struct Child {
 impl Child {
     /// A child from raw JSON.
     pub fn new(key: impl Into<String>, manifest: Value) -> Self {
-        Self {
-            key: key.into(),
-            manifest,
-        }
+        Self { key: key.into(), manifest }
     }
 
     /// A child from a typed object, such as those of k8s-openapi.
-    pub fn from_object(
-        key: impl Into<String>,
-        object: &impl Serialize,
-    ) -> Result<Self, serde_json::Error> {
+    pub fn from_object(key: impl Into<String>, object: &impl Serialize) -> Result<Self, serde_json::Error> {
         Ok(Self::new(key, serde_json::to_value(object)?))
     }
 }

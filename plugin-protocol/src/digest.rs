@@ -49,22 +49,14 @@ pub fn digest_of(request: &PluginRequest, status: StatusInDigest) -> Result<Stri
             remove_volatile(object, status);
         }
     }
-    if let Some(children) = question
-        .pointer_mut("/observed/children")
-        .and_then(Value::as_object_mut)
-    {
-        for child in children
-            .values_mut()
-            .filter_map(|child| child.get_mut("object"))
-        {
+    if let Some(children) = question.pointer_mut("/observed/children").and_then(Value::as_object_mut) {
+        for child in children.values_mut().filter_map(|child| child.get_mut("object")) {
             remove_volatile(child, status);
         }
     }
     let canonical = serde_json_canonicalizer::to_vec(&question)?;
     let hash = Sha256::digest(&canonical);
-    Ok(hash.iter().fold("sha256:".to_owned(), |text, byte| {
-        text + &format!("{byte:02x}")
-    }))
+    Ok(hash.iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}")))
 }
 
 fn remove_volatile(object: &mut Value, status: StatusInDigest) {

@@ -55,8 +55,6 @@ impl Discovery {
 
     /// Whether this crate's protocol version is among those served.
     pub fn speaks_our_version(&self) -> bool {
-        self.protocol_versions
-            .iter()
-            .any(|version| version == PROTOCOL_VERSION)
+        self.protocol_versions.iter().any(|version| version == PROTOCOL_VERSION)
     }
 }

@@ -37,8 +37,8 @@ pub use child::{Child, ChildKey, InvalidChildKey};
 pub use digest::{DigestError, StatusInDigest, digest_of};
 pub use discovery::Discovery;
 pub use request::{
-    ControllerInfo, Event, EventReason, Hook, Observed, ObservedChild, Owner, PluginInfo,
-    PluginRequest, ReviewRequest, Subject,
+    ControllerInfo, Event, EventReason, Hook, Observed, ObservedChild, Owner, PluginInfo, PluginRequest, ReviewRequest,
+    Subject,
 };
 pub use response::{Condition, ConditionStatus, PluginResponse, ResponseStatus, ReviewResponse};
 pub use version::{ApiVersion, DiscoveryKind, PROTOCOL_VERSION, ReviewKind, path};

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::{ApiVersion, ReviewKind};
 
 /// The body of a call to a hook.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct ReviewRequest {
@@ -21,16 +21,12 @@ pub struct ReviewRequest {
 impl ReviewRequest {
     /// Puts `request` into its envelope.
     pub fn new(request: PluginRequest) -> Self {
-        Self {
-            api_version: ApiVersion::default(),
-            kind: ReviewKind::default(),
-            request,
-        }
+        Self { api_version: ApiVersion::default(), kind: ReviewKind::default(), request }
     }
 }
 
 /// One question about one subject.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct PluginRequest {
     /// `sha256:` and the digest of what is asked: the same question has the same uid. The answer
@@ -114,7 +110,7 @@ pub enum EventReason {
 }
 
 /// The plugin resource, as far as a plugin may care.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PluginInfo {
     /// `metadata.name` of the DaskOperatorPlugin.
     pub name: String,
@@ -138,7 +134,7 @@ pub struct ControllerInfo {
 }
 
 /// The object that a plugin is asked about.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subject {
     /// `scheduler`, `worker` or `job-runner` for objects that the controller made; else absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -160,23 +156,16 @@ impl Subject {
 
     /// `kind`, or "" in a malformed request.
     pub fn kind(&self) -> &str {
-        self.object
-            .get("kind")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
+        self.object.get("kind").and_then(Value::as_str).unwrap_or_default()
     }
 }
 
 fn metadata_field<'a>(object: &'a Value, field: &str) -> &'a str {
-    object
-        .pointer("/metadata")
-        .and_then(|metadata| metadata.get(field))
-        .and_then(Value::as_str)
-        .unwrap_or_default()
+    object.pointer("/metadata").and_then(|metadata| metadata.get(field)).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// The Dask resource that will own the children.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Owner {
     /// `apiVersion` of the object.
@@ -195,7 +184,7 @@ impl Owner {
 }
 
 /// What is there already.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
     /// Children by key.
     #[serde(default)]
@@ -203,7 +192,7 @@ pub struct Observed {
 }
 
 /// A child as it is in the cluster.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedChild {
     /// The object, without managed fields.
     pub object: Value,

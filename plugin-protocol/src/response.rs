@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use crate::{ApiVersion, Child, PluginRequest, ReviewKind};
 
 /// The body of an answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ReviewResponse {
@@ -18,16 +18,12 @@ pub struct ReviewResponse {
 impl ReviewResponse {
     /// Puts `response` into its envelope.
     pub fn new(response: PluginResponse) -> Self {
-        Self {
-            api_version: ApiVersion::default(),
-            kind: ReviewKind::default(),
-            response,
-        }
+        Self { api_version: ApiVersion::default(), kind: ReviewKind::default(), response }
     }
 }
 
 /// The answer to one question.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PluginResponse {
@@ -58,10 +54,7 @@ pub struct PluginResponse {
     pub finalized: bool,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde passes the field by reference"
-)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes the field by reference")]
 fn is_zero(seconds: &u32) -> bool {
     *seconds == 0
 }
@@ -69,31 +62,17 @@ fn is_zero(seconds: &u32) -> bool {
 impl PluginResponse {
     /// The complete set of children for the request's subject.
     pub fn success(request: &PluginRequest, children: Vec<Child>) -> Self {
-        Self {
-            children: Some(children),
-            ..Self::bare(request, ResponseStatus::Success)
-        }
+        Self { children: Some(children), ..Self::bare(request, ResponseStatus::Success) }
     }
 
     /// An explicit no: what is there stays, and the message is shown to the user.
-    pub fn failure(
-        request: &PluginRequest,
-        reason: impl Into<String>,
-        message: impl Into<String>,
-    ) -> Self {
-        Self {
-            reason: reason.into(),
-            message: message.into(),
-            ..Self::bare(request, ResponseStatus::Failure)
-        }
+    pub fn failure(request: &PluginRequest, reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { reason: reason.into(), message: message.into(), ..Self::bare(request, ResponseStatus::Failure) }
     }
 
     /// Not yet: what is there stays, and the question is repeated.
     pub fn pending(request: &PluginRequest, message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            ..Self::bare(request, ResponseStatus::Pending)
-        }
+        Self { message: message.into(), ..Self::bare(request, ResponseStatus::Pending) }
     }
 
     /// Asks for another call after `seconds`.

@@ -1,8 +1,6 @@
 //! The wire is the contract: these files are what plugins in other languages are written against.
 
-use plugin_protocol::{
-    Child, Discovery, PluginResponse, ReviewRequest, ReviewResponse, StatusInDigest, digest_of,
-};
+use plugin_protocol::{Child, Discovery, PluginResponse, ReviewRequest, ReviewResponse, StatusInDigest, digest_of};
 use serde_json::{Value, json};
 
 const REQUEST: &str = include_str!("golden/sync_request.json");
@@ -26,18 +24,12 @@ fn a_request_keeps_every_field_on_its_way_through_the_types() {
 fn a_success_is_written_as_the_golden_answer() {
     let ingress = json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "spec": {}});
     let answer = PluginResponse::success(&request().request, vec![Child::new("ingress", ingress)]);
-    assert_eq!(
-        serde_json::to_value(ReviewResponse::new(answer)).unwrap(),
-        value(RESPONSE)
-    );
+    assert_eq!(serde_json::to_value(ReviewResponse::new(answer)).unwrap(), value(RESPONSE));
 }
 
 #[test]
 fn discovery_is_written_as_the_golden_answer() {
-    assert_eq!(
-        serde_json::to_value(Discovery::new("ingress", "1.2.0")).unwrap(),
-        value(DISCOVERY)
-    );
+    assert_eq!(serde_json::to_value(Discovery::new("ingress", "1.2.0")).unwrap(), value(DISCOVERY));
 }
 
 #[test]
@@ -53,39 +45,24 @@ fn a_misspelt_field_in_an_answer_is_an_error_that_names_it() {
     let mut answer = value(RESPONSE);
     let children = answer["response"]["children"].take();
     answer["response"]["childen"] = children;
-    let error = serde_json::from_value::<ReviewResponse>(answer)
-        .unwrap_err()
-        .to_string();
+    let error = serde_json::from_value::<ReviewResponse>(answer).unwrap_err().to_string();
     assert!(error.contains("childen"), "{error}");
 }
 
 #[test]
 fn an_answer_of_another_kind_or_version_is_an_error() {
-    for (field, foreign) in [
-        ("kind", "AdmissionReview"),
-        ("apiVersion", "plugin.kubernetes.dask.org/v9"),
-    ] {
+    for (field, foreign) in [("kind", "AdmissionReview"), ("apiVersion", "plugin.kubernetes.dask.org/v9")] {
         let mut answer = value(RESPONSE);
         answer[field] = json!(foreign);
-        assert!(
-            serde_json::from_value::<ReviewResponse>(answer).is_err(),
-            "{foreign}"
-        );
+        assert!(serde_json::from_value::<ReviewResponse>(answer).is_err(), "{foreign}");
     }
 }
 
 #[test]
 fn absent_and_null_children_are_told_apart_from_an_empty_list() {
-    for (children, expected) in [
-        (None, None),
-        (Some(json!(null)), None),
-        (Some(json!([])), Some(0)),
-    ] {
+    for (children, expected) in [(None, None), (Some(json!(null)), None), (Some(json!([])), Some(0))] {
         let mut answer = value(RESPONSE);
-        answer["response"]
-            .as_object_mut()
-            .unwrap()
-            .remove("children");
+        answer["response"].as_object_mut().unwrap().remove("children");
         if let Some(children) = children {
             answer["response"]["children"] = children;
         }
@@ -110,50 +87,25 @@ fn the_digest_ignores_what_changes_by_itself_and_nothing_else() {
         digest_of(&review.request, StatusInDigest::Ignored).unwrap()
     };
     let original = digest(&|_| {});
-    for pointer in [
-        "/subject/object/metadata/resourceVersion",
-        "/owner/object/metadata/resourceVersion",
-        "/event/time",
-    ] {
-        assert_eq!(
-            digest(&|request| *request.pointer_mut(pointer).unwrap() = json!("9")),
-            original,
-            "{pointer}"
-        );
+    for pointer in ["/subject/object/metadata/resourceVersion", "/owner/object/metadata/resourceVersion", "/event/time"]
+    {
+        assert_eq!(digest(&|request| *request.pointer_mut(pointer).unwrap() = json!("9")), original, "{pointer}");
     }
-    assert_eq!(
-        digest(&|request| request["subject"]["object"]["status"] = json!({"x": 1})),
-        original
-    );
+    assert_eq!(digest(&|request| request["subject"]["object"]["status"] = json!({"x": 1})), original);
     assert_eq!(digest(&|request| request["attempt"] = json!(7)), original);
-    for pointer in [
-        "/subject/object/metadata/name",
-        "/owner/object/metadata/name",
-        "/plugin/settings",
-    ] {
-        assert_ne!(
-            digest(&|request| *request.pointer_mut(pointer).unwrap() = json!("9")),
-            original,
-            "{pointer}"
-        );
+    for pointer in ["/subject/object/metadata/name", "/owner/object/metadata/name", "/plugin/settings"] {
+        assert_ne!(digest(&|request| *request.pointer_mut(pointer).unwrap() = json!("9")), original, "{pointer}");
     }
-    let with_child = digest(&|request| {
-        request["observed"]["children"]["ingress"] = json!({"object": {"spec": {}}})
-    });
+    let with_child = digest(&|request| request["observed"]["children"]["ingress"] = json!({"object": {"spec": {}}}));
     assert_ne!(with_child, original);
 }
 
 #[test]
 fn a_status_change_is_another_question_only_on_request() {
     let mut changed = request();
-    changed.request.subject.object["status"] =
-        json!({"loadBalancer": {"ingress": [{"ip": "198.51.100.7"}]}});
-    let digests = |status| {
-        (
-            digest_of(&request().request, status).unwrap(),
-            digest_of(&changed.request, status).unwrap(),
-        )
-    };
+    changed.request.subject.object["status"] = json!({"loadBalancer": {"ingress": [{"ip": "198.51.100.7"}]}});
+    let digests =
+        |status| (digest_of(&request().request, status).unwrap(), digest_of(&changed.request, status).unwrap());
     let (before, after) = digests(StatusInDigest::Included);
     assert_ne!(before, after);
     let (before, after) = digests(StatusInDigest::Ignored);

@@ -43,7 +43,7 @@ pub struct DaskOperatorPluginSpec {
     pub auth: PluginAuth,
     /// How long one call may take.
     #[serde(default = "default_timeout")]
-    #[schemars(range(min = 1, max = 30))]
+    #[schemars(with = "i32", range(min = 1, max = 30))]
     pub timeout_seconds: u32,
     /// What the plugin is asked about.
     #[schemars(length(min = 1, max = 16))]
@@ -71,7 +71,7 @@ pub struct DaskOperatorPluginSpec {
     pub finalize: FinalizePolicy,
     /// How often every subject is asked about again although nothing changed.
     #[serde(default = "default_resync")]
-    #[schemars(range(min = 10))]
+    #[schemars(with = "i32", range(min = 10))]
     pub resync_seconds: u32,
     /// Sent with each call, up to 64 KiB.
     #[serde(default)]
@@ -117,6 +117,7 @@ pub struct ServiceEndpoint {
     pub namespace: Option<String>,
     /// The Service's port.
     #[serde(default = "default_port")]
+    #[schemars(with = "i32", range(min = 1, max = 65535))]
     pub port: u16,
     /// Prefix of all paths.
     #[serde(default = "default_path")]
@@ -332,7 +333,7 @@ pub struct FinalizePolicy {
     /// Puts a finalizer on the Dask resource, if the plugin serves the hook.
     pub enabled: bool,
     /// The finalizer goes after so many seconds whatever the plugin says.
-    #[schemars(range(min = 1))]
+    #[schemars(with = "i32", range(min = 1))]
     pub deadline_seconds: u32,
 }
 

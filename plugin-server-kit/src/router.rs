@@ -1,0 +1,214 @@
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderMap, Method, Uri};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures::FutureExt as _;
+use plugin_protocol::limits::MAX_REQUEST_BYTES;
+use plugin_protocol::{Discovery, Hook, PluginRequest, PluginResponse, ReviewRequest, ReviewResponse, headers, path};
+use tracing::Instrument as _;
+
+use crate::error::Rejection;
+use crate::{Answer, Plugin, PluginError};
+
+/// The path at which the process says that it is alive.
+pub(crate) const HEALTHZ: &str = "/healthz";
+
+/// What a call may take if the caller does not say: the longest `timeoutSeconds` there is.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The plugin as an HTTP service: discovery, the hooks, and `GET /healthz`.
+///
+/// Whatever goes wrong before the plugin could answer has one shape, and leaves existing children alone:
+/// `{"error": "<category>", "message": "<sentence>"}`.
+///
+/// | status | category | when |
+/// |---|---|---|
+/// | 400 | `BrokenBody` | the body ended early |
+/// | 404 | `UnknownPath`, `HookNotServed` | no such path, or discovery does not list the hook |
+/// | 405 | `MethodNotAllowed` | wrong method |
+/// | 413 | `RequestTooLarge` | the body is larger than [`MAX_REQUEST_BYTES`] |
+/// | 415 | `UnsupportedContentType` | the body is not declared as JSON |
+/// | 422 | `InvalidJson`, `InvalidRequest`, `HookMismatch`, `InvalidTimeout` | not a review of this version; the message names the field |
+/// | 500 | `Panicked` | the plugin panicked; other calls and the server go on |
+/// | 504 | `DeadlineExceeded` | `?timeout=10s` (or 30 s) went by; the plugin's future was dropped |
+///
+/// ```
+/// use axum::{body::Body, http::{Request, StatusCode}};
+/// use tower::ServiceExt as _;
+/// # use plugin_server_kit::{Answer, Plugin, PluginError, protocol::{Discovery, PluginRequest}};
+/// # struct MyPlugin;
+/// # impl Plugin for MyPlugin {
+/// #     fn discovery(&self) -> Discovery { Discovery::new("mine", "1.0.0") }
+/// #     async fn sync(&self, _: &PluginRequest) -> Result<Answer, PluginError> { Ok(Answer::none()) }
+/// # }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() {
+/// let request = Request::get("/v1alpha1/discovery").body(Body::empty()).unwrap();
+/// let response = plugin_server_kit::router(MyPlugin).oneshot(request).await.unwrap();
+/// assert_eq!(response.status(), StatusCode::OK);
+/// # }
+/// ```
+pub fn router<P: Plugin>(plugin: P) -> Router {
+    let hooks = Router::new()
+        .route(path::SYNC, post(sync::<P>))
+        .route(path::FINALIZE, post(finalize::<P>))
+        .layer(from_fn(with_deadline));
+    Router::new()
+        .route(path::DISCOVERY, get(discovery::<P>))
+        .route(HEALTHZ, get(healthz))
+        .merge(hooks)
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(catch_panic))
+        .layer(from_fn(log_rejection))
+        .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
+        .with_state(Arc::new(plugin))
+}
+
+pub(crate) async fn healthz() -> &'static str {
+    "ok"
+}
+
+async fn discovery<P: Plugin>(State(plugin): State<Arc<P>>) -> Json<Discovery> {
+    Json(plugin.discovery())
+}
+
+async fn sync<P: Plugin>(
+    State(plugin): State<Arc<P>>,
+    headers: HeaderMap,
+    body: Result<Json<ReviewRequest>, JsonRejection>,
+) -> Result<Json<ReviewResponse>, Rejection> {
+    let request = review_of(&*plugin, Hook::Sync, body)?;
+    let call = async {
+        let outcome = plugin.sync(&request).await;
+        let answer = outcome.map(|answer: Answer| answer.into_response(&request));
+        envelope(&request, answer)
+    };
+    Ok(call.instrument(call_span(&request, &headers)).await)
+}
+
+async fn finalize<P: Plugin>(
+    State(plugin): State<Arc<P>>,
+    headers: HeaderMap,
+    body: Result<Json<ReviewRequest>, JsonRejection>,
+) -> Result<Json<ReviewResponse>, Rejection> {
+    let request = review_of(&*plugin, Hook::Finalize, body)?;
+    let call = async {
+        let outcome = plugin.finalize(&request).await;
+        let answer = outcome.map(|()| PluginResponse::success(&request, Vec::new()).finalized());
+        envelope(&request, answer)
+    };
+    Ok(call.instrument(call_span(&request, &headers)).await)
+}
+
+/// The question in `body`, if it is one for `served` and the plugin serves that.
+fn review_of<P: Plugin>(
+    plugin: &P,
+    served: Hook,
+    body: Result<Json<ReviewRequest>, JsonRejection>,
+) -> Result<PluginRequest, Rejection> {
+    if !plugin.discovery().hooks.contains(&served) {
+        return Err(Rejection::HookNotServed(served));
+    }
+    let Json(ReviewRequest { request, .. }) = body?;
+    let sent = request.hook;
+    if sent != served {
+        return Err(Rejection::HookMismatch { sent, served });
+    }
+    Ok(request)
+}
+
+fn envelope(request: &PluginRequest, answer: Result<PluginResponse, PluginError>) -> Json<ReviewResponse> {
+    let response = answer.unwrap_or_else(|error| error.into_response(request));
+    tracing::info!(
+        status = ?response.status,
+        reason = response.reason,
+        children = response.children.as_ref().map_or(0, Vec::len),
+        "answered"
+    );
+    Json(ReviewResponse::new(response))
+}
+
+fn call_span(request: &PluginRequest, headers: &HeaderMap) -> tracing::Span {
+    let traceparent = headers.get(headers::TRACEPARENT).and_then(|value| value.to_str().ok());
+    tracing::info_span!(
+        "call",
+        hook = request.hook.as_str(),
+        plugin = request.plugin.name,
+        subject.kind = request.subject.kind(),
+        subject.namespace = request.subject.namespace(),
+        subject.name = request.subject.name(),
+        uid = request.uid,
+        attempt = request.attempt,
+        traceparent,
+    )
+}
+
+async fn unknown_path(uri: Uri) -> Rejection {
+    Rejection::UnknownPath(uri.path().to_owned())
+}
+
+async fn method_not_allowed(method: Method) -> Rejection {
+    Rejection::MethodNotAllowed(method)
+}
+
+/// Drops a call, the reading of its body included, when the caller's time is up.
+async fn with_deadline(request: Request, next: Next) -> Result<Response, Rejection> {
+    let timeout = timeout_in(request.uri().query())?;
+    // A little early, so that the caller reads why instead of hanging up at the same moment.
+    let deadline = timeout * 19 / 20;
+    tokio::time::timeout(deadline, next.run(request)).await.map_err(|_elapsed| Rejection::DeadlineExceeded)
+}
+
+/// `?timeout=10s`, as the API server sends it to admission webhooks.
+fn timeout_in(query: Option<&str>) -> Result<Duration, Rejection> {
+    let pairs = query.unwrap_or_default().split('&');
+    let Some(text) =
+        pairs.filter_map(|pair| pair.split_once('=')).find_map(|(name, value)| (name == "timeout").then_some(value))
+    else {
+        return Ok(LONGEST_TIMEOUT);
+    };
+    let seconds = text
+        .strip_suffix('s')
+        .and_then(|number| number.parse::<u32>().ok())
+        .filter(|seconds| *seconds > 0)
+        .ok_or_else(|| Rejection::InvalidTimeout(text.to_owned()))?;
+    Ok(Duration::from_secs(seconds.into()).min(LONGEST_TIMEOUT))
+}
+
+async fn catch_panic(request: Request, next: Next) -> Response {
+    // Nothing that the kit owns is half-changed by a panic; the plugin's own state is behind `&self`.
+    let call = AssertUnwindSafe(next.run(request)).catch_unwind();
+    call.await.unwrap_or_else(|panic| {
+        tracing::error!(panic = panic_message(&*panic), "the plugin panicked");
+        Rejection::Panicked.into_response()
+    })
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without message")
+}
+
+/// Only the controller can call: a rejected call is a bug on one side and worth a line.
+async fn log_rejection(request: Request, next: Next) -> Response {
+    let path = request.uri().path().to_owned();
+    let response = next.run(request).await;
+    if let Some(rejection) = response.extensions().get::<Rejection>() {
+        tracing::warn!(path, error.category = rejection.category(), error = %rejection, "rejected a call");
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests;

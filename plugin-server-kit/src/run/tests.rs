@@ -1,0 +1,74 @@
+use axum::body::Body;
+use axum::http::Request;
+use plugin_protocol::{Discovery, PluginRequest};
+use tokio::net::UnixStream;
+use tokio::sync::oneshot;
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::raw_http::get_and_close;
+use crate::{Answer, PluginError};
+
+struct Nothing;
+
+impl Plugin for Nothing {
+    fn discovery(&self) -> Discovery {
+        Discovery::new("nothing", "1.0.0")
+    }
+
+    async fn sync(&self, _: &PluginRequest) -> Result<Answer, PluginError> {
+        Ok(Answer::none())
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_serves_its_socket_until_it_is_told_to_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("plugin.sock");
+    let config = Config::new(Endpoint::Socket(path.clone()));
+    let (stop, stopped) = oneshot::channel();
+    let server = tokio::spawn(run_until(Nothing, config, async { stopped.await.unwrap() }));
+
+    let stream = loop {
+        match UnixStream::connect(&path).await {
+            Ok(stream) => break stream,
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    let response = get_and_close(stream, "/v1alpha1/discovery").await.unwrap();
+    assert!(response.contains(r#""name":"nothing""#), "{response}");
+    stop.send(()).unwrap();
+    server.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_plugin_that_waits_for_its_certificate_can_be_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = Config::new(Endpoint::Tls { dir: dir.path().to_owned(), port: 0 });
+    config.health_port = None;
+    run_until(Nothing, config, async {}).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_ends_the_plugin_with_one_sentence() {
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let config = Config::new(Endpoint::Insecure { port });
+    let error = run_until(Nothing, config, std::future::pending()).await.unwrap_err().to_string();
+    let sentence = format!("failed to listen on port {port}: ");
+    assert!(error.starts_with(&sentence), "{error}");
+}
+
+/// The Service must not send calls to a pod without certificate, and the kubelet must not kill it.
+#[tokio::test]
+async fn a_pod_without_certificate_is_alive_but_not_ready() {
+    let ready = Arc::new(AtomicBool::new(false));
+    let status = async |path: &str| {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let Ok(response) = probes(Arc::clone(&ready)).oneshot(request).await;
+        response.status().as_u16()
+    };
+    assert_eq!((status(HEALTHZ).await, status(READYZ).await), (200, 503));
+    ready.store(true, Ordering::Relaxed);
+    assert_eq!((status(HEALTHZ).await, status(READYZ).await), (200, 200));
+}
