@@ -6,23 +6,28 @@ package component
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"os"
 	"slices"
 
 	"github.com/coredns/coredns/coremain"
+	_ "github.com/coredns/coredns/plugin/bind"
 	_ "github.com/coredns/coredns/plugin/cache"
 	_ "github.com/coredns/coredns/plugin/errors"
-	_ "github.com/coredns/coredns/plugin/health"
 	_ "github.com/coredns/coredns/plugin/kubernetes"
 	_ "github.com/coredns/coredns/plugin/ready"
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/server/v3/etcdmain"
 	helm "helm.sh/helm/v4/pkg/cmd"
+	"helm.sh/helm/v4/pkg/kube"
 	"k8s.io/component-base/cli"
+	"k8s.io/component-base/logs"
 	_ "k8s.io/component-base/logs/json/register"
 	_ "k8s.io/component-base/metrics/prometheus/clientgo"
 	_ "k8s.io/component-base/metrics/prometheus/version"
 	kubectl "k8s.io/kubectl/pkg/cmd"
+	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
@@ -34,7 +39,7 @@ var programs = map[string]func() int{
 	"etcd":                    func() int { etcdmain.Main(os.Args); return 0 },
 	"coredns":                 func() int { coremain.Run(); return 0 },
 	"helm":                    runHelm,
-	"kubectl":                 func() int { return cli.Run(kubectl.NewDefaultKubectlCommand()) },
+	"kubectl":                 runKubectl,
 	"kube-apiserver":          cobraProgram(apiserver.NewAPIServerCommand),
 	"kube-controller-manager": cobraProgram(controllermanager.NewControllerManagerCommand),
 	"kube-scheduler":          cobraProgram(func() *cobra.Command { return scheduler.NewSchedulerCommand() }),
@@ -52,7 +57,7 @@ func Names() []string {
 	return names
 }
 
-// Run becomes the program `name`, with args[0] as its own name, and returns its exit code.
+// Run becomes the program `name`, with args[0] as its first argument, and returns its exit code.
 // ok is false if there is no such program.
 func Run(name string, args []string) (code int, ok bool) {
 	program, ok := programs[name]
@@ -67,13 +72,27 @@ func cobraProgram(build func() *cobra.Command) func() int {
 	return func() int { return cli.Run(build()) }
 }
 
+func runKubectl() int {
+	// A malformed -v is reported when the command line is parsed for real.
+	_, _ = logs.GlogSetter(kubectl.GetLogVerbosity(os.Args))
+	if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
+		kubectlutil.CheckErr(err)
+	}
+	return 0
+}
+
 func runHelm() int {
+	// Helm would otherwise sign the fields that it manages with this binary's name.
+	kube.ManagedFieldsManager = "helm"
 	cmd, err := helm.NewRootCmd(os.Stdout, os.Args[1:], helm.SetupLogging)
 	if err != nil {
-		os.Stderr.WriteString(err.Error() + "\n")
+		slog.Warn("command failed", slog.Any("error", err))
 		return 1
 	}
 	if err := cmd.Execute(); err != nil {
+		if failure, ok := errors.AsType[helm.CommandError](err); ok {
+			return failure.ExitCode
+		}
 		return 1
 	}
 	return 0

@@ -1,0 +1,97 @@
+package pki
+
+import (
+	"crypto/x509"
+	"net"
+)
+
+// The names of the files that Ensure makes, without their endings.
+const (
+	CA                = "ca"
+	FrontProxyCA      = "front-proxy-ca"
+	FrontProxyClient  = "front-proxy-client"
+	APIServer         = "apiserver"
+	KubeletClient     = "apiserver-kubelet-client"
+	Admin             = "admin"
+	ControllerManager = "kube-controller-manager"
+	Scheduler         = "kube-scheduler"
+	Kubelet           = "kubelet"
+	Proxy             = "kube-proxy"
+	CoreDNS           = "coredns"
+	ServiceAccount    = "service-account"
+)
+
+// Cluster is what the certificates of a cluster depend on.
+type Cluster struct {
+	NodeName string
+	// NodeIP is nil if there is no node.
+	NodeIP net.IP
+	// ServiceIP is the cluster's address of the API server.
+	ServiceIP net.IP
+	Domain    string
+}
+
+// Ensure makes folder hold everything that the cluster needs, and keeps what fits.
+func Ensure(folder string, c Cluster) error {
+	ca, err := EnsureAuthority(folder, CA)
+	if err != nil {
+		return err
+	}
+	for _, s := range Subjects(c) {
+		if err := ca.Ensure(s); err != nil {
+			return err
+		}
+	}
+	// Whoever has a certificate of this authority may speak for any user, so it has one client only.
+	frontProxy, err := EnsureAuthority(folder, FrontProxyCA)
+	if err != nil {
+		return err
+	}
+	if err := frontProxy.Ensure(client(FrontProxyClient, FrontProxyClient)); err != nil {
+		return err
+	}
+	return EnsureKeyPair(folder, ServiceAccount)
+}
+
+// Subjects are the holders of certificates of the cluster's authority.
+func Subjects(c Cluster) []Subject {
+	local := net.IPv4(127, 0, 0, 1)
+	apiServer := Subject{
+		Name: APIServer, CommonName: "kube-apiserver", Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames: []string{
+			"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
+			"kubernetes.default.svc." + c.Domain,
+		},
+		IPs: []net.IP{local, c.ServiceIP},
+	}
+	subjects := []Subject{
+		client(KubeletClient, "kube-apiserver-kubelet-client", "system:masters"),
+		client(Admin, "admin", "system:masters"),
+		both(ControllerManager, "system:kube-controller-manager", local),
+		both(Scheduler, "system:kube-scheduler", local),
+	}
+	if c.NodeIP != nil {
+		apiServer.IPs = append(apiServer.IPs, c.NodeIP)
+		kubelet := both(Kubelet, "system:node:"+c.NodeName, local, c.NodeIP)
+		kubelet.Organization = []string{"system:nodes"}
+		kubelet.DNSNames = []string{c.NodeName}
+		subjects = append(subjects, kubelet,
+			client(Proxy, "system:kube-proxy"), client(CoreDNS, "system:coredns"))
+	}
+	return append(subjects, apiServer)
+}
+
+func client(name, user string, groups ...string) Subject {
+	return Subject{
+		Name: name, CommonName: user, Organization: groups,
+		Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+}
+
+// both is a client of the API server that serves its own health and metrics.
+func both(name, user string, ips ...net.IP) Subject {
+	return Subject{
+		Name: name, CommonName: user, DNSNames: []string{"localhost"}, IPs: ips,
+		Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+	}
+}
