@@ -1,0 +1,72 @@
+# Two commands do all the set-up: `make demo` and `make test`. `make clean` removes all that they made.
+#
+# CLUSTER=current uses the cluster of the current kubeconfig instead of the testbed; its nodes pull the
+# images from REGISTRY, to which they are pushed first.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# Slow to make and independent of the checkout: the testbed's binary and the images. Safe to delete.
+CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dask-operator
+CLUSTER ?= testbed
+REGISTRY ?= localhost
+export CACHE CLUSTER REGISTRY
+
+RUST_TARGET := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+export RUST_TARGET TARGET_DIR
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | column -t -s $$'\t'
+
+.PHONY: demo
+demo: prepare images ## Show a plugin's child on a real Dask cluster
+	@KEEP=1 testbed/with-cluster.sh node demo/run.sh
+
+.PHONY: test
+test: lint unit live e2e ## Run every test
+	@echo "all tests passed"
+
+.PHONY: prepare
+prepare: ## Install what is missing and build the testbed
+	@testbed/prepare.sh
+
+.PHONY: lint
+lint: prepare ## Formatting, clippy, generated files, chart
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+	@for crate in plugin-protocol plugin-server-kit controller examples/ingress; do \
+	  echo "checking $$crate alone"; cargo check --quiet --locked --manifest-path $$crate/Cargo.toml; done
+	cd testbed && gofmt -l . | (! grep .)
+	@testbed/env.sh helm lint --strict charts/dask-operator
+	@testbed/env.sh charts/render.sh --check
+
+.PHONY: unit
+unit: ## Tests that need no cluster
+	cargo test --workspace --all-features --locked
+	@testbed/env.sh go -C testbed test ./cluster/... ./config/... ./instance/... ./pki/... ./process/... ./netns/... ./ociimage/...
+
+.PHONY: live
+live: prepare ## Tests against a real API server
+	@testbed/with-cluster.sh control-plane cargo test -p dask-operator --locked --test 'live_*' -- --ignored
+
+.PHONY: e2e
+e2e: prepare images ## Tests on real pods with real Dask, the demo among them
+	@testbed/with-cluster.sh node demo/run.sh
+	@testbed/with-cluster.sh node cargo test -p dask-operator --locked --test 'e2e_*' -- --ignored
+
+.PHONY: images
+images: prepare ## Build the images of Dask, the controller and the example plugins
+	@testbed/images/all.sh
+
+.PHONY: generate
+generate: prepare ## Write the files that are made from code
+	cargo run --quiet --locked -p dask-operator -- crd > charts/dask-operator/files/crds.yaml
+	@testbed/env.sh charts/render.sh
+
+.PHONY: clean
+clean: ## Remove all that the other targets made, running clusters included
+	@testbed/clean.sh

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Removes all that the Makefile's targets made: clusters, build output, caches, installed packages.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+
+for dir in "$STATE"/*/; do
+  [[ -d $dir ]] || continue
+  # Any build of the testbed will do; without one there is nothing that could run.
+  testbed=$(find "$CACHE/bin" -mindepth 2 -maxdepth 2 -name testbed -print -quit 2>/dev/null || true)
+  [[ -n $testbed ]] && "$testbed" down --dir "$dir"
+done
+if [[ -s $CACHE/installed-packages && $(id -u) -eq 0 ]]; then
+  echo "removing the packages that were installed"
+  xargs -a "$CACHE/installed-packages" apt-get purge -qq -y >/dev/null
+fi
+rm -rf "$root/.cache" "$root/target" "$CACHE"

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Source it, or run it with a command: the tools of this project and where their files are.
+#
+#   TESTBED_BIN   folder of testbed, kubectl and helm; its name follows the sources, so it is never stale
+#   STATE         clusters of this checkout
+#   IMAGES        image archives
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(dirname "$here")
+: "${CACHE:=${XDG_CACHE_HOME:-$HOME/.cache}/dask-operator}"
+: "${CLUSTER:=testbed}" "${REGISTRY:=localhost}"
+
+sources=$(cd "$here" && find . \( -name '*.go' -o -name 'go.*' -o -path './config/files/*' -o -name build.sh \) -type f -print0 |
+  LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c1-12)
+TESTBED_BIN=$CACHE/bin/$sources
+STATE=$root/.cache/clusters
+IMAGES=$CACHE/images
+# Go's own caches would outlive `make clean`.
+export GOCACHE=$CACHE/go-build GOMODCACHE=$CACHE/go-mod GOFLAGS="${GOFLAGS:-} -modcacherw"
+export PATH=$TESTBED_BIN:$PATH CACHE CLUSTER REGISTRY TESTBED_BIN STATE IMAGES
+
+if [[ ${BASH_SOURCE[0]} == "$0" && $# -gt 0 ]]; then
+  exec "$@"
+fi

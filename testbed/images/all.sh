@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Builds the images of Dask, the controller and the example plugins, as far as they changed.
+#
+# With CLUSTER=current they are pushed to REGISTRY, unless PUSH=no says that the nodes have them already.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/../env.sh"
+
+say() { printf '== %s\n' "$*"; }
+[[ $(id -u) -eq 0 ]] || { echo "images: building images needs root" >&2; exit 1; }
+if [[ $CLUSTER == current && $REGISTRY == localhost && ${PUSH:-yes} != no ]]; then
+  echo "images: CLUSTER=current needs REGISTRY, which the cluster's nodes can pull from" >&2
+  exit 1
+fi
+mkdir -p "$IMAGES"
+
+say "the Dask image"
+"$here/images/dask.sh" "$IMAGES/dask.tar" "$CACHE/image-build"
+
+say "the controller and the example plugins, statically linked"
+cd "$root"
+# Linked against nothing but the kernel, so that the images hold one file each.
+RUSTFLAGS="-C target-feature=+crt-static" \
+  cargo build --locked --release --target "$RUST_TARGET" -p dask-operator -p ingress-plugin
+programs=$TARGET_DIR/$RUST_TARGET/release
+for program in dask-operator ingress-plugin; do
+  stamp=$IMAGES/$program.sha256
+  if [[ ! -f $IMAGES/$program.tar ]] || ! sha256sum --status -c "$stamp" 2>/dev/null; then
+    "$here/images/binary.sh" "$IMAGES/$program.tar" "localhost/$program:test" "$programs/$program"
+    sha256sum "$programs/$program" >"$stamp"
+  fi
+done
+
+if [[ $CLUSTER == current && ${PUSH:-yes} != no ]]; then
+  for image in dask dask-operator ingress-plugin; do
+    say "pushing $REGISTRY/$image:test"
+    buildah push "docker-archive:$IMAGES/$image.tar" "docker://$REGISTRY/$image:test"
+  done
+fi

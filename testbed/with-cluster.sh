@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Usage: with-cluster.sh control-plane|node COMMAND...
+#
+# Runs COMMAND with KUBECONFIG set to a cluster of this checkout. A cluster that was not running is taken
+# down afterwards, unless KEEP=1. With CLUSTER=current, the current kubeconfig is used as it is.
+set -euo pipefail
+. "$(dirname "${BASH_SOURCE[0]}")/env.sh"
+
+kind=$1
+shift
+if [[ $CLUSTER == current ]]; then
+  exec "$@"
+fi
+dir=$STATE/$kind
+options=()
+[[ $kind == node ]] || options=(--control-plane-only)
+
+was_up=0
+if [[ -d $dir ]] && testbed status --dir "$dir" >/dev/null 2>&1; then was_up=1; fi
+mkdir -p "$STATE"
+testbed up --dir "$dir" "${options[@]}"
+if [[ $was_up == 0 && ${KEEP:-0} != 1 ]]; then
+  trap 'testbed down --dir "$dir"' EXIT
+fi
+KUBECONFIG=$(testbed kubeconfig --dir "$dir")
+export KUBECONFIG TESTBED_DIR=$dir
+"$@"
