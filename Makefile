@@ -55,8 +55,8 @@ live: prepare ## Tests against a real API server
 
 .PHONY: e2e
 e2e: prepare images ## Tests on real pods with real Dask, the demo among them
-	@testbed/with-cluster.sh node demo/run.sh
-	@testbed/with-cluster.sh node cargo test -p dask-operator --locked --test 'e2e_*' -- --ignored
+	@testbed/with-cluster.sh node $(SHELL) -euc 'demo/run.sh; \
+	  cargo test -p dask-operator --locked --test "e2e_*" -- --ignored --test-threads 1'
 
 .PHONY: images
 images: prepare ## Build the images of Dask, the controller and the example plugins

@@ -16,7 +16,11 @@ pub mod backoff;
 pub mod cluster;
 pub mod conditions;
 pub mod context;
-#[expect(unreachable_pub, reason = "KubeSchema emits each type a second time inside a function")]
+#[expect(
+    unreachable_pub,
+    clippy::duplicated_attributes,
+    reason = "KubeSchema emits each type a second time inside a function, and printcolumns look alike"
+)]
 pub mod crd;
 pub mod crd_yaml;
 mod dask_side;

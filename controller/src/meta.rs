@@ -30,7 +30,7 @@ pub mod component {
 }
 
 /// Keys that describe who manages an object, and so must not be copied to what is made from it.
-/// dask-kubernetes copies them, and GitOps tools then prune the children.
+/// dask-kubernetes copies them, and the tools that work by them then prune the children.
 const TOOL_PREFIXES: [&str; 7] = [
     "argocd.argoproj.io",
     "helm.sh",

@@ -1,5 +1,6 @@
 //! Objects for tests.
 
+use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
 use crate::crd::{DaskCluster, DaskWorkerGroup};
@@ -40,4 +41,10 @@ pub(crate) fn mk_group(name: &str, cluster: &str) -> DaskWorkerGroup {
 
 fn pod(container: &str) -> Value {
     json!({"containers": [{"name": container, "image": "dask"}]})
+}
+
+/// A kind as API discovery describes it; the plural is guessed.
+pub(crate) fn mk_resource(api_version: &str, kind: &str) -> ApiResource {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
 }

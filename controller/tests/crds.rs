@@ -26,7 +26,8 @@ fn names_are_those_of_dask_kubernetes() {
         let names = definition.spec.names;
         (names.plural, names.singular.unwrap(), names.short_names.unwrap_or_default().join(" "))
     };
-    let expected = |plural: &str, singular: &str, short: &str| (plural.to_owned(), singular.to_owned(), short.to_owned());
+    let expected =
+        |plural: &str, singular: &str, short: &str| (plural.to_owned(), singular.to_owned(), short.to_owned());
     assert_eq!(names("DaskCluster"), expected("daskclusters", "daskcluster", "daskcluster dsk"));
     assert_eq!(names("DaskWorkerGroup"), expected("daskworkergroups", "daskworkergroup", "daskworkers"));
     assert_eq!(names("DaskJob"), expected("daskjobs", "daskjob", "djb"));

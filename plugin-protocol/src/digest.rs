@@ -55,8 +55,7 @@ pub fn digest_of(request: &PluginRequest, status: StatusInDigest) -> Result<Stri
         }
     }
     let canonical = serde_json_canonicalizer::to_vec(&question)?;
-    let hash = Sha256::digest(&canonical);
-    Ok(hash.iter().fold("sha256:".to_owned(), |text, byte| text + &format!("{byte:02x}")))
+    Ok(format!("sha256:{}", hex::encode(Sha256::digest(&canonical))))
 }
 
 fn remove_volatile(object: &mut Value, status: StatusInDigest) {

@@ -54,7 +54,7 @@ pub trait Plugin: Send + Sync + 'static {
 /// let answer = Answer::from(Child::new("config", map)).warning("`a` is deprecated");
 /// assert_eq!(answer.children().len(), 1);
 /// ```
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Answer {
     children: Vec<Child>,

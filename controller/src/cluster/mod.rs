@@ -40,24 +40,27 @@ pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Resu
     if cluster.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change()); // Kubernetes' garbage collector does the rest.
     }
+    let mut current = cluster.status.clone().unwrap_or_default();
     let observed = observe::observe(&cluster, &context.caches);
     let valid = match validate::validate(&cluster) {
         Ok(valid) => valid,
         Err(invalid) => {
             let desired = status::of_invalid(&cluster, &invalid, Timestamp::now());
-            status::write(&context, &cluster, desired).await.map_err(Error::Status)?;
+            status::write(&context, &cluster, &current, &desired).await.map_err(Error::Status)?;
             return Ok(Action::await_change());
         }
     };
-    if status::is_first_sight(&cluster) {
-        // Clients and upstream's tests expect to see `Created` before anything else.
-        let desired = status::of_created(&cluster, Timestamp::now());
-        status::write(&context, &cluster, desired).await.map_err(Error::Status)?;
+    if current.phase.is_none() {
+        // Clients expect to see `Created` before anything else.
+        let created = status::of_created(&cluster, &valid, Timestamp::now());
+        status::write(&context, &cluster, &current, &created).await.map_err(Error::Status)?;
+        current = created;
     }
     let plan = apply::plan(&valid, &observed, build::build(&valid));
     let outcome = apply::apply(&context.client, &valid.namespace, plan).await;
-    let desired = status::of_observed(&cluster, &valid, &observed, &outcome, Timestamp::now());
-    status::write(&context, &cluster, desired).await.map_err(Error::Status)?;
+    let seen = status::Seen { current: &current, observed: &observed, outcome: &outcome };
+    let desired = status::of_observed(&cluster, &valid, &seen, Timestamp::now());
+    status::write(&context, &cluster, &current, &desired).await.map_err(Error::Status)?;
     match outcome.error {
         Some(error) => Err(Error::Apply(error)),
         None => Ok(Action::await_change()),

@@ -23,49 +23,58 @@ const COMPONENTS_CREATED: &str = "ComponentsCreated";
 
 pub(super) fn of_invalid(cluster: &DaskCluster, invalid: &Invalid, now: Timestamp) -> DaskClusterStatus {
     let verdicts = vec![Verdict::no(ACCEPTED, invalid.reason, invalid.message.as_str())];
-    DaskClusterStatus { phase: Some(ClusterPhase::Error), ..with_conditions(cluster, verdicts, now) }
+    let old = cluster.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    DaskClusterStatus { phase: Some(ClusterPhase::Error), ..with_conditions(cluster, old, verdicts, now) }
 }
 
-pub(super) fn of_created(cluster: &DaskCluster, now: Timestamp) -> DaskClusterStatus {
+pub(super) fn of_created(cluster: &DaskCluster, valid: &ValidatedCluster, now: Timestamp) -> DaskClusterStatus {
     let creating = Verdict::no(COMPONENTS_CREATED, "Creating", "the components are being created");
-    let verdicts = vec![accepted(cluster), creating];
-    DaskClusterStatus { phase: Some(ClusterPhase::Created), ..with_conditions(cluster, verdicts, now) }
+    DaskClusterStatus {
+        phase: Some(ClusterPhase::Created),
+        replicas: Some(0),
+        selector: Some(worker_selector(&valid.name)),
+        ..with_conditions(cluster, &[], vec![accepted(cluster), creating], now)
+    }
+}
+
+/// What a status is computed from.
+pub(super) struct Seen<'a> {
+    /// The status that was written last, which the cache may not know yet.
+    pub(super) current: &'a DaskClusterStatus,
+    pub(super) observed: &'a Observed,
+    pub(super) outcome: &'a Outcome,
 }
 
 pub(super) fn of_observed(
     cluster: &DaskCluster,
     valid: &ValidatedCluster,
-    observed: &Observed,
-    outcome: &Outcome,
+    seen: &Seen<'_>,
     now: Timestamp,
 ) -> DaskClusterStatus {
+    let Seen { current, observed, outcome } = seen;
     let verdicts = vec![accepted(cluster), components_created(valid, observed, outcome)];
     let group = observed.group.as_ref().and_then(|group| group.status.as_ref());
     DaskClusterStatus {
-        phase: Some(phase(cluster, valid, observed)),
+        phase: Some(phase(current.phase, valid, observed)),
         replicas: Some(group.and_then(|status| status.replicas).unwrap_or(0)),
         selector: Some(worker_selector(&valid.name)),
-        ..with_conditions(cluster, verdicts, now)
+        ..with_conditions(cluster, &current.conditions, verdicts, now)
     }
 }
 
-pub(super) fn is_first_sight(cluster: &DaskCluster) -> bool {
-    cluster.status.as_ref().is_none_or(|status| status.phase.is_none())
-}
-
-/// Writes `desired` if it differs from what the cluster's status says already.
+/// Writes `desired` if it differs from the current status.
 pub(super) async fn write(
     context: &Context,
     cluster: &DaskCluster,
-    desired: DaskClusterStatus,
+    current: &DaskClusterStatus,
+    desired: &DaskClusterStatus,
 ) -> Result<(), k8s::Error> {
-    let old = cluster.status.clone().unwrap_or_default();
-    if same(&old, &desired) {
+    if same(current, desired) {
         return Ok(());
     }
     let api: Api<DaskCluster> = Api::namespaced(context.client.clone(), &cluster.namespace().unwrap_or_default());
-    k8s::apply_status(&api, k8s::FIELD_MANAGER, cluster, &desired).await?;
-    report::condition_changes(&context.recorder, cluster, &old.conditions, &desired.conditions).await;
+    k8s::apply_status(&api, k8s::FIELD_MANAGER, cluster, desired).await?;
+    report::condition_changes(&context.recorder, cluster, &current.conditions, &desired.conditions).await;
     Ok(())
 }
 
@@ -79,8 +88,12 @@ fn same(old: &DaskClusterStatus, desired: &DaskClusterStatus) -> bool {
         && old.conditions.iter().filter(ours).eq(desired.conditions.iter())
 }
 
-fn with_conditions(cluster: &DaskCluster, verdicts: Vec<Verdict>, now: Timestamp) -> DaskClusterStatus {
-    let old = cluster.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+fn with_conditions(
+    cluster: &DaskCluster,
+    old: &[Condition],
+    verdicts: Vec<Verdict>,
+    now: Timestamp,
+) -> DaskClusterStatus {
     let generation = cluster.metadata.generation;
     DaskClusterStatus {
         observed_generation: generation,
@@ -120,8 +133,7 @@ fn components_created(valid: &ValidatedCluster, observed: &Observed, outcome: &O
 /// `Running` says that the components exist and the Service can be used, and nothing about pods: clients
 /// give up waiting for it long before a large image is pulled. A cluster that got there stays there
 /// while a lost component is replaced.
-fn phase(cluster: &DaskCluster, valid: &ValidatedCluster, observed: &Observed) -> ClusterPhase {
-    let current = cluster.status.as_ref().and_then(|status| status.phase);
+fn phase(current: Option<ClusterPhase>, valid: &ValidatedCluster, observed: &Observed) -> ClusterPhase {
     if !components_stand(valid, observed) {
         return match current {
             Some(phase @ (ClusterPhase::Pending | ClusterPhase::Running)) => phase,

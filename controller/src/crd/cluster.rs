@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{PodSpec, ServiceSpec, TemplateMetadata};
 
 /// A Dask cluster: one scheduler, its Service, and a default group of workers.
-#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "kubernetes.dask.org",
     version = "v1",
@@ -38,7 +38,7 @@ pub struct DaskClusterSpec {
 }
 
 /// The scheduler's pod and Service.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SchedulerSpec {
     /// Labels and annotations of the scheduler's Deployment, pod and Service.
     #[serde(default)]
@@ -50,7 +50,7 @@ pub struct SchedulerSpec {
 }
 
 /// Workers of one group.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerSpec {
     /// How many workers; negative numbers count as 0.
     #[serde(default = "one")]

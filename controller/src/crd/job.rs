@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{DaskClusterSpec, RunnerPodSpec, TemplateMetadata};
 
 /// A pod that runs to completion next to a Dask cluster of its own.
-#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "kubernetes.dask.org",
     version = "v1",
@@ -28,7 +28,7 @@ pub struct DaskJobSpec {
 }
 
 /// The runner's pod.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JobSpec {
     /// Labels and annotations of the runner.
     #[serde(default)]
@@ -39,7 +39,7 @@ pub struct JobSpec {
 }
 
 /// The DaskCluster that a job makes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EmbeddedCluster {
     /// Labels and annotations of the DaskCluster.
     #[serde(default)]
@@ -49,7 +49,7 @@ pub struct EmbeddedCluster {
 }
 
 /// How far the job is. These five keys and no others: clients compare them as a set.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DaskJobStatus {
     /// The DaskCluster's name.

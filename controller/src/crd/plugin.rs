@@ -344,7 +344,7 @@ impl Default for FinalizePolicy {
 }
 
 /// Free JSON, kept as it was written.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Settings(pub Map<String, Value>);
 

@@ -19,17 +19,17 @@ pub struct TemplateMetadata {
 /// A Kubernetes `PodSpec`, exactly as its author wrote it.
 ///
 /// It is never read through a typed struct: that would drop the fields that this build does not know.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PodSpec(pub Map<String, Value>);
 
 /// The `PodSpec` of a job's runner: `restartPolicy` is `OnFailure` unless given.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RunnerPodSpec(pub Map<String, Value>);
 
 /// A Kubernetes `ServiceSpec`, exactly as its author wrote it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ServiceSpec(pub Map<String, Value>);
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{PluginState, WorkerSpec};
 
 /// A group of equal workers of one DaskCluster.
-#[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "kubernetes.dask.org",
     version = "v1",

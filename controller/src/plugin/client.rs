@@ -19,10 +19,10 @@ use super::{
 const SOCKET_HOST: &str = "plugin";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Idle connections go before a certificate can expire under them, and before a rotated one is wanted.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Where and how a plugin is reached.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) enum Route {
     /// A Service by https, both sides with certificates of the controller's own authority.
     Service { host: String, port: u16, path: String, ca: String, identity: Pair, address: Option<IpAddr> },
@@ -42,6 +42,7 @@ pub(super) enum RouteError {
 /// Calls one plugin.
 #[derive(Clone)]
 pub(super) struct Caller {
+    route: Route,
     http: Client,
     base: String,
     timeout: Duration,
@@ -94,7 +95,12 @@ impl Caller {
                 (builder, format!("http://{SOCKET_HOST}"))
             }
         };
-        Ok(Self { http: builder.build()?, base, timeout })
+        Ok(Self { route: route.clone(), http: builder.build()?, base, timeout })
+    }
+
+    /// Whether this caller, with its open connections, still serves.
+    pub(super) fn serves(&self, route: &Route, timeout: Duration) -> bool {
+        self.route == *route && self.timeout == timeout
     }
 
     /// Asks the plugin who it is.

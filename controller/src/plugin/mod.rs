@@ -14,6 +14,7 @@
 mod authority;
 mod breaker;
 mod certificates;
+mod children;
 mod client;
 mod kinds;
 mod outcome;

@@ -101,3 +101,293 @@ fn redacted(mut object: Value) -> Value {
     }
     object
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{path::PathBuf, time::Duration};
+
+    use super::*;
+    use crate::{
+        crd::SubjectKind,
+        plugin::{
+            client::{Caller, Route},
+            registry::PluginKey,
+        },
+    };
+
+    fn plugin(on_status: bool) -> Registered {
+        let spec = json!({
+            "endpoint": {"socket": "ingress.sock"},
+            "subjects": [
+                {"kind": "Service", "component": "scheduler", "onStatus": on_status},
+                {"kind": "Pod", "component": "worker", "onStatus": true},
+            ],
+            "children": [{"apiVersion": "networking.k8s.io/v1", "kind": "Ingress"}],
+            "settings": {"domain": "dask.example.org"},
+        });
+        Registered {
+            key: PluginKey { namespace: "dask-operator".to_owned(), name: "ingress".to_owned() },
+            uid: "plugin-uid".to_owned(),
+            generation: 3,
+            spec: serde_json::from_value(spec).unwrap(),
+            kinds: Vec::new(),
+            selector: None,
+            version: "1.2.0".to_owned(),
+            caller: Caller::new(&Route::Socket(PathBuf::from("unused.sock")), Duration::from_secs(1)).unwrap(),
+        }
+    }
+
+    /// A Service as a list gives it: without apiVersion and kind.
+    fn service() -> Value {
+        json!({
+            "metadata": {
+                "name": "demo-scheduler",
+                "namespace": "team-a",
+                "uid": "service-uid",
+                "resourceVersion": "812",
+                "labels": {"dask.org/cluster-name": "demo", "dask.org/component": "scheduler"},
+                "annotations": {"team": "a", "kubectl.kubernetes.io/last-applied-configuration": "{}"},
+                "managedFields": [{"manager": "kubectl"}],
+            },
+            "spec": {"ports": [{"name": "tcp-comm", "port": 8786}]},
+            "status": {"loadBalancer": {}},
+        })
+    }
+
+    fn cluster() -> Value {
+        json!({
+            "metadata": {
+                "name": "demo",
+                "namespace": "team-a",
+                "uid": "cluster-uid",
+                "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}"},
+                "managedFields": [{"manager": "dask"}],
+            },
+            "spec": {"idleTimeout": 0},
+        })
+    }
+
+    fn child() -> Value {
+        json!({
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "Ingress",
+            "metadata": {"name": "web", "resourceVersion": "9", "managedFields": [{"manager": "dask-operator/ingress"}]},
+            "spec": {"rules": []},
+            "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}},
+        })
+    }
+
+    /// What is asked, to be changed by tests.
+    struct Given {
+        on_status: bool,
+        kind: SubjectKind,
+        reason: EventReason,
+        second: i64,
+        object: Value,
+        owner: Value,
+        children: Vec<(&'static str, Value)>,
+        attempt: u32,
+    }
+
+    impl Given {
+        fn service() -> Self {
+            Self {
+                on_status: false,
+                kind: SubjectKind::Service,
+                reason: EventReason::Created,
+                second: 1_795_424_400,
+                object: service(),
+                owner: cluster(),
+                children: vec![("web", child())],
+                attempt: 1,
+            }
+        }
+
+        fn request(self) -> ReviewRequest {
+            let object: DynamicObject = serde_json::from_value(self.object).unwrap();
+            let owner: DynamicObject = serde_json::from_value(self.owner).unwrap();
+            let question = Question {
+                plugin: &plugin(self.on_status),
+                key: &SubjectKey::of(self.kind, &object),
+                object: &object,
+                owner_key: &SubjectKey::of(SubjectKind::DaskCluster, &owner),
+                owner: &owner,
+                reason: self.reason,
+                now: Timestamp::new(self.second, 999_999_999).unwrap(),
+            };
+            let children = self.children.into_iter().map(|(key, child)| (key.to_owned(), child)).collect();
+            question.request(children, self.attempt).unwrap()
+        }
+    }
+
+    type Edit = fn(&mut Given);
+
+    /// The uid of the question about the Service after `edit`.
+    fn uid(edit: impl FnOnce(&mut Given)) -> String {
+        let mut given = Given::service();
+        edit(&mut given);
+        given.request().request.uid
+    }
+
+    /// [`service`] as it is sent.
+    fn redacted_service() -> Value {
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {
+                "name": "demo-scheduler",
+                "namespace": "team-a",
+                "uid": "service-uid",
+                "resourceVersion": "812",
+                "labels": {"dask.org/cluster-name": "demo", "dask.org/component": "scheduler"},
+                "annotations": {"team": "a"},
+            },
+            "spec": {"ports": [{"name": "tcp-comm", "port": 8786}]},
+            "status": {"loadBalancer": {}},
+        })
+    }
+
+    #[test]
+    fn a_question_about_a_service_holds_all_that_a_plugin_needs_and_no_managed_fields() {
+        let request = serde_json::to_value(Given::service().request()).unwrap();
+        let uid = request["request"]["uid"].clone();
+        let expected = json!({
+            "apiVersion": "plugin.kubernetes.dask.org/v1alpha1",
+            "kind": "PluginReview",
+            "request": {
+                "uid": uid,
+                "hook": "Sync",
+                "attempt": 1,
+                "dryRun": false,
+                "event": {
+                    "type": "org.dask.kubernetes.service.scheduler",
+                    "reason": "Created",
+                    "time": "2026-11-23T09:00:00Z",
+                },
+                "plugin": {
+                    "name": "ingress",
+                    "namespace": "dask-operator",
+                    "generation": 3,
+                    "settings": {"domain": "dask.example.org"},
+                },
+                "controller": {"version": env!("CARGO_PKG_VERSION"), "capabilities": ["ResyncAfter"]},
+                "subject": {"component": "scheduler", "object": redacted_service()},
+                "owner": {
+                    "apiVersion": "kubernetes.dask.org/v1",
+                    "kind": "DaskCluster",
+                    "object": {
+                        "apiVersion": "kubernetes.dask.org/v1",
+                        "kind": "DaskCluster",
+                        "metadata": {"name": "demo", "namespace": "team-a", "uid": "cluster-uid", "annotations": {}},
+                        "spec": {"idleTimeout": 0},
+                    },
+                },
+                "observed": {
+                    "children": {
+                        "web": {
+                            "object": {
+                                "apiVersion": "networking.k8s.io/v1",
+                                "kind": "Ingress",
+                                "metadata": {"name": "web", "resourceVersion": "9"},
+                                "spec": {"rules": []},
+                                "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}},
+                            },
+                        },
+                    },
+                },
+            },
+        });
+        assert_eq!(request, expected);
+    }
+
+    /// Plugins compare it with the digest that they compute themselves.
+    #[test]
+    fn the_uid_is_the_digest_of_the_request() {
+        for (on_status, status) in [(false, StatusInDigest::Ignored), (true, StatusInDigest::Included)] {
+            let request = Given { on_status, ..Given::service() }.request().request;
+            assert_eq!(request.uid, digest_of(&request, status).unwrap());
+            assert!(request.uid.starts_with("sha256:") && request.uid.len() == "sha256:".len() + 64, "{}", request.uid);
+        }
+    }
+
+    #[test]
+    fn the_event_type_names_kind_and_component() {
+        let labelled = |component| json!({"metadata": {"name": "a", "labels": {"dask.org/component": component}}});
+        let table = [
+            (SubjectKind::Service, labelled("scheduler"), "org.dask.kubernetes.service.scheduler"),
+            (SubjectKind::Deployment, labelled("worker"), "org.dask.kubernetes.deployment.worker"),
+            (SubjectKind::Pod, labelled("job-runner"), "org.dask.kubernetes.pod.job-runner"),
+            (SubjectKind::DaskCluster, labelled("scheduler"), "org.dask.kubernetes.daskcluster"),
+            // The label is that of the default group, and not one of a component that a rule can name.
+            (SubjectKind::DaskWorkerGroup, labelled("workergroup"), "org.dask.kubernetes.daskworkergroup"),
+            (SubjectKind::DaskJob, labelled("x"), "org.dask.kubernetes.daskjob"),
+            (SubjectKind::DaskAutoscaler, labelled("x"), "org.dask.kubernetes.daskautoscaler"),
+        ];
+        for (kind, object, expected) in table {
+            let request = Given { kind, object, ..Given::service() }.request().request;
+            assert_eq!(request.event.type_, expected);
+            let component = expected.split('.').nth(4);
+            assert_eq!(request.subject.component.as_deref(), component, "{expected}");
+        }
+    }
+
+    /// Without this, each repetition, each heartbeat and each write of somebody's would be a call.
+    #[test]
+    fn what_is_not_part_of_the_question_does_not_change_the_uid() {
+        let same: [(&str, Edit); 8] = [
+            ("attempt", |given| given.attempt = 7),
+            ("reason", |given| given.reason = EventReason::Resync),
+            ("time", |given| given.second += 60),
+            ("resourceVersion", |given| given.object["metadata"]["resourceVersion"] = json!("813")),
+            ("managed fields", |given| given.object["metadata"]["managedFields"] = json!([])),
+            ("status of the subject", |given| given.object["status"] = json!({"loadBalancer": {"ingress": []}})),
+            ("status of the owner", |given| given.owner["status"] = json!({"phase": "Running"})),
+            ("status of a child", |given| given.children[0].1["status"] = json!({})),
+        ];
+        for (what, edit) in same {
+            assert_eq!(uid(edit), uid(|_| {}), "{what}");
+        }
+        assert_eq!(Given { attempt: 7, ..Given::service() }.request().request.attempt, 7);
+    }
+
+    #[test]
+    fn what_is_part_of_the_question_changes_the_uid() {
+        let different: [(&str, Edit); 7] = [
+            ("spec", |given| given.object["spec"]["type"] = json!("LoadBalancer")),
+            ("label", |given| given.object["metadata"]["labels"]["team"] = json!("b")),
+            ("annotation", |given| given.object["metadata"]["annotations"]["team"] = json!("b")),
+            ("spec of the owner", |given| given.owner["spec"]["idleTimeout"] = json!(5)),
+            ("a child's spec", |given| given.children[0].1["spec"]["rules"] = json!([{}])),
+            ("a child's key", |given| given.children[0].0 = "other"),
+            ("a child less", |given| given.children.clear()),
+        ];
+        for (what, edit) in different {
+            assert_ne!(uid(edit), uid(|_| {}), "{what}");
+        }
+    }
+
+    #[test]
+    fn with_on_status_a_status_is_part_of_the_question() {
+        let with_status = |status: Value| {
+            uid(|given| {
+                given.on_status = true;
+                given.object["status"] = status;
+            })
+        };
+        let address = || json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}});
+        assert_ne!(with_status(address()), with_status(json!({})));
+        assert_eq!(with_status(address()), with_status(address()));
+    }
+
+    /// The rule for worker pods wants statuses, and nobody asked for those of scheduler pods.
+    #[test]
+    fn on_status_counts_for_the_subjects_of_its_own_rule_only() {
+        let pod = |component: &str, phase: &str| {
+            let labels = json!({"dask.org/component": component});
+            let object = json!({"metadata": {"name": "a", "labels": labels}, "status": {"phase": phase}});
+            Given { kind: SubjectKind::Pod, object, ..Given::service() }.request().request.uid
+        };
+        assert_ne!(pod("worker", "Pending"), pod("worker", "Running"));
+        assert_eq!(pod("scheduler", "Pending"), pod("scheduler", "Running"));
+    }
+}

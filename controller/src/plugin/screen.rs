@@ -207,7 +207,7 @@ fn default_name(origin: &Origin<'_>, key: &ChildKey) -> String {
     if whole.len() <= MAX_DEFAULT_NAME {
         return whole;
     }
-    let hash: String = Sha256::digest(&whole).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex::encode(&Sha256::digest(&whole)[..4]);
     let kept = whole.chars().take(MAX_DEFAULT_NAME - hash.len() - 1).collect::<String>();
     format!("{}-{hash}", kept.trim_end_matches(['-', '.']))
 }

@@ -86,7 +86,8 @@ pub(super) fn owner_of(kind: SubjectKind, object: &DynamicObject) -> Option<Subj
 }
 
 /// Whether `object` really is below `owner`. Labels are anybody's to write; owner references of the objects
-/// that the controller makes are not. Pods are below a ReplicaSet, so there labels must do.
+/// that the controller makes are not. Between a pod and its Deployment stands another object, so there
+/// labels must do.
 pub(super) fn is_below(kind: SubjectKind, object: &DynamicObject, owner: &DynamicObject) -> bool {
     match kind {
         SubjectKind::Service | SubjectKind::Deployment => {

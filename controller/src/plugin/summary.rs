@@ -50,8 +50,8 @@ impl Tally {
         count(&mut self.counts, new, 1);
         let before = self.failing.remove(key);
         if let Verdict::Failing { reason, message } = new {
-            let since =
-                before.filter(|failure| failure.reason == *reason).map_or(whole_seconds(now), |old| old.since.0);
+            let same = before.filter(|failure| failure.reason == *reason);
+            let since = same.map_or_else(|| whole_seconds(now), |failure| failure.since.0);
             let failure = PluginFailure {
                 subject: key.to_string(),
                 hook: "Sync".to_owned(),

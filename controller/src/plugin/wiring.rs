@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     authority::Authority,
-    registry::{PluginKey, Registry},
-    resource::{self, PluginContext, Probes},
+    registry::Registry,
+    resource::{self, PluginContext, Probes, key_of},
     screen::PLUGIN_LABEL,
     sync::Env,
     watches::Watches,
@@ -72,7 +72,7 @@ pub(crate) fn wire(context: &Context, settings: Settings, shutdown: &Cancellatio
         category: resource::Error::category,
     };
     let reconcile = reconciler.run(requests, Arc::clone(&plugin_context), shutdown.clone());
-    let synced = vec![plugin_progress.clone(), slice_progress.clone()];
+    let synced = [plugin_progress.clone(), slice_progress.clone()];
     let reconcile: BoxFuture<'static, ()> = Box::pin(async move {
         join_all(synced.iter().map(crate::watch::Progress::synced)).await;
         reconcile.await;
@@ -91,10 +91,6 @@ fn until(shutdown: &CancellationToken, run: impl Future<Output = ()> + Send + 's
     Box::pin(async move {
         tokio::select! { () = run => {}, () = shutdown.cancelled() => {} }
     })
-}
-
-fn key_of(plugin: &DaskOperatorPlugin) -> PluginKey {
-    PluginKey { namespace: plugin.namespace().unwrap_or_default(), name: plugin.name_any() }
 }
 
 fn on_plugin_change(

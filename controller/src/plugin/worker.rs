@@ -107,7 +107,9 @@ impl Worker {
             Command::Recovered => {
                 self.breaker.answered();
                 let failing: Vec<SubjectKey> = self.tally.failing().cloned().collect();
-                failing.into_iter().for_each(|key| self.look(key, EventReason::Updated));
+                for key in failing {
+                    self.look(key, EventReason::Updated);
+                }
             }
         }
     }
@@ -132,7 +134,9 @@ impl Worker {
             let subjects = self.env.watches.subjects(kind).await;
             keys.extend(subjects.all().iter().map(|object| SubjectKey::of(kind, object)));
         }
-        keys.into_iter().for_each(|key| self.look(key, reason));
+        for key in keys {
+            self.look(key, reason);
+        }
     }
 
     fn child_changed(&mut self, change: ChildChange) {
@@ -194,8 +198,9 @@ impl Worker {
         if let Some(again) = pass.again {
             self.schedule(key, Instant::now() + again);
         }
-        let deferred = std::mem::take(&mut self.deferred);
-        deferred.into_iter().for_each(|change| self.child_changed(change));
+        for change in std::mem::take(&mut self.deferred) {
+            self.child_changed(change);
+        }
         let summary = self.tally.summary();
         self.publish.send_if_modified(|published| {
             let changed = *published != summary;

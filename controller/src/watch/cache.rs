@@ -6,7 +6,7 @@ use std::{
 use kube::{Resource, ResourceExt, runtime::watcher::Event};
 
 /// What a watch event changed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change<K> {
     /// The object is new or different.
     Applied(Arc<K>),

@@ -1,8 +1,4 @@
-use std::{
-    fmt::Debug,
-    hash::Hash,
-    time::{Duration, Instant},
-};
+use std::{fmt::Debug, hash::Hash};
 
 use futures::{StreamExt as _, pin_mut};
 use kube::{
@@ -14,37 +10,28 @@ use tokio::sync::watch;
 
 use super::{Cache, Change};
 
-/// Whether a watch has delivered its first list, and when it was last heard of.
+/// Whether a watch has delivered its first list.
 #[derive(Clone, Debug)]
 pub struct Progress {
     /// The plural of the watched kind.
     pub kind: String,
-    state: watch::Receiver<State>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct State {
-    synced: bool,
-    heard: Instant,
+    synced: watch::Receiver<bool>,
 }
 
 impl Progress {
     /// Waits until the first list is complete.
     pub async fn synced(&self) {
         // An error means that the watch has ended, which ends the process too.
-        let _ = self.state.clone().wait_for(|state| state.synced).await;
+        let _ = self.synced.clone().wait_for(|synced| *synced).await;
     }
 
     /// Whether the first list is complete.
     pub fn is_synced(&self) -> bool {
-        self.state.borrow().synced
-    }
-
-    /// How long ago the API server was last heard of on this watch.
-    pub fn silence(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.state.borrow().heard)
+        *self.synced.borrow()
     }
 }
+
+type Listener<K> = Box<dyn Fn(&Change<K>) + Send>;
 
 /// One watch with all that listens to it.
 pub struct Feed<K>
@@ -57,7 +44,7 @@ where
     config: watcher::Config,
     cache: Cache<K>,
     writer: Option<Writer<K>>,
-    listeners: Vec<Box<dyn Fn(&Change<K>) + Send>>,
+    listeners: Vec<Listener<K>>,
 }
 
 impl<K> Feed<K>
@@ -86,13 +73,12 @@ where
 
     /// How far the watch is, and the future that drives it for as long as the process lives.
     pub fn start(self) -> (Progress, impl Future<Output = ()> + Send) {
-        let state = State { synced: false, heard: Instant::now() };
-        let (sender, state) = watch::channel(state);
-        let progress = Progress { kind: K::plural(&self.dynamic_type).into_owned(), state };
+        let (sender, synced) = watch::channel(false);
+        let progress = Progress { kind: K::plural(&self.dynamic_type).into_owned(), synced };
         (progress, self.run(sender))
     }
 
-    async fn run(mut self, progress: watch::Sender<State>) {
+    async fn run(mut self, synced: watch::Sender<bool>) {
         let kind = K::plural(&self.dynamic_type).into_owned();
         let stream = watcher(self.api.clone(), self.config.clone())
             .modify(|object| object.meta_mut().managed_fields = None)
@@ -102,14 +88,12 @@ where
             match result {
                 Ok(event) => {
                     self.take(&event);
-                    let done = matches!(event, watcher::Event::InitDone);
-                    progress.send_modify(|state| {
-                        state.synced |= done;
-                        state.heard = Instant::now();
-                    });
+                    if matches!(event, watcher::Event::InitDone) {
+                        synced.send_replace(true);
+                    }
                 }
                 Err(error) => {
-                    tracing::warn!(kind, %error, "watch failed and will be started again")
+                    tracing::warn!(kind, %error, "watch failed and will be started again");
                 }
             }
         }

@@ -1,6 +1,6 @@
 use std::{collections::BTreeSet, sync::Arc};
 
-use kube::{Api, ResourceExt as _, api::ListParams};
+use kube::{Api, ResourceExt, api::ListParams};
 
 use super::scale::{Workers, prefix_of};
 use crate::{
@@ -52,10 +52,5 @@ async fn live_names(
     let selector = format!("{}={},{}={}", meta::WORKER_GROUP, group.name_any(), meta::COMPONENT, component::WORKER);
     let params = ListParams::default().labels(&selector);
     let list = k8s::timed("list", "worker Deployments", api.list_metadata(&params)).await?;
-    Ok(list
-        .items
-        .iter()
-        .filter(|worker| meta::is_controlled_by(*worker, uid))
-        .map(|worker| worker.name_any())
-        .collect())
+    Ok(list.items.iter().filter(|worker| meta::is_controlled_by(*worker, uid)).map(ResourceExt::name_any).collect())
 }

@@ -41,7 +41,7 @@ pub(super) struct Plan {
 
 /// The first five hex digits of the ids of the group with `uid`: a namesake has others.
 pub(super) fn prefix_of(uid: &str) -> String {
-    Sha256::digest(uid.as_bytes()).iter().take(3).map(|byte| format!("{byte:02x}")).collect::<String>()[..5].to_owned()
+    hex::encode(Sha256::digest(uid))[..5].to_owned()
 }
 
 impl Workers {

@@ -84,3 +84,144 @@ pub(super) fn scheduler_address(cluster: &DaskCluster, namespace: &str, cluster_
     let port = ports.and_then(|ports| ports.iter().find(is_comm)?["port"].as_u64()).unwrap_or(DEFAULT_PORT);
     format!("tcp://{service}.{namespace}.svc.{cluster_domain}:{port}")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        test_fixtures::{mk_cluster, mk_group},
+        worker_group::scale::Workers,
+    };
+
+    fn observed(cluster: Option<DaskCluster>) -> Observed {
+        Observed { cluster: cluster.map(Arc::new), workers: Workers::default(), ready: 0 }
+    }
+
+    fn validated(group: &DaskWorkerGroup) -> Result<ValidatedGroup, Invalid> {
+        validate(group, &observed(Some(mk_cluster("demo"))), "cluster.local")
+    }
+
+    fn mk_owned_group(owners: Value) -> DaskWorkerGroup {
+        let mut group = mk_group("demo-default", "demo");
+        group.metadata.owner_references = Some(serde_json::from_value(owners).unwrap());
+        group
+    }
+
+    fn cluster_owner(uid: &str, controller: bool) -> Value {
+        json!({
+            "apiVersion": "kubernetes.dask.org/v1",
+            "kind": "DaskCluster",
+            "name": "demo",
+            "uid": uid,
+            "controller": controller,
+            "blockOwnerDeletion": true,
+        })
+    }
+
+    fn foreign_owner(controller: bool) -> Value {
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "uid": "a", "controller": controller})
+    }
+
+    fn address(cluster: &str, ports: Value, domain: &str) -> String {
+        let mut cluster = mk_cluster(cluster);
+        cluster.spec.scheduler.service.0.insert("ports".to_owned(), ports);
+        scheduler_address(&cluster, "team-a", domain)
+    }
+
+    /// The rule of Dask's own client; a Service may have its ports in any order, and TLS ones elsewhere.
+    #[test]
+    fn workers_connect_to_the_port_that_the_service_names() {
+        let table = [
+            (json!([{"name": "http-dashboard", "port": 8787}, {"name": "tcp-comm", "port": 9000}]), 9000),
+            (json!([{"name": "http-dashboard", "port": 8787}, {"name": "demo-scheduler", "port": 9001}]), 9001),
+            (json!([{"name": "other-scheduler", "port": 9002}]), 8786),
+            (json!([{"port": 9003}]), 8786),
+            (json!([{"name": "tcp-comm", "port": "9004"}]), 8786),
+            (json!([]), 8786),
+            (json!(null), 8786),
+        ];
+        for (ports, port) in table {
+            let expected = format!("tcp://demo-scheduler.team-a.svc.cluster.local:{port}");
+            assert_eq!(address("demo", ports.clone(), "cluster.local"), expected, "{ports}");
+        }
+    }
+
+    #[test]
+    fn the_address_is_below_the_domain_of_the_kubernetes_cluster() {
+        let address = address("other", json!([]), "k8s.example.org");
+        assert_eq!(address, "tcp://other-scheduler.team-a.svc.k8s.example.org:8786");
+        let valid = validate(&mk_group("g", "demo"), &observed(Some(mk_cluster("demo"))), "k8s.example.org");
+        assert_eq!(valid.unwrap().scheduler_address, "tcp://demo-scheduler.ns.svc.k8s.example.org:8786");
+    }
+
+    #[test]
+    fn a_group_without_a_cluster_waits_for_it() {
+        let missing =
+            Invalid { reason: "ClusterNotFound", message: "there is no DaskCluster demo in this namespace".to_owned() };
+        let mut going = mk_cluster("demo");
+        going.metadata.deletion_timestamp = Some(serde_json::from_value(json!("2026-11-23T09:00:00Z")).unwrap());
+        let mut unstored = mk_cluster("demo");
+        unstored.metadata.uid = None;
+        for cluster in [None, Some(going), Some(unstored)] {
+            let group = mk_group("demo-default", "demo");
+            assert_eq!(validate(&group, &observed(cluster), "cluster.local").unwrap_err(), missing);
+        }
+    }
+
+    /// The garbage collector is about to delete it: workers made now would go at once, with what they compute.
+    #[test]
+    fn a_group_of_an_older_cluster_of_the_same_name_gets_no_workers() {
+        let group = mk_owned_group(json!([cluster_owner("older-uid", true)]));
+        let message = "the group belongs to an older DaskCluster demo and will go with it".to_owned();
+        assert_eq!(validated(&group).unwrap_err(), Invalid { reason: "WaitingForDeletion", message });
+    }
+
+    /// The name becomes a label's value, and each of its workers would be refused by the API server.
+    #[test]
+    fn a_name_that_is_too_long_for_a_label_is_invalid() {
+        let error = validated(&mk_group(&"a".repeat(64), "demo")).unwrap_err();
+        let message = "the name has 64 characters, and a worker group's may have 63".to_owned();
+        assert_eq!(error, Invalid { reason: "InvalidName", message });
+        assert!(validated(&mk_group(&"a".repeat(63), "demo")).is_ok());
+    }
+
+    #[test]
+    fn a_group_that_was_never_stored_is_invalid() {
+        let mut group = mk_group("demo-default", "demo");
+        group.metadata.uid = None;
+        assert_eq!(validated(&group).unwrap_err().reason, "NotStored");
+    }
+
+    /// The API server refuses a second controller, and whoever is the first has plans for the group.
+    #[test]
+    fn a_group_is_put_under_its_cluster_only_if_nothing_controls_it() {
+        let table = [
+            ("nobody", json!([]), true),
+            ("an owner that does not control", json!([foreign_owner(false)]), true),
+            ("the cluster, not controlling", json!([cluster_owner("cluster-uid", false)]), true),
+            ("an older cluster, not controlling", json!([cluster_owner("older-uid", false)]), true),
+            ("the cluster", json!([cluster_owner("cluster-uid", true)]), false),
+            ("somebody else", json!([foreign_owner(true)]), false),
+            ("both", json!([foreign_owner(false), cluster_owner("cluster-uid", true)]), false),
+        ];
+        for (owner, references, adopts) in table {
+            let valid = validated(&mk_owned_group(references)).unwrap();
+            let expected = adopts.then(|| serde_json::from_value(cluster_owner("cluster-uid", true)).unwrap());
+            assert_eq!(valid.adopt_by, expected, "{owner}");
+        }
+    }
+
+    #[test]
+    fn negative_replicas_are_none() {
+        let table = [(i64::MIN, 0), (-1, 0), (0, 0), (3, 3)];
+        for (replicas, expected) in table {
+            let mut group = mk_group("demo-default", "demo");
+            group.spec.worker.replicas = replicas;
+            assert_eq!(validated(&group).unwrap().replicas, expected, "{replicas}");
+        }
+    }
+}

@@ -1,1 +1,240 @@
+use super::*;
+use crate::{cluster::validate::validate, test_fixtures::from_yaml};
 
+/// A cluster of which every part says something about itself, so that each manifest shows where it comes from.
+const CLUSTER: &str = r#"
+apiVersion: kubernetes.dask.org/v1
+kind: DaskCluster
+metadata:
+  name: demo
+  namespace: team-a
+  uid: cluster-uid
+  labels:
+    from-cluster: cluster
+    overridden: cluster
+    app.kubernetes.io/instance: argo-app
+    dask.org/component: forged
+  annotations:
+    from-cluster: cluster
+    overridden: cluster
+    argocd.argoproj.io/tracking-id: demo:kubernetes.dask.org/DaskCluster:team-a/demo
+    kubectl.kubernetes.io/last-applied-configuration: "{}"
+spec:
+  scheduler:
+    metadata:
+      labels: {overridden: scheduler, dask.org/cluster-name: forged}
+      annotations: {overridden: scheduler}
+    spec:
+      containers:
+        - name: scheduler
+          image: ghcr.io/dask/dask:latest
+          env: [{name: FIRST, value: mine}]
+          resources: {limits: {cpu: 1, nvidia.com/gpu: 1}}
+          readinessProbe: {httpGet: {port: 8787, path: /health}}
+      futureField: {kept: [1, true, null]}
+    service:
+      type: ClusterIP
+      trafficDistribution: PreferClose
+      selector: {dask.org/cluster-name: demo, dask.org/component: scheduler}
+      ports:
+        - {name: tcp-comm, port: 8786, targetPort: 8786}
+        - {name: http-dashboard, port: 8787, targetPort: http-dashboard}
+  worker:
+    replicas: 3
+    metadata:
+      labels: {overridden: worker, dask.org/cluster-name: forged}
+      annotations: {overridden: worker}
+    spec:
+      containers: [{name: worker, args: [--name, $(DASK_WORKER_NAME)], futureField: 1}]
+"#;
+
+fn built(yaml: &str) -> Desired {
+    build(&validate(&from_yaml(yaml)).unwrap())
+}
+
+fn built_from(edit: impl FnOnce(&mut Value)) -> Desired {
+    let mut cluster: Value = from_yaml(CLUSTER);
+    edit(&mut cluster);
+    build(&validate(&serde_json::from_value(cluster).unwrap()).unwrap())
+}
+
+fn owner() -> Value {
+    json!({
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskCluster",
+        "name": "demo",
+        "uid": "cluster-uid",
+        "controller": true,
+        "blockOwnerDeletion": true,
+    })
+}
+
+#[test]
+fn the_scheduler_is_a_deployment_of_the_users_pod() {
+    let labels = json!({
+        "from-cluster": "cluster",
+        "overridden": "scheduler",
+        "dask.org/cluster-name": "demo",
+        "dask.org/component": "scheduler",
+        "sidecar.istio.io/inject": "false",
+    });
+    let annotations = json!({"from-cluster": "cluster", "overridden": "scheduler"});
+    let expected = json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "name": "demo-scheduler",
+            "namespace": "team-a",
+            "labels": labels,
+            "annotations": annotations,
+            "ownerReferences": [owner()],
+        },
+        "spec": {
+            "replicas": 1,
+            // A rolling update would run two schedulers for a while, and clients fail with "Expected
+            // exactly one Pod object".
+            "strategy": {"type": "Recreate"},
+            // Immutable, so nothing that a user may want to change later.
+            "selector": {"matchLabels": {"dask.org/cluster-name": "demo", "dask.org/component": "scheduler"}},
+            "template": {
+                "metadata": {"labels": labels, "annotations": annotations},
+                "spec": {
+                    "containers": [{
+                        "name": "scheduler",
+                        "image": "ghcr.io/dask/dask:latest",
+                        "env": [{"name": "FIRST", "value": "mine"}],
+                        "resources": {"limits": {"cpu": 1, "nvidia.com/gpu": 1}},
+                        "readinessProbe": {"httpGet": {"port": 8787, "path": "/health"}},
+                    }],
+                    "futureField": {"kept": [1, true, null]},
+                },
+            },
+        },
+    });
+    assert_eq!(built(CLUSTER).scheduler, expected);
+}
+
+/// Clients forward to the Service's port numbers as if they were the pod's, so nothing is normalised.
+#[test]
+fn the_service_has_the_users_spec_to_the_letter() {
+    let expected = json!({
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": "demo-scheduler",
+            "namespace": "team-a",
+            "labels": {
+                "from-cluster": "cluster",
+                "overridden": "scheduler",
+                "dask.org/cluster-name": "demo",
+                "dask.org/component": "scheduler",
+            },
+            "annotations": {"from-cluster": "cluster", "overridden": "scheduler"},
+            "ownerReferences": [owner()],
+        },
+        "spec": {
+            "type": "ClusterIP",
+            "trafficDistribution": "PreferClose",
+            "selector": {"dask.org/cluster-name": "demo", "dask.org/component": "scheduler"},
+            "ports": [
+                {"name": "tcp-comm", "port": 8786, "targetPort": 8786},
+                {"name": "http-dashboard", "port": 8787, "targetPort": "http-dashboard"},
+            ],
+        },
+    });
+    assert_eq!(built(CLUSTER).service, expected);
+}
+
+#[test]
+fn the_default_group_has_the_whole_worker_spec() {
+    let expected = json!({
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskWorkerGroup",
+        "metadata": {
+            "name": "demo-default",
+            "namespace": "team-a",
+            "labels": {
+                "from-cluster": "cluster",
+                "overridden": "worker",
+                "dask.org/cluster-name": "demo",
+                "dask.org/component": "workergroup",
+            },
+            "annotations": {"from-cluster": "cluster", "overridden": "worker"},
+            "ownerReferences": [owner()],
+        },
+        "spec": {
+            "cluster": "demo",
+            "worker": {
+                "replicas": 3,
+                "metadata": {
+                    "labels": {"overridden": "worker", "dask.org/cluster-name": "forged"},
+                    "annotations": {"overridden": "worker"},
+                },
+                "spec": {
+                    "containers": [{"name": "worker", "args": ["--name", "$(DASK_WORKER_NAME)"], "futureField": 1}],
+                },
+            },
+        },
+    });
+    assert_eq!(built(CLUSTER).group, expected);
+}
+
+#[test]
+fn a_cluster_without_any_metadata_of_its_own_gets_the_base_labels_only() {
+    let minimal = r"
+        metadata: {name: demo, namespace: team-a, uid: cluster-uid}
+        spec:
+          scheduler: {spec: {containers: []}, service: {}}
+          worker: {spec: {containers: []}}
+    ";
+    let desired = built(minimal);
+    let base = json!({"dask.org/cluster-name": "demo", "dask.org/component": "scheduler"});
+    assert_eq!(desired.service["metadata"]["labels"], base);
+    assert_eq!(desired.service["metadata"]["annotations"], json!({}));
+    let worker = json!({"replicas": 1, "metadata": {}, "spec": {"containers": []}});
+    assert_eq!(desired.group["spec"], json!({"cluster": "demo", "worker": worker}));
+}
+
+/// In dask-kubernetes the operator's value wins, and a mesh cannot be had.
+#[test]
+fn users_may_let_istio_in_for_the_cluster_or_for_the_scheduler() {
+    for pointer in ["/metadata/labels", "/spec/scheduler/metadata/labels"] {
+        let desired = built_from(|cluster| {
+            cluster.pointer_mut(pointer).unwrap()["sidecar.istio.io/inject"] = json!("true");
+        });
+        let template = &desired.scheduler["spec"]["template"]["metadata"]["labels"];
+        assert_eq!(template["sidecar.istio.io/inject"], "true", "{pointer}");
+        assert_eq!(desired.scheduler["metadata"]["labels"]["sidecar.istio.io/inject"], "true", "{pointer}");
+    }
+}
+
+/// A tool such as Argo CD deletes what carries its mark and is not in its repository.
+#[test]
+fn marks_of_deployment_tools_reach_no_component() {
+    let marks = [
+        ("labels", "app.kubernetes.io/instance"),
+        ("labels", "app.kubernetes.io/managed-by"),
+        ("labels", "argocd.argoproj.io/instance"),
+        ("labels", "kustomize.toolkit.fluxcd.io/name"),
+        ("labels", "helm.toolkit.fluxcd.io/name"),
+        ("labels", "helm.sh/chart"),
+        ("annotations", "meta.helm.sh/release-name"),
+        ("annotations", "argocd.argoproj.io/tracking-id"),
+        ("annotations", "kopf.zalando.org/last-handled-configuration"),
+        ("annotations", "kubectl.kubernetes.io/last-applied-configuration"),
+    ];
+    for (place, key) in marks {
+        let Desired { scheduler, service, group } = built_from(|cluster| cluster["metadata"][place][key] = json!("x"));
+        let template = &scheduler["spec"]["template"]["metadata"];
+        for metadata in [&scheduler["metadata"], template, &service["metadata"], &group["metadata"]] {
+            assert!(metadata[place].get(key).is_none(), "{key} in {metadata}");
+        }
+    }
+}
+
+/// `Never` makes the Deployment invalid, and the cluster would never start.
+#[test]
+fn the_scheduler_always_restarts() {
+    let desired = built_from(|cluster| cluster["spec"]["scheduler"]["spec"]["restartPolicy"] = json!("Never"));
+    assert_eq!(desired.scheduler["spec"]["template"]["spec"]["restartPolicy"], "Always");
+}

@@ -1,1 +1,316 @@
+use std::{sync::Arc, time::Duration};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::{
+    cluster::{apply::Blocked, validate::validate},
+    crd::PluginState,
+    test_fixtures::mk_cluster,
+};
+
+const OURS: &str = "cluster-uid";
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+/// A component as the caches have it, controlled by the cluster with uid `owner`.
+fn component<K: serde::de::DeserializeOwned>(owner: &str, rest: &Value) -> Arc<K> {
+    let mut object = json!({
+        "metadata": {"name": "demo-scheduler", "namespace": "ns", "ownerReferences": [{
+            "apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster", "name": "demo", "uid": owner, "controller": true,
+        }]},
+    });
+    object.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
+    Arc::new(serde_json::from_value(object).unwrap())
+}
+
+/// All that a cluster consists of, with `service` as spec and status of the Service.
+fn observed_with(service: &Value) -> Observed {
+    let group = json!({"spec": {"cluster": "demo", "worker": {"spec": {"containers": []}}}, "status": {"replicas": 2}});
+    Observed {
+        scheduler: Some(component(OURS, &json!({"status": {"observedGeneration": 1}}))),
+        service: Some(component(OURS, service)),
+        group: Some(component(OURS, &group)),
+    }
+}
+
+fn observed() -> Observed {
+    observed_with(&json!({"spec": {"type": "ClusterIP"}}))
+}
+
+fn outcome() -> Outcome {
+    Outcome { blocked: Vec::new(), error: None }
+}
+
+fn mk_cluster_in(phase: Option<ClusterPhase>) -> DaskCluster {
+    DaskCluster { status: Some(DaskClusterStatus { phase, ..DaskClusterStatus::default() }), ..mk_cluster("demo") }
+}
+
+fn status_of(cluster: &DaskCluster, observed: &Observed, outcome: &Outcome) -> DaskClusterStatus {
+    of_observed(cluster, &validate(cluster).unwrap(), observed, outcome, at(100))
+}
+
+fn phase_after(before: Option<ClusterPhase>, observed: &Observed) -> ClusterPhase {
+    status_of(&mk_cluster_in(before), observed, &outcome()).phase.unwrap()
+}
+
+/// Type, status, reason and message of a condition.
+fn said(status: &DaskClusterStatus, type_: &str) -> (String, String, String) {
+    let condition = status.conditions.iter().find(|condition| condition.type_ == type_).unwrap();
+    (condition.status.clone(), condition.reason.clone(), condition.message.clone())
+}
+
+fn saying(status: &str, reason: &str, message: &str) -> (String, String, String) {
+    (status.to_owned(), reason.to_owned(), message.to_owned())
+}
+
+#[test]
+fn the_status_of_a_cluster_that_runs() {
+    let status = status_of(&mk_cluster_in(Some(ClusterPhase::Created)), &observed(), &outcome());
+    let expected = json!({
+        "phase": "Running",
+        "observedGeneration": 1,
+        "replicas": 2,
+        "selector": "dask.org/workergroup-name=demo-default,dask.org/component=worker",
+        "conditions": [
+            {
+                "type": "Accepted",
+                "status": "True",
+                "reason": "Valid",
+                "message": "the spec is valid",
+                "lastTransitionTime": "1970-01-01T00:01:40Z",
+                "observedGeneration": 1,
+            },
+            {
+                "type": "ComponentsCreated",
+                "status": "True",
+                "reason": "Created",
+                "message": "scheduler, Service and default worker group exist",
+                "lastTransitionTime": "1970-01-01T00:01:40Z",
+                "observedGeneration": 1,
+            },
+        ],
+    });
+    assert_eq!(serde_json::to_value(status).unwrap(), expected);
+}
+
+/// Clients delete a cluster that is not `Running` after 60 seconds, and image pulls take longer. So no
+/// observation of pods is part of this table.
+#[test]
+fn a_cluster_runs_as_soon_as_its_components_exist_and_its_service_has_an_address() {
+    let load_balancer = |status: Value| json!({"spec": {"type": "LoadBalancer"}, "status": status});
+    let table = [
+        (json!({"spec": {"type": "ClusterIP"}}), ClusterPhase::Running),
+        (json!({"spec": {"type": "NodePort"}, "status": {"loadBalancer": {}}}), ClusterPhase::Running),
+        (json!({"spec": {}}), ClusterPhase::Running),
+        (json!({}), ClusterPhase::Running),
+        (load_balancer(json!({})), ClusterPhase::Pending),
+        (load_balancer(json!({"loadBalancer": {}})), ClusterPhase::Pending),
+        (load_balancer(json!({"loadBalancer": {"ingress": []}})), ClusterPhase::Pending),
+        (load_balancer(json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}})), ClusterPhase::Running),
+        (load_balancer(json!({"loadBalancer": {"ingress": [{"hostname": "lb.example.org"}]}})), ClusterPhase::Running),
+    ];
+    for (service, phase) in table {
+        for before in [None, Some(ClusterPhase::Created), Some(ClusterPhase::Pending), Some(ClusterPhase::Running)] {
+            assert_eq!(phase_after(before, &observed_with(&service)), phase, "{before:?} {service}");
+        }
+    }
+}
+
+type Loss = fn(&mut Observed);
+
+/// Ways in which a component does not stand.
+fn losses() -> [(&'static str, Loss); 7] {
+    [
+        ("no scheduler", |observed| observed.scheduler = None),
+        ("no Service", |observed| observed.service = None),
+        ("no group", |observed| observed.group = None),
+        ("a scheduler that Kubernetes has not seen", |observed| {
+            observed.scheduler = Some(component(OURS, &json!({"status": {}})));
+        }),
+        ("another cluster's scheduler", |observed| {
+            observed.scheduler = Some(component("older-uid", &json!({"status": {"observedGeneration": 1}})));
+        }),
+        ("another cluster's Service", |observed| observed.service = Some(component("older-uid", &json!({})))),
+        ("another cluster's group", |observed| {
+            let group = json!({"spec": {"cluster": "demo", "worker": {"spec": {"containers": []}}}});
+            observed.group = Some(component("older-uid", &group));
+        }),
+    ]
+}
+
+#[test]
+fn a_cluster_whose_components_do_not_stand_yet_is_created_and_not_running() {
+    for (what, lose) in losses() {
+        let mut observed = observed();
+        lose(&mut observed);
+        for before in [None, Some(ClusterPhase::Created), Some(ClusterPhase::Error)] {
+            let status = status_of(&mk_cluster_in(before), &observed, &outcome());
+            assert_eq!(status.phase, Some(ClusterPhase::Created), "{what}");
+            let creating = saying("False", "Creating", "the components are being created");
+            assert_eq!(said(&status, COMPONENTS_CREATED), creating, "{what}");
+        }
+    }
+}
+
+/// The component comes back within a moment; a client that looks in between would take the cluster for one
+/// that is still being made.
+#[test]
+fn a_cluster_that_loses_a_component_keeps_its_phase_and_says_so_in_a_condition() {
+    for (what, lose) in losses() {
+        let mut observed = observed();
+        lose(&mut observed);
+        for before in [ClusterPhase::Running, ClusterPhase::Pending] {
+            let status = status_of(&mk_cluster_in(Some(before)), &observed, &outcome());
+            assert_eq!(status.phase, Some(before), "{what}");
+            assert_eq!(said(&status, COMPONENTS_CREATED).0, "False", "{what}");
+        }
+    }
+}
+
+#[test]
+fn an_invalid_cluster_is_in_error_and_says_why() {
+    let mut cluster = mk_cluster("Not_Valid");
+    cluster.metadata.generation = Some(4);
+    let invalid = Invalid { reason: "InvalidName", message: "the name is bad".to_owned() };
+    let expected = json!({
+        "phase": "Error",
+        "observedGeneration": 4,
+        "conditions": [{
+            "type": "Accepted",
+            "status": "False",
+            "reason": "InvalidName",
+            "message": "the name is bad",
+            "lastTransitionTime": "1970-01-01T00:01:40Z",
+            "observedGeneration": 4,
+        }],
+    });
+    assert_eq!(serde_json::to_value(of_invalid(&cluster, &invalid, at(100))).unwrap(), expected);
+}
+
+#[test]
+fn a_cluster_is_created_before_anything_is_made() {
+    let status = of_created(&mk_cluster("demo"), at(100));
+    assert_eq!(status.phase, Some(ClusterPhase::Created));
+    assert_eq!(said(&status, ACCEPTED), saying("True", "Valid", "the spec is valid"));
+    let creating = saying("False", "Creating", "the components are being created");
+    assert_eq!(said(&status, COMPONENTS_CREATED), creating);
+}
+
+#[test]
+fn a_cluster_without_a_phase_is_seen_for_the_first_time() {
+    assert!(is_first_sight(&mk_cluster("demo")));
+    assert!(is_first_sight(&mk_cluster_in(None)));
+    assert!(!is_first_sight(&mk_cluster_in(Some(ClusterPhase::Created))));
+}
+
+#[test]
+fn what_hinders_the_components_is_in_the_condition_errors_first() {
+    let cluster = mk_cluster_in(Some(ClusterPhase::Created));
+    let block = |reason, message: &str| Blocked { reason, message: message.to_owned() };
+    let blocked = vec![block("NameTaken", "Service demo-scheduler exists"), block("WaitingForDeletion", "later")];
+    let status = status_of(&cluster, &Observed::default(), &Outcome { blocked: blocked.clone(), error: None });
+    let expected = saying("False", "NameTaken", "Service demo-scheduler exists");
+    assert_eq!(said(&status, COMPONENTS_CREATED), expected);
+
+    let refusal = kube::core::Status { code: 403, message: "quota exceeded".to_owned(), ..Default::default() };
+    let object = "Service ns/demo-scheduler".to_owned();
+    let source = Box::new(kube::Error::Api(Box::new(refusal)));
+    let error = Some(k8s::Error::Call { verb: "apply", object: object.clone(), source });
+    let status = status_of(&cluster, &Observed::default(), &Outcome { blocked, error });
+    let expected = saying("False", "Forbidden", "failed to apply Service ns/demo-scheduler: quota exceeded");
+    assert_eq!(said(&status, COMPONENTS_CREATED), expected);
+
+    let error = Some(k8s::Error::Timeout { verb: "apply", object, limit: Duration::from_secs(15) });
+    let status = status_of(&cluster, &observed(), &Outcome { blocked: Vec::new(), error });
+    let message = "failed to apply Service ns/demo-scheduler: no answer within 15 s";
+    assert_eq!(said(&status, COMPONENTS_CREATED), saying("False", "ApiServerError", message));
+}
+
+#[test]
+fn a_restart_policy_that_is_not_followed_is_told() {
+    let with = |scheduler: &str, worker: &str| {
+        let mut cluster = mk_cluster("demo");
+        cluster.spec.scheduler.spec.0.insert("restartPolicy".to_owned(), json!(scheduler));
+        cluster.spec.worker.spec.0.insert("restartPolicy".to_owned(), json!(worker));
+        said(&of_created(&cluster, at(100)), ACCEPTED)
+    };
+    let ignored = |parts| {
+        let message = format!("restartPolicy of {parts} is ignored: the pods of a Deployment are always restarted");
+        saying("True", "RestartPolicyIgnored", &message)
+    };
+    assert_eq!(with("Always", "Always"), saying("True", "Valid", "the spec is valid"));
+    assert_eq!(with("Never", "Always"), ignored("scheduler"));
+    assert_eq!(with("Always", "OnFailure"), ignored("worker"));
+    assert_eq!(with("Never", "Never"), ignored("scheduler and worker"));
+}
+
+#[test]
+fn replicas_are_those_that_the_group_has_counted() {
+    let group = |status: Value| {
+        let group = json!({"spec": {"cluster": "demo", "worker": {"spec": {"containers": []}}}, "status": status});
+        let observed = Observed { group: Some(component(OURS, &group)), ..observed() };
+        status_of(&mk_cluster("demo"), &observed, &outcome()).replicas
+    };
+    assert_eq!(group(json!({"replicas": 7})), Some(7));
+    assert_eq!(group(json!({})), Some(0));
+    assert_eq!(status_of(&mk_cluster("demo"), &Observed::default(), &outcome()).replicas, Some(0));
+}
+
+/// Without this, the status would be written on each pass, and each write is the next pass's trigger.
+#[test]
+fn the_status_of_a_second_pass_is_the_same() {
+    let mut cluster = mk_cluster("demo");
+    let first = status_of(&cluster, &observed(), &outcome());
+    cluster.status = Some(first.clone());
+    let second = of_observed(&cluster, &validate(&cluster).unwrap(), &observed(), &outcome(), at(200));
+    assert_eq!(second, first);
+    assert!(same(&first, &second));
+}
+
+fn condition(type_: &str) -> Condition {
+    Condition {
+        type_: type_.to_owned(),
+        status: "True".to_owned(),
+        reason: "A".to_owned(),
+        message: String::new(),
+        last_transition_time: Time(at(1)),
+        observed_generation: Some(1),
+    }
+}
+
+/// The plugin engine writes into the same status. If its entries counted, both would write for ever.
+#[test]
+fn entries_of_the_plugin_engine_are_no_reason_to_write() {
+    let desired = status_of(&mk_cluster("demo"), &observed(), &outcome());
+    let mut old = desired.clone();
+    old.conditions.insert(0, condition("PluginsSynced"));
+    old.conditions.push(condition("Other"));
+    old.plugins = vec![PluginState { name: "ingress".to_owned(), synced: true, children: 1, message: String::new() }];
+    assert!(same(&old, &desired));
+}
+
+type Edit = fn(&mut DaskClusterStatus);
+
+#[test]
+fn each_field_of_this_reconciler_is_a_reason_to_write() {
+    let desired = status_of(&mk_cluster("demo"), &observed(), &outcome());
+    let edits: [(&str, Edit); 8] = [
+        ("phase", |old| old.phase = Some(ClusterPhase::Pending)),
+        ("generation", |old| old.observed_generation = Some(0)),
+        ("replicas", |old| old.replicas = None),
+        ("selector", |old| old.selector = None),
+        ("a condition's status", |old| old.conditions[0].status = "False".to_owned()),
+        ("a condition's message", |old| old.conditions[1].message = String::new()),
+        ("a condition less", |old| old.conditions.truncate(1)),
+        ("no condition", |old| old.conditions.clear()),
+    ];
+    for (what, edit) in edits {
+        let mut old = desired.clone();
+        edit(&mut old);
+        assert!(!same(&old, &desired), "{what}");
+    }
+}

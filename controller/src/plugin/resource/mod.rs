@@ -1,14 +1,14 @@
 //! The DaskOperatorPlugin reconciler: accept → authorise → discover → register, and say so in the status.
 
 mod observe;
+mod probes;
 mod status;
 mod validate;
 
 use std::{
-    collections::{HashMap, HashSet},
     net::IpAddr,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -16,7 +16,9 @@ use jiff::Timestamp;
 use kube::{Client, ResourceExt as _, runtime::controller::Action, runtime::events::Recorder};
 use plugin_protocol::{Discovery, EventReason};
 
+pub(super) use self::probes::Probes;
 use self::{
+    probes::Probe,
     status::Findings,
     validate::{Refusal, ValidatedEndpoint, ValidatedPlugin},
 };
@@ -31,11 +33,8 @@ use super::{
 };
 use crate::{crd::DaskOperatorPlugin, k8s, report};
 
-/// How often a plugin that answers is asked again who it is.
-const PROBE_PERIOD: Duration = Duration::from_mins(1);
-/// The longest pause before a plugin that does not answer is asked again.
-const LONGEST_RETRY: Duration = Duration::from_secs(30);
-
+/// How long the answer to "may the controller write these kinds?" holds. Each asking is a request a verb.
+const AUTHORIZE_PERIOD: Duration = Duration::from_mins(10);
 /// A requeue of nothing would spin.
 const MIN_REQUEUE: Duration = Duration::from_millis(100);
 
@@ -53,64 +52,6 @@ pub(super) struct PluginContext {
     pub(super) registry: Arc<Registry>,
     pub(super) env: Arc<Env>,
     pub(super) probes: Probes,
-}
-
-/// What was found out about plugins, and whom to ask again at once.
-#[derive(Default)]
-pub(super) struct Probes(Mutex<ProbesInner>);
-
-#[derive(Default)]
-struct ProbesInner {
-    last: HashMap<PluginKey, Probe>,
-    woken: HashSet<PluginKey>,
-}
-
-#[derive(Clone)]
-struct Probe {
-    uid: String,
-    generation: i64,
-    at: Instant,
-    failures: usize,
-    findings: Findings,
-}
-
-impl Probes {
-    /// Has the plugin asked again on the next pass, whenever it was asked last.
-    pub(super) fn wake(&self, key: PluginKey) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).woken.insert(key);
-    }
-
-    pub(super) fn forget(&self, key: &PluginKey) {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.last.remove(key);
-        inner.woken.remove(key);
-    }
-
-    /// The last findings, and whether they are to be used again.
-    fn recall(&self, key: &PluginKey, plugin: &DaskOperatorPlugin, now: Instant) -> (Option<Probe>, bool) {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let woken = inner.woken.remove(key);
-        let last = inner.last.get(key).filter(|probe| Some(&probe.uid) == plugin.metadata.uid.as_ref()).cloned();
-        let fresh = last.as_ref().is_some_and(|probe| {
-            !woken && plugin.metadata.generation == Some(probe.generation) && now < probe.at + probe.pause()
-        });
-        (last, fresh)
-    }
-
-    fn remember(&self, key: PluginKey, probe: Probe) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).last.insert(key, probe);
-    }
-}
-
-impl Probe {
-    /// Until the next probe. Deterministic for a given probe, since it is asked on each pass.
-    fn pause(&self) -> Duration {
-        if self.failures == 0 {
-            PROBE_PERIOD
-        } else {
-            Duration::from_secs(1 << self.failures.min(5)).min(LONGEST_RETRY)
-        }
-    }
 }
 
 /// Why a pass ended early.
@@ -132,7 +73,7 @@ impl Error {
 
 /// Brings one plugin resource, its worker and its status up to date.
 pub(super) async fn reconcile(plugin: Arc<DaskOperatorPlugin>, context: Arc<PluginContext>) -> Result<Action, Error> {
-    let key = PluginKey { namespace: plugin.namespace().unwrap_or_default(), name: plugin.name_any() };
+    let key = key_of(&plugin);
     let valid = match validate::validate(&plugin, &context.namespace) {
         Ok(valid) => valid,
         Err(refusal) => {
@@ -146,7 +87,7 @@ pub(super) async fn reconcile(plugin: Arc<DaskOperatorPlugin>, context: Arc<Plug
     let mut probe = match last {
         Some(probe) if fresh => probe,
         last => {
-            let probe = probe_plugin(&context, &plugin, &key, &valid, last.map_or(0, |probe| probe.failures)).await?;
+            let probe = probe_plugin(&context, &plugin, &key, &valid, last).await?;
             context.probes.remember(key.clone(), probe.clone());
             probe
         }
@@ -158,25 +99,45 @@ pub(super) async fn reconcile(plugin: Arc<DaskOperatorPlugin>, context: Arc<Plug
     Ok(Action::requeue(next.max(MIN_REQUEUE)))
 }
 
+pub(super) fn key_of(plugin: &DaskOperatorPlugin) -> PluginKey {
+    PluginKey { namespace: plugin.namespace().unwrap_or_default(), name: plugin.name_any() }
+}
+
 async fn probe_plugin(
     context: &PluginContext,
     plugin: &DaskOperatorPlugin,
     key: &PluginKey,
     valid: &ValidatedPlugin,
-    failures: usize,
+    last: Option<Probe>,
 ) -> Result<Probe, Error> {
-    let mut findings = Findings { suspended: plugin.spec.suspend, ..Findings::default() };
+    let failures = last.as_ref().map_or(0, |probe| probe.failures);
+    let reviewed = last.filter(|probe| Some(probe.generation) == plugin.metadata.generation);
+    let reviewed = reviewed.and_then(|probe| probe.authorized_at).filter(|at| at.elapsed() < AUTHORIZE_PERIOD);
+    let authorized = reviewed.map(|_| Ok(()));
+    let mut findings = Findings { suspended: plugin.spec.suspend, authorized, ..Findings::default() };
     let outcome = inquire(context, plugin, valid, &mut findings).await?;
     if plugin.spec.suspend {
         context.registry.remove(key);
     } else if let Some((kinds, caller, discovery)) = outcome {
-        register(context, plugin, key, valid, (kinds, caller, discovery), failures > 0);
+        let registered = Registered {
+            key: key.clone(),
+            uid: plugin.uid().unwrap_or_default(),
+            generation: plugin.metadata.generation.unwrap_or_default(),
+            spec: plugin.spec.clone(),
+            kinds,
+            selector: valid.selector.clone(),
+            version: discovery.version,
+            caller,
+        };
+        register(context, registered, failures > 0);
     }
     let failed = !findings.is_ready() && !findings.suspended;
+    let allowed = matches!(findings.authorized, Some(Ok(())));
     Ok(Probe {
         uid: plugin.uid().unwrap_or_default(),
         generation: plugin.metadata.generation.unwrap_or_default(),
         at: Instant::now(),
+        authorized_at: reviewed.or_else(|| allowed.then(Instant::now)),
         failures: if failed { failures + 1 } else { 0 },
         findings,
     })
@@ -206,15 +167,21 @@ async fn inquire(
             return Ok(None);
         }
     };
-    let authorized = observe::authorize(&context.client, context.watched.as_deref(), &kinds).await;
-    let authorized = authorized.map_err(Error::Observe)?;
-    let may_write = authorized.is_ok();
-    findings.authorized = Some(authorized);
+    if findings.authorized.is_none() {
+        let authorized = observe::authorize(&context.client, context.watched.as_deref(), &kinds).await;
+        findings.authorized = Some(authorized.map_err(Error::Observe)?);
+    }
+    let may_write = matches!(findings.authorized, Some(Ok(())));
     if findings.suspended {
         return Ok(None);
     }
     let timeout = Duration::from_secs(u64::from(plugin.spec.timeout_seconds));
-    let (caller, discovered) = match Caller::new(&route, timeout) {
+    let open = context.registry.get(&key_of(plugin)).map(|worker| worker.registered.borrow().caller.clone());
+    let caller = match open.filter(|caller| caller.serves(&route, timeout)) {
+        Some(caller) => Ok(caller),
+        None => Caller::new(&route, timeout),
+    };
+    let (caller, discovered) = match caller {
         Ok(caller) => {
             let discovered = caller.discover().await.map_err(|error| refusal_of(&error)).and_then(speaks_our_version);
             (Some(caller), discovered)
@@ -264,31 +231,17 @@ async fn route(
 }
 
 /// Starts the plugin's worker, or tells it what is new.
-fn register(
-    context: &PluginContext,
-    plugin: &DaskOperatorPlugin,
-    key: &PluginKey,
-    valid: &ValidatedPlugin,
-    (kinds, caller, discovery): Usable,
-    recovered: bool,
-) {
-    let registered = Arc::new(Registered {
-        key: key.clone(),
-        uid: plugin.uid().unwrap_or_default(),
-        generation: plugin.metadata.generation.unwrap_or_default(),
-        spec: plugin.spec.clone(),
-        kinds,
-        selector: valid.selector.clone(),
-        version: discovery.version,
-        caller,
-    });
-    let Some(worker) = context.registry.get(key) else {
+fn register(context: &PluginContext, registered: Registered, recovered: bool) {
+    let key = registered.key.clone();
+    let registered = Arc::new(registered);
+    let Some(worker) = context.registry.get(&key) else {
         let worker = worker::spawn(Arc::clone(&context.env), registered);
-        context.registry.insert(key.clone(), worker);
+        context.registry.insert(key, worker);
         return;
     };
     let differs = worker.registered.borrow().asks_differently(&registered);
     worker.registered.send_replace(registered);
+    // An error means that the worker is being stopped.
     if differs {
         let _ = worker.commands.send(Command::LookAtAll(EventReason::PluginChanged));
     }

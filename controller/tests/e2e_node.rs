@@ -1,0 +1,196 @@
+//! The installed chart on a real node with real Dask. The demo has installed the controller and the ingress
+//! plugin before; run all of it with `make e2e`.
+#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
+
+mod support;
+
+use std::{collections::BTreeSet, process::Command, time::Duration};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::{
+    Api,
+    api::{DeleteParams, ListParams},
+};
+use serde_json::{Value, json};
+
+use support::{TestContext, condition, message, name, with_temp_ns, within};
+
+const OPERATOR: &str = "dask-operator";
+/// Images are loaded already, but a Python process takes its time to import Dask on a busy machine.
+const PODS_READY: Duration = Duration::from_secs(180);
+
+/// A cluster whose pods run.
+fn real_cluster(name: &str, workers: usize) -> Value {
+    let manifest = include_str!("../../demo/cluster.yaml");
+    let registry = std::env::var("REGISTRY").unwrap_or_else(|_| "localhost".to_owned());
+    let manifest = manifest.replace("localhost/", &format!("{registry}/")).replace("demo", name);
+    let mut manifest: Value = serde_saphyr::from_str(&manifest).unwrap();
+    manifest["spec"]["worker"]["replicas"] = json!(workers);
+    manifest
+}
+
+fn operator(context: &TestContext) -> TestContext {
+    let mut context = context.clone();
+    OPERATOR.clone_into(&mut context.namespace);
+    context
+}
+
+async fn scale(context: &TestContext, deployment: &str, replicas: u32) {
+    context.merge("Deployment", deployment, json!({"spec": {"replicas": replicas}})).await;
+}
+
+async fn plugin_is(context: &TestContext, plugin: &str, ready: &str) -> Value {
+    context.until("DaskOperatorPlugin", plugin, |plugin| condition(plugin, "Ready").0 == ready).await
+}
+
+async fn pods_ready(context: &TestContext, cluster: &str, workers: usize) {
+    let selector = format!("dask.org/cluster-name={cluster}");
+    within(PODS_READY, "the pods of the cluster", async || {
+        let deployments = context.list("Deployment", &selector).await;
+        let ready = deployments.iter().filter(|deployment| deployment["status"]["readyReplicas"] == 1).count();
+        let expected = (workers + 1, workers + 1);
+        if (deployments.len(), ready) == expected {
+            Ok(())
+        } else {
+            Err(format!("{ready} of {} are ready", deployments.len()))
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a node: make e2e"]
+async fn a_plugin_that_is_away_delays_no_cluster_and_catches_up_when_it_is_back() {
+    with_temp_ns(|context| async move {
+        let operator = operator(&context);
+        plugin_is(&operator, "ingress", "True").await;
+        scale(&operator, "ingress-plugin", 0).await;
+        let away = plugin_is(&operator, "ingress", "False").await;
+        assert_eq!(condition(&away, "Discovered").1, "Unreachable");
+        assert!(message(&away, "Ready").contains("the plugin"), "{}", message(&away, "Ready"));
+
+        context.create(&real_cluster("alone", 1)).await;
+        context.running("alone").await;
+        pods_ready(&context, "alone", 1).await;
+        assert!(context.list("Ingress", "").await.is_empty());
+
+        scale(&operator, "ingress-plugin", 1).await;
+        plugin_is(&operator, "ingress", "True").await;
+        let ingress = context.appears("Ingress", "alone-scheduler-ingress-ingress").await;
+        let host = format!("alone.{}.dask.example.org", context.namespace);
+        assert_eq!(ingress["spec"]["rules"][0]["host"], json!(host));
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a node: make e2e"]
+async fn killing_the_plugins_pod_leaves_children_alone_and_it_is_ready_again_by_itself() {
+    with_temp_ns(|context| async move {
+        let operator = operator(&context);
+        context.create(&real_cluster("steady", 1)).await;
+        let before = context.appears("Ingress", "steady-scheduler-ingress-ingress").await;
+        kill_pods(&operator, "app.kubernetes.io/name=ingress-plugin").await;
+        plugin_is(&operator, "ingress", "True").await;
+        let after = context.expect("Ingress", "steady-scheduler-ingress-ingress").await;
+        assert_eq!(before["metadata"]["uid"], after["metadata"]["uid"]);
+        context.running("steady").await;
+    })
+    .await;
+}
+
+/// Deletes without grace, as a node that fails does.
+async fn kill_pods(context: &TestContext, selector: &str) {
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &context.namespace);
+    let list = pods.list(&ListParams::default().labels(selector)).await.unwrap();
+    assert!(!list.items.is_empty(), "no pod has {selector}");
+    for pod in list.items {
+        let params = DeleteParams::default().grace_period(0);
+        pods.delete(pod.metadata.name.as_deref().unwrap(), &params).await.unwrap();
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a node: make e2e"]
+async fn killing_the_controllers_pod_during_creation_changes_nothing_in_the_end() {
+    with_temp_ns(|context| async move {
+        let operator = operator(&context);
+        let names: Vec<String> = (0..4).map(|index| format!("killed-{index}")).collect();
+        for name in &names {
+            context.create(&real_cluster(name, 2)).await;
+        }
+        kill_pods(&operator, "app.kubernetes.io/name=dask-operator").await;
+        for name in &names {
+            context.running(name).await;
+            pods_ready(&context, name, 2).await;
+        }
+        let deployments = context.list("Deployment", "").await;
+        let unique: BTreeSet<&str> = deployments.iter().map(name).collect();
+        assert_eq!((deployments.len(), unique.len()), (12, 12));
+        assert_eq!(context.list("Ingress", "").await.len(), 4);
+    })
+    .await;
+}
+
+fn helm(arguments: &[&str]) {
+    let output = Command::new("helm").args(arguments).args(["--namespace", OPERATOR]).output().unwrap();
+    assert!(output.status.success(), "helm {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A sidecar that inherited the controller's identity, or a socket that the controller may not open, would
+/// only show on a real node.
+#[tokio::test]
+#[ignore = "needs a node: make e2e"]
+async fn a_plugin_works_as_a_sidecar_over_a_socket_and_has_no_token() {
+    with_temp_ns(|context| async move {
+        let operator = operator(&context);
+        let registry = std::env::var("REGISTRY").unwrap_or_else(|_| "localhost".to_owned());
+        let sidecar = json!([{
+            "name": "sidecar",
+            "image": format!("{registry}/ingress-plugin:test"),
+            "env": [{"name": "PLUGIN_SOCKET", "value": "/run/dask-operator/plugins/sidecar.sock"}],
+        }]);
+        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/dask-operator");
+        let set = format!("plugins.sidecars={sidecar}");
+        helm(&["upgrade", "dask-operator", chart, "--reuse-values", "--set-json", &set, "--wait", "--timeout", "3m"]);
+        let plugin = json!({
+            "apiVersion": "kubernetes.dask.org/v1alpha1",
+            "kind": "DaskOperatorPlugin",
+            "metadata": {"name": "sidecar"},
+            "spec": {
+                "endpoint": {"socket": "sidecar.sock"},
+                "subjects": [{"kind": "Service", "component": "scheduler"}],
+                "children": [{"apiVersion": "networking.k8s.io/v1", "kind": "Ingress"}],
+                "settings": {"hostPattern": "{name}.sidecar.example.org"},
+            },
+        });
+        operator.apply(&plugin).await;
+        plugin_is(&operator, "sidecar", "True").await;
+        context.create(&real_cluster("beside", 1)).await;
+        let ingress = context.appears("Ingress", "beside-scheduler-sidecar-ingress").await;
+        assert_eq!(ingress["spec"]["rules"][0]["host"], "beside.sidecar.example.org");
+
+        let pods: Api<Pod> = Api::namespaced(context.client.clone(), OPERATOR);
+        let selector = ListParams::default().labels("app.kubernetes.io/name=dask-operator");
+        let pod = pods.list(&selector).await.unwrap().items.remove(0);
+        let containers = pod.spec.unwrap().containers;
+        let sidecar = containers.iter().find(|container| container.name == "sidecar").unwrap();
+        let mounts: Vec<&str> = sidecar.volume_mounts.iter().flatten().map(|mount| mount.mount_path.as_str()).collect();
+        assert_eq!(mounts, ["/run/dask-operator/plugins"]);
+
+        operator.delete("DaskOperatorPlugin", "sidecar").await;
+        context.goes("Ingress", "beside-scheduler-sidecar-ingress").await;
+        helm(&[
+            "upgrade",
+            "dask-operator",
+            chart,
+            "--reuse-values",
+            "--set-json",
+            "plugins.sidecars=[]",
+            "--wait",
+            "--timeout",
+            "3m",
+        ]);
+    })
+    .await;
+}

@@ -1,0 +1,904 @@
+//! DaskClusters and worker groups on a real API server, with the real controller. No node is needed: pods
+//! stay pending. Run them with `make live`.
+#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
+
+mod support;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures::{StreamExt as _, stream};
+use kube::{
+    api::{DynamicObject, Patch, PatchParams},
+    runtime::watcher,
+};
+use serde_json::{Value, json};
+use tokio::{sync::oneshot, task::AbortHandle};
+
+use support::{
+    TestContext, alone_with_temp_ns, by_name, cluster, condition, eventually, message, name, owned_by, uid, version,
+    with_temp_ns, within,
+};
+
+/// How soon a lost child must be back.
+const SOON: Duration = Duration::from_secs(5);
+
+const SCHEDULERS: &str = "dask.org/component=scheduler";
+const WORKERS: &str = "dask.org/component=worker";
+
+fn of(cluster: &str) -> String {
+    format!("dask.org/cluster-name={cluster}")
+}
+
+fn workers_of(cluster: &str) -> String {
+    format!("{WORKERS},{}", of(cluster))
+}
+
+// --- What a cluster consists of ---
+
+fn labelled_cluster() -> Value {
+    let mut manifest = cluster("demo", 2);
+    manifest["metadata"]["labels"] = json!({"team": "a", "app.kubernetes.io/instance": "release"});
+    manifest["metadata"]["annotations"] = json!({"note": "x", "argocd.argoproj.io/tracking-id": "y"});
+    manifest["spec"]["scheduler"]["metadata"] = json!({"labels": {"tier": "s"}});
+    manifest["spec"]["worker"]["metadata"] = json!({"labels": {"tier": "w"}, "annotations": {"note": "z"}});
+    manifest
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_cluster_gets_a_scheduler_with_the_names_labels_and_owner_that_clients_look_for() {
+    with_temp_ns(|context| async move {
+        let _controller = context.start_controller().await;
+        let demo = context.create(&labelled_cluster()).await;
+        context.running("demo").await;
+        let identity = json!({"dask.org/cluster-name": "demo", "dask.org/component": "scheduler"});
+        let labels = json!({
+            "dask.org/cluster-name": "demo",
+            "dask.org/component": "scheduler",
+            "sidecar.istio.io/inject": "false",
+            "team": "a",
+            "tier": "s",
+        });
+
+        let deployment = context.expect("Deployment", "demo-scheduler").await;
+        assert_eq!(deployment["metadata"]["labels"], labels);
+        assert_eq!(deployment["metadata"]["annotations"]["note"], "x");
+        // A GitOps tool that found its own mark on a child would prune it.
+        assert_eq!(deployment["metadata"]["annotations"]["argocd.argoproj.io/tracking-id"], Value::Null);
+        assert_eq!(deployment["metadata"]["ownerReferences"], owned_by(&demo, true));
+        let spec = &deployment["spec"];
+        assert_eq!(spec["selector"]["matchLabels"], identity);
+        assert_eq!((&spec["replicas"], &spec["strategy"]), (&json!(1), &json!({"type": "Recreate"})));
+        assert_eq!(spec["template"]["metadata"]["labels"], labels);
+        let container = &spec["template"]["spec"]["containers"][0];
+        assert_eq!(container["env"], json!([{"name": "MINE", "value": "1"}]));
+        assert_eq!(container["args"], json!(["dask-scheduler"]));
+
+        let service = context.expect("Service", "demo-scheduler").await;
+        let labels = json!({
+            "dask.org/cluster-name": "demo", "dask.org/component": "scheduler", "team": "a", "tier": "s",
+        });
+        assert_eq!(service["metadata"]["labels"], labels);
+        assert_eq!(service["metadata"]["ownerReferences"], owned_by(&demo, true));
+        assert_eq!(service["spec"]["selector"], identity);
+        let ports = json!([
+            {"name": "tcp-comm", "protocol": "TCP", "port": 8786, "targetPort": "tcp-comm"},
+            {"name": "http-dashboard", "protocol": "TCP", "port": 8787, "targetPort": "http-dashboard"},
+        ]);
+        assert_eq!(service["spec"]["ports"], ports);
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_cluster_gets_a_default_group_and_workers_that_know_their_name_and_scheduler() {
+    with_temp_ns(|context| async move {
+        let _controller = context.start_controller().await;
+        let demo = context.create(&labelled_cluster()).await;
+        context.settled("demo", 2).await;
+
+        let group = context.expect("DaskWorkerGroup", "demo-default").await;
+        let labels = json!({
+            "dask.org/cluster-name": "demo", "dask.org/component": "workergroup", "team": "a", "tier": "w",
+        });
+        assert_eq!(group["metadata"]["labels"], labels);
+        assert_eq!(group["metadata"]["ownerReferences"], owned_by(&demo, true));
+        assert_eq!(group["spec"], json!({"cluster": "demo", "worker": demo["spec"]["worker"]}));
+
+        let workers = context.list("Deployment", &workers_of("demo")).await;
+        assert_eq!(workers.len(), 2);
+        for worker in &workers {
+            assert_is_worker_of(&group, worker, &context.namespace);
+        }
+    })
+    .await;
+}
+
+fn assert_is_worker_of(group: &Value, worker: &Value, namespace: &str) {
+    let id = name(worker).strip_prefix("demo-default-worker-").unwrap();
+    assert!(id.len() == 10 && id.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c)), "{id}");
+    let identity = json!({
+        "dask.org/cluster-name": "demo",
+        "dask.org/component": "worker",
+        "dask.org/workergroup-name": "demo-default",
+        "dask.org/worker-id": id,
+    });
+    let mut labels = identity.clone();
+    labels["sidecar.istio.io/inject"] = json!("false");
+    labels["team"] = json!("a");
+    labels["tier"] = json!("w");
+    assert_eq!(worker["metadata"]["labels"], labels);
+    assert_eq!(worker["metadata"]["annotations"]["note"], "z");
+    assert_eq!(worker["metadata"]["ownerReferences"], owned_by(group, true));
+    assert_eq!(worker["spec"]["selector"]["matchLabels"], identity);
+    let address = format!("tcp://demo-scheduler.{namespace}.svc.cluster.local:8786");
+    let env = json!([
+        {"name": "MINE", "value": "1"},
+        {"name": "DASK_WORKER_NAME", "value": name(worker)},
+        {"name": "DASK_SCHEDULER_ADDRESS", "value": address},
+    ]);
+    assert_eq!(worker["spec"]["template"]["spec"]["containers"][0]["env"], env);
+}
+
+// --- Phases ---
+
+/// The phases of all clusters of the namespace, in order, as a watch sees them.
+struct Phases {
+    seen: Arc<Mutex<Vec<String>>>,
+    watch: AbortHandle,
+}
+
+impl Phases {
+    /// Returns when the watch is established.
+    async fn watch(context: &TestContext) -> Self {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (established, ready) = oneshot::channel();
+        let (api, phases) = (context.api("DaskCluster"), Arc::clone(&seen));
+        let watch = tokio::spawn(async move {
+            let mut events = watcher(api, watcher::Config::default()).boxed();
+            let mut established = Some(established);
+            while let Some(event) = events.next().await {
+                match event.unwrap() {
+                    watcher::Event::InitDone => drop(established.take().map(|sender| sender.send(()))),
+                    watcher::Event::Apply(cluster) => record_phase(&phases, &cluster),
+                    _ => {}
+                }
+            }
+        });
+        ready.await.unwrap();
+        Self { seen, watch: watch.abort_handle() }
+    }
+
+    fn seen(&self) -> Vec<String> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Phases {
+    fn drop(&mut self) {
+        self.watch.abort();
+    }
+}
+
+fn record_phase(phases: &Mutex<Vec<String>>, cluster: &DynamicObject) {
+    let mut phases = phases.lock().unwrap();
+    if let Some(phase) = cluster.data["status"]["phase"].as_str()
+        && phases.last().is_none_or(|last| last != phase)
+    {
+        phases.push(phase.to_owned());
+    }
+}
+
+/// Clients give up if `Running` comes late, and upstream's tests fail if `Created` does not come first.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn the_phases_that_a_watch_sees_are_created_and_then_running() {
+    with_temp_ns(|context| async move {
+        let phases = Phases::watch(&context).await;
+        let _controller = context.start_controller().await;
+        context.create(&cluster("demo", 2)).await;
+        context.settled("demo", 2).await;
+        assert_eq!(phases.seen(), ["Created", "Running"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_cluster_is_pending_while_its_load_balancer_has_no_address() {
+    with_temp_ns(|context| async move {
+        let phases = Phases::watch(&context).await;
+        let _controller = context.start_controller().await;
+        let mut manifest = cluster("demo", 1);
+        manifest["spec"]["scheduler"]["service"]["type"] = json!("LoadBalancer");
+        context.create(&manifest).await;
+        context.until("DaskCluster", "demo", |demo| demo["status"]["phase"] == "Pending").await;
+        let status = json!({"status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}});
+        context.merge_status("Service", "demo-scheduler", status).await;
+        context.settled("demo", 1).await;
+        assert_eq!(phases.seen(), ["Created", "Pending", "Running"]);
+    })
+    .await;
+}
+
+// --- Fields ---
+
+/// dask-kubernetes refuses or silently drops each of these.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn fields_of_pods_and_services_survive_from_the_cluster_to_its_children() {
+    with_temp_ns(|context| async move {
+        let _controller = context.start_controller().await;
+        let mut manifest = cluster("demo", 1);
+        let scheduler = &mut manifest["spec"]["scheduler"];
+        let pod = &mut scheduler["spec"];
+        pod["schedulingGates"] = json!([{"name": "example.com/quota"}]);
+        pod["resourceClaims"] = json!([{"name": "gpu", "resourceClaimTemplateName": "gpu"}]);
+        pod["initContainers"] = json!([{"name": "sidecar", "image": "proxy", "restartPolicy": "Always"}]);
+        let container = &mut pod["containers"][0];
+        container["resources"] = json!({"limits": {"nvidia.com/gpu": 1, "cpu": 2}, "claims": [{"name": "gpu"}]});
+        container["readinessProbe"] = json!({"httpGet": {"path": "/health", "port": 8787}});
+        container["resizePolicy"] = json!([{"resourceName": "cpu", "restartPolicy": "NotRequired"}]);
+        scheduler["service"]["ports"][0]["targetPort"] = json!(8786);
+        scheduler["service"]["trafficDistribution"] = json!("PreferClose");
+        manifest["spec"]["worker"]["spec"] = manifest["spec"]["scheduler"]["spec"].clone();
+        context.create(&manifest).await;
+        context.settled("demo", 1).await;
+
+        for deployment in context.list("Deployment", &of("demo")).await {
+            let pod = &deployment["spec"]["template"]["spec"];
+            assert_eq!(pod["schedulingGates"], json!([{"name": "example.com/quota"}]));
+            assert_eq!(pod["resourceClaims"], json!([{"name": "gpu", "resourceClaimTemplateName": "gpu"}]));
+            assert_eq!(pod["initContainers"][0]["restartPolicy"], "Always");
+            let container = &pod["containers"][0];
+            assert_eq!(container["resources"]["limits"], json!({"nvidia.com/gpu": "1", "cpu": "2"}));
+            assert_eq!(container["resources"]["claims"], json!([{"name": "gpu"}]));
+            assert_eq!(container["readinessProbe"]["httpGet"]["port"], 8787);
+            assert_eq!(container["resizePolicy"][0]["restartPolicy"], "NotRequired");
+        }
+        let service = context.expect("Service", "demo-scheduler").await;
+        assert_eq!(service["spec"]["ports"][0]["targetPort"], 8786);
+        assert_eq!(service["spec"]["trafficDistribution"], "PreferClose");
+    })
+    .await;
+}
+
+/// A Deployment refuses other policies, and dask-kubernetes then fails for ever without a word.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_restart_policy_that_deployments_refuse_is_overridden_and_told() {
+    with_temp_ns(|context| async move {
+        let _controller = context.start_controller().await;
+        let mut manifest = cluster("demo", 1);
+        manifest["spec"]["scheduler"]["spec"]["restartPolicy"] = json!("Never");
+        context.create(&manifest).await;
+        context.settled("demo", 1).await;
+        let deployment = context.expect("Deployment", "demo-scheduler").await;
+        assert_eq!(deployment["spec"]["template"]["spec"]["restartPolicy"], "Always");
+        let demo = context.expect("DaskCluster", "demo").await;
+        assert_eq!(condition(&demo, "Accepted"), ("True", "RestartPolicyIgnored"));
+        assert!(message(&demo, "Accepted").contains("scheduler"), "{}", message(&demo, "Accepted"));
+    })
+    .await;
+}
+
+// --- What the definitions say ---
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn defaults_are_those_of_dask_kubernetes() {
+    with_temp_ns(|context| async move {
+        let mut manifest = cluster("demo", 1);
+        manifest["spec"]["worker"].as_object_mut().unwrap().remove("replicas");
+        let demo = context.create(&manifest).await;
+        assert_eq!(demo["spec"]["worker"]["replicas"], 1);
+        assert_eq!(demo["spec"]["idleTimeout"], 0);
+        assert_eq!(demo["spec"]["scheduler"]["service"]["ports"][0]["protocol"], "TCP");
+        assert_eq!(demo["spec"]["scheduler"]["spec"]["containers"][0]["ports"][0]["protocol"], "TCP");
+
+        let job = json!({
+            "apiVersion": "kubernetes.dask.org/v1",
+            "kind": "DaskJob",
+            "metadata": {"name": "job"},
+            "spec": {
+                "job": {"spec": {"containers": [{"name": "job", "image": "dask"}]}},
+                "cluster": {"spec": manifest["spec"]},
+            },
+        });
+        let job = context.create(&job).await;
+        assert_eq!(job["spec"]["job"]["spec"]["restartPolicy"], "OnFailure");
+        assert_eq!(job["spec"]["cluster"]["spec"]["worker"]["replicas"], 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn nulls_that_the_python_client_sends_are_accepted() {
+    with_temp_ns(|context| async move {
+        let _controller = context.start_controller().await;
+        let mut manifest = cluster("demo", 1);
+        manifest["spec"]["idleTimeout"] = Value::Null;
+        manifest["spec"]["worker"]["replicas"] = Value::Null;
+        for part in ["scheduler", "worker"] {
+            let container = &mut manifest["spec"][part]["spec"]["containers"][0];
+            container["env"] = Value::Null;
+            container["resources"] = Value::Null;
+        }
+        context.create(&manifest).await;
+        context.settled("demo", 1).await;
+        let demo = context.expect("DaskCluster", "demo").await;
+        assert_eq!((&demo["spec"]["idleTimeout"], &demo["spec"]["worker"]["replicas"]), (&json!(0), &json!(1)));
+        let workers = context.list("Deployment", &workers_of("demo")).await;
+        let env = &workers[0]["spec"]["template"]["spec"]["containers"][0]["env"];
+        assert_eq!(env[0]["name"], "DASK_WORKER_NAME");
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn manifests_without_required_fields_are_refused() {
+    with_temp_ns(|context| async move {
+        let autoscaler = json!({
+            "apiVersion": "kubernetes.dask.org/v1",
+            "kind": "DaskAutoscaler",
+            "metadata": {"name": "demo"},
+            "spec": {"cluster": "demo", "minimum": null, "maximum": 3},
+        });
+        let mut broken = vec![(autoscaler, "minimum".to_owned())];
+        for (parent, field) in [
+            ("/spec", "worker"),
+            ("/spec", "scheduler"),
+            ("/spec/scheduler", "service"),
+            ("/spec/scheduler/spec", "containers"),
+            ("/spec/worker", "spec"),
+        ] {
+            let mut manifest = cluster("demo", 1);
+            manifest.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(field);
+            broken.push((manifest, field.to_owned()));
+        }
+        for (manifest, field) in broken {
+            let error = context.try_create(&manifest).await.unwrap_err();
+            let kube::Error::Api(status) = error else { unreachable!("{error}") };
+            assert_eq!(status.code, 422, "{field}: {}", status.message);
+            assert!(status.message.contains(&field), "{field}: {}", status.message);
+        }
+    })
+    .await;
+}
+
+// --- Scaling ---
+
+/// `kubectl scale`, HPA and KEDA read the current count and the selector here.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn the_scale_subresource_shows_the_workers_that_exist_and_how_to_select_them() {
+    with_temp_ns(|context| async move {
+        let _controller = context.start_controller().await;
+        context.create(&cluster("demo", 3)).await;
+        context.settled("demo", 3).await;
+        for (kind, name) in [("DaskCluster", "demo"), ("DaskWorkerGroup", "demo-default")] {
+            let status = eventually(&format!("the scale of {name}"), async || {
+                let scale = context.api(kind).get_scale(name).await.unwrap();
+                let status = scale.status.unwrap_or_default();
+                if status.replicas == 3 { Ok(status) } else { Err(format!("it is {status:?}")) }
+            })
+            .await;
+            assert_eq!(context.count("Deployment", &status.selector.unwrap()).await, 3);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_group_that_is_scaled_up_keeps_its_workers_and_gets_exactly_the_missing_ones() {
+    with_temp_ns(|context| async move {
+        let _controller = context.start_controller().await;
+        context.create(&cluster("demo", 2)).await;
+        context.settled("demo", 2).await;
+        let before = by_name(&context.list("Deployment", &workers_of("demo")).await, uid);
+        let patch = Patch::Merge(json!({"spec": {"replicas": 5}}));
+        let groups = context.api("DaskWorkerGroup");
+        groups.patch_scale("demo-default", &PatchParams::default(), &patch).await.unwrap();
+        context.settled("demo", 5).await;
+        let after = by_name(&context.list("Deployment", &workers_of("demo")).await, uid);
+        assert!(before.iter().all(|(name, uid)| after.get(name) == Some(uid)), "{before:?} {after:?}");
+    })
+    .await;
+}
+
+// --- Invalid clusters ---
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_cluster_with_an_invalid_name_ends_in_error_says_why_and_gets_no_children() {
+    with_temp_ns(|context| async move {
+        let _controller = context.start_controller().await;
+        for invalid in ["dotted.name".to_owned(), "a".repeat(54)] {
+            context.create(&cluster(&invalid, 1)).await;
+            let object = context.until("DaskCluster", &invalid, |object| object["status"]["phase"] == "Error").await;
+            assert_eq!(condition(&object, "Accepted"), ("False", "InvalidName"));
+            let message = message(&object, "Accepted");
+            assert!(message.contains(&invalid) && message.contains("53"), "{message}");
+            let event = event_about(&context, &object).await;
+            assert_eq!((&event["type"], &event["reason"]), (&json!("Warning"), &json!("InvalidName")));
+        }
+        // By the time that a later cluster has all of its children, these would have some.
+        context.create(&cluster("a".repeat(53).as_str(), 1)).await;
+        context.settled(&"a".repeat(53), 1).await;
+        let counts = [context.count("Deployment", "").await, context.count("DaskWorkerGroup", "").await];
+        assert_eq!(counts, [2, 1]);
+        assert_eq!(context.count("Service", "").await, 1);
+    })
+    .await;
+}
+
+async fn event_about(context: &TestContext, object: &Value) -> Value {
+    eventually(&format!("an Event about {}", name(object)), async || {
+        let events = context.list("Event", "").await;
+        events.into_iter().find(|event| event["regarding"]["uid"] == uid(object)).ok_or("there is none".to_owned())
+    })
+    .await
+}
+
+// --- Lost children ---
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn deleted_components_come_back_at_once_and_the_cluster_stays_running() {
+    with_temp_ns(|context| async move {
+        let phases = Phases::watch(&context).await;
+        let _controller = context.start_controller().await;
+        let demo = context.create(&cluster("demo", 2)).await;
+        context.settled("demo", 2).await;
+        let components =
+            [("Deployment", "demo-scheduler"), ("Service", "demo-scheduler"), ("DaskWorkerGroup", "demo-default")];
+        for (kind, name) in components {
+            let old = context.expect(kind, name).await;
+            context.delete(kind, name).await;
+            let new = within(SOON, &format!("a new {kind} {name}"), async || {
+                let found = context.get(kind, name).await.filter(|found| uid(found) != uid(&old));
+                found.ok_or("it is not back".to_owned())
+            })
+            .await;
+            assert_eq!(new["metadata"]["ownerReferences"], owned_by(&demo, true));
+        }
+        let group = context.expect("DaskWorkerGroup", "demo-default").await;
+        eventually("the workers of the new group alone", async || {
+            let workers = context.list("Deployment", &workers_of("demo")).await;
+            let old = workers.iter().filter(|worker| worker["metadata"]["ownerReferences"][0]["uid"] != uid(&group));
+            let counts = (workers.len(), old.count());
+            if counts == (2, 0) { Ok(()) } else { Err(format!("workers, old ones among them: {counts:?}")) }
+        })
+        .await;
+        context.settled("demo", 2).await;
+        assert_eq!(phases.seen(), ["Created", "Running"]);
+    })
+    .await;
+}
+
+/// Under its old name it would meet its own pod that is still shutting down at the scheduler.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_deleted_worker_is_replaced_at_once_under_a_new_name() {
+    with_temp_ns(|context| async move {
+        let _controller = context.start_controller().await;
+        context.create(&cluster("demo", 3)).await;
+        context.settled("demo", 3).await;
+        let before = by_name(&context.list("Deployment", &workers_of("demo")).await, uid);
+        let lost = before.keys().next().unwrap().clone();
+        context.delete("Deployment", &lost).await;
+        within(SOON, "three workers without the lost one", async || {
+            let workers = by_name(&context.list("Deployment", &workers_of("demo")).await, uid);
+            let replaced = workers.len() == 3 && !workers.contains_key(&lost);
+            if replaced { Ok(()) } else { Err(format!("there are {:?}", workers.keys())) }
+        })
+        .await;
+        context.settled("demo", 3).await;
+        let after = by_name(&context.list("Deployment", &workers_of("demo")).await, uid);
+        let kept = after.iter().filter(|(name, uid)| before.get(*name) == Some(*uid)).count();
+        assert_eq!((after.len(), kept, after.contains_key(&lost)), (3, 2, false));
+    })
+    .await;
+}
+
+// --- Crashes and bursts ---
+
+/// All Deployments that ever existed in the namespace, by uid, and those that were deleted.
+#[derive(Default)]
+struct Ledger {
+    seen: BTreeSet<String>,
+    deleted: BTreeSet<String>,
+}
+
+fn keep_ledger(context: &TestContext) -> (Arc<Mutex<Ledger>>, AbortHandle) {
+    let ledger = Arc::new(Mutex::new(Ledger::default()));
+    let (kept, api) = (Arc::clone(&ledger), context.api("Deployment"));
+    let watch = tokio::spawn(async move {
+        let mut events = watcher(api, watcher::Config::default()).boxed();
+        while let Some(event) = events.next().await {
+            let uid = |object: &DynamicObject| object.metadata.uid.clone().unwrap();
+            let mut ledger = kept.lock().unwrap();
+            match event.unwrap() {
+                watcher::Event::Apply(object) | watcher::Event::InitApply(object) => ledger.seen.insert(uid(&object)),
+                watcher::Event::Delete(object) => ledger.deleted.insert(uid(&object)),
+                _ => false,
+            };
+        }
+    });
+    (ledger, watch.abort_handle())
+}
+
+/// How far the making of a cluster is when the controller is killed.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    AtOnce,
+    Phase(&'static str),
+    Exists(&'static str, &'static str),
+    Workers(usize),
+}
+
+const MOMENTS: [Moment; 10] = [
+    Moment::AtOnce,
+    Moment::Phase("Created"),
+    Moment::Exists("Deployment", "scheduler"),
+    Moment::Exists("Service", "scheduler"),
+    Moment::Exists("DaskWorkerGroup", "default"),
+    Moment::Workers(1),
+    Moment::Workers(2),
+    Moment::Workers(4),
+    Moment::Workers(5),
+    Moment::Phase("Running"),
+];
+
+impl Moment {
+    async fn reached(self, context: &TestContext, cluster: &str) -> bool {
+        match self {
+            Self::AtOnce => true,
+            Self::Phase(phase) => context.expect("DaskCluster", cluster).await["status"]["phase"] == phase,
+            Self::Exists(kind, suffix) => context.get(kind, &format!("{cluster}-{suffix}")).await.is_some(),
+            Self::Workers(count) => context.count("Deployment", &workers_of(cluster)).await >= count,
+        }
+    }
+}
+
+/// A cluster with a worker too many costs money, one with a worker too few hangs its user's job.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_controller_that_is_killed_at_any_moment_makes_nothing_twice_and_forgets_nothing() {
+    alone_with_temp_ns(|context| async move {
+        let (ledger, watch) = keep_ledger(&context);
+        for (round, moment) in MOMENTS.into_iter().enumerate() {
+            let controller = context.spawn_controller();
+            let name = format!("c{round}");
+            context.create(&cluster(&name, 5)).await;
+            eventually(&format!("{moment:?}"), async || {
+                // No pause between looks: the moments are short.
+                let reached = moment.reached(&context, &name).await;
+                if reached { Ok(()) } else { Err("it did not come".to_owned()) }
+            })
+            .await;
+            controller.kill().await;
+        }
+        let _controller = context.start_controller().await;
+        for round in 0..MOMENTS.len() {
+            context.settled(&format!("c{round}"), 5).await;
+        }
+        assert_eq!(context.count("Deployment", "").await, 60);
+        assert_eq!(context.count("Service", "").await, 10);
+        assert_eq!(context.count("DaskWorkerGroup", "").await, 10);
+        let ledger = ledger.lock().unwrap();
+        assert_eq!(
+            (ledger.seen.len(), ledger.deleted.len()),
+            (60, 0),
+            "Deployments that ever existed, and deleted ones"
+        );
+        watch.abort();
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_burst_of_a_hundred_clusters_ends_with_exactly_what_was_asked_for() {
+    alone_with_temp_ns(|context| async move {
+        let controller = context.start_controller().await;
+        let names: Vec<String> = (0..100).map(|number| format!("c{number}")).collect();
+        let create = |name: &String| {
+            let (context, manifest) = (context.clone(), cluster(name, 5));
+            async move { context.create(&manifest).await }
+        };
+        stream::iter(&names).map(create).buffer_unordered(16).collect::<Vec<_>>().await;
+        within(Duration::from_secs(180), "100 clusters", async || {
+            let clusters = context.list("DaskCluster", "").await;
+            let running = clusters.iter().filter(|cluster| cluster["status"]["phase"] == "Running").count();
+            let groups = context.list("DaskWorkerGroup", "").await;
+            let scaled = groups.iter().filter(|group| condition(group, "Scaled").0 == "True").count();
+            let counts = (running, scaled, context.count("Deployment", "").await);
+            if counts == (100, 100, 600) { Ok(()) } else { Err(format!("running, scaled, Deployments: {counts:?}")) }
+        })
+        .await;
+        // A controller that starts over finds nothing to add.
+        controller.kill().await;
+        let _controller = context.start_controller().await;
+        context.create(&cluster("barrier", 0)).await;
+        context.running("barrier").await;
+        assert_eq!(context.count("Deployment", WORKERS).await, 500);
+        assert_eq!(context.count("Deployment", SCHEDULERS).await, 101);
+    })
+    .await;
+}
+
+// --- Foreign objects ---
+
+/// Of somebody else, under the name that the cluster `demo` needs.
+fn foreign(kind: &str) -> Value {
+    let labels = json!({"app": "other"});
+    let (api_version, spec) = match kind {
+        "Service" => ("v1", json!({"selector": labels, "ports": [{"port": 80}]})),
+        _ => {
+            let template =
+                json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "a", "image": "b"}]}});
+            ("apps/v1", json!({"replicas": 0, "selector": {"matchLabels": labels}, "template": template}))
+        }
+    };
+    json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "demo-scheduler"}, "spec": spec})
+}
+
+/// What the controller itself would make, but for labels and owner.
+async fn lookalike(context: &TestContext, kind: &str) -> Value {
+    let controller = context.start_controller().await;
+    context.create(&cluster("demo", 0)).await;
+    context.running("demo").await;
+    let made = context.expect(kind, "demo-scheduler").await;
+    controller.kill().await;
+    context.delete("DaskCluster", "demo").await;
+    for kind in ["Deployment", "Service"] {
+        context.goes(kind, "demo-scheduler").await;
+    }
+    context.goes("DaskWorkerGroup", "demo-default").await;
+    let mut spec = made["spec"].clone();
+    for field in ["clusterIP", "clusterIPs"] {
+        spec.as_object_mut().unwrap().remove(field);
+    }
+    json!({
+        "apiVersion": made["apiVersion"], "kind": kind, "metadata": {"name": "demo-scheduler"}, "spec": spec,
+    })
+}
+
+async fn assert_left_alone_until_deleted(context: &TestContext, kind: &str, manifest: &Value) {
+    context.create(manifest).await;
+    let stable = |object: &Value| kind == "Service" || object["status"]["observedGeneration"] == 1;
+    let before = context.until(kind, "demo-scheduler", stable).await;
+    let _controller = context.start_controller().await;
+    context.create(&cluster("demo", 1)).await;
+    let told = |demo: &Value| {
+        let (status, reason) = condition(demo, "ComponentsCreated");
+        status == "False" && reason != "Creating"
+    };
+    let demo = context.until("DaskCluster", "demo", told).await;
+    assert!(message(&demo, "ComponentsCreated").contains("demo-scheduler"), "{demo}");
+    // The other components do not wait.
+    context.appears("DaskWorkerGroup", "demo-default").await;
+    let after = context.expect(kind, "demo-scheduler").await;
+    let (before, after) = (by_manager(&before), by_manager(&after));
+    assert_eq!(before, after);
+    context.delete(kind, "demo-scheduler").await;
+    context.settled("demo", 1).await;
+}
+
+/// All of the object but what Kubernetes' own controllers write.
+fn by_manager(object: &Value) -> Value {
+    let mut object = object.clone();
+    if object["kind"] == "Deployment" {
+        object.as_object_mut().unwrap().remove("status");
+        let metadata = object["metadata"].as_object_mut().unwrap();
+        metadata.remove("resourceVersion");
+        metadata["managedFields"].as_array_mut().unwrap().retain(|entry| entry["subresource"] != "status");
+    }
+    object
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_foreign_service_of_the_needed_name_is_not_touched_and_the_cluster_says_what_it_waits_for() {
+    with_temp_ns(|context| async move {
+        assert_left_alone_until_deleted(&context, "Service", &foreign("Service")).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_foreign_deployment_of_the_needed_name_is_not_touched_and_the_cluster_says_what_it_waits_for() {
+    with_temp_ns(|context| async move {
+        assert_left_alone_until_deleted(&context, "Deployment", &foreign("Deployment")).await;
+    })
+    .await;
+}
+
+/// With no field in conflict, an apply would quietly take it over, and deleting the cluster delete it.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_foreign_service_that_looks_just_like_ours_is_not_taken_over_either() {
+    with_temp_ns(|context| async move {
+        let manifest = lookalike(&context, "Service").await;
+        assert_left_alone_until_deleted(&context, "Service", &manifest).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_foreign_deployment_that_looks_just_like_ours_is_not_taken_over_either() {
+    with_temp_ns(|context| async move {
+        let mut manifest = lookalike(&context, "Deployment").await;
+        manifest["spec"]["template"]["metadata"]["labels"].as_object_mut().unwrap().remove("sidecar.istio.io/inject");
+        assert_left_alone_until_deleted(&context, "Deployment", &manifest).await;
+    })
+    .await;
+}
+
+// --- Namesakes ---
+
+/// The garbage collector is still busy with the old one's children when the new one asks for the names.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_cluster_that_is_made_again_at_once_gets_children_of_its_own_each_time() {
+    with_temp_ns(|context| async move {
+        let _controller = context.start_controller().await;
+        let mut seen = BTreeSet::new();
+        for round in 0..10 {
+            let demo = context.create(&cluster("demo", 3)).await;
+            eventually(&format!("round {round}"), async || whole(&context, &demo, 3).await).await;
+            let deployments = context.list("Deployment", &of("demo")).await;
+            let services = context.list("Service", &of("demo")).await;
+            for child in deployments.iter().chain(&services) {
+                assert!(seen.insert(uid(child).to_owned()), "{} was there before", name(child));
+            }
+            context.delete("DaskCluster", "demo").await;
+        }
+    })
+    .await;
+}
+
+/// Whether the cluster is `Running`, and it and its children are all that there is.
+async fn whole(context: &TestContext, demo: &Value, workers: usize) -> Result<(), String> {
+    let phase = context.expect("DaskCluster", name(demo)).await["status"]["phase"].clone();
+    let group = context.get("DaskWorkerGroup", "demo-default").await.unwrap_or_default();
+    let owners: Vec<String> = [
+        context.list("Deployment", SCHEDULERS).await,
+        context.list("Service", SCHEDULERS).await,
+        context.list("Deployment", WORKERS).await,
+        context.list("DaskWorkerGroup", "").await,
+    ]
+    .concat()
+    .iter()
+    .map(|child| child["metadata"]["ownerReferences"][0]["uid"].as_str().unwrap_or_default().to_owned())
+    .collect();
+    let count = |owner: &str| owners.iter().filter(|uid| *uid == owner).count();
+    let of_group = group["metadata"]["uid"].as_str().map_or(0, count);
+    let found = (phase.as_str(), owners.len(), count(uid(demo)), of_group);
+    let wanted = (Some("Running"), 3 + workers, 3, workers);
+    if found == wanted { Ok(()) } else { Err(format!("found {found:?} and not {wanted:?}")) }
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn ten_namesakes_in_a_row_without_any_wait_leave_the_last_one_whole() {
+    with_temp_ns(|context| async move {
+        let _controller = context.start_controller().await;
+        for _ in 0..10 {
+            context.create(&cluster("demo", 3)).await;
+            context.delete("DaskCluster", "demo").await;
+        }
+        let demo = context.create(&cluster("demo", 3)).await;
+        eventually("the last namesake", async || whole(&context, &demo, 3).await).await;
+        context.settled("demo", 3).await;
+    })
+    .await;
+}
+
+// --- Additional groups ---
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_group_that_comes_before_its_cluster_says_so_and_works_as_soon_as_that_appears() {
+    with_temp_ns(|context| async move {
+        let _controller = context.start_controller().await;
+        let other =
+            context.create(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "other"}})).await;
+        let foreign = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "other", "uid": uid(&other)});
+        let group = json!({
+            "apiVersion": "kubernetes.dask.org/v1",
+            "kind": "DaskWorkerGroup",
+            "metadata": {"name": "extra", "ownerReferences": [foreign]},
+            "spec": {"cluster": "demo", "worker": cluster("demo", 2)["spec"]["worker"]},
+        });
+        context.create(&group).await;
+        let not_found = |group: &Value| condition(group, "Accepted") == ("False", "ClusterNotFound");
+        let waiting = context.until("DaskWorkerGroup", "extra", not_found).await;
+        assert!(message(&waiting, "Accepted").contains("demo"));
+        assert_eq!(context.count("Deployment", "").await, 0);
+
+        let demo = context.create(&cluster("demo", 0)).await;
+        let scaled = |group: &Value| condition(group, "Scaled").0 == "True" && group["status"]["replicas"] == 2;
+        let group = context.until("DaskWorkerGroup", "extra", scaled).await;
+        let owners = group["metadata"]["ownerReferences"].as_array().unwrap();
+        assert!(owners.contains(&foreign) && owners.contains(&owned_by(&demo, true)[0]), "{owners:?}");
+        assert_eq!(owners.len(), 2);
+        // Clients find a cluster's default group by this label, and expect one.
+        assert_eq!(group["metadata"]["labels"], Value::Null);
+        assert_eq!(context.count("Deployment", "dask.org/workergroup-name=extra").await, 2);
+    })
+    .await;
+}
+
+// --- Rest ---
+
+type Versions = BTreeMap<String, String>;
+
+async fn versions(context: &TestContext) -> Versions {
+    let mut versions = Versions::new();
+    for kind in ["DaskCluster", "DaskWorkerGroup", "Deployment", "Service"] {
+        let objects = context.list(kind, "").await;
+        versions
+            .extend(by_name(&objects, version).into_iter().map(|(name, version)| (format!("{kind} {name}"), version)));
+    }
+    versions
+}
+
+/// A controller that writes in a steady state wakes itself and every watcher, for ever.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_settled_cluster_causes_no_writes_not_even_when_the_controller_starts_again() {
+    with_temp_ns(|context| async move {
+        let controller = context.start_controller().await;
+        context.create(&cluster("demo", 3)).await;
+        context.settled("demo", 3).await;
+        let before = versions(&context).await;
+        assert_eq!(before.len(), 7);
+
+        let barrier = async |name: &str| {
+            context.create(&cluster(name, 0)).await;
+            context.settled(name, 0).await;
+        };
+        barrier("while-running").await;
+        assert!(controller.stop().await.success());
+        let _controller = context.start_controller().await;
+        barrier("after-restart").await;
+        // Wakes the cluster and its group for nothing.
+        context.annotate("DaskCluster", "while-running", "touched", "1").await;
+        barrier("after-touch").await;
+
+        let after: Versions =
+            versions(&context).await.into_iter().filter(|(name, _)| before.contains_key(name)).collect();
+        assert_eq!(before, after);
+        let events = context.list("Event", "").await;
+        let ours = events.iter().filter(|event| event["reportingController"] == "dask-operator").count();
+        assert_eq!(ours, 0, "normal progress makes no Events");
+    })
+    .await;
+}
+
+/// The kubelet waits 30 s and kills then; an upgrade should not.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn the_controller_stops_in_good_order_on_sigterm() {
+    with_temp_ns(|context| async move {
+        let controller = context.start_controller().await;
+        context.create(&cluster("demo", 1)).await;
+        let code = tokio::time::timeout(Duration::from_secs(10), controller.stop()).await.expect("it stops soon");
+        assert!(code.success(), "{code:?}");
+        let _next = context.start_controller().await;
+        context.settled("demo", 1).await;
+    })
+    .await;
+}

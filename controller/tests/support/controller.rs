@@ -1,0 +1,85 @@
+//! The real controller as a process.
+
+use std::{
+    fs::OpenOptions,
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    process::{ExitStatus, Stdio},
+};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    process::{Child, Command},
+};
+
+use super::eventually;
+
+/// A running controller. It is killed when dropped.
+pub(crate) struct Controller {
+    process: Child,
+    admin: SocketAddr,
+}
+
+impl Controller {
+    pub(super) fn spawn(namespace: &str, socket_dir: &Path, log: &Path) -> Self {
+        let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let log = OpenOptions::new().create(true).append(true).open(log).unwrap();
+        let process = Command::new(env!("CARGO_BIN_EXE_dask-operator"))
+            .args(["run", "--namespace", namespace, "--operator-namespace", namespace])
+            .args(["--admin-address", &admin.to_string(), "--plugin-service-ip", "127.0.0.1"])
+            .arg("--plugin-socket-dir")
+            .arg(socket_dir)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Self { process, admin }
+    }
+
+    /// Waits until all watches have delivered.
+    pub(crate) async fn ready(&mut self) {
+        eventually("the controller to be ready", async || {
+            let exited = self.process.try_wait().unwrap();
+            assert!(exited.is_none(), "the controller ended: {exited:?}");
+            let status = probe(self.admin).await.map_err(|error| error.to_string())?;
+            if status.contains(" 200 ") { Ok(()) } else { Err(status) }
+        })
+        .await;
+    }
+
+    /// `kill -9`.
+    pub(crate) async fn kill(mut self) {
+        self.process.kill().await.unwrap();
+    }
+
+    /// SIGTERM, as the kubelet sends it.
+    pub(crate) async fn stop(mut self) -> ExitStatus {
+        let pid = self.process.id().unwrap().to_string();
+        let signalled = Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
+        assert!(signalled.success());
+        self.process.wait().await.unwrap()
+    }
+}
+
+/// The status line of `/readyz`.
+async fn probe(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer.lines().next().unwrap_or_default().to_owned())
+}
+
+/// A port that nobody listens on; below those that the system gives to outgoing connections.
+pub(crate) fn free_port() -> u16 {
+    let free = |port: &u16| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    std::iter::repeat_with(|| fastrand::u16(20_000..32_000)).find(free).unwrap()
+}
+
+/// A listener on `port`, which may have been used just before.
+pub(crate) async fn listen(port: u16) -> TcpListener {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap()
+}
