@@ -156,7 +156,7 @@ mod tests {
     }
 
     fn names(objects: &[Arc<ConfigMap>]) -> Vec<String> {
-        objects.iter().map(ResourceExt::name_any).collect()
+        objects.iter().map(|object| object.name_any()).collect()
     }
 
     #[test]
