@@ -443,7 +443,10 @@ async fn a_cluster_with_an_invalid_name_ends_in_error_says_why_and_gets_no_child
 async fn event_about(context: &TestContext, object: &Value) -> Value {
     eventually(&format!("an Event about {}", name(object)), async || {
         let events = context.list("Event", "").await;
-        events.into_iter().find(|event| event["regarding"]["uid"] == uid(object)).ok_or("there is none".to_owned())
+        events
+            .into_iter()
+            .find(|event| event["regarding"]["uid"] == uid(object))
+            .ok_or_else(|| "there is none".to_owned())
     })
     .await
 }
@@ -465,7 +468,7 @@ async fn deleted_components_come_back_at_once_and_the_cluster_stays_running() {
             context.delete(kind, name).await;
             let new = within(SOON, &format!("a new {kind} {name}"), async || {
                 let found = context.get(kind, name).await.filter(|found| uid(found) != uid(&old));
-                found.ok_or("it is not back".to_owned())
+                found.ok_or_else(|| "it is not back".to_owned())
             })
             .await;
             assert_eq!(new["metadata"]["ownerReferences"], owned_by(&demo, true));
@@ -616,7 +619,7 @@ async fn a_burst_of_a_hundred_clusters_ends_with_exactly_what_was_asked_for() {
             async move { context.create(&manifest).await }
         };
         stream::iter(&names).map(create).buffer_unordered(16).collect::<Vec<_>>().await;
-        within(Duration::from_secs(180), "100 clusters", async || {
+        within(Duration::from_mins(3), "100 clusters", async || {
             let clusters = context.list("DaskCluster", "").await;
             let running = clusters.iter().filter(|cluster| cluster["status"]["phase"] == "Running").count();
             let groups = context.list("DaskWorkerGroup", "").await;
@@ -641,13 +644,12 @@ async fn a_burst_of_a_hundred_clusters_ends_with_exactly_what_was_asked_for() {
 /// Of somebody else, under the name that the cluster `demo` needs.
 fn foreign(kind: &str) -> Value {
     let labels = json!({"app": "other"});
-    let (api_version, spec) = match kind {
-        "Service" => ("v1", json!({"selector": labels, "ports": [{"port": 80}]})),
-        _ => {
-            let template =
-                json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "a", "image": "b"}]}});
-            ("apps/v1", json!({"replicas": 0, "selector": {"matchLabels": labels}, "template": template}))
-        }
+    let (api_version, spec) = if kind == "Service" {
+        ("v1", json!({"selector": labels, "ports": [{"port": 80}]}))
+    } else {
+        let pod = json!({"containers": [{"name": "a", "image": "b"}]});
+        let template = json!({"metadata": {"labels": labels}, "spec": pod});
+        ("apps/v1", json!({"replicas": 0, "selector": {"matchLabels": labels}, "template": template}))
     };
     json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "demo-scheduler"}, "spec": spec})
 }

@@ -1,6 +1,5 @@
 //! Plugins on a real API server, with the real controller, over mutual TLS or a Unix socket. Run them with
 //! `make live`.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
 
 mod support;
 
@@ -356,7 +355,7 @@ async fn a_plugin_that_goes_away_delays_and_deletes_nothing_and_is_used_at_once_
         plugin.serve().await;
         plugin.touch_endpoints().await;
         within(Duration::from_secs(15), "the child of the later cluster", async || {
-            context.get("ConfigMap", "later-scheduler-echo-config").await.ok_or("it is not there".to_owned())
+            context.get("ConfigMap", "later-scheduler-echo-config").await.ok_or_else(|| "it is not there".to_owned())
         })
         .await;
         plugin.until_ready("True", "Ready").await;

@@ -39,7 +39,7 @@ use tokio::sync::{OnceCell, RwLock};
 pub(crate) use controller::Controller;
 
 /// How long anything may take unless a test says otherwise: ample, since machines differ.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(50);
 const FIELD_MANAGER: &str = "live-test";
 

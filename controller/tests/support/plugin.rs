@@ -288,7 +288,7 @@ async fn intercept(State(shared): State<Arc<Shared>>, call: Request, next: Next)
         Reply::Text(text) => text.into_response(),
         Reply::OtherUid => {
             let mut response = PluginResponse::success(&review.request, Vec::new());
-            response.uid = "sha256:0".to_owned();
+            "sha256:0".clone_into(&mut response.uid);
             axum::Json(ReviewResponse::new(response)).into_response()
         }
         Reply::Hang => pending().await,
