@@ -63,6 +63,7 @@ fn inject(container: &mut Map<String, Value>, env: &[EnvVar]) {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "literals read better at the call without a reference")]
 mod tests {
     use super::*;
 

@@ -17,7 +17,7 @@ use support::{TestContext, condition, message, name, with_temp_ns, within};
 
 const OPERATOR: &str = "dask-operator";
 /// Images are loaded already, but a Python process takes its time to import Dask on a busy machine.
-const PODS_READY: Duration = Duration::from_secs(180);
+const PODS_READY: Duration = Duration::from_mins(3);
 
 /// A cluster whose pods run.
 fn real_cluster(name: &str, workers: usize) -> Value {

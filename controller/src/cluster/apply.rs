@@ -91,6 +91,7 @@ fn resource_of(manifest: &Value) -> ApiResource {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "literals read better at the call without a reference")]
 mod tests {
     use std::sync::Arc;
 

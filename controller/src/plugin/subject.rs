@@ -98,6 +98,7 @@ pub(super) fn is_below(kind: SubjectKind, object: &DynamicObject, owner: &Dynami
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "literals read better at the call without a reference")]
 mod tests {
     use serde_json::json;
 
