@@ -72,6 +72,12 @@ pub fn dask_controller<'a, K: Resource>(object: &'a K, kind: &str) -> Option<&'a
     })
 }
 
+/// Whether some Dask resource controls `object`.
+pub fn is_controlled_by_dask<K: Resource>(object: &K) -> bool {
+    let is_dask = |api_version: &str| api_version.split('/').next() == Some(crate::crd::GROUP);
+    object.owner_references().iter().any(|owner| owner.controller == Some(true) && is_dask(&owner.api_version))
+}
+
 /// Whether the object with `uid` controls `object`.
 pub fn is_controlled_by<K: Resource>(object: &K, uid: &str) -> bool {
     object.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)

@@ -641,13 +641,14 @@ async fn a_burst_of_a_hundred_clusters_ends_with_exactly_what_was_asked_for() {
 
 // --- Foreign objects ---
 
-/// Of somebody else, under the name that the cluster `demo` needs.
+/// Of somebody else, under the name that the cluster `demo` needs. An apply that takes over fields would
+/// succeed: only that they are not ours protects it.
 fn foreign(kind: &str) -> Value {
-    let labels = json!({"app": "other"});
     let (api_version, spec) = if kind == "Service" {
-        ("v1", json!({"selector": labels, "ports": [{"port": 80}]}))
+        ("v1", json!({"selector": {"app": "other"}, "ports": [{"name": "http", "port": 80}]}))
     } else {
-        let pod = json!({"containers": [{"name": "a", "image": "b"}]});
+        let labels = json!({"dask.org/cluster-name": "demo", "dask.org/component": "scheduler"});
+        let pod = json!({"containers": [{"name": "scheduler", "image": "other"}]});
         let template = json!({"metadata": {"labels": labels}, "spec": pod});
         ("apps/v1", json!({"replicas": 0, "selector": {"matchLabels": labels}, "template": template}))
     };

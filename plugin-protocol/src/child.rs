@@ -27,19 +27,21 @@ impl Child {
     }
 }
 
-/// A child's key that is known to match `[a-z0-9-]{1,40}`.
+/// A child's key that is known to match `[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?`: it becomes a label's value and
+/// the end of a name, and neither may end in a dash.
 ///
 /// ```
 /// use plugin_protocol::ChildKey;
 /// assert!(ChildKey::new("dashboard-tls").is_ok());
 /// assert!(ChildKey::new("Dashboard").is_err());
+/// assert!(ChildKey::new("dashboard-").is_err());
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct ChildKey(String);
 
 /// Why a key was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("child key {0:?} does not match [a-z0-9-]{{1,40}}")]
+#[error("child key {0:?} does not match [a-z0-9]([a-z0-9-]{{0,38}}[a-z0-9])?")]
 pub struct InvalidChildKey(String);
 
 impl ChildKey {
@@ -48,7 +50,7 @@ impl ChildKey {
     /// Checks `key`.
     pub fn new(key: &str) -> Result<Self, InvalidChildKey> {
         let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-        if key.is_empty() || key.len() > Self::MAX_LEN || !key.bytes().all(allowed) {
+        if key.is_empty() || key.len() > Self::MAX_LEN || !key.bytes().all(allowed) || key.trim_matches('-') != key {
             return Err(InvalidChildKey(crate::limits::cut_message(key).to_owned()));
         }
         Ok(Self(key.to_owned()))

@@ -1,11 +1,11 @@
 use futures::future::join_all;
-use kube::{Api, Client, Resource, ResourceExt as _, api::DynamicObject, core::ApiResource};
+use kube::{Client, Resource, ResourceExt as _, core::ApiResource};
 use serde_json::Value;
 
 use super::{build::Desired, observe::Observed, validate::ValidatedCluster};
 use crate::{
     crd::DaskWorkerGroup,
-    k8s::{self, Force},
+    k8s::{self, Creation},
     meta,
 };
 
@@ -53,14 +53,14 @@ impl Plan {
         match live {
             None => self.create.push(wanted),
             Some(live) if meta::is_controlled_by(live, &cluster.uid) => {}
-            Some(live) => self.blocked.push(blocked_by(live)),
+            Some(live) => self.blocked.push(blocked_by(&K::kind(&()), live)),
         }
     }
 }
 
 /// A left-over of an older cluster of the same name is waited for and never adopted.
-fn blocked_by<K: Resource<DynamicType = ()>>(live: &K) -> Blocked {
-    let (kind, name) = (K::kind(&()), live.name_any());
+fn blocked_by(kind: &str, live: &impl Resource) -> Blocked {
+    let name = live.name_any();
     if meta::dask_controller(live, "DaskCluster").is_some() || live.meta().deletion_timestamp.is_some() {
         let message = format!("waiting until {kind} {name} of an older cluster of this name is gone");
         return Blocked { reason: "WaitingForDeletion", message };
@@ -69,16 +69,20 @@ fn blocked_by<K: Resource<DynamicType = ()>>(live: &K) -> Blocked {
     Blocked { reason: "NameTaken", message }
 }
 
-pub(super) async fn apply(client: &Client, namespace: &str, plan: Plan) -> Outcome {
+pub(super) async fn apply(client: &Client, owner_uid: &str, plan: Plan) -> Outcome {
     let Plan { create, blocked } = plan;
-    let results = join_all(create.iter().map(|manifest| create_component(client, namespace, manifest))).await;
-    Outcome { blocked, error: results.into_iter().find_map(Result::err) }
-}
-
-async fn create_component(client: &Client, namespace: &str, manifest: &Value) -> Result<(), k8s::Error> {
-    let resource = resource_of(manifest);
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
-    k8s::apply(&api, k8s::FIELD_MANAGER, Force::No, manifest).await.map(|_| ())
+    let mut outcome = Outcome { blocked, error: None };
+    let resources: Vec<ApiResource> = create.iter().map(resource_of).collect();
+    let creations =
+        create.iter().zip(&resources).map(|(manifest, resource)| k8s::create(client, resource, manifest, owner_uid));
+    for (creation, resource) in join_all(creations).await.into_iter().zip(&resources) {
+        match creation {
+            Ok(Creation::Ours) => {}
+            Ok(Creation::Foreign(found)) => outcome.blocked.push(blocked_by(&resource.kind, found.as_ref())),
+            Err(error) => outcome.error = outcome.error.or(Some(error)),
+        }
+    }
+    outcome
 }
 
 /// The API resource of one of the three kinds that a cluster consists of.

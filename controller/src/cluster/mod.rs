@@ -8,12 +8,15 @@ mod observe;
 mod status;
 mod validate;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 
 use crate::{context::Context, crd::DaskCluster, k8s};
+
+/// How soon a name that is taken is tried again: objects of other people are not watched.
+const BLOCKED_RETRY: Duration = Duration::from_secs(10);
 
 /// Why a pass ended early. Each variant is tried again with growing delays.
 #[derive(Debug, thiserror::Error)]
@@ -57,12 +60,13 @@ pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Resu
         current = created;
     }
     let plan = apply::plan(&valid, &observed, build::build(&valid));
-    let outcome = apply::apply(&context.client, &valid.namespace, plan).await;
+    let outcome = apply::apply(&context.client, &valid.uid, plan).await;
     let seen = status::Seen { current: &current, observed: &observed, outcome: &outcome };
     let desired = status::of_observed(&cluster, &valid, &seen, Timestamp::now());
     status::write(&context, &cluster, &current, &desired).await.map_err(Error::Status)?;
     match outcome.error {
         Some(error) => Err(Error::Apply(error)),
-        None => Ok(Action::await_change()),
+        None if outcome.blocked.is_empty() => Ok(Action::await_change()),
+        None => Ok(Action::requeue(BLOCKED_RETRY)),
     }
 }

@@ -30,7 +30,9 @@ pub enum Error {
 pub enum Class {
     /// The object does not exist.
     NotFound,
-    /// Somebody else changed, made or owns the object.
+    /// There is an object of that name already.
+    AlreadyExists,
+    /// Somebody else changed the object.
     Conflict,
     /// The object is not valid; trying again without a change is useless.
     Invalid,
@@ -61,6 +63,7 @@ impl Error {
         };
         match status.code {
             404 => Class::NotFound,
+            409 if status.is_already_exists() => Class::AlreadyExists,
             409 => Class::Conflict,
             400 | 413 | 415 | 422 => Class::Invalid,
             401 | 403 => Class::Forbidden,
@@ -73,6 +76,7 @@ impl Error {
     pub fn category(&self) -> &'static str {
         match self.class() {
             Class::NotFound => "NotFound",
+            Class::AlreadyExists => "NameTaken",
             Class::Conflict => "Conflict",
             Class::Invalid => "Invalid",
             Class::Forbidden => "Forbidden",

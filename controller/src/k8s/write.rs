@@ -1,30 +1,75 @@
 use std::fmt::Debug;
 
 use kube::{
-    Api, Resource, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy},
+    Api, Client, Resource, ResourceExt as _,
+    api::{
+        DeleteParams, DynamicObject, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions,
+        PropagationPolicy,
+    },
+    core::{ApiResource, Request},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{Class, Error, timed};
+use super::{Class, Error, FIELD_MANAGER, timed};
+use crate::meta;
 
-/// Whether server-side apply takes fields from other managers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Force {
-    /// It does: the object is known to be ours.
-    Yes,
-    /// It does not: the object is believed not to exist, and if it does, it is somebody else's.
-    No,
+/// What came of [`create`].
+#[derive(Debug)]
+pub enum Creation {
+    /// The object stands, made now or before, and belongs to the owner.
+    Ours,
+    /// An object of that name belongs to somebody else and was not touched.
+    Foreign(Box<PartialObjectMeta<DynamicObject>>),
 }
 
-/// Applies `manifest` under its `metadata.name` as `manager`. Unknown fields are errors.
-pub async fn apply<K>(api: &Api<K>, manager: &str, force: Force, manifest: &Value) -> Result<K, Error>
+/// Makes the object of `manifest`, which `owner_uid` is to control, unless there is one of that name.
+/// Unknown fields are errors.
+///
+/// A POST and not an apply: an apply of the fields that an object has already succeeds, and would take over
+/// an object of somebody else that looks the same.
+pub async fn create(
+    client: &Client,
+    resource: &ApiResource,
+    manifest: &Value,
+    owner_uid: &str,
+) -> Result<Creation, Error> {
+    let text = |pointer| manifest.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let api: Api<PartialObjectMeta<DynamicObject>> =
+        Api::namespaced_with(client.clone(), text("/metadata/namespace"), resource);
+    let target = describe(manifest);
+    let request = strict_create(api.resource_url(), manifest);
+    let posted = timed("create", &target, async { client.request::<PartialObjectMeta<DynamicObject>>(request?).await });
+    let exists = match posted.await {
+        Ok(_) => return Ok(Creation::Ours),
+        Err(error) if error.class() == Class::AlreadyExists => error,
+        Err(error) => return Err(error),
+    };
+    match timed("get", &target, api.get_opt(text("/metadata/name"))).await? {
+        Some(found) if meta::is_controlled_by(&found, owner_uid) => Ok(Creation::Ours),
+        Some(found) => Ok(Creation::Foreign(Box::new(found))),
+        // It has gone in between: the next pass makes it.
+        None => Err(exists),
+    }
+}
+
+/// kube's own `create` cannot ask for strict validation.
+fn strict_create(url: &str, manifest: &Value) -> kube::Result<http::Request<Vec<u8>>> {
+    let body = serde_json::to_vec(manifest).map_err(kube::Error::SerdeError)?;
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let mut request = Request::new(url).create(&params, body).map_err(kube::Error::BuildRequest)?;
+    let strict = format!("{}&fieldValidation=Strict", request.uri());
+    *request.uri_mut() = strict.parse().map_err(|error: http::uri::InvalidUri| kube::Error::HttpError(error.into()))?;
+    Ok(request)
+}
+
+/// Applies `manifest` under its `metadata.name` as `manager`, taking its fields from other managers: the
+/// object is known to be ours. Unknown fields are errors.
+pub async fn apply<K>(api: &Api<K>, manager: &str, manifest: &Value) -> Result<K, Error>
 where
     K: Clone + DeserializeOwned + Debug,
 {
-    let params = PatchParams::apply(manager).validation_strict();
-    let params = if force == Force::Yes { params.force() } else { params };
+    let params = PatchParams::apply(manager).force().validation_strict();
     let name = manifest.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     timed("apply", &describe(manifest), api.patch(name, &params, &Patch::Apply(manifest))).await
 }

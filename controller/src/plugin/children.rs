@@ -12,7 +12,7 @@ use super::{
     sync::Env,
     watches::child_index,
 };
-use crate::k8s::{self, Force};
+use crate::{k8s, meta};
 
 /// Children as they are, by kind and name.
 pub(super) type Live = HashMap<(ApiResource, String), DynamicObject>;
@@ -30,13 +30,20 @@ pub(super) struct Children<'a> {
 }
 
 impl Children<'_> {
-    /// Those of one subject that the watches know.
-    pub(super) async fn known(&self, subject_uid: &str) -> Vec<Known> {
+    /// Those of one subject that the watches know, as far as the object with `owner_uid` controls them, or
+    /// some Dask resource if the owner may be gone. Labels alone are anybody's to copy.
+    pub(super) async fn known(&self, subject_uid: &str, owner_uid: Option<&str>) -> Vec<Known> {
         let mut known = Vec::new();
         for kind in &self.plugin.kinds {
             let cache = self.env.watches.children(&kind.resource).await;
             let children = cache.indexed(&child_index(&self.plugin.key.name, subject_uid)).into_iter();
-            let here = children.filter(|child| child.namespace().as_deref() == Some(self.namespace));
+            let here = children.filter(|child| {
+                let owned = owner_uid.map_or_else(
+                    || meta::is_controlled_by_dask(child.as_ref()),
+                    |uid| meta::is_controlled_by(child.as_ref(), uid),
+                );
+                owned && child.namespace().as_deref() == Some(self.namespace)
+            });
             known.extend(here.map(|child| Known {
                 resource: kind.resource.clone(),
                 name: child.name_any(),
@@ -109,7 +116,7 @@ impl Children<'_> {
         if subject_uid.is_empty() {
             return Ok(());
         }
-        for child in self.known(subject_uid).await {
+        for child in self.known(subject_uid, None).await {
             self.delete(&child).await?;
         }
         Ok(())
@@ -126,7 +133,7 @@ impl Children<'_> {
 
     async fn apply(&self, child: &Approved) -> Result<ChildVersion, k8s::Error> {
         let manager = format!("{}/{}", k8s::FIELD_MANAGER, self.plugin.key.name);
-        let applied = k8s::apply(&self.api(child.resource()), &manager, Force::Yes, child.manifest()).await?;
+        let applied = k8s::apply(&self.api(child.resource()), &manager, child.manifest()).await?;
         Ok(ChildVersion::of(&applied))
     }
 

@@ -127,7 +127,7 @@ pub(super) fn check_code(raw: &RawAnswer) -> Result<(), CallError> {
             CallError::Protocol(format!("the plugin refused the request with {code}{}", text(&raw.body)))
         }
         429 | 503 => CallError::Busy { code, retry_after: raw.retry_after.as_deref().and_then(seconds) },
-        500..=599 => CallError::ServerError { code, text: text(&raw.body) },
+        408 | 500..=599 => CallError::ServerError { code, text: text(&raw.body) },
         _ => CallError::Protocol(format!("the plugin answered {code}{}", text(&raw.body))),
     })
 }

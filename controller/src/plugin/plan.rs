@@ -51,8 +51,10 @@ impl Claim<'_> {
 /// of this plugin and subject that the watch knows.
 pub(super) fn plan(wanted: Vec<(Approved, Option<DynamicObject>)>, known: Vec<Known>, claim: Claim<'_>) -> Plan {
     let mut plan = Plan::default();
+    // One object can be read in several versions of its kind.
+    let same_kind = |a: &ApiResource, b: &ApiResource| a.group == b.group && a.plural == b.plural;
     let is_wanted = |known: &Known| {
-        wanted.iter().any(|(child, _)| *child.resource() == known.resource && child.name() == known.name)
+        wanted.iter().any(|(child, _)| same_kind(child.resource(), &known.resource) && child.name() == known.name)
     };
     let unwanted = known.into_iter().filter(|known| !is_wanted(known)).collect();
     plan.prune = unwanted;
@@ -66,7 +68,9 @@ pub(super) fn plan(wanted: Vec<(Approved, Option<DynamicObject>)>, known: Vec<Kn
 }
 
 fn conflict(live: &DynamicObject, claim: Claim<'_>) -> Option<String> {
-    let adopted = live.annotations().get(ADOPT_ANNOTATION).is_some_and(|plugin| plugin == claim.plugin);
+    // The annotation stays when its work is done; it must not hand the object on to another subject.
+    let adopted = live.labels().get(PLUGIN_LABEL).is_none()
+        && live.annotations().get(ADOPT_ANNOTATION).is_some_and(|plugin| plugin == claim.plugin);
     if claim.holds(live) || adopted {
         return None;
     }

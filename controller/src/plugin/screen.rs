@@ -134,12 +134,24 @@ fn screen_one(child: Child, origin: &Origin<'_>) -> Result<Approved, Refusal> {
     };
     let name = match metadata.get("name") {
         None => default_name(origin, &key),
-        Some(Value::String(name)) if !name.is_empty() => name.clone(),
-        Some(_) => return Err(("InvalidManifest", format!("{key}: metadata.name is not a name"))),
+        Some(Value::String(name)) if is_dns_subdomain(name) => name.clone(),
+        Some(_) => return Err(("InvalidManifest", format!("{key}: metadata.name is not a DNS name in lower case"))),
     };
     manifest.remove("status");
     manifest.insert("metadata".to_owned(), render_metadata(metadata, &name, &key, origin));
     Ok(Approved { key, name, resource: kind.resource.clone(), manifest: Value::Object(manifest) })
+}
+
+/// RFC 1123, as nearly all kinds want names. It also keeps names out of other parts of a URL's path.
+fn is_dns_subdomain(name: &str) -> bool {
+    let alphanumeric = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let is_label = |label: &str| {
+        let bytes = label.as_bytes();
+        bytes.first().is_some_and(|c| alphanumeric(*c))
+            && bytes.last().is_some_and(|c| alphanumeric(*c))
+            && bytes.iter().all(|c| alphanumeric(*c) || *c == b'-')
+    };
+    name.len() <= 253 && name.split('.').all(is_label)
 }
 
 fn permitted_kind<'a>(

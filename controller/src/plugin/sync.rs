@@ -1,6 +1,10 @@
 //! Syncs one subject with one plugin: observe → ask → screen → plan → apply → prune.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use kube::{Client, ResourceExt as _, api::DynamicObject};
@@ -39,6 +43,10 @@ pub(super) struct Memory {
     /// The question, with the children that stood then, that `answer` belongs to.
     asked: Option<String>,
     answer: Option<PluginResponse>,
+    /// When the plugin is to be asked again although nothing changed.
+    due: Option<Instant>,
+    /// Generation and version of a plugin that said it is gone for good.
+    retired: Option<(i64, String)>,
     /// Passes in a row without a result.
     failures: u32,
     pub(super) written: Written,
@@ -75,15 +83,28 @@ impl Error {
 
     fn verdict(&self, failures: u32) -> Step {
         let (reason, again) = match self {
-            Self::Call(call) => (call.reason(), call.retry(failures as usize)),
-            Self::Api(api) => (api.category(), Some(WRITE_RETRY)),
-            Self::Digest(_) => ("InternalError", None),
+            Self::Call(call) => (call.reason(), call.retry(failures as usize).map_or(Again::Resync, Again::After)),
+            Self::Api(api) => (api.category(), Again::After(WRITE_RETRY)),
+            Self::Digest(_) => ("InternalError", Again::Resync),
         };
         (Verdict::Failing { reason, message: self.to_string() }, again)
     }
 }
 
-type Step = (Verdict, Option<Duration>);
+/// When to look again although nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Again {
+    /// When it was decided before: this pass found nothing to do.
+    Unchanged,
+    /// Only on a change.
+    Never,
+    /// So soon.
+    After(Duration),
+    /// When the plugin's resync period is over.
+    Resync,
+}
+
+type Step = (Verdict, Again);
 
 /// A subject and all that is known about it before the plugin is asked.
 struct Observed {
@@ -121,11 +142,22 @@ pub(super) async fn sync(
         }
     };
     let Syncing { mut memory, reached, .. } = syncing;
-    if matches!(verdict, Verdict::Failing { .. }) && again.is_some() {
+    match again {
+        Again::Unchanged => {}
+        Again::Never => memory.due = None,
+        Again::After(delay) => memory.due = Some(Instant::now() + delay),
+        Again::Resync => memory.due = Some(Instant::now() + resync(plugin)),
+    }
+    if matches!((&verdict, again), (Verdict::Failing { .. }, Again::After(_))) {
         memory.settled = None;
     }
     memory.verdict = Some(verdict);
+    let again = memory.due.map(|due| due.saturating_duration_since(Instant::now()));
     Pass { memory: Some(memory), again, reached }
+}
+
+fn resync(plugin: &Registered) -> Duration {
+    Duration::from_secs(u64::from(plugin.spec.resync_seconds))
 }
 
 impl<'a> Syncing<'a> {
@@ -144,23 +176,36 @@ impl<'a> Syncing<'a> {
         }
         if !self.plugin.matches(key.kind, &object) {
             children.prune_all(&uid).await?;
-            return Ok(Some((Verdict::Unmatched, None)));
+            return Ok(Some((Verdict::Unmatched, Again::Never)));
         }
-        let Some(observed) = self.observe(object).await else { return Ok(Some((Verdict::Unmatched, None))) };
+        let Some(observed) = self.observe(object).await else {
+            return Ok(Some((Verdict::Unmatched, Again::Never)));
+        };
         let question = self.question(&observed, reason);
         let base = question.request(BTreeMap::new(), 1)?.request.uid;
         let quiet = matches!(reason, EventReason::Updated | EventReason::Created);
         if let (true, Some(verdict)) = (quiet && self.memory.settled.as_ref() == Some(&base), &self.memory.verdict) {
-            return Ok(Some((verdict.clone(), None)));
+            return Ok(Some((verdict.clone(), Again::Unchanged)));
         }
         self.memory.settled = None;
+        if self.memory.retired.as_ref() == Some(&self.identity()) {
+            return Err(CallError::Gone.into());
+        }
         let live = children.live(&observed.known).await?;
         let request = question.request(by_key(&live), self.memory.failures + 1)?;
         let answer = self.ask(&request, reason).await;
+        if matches!(answer, Err(Error::Call(CallError::Gone))) {
+            self.memory.retired = Some(self.identity());
+        }
         if answer.as_ref().map_or_else(Error::is_final, |answer| answer.status != ResponseStatus::Pending) {
             self.memory.settled = Some(base);
         }
         self.act(&observed, live, answer?).await.map(Some)
+    }
+
+    /// What has to change before a retired plugin is asked again.
+    fn identity(&self) -> (i64, String) {
+        (self.plugin.generation, self.plugin.version.clone())
     }
 
     fn children(&self) -> Children<'a> {
@@ -191,7 +236,7 @@ impl<'a> Syncing<'a> {
         if going || !(owner_key == *self.key || subject::is_below(self.key.kind, &object, &owner)) {
             return None;
         }
-        let known = self.children().known(&self.memory.subject_uid).await;
+        let known = self.children().known(&self.memory.subject_uid, owner.uid().as_deref()).await;
         Some(Observed { object, owner_key, owner, known })
     }
 
@@ -214,24 +259,23 @@ impl<'a> Syncing<'a> {
     }
 
     async fn act(&mut self, observed: &Observed, live: Live, answer: PluginResponse) -> Result<Step, Error> {
-        let asked_for = |seconds: u32| (seconds > 0).then(|| Duration::from_secs(u64::from(seconds)));
+        let again = match answer.resync_after_seconds {
+            0 => Again::Resync,
+            seconds => Again::After(Duration::from_secs(u64::from(seconds))),
+        };
         match answer.status {
             ResponseStatus::Success => {}
             ResponseStatus::Pending => {
                 self.memory.asked = None;
                 self.memory.failures = self.memory.failures.saturating_add(1);
                 let again = CallError::Busy { code: 200, retry_after: None }.retry(self.memory.failures as usize);
-                return Ok((Verdict::Waiting, again));
+                return Ok((Verdict::Waiting, again.map_or(Again::Resync, Again::After)));
             }
             _ => {
                 let message = format!("{}: {}", answer.reason, answer.message);
-                return Ok((
-                    Verdict::Failing { reason: "PluginFailure", message },
-                    asked_for(answer.resync_after_seconds),
-                ));
+                return Ok((Verdict::Failing { reason: "PluginFailure", message }, again));
             }
         }
-        let again = asked_for(answer.resync_after_seconds).or_else(|| asked_for(self.plugin.spec.resync_seconds));
         let (approved, rejected) = screen::screen(answer.children.unwrap_or_default(), &self.origin(observed));
         let children = self.children();
         let wanted = children.find(approved, live).await?;
@@ -244,7 +288,7 @@ impl<'a> Syncing<'a> {
         let problem = children.carry_out(plan, &rejected, &mut self.memory.written).await;
         Ok(match problem {
             None => (Verdict::Synced, again),
-            Some((reason, message)) => (Verdict::Failing { reason, message }, Some(WRITE_RETRY)),
+            Some((reason, message)) => (Verdict::Failing { reason, message }, Again::After(WRITE_RETRY)),
         })
     }
 

@@ -24,7 +24,7 @@ pub enum Error {
     Observe(k8s::Error),
     /// A worker could not be made, or the group not be put under its cluster.
     #[error(transparent)]
-    Apply(k8s::Error),
+    Apply(#[from] apply::Error),
     /// The status could not be written.
     #[error(transparent)]
     Status(k8s::Error),
@@ -34,7 +34,8 @@ impl Error {
     /// A constant word for metrics and logs.
     pub fn category(&self) -> &'static str {
         match self {
-            Self::Observe(error) | Self::Apply(error) | Self::Status(error) => error.category(),
+            Self::Observe(error) | Self::Status(error) => error.category(),
+            Self::Apply(error) => error.category(),
         }
     }
 }

@@ -2,7 +2,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, ResourceExt as _};
 
-use super::{observe::Observed, scale::Plan, validate::Invalid};
+use super::{apply, observe::Observed, scale::Plan, validate::Invalid};
 use crate::{
     conditions::{self, Verdict},
     context::Context,
@@ -31,16 +31,16 @@ pub(super) fn of_observed(
     group: &DaskWorkerGroup,
     observed: &Observed,
     plan: &Plan,
-    error: Option<&k8s::Error>,
+    error: Option<&apply::Error>,
     now: Timestamp,
 ) -> DaskWorkerGroupStatus {
     let verdicts = vec![Verdict::yes(ACCEPTED, "Valid", "the spec is valid"), scaled(plan, error)];
     with(group, observed, verdicts, now)
 }
 
-fn scaled(plan: &Plan, error: Option<&k8s::Error>) -> Verdict {
+fn scaled(plan: &Plan, error: Option<&apply::Error>) -> Verdict {
     if let Some(error) = error {
-        return Verdict::no(SCALED, error.category(), error.message());
+        return Verdict::no(SCALED, error.category(), error.to_string());
     }
     if plan.surplus > 0 {
         let message = format!("{} workers more than wanted; this version does not remove workers", plan.surplus);

@@ -13,7 +13,9 @@ fn kinds() -> Vec<ChildKind> {
         kind("v1", "Secret"),
         kind("batch/v1", "Job"),
         kind("cert-manager.io/v1", "ClusterIssuer"),
+        kind("networking.internal.example.org/v1", "Ingress"),
         kind("networking.k8s.io/v1", "Ingress"),
+        kind("networking.k8s.io/v1", "NetworkPolicy"),
         kind("rbac.authorization.k8s.io/v1", "Role"),
     ]
 }
@@ -331,10 +333,16 @@ fn of_two_children_that_are_one_object_the_first_is_written() {
 }
 
 #[test]
-fn objects_of_different_kinds_may_share_a_name() {
-    let ingress = json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "same"}});
-    let (approved, rejected) = screened(vec![Child::new("a", config_map("same")), Child::new("b", ingress)]);
-    assert_eq!((names(&approved), rejected), (vec!["same", "same"], vec![]));
+fn objects_of_different_kinds_and_groups_may_share_a_name() {
+    let same = |key, api_version, kind| {
+        Child::new(key, json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "same"}}))
+    };
+    let (approved, rejected) = screened(vec![
+        same("a", "networking.k8s.io/v1", "Ingress"),
+        same("b", "networking.k8s.io/v1", "NetworkPolicy"),
+        same("c", "networking.internal.example.org/v1", "Ingress"),
+    ]);
+    assert_eq!((names(&approved), rejected), (vec!["same"; 3], vec![]));
 }
 
 #[test]
