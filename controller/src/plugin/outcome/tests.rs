@@ -49,7 +49,7 @@ fn every_code_but_200_is_an_error_of_its_own_kind() {
         (403, CallError::AuthFailed(403), "AuthFailed"),
         (404, CallError::NotServed(404), "NotServed"),
         (405, CallError::NotServed(405), "NotServed"),
-        (408, strange(408), "ProtocolError"),
+        (408, server_error(408), "ServerError"),
         (410, CallError::Gone, "Gone"),
         (413, refusal(413), "ProtocolError"),
         (415, refusal(415), "ProtocolError"),

@@ -150,6 +150,23 @@ fn an_object_that_a_person_hands_over_is_taken_by_the_plugin_they_name_and_no_ot
     }
 }
 
+/// The annotation stays after the adoption.
+#[test]
+fn an_adopted_object_is_not_handed_on_to_another_subject() {
+    let mut adopted = ours_but("/metadata/labels", json!({PLUGIN_LABEL: "ingress", SUBJECT_LABEL: "other"}));
+    adopted["metadata"]["annotations"] = json!({ADOPT_ANNOTATION: "ingress"});
+    assert_eq!(plan_over(adopted).conflicts.len(), 1);
+}
+
+/// Two versions of one kind in `spec.children` show each object twice.
+#[test]
+fn a_child_is_not_pruned_under_another_version_of_its_kind() {
+    let mut other_version = known("web");
+    other_version.resource = mk_resource("networking.k8s.io/v1beta1", "Ingress");
+    let plan = plan(vec![(ingress("web", "web"), None)], vec![other_version], CLAIM);
+    assert!(plan.prune.is_empty());
+}
+
 #[test]
 fn a_conflict_does_not_stop_the_other_children() {
     let foreign = json!({"metadata": {"name": "a"}});
