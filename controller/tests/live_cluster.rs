@@ -650,7 +650,9 @@ fn foreign(kind: &str) -> Value {
         let labels = json!({"dask.org/cluster-name": "demo", "dask.org/component": "scheduler"});
         let pod = json!({"containers": [{"name": "scheduler", "image": "other"}]});
         let template = json!({"metadata": {"labels": labels}, "spec": pod});
-        ("apps/v1", json!({"replicas": 0, "selector": {"matchLabels": labels}, "template": template}))
+        let strategy = json!({"type": "Recreate"});
+        let selector = json!({"matchLabels": labels});
+        ("apps/v1", json!({"replicas": 0, "strategy": strategy, "selector": selector, "template": template}))
     };
     json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "demo-scheduler"}, "spec": spec})
 }
@@ -805,6 +807,36 @@ async fn ten_namesakes_in_a_row_without_any_wait_leave_the_last_one_whole() {
         let demo = context.create(&cluster("demo", 3)).await;
         eventually("the last namesake", async || whole(&context, &demo, 3).await).await;
         context.settled("demo", 3).await;
+    })
+    .await;
+}
+
+/// Adopting the left-over would let the garbage collector delete a running scheduler.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_cluster_waits_for_a_child_of_its_older_namesake_that_takes_its_time_to_go() {
+    with_temp_ns(|context| async move {
+        let _controller = context.start_controller().await;
+        for (kind, child) in [("Service", "demo-scheduler"), ("DaskWorkerGroup", "demo-default")] {
+            context.create(&cluster("demo", 2)).await;
+            context.settled("demo", 2).await;
+            let finalizers = |finalizers: Value| json!({"metadata": {"finalizers": finalizers}});
+            let old = context.merge(kind, child, finalizers(json!(["example.com/hold"]))).await;
+            context.delete("DaskCluster", "demo").await;
+            let demo = context.create(&cluster("demo", 2)).await;
+            let waits = |demo: &Value| condition(demo, "ComponentsCreated") == ("False", "WaitingForDeletion");
+            context.until("DaskCluster", "demo", waits).await;
+            let left_over = context.expect(kind, child).await;
+            assert_eq!(left_over["metadata"]["ownerReferences"], old["metadata"]["ownerReferences"]);
+            assert_eq!(left_over["spec"], old["spec"]);
+
+            context.merge(kind, child, finalizers(Value::Null)).await;
+            context.settled("demo", 2).await;
+            eventually(&format!("the cluster without {kind} {child}"), async || whole(&context, &demo, 2).await).await;
+            assert_ne!(uid(&context.expect(kind, child).await), uid(&old));
+            context.delete("DaskCluster", "demo").await;
+            context.goes("DaskWorkerGroup", "demo-default").await;
+        }
     })
     .await;
 }

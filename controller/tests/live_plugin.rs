@@ -283,7 +283,6 @@ async fn an_answer_that_fails_leaves_children_alone_is_told_and_is_recovered_fro
             (Reply::Code(500), "ServerError", "500"),
             (Reply::Code(401), "AuthFailed", "401"),
             (Reply::Code(302), "ProtocolError", "redirect"),
-            (Reply::Code(410), "Gone", "410"),
             (Reply::Failure("NoHost", "there is no host left"), "PluginFailure", "NoHost: there is no host left"),
             (Reply::Text("{\"not\": \"a review\"}"), "ProtocolError", "malformed"),
             (Reply::Text("<html>"), "ProtocolError", "not JSON"),
@@ -305,6 +304,31 @@ async fn an_answer_that_fails_leaves_children_alone_is_told_and_is_recovered_fro
             assert_eq!(resource["status"].get("failures"), None);
         }
         assert_eq!(context.expect("ConfigMap", CHILD).await, before);
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_plugin_that_says_it_is_gone_for_good_is_not_asked_again_before_its_resource_changes() {
+    with_temp_ns(|context| async move {
+        let _controller = context.start_controller().await;
+        context.create(&cluster("demo", 0)).await;
+        context.settled("demo", 0).await;
+        let mut plugin = TestPlugin::new(&context, "echo");
+        plugin.answer(Reply::Code(410));
+        plugin.install().await;
+        plugin.until_failing("Gone").await;
+        plugin.answer(Reply::Children(vec![config("config", "back")]));
+        nudge(&context, "demo").await;
+        // The second plugin is asked about the same change, so by then the first would have been.
+        let mut barrier = TestPlugin::new(&context, "barrier");
+        barrier.install().await;
+        barrier.until_counts(1, 1, 0).await;
+        assert_eq!(plugin.calls().len(), 1);
+
+        context.merge("DaskOperatorPlugin", "echo", json!({"spec": {"settings": {"again": true}}})).await;
+        has_value(&context, CHILD, "back").await;
     })
     .await;
 }
@@ -345,7 +369,9 @@ async fn a_plugin_that_goes_away_delays_and_deletes_nothing_and_is_used_at_once_
 
         plugin.stop().await;
         plugin.touch_endpoints().await;
-        let resource = plugin.until_ready("False", "Unreachable").await;
+        // At once, and not when it would have been asked anyway.
+        let unreachable = plugin.until_ready("False", "Unreachable");
+        let resource = tokio::time::timeout(Duration::from_secs(15), unreachable).await.expect("it is told soon");
         assert_eq!(resource["status"]["discovered"]["version"], "1.0.0", "what it said last stays readable");
         context.create(&cluster("later", 0)).await;
         context.running("later").await;

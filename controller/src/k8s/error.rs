@@ -68,6 +68,8 @@ impl Error {
             400 | 413 | 415 | 422 => Class::Invalid,
             401 | 403 => Class::Forbidden,
             429 => Class::Throttled,
+            // What a server-side apply makes of an unknown field; there is nothing else to tell it by.
+            500 if status.message.contains("failed to create typed patch object") => Class::Invalid,
             _ => Class::Transient,
         }
     }

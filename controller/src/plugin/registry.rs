@@ -125,7 +125,8 @@ impl ChildVersion {
 pub(super) struct WorkerHandle {
     pub(super) registered: watch::Sender<Arc<Registered>>,
     pub(super) commands: mpsc::UnboundedSender<Command>,
-    pub(super) summary: watch::Receiver<Summary>,
+    /// Nothing until each subject that there was at the start has been looked at once.
+    pub(super) summary: watch::Receiver<Option<Summary>>,
     pub(super) cancel: CancellationToken,
 }
 

@@ -252,7 +252,9 @@ impl<'a> Syncing<'a> {
         let result = self.plugin.caller.sync(request).await;
         self.reached = Some(!result.as_ref().is_err_and(CallError::is_transport));
         let answer = result?;
-        memory.failures = 0;
+        if answer.status != ResponseStatus::Pending {
+            memory.failures = 0;
+        }
         memory.asked = Some(request.request.uid.clone());
         memory.answer = Some(answer.clone());
         Ok(answer)

@@ -163,7 +163,7 @@ async fn publish_summaries(
         for plugin in cache.all() {
             let key = key_of(&plugin);
             let Some(worker) = context.registry.get(&key) else { continue };
-            let summary = worker.summary.borrow();
+            let Some(summary) = worker.summary.borrow().clone() else { continue };
             let status = plugin.status.as_ref();
             let shown = status.and_then(|status| Some((status.subjects?, status.failures.as_slice())));
             if shown != Some((summary.counts, summary.failures.as_slice())) {

@@ -34,7 +34,7 @@ const PARALLEL: usize = 8;
 pub(super) fn spawn(env: Arc<Env>, registered: Arc<Registered>) -> WorkerHandle {
     let (commands, received) = mpsc::unbounded_channel();
     let (registered, current) = watch::channel(registered);
-    let (publish, summary) = watch::channel(Summary::default());
+    let (publish, summary) = watch::channel(None);
     let (requests, requested) = unbounded();
     let cancel = CancellationToken::new();
     let worker = Worker {
@@ -42,6 +42,7 @@ pub(super) fn spawn(env: Arc<Env>, registered: Arc<Registered>) -> WorkerHandle 
         current,
         requests,
         publish,
+        first_round: HashSet::new(),
         breaker: Breaker::default(),
         memories: HashMap::new(),
         subjects: HashMap::new(),
@@ -62,7 +63,9 @@ struct Worker {
     env: Arc<Env>,
     current: watch::Receiver<Arc<Registered>>,
     requests: UnboundedSender<ScheduleRequest<SubjectKey>>,
-    publish: watch::Sender<Summary>,
+    publish: watch::Sender<Option<Summary>>,
+    /// Subjects of the first round that were not looked at yet.
+    first_round: HashSet<SubjectKey>,
     breaker: Breaker,
     memories: HashMap<SubjectKey, Memory>,
     /// Subjects by uid, to find them from their children's labels.
@@ -85,7 +88,8 @@ impl Worker {
     ) {
         let mut queue = pin!(scheduler(requested));
         let mut running = Running::new();
-        self.look_at_all(EventReason::Created).await;
+        self.first_round = self.look_at_all(EventReason::Created).await;
+        self.publish();
         loop {
             let pause = self.breaker.open_until(Instant::now());
             let free = running.len() < PARALLEL && pause.is_none();
@@ -102,7 +106,7 @@ impl Worker {
     async fn obey(&mut self, command: Command) {
         match command {
             Command::Look(key, reason) => self.look(key, reason),
-            Command::LookAtAll(reason) => self.look_at_all(reason).await,
+            Command::LookAtAll(reason) => drop(self.look_at_all(reason).await),
             Command::ChildChanged(change) => self.child_changed(change),
             Command::Recovered => {
                 self.breaker.answered();
@@ -127,16 +131,17 @@ impl Worker {
     }
 
     /// All subjects of the plugin's kinds, and those that it was asked about before.
-    async fn look_at_all(&mut self, reason: EventReason) {
+    async fn look_at_all(&mut self, reason: EventReason) -> HashSet<SubjectKey> {
         let plugin = Arc::clone(&self.current.borrow_and_update());
         let mut keys: HashSet<SubjectKey> = self.memories.keys().cloned().collect();
         for kind in plugin.spec.subjects.iter().map(|rule| rule.kind).collect::<HashSet<_>>() {
             let subjects = self.env.watches.subjects(kind).await;
             keys.extend(subjects.all().iter().map(|object| SubjectKey::of(kind, object)));
         }
-        for key in keys {
-            self.look(key, reason);
+        for key in &keys {
+            self.look(key.clone(), reason);
         }
+        keys
     }
 
     fn child_changed(&mut self, change: ChildChange) {
@@ -172,6 +177,7 @@ impl Worker {
 
     fn finish(&mut self, key: SubjectKey, pass: Pass) {
         self.in_flight.remove(&key);
+        self.first_round.remove(&key);
         match pass.reached {
             Some(true) => self.breaker.answered(),
             Some(false) => self.breaker.failed(Instant::now()),
@@ -201,7 +207,15 @@ impl Worker {
         for change in std::mem::take(&mut self.deferred) {
             self.child_changed(change);
         }
-        let summary = self.tally.summary();
+        self.publish();
+    }
+
+    /// Counts that are still growing after a start would only make the status flicker.
+    fn publish(&self) {
+        if !self.first_round.is_empty() {
+            return;
+        }
+        let summary = Some(self.tally.summary());
         self.publish.send_if_modified(|published| {
             let changed = *published != summary;
             *published = summary;

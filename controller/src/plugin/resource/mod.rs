@@ -92,8 +92,7 @@ pub(super) async fn reconcile(plugin: Arc<DaskOperatorPlugin>, context: Arc<Plug
             probe
         }
     };
-    probe.findings.summary =
-        context.registry.get(&key).map(|worker| worker.summary.borrow().clone()).unwrap_or_default();
+    probe.findings.summary = context.registry.get(&key).and_then(|worker| worker.summary.borrow().clone());
     write_status(&context, &plugin, &probe.findings).await?;
     let next = (probe.at + probe.pause()).saturating_duration_since(Instant::now());
     Ok(Action::requeue(next.max(MIN_REQUEUE)))

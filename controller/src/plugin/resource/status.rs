@@ -23,12 +23,13 @@ pub(super) struct Findings {
     pub(super) authorized: Option<Result<(), Refusal>>,
     pub(super) discovered: Option<Result<Discovery, Refusal>>,
     pub(super) suspended: bool,
-    pub(super) summary: Summary,
+    /// `None` while it is not known; the old one stays then.
+    pub(super) summary: Option<Summary>,
 }
 
 impl Findings {
     pub(super) fn refused(refusal: Refusal) -> Self {
-        Self { refusal: Some(refusal), ..Self::default() }
+        Self { refusal: Some(refusal), summary: Some(Summary::default()), ..Self::default() }
     }
 
     /// Whether subjects may be synced.
@@ -43,6 +44,7 @@ impl Findings {
 pub(super) fn status_of(plugin: &DaskOperatorPlugin, findings: &Findings, now: Timestamp) -> DaskOperatorPluginStatus {
     let old = plugin.status.as_ref();
     let generation = plugin.metadata.generation;
+    let summary = &findings.summary;
     let verdicts = vec![accepted(findings), discovered(findings), authorized(findings), ready(findings)];
     let said = match &findings.discovered {
         Some(Ok(discovery)) => Some(said(discovery)),
@@ -59,8 +61,11 @@ pub(super) fn status_of(plugin: &DaskOperatorPlugin, findings: &Findings, now: T
         ),
         endpoint: findings.endpoint.clone(),
         discovered: said,
-        subjects: Some(findings.summary.counts),
-        failures: findings.summary.failures.clone(),
+        subjects: summary.as_ref().map(|summary| summary.counts).or_else(|| old?.subjects),
+        failures: match summary {
+            Some(summary) => summary.failures.clone(),
+            None => old.map(|status| status.failures.clone()).unwrap_or_default(),
+        },
     }
 }
 
