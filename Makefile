@@ -47,7 +47,7 @@ lint: prepare ## Formatting, clippy, generated files, chart
 .PHONY: unit
 unit: ## Tests that need no cluster
 	cargo test --workspace --all-features --locked
-	@testbed/env.sh go -C testbed test ./cluster/... ./config/... ./instance/... ./pki/... ./process/... ./netns/... ./ociimage/...
+	@testbed/env.sh go -C testbed test ./...
 
 .PHONY: live
 live: prepare ## Tests against a real API server
