@@ -335,6 +335,27 @@ async fn a_plugin_that_says_it_is_gone_for_good_is_not_asked_again_before_its_re
 
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
+async fn attempts_are_counted_for_each_question() {
+    with_temp_ns(|context| async move {
+        let _controller = context.start_controller().await;
+        context.create(&cluster("demo", 0)).await;
+        context.settled("demo", 0).await;
+        let mut plugin = TestPlugin::new(&context, "echo");
+        // Tried again only after a minute, so that a second call is that of the change.
+        plugin.answer(Reply::Code(401));
+        plugin.install().await;
+        plugin.until_failing("AuthFailed").await;
+        nudge(&context, "demo").await;
+        plugin.until_called("a call about the change", |calls| calls.len() >= 2).await;
+        let calls = plugin.calls();
+        assert_ne!(calls[0].request.uid, calls[1].request.uid);
+        assert_eq!((calls[0].request.attempt, calls[1].request.attempt), (1, 1));
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
 async fn a_server_error_is_tried_again_without_any_change() {
     with_temp_ns(|context| async move {
         let _controller = context.start_controller().await;

@@ -17,6 +17,7 @@ mod certificates;
 mod children;
 mod client;
 mod kinds;
+mod memory;
 mod outcome;
 mod plan;
 mod registry;

@@ -12,7 +12,8 @@ use plugin_protocol::{EventReason, PluginResponse, ResponseStatus, ReviewRequest
 use serde_json::json;
 
 use super::{
-    children::{Children, Live, Written, by_key},
+    children::{Children, Live, by_key},
+    memory::{Again, Memory, Step},
     outcome::CallError,
     plan::{self, Claim, Known},
     registry::Registered,
@@ -31,26 +32,6 @@ const WRITE_RETRY: Duration = Duration::from_secs(10);
 pub(super) struct Env {
     pub(super) client: Client,
     pub(super) watches: Arc<Watches>,
-}
-
-/// What is remembered of a subject between passes.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Memory {
-    pub(super) subject_uid: String,
-    /// The question, without children, that `verdict` settles: it need not be looked at again before it,
-    /// or a child, changes.
-    settled: Option<String>,
-    /// The question, with the children that stood then, that `answer` belongs to.
-    asked: Option<String>,
-    answer: Option<PluginResponse>,
-    /// When the plugin is to be asked again although nothing changed.
-    due: Option<Instant>,
-    /// Generation and version of a plugin that said it is gone for good.
-    retired: Option<(i64, String)>,
-    /// Passes in a row without a result.
-    failures: u32,
-    pub(super) written: Written,
-    pub(super) verdict: Option<Verdict>,
 }
 
 /// What came of one pass.
@@ -91,21 +72,6 @@ impl Error {
     }
 }
 
-/// When to look again although nothing changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Again {
-    /// When it was decided before: this pass found nothing to do.
-    Unchanged,
-    /// Only on a change.
-    Never,
-    /// So soon.
-    After(Duration),
-    /// When the plugin's resync period is over.
-    Resync,
-}
-
-type Step = (Verdict, Again);
-
 /// A subject and all that is known about it before the plugin is asked.
 struct Observed {
     object: Arc<DynamicObject>,
@@ -142,22 +108,9 @@ pub(super) async fn sync(
         }
     };
     let Syncing { mut memory, reached, .. } = syncing;
-    match again {
-        Again::Unchanged => {}
-        Again::Never => memory.due = None,
-        Again::After(delay) => memory.due = Some(Instant::now() + delay),
-        Again::Resync => memory.due = Some(Instant::now() + resync(plugin)),
-    }
-    if matches!((&verdict, again), (Verdict::Failing { .. }, Again::After(_))) {
-        memory.settled = None;
-    }
-    memory.verdict = Some(verdict);
-    let again = memory.due.map(|due| due.saturating_duration_since(Instant::now()));
+    let resync = Duration::from_secs(u64::from(plugin.spec.resync_seconds));
+    let again = memory.conclude((verdict, again), resync, Instant::now());
     Pass { memory: Some(memory), again, reached }
-}
-
-fn resync(plugin: &Registered) -> Duration {
-    Duration::from_secs(u64::from(plugin.spec.resync_seconds))
 }
 
 impl<'a> Syncing<'a> {
@@ -172,7 +125,7 @@ impl<'a> Syncing<'a> {
         let uid = object.uid().unwrap_or_default();
         if self.memory.subject_uid != uid {
             children.prune_all(&self.memory.subject_uid).await?;
-            self.memory = Memory { subject_uid: uid.clone(), ..Memory::default() };
+            self.memory = Memory::of(&uid);
         }
         if !self.plugin.matches(key.kind, &object) {
             children.prune_all(&uid).await?;
@@ -192,7 +145,8 @@ impl<'a> Syncing<'a> {
             return Err(CallError::Gone.into());
         }
         let live = children.live(&observed.known).await?;
-        let request = question.request(by_key(&live), self.memory.failures + 1)?;
+        let mut request = question.request(by_key(&live), 1)?;
+        request.request.attempt = self.memory.attempt_at(&request.request.uid);
         let answer = self.ask(&request, reason).await;
         if matches!(answer, Err(Error::Call(CallError::Gone))) {
             self.memory.retired = Some(self.identity());

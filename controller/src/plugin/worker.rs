@@ -21,10 +21,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     breaker::Breaker,
+    memory::Memory,
     registry::{ChildChange, Command, Registered, WorkerHandle},
     subject::SubjectKey,
     summary::{Summary, Tally, Verdict},
-    sync::{self, Env, Memory, Pass},
+    sync::{self, Env, Pass},
 };
 
 /// Calls to one plugin at a time.
