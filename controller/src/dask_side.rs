@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use futures::future::{BoxFuture, join_all};
 use kube::{Resource, ResourceExt as _, runtime::reflector};
 use tokio_util::sync::CancellationToken;
 
@@ -12,13 +11,13 @@ use crate::{
     crd::{DaskCluster, DaskWorkerGroup},
     meta::{self, component},
     reconciler::Reconciler,
-    run::{Scope, Task, Wired, watch_config},
-    watch::{Change, Feed, Progress, Queue, queue},
+    run::{Scope, watch_config},
+    watch::{Change, Feed, Queue, queue},
+    wired::Wired,
     worker_group,
 };
 
-/// Connects caches, queues and reconcilers. Nothing runs before the tasks are driven, and no reconciler
-/// before all watches have delivered: a missing child must not be mistaken for one not yet seen.
+/// Connects caches, queues and reconcilers.
 pub(crate) fn wire(context: &Arc<Context>, scope: &Scope, shutdown: &CancellationToken) -> Wired {
     let (clusters, cluster_requests) = queue::<DaskCluster>();
     let (groups, group_requests) = queue::<DaskWorkerGroup>();
@@ -41,20 +40,12 @@ pub(crate) fn wire(context: &Arc<Context>, scope: &Scope, shutdown: &Cancellatio
     let worker_feed = Feed::new(scope.api(client), (), watch_config(Some(&of_worker)), caches.workers.clone())
         .listen(wake_owning_group(groups));
 
-    let (mut watches, mut tasks) = (Vec::new(), Vec::<Task>::new());
-    // Watches stop with the process: a drain that still reconciles needs them.
-    let mut start = |progress: Progress, run: BoxFuture<'static, ()>| {
-        watches.push(progress);
-        let shutdown = shutdown.clone();
-        let until_shutdown = async move {
-            tokio::select! { () = run => {}, () = shutdown.cancelled() => {} }
-        };
-        tasks.push(("a watch", Box::pin(until_shutdown)));
-    };
-    macro_rules! start_all {
-        ($($feed:expr),*) => { $( let (progress, run) = $feed.start(); start(progress, Box::pin(run)); )* };
-    }
-    start_all!(cluster_feed, group_feed, scheduler_feed, service_feed, worker_feed);
+    let mut wired = Wired::new(shutdown.clone());
+    wired.watch(cluster_feed);
+    wired.watch(group_feed);
+    wired.watch(scheduler_feed);
+    wired.watch(service_feed);
+    wired.watch(worker_feed);
 
     let cluster_reconciler = Reconciler {
         name: "DaskCluster",
@@ -70,16 +61,9 @@ pub(crate) fn wire(context: &Arc<Context>, scope: &Scope, shutdown: &Cancellatio
     };
     let clusters = cluster_reconciler.run(cluster_requests, Arc::clone(context), shutdown.clone());
     let groups = group_reconciler.run(group_requests, Arc::clone(context), shutdown.clone());
-    tasks.push(("the DaskCluster reconciler", after_sync(watches.clone(), clusters)));
-    tasks.push(("the DaskWorkerGroup reconciler", after_sync(watches.clone(), groups)));
-    Wired { watches, tasks }
-}
-
-fn after_sync(watches: Vec<Progress>, run: impl Future<Output = ()> + Send + 'static) -> BoxFuture<'static, ()> {
-    Box::pin(async move {
-        join_all(watches.iter().map(Progress::synced)).await;
-        run.await;
-    })
+    wired.after_sync("the DaskCluster reconciler", clusters);
+    wired.after_sync("the DaskWorkerGroup reconciler", groups);
+    wired
 }
 
 fn labels(component: &str) -> String {

@@ -36,4 +36,5 @@ pub mod telemetry;
 #[cfg(test)]
 mod test_fixtures;
 pub mod watch;
+mod wired;
 pub mod worker_group;

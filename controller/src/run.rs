@@ -2,11 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use futures::{
-    StreamExt as _,
-    future::{BoxFuture, join_all},
-    stream::FuturesUnordered,
-};
+use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use kube::{
     Api, Client, Config, Resource,
     core::NamespaceResourceScope,
@@ -24,6 +20,7 @@ use crate::{
     context::{Caches, Context},
     dask_side, plugin, shutdown,
     watch::Progress,
+    wired::Task,
 };
 
 /// Why the controller could not run.
@@ -67,15 +64,6 @@ impl Scope {
         }
     }
 }
-
-/// Watches and tasks of one half of the controller, ready to be driven.
-pub(crate) struct Wired {
-    pub(crate) watches: Vec<Progress>,
-    pub(crate) tasks: Vec<Task>,
-}
-
-/// Something that runs until shutdown, with its name for errors.
-pub(crate) type Task = (&'static str, BoxFuture<'static, ()>);
 
 /// Runs the controller until SIGTERM or SIGINT.
 pub async fn run(args: RunArgs) -> Result<(), Error> {

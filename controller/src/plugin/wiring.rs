@@ -2,7 +2,6 @@
 
 use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use futures::future::{BoxFuture, join_all};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{Api, ResourceExt as _, api::PartialObjectMeta, runtime::reflector};
 use tokio_util::sync::CancellationToken;
@@ -20,8 +19,9 @@ use crate::{
     crd::{DaskOperatorPlugin, DeletionPolicy},
     k8s,
     reconciler::Reconciler,
-    run::{Task, Wired, watch_config},
+    run::watch_config,
     watch::{Cache, Change, Feed, Queue, queue},
+    wired::Wired,
 };
 
 /// How often the counts in a plugin's status may change.
@@ -63,8 +63,9 @@ pub(crate) fn wire(context: &Context, settings: Settings, shutdown: &Cancellatio
     let slice_feed =
         Feed::new(Api::namespaced(client.clone(), &namespace), (), watch_config(Some(SERVICE_LABEL)), slices)
             .listen(on_endpoints_change(Arc::clone(&plugin_context), cache.clone(), plugins.clone()));
-    let (plugin_progress, plugin_run) = plugin_feed.start();
-    let (slice_progress, slice_run) = slice_feed.start();
+    let mut wired = Wired::new(shutdown.clone());
+    wired.watch(plugin_feed);
+    wired.watch(slice_feed);
     let reconciler = Reconciler {
         name: "DaskOperatorPlugin",
         store,
@@ -72,25 +73,9 @@ pub(crate) fn wire(context: &Context, settings: Settings, shutdown: &Cancellatio
         category: resource::Error::category,
     };
     let reconcile = reconciler.run(requests, Arc::clone(&plugin_context), shutdown.clone());
-    let synced = [plugin_progress.clone(), slice_progress.clone()];
-    let reconcile: BoxFuture<'static, ()> = Box::pin(async move {
-        join_all(synced.iter().map(crate::watch::Progress::synced)).await;
-        reconcile.await;
-    });
-    let tasks: Vec<Task> = vec![
-        ("the watch of plugins", until(shutdown, plugin_run)),
-        ("the watch of plugin endpoints", until(shutdown, slice_run)),
-        ("the DaskOperatorPlugin reconciler", reconcile),
-        ("the plugin summaries", until(shutdown, publish_summaries(plugin_context, cache, plugins))),
-    ];
-    Wired { watches: vec![plugin_progress, slice_progress], tasks }
-}
-
-fn until(shutdown: &CancellationToken, run: impl Future<Output = ()> + Send + 'static) -> BoxFuture<'static, ()> {
-    let shutdown = shutdown.clone();
-    Box::pin(async move {
-        tokio::select! { () = run => {}, () = shutdown.cancelled() => {} }
-    })
+    wired.after_sync("the DaskOperatorPlugin reconciler", reconcile);
+    wired.until_shutdown("the plugin summaries", publish_summaries(plugin_context, cache, plugins));
+    wired
 }
 
 fn on_plugin_change(

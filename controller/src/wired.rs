@@ -1,0 +1,57 @@
+//! Watches and tasks of one half of the controller.
+
+use std::{fmt::Debug, hash::Hash};
+
+use futures::future::{BoxFuture, join_all};
+use kube::Resource;
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+use crate::watch::{Feed, Progress};
+
+/// Something that runs until shutdown, with its name for errors.
+pub(crate) type Task = (&'static str, BoxFuture<'static, ()>);
+
+/// Collects what is to be driven; nothing runs before the tasks are.
+pub(crate) struct Wired {
+    pub(crate) watches: Vec<Progress>,
+    pub(crate) tasks: Vec<Task>,
+    shutdown: CancellationToken,
+}
+
+impl Wired {
+    pub(crate) fn new(shutdown: CancellationToken) -> Self {
+        Self { watches: Vec::new(), tasks: Vec::new(), shutdown }
+    }
+
+    /// Adds a watch.
+    pub(crate) fn watch<K>(&mut self, feed: Feed<K>)
+    where
+        K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+        K::DynamicType: Eq + Hash + Clone + Debug + Unpin + Send + Sync,
+    {
+        let (progress, run) = feed.start();
+        self.watches.push(progress);
+        self.until_shutdown("a watch", run);
+    }
+
+    /// Adds a task that is dropped at shutdown.
+    pub(crate) fn until_shutdown(&mut self, name: &'static str, run: impl Future<Output = ()> + Send + 'static) {
+        let shutdown = self.shutdown.clone();
+        let run = async move {
+            tokio::select! { () = run => {}, () = shutdown.cancelled() => {} }
+        };
+        self.tasks.push((name, Box::pin(run)));
+    }
+
+    /// Adds a reconciler, which ends by itself at shutdown. It starts when all watches so far have
+    /// delivered: a missing child must not be mistaken for one not yet seen.
+    pub(crate) fn after_sync(&mut self, name: &'static str, run: impl Future<Output = ()> + Send + 'static) {
+        let watches = self.watches.clone();
+        let run = async move {
+            join_all(watches.iter().map(Progress::synced)).await;
+            run.await;
+        };
+        self.tasks.push((name, Box::pin(run)));
+    }
+}
