@@ -90,7 +90,7 @@ k -n "$team" delete pod client >/dev/null
 until_true 60 gone daskworkergroups,deployments,services,ingresses,pods -n "$team" || fail "something was left behind"
 shown "no worker group, Deployment, Service, Ingress or pod is left"
 results+=("Deleted: worker group, Deployments, Service, Ingress and pods went with the cluster")
-k delete namespace "$team" --wait=false >/dev/null
+k delete namespace "$team" >/dev/null
 
 step "Summary"
 shown "${results[@]}"
