@@ -111,6 +111,7 @@ pub struct Endpoint {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceEndpoint {
     /// The Service's name.
+    #[schemars(regex(pattern = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))]
     pub name: String,
     /// The Service's namespace; the plugin resource's own unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]

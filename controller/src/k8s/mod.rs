@@ -5,7 +5,7 @@ mod error;
 mod write;
 
 pub use error::{Class, Error};
-pub use write::{Creation, apply, apply_status, create, delete};
+pub use write::{Creation, Force, apply, apply_status, create, delete};
 
 use std::time::Duration;
 

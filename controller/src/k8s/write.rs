@@ -63,13 +63,22 @@ fn strict_create(url: &str, manifest: &Value) -> kube::Result<http::Request<Vec<
     Ok(request)
 }
 
-/// Applies `manifest` under its `metadata.name` as `manager`, taking its fields from other managers: the
-/// object is known to be ours. Unknown fields are errors.
-pub async fn apply<K>(api: &Api<K>, manager: &str, manifest: &Value) -> Result<K, Error>
+/// Whether server-side apply takes fields from other managers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Force {
+    /// It does: the object is known to be ours.
+    Yes,
+    /// It does not: the object is believed not to exist.
+    No,
+}
+
+/// Applies `manifest` under its `metadata.name` as `manager`. Unknown fields are errors.
+pub async fn apply<K>(api: &Api<K>, manager: &str, force: Force, manifest: &Value) -> Result<K, Error>
 where
     K: Clone + DeserializeOwned + Debug,
 {
-    let params = PatchParams::apply(manager).force().validation_strict();
+    let params = PatchParams::apply(manager).validation_strict();
+    let params = if force == Force::Yes { params.force() } else { params };
     let name = manifest.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     timed("apply", &describe(manifest), api.patch(name, &params, &Patch::Apply(manifest))).await
 }

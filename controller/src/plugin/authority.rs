@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use super::certificates::{self, Pair};
 use crate::{
     crd::DaskOperatorPlugin,
-    k8s::{self, Class},
+    k8s::{self, Class, Force},
     meta,
 };
 
@@ -84,7 +84,7 @@ impl Authority {
         }
         let pair = certificates::make_server(&ca, &names, now)?;
         let manifest = self.manifest(&name, &pair, &ca.certificate, meta::owner_ref(plugin));
-        k8s::apply(&self.secrets, k8s::FIELD_MANAGER, &manifest).await?;
+        k8s::apply(&self.secrets, k8s::FIELD_MANAGER, Force::Yes, &manifest).await?;
         tracing::info!(plugin = plugin.name_any(), secret = name, "issued a certificate for a plugin");
         Ok(Trust { ca: ca.certificate, client })
     }

@@ -2,22 +2,28 @@
 
 use std::time::{Duration, Instant};
 
-use plugin_protocol::PluginResponse;
+use plugin_protocol::{EventReason, PluginResponse};
 
 use super::{children::Written, summary::Verdict};
+
+/// Children that could not be written are tried again after 10, 20, 40 … seconds.
+const FIRST_REWRITE: Duration = Duration::from_secs(10);
+const LAST_REWRITE: Duration = Duration::from_mins(5);
 
 /// What is remembered of a subject between passes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Memory {
     pub(super) subject_uid: String,
-    /// The question, without children, that `verdict` settles: it need not be looked at again before it,
-    /// or a child, changes.
+    /// The question, without children, that `verdict` is about: before it or a child changes, or its date
+    /// comes, there is no need to look again.
     pub(super) settled: Option<String>,
     /// The question, with the children that stood then, that `answer` belongs to.
     pub(super) asked: Option<String>,
     pub(super) answer: Option<PluginResponse>,
     /// When the plugin is to be asked again although nothing changed.
     due: Option<Instant>,
+    /// Passes in a row after which children were still to be written.
+    rewrites: u32,
     /// Generation and version of a plugin that said it is gone for good.
     pub(super) retired: Option<(i64, String)>,
     /// The question of the last pass.
@@ -35,8 +41,10 @@ pub(super) enum Again {
     Unchanged,
     /// Only on a change.
     Never,
-    /// So soon.
+    /// So soon; the plugin is asked again.
     After(Duration),
+    /// Soon, to write children again; the plugin has answered.
+    Rewrite,
     /// When the plugin's resync period is over.
     Resync,
 }
@@ -59,16 +67,23 @@ impl Memory {
         self.failures + 1
     }
 
+    /// Why the subject is looked at when its date comes.
+    pub(super) fn reason_of_date(&self) -> EventReason {
+        if self.rewrites > 0 { EventReason::ChildDrift } else { EventReason::Resync }
+    }
+
     /// Takes in the result of a pass; how long to wait before the next one.
     pub(super) fn conclude(&mut self, (verdict, again): Step, resync: Duration, now: Instant) -> Option<Duration> {
+        let rewrites = std::mem::take(&mut self.rewrites);
         match again {
-            Again::Unchanged => {}
+            Again::Unchanged => self.rewrites = rewrites,
             Again::Never => self.due = None,
             Again::After(delay) => self.due = Some(now + delay),
+            Again::Rewrite => {
+                self.due = Some(now + (FIRST_REWRITE * 2_u32.pow(rewrites.min(5))).min(LAST_REWRITE));
+                self.rewrites = rewrites.saturating_add(1);
+            }
             Again::Resync => self.due = Some(now + resync),
-        }
-        if matches!((&verdict, again), (Verdict::Failing { .. }, Again::After(_))) {
-            self.settled = None;
         }
         self.verdict = Some(verdict);
         self.due.map(|due| due.saturating_duration_since(now))
@@ -100,16 +115,19 @@ mod tests {
         assert_eq!(memory.conclude((Verdict::Unmatched, Again::Unchanged), RESYNC, now), None);
     }
 
+    /// Asking the plugin again would not change what the API server refuses.
     #[test]
-    fn a_failure_that_is_tried_again_settles_nothing() {
-        let failing = || Verdict::Failing { reason: "ServerError", message: String::new() };
-        let settled = || Memory { settled: Some("question".to_owned()), ..Memory::default() };
-        let (mut memory, now) = (settled(), Instant::now());
-        memory.conclude((failing(), Again::Resync), RESYNC, now);
-        assert!(memory.settled.is_some());
-        let mut memory = settled();
-        memory.conclude((failing(), Again::After(Duration::from_secs(1))), RESYNC, now);
-        assert!(memory.settled.is_none());
+    fn children_are_written_again_ever_more_slowly_without_asking_the_plugin() {
+        let failing = || Verdict::Failing { reason: "Conflict", message: String::new() };
+        let (mut memory, now) = (Memory::default(), Instant::now());
+        let delays: Vec<u64> = (0..7)
+            .filter_map(|_| memory.conclude((failing(), Again::Rewrite), RESYNC, now))
+            .map(|delay| delay.as_secs())
+            .collect();
+        assert_eq!(delays, [10, 20, 40, 80, 160, 300, 300]);
+        assert_eq!(memory.reason_of_date(), EventReason::ChildDrift);
+        memory.conclude((Verdict::Synced, Again::Resync), RESYNC, now);
+        assert_eq!(memory.reason_of_date(), EventReason::Resync);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -96,6 +97,8 @@ pub(super) struct ChildVersion {
     pub(super) uid: String,
     pub(super) generation: Option<i64>,
     pub(super) resource_version: Option<String>,
+    /// Hash of labels and annotations, whose changes do not move the generation.
+    pub(super) decoration: u64,
 }
 
 impl ChildVersion {
@@ -104,6 +107,7 @@ impl ChildVersion {
             uid: object.uid().unwrap_or_default(),
             generation: object.meta().generation,
             resource_version: object.resource_version(),
+            decoration: decoration(object),
         }
     }
 
@@ -114,10 +118,18 @@ impl ChildVersion {
             return true;
         }
         match (self.generation, now.generation) {
-            (Some(before), Some(now)) if before != 0 => before != now,
+            (Some(before), Some(generation)) if before != 0 => {
+                before != generation || self.decoration != now.decoration
+            }
             _ => self.resource_version != now.resource_version,
         }
     }
+}
+
+fn decoration(object: &impl kube::Resource) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (object.labels(), object.annotations()).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The running worker of a plugin.
@@ -176,7 +188,8 @@ mod tests {
     use super::*;
 
     fn version(uid: &str, generation: Option<i64>, resource_version: &str) -> ChildVersion {
-        ChildVersion { uid: uid.to_owned(), generation, resource_version: Some(resource_version.to_owned()) }
+        let resource_version = Some(resource_version.to_owned());
+        ChildVersion { uid: uid.to_owned(), generation, resource_version, decoration: 0 }
     }
 
     #[test]
@@ -185,6 +198,8 @@ mod tests {
         assert!(!written.drifted_to(&version("a", Some(1), "11")));
         assert!(written.drifted_to(&version("a", Some(2), "12")));
         assert!(written.drifted_to(&version("b", Some(1), "13")), "another object under the same name");
+        let annotated = ChildVersion { decoration: 1, ..version("a", Some(1), "14") };
+        assert!(written.drifted_to(&annotated), "annotations decide how most Ingresses work");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use plugin_protocol::{EventReason, PluginResponse, ResponseStatus, ReviewRequest
 use serde_json::json;
 
 use super::{
-    children::{Children, Live, by_key},
+    children::{self, Children, Live, by_key},
     memory::{Again, Memory, Step},
     outcome::CallError,
     plan::{self, Claim, Known},
@@ -24,9 +24,6 @@ use super::{
     watches::Watches,
 };
 use crate::k8s;
-
-/// How soon a subject is tried again whose children could not all be written.
-const WRITE_RETRY: Duration = Duration::from_secs(10);
 
 /// What workers of all plugins share.
 pub(super) struct Env {
@@ -57,15 +54,10 @@ enum Error {
 }
 
 impl Error {
-    /// Whether asking again is useless before something changes.
-    fn is_final(&self) -> bool {
-        matches!(self, Self::Call(call) if call.retry(1).is_none())
-    }
-
     fn verdict(&self, failures: u32) -> Step {
         let (reason, again) = match self {
             Self::Call(call) => (call.reason(), call.retry(failures as usize).map_or(Again::Resync, Again::After)),
-            Self::Api(api) => (api.category(), Again::After(WRITE_RETRY)),
+            Self::Api(api) => (api.category(), Again::Rewrite),
             Self::Digest(_) => ("InternalError", Again::Resync),
         };
         (Verdict::Failing { reason, message: self.to_string() }, again)
@@ -119,19 +111,21 @@ impl<'a> Syncing<'a> {
         let key = self.key;
         let children = self.children();
         let Some(object) = self.env.watches.subjects(key.kind).await.get(&key.namespace, &key.name) else {
-            children.prune_all(&self.memory.subject_uid).await?;
+            children.prune_all(&self.memory).await?;
             return Ok(None);
         };
         let uid = object.uid().unwrap_or_default();
         if self.memory.subject_uid != uid {
-            children.prune_all(&self.memory.subject_uid).await?;
+            children.prune_all(&self.memory).await?;
             self.memory = Memory::of(&uid);
         }
         if !self.plugin.matches(key.kind, &object) {
-            children.prune_all(&uid).await?;
+            children.prune_all(&self.memory).await?;
+            self.memory = Memory::of(&uid);
             return Ok(Some((Verdict::Unmatched, Again::Never)));
         }
         let Some(observed) = self.observe(object).await else {
+            self.memory = Memory::of(&uid);
             return Ok(Some((Verdict::Unmatched, Again::Never)));
         };
         let question = self.question(&observed, reason);
@@ -147,12 +141,10 @@ impl<'a> Syncing<'a> {
         let live = children.live(&observed.known).await?;
         let mut request = question.request(by_key(&live), 1)?;
         request.request.attempt = self.memory.attempt_at(&request.request.uid);
+        self.memory.settled = Some(base);
         let answer = self.ask(&request, reason).await;
         if matches!(answer, Err(Error::Call(CallError::Gone))) {
             self.memory.retired = Some(self.identity());
-        }
-        if answer.as_ref().map_or_else(Error::is_final, |answer| answer.status != ResponseStatus::Pending) {
-            self.memory.settled = Some(base);
         }
         self.act(&observed, live, answer?).await.map(Some)
     }
@@ -190,7 +182,7 @@ impl<'a> Syncing<'a> {
         if going || !(owner_key == *self.key || subject::is_below(self.key.kind, &object, &owner)) {
             return None;
         }
-        let known = self.children().known(&self.memory.subject_uid, owner.uid().as_deref()).await;
+        let known = self.children().known(&self.memory, owner.uid().as_deref()).await;
         Some(Observed { object, owner_key, owner, known })
     }
 
@@ -203,6 +195,8 @@ impl<'a> Syncing<'a> {
         {
             return Ok(answer.clone());
         }
+        // An answer that is out of date must not come back if this call fails.
+        memory.asked = None;
         let result = self.plugin.caller.sync(request).await;
         self.reached = Some(!result.as_ref().is_err_and(CallError::is_transport));
         let answer = result?;
@@ -235,16 +229,17 @@ impl<'a> Syncing<'a> {
         let (approved, rejected) = screen::screen(answer.children.unwrap_or_default(), &self.origin(observed));
         let children = self.children();
         let wanted = children.find(approved, live).await?;
+        let existing = children::existing(&wanted);
         let claim = Claim {
             plugin: &self.plugin.key.name,
             subject_uid: &self.memory.subject_uid,
             owner_uid: &observed.owner.uid().unwrap_or_default(),
         };
         let plan = plan::plan(wanted, observed.known.clone(), claim);
-        let problem = children.carry_out(plan, &rejected, &mut self.memory.written).await;
+        let problem = children.carry_out(plan, &rejected, &existing, &mut self.memory.written).await;
         Ok(match problem {
             None => (Verdict::Synced, again),
-            Some((reason, message)) => (Verdict::Failing { reason, message }, Again::After(WRITE_RETRY)),
+            Some((reason, message)) => (Verdict::Failing { reason, message }, Again::Rewrite),
         })
     }
 

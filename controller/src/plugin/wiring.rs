@@ -2,22 +2,29 @@
 
 use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use futures::future::join_all;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::{Api, ResourceExt as _, api::PartialObjectMeta, runtime::reflector};
+use kube::{
+    Api, ResourceExt as _,
+    api::{DynamicObject, ListParams, PartialObjectMeta},
+    runtime::reflector,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     authority::Authority,
+    kinds::ChildKind,
     registry::Registry,
     resource::{self, PluginContext, Probes, key_of},
-    screen::PLUGIN_LABEL,
+    screen::{PLUGIN_LABEL, SUBJECT_LABEL},
     sync::Env,
     watches::Watches,
 };
 use crate::{
+    backoff,
     context::Context,
     crd::{DaskOperatorPlugin, DeletionPolicy},
-    k8s,
+    k8s, meta,
     reconciler::Reconciler,
     run::watch_config,
     watch::{Cache, Change, Feed, Queue, queue},
@@ -26,6 +33,8 @@ use crate::{
 
 /// How often the counts in a plugin's status may change.
 const SUMMARY_PERIOD: Duration = Duration::from_secs(1);
+/// Tries to delete the children of a deleted plugin, with growing pauses.
+const RETIRE_ROUNDS: usize = 8;
 const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// What flags say about plugins.
@@ -41,7 +50,9 @@ pub(crate) fn wire(context: &Context, settings: Settings, shutdown: &Cancellatio
     let (client, namespace) = (&context.client, settings.namespace.clone());
     let registry = Arc::new(Registry::default());
     let watches = Watches::new(client.clone(), settings.watched.clone(), Arc::clone(&registry), shutdown.child_token());
+    let cache = Cache::new(|_: &DaskOperatorPlugin| None);
     let plugin_context = Arc::new(PluginContext {
+        plugins: cache.clone(),
         authority: Authority::new(client.clone(), &namespace, &context.cluster_domain),
         client: client.clone(),
         namespace: settings.namespace,
@@ -54,7 +65,6 @@ pub(crate) fn wire(context: &Context, settings: Settings, shutdown: &Cancellatio
         probes: Probes::default(),
     });
     let (plugins, requests) = queue::<DaskOperatorPlugin>();
-    let cache = Cache::new(|_: &DaskOperatorPlugin| None);
     let (store, writer) = reflector::store();
     let plugin_feed = Feed::new(Api::namespaced(client.clone(), &namespace), (), watch_config(None), cache.clone())
         .store(writer)
@@ -97,25 +107,37 @@ fn on_plugin_change(
 async fn retire(context: Arc<PluginContext>, plugin: Arc<DaskOperatorPlugin>) {
     let key = key_of(&plugin);
     context.probes.forget(&key);
-    let Some(registered) = context.registry.remove(&key) else { return };
+    let registered = context.registry.remove(&key);
     if plugin.spec.deletion_policy == DeletionPolicy::Orphan {
         return;
     }
-    for kind in &registered.kinds {
-        let children = context.env.watches.children(&kind.resource).await;
-        for child in children.all() {
-            if child.labels().get(PLUGIN_LABEL) != Some(&key.name) {
-                continue;
-            }
-            let namespace = child.namespace().unwrap_or_default();
-            let api: Api<kube::api::DynamicObject> =
-                Api::namespaced_with(context.client.clone(), &namespace, &kind.resource);
-            let uid = child.uid().unwrap_or_default();
-            if let Err(error) = k8s::delete(&api, &child.name_any(), &uid).await {
-                tracing::warn!(plugin = key.name, %error, "failed to delete a child of a deleted plugin");
-            }
-        }
+    // A plugin that is suspended, or has not answered since the controller started, has children too.
+    let kinds = match registered {
+        Some(registered) => registered.kinds.clone(),
+        None => resource::kinds_of(&context, &plugin).await,
+    };
+    for round in 1..=RETIRE_ROUNDS {
+        let results = join_all(kinds.iter().map(|kind| delete_children(&context, &key.name, kind))).await;
+        let Some(error) = results.into_iter().find_map(Result::err) else { return };
+        tracing::warn!(plugin = key.name, %error, "failed to delete the children of a deleted plugin");
+        tokio::time::sleep(backoff::delay(round)).await;
     }
+}
+
+/// Asks the API server itself for what carries the plugin's labels, and deletes what a Dask resource controls.
+async fn delete_children(context: &PluginContext, plugin: &str, kind: &ChildKind) -> Result<(), k8s::Error> {
+    let all: Api<DynamicObject> = match &context.watched {
+        Some(namespace) => Api::namespaced_with(context.client.clone(), namespace, &kind.resource),
+        None => Api::all_with(context.client.clone(), &kind.resource),
+    };
+    let params = ListParams::default().labels(&format!("{PLUGIN_LABEL}={plugin},{SUBJECT_LABEL}"));
+    let children = k8s::timed("list", &kind.resource.plural, all.list_metadata(&params)).await?;
+    for child in children.items.iter().filter(|child| meta::is_controlled_by_dask(*child)) {
+        let namespace = child.namespace().unwrap_or_default();
+        let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &kind.resource);
+        k8s::delete(&api, &child.name_any(), &child.uid().unwrap_or_default()).await?;
+    }
+    Ok(())
 }
 
 fn on_endpoints_change(

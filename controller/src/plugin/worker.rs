@@ -14,13 +14,17 @@ use futures::{
     stream::FuturesUnordered,
 };
 use jiff::Timestamp;
-use kube::runtime::scheduler::{ScheduleRequest, scheduler};
+use kube::{
+    ResourceExt as _,
+    runtime::scheduler::{ScheduleRequest, scheduler},
+};
 use plugin_protocol::EventReason;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     breaker::Breaker,
+    children,
     memory::Memory,
     registry::{ChildChange, Command, Registered, WorkerHandle},
     subject::SubjectKey,
@@ -90,6 +94,7 @@ impl Worker {
         let mut queue = pin!(scheduler(requested));
         let mut running = Running::new();
         self.first_round = self.look_at_all(EventReason::Created).await;
+        self.prune_orphans().await;
         self.publish();
         loop {
             let pause = self.breaker.open_until(Instant::now());
@@ -113,15 +118,20 @@ impl Worker {
                 self.breaker.answered();
                 let failing: Vec<SubjectKey> = self.tally.failing().cloned().collect();
                 for key in failing {
-                    self.look(key, EventReason::Updated);
+                    self.look(key, EventReason::PluginChanged);
                 }
             }
         }
     }
 
     fn look(&mut self, key: SubjectKey, reason: EventReason) {
-        // `Updated` may turn out to be nothing; any other reason must not be lost to it.
-        let strongest = self.reasons.get(&key).copied().filter(|old| *old != EventReason::Updated).unwrap_or(reason);
+        // `Updated` may turn out to be nothing, and only `PluginChanged` forgets the last answer.
+        let rank = |reason: &EventReason| match reason {
+            EventReason::Updated => 0,
+            EventReason::PluginChanged => 2,
+            _ => 1,
+        };
+        let strongest = self.reasons.get(&key).copied().into_iter().chain([reason]).max_by_key(rank).unwrap_or(reason);
         self.reasons.insert(key.clone(), strongest);
         self.schedule(key, Instant::now());
     }
@@ -145,6 +155,16 @@ impl Worker {
         keys
     }
 
+    /// Children of subjects that went while no worker ran: nothing else would ever find them.
+    async fn prune_orphans(&self) {
+        let plugin = Arc::clone(&self.current.borrow());
+        let mut living = HashSet::new();
+        for kind in plugin.spec.subjects.iter().map(|rule| rule.kind) {
+            living.extend(self.env.watches.subjects(kind).await.all().iter().filter_map(|object| object.uid()));
+        }
+        children::prune_orphans(&self.env, &plugin, &living).await;
+    }
+
     fn child_changed(&mut self, change: ChildChange) {
         let Some(key) = self.subjects.get(&change.subject_uid).cloned() else { return };
         if self.in_flight.contains(&key) {
@@ -166,7 +186,7 @@ impl Worker {
 
     fn start(&mut self, key: SubjectKey) -> BoxFuture<'static, (SubjectKey, Pass)> {
         let memory = self.memories.get(&key).cloned().unwrap_or_default();
-        let reason = self.reasons.remove(&key).unwrap_or(EventReason::Resync);
+        let reason = self.reasons.remove(&key).unwrap_or_else(|| memory.reason_of_date());
         let (env, plugin) = (Arc::clone(&self.env), Arc::clone(&self.current.borrow()));
         self.in_flight.insert(key.clone());
         async move {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::validate::ValidatedGroup;
 use crate::{
     crd::DaskWorkerGroup,
-    k8s::{self, Creation},
+    k8s::{self, Creation, Force},
 };
 
 /// Deployments of one group that are made at the same time.
@@ -49,7 +49,7 @@ pub(super) async fn apply(
             "kind": "DaskWorkerGroup",
             "metadata": {"name": valid.name, "uid": group.uid(), "ownerReferences": [owner]},
         });
-        k8s::apply(&api, OWNER_MANAGER, &manifest).await?;
+        k8s::apply(&api, OWNER_MANAGER, Force::Yes, &manifest).await?;
     }
     let create = |worker: Value| {
         let (client, owner) = (client.clone(), valid.owner.uid.clone());

@@ -27,11 +27,11 @@ use super::{
     client::{Caller, Route},
     kinds::ChildKind,
     outcome::CallError,
-    registry::{Command, PluginKey, Registered, Registry},
+    registry::{Command, PluginKey, Registered, Registry, WorkerHandle},
     sync::Env,
     worker,
 };
-use crate::{crd::DaskOperatorPlugin, k8s, report};
+use crate::{crd::DaskOperatorPlugin, k8s, report, watch::Cache};
 
 /// How long the answer to "may the controller write these kinds?" holds. Each asking is a request a verb.
 const AUTHORIZE_PERIOD: Duration = Duration::from_mins(10);
@@ -49,6 +49,8 @@ pub(super) struct PluginContext {
     pub(super) service_ip: Option<IpAddr>,
     pub(super) authority: Authority,
     pub(super) recorder: Recorder,
+    /// All plugin resources.
+    pub(super) plugins: Cache<DaskOperatorPlugin>,
     pub(super) registry: Arc<Registry>,
     pub(super) env: Arc<Env>,
     pub(super) probes: Probes,
@@ -102,6 +104,11 @@ pub(super) fn key_of(plugin: &DaskOperatorPlugin) -> PluginKey {
     PluginKey { namespace: plugin.namespace().unwrap_or_default(), name: plugin.name_any() }
 }
 
+/// The kinds of the plugin's allow-list, none if one of them is not served.
+pub(super) async fn kinds_of(context: &PluginContext, plugin: &DaskOperatorPlugin) -> Vec<ChildKind> {
+    observe::resolve_kinds(&context.client, plugin).await.unwrap_or_default()
+}
+
 async fn probe_plugin(
     context: &PluginContext,
     plugin: &DaskOperatorPlugin,
@@ -115,7 +122,14 @@ async fn probe_plugin(
     let authorized = reviewed.map(|_| Ok(()));
     let mut findings = Findings { suspended: plugin.spec.suspend, authorized, ..Findings::default() };
     let outcome = inquire(context, plugin, valid, &mut findings).await?;
-    if plugin.spec.suspend {
+    // A worker must not go on by a spec that is no longer there.
+    let outdated = |worker: &WorkerHandle| {
+        let registered = worker.registered.borrow();
+        Some(&registered.uid) != plugin.metadata.uid.as_ref()
+            || Some(registered.generation) != plugin.metadata.generation
+    };
+    let stale = outcome.is_none() && context.registry.get(key).as_ref().is_some_and(outdated);
+    if plugin.spec.suspend || stale {
         context.registry.remove(key);
     } else if let Some((kinds, caller, discovery)) = outcome {
         let registered = Registered {
@@ -233,9 +247,15 @@ async fn route(
 fn register(context: &PluginContext, registered: Registered, recovered: bool) {
     let key = registered.key.clone();
     let registered = Arc::new(registered);
+    let uid = registered.uid.clone();
     let Some(worker) = context.registry.get(&key) else {
         let worker = worker::spawn(Arc::clone(&context.env), registered);
-        context.registry.insert(key, worker);
+        context.registry.insert(key.clone(), worker);
+        // The resource may have gone while the plugin was asked, and nothing would stop the worker then.
+        let live = context.plugins.get(&key.namespace, &key.name);
+        if live.and_then(|plugin| plugin.uid()) != Some(uid) {
+            context.registry.remove(&key);
+        }
         return;
     };
     let differs = worker.registered.borrow().asks_differently(&registered);

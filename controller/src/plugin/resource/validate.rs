@@ -62,6 +62,9 @@ fn check_supported(plugin: &DaskOperatorPlugin) -> Result<(), Refusal> {
     let unsupported = [
         ("endpoint.url", spec.endpoint.url.is_some()),
         ("tls.mode Custom", spec.tls.mode == TlsMode::Custom),
+        ("tls.caBundle", spec.tls.ca_bundle.is_some()),
+        ("tls.caFrom", spec.tls.ca_from.is_some()),
+        ("tls.clientCertificate", spec.tls.client_certificate.is_some()),
         ("auth", spec.auth.hmac.is_some() || spec.auth.service_account_token == Some(true)),
         ("match.namespaceSelector", spec.match_.namespace_selector.is_some()),
         ("match.conditions", !spec.match_.conditions.is_empty()),
@@ -100,12 +103,30 @@ fn validate_endpoint(plugin: &DaskOperatorPlugin, namespace: &str) -> Result<Val
         return Ok(ValidatedEndpoint::Socket(socket.clone()));
     }
     match &endpoint.service {
+        // Name and path go into a URL: neither may lead to another host.
+        Some(service) if !is_service_name(&service.name) => {
+            refuse("InvalidEndpoint", "endpoint.service.name is not the name of a Service")
+        }
+        Some(service) if !is_plain_path(&service.path) => {
+            refuse("InvalidEndpoint", "endpoint.service.path must begin with / and hold no query or fragment")
+        }
         Some(service) if service.namespace.as_deref().is_none_or(|other| other == namespace) => {
             Ok(ValidatedEndpoint::Service(service.clone()))
         }
         Some(_) => refuse("InvalidEndpoint", "endpoint.service must be in the namespace of the plugin resource"),
         None => refuse("InvalidEndpoint", "one of endpoint.service, endpoint.socket and endpoint.url must be set"),
     }
+}
+
+/// RFC 1123 label, as the API server wants names of Services.
+fn is_service_name(name: &str) -> bool {
+    let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
+    (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(allowed) && name.trim_matches('-') == name
+}
+
+fn is_plain_path(path: &str) -> bool {
+    let allowed = |c: u8| c.is_ascii_alphanumeric() || b"._~/-".contains(&c);
+    path.starts_with('/') && path.bytes().all(allowed)
 }
 
 #[cfg(test)]
@@ -141,7 +162,8 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_refused_and_not_ignored() {
-        let edits: [(&str, Value); 5] = [
+        let edits: [(&str, Value); 6] = [
+            ("tls", json!({"caBundle": "x"})),
             ("writer", json!({"serviceAccountName": "w"})),
             ("tls", json!({"mode": "Custom"})),
             ("finalize", json!({"enabled": true})),
@@ -160,6 +182,19 @@ mod tests {
         for socket in ["../run/secret.sock", ".hidden", ""] {
             let edit = |value: &mut Value| value["spec"]["endpoint"] = json!({"socket": socket});
             assert_eq!(reason(edit), "InvalidEndpoint", "{socket}");
+        }
+    }
+
+    /// `10.0.0.5:22/` would make the controller connect to any host and port.
+    #[test]
+    fn a_service_endpoint_cannot_name_another_host() {
+        for name in ["10.0.0.5:22/", "a.other", "a?", "a#", "user@host", "", "-a", "Upper"] {
+            let edit = |value: &mut Value| value["spec"]["endpoint"]["service"]["name"] = json!(name);
+            assert_eq!(reason(edit), "InvalidEndpoint", "{name}");
+        }
+        for path in ["", "dask", "/a?b", "/a#b", "/a b", "@host"] {
+            let edit = |value: &mut Value| value["spec"]["endpoint"]["service"]["path"] = json!(path);
+            assert_eq!(reason(edit), "InvalidEndpoint", "{path}");
         }
     }
 
