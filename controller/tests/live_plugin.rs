@@ -182,6 +182,12 @@ async fn an_edited_child_is_put_back_and_a_deleted_one_comes_back() {
         context.json_patch("Ingress", web, edit).await;
         context.until("Ingress", web, |web| web["spec"]["rules"][0]["host"] == "demo.example.org").await;
 
+        // Labels and annotations do not move the generation.
+        let unlabel = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "somebody"}}});
+        context.merge("Ingress", web, unlabel).await;
+        let label = |web: &Value| web["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "dask-operator";
+        context.until("Ingress", web, label).await;
+
         for (kind, child) in [("ConfigMap", CHILD), ("Ingress", web)] {
             let old = context.expect(kind, child).await;
             context.delete(kind, child).await;
@@ -243,6 +249,35 @@ async fn a_subject_that_matches_no_longer_loses_its_children() {
         context.goes("ConfigMap", CHILD).await;
         plugin.until_counts(0, 0, 0).await;
         assert!(plugin.calls_about("other-scheduler").is_empty());
+
+        // As before to the letter: nothing but the missing child tells that there is something to do.
+        context.merge("Service", SUBJECT, json!({"metadata": {"labels": {"expose": "yes"}}})).await;
+        context.appears("ConfigMap", CHILD).await;
+        plugin.until_counts(1, 1, 0).await;
+    })
+    .await;
+}
+
+/// The old subject's child stands under the very name that the new one's needs.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_subject_that_was_replaced_while_no_controller_ran_gets_a_child_of_its_own() {
+    with_temp_ns(|context| async move {
+        let controller = context.start_controller().await;
+        context.create(&cluster("demo", 0)).await;
+        context.settled("demo", 0).await;
+        let mut plugin = TestPlugin::new(&context, "echo");
+        plugin.install().await;
+        plugin.until_counts(1, 1, 0).await;
+        controller.kill().await;
+        context.delete("Service", SUBJECT).await;
+        context.goes("Service", SUBJECT).await;
+
+        let _controller = context.start_controller().await;
+        let service = context.appears("Service", SUBJECT).await;
+        let label = "plugin.kubernetes.dask.org/subject-uid";
+        context.until("ConfigMap", CHILD, |child| child["metadata"]["labels"][label] == uid(&service)).await;
+        plugin.until_counts(1, 1, 0).await;
     })
     .await;
 }
