@@ -65,17 +65,19 @@ pub fn owner_ref<K: Resource<DynamicType = ()>>(owner: &K) -> Option<OwnerRefere
 
 /// The owner of kind `kind` in the Dask group that controls `object`.
 pub fn dask_controller<'a, K: Resource>(object: &'a K, kind: &str) -> Option<&'a OwnerReference> {
-    object.meta().owner_references.as_ref()?.iter().find(|owner| {
-        owner.controller == Some(true)
-            && owner.kind == kind
-            && owner.api_version.split('/').next() == Some(crate::crd::GROUP)
-    })
+    any_dask_controller(object).filter(|owner| owner.kind == kind)
 }
 
 /// Whether some Dask resource controls `object`.
 pub fn is_controlled_by_dask<K: Resource>(object: &K) -> bool {
+    any_dask_controller(object).is_some()
+}
+
+/// Kubernetes allows one controller.
+fn any_dask_controller<K: Resource>(object: &K) -> Option<&OwnerReference> {
     let is_dask = |api_version: &str| api_version.split('/').next() == Some(crate::crd::GROUP);
-    object.owner_references().iter().any(|owner| owner.controller == Some(true) && is_dask(&owner.api_version))
+    let owners = object.meta().owner_references.as_ref()?;
+    owners.iter().find(|owner| owner.controller == Some(true) && is_dask(&owner.api_version))
 }
 
 /// Whether the object with `uid` controls `object`.
@@ -91,6 +93,21 @@ pub fn scheduler_name(cluster: &str) -> String {
 /// Name of the group that a DaskCluster makes.
 pub fn default_group_name(cluster: &str) -> String {
     format!("{cluster}-default")
+}
+
+/// Label selector of the workers of `group`, as text.
+pub fn worker_selector(group: &str) -> String {
+    format!("{WORKER_GROUP}={group},{COMPONENT}={}", component::WORKER)
+}
+
+/// Whether `name` consists of a-z, 0-9 and '-', and begins and ends with a letter or digit: RFC 1123 without
+/// its bound on the length.
+pub fn is_dns_label(name: &str) -> bool {
+    let alphanumeric = |c: &u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let bytes = name.as_bytes();
+    bytes.first().is_some_and(alphanumeric)
+        && bytes.last().is_some_and(alphanumeric)
+        && bytes.iter().all(|c| alphanumeric(c) || *c == b'-')
 }
 
 #[cfg(test)]

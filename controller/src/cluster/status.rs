@@ -11,9 +11,7 @@ use crate::{
     conditions::{self, Verdict},
     context::Context,
     crd::{ClusterPhase, DaskCluster, DaskClusterStatus},
-    k8s,
-    meta::{self, component},
-    pod, report,
+    k8s, meta, pod, report,
 };
 
 /// Whether the spec can be acted on.
@@ -32,7 +30,7 @@ pub(super) fn of_created(cluster: &DaskCluster, valid: &ValidatedCluster, now: T
     DaskClusterStatus {
         phase: Some(ClusterPhase::Created),
         replicas: Some(0),
-        selector: Some(worker_selector(&valid.name)),
+        selector: Some(meta::worker_selector(&meta::default_group_name(&valid.name))),
         ..with_conditions(cluster, &[], vec![accepted(cluster), creating], now)
     }
 }
@@ -57,7 +55,7 @@ pub(super) fn of_observed(
     DaskClusterStatus {
         phase: Some(phase(current.phase, valid, observed)),
         replicas: Some(group.and_then(|status| status.replicas).unwrap_or(0)),
-        selector: Some(worker_selector(&valid.name)),
+        selector: Some(meta::worker_selector(&meta::default_group_name(&valid.name))),
         ..with_conditions(cluster, &current.conditions, verdicts, now)
     }
 }
@@ -162,11 +160,6 @@ fn waits_for_load_balancer(service: &Service) -> bool {
     let is_load_balancer = service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer");
     let ingress = service.status.as_ref().and_then(|status| status.load_balancer.as_ref()?.ingress.as_ref());
     is_load_balancer && ingress.is_none_or(Vec::is_empty)
-}
-
-fn worker_selector(cluster: &str) -> String {
-    let group = meta::default_group_name(cluster);
-    format!("{}={group},{}={}", meta::WORKER_GROUP, meta::COMPONENT, component::WORKER)
 }
 
 #[cfg(test)]

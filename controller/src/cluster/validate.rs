@@ -57,12 +57,7 @@ pub(super) fn validate(cluster: &DaskCluster) -> Result<ValidatedCluster, Invali
 
 /// The rule of dask-kubernetes, which its Python client checks as well.
 fn is_valid_name(name: &str) -> bool {
-    let alphanumeric = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let bytes = name.as_bytes();
-    bytes.len() <= MAX_NAME
-        && bytes.first().is_some_and(|first| alphanumeric(*first))
-        && bytes.last().is_some_and(|last| alphanumeric(*last))
-        && bytes.iter().all(|c| alphanumeric(*c) || *c == b'-')
+    name.len() <= MAX_NAME && meta::is_dns_label(name)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::kinds::{self, ChildKind};
+use crate::meta;
 
 /// Marks a child's plugin.
 pub(super) const PLUGIN_LABEL: &str = "plugin.kubernetes.dask.org/plugin";
@@ -144,14 +145,7 @@ fn screen_one(child: Child, origin: &Origin<'_>) -> Result<Approved, Refusal> {
 
 /// RFC 1123, as nearly all kinds want names. It also keeps names out of other parts of a URL's path.
 fn is_dns_subdomain(name: &str) -> bool {
-    let alphanumeric = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let is_label = |label: &str| {
-        let bytes = label.as_bytes();
-        bytes.first().is_some_and(|c| alphanumeric(*c))
-            && bytes.last().is_some_and(|c| alphanumeric(*c))
-            && bytes.iter().all(|c| alphanumeric(*c) || *c == b'-')
-    };
-    name.len() <= 253 && name.split('.').all(is_label)
+    name.len() <= 253 && name.split('.').all(meta::is_dns_label)
 }
 
 fn permitted_kind<'a>(

@@ -6,8 +6,7 @@ use super::scale::{Workers, prefix_of};
 use crate::{
     context::{Context, DeploymentView},
     crd::{DaskCluster, DaskWorkerGroup},
-    k8s,
-    meta::{self, component},
+    k8s, meta,
 };
 
 /// What stands around a group.
@@ -49,7 +48,7 @@ async fn live_names(
     uid: &str,
 ) -> Result<BTreeSet<String>, k8s::Error> {
     let api: Api<DeploymentView> = Api::namespaced(context.client.clone(), namespace);
-    let selector = format!("{}={},{}={}", meta::WORKER_GROUP, group.name_any(), meta::COMPONENT, component::WORKER);
+    let selector = meta::worker_selector(&group.name_any());
     let params = ListParams::default().labels(&selector);
     let list = k8s::timed("list", "worker Deployments", api.list_metadata(&params)).await?;
     Ok(list.items.iter().filter(|worker| meta::is_controlled_by(*worker, uid)).map(ResourceExt::name_any).collect())

@@ -7,9 +7,7 @@ use crate::{
     conditions::{self, Verdict},
     context::Context,
     crd::{DaskWorkerGroup, DaskWorkerGroupStatus},
-    k8s,
-    meta::{self, component},
-    report,
+    k8s, meta, report,
 };
 
 /// Whether the spec can be acted on.
@@ -55,7 +53,7 @@ fn scaled(plan: &Plan, error: Option<&apply::Error>) -> Verdict {
 fn with(group: &DaskWorkerGroup, observed: &Observed, verdicts: Vec<Verdict>, now: Timestamp) -> DaskWorkerGroupStatus {
     let old = group.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let generation = group.metadata.generation;
-    let selector = format!("{}={},{}={}", meta::WORKER_GROUP, group.name_any(), meta::COMPONENT, component::WORKER);
+    let selector = meta::worker_selector(&group.name_any());
     DaskWorkerGroupStatus {
         observed_generation: generation,
         replicas: i64::try_from(observed.workers.names.len()).ok(),

@@ -3,6 +3,7 @@ use plugin_protocol::limits;
 
 use crate::{
     crd::{DaskOperatorPlugin, FailurePolicy, ServiceEndpoint, TlsMode},
+    meta,
     plugin::kinds,
 };
 
@@ -120,8 +121,7 @@ fn validate_endpoint(plugin: &DaskOperatorPlugin, namespace: &str) -> Result<Val
 
 /// RFC 1123 label, as the API server wants names of Services.
 fn is_service_name(name: &str) -> bool {
-    let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
-    (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(allowed) && name.trim_matches('-') == name
+    name.len() <= MAX_NAME && meta::is_dns_label(name)
 }
 
 fn is_plain_path(path: &str) -> bool {
