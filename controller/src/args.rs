@@ -47,6 +47,16 @@ pub struct RunArgs {
     /// controller that runs outside of the cluster, such as in tests.
     #[arg(long, env = "PLUGIN_SERVICE_IP", hide = true)]
     pub plugin_service_ip: Option<IpAddr>,
+    /// Make at most so many workers of a group in one step; 0 means all.
+    #[arg(long, env = "DASK_KUBERNETES__CONTROLLER__WORKER_ALLOCATION__BATCH_SIZE")]
+    pub worker_batch_size: Option<u32>,
+    /// Seconds between these steps.
+    #[arg(long, env = "DASK_KUBERNETES__CONTROLLER__WORKER_ALLOCATION__DELAY")]
+    pub worker_batch_delay: Option<u32>,
+    /// Connect to schedulers at this address and their Service's port: for a controller that runs outside
+    /// of the cluster, such as in tests.
+    #[arg(long, env = "SCHEDULER_IP", hide = true)]
+    pub scheduler_ip: Option<IpAddr>,
     /// How log lines look.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,

@@ -1,36 +1,16 @@
 //! What every reconciler needs: a client, the caches that its watches fill, and what it is told by flags.
 
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service};
-use kube::{Client, Resource, ResourceExt as _, api::ObjectMeta, runtime::events::Recorder};
-use serde::{Deserialize, Serialize};
+use std::{net::IpAddr, sync::Arc};
+
+use k8s_openapi::api::core::v1::Service;
+use kube::{Client, ResourceExt as _, runtime::events::Recorder};
 
 use crate::{
-    crd::{DaskCluster, DaskWorkerGroup},
-    meta,
+    crd::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, WorkerAllocation},
+    meta::{self, component},
+    view::{DeploymentView, PodView},
     watch::Cache,
 };
-
-/// The part of a Deployment that decisions depend on. The rest is not even parsed: with one Deployment a
-/// worker, these are most of what the controller reads.
-#[derive(Clone, Debug, Default, Serialize, Deserialize, Resource)]
-#[resource(inherit = Deployment)]
-pub struct DeploymentView {
-    /// Its metadata.
-    pub metadata: ObjectMeta,
-    /// Its status.
-    #[serde(default)]
-    pub status: DeploymentStatusView,
-}
-
-/// The part of a Deployment's status that decisions depend on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct DeploymentStatusView {
-    /// The generation that Kubernetes has begun to act on.
-    pub observed_generation: Option<i64>,
-    /// Ready pods.
-    pub ready_replicas: Option<i64>,
-}
 
 /// What the watches have delivered.
 #[derive(Clone)]
@@ -39,12 +19,18 @@ pub struct Caches {
     pub clusters: Cache<DaskCluster>,
     /// All DaskWorkerGroups, by `namespace/cluster`.
     pub groups: Cache<DaskWorkerGroup>,
+    /// All DaskJobs.
+    pub jobs: Cache<DaskJob>,
+    /// All DaskAutoscalers, by `namespace/cluster`.
+    pub autoscalers: Cache<DaskAutoscaler>,
     /// Scheduler Deployments.
     pub schedulers: Cache<DeploymentView>,
     /// Scheduler Services.
     pub services: Cache<Service>,
     /// Worker Deployments, by the uid of their DaskWorkerGroup.
     pub workers: Cache<DeploymentView>,
+    /// Pods of all components, by what [`Caches::scheduler_pods`] and [`Caches::worker_pods`] look for.
+    pub pods: Cache<PodView>,
 }
 
 impl Caches {
@@ -53,10 +39,23 @@ impl Caches {
         Self {
             clusters: Cache::new(|_| None),
             groups: Cache::new(|group| Some(cluster_key(&group.namespace()?, &group.spec.cluster))),
+            jobs: Cache::new(|_| None),
+            autoscalers: Cache::new(|scaler| Some(cluster_key(&scaler.namespace()?, &scaler.spec.cluster))),
             schedulers: Cache::new(|_| None),
             services: Cache::new(|_| None),
             workers: Cache::new(|worker| Some(meta::dask_controller(worker, "DaskWorkerGroup")?.uid.clone())),
+            pods: Cache::new(pod_key),
         }
+    }
+
+    /// Pods of the scheduler of `cluster`.
+    pub fn scheduler_pods(&self, namespace: &str, cluster: &str) -> Vec<Arc<PodView>> {
+        self.pods.indexed(&format!("{}/{namespace}/{cluster}", component::SCHEDULER))
+    }
+
+    /// Pods of the workers of `group`.
+    pub fn worker_pods(&self, namespace: &str, group: &str) -> Vec<Arc<PodView>> {
+        self.pods.indexed(&format!("{}/{namespace}/{group}", component::WORKER))
     }
 }
 
@@ -66,9 +65,26 @@ impl Default for Caches {
     }
 }
 
-/// The index of [`Caches::groups`].
+/// The index of [`Caches::groups`] and [`Caches::autoscalers`].
 pub fn cluster_key(namespace: &str, cluster: &str) -> String {
     format!("{namespace}/{cluster}")
+}
+
+fn pod_key(pod: &PodView) -> Option<String> {
+    let component = pod.labels().get(meta::COMPONENT)?;
+    let of = if component == component::WORKER { meta::WORKER_GROUP } else { meta::CLUSTER_NAME };
+    Some(format!("{component}/{}/{}", pod.namespace()?, pod.labels().get(of)?))
+}
+
+/// What the controller is told by flags.
+#[derive(Clone, Debug)]
+pub struct Defaults {
+    /// The DNS domain of the Kubernetes cluster.
+    pub cluster_domain: String,
+    /// How fast workers are made where neither group nor cluster says so.
+    pub allocation: WorkerAllocation,
+    /// Where schedulers listen instead of at their Service's address.
+    pub scheduler_ip: Option<IpAddr>,
 }
 
 /// What reconcilers share.
@@ -79,6 +95,6 @@ pub struct Context {
     pub caches: Caches,
     /// Publishes Events.
     pub recorder: Recorder,
-    /// The DNS domain of the Kubernetes cluster.
-    pub cluster_domain: String,
+    /// What the controller is told by flags.
+    pub defaults: Defaults,
 }

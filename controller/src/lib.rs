@@ -12,6 +12,7 @@
 
 pub mod admin;
 pub mod args;
+pub mod autoscaler;
 pub mod backoff;
 pub mod cluster;
 pub mod conditions;
@@ -24,6 +25,9 @@ pub mod context;
 pub mod crd;
 pub mod crd_yaml;
 mod dask_side;
+pub mod idle;
+pub mod invalid;
+pub mod job;
 pub mod k8s;
 pub mod meta;
 mod plugin;
@@ -35,6 +39,7 @@ pub mod shutdown;
 pub mod telemetry;
 #[cfg(test)]
 mod test_fixtures;
+pub mod view;
 pub mod watch;
 mod wired;
 pub mod worker_group;

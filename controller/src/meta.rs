@@ -25,6 +25,8 @@ pub mod component {
     pub const SCHEDULER: &str = "scheduler";
     /// A worker.
     pub const WORKER: &str = "worker";
+    /// The pod that runs a DaskJob.
+    pub const JOB_RUNNER: &str = "job-runner";
     /// The DaskWorkerGroup that a DaskCluster makes.
     pub const WORKER_GROUP: &str = "workergroup";
 }

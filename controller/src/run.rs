@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin,
     args::RunArgs,
-    context::{Caches, Context},
+    context::{Caches, Context, Defaults},
+    crd::WorkerAllocation,
     dask_side, plugin, shutdown,
     watch::Progress,
     wired::Task,
@@ -78,7 +79,14 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
         caches: Caches::new(),
-        cluster_domain: args.cluster_domain,
+        defaults: Defaults {
+            cluster_domain: args.cluster_domain,
+            allocation: WorkerAllocation {
+                batch_size: args.worker_batch_size.map(i64::from).filter(|size| *size > 0),
+                delay_seconds: args.worker_batch_delay.map(i64::from),
+            },
+            scheduler_ip: args.scheduler_ip,
+        },
         client,
     });
     let scope = Scope(args.namespace);

@@ -4,9 +4,10 @@ use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt as _;
 
 use crate::{
-    context::{Caches, DeploymentView},
+    context::Caches,
     crd::{DaskCluster, DaskWorkerGroup},
     meta,
+    view::DeploymentView,
 };
 
 /// What stands under the names of a cluster's components, whoever owns it.

@@ -2,15 +2,12 @@ use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::Service, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{Api, ResourceExt as _};
 
-use super::{
-    apply::Outcome,
-    observe::Observed,
-    validate::{Invalid, ValidatedCluster},
-};
+use super::{apply::Outcome, observe::Observed, validate::ValidatedCluster};
 use crate::{
     conditions::{self, Verdict},
     context::Context,
     crd::{ClusterPhase, DaskCluster, DaskClusterStatus},
+    invalid::Invalid,
     k8s, meta, pod, report,
 };
 

@@ -3,6 +3,7 @@ use kube::ResourceExt as _;
 
 use crate::{
     crd::{DaskCluster, SchedulerSpec, WorkerSpec},
+    invalid::Invalid,
     meta::{self, Map},
 };
 
@@ -22,13 +23,6 @@ pub(super) struct ValidatedCluster {
     pub(super) annotations: Map,
     pub(super) scheduler: SchedulerSpec,
     pub(super) worker: WorkerSpec,
-}
-
-/// Why nothing can be built until the object changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Invalid {
-    pub(super) reason: &'static str,
-    pub(super) message: String,
 }
 
 pub(super) fn validate(cluster: &DaskCluster) -> Result<ValidatedCluster, Invalid> {

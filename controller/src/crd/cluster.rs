@@ -1,4 +1,4 @@
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::{apis::meta::v1::Condition, util::intstr::IntOrString};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,17 +28,31 @@ use super::{PodSpec, ServiceSpec, TemplateMetadata};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct DaskClusterSpec {
-    /// Delete the cluster after so many idle seconds; 0 means never.
+    /// Act on a cluster that was idle for so many seconds; 0 means never.
     #[serde(default)]
     pub idle_timeout: i64,
+    /// What to do with an idle cluster; `Delete` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_action: Option<IdleAction>,
     /// The scheduler.
     pub scheduler: SchedulerSpec,
     /// The workers of the default group.
     pub worker: WorkerSpec,
 }
 
+/// What happens to a cluster that was idle for its `idleTimeout`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum IdleAction {
+    /// The DaskCluster is deleted.
+    #[default]
+    Delete,
+    /// All its worker groups are scaled to 0; the scheduler stays.
+    ScaleToZero,
+}
+
 /// The scheduler's pod and Service.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct SchedulerSpec {
     /// Labels and annotations of the scheduler's Deployment, pod and Service.
     #[serde(default)]
@@ -47,10 +61,36 @@ pub struct SchedulerSpec {
     pub spec: PodSpec,
     /// The scheduler's Service.
     pub service: ServiceSpec,
+    /// When a change of the scheduler's pod takes effect; `OnDelete` unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_policy: Option<SchedulerUpdatePolicy>,
+    /// Set if the scheduler listens with TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<SchedulerTls>,
+}
+
+/// When a change of the scheduler's pod takes effect. A new scheduler knows nothing of the old one's results.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SchedulerUpdatePolicy {
+    /// When somebody deletes the scheduler's Deployment; until then a condition tells of the difference.
+    #[default]
+    OnDelete,
+    /// At once: the scheduler is stopped, and all results are lost.
+    Recreate,
+}
+
+/// How to talk to a scheduler that listens with TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SchedulerTls {
+    /// A Secret of the type `kubernetes.io/tls` with the keys `ca.crt`, `tls.crt` and `tls.key`, by which the
+    /// controller shows itself to the scheduler.
+    pub secret_name: String,
 }
 
 /// Workers of one group.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct WorkerSpec {
     /// How many workers; negative numbers count as 0.
     #[serde(default = "one")]
@@ -60,10 +100,62 @@ pub struct WorkerSpec {
     pub metadata: TemplateMetadata,
     /// A worker's pod.
     pub spec: PodSpec,
+    /// How a change of `spec` or `metadata` reaches workers that exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_strategy: Option<WorkerUpdateStrategy>,
+    /// How fast workers are made; the controller's flags unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocation: Option<WorkerAllocation>,
+    /// Remove a worker that the scheduler does not let go after so many seconds, and lose what it holds.
+    /// Without it such a worker is kept for as long as the scheduler says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub retire_deadline_seconds: Option<i64>,
 }
 
 fn one() -> i64 {
     1
+}
+
+/// How a change of the workers' template reaches workers that exist.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerUpdateStrategy {
+    /// `RollingUpdate` unless given.
+    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    pub type_: Option<WorkerUpdateType>,
+    /// How many workers, or which part of them ("25%", rounded up), may be missing at a time; 1 unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "int_or_string")]
+    pub max_unavailable: Option<IntOrString>,
+}
+
+/// Which workers a change of the template reaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum WorkerUpdateType {
+    /// All: they are retired and made anew a few at a time.
+    #[default]
+    RollingUpdate,
+    /// Those that are made later.
+    OnDelete,
+}
+
+/// How fast the workers of one group are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkerAllocation {
+    /// How many workers are made in one step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub batch_size: Option<i64>,
+    /// Seconds between steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub delay_seconds: Option<i64>,
+}
+
+fn int_or_string(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"x-kubernetes-int-or-string": true})
 }
 
 /// Where a cluster is on its way.
@@ -93,6 +185,12 @@ pub struct DaskClusterStatus {
     /// Workers of the default group that exist.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i64>,
+    /// Workers of the default group whose pods are ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ready_replicas: Option<i64>,
+    /// Workers of the default group that are registered with the scheduler.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connected_replicas: Option<i64>,
     /// Label selector of the default group's workers, for autoscalers that read the scale subresource.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,

@@ -7,6 +7,7 @@ use super::{DaskClusterSpec, RunnerPodSpec, TemplateMetadata};
 
 /// A pod that runs to completion next to a Dask cluster of its own.
 #[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
 #[kube(
     group = "kubernetes.dask.org",
     version = "v1",
@@ -25,6 +26,21 @@ pub struct DaskJobSpec {
     pub job: JobSpec,
     /// The cluster that the runner uses.
     pub cluster: EmbeddedCluster,
+    /// While true, the job has neither cluster nor runner: a queue decides when it may start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspend: Option<bool>,
+    /// How many runners may fail before the job does; 0 unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub backoff_limit: Option<i64>,
+    /// The job fails after running for so many seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub active_deadline_seconds: Option<i64>,
+    /// The DaskJob is deleted so many seconds after it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub ttl_seconds_after_finished: Option<i64>,
 }
 
 /// The runner's pod.
@@ -48,7 +64,8 @@ pub struct EmbeddedCluster {
     pub spec: DaskClusterSpec,
 }
 
-/// How far the job is. These five keys and no others: clients compare them as a set.
+/// How far the job is. The first five keys and no others, unless the job uses a feature that
+/// dask-kubernetes does not have: clients compare them as a set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DaskJobStatus {
@@ -58,7 +75,7 @@ pub struct DaskJobStatus {
     /// The runner's name.
     #[serde(default)]
     pub job_runner_pod_name: Option<String>,
-    /// `JobCreated`, `ClusterCreated`, `Running`, `Successful` or `Failed`.
+    /// `JobCreated`, `ClusterCreated`, `Running`, `Successful` or `Failed`; `Suspended` with `suspend`.
     #[schemars(required)]
     pub job_status: Option<String>,
     /// When the runner started.
@@ -67,4 +84,7 @@ pub struct DaskJobStatus {
     /// When the runner ended.
     #[serde(default)]
     pub end_time: Option<Time>,
+    /// Runners that failed and were replaced; only with `backoffLimit`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_runners: Option<i64>,
 }

@@ -11,9 +11,10 @@ mod plugin;
 mod template;
 mod worker_group;
 
-pub use autoscaler::{DaskAutoscaler, DaskAutoscalerSpec, DaskAutoscalerStatus};
+pub use autoscaler::{AutoscalerBehavior, DaskAutoscaler, DaskAutoscalerSpec, DaskAutoscalerStatus, ScalingRules};
 pub use cluster::{
-    ClusterPhase, DaskCluster, DaskClusterSpec, DaskClusterStatus, PluginState, SchedulerSpec, WorkerSpec,
+    ClusterPhase, DaskCluster, DaskClusterSpec, DaskClusterStatus, IdleAction, PluginState, SchedulerSpec,
+    SchedulerTls, SchedulerUpdatePolicy, WorkerAllocation, WorkerSpec, WorkerUpdateStrategy, WorkerUpdateType,
 };
 pub use job::{DaskJob, DaskJobSpec, DaskJobStatus, EmbeddedCluster, JobSpec};
 pub use plugin::{

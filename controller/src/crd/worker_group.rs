@@ -21,6 +21,8 @@ use super::{PluginState, WorkerSpec};
         label_selector_path = ".status.selector"
     ),
     printcolumn(name = "Workers", type_ = "integer", json_path = ".spec.worker.replicas"),
+    printcolumn(name = "Ready", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(name = "Connected", type_ = "integer", json_path = ".status.connectedReplicas"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 pub struct DaskWorkerGroupSpec {
@@ -43,6 +45,12 @@ pub struct DaskWorkerGroupStatus {
     /// Worker Deployments with a ready pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<i64>,
+    /// Workers that are registered with the scheduler, when it was last asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connected_replicas: Option<i64>,
+    /// Workers that were made from the current template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub updated_replicas: Option<i64>,
     /// How many workers were ever made: the index that the next worker's name is made from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers_created: Option<i64>,

@@ -53,7 +53,7 @@ pub(crate) fn wire(context: &Context, settings: Settings, shutdown: &Cancellatio
     let cache = Cache::new(|_: &DaskOperatorPlugin| None);
     let plugin_context = Arc::new(PluginContext {
         plugins: cache.clone(),
-        authority: Authority::new(client.clone(), &namespace, &context.cluster_domain),
+        authority: Authority::new(client.clone(), &namespace, &context.defaults.cluster_domain),
         client: client.clone(),
         namespace: settings.namespace,
         watched: settings.watched,

@@ -46,7 +46,7 @@ pub async fn reconcile(group: Arc<DaskWorkerGroup>, context: Arc<Context>) -> Re
         return Ok(Action::await_change()); // Kubernetes' garbage collector does the rest.
     }
     let observed = observe::observe(&group, &context).await.map_err(Error::Observe)?;
-    let valid = match validate::validate(&group, &observed, &context.cluster_domain) {
+    let valid = match validate::validate(&group, &observed, &context.defaults.cluster_domain) {
         Ok(valid) => valid,
         Err(invalid) => {
             let desired = status::of_invalid(&group, &observed, &invalid, Timestamp::now());

@@ -4,9 +4,10 @@ use kube::{Api, ResourceExt, api::ListParams};
 
 use super::scale::{Workers, prefix_of};
 use crate::{
-    context::{Context, DeploymentView},
+    context::Context,
     crd::{DaskCluster, DaskWorkerGroup},
     k8s, meta,
+    view::DeploymentView,
 };
 
 /// What stands around a group.

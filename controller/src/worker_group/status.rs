@@ -2,11 +2,12 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, ResourceExt as _};
 
-use super::{apply, observe::Observed, scale::Plan, validate::Invalid};
+use super::{apply, observe::Observed, scale::Plan};
 use crate::{
     conditions::{self, Verdict},
     context::Context,
     crd::{DaskWorkerGroup, DaskWorkerGroupStatus},
+    invalid::Invalid,
     k8s, meta, report,
 };
 
@@ -58,6 +59,8 @@ fn with(group: &DaskWorkerGroup, observed: &Observed, verdicts: Vec<Verdict>, no
         observed_generation: generation,
         replicas: i64::try_from(observed.workers.names.len()).ok(),
         ready_replicas: Some(observed.ready),
+        connected_replicas: None,
+        updated_replicas: None,
         workers_created: Some(i64::from(observed.workers.created)),
         selector: Some(selector),
         conditions: conditions::updated(old, verdicts, generation, now),

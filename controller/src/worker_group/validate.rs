@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::observe::Observed;
 use crate::{
     crd::{DaskCluster, DaskWorkerGroup, WorkerSpec},
+    invalid::Invalid,
     meta::{self, Map},
 };
 
@@ -30,13 +31,6 @@ pub(super) struct ValidatedGroup {
     pub(super) replicas: usize,
     /// What workers connect to.
     pub(super) scheduler_address: String,
-}
-
-/// Why nothing can be built until something changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Invalid {
-    pub(super) reason: &'static str,
-    pub(super) message: String,
 }
 
 pub(super) fn validate(

@@ -20,7 +20,7 @@ pub(super) use self::probes::Probes;
 use self::{
     probes::Probe,
     status::Findings,
-    validate::{Refusal, ValidatedEndpoint, ValidatedPlugin},
+    validate::{ValidatedEndpoint, ValidatedPlugin},
 };
 use super::{
     authority::Authority,
@@ -31,7 +31,7 @@ use super::{
     sync::Env,
     worker,
 };
-use crate::{crd::DaskOperatorPlugin, k8s, report, watch::Cache};
+use crate::{crd::DaskOperatorPlugin, invalid::Invalid, k8s, report, watch::Cache};
 
 /// How long the answer to "may the controller write these kinds?" holds. Each asking is a request a verb.
 const AUTHORIZE_PERIOD: Duration = Duration::from_mins(10);
@@ -199,7 +199,7 @@ async fn inquire(
             let discovered = caller.discover().await.map_err(|error| refusal_of(&error)).and_then(speaks_our_version);
             (Some(caller), discovered)
         }
-        Err(error) => (None, Err(Refusal { reason: "TlsError", message: error.to_string() })),
+        Err(error) => (None, Err(Invalid { reason: "TlsError", message: error.to_string() })),
     };
     findings.discovered = Some(discovered.clone());
     Ok(match (caller, discovered) {
@@ -208,31 +208,31 @@ async fn inquire(
     })
 }
 
-fn refusal_of(error: &CallError) -> Refusal {
-    Refusal { reason: error.reason(), message: error.to_string() }
+fn refusal_of(error: &CallError) -> Invalid {
+    Invalid { reason: error.reason(), message: error.to_string() }
 }
 
-fn speaks_our_version(discovery: Discovery) -> Result<Discovery, Refusal> {
+fn speaks_our_version(discovery: Discovery) -> Result<Discovery, Invalid> {
     if discovery.speaks_our_version() {
         return Ok(discovery);
     }
     let spoken = discovery.protocol_versions.join(", ");
     let ours = plugin_protocol::PROTOCOL_VERSION;
     let message = format!("the plugin speaks protocol versions {spoken}, and this controller speaks {ours}");
-    Err(Refusal { reason: "VersionMismatch", message })
+    Err(Invalid { reason: "VersionMismatch", message })
 }
 
 async fn route(
     context: &PluginContext,
     plugin: &DaskOperatorPlugin,
     endpoint: &ValidatedEndpoint,
-) -> Result<Route, Refusal> {
+) -> Result<Route, Invalid> {
     let service = match endpoint {
         ValidatedEndpoint::Socket(name) => return Ok(Route::Socket(context.socket_dir.join(name))),
         ValidatedEndpoint::Service(service) => service,
     };
     let trust = context.authority.ensure(plugin, &service.name, Timestamp::now()).await;
-    let trust = trust.map_err(|error| Refusal { reason: "TlsError", message: error.to_string() })?;
+    let trust = trust.map_err(|error| Invalid { reason: "TlsError", message: error.to_string() })?;
     Ok(Route::Service {
         host: format!("{}.{}.svc", service.name, context.namespace),
         port: service.port,

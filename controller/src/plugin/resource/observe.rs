@@ -9,9 +9,9 @@ use kube::{
     discovery::{Scope, pinned_kind},
 };
 
-use super::validate::Refusal;
 use crate::{
     crd::{ChildRule, DaskOperatorPlugin},
+    invalid::Invalid,
     k8s,
     plugin::kinds::ChildKind,
 };
@@ -20,13 +20,13 @@ use crate::{
 const VERBS: [&str; 6] = ["get", "list", "watch", "create", "patch", "delete"];
 
 /// The kinds of the allow-list as the API server serves them, or which of them it does not.
-pub(super) async fn resolve_kinds(client: &Client, plugin: &DaskOperatorPlugin) -> Result<Vec<ChildKind>, Refusal> {
+pub(super) async fn resolve_kinds(client: &Client, plugin: &DaskOperatorPlugin) -> Result<Vec<ChildKind>, Invalid> {
     join_all(plugin.spec.children.iter().map(|rule| resolve(client, rule))).await.into_iter().collect()
 }
 
-async fn resolve(client: &Client, rule: &ChildRule) -> Result<ChildKind, Refusal> {
+async fn resolve(client: &Client, rule: &ChildRule) -> Result<ChildKind, Invalid> {
     let what = format!("{} {}", rule.api_version, rule.kind);
-    let unknown = |message: String| Refusal { reason: "UnknownKind", message };
+    let unknown = |message: String| Invalid { reason: "UnknownKind", message };
     let types = TypeMeta { api_version: rule.api_version.clone(), kind: rule.kind.clone() };
     let kind = GroupVersionKind::try_from(&types)
         .map_err(|error| unknown(format!("children: {what} is not a kind: {error}")))?;
@@ -36,7 +36,7 @@ async fn resolve(client: &Client, rule: &ChildRule) -> Result<ChildKind, Refusal
     let namespaced = capabilities.scope == Scope::Namespaced;
     if !namespaced {
         let message = format!("children: {what} is cluster-scoped, and children live in their owner's namespace");
-        return Err(Refusal { reason: "ClusterScoped", message });
+        return Err(Invalid { reason: "ClusterScoped", message });
     }
     Ok(ChildKind { resource, namespaced, allow_sensitive: rule.allow_sensitive })
 }
@@ -46,7 +46,7 @@ pub(super) async fn authorize(
     client: &Client,
     namespace: Option<&str>,
     kinds: &[ChildKind],
-) -> Result<Result<(), Refusal>, k8s::Error> {
+) -> Result<Result<(), Invalid>, k8s::Error> {
     let questions = kinds.iter().flat_map(|kind| VERBS.map(|verb| (kind, verb)));
     let answers = try_join_all(questions.map(|(kind, verb)| is_allowed(client, namespace, kind, verb))).await?;
     let missing: Vec<String> = answers.into_iter().flatten().collect();
@@ -58,7 +58,7 @@ pub(super) async fn authorize(
          kubernetes.dask.org/aggregate-to-operator: \"true\"",
         missing.join(", ")
     );
-    Ok(Err(Refusal { reason: "Forbidden", message }))
+    Ok(Err(Invalid { reason: "Forbidden", message }))
 }
 
 /// `None` if allowed, else what is missing.

@@ -2,10 +2,10 @@ use jiff::Timestamp;
 use kube::{Api, Client, ResourceExt as _};
 use plugin_protocol::Discovery;
 
-use super::validate::Refusal;
 use crate::{
     conditions::{self, Verdict},
     crd::{DaskOperatorPlugin, DaskOperatorPluginStatus, DiscoveredPlugin},
+    invalid::Invalid,
     k8s,
     plugin::summary::Summary,
 };
@@ -18,17 +18,17 @@ const READY: &str = "Ready";
 /// What is known of a plugin; a step that was not reached is `None`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Findings {
-    pub(super) refusal: Option<Refusal>,
+    pub(super) refusal: Option<Invalid>,
     pub(super) endpoint: Option<String>,
-    pub(super) authorized: Option<Result<(), Refusal>>,
-    pub(super) discovered: Option<Result<Discovery, Refusal>>,
+    pub(super) authorized: Option<Result<(), Invalid>>,
+    pub(super) discovered: Option<Result<Discovery, Invalid>>,
     pub(super) suspended: bool,
     /// `None` while it is not known; the old one stays then.
     pub(super) summary: Option<Summary>,
 }
 
 impl Findings {
-    pub(super) fn refused(refusal: Refusal) -> Self {
+    pub(super) fn refused(refusal: Invalid) -> Self {
         Self { refusal: Some(refusal), summary: Some(Summary::default()), ..Self::default() }
     }
 

@@ -3,6 +3,7 @@ use plugin_protocol::limits;
 
 use crate::{
     crd::{DaskOperatorPlugin, FailurePolicy, ServiceEndpoint, TlsMode},
+    invalid::Invalid,
     meta,
     plugin::kinds,
 };
@@ -25,19 +26,12 @@ pub(super) enum ValidatedEndpoint {
     Socket(String),
 }
 
-/// Why the resource cannot be acted on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) reason: &'static str,
-    pub(super) message: String,
-}
-
-fn refuse<T>(reason: &'static str, message: impl Into<String>) -> Result<T, Refusal> {
-    Err(Refusal { reason, message: message.into() })
+fn refuse<T>(reason: &'static str, message: impl Into<String>) -> Result<T, Invalid> {
+    Err(Invalid::new(reason, message))
 }
 
 /// `namespace` is the operator's.
-pub(super) fn validate(plugin: &DaskOperatorPlugin, namespace: &str) -> Result<ValidatedPlugin, Refusal> {
+pub(super) fn validate(plugin: &DaskOperatorPlugin, namespace: &str) -> Result<ValidatedPlugin, Invalid> {
     if plugin.namespace().as_deref() != Some(namespace) {
         let message = format!("plugins are accepted in the operator's namespace {namespace} only");
         return refuse("TenantsDisabled", message);
@@ -58,7 +52,7 @@ pub(super) fn validate(plugin: &DaskOperatorPlugin, namespace: &str) -> Result<V
 }
 
 /// Fields that this version does not act on are refused, not ignored: a user who relies on one must know.
-fn check_supported(plugin: &DaskOperatorPlugin) -> Result<(), Refusal> {
+fn check_supported(plugin: &DaskOperatorPlugin) -> Result<(), Invalid> {
     let spec = &plugin.spec;
     let unsupported = [
         ("endpoint.url", spec.endpoint.url.is_some()),
@@ -80,7 +74,7 @@ fn check_supported(plugin: &DaskOperatorPlugin) -> Result<(), Refusal> {
     }
 }
 
-fn check_children(plugin: &DaskOperatorPlugin) -> Result<(), Refusal> {
+fn check_children(plugin: &DaskOperatorPlugin) -> Result<(), Invalid> {
     for rule in &plugin.spec.children {
         let group = kinds::group_of(&rule.api_version);
         let what = format!("{} {}", rule.api_version, rule.kind);
@@ -94,7 +88,7 @@ fn check_children(plugin: &DaskOperatorPlugin) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn validate_endpoint(plugin: &DaskOperatorPlugin, namespace: &str) -> Result<ValidatedEndpoint, Refusal> {
+fn validate_endpoint(plugin: &DaskOperatorPlugin, namespace: &str) -> Result<ValidatedEndpoint, Invalid> {
     let endpoint = &plugin.spec.endpoint;
     if let Some(socket) = &endpoint.socket {
         // The API server checks the pattern; a path out of the directory must not depend on that alone.
@@ -135,7 +129,7 @@ mod tests {
 
     use super::*;
 
-    fn plugin(edit: impl Fn(&mut Value)) -> Result<ValidatedPlugin, Refusal> {
+    fn plugin(edit: impl Fn(&mut Value)) -> Result<ValidatedPlugin, Invalid> {
         let mut value = json!({
             "apiVersion": "kubernetes.dask.org/v1alpha1",
             "kind": "DaskOperatorPlugin",

@@ -1,0 +1,97 @@
+//! Who has to look again when something changed.
+
+use kube::{Resource, ResourceExt as _};
+
+use super::Queues;
+use crate::{
+    context::{Caches, cluster_key},
+    crd::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup},
+    meta::{self, component},
+    view::PodView,
+    watch::Change,
+};
+
+pub(super) fn on_cluster(caches: &Caches, queues: &Queues) -> impl Fn(&Change<DaskCluster>) + Send + 'static {
+    let (group_cache, autoscaler_cache, queues) = (caches.groups.clone(), caches.autoscalers.clone(), queues.clone());
+    move |change| {
+        let (namespace, name) = (change.object().namespace().unwrap_or_default(), change.object().name_any());
+        queues.clusters.push(&namespace, &name);
+        queues.idle.push(&namespace, &name);
+        if let Some(job) = meta::dask_controller(change.object().as_ref(), "DaskJob") {
+            queues.jobs.push(&namespace, &job.name);
+        }
+        let key = cluster_key(&namespace, &name);
+        for group in group_cache.indexed(&key) {
+            queues.groups.push(&namespace, &group.name_any());
+        }
+        for autoscaler in autoscaler_cache.indexed(&key) {
+            queues.autoscalers.push(&namespace, &autoscaler.name_any());
+        }
+    }
+}
+
+pub(super) fn on_group(queues: &Queues) -> impl Fn(&Change<DaskWorkerGroup>) + Send + 'static {
+    let queues = queues.clone();
+    move |change| {
+        let namespace = change.object().namespace().unwrap_or_default();
+        queues.groups.push(&namespace, &change.object().name_any());
+        queues.clusters.push(&namespace, &change.object().spec.cluster);
+    }
+}
+
+pub(super) fn on_job(queues: &Queues) -> impl Fn(&Change<DaskJob>) + Send + 'static {
+    let queues = queues.clone();
+    move |change| queues.jobs.push(&change.object().namespace().unwrap_or_default(), &change.object().name_any())
+}
+
+/// The others of the same cluster too: when one goes, the next may take its place.
+pub(super) fn on_autoscaler(caches: &Caches, queues: &Queues) -> impl Fn(&Change<DaskAutoscaler>) + Send + 'static {
+    let (cache, queues) = (caches.autoscalers.clone(), queues.clone());
+    move |change| {
+        let object = change.object();
+        let namespace = object.namespace().unwrap_or_default();
+        queues.autoscalers.push(&namespace, &object.name_any());
+        for other in cache.indexed(&cluster_key(&namespace, &object.spec.cluster)) {
+            queues.autoscalers.push(&namespace, &other.name_any());
+        }
+    }
+}
+
+/// By label where there is no owner: such an object may stand in a cluster's way.
+pub(super) fn owning_cluster<K: Resource>(queues: &Queues) -> impl Fn(&Change<K>) + Send + 'static {
+    let clusters = queues.clusters.clone();
+    move |change| {
+        let object = change.object();
+        let owner = meta::dask_controller(object.as_ref(), "DaskCluster").map(|owner| &owner.name);
+        if let Some(name) = owner.or_else(|| object.labels().get(meta::CLUSTER_NAME)) {
+            clusters.push(&object.namespace().unwrap_or_default(), name);
+        }
+    }
+}
+
+pub(super) fn owning_group<K: Resource>(queues: &Queues) -> impl Fn(&Change<K>) + Send + 'static {
+    let groups = queues.groups.clone();
+    move |change| {
+        let object = change.object();
+        if let Some(owner) = meta::dask_controller(object.as_ref(), "DaskWorkerGroup") {
+            groups.push(&object.namespace().unwrap_or_default(), &owner.name);
+        }
+    }
+}
+
+/// Pods of workers and schedulers belong to ReplicaSets, so labels say whose they are.
+pub(super) fn on_pod(queues: &Queues) -> impl Fn(&Change<PodView>) + Send + 'static {
+    let queues = queues.clone();
+    move |change| {
+        let pod = change.object();
+        let namespace = pod.namespace().unwrap_or_default();
+        let label = |key: &str| pod.labels().get(key).map(String::as_str);
+        match (label(meta::COMPONENT), label(meta::CLUSTER_NAME), label(meta::WORKER_GROUP)) {
+            (Some(component::WORKER), _, Some(group)) => queues.groups.push(&namespace, group),
+            (Some(component::SCHEDULER), Some(cluster), _) => queues.clusters.push(&namespace, cluster),
+            // A job's cluster has the job's name.
+            (Some(component::JOB_RUNNER), Some(job), _) => queues.jobs.push(&namespace, job),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The parts of Deployments and Pods that decisions depend on. The rest is not even parsed: with one
+//! Deployment and one pod a worker, these are most of what the controller reads.
+
+use k8s_openapi::{
+    api::{
+        apps::v1::Deployment,
+        core::v1::{ContainerState, Pod},
+    },
+    apimachinery::pkg::apis::meta::v1::Time,
+};
+use kube::{Resource, ResourceExt as _, api::ObjectMeta};
+use serde::{Deserialize, Serialize};
+
+/// A Deployment.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, Resource)]
+#[resource(inherit = Deployment)]
+pub struct DeploymentView {
+    /// Its metadata.
+    pub metadata: ObjectMeta,
+    /// Its status.
+    #[serde(default)]
+    pub status: DeploymentStatusView,
+}
+
+/// A Deployment's status.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DeploymentStatusView {
+    /// The generation that Kubernetes has begun to act on.
+    pub observed_generation: Option<i64>,
+    /// Ready pods.
+    pub ready_replicas: Option<i64>,
+    /// `ReplicaFailure` says why pods cannot be made.
+    pub conditions: Vec<ConditionView>,
+}
+
+/// A condition of a Deployment or Pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ConditionView {
+    /// Its type.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: String,
+    /// One word.
+    pub reason: Option<String>,
+    /// One sentence.
+    pub message: Option<String>,
+}
+
+/// A Pod.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, Resource)]
+#[resource(inherit = Pod)]
+pub struct PodView {
+    /// Its metadata.
+    pub metadata: ObjectMeta,
+    /// Where it runs.
+    #[serde(default)]
+    pub spec: PodSpecView,
+    /// Its status.
+    #[serde(default)]
+    pub status: PodStatusView,
+}
+
+/// A Pod's spec.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodSpecView {
+    /// Set once the pod is scheduled.
+    pub node_name: Option<String>,
+}
+
+/// A Pod's status.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodStatusView {
+    /// `Pending`, `Running`, `Succeeded`, `Failed` or `Unknown`.
+    pub phase: Option<String>,
+    /// Its address.
+    #[serde(rename = "podIP")]
+    pub pod_ip: Option<String>,
+    /// Such as `Evicted`.
+    pub reason: Option<String>,
+    /// Why, in one sentence.
+    pub message: Option<String>,
+    /// When the kubelet took it.
+    pub start_time: Option<Time>,
+    /// `PodScheduled`, `ContainersReady`, `Ready` and others.
+    pub conditions: Vec<ConditionView>,
+    /// Its containers.
+    pub container_statuses: Vec<ContainerView>,
+    /// Its init containers.
+    pub init_container_statuses: Vec<ContainerView>,
+}
+
+/// A container of a pod.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ContainerView {
+    /// Its name.
+    pub name: String,
+    /// How often it was started anew.
+    pub restart_count: i64,
+    /// Waiting, running or terminated.
+    pub state: Option<ContainerState>,
+    /// How it ended before it was started anew.
+    pub last_state: Option<ContainerState>,
+}
+
+impl DeploymentView {
+    /// The condition of this type, if it is there and `True`.
+    pub fn holds(&self, type_: &str) -> Option<&ConditionView> {
+        self.status.conditions.iter().find(|condition| condition.type_ == type_ && condition.status == "True")
+    }
+}
+
+impl PodView {
+    /// Whether all containers are ready, and the pod is not on its way out.
+    pub fn is_ready(&self) -> bool {
+        self.metadata.deletion_timestamp.is_none() && self.holds("Ready") && self.holds("ContainersReady")
+    }
+
+    /// The condition of this type.
+    pub fn condition(&self, type_: &str) -> Option<&ConditionView> {
+        self.status.conditions.iter().find(|condition| condition.type_ == type_)
+    }
+
+    /// Name of the Deployment that the pod belongs to: its ReplicaSet's, less the template's hash.
+    pub fn deployment(&self) -> Option<&str> {
+        let owner = self.metadata.owner_references.iter().flatten().find(|owner| owner.kind == "ReplicaSet")?;
+        let hash = self.labels().get("pod-template-hash")?;
+        owner.name.strip_suffix(hash.as_str())?.strip_suffix('-')
+    }
+
+    fn holds(&self, type_: &str) -> bool {
+        self.condition(type_).is_some_and(|condition| condition.status == "True")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_is_told_its_deployment_by_its_replica_set() {
+        let pod: PodView = serde_json::from_value(json!({"metadata": {
+            "name": "demo-default-worker-0123456789-5d8f7c-abcde",
+            "labels": {"pod-template-hash": "5d8f7c"},
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "uid": "u",
+                "name": "demo-default-worker-0123456789-5d8f7c", "controller": true}],
+        }}))
+        .unwrap();
+        assert_eq!(pod.deployment(), Some("demo-default-worker-0123456789"));
+        assert_eq!(PodView::default().deployment(), None);
+    }
+
+    #[test]
+    fn a_pod_on_its_way_out_is_not_ready() {
+        let mut pod: PodView = serde_json::from_value(json!({"metadata": {}, "status": {"conditions": [
+            {"type": "Ready", "status": "True"}, {"type": "ContainersReady", "status": "True"},
+        ]}}))
+        .unwrap();
+        assert!(pod.is_ready());
+        pod.metadata.deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH));
+        assert!(!pod.is_ready());
+    }
+}
