@@ -31,6 +31,7 @@ pub mod pod;
 pub mod reconciler;
 pub mod report;
 pub mod run;
+pub mod scheduler;
 pub mod shutdown;
 pub mod telemetry;
 #[cfg(test)]
