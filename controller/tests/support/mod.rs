@@ -5,6 +5,7 @@
 
 mod controller;
 pub(crate) mod plugin;
+pub(crate) mod scheduler;
 
 use std::{
     collections::BTreeMap,
