@@ -10,6 +10,7 @@ use crate::{
     meta::{self, component},
     view::{DeploymentView, PodView},
     watch::Cache,
+    worker_group::Censuses,
 };
 
 /// What the watches have delivered.
@@ -97,4 +98,6 @@ pub struct Context {
     pub recorder: Recorder,
     /// What the controller is told by flags.
     pub defaults: Defaults,
+    /// How many workers are connected, by group.
+    pub censuses: Censuses,
 }

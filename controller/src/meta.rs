@@ -19,6 +19,17 @@ pub const WORKER_ID: &str = "dask.org/worker-id";
 /// Keeps Istio's sidecars out of Dask pods unless the user says otherwise.
 pub const ISTIO_INJECT: &str = "sidecar.istio.io/inject";
 
+/// The keys of the labels and annotations that an object was given with its owner's.
+pub const PROPAGATED: &str = "operator.dask.org/propagated";
+/// Fingerprint of the template that an object was made from.
+pub const TEMPLATE: &str = "operator.dask.org/template";
+/// On a default group: `spec.worker.replicas` of the DaskCluster that reached it last.
+pub const CLUSTER_REPLICAS: &str = "operator.dask.org/cluster-replicas";
+/// On a scheduler Service: the fields of its spec that users wrote.
+pub const SERVICE_FIELDS: &str = "operator.dask.org/service-fields";
+/// On a DaskWorkerGroup: the workers that are being retired, and since when.
+pub const RETIRING: &str = "operator.dask.org/retiring";
+
 /// Values of [`COMPONENT`].
 pub mod component {
     /// The scheduler.
@@ -33,7 +44,7 @@ pub mod component {
 
 /// Keys that describe who manages an object, and so must not be copied to what is made from it.
 /// dask-kubernetes copies them, and the tools that work by them then prune the children.
-const TOOL_PREFIXES: [&str; 7] = [
+const TOOL_PREFIXES: [&str; 8] = [
     "argocd.argoproj.io",
     "helm.sh",
     "helm.toolkit.fluxcd.io",
@@ -41,6 +52,7 @@ const TOOL_PREFIXES: [&str; 7] = [
     "kubectl.kubernetes.io",
     "kustomize.toolkit.fluxcd.io",
     "meta.helm.sh",
+    "operator.dask.org",
 ];
 const TOOL_LABELS: [&str; 2] = ["app.kubernetes.io/instance", "app.kubernetes.io/managed-by"];
 

@@ -6,6 +6,9 @@ use kube::{
     runtime::events::{Event, EventType, Recorder},
 };
 
+/// Reasons of conditions that are false only until what was begun is done.
+const PROGRESS: [&str; 6] = ["Creating", "Scaling", "Pending", "Starting", "RollingUpdate", "Connecting"];
+
 /// Publishes an Event for each condition that became false, or true again. A condition that is true from
 /// the start is no news. Failing to publish is logged and nothing else: Events are a courtesy.
 pub async fn condition_changes<K: Resource<DynamicType = ()>>(
@@ -15,9 +18,14 @@ pub async fn condition_changes<K: Resource<DynamicType = ()>>(
     new: &[Condition],
 ) {
     for event in events_of(old, new) {
-        if let Err(error) = recorder.publish(&event, &object.object_ref(&())).await {
-            tracing::warn!(%error, "failed to publish an Event");
-        }
+        publish(recorder, object, event).await;
+    }
+}
+
+/// Publishes one Event about `object`.
+pub async fn publish<K: Resource<DynamicType = ()>>(recorder: &Recorder, object: &K, event: Event) {
+    if let Err(error) = recorder.publish(&event, &object.object_ref(&())).await {
+        tracing::warn!(%error, "failed to publish an Event");
     }
 }
 
@@ -25,9 +33,9 @@ fn events_of(old: &[Condition], new: &[Condition]) -> Vec<Event> {
     let told = |condition: &&Condition| {
         let before = old.iter().find(|other| other.type_ == condition.type_);
         let same = before.is_some_and(|before| before.status == condition.status && before.reason == condition.reason);
-        let progress = ["Creating", "Scaling", "Pending"].contains(&condition.reason.as_str());
-        let recovered = condition.status == "True"
-            && before.is_some_and(|before| !["Creating", "Scaling", "Pending"].contains(&before.reason.as_str()));
+        let progress = PROGRESS.contains(&condition.reason.as_str());
+        let recovered =
+            condition.status == "True" && before.is_some_and(|before| !PROGRESS.contains(&before.reason.as_str()));
         !same && !progress && (condition.status == "False" || recovered)
     };
     let event = |condition: &Condition| Event {

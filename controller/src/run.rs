@@ -22,6 +22,7 @@ use crate::{
     dask_side, plugin, shutdown,
     watch::Progress,
     wired::Task,
+    worker_group::Censuses,
 };
 
 /// Why the controller could not run.
@@ -87,6 +88,7 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
             },
             scheduler_ip: args.scheduler_ip,
         },
+        censuses: Censuses::default(),
         client,
     });
     let scope = Scope(args.namespace);

@@ -3,11 +3,19 @@
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
-use crate::crd::{DaskCluster, DaskWorkerGroup};
+use crate::{
+    context::Defaults,
+    crd::{DaskCluster, DaskWorkerGroup, WorkerAllocation},
+};
 
 /// An object from YAML.
 pub(crate) fn from_yaml<K: serde::de::DeserializeOwned>(yaml: &str) -> K {
     serde_saphyr::from_str(yaml).unwrap()
+}
+
+/// Flags of a controller in a Kubernetes cluster of this DNS domain.
+pub(crate) fn mk_defaults(cluster_domain: &str) -> Defaults {
+    Defaults { cluster_domain: cluster_domain.to_owned(), allocation: WorkerAllocation::default(), scheduler_ip: None }
 }
 
 /// The smallest cluster that dask-kubernetes' client would make, with uid `cluster-uid` in namespace `ns`.

@@ -1,18 +1,31 @@
-use futures::future::join_all;
-use kube::{Client, Resource, ResourceExt as _, core::ApiResource};
-use serde_json::Value;
+use std::{fmt::Debug, sync::Arc};
 
-use super::{build::Desired, observe::Observed, validate::ValidatedCluster};
+use futures::future::join_all;
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    core::{ApiResource, NamespaceResourceScope},
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use super::{
+    build::{Component, Desired},
+    observe::Observed,
+    update::{self, Update},
+    validate::ValidatedCluster,
+};
 use crate::{
     crd::DaskWorkerGroup,
-    k8s::{self, Creation},
+    k8s::{self, Class, Creation},
     meta,
+    view::DeploymentView,
 };
 
 /// What to do about each component.
-#[derive(Debug, PartialEq)]
+#[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) create: Vec<Value>,
+    pub(super) update: Vec<Update>,
     pub(super) blocked: Vec<Blocked>,
 }
 
@@ -31,29 +44,34 @@ pub(super) struct Outcome {
     pub(super) error: Option<k8s::Error>,
 }
 
-/// Missing components are made. Existing ones are left as they are: a change of the scheduler would
-/// lose all results.
-pub(super) fn plan(cluster: &ValidatedCluster, observed: &Observed, desired: Desired) -> Plan {
+/// Missing components are made, and those that exist are kept up to date.
+pub(super) fn plan(cluster: &ValidatedCluster, observed: &Observed, desired: &Desired) -> Plan {
     // No `..`: a component that nobody plans for is a compile error.
     let Desired { scheduler, service, group } = desired;
-    let mut plan = Plan { create: Vec::new(), blocked: Vec::new() };
-    plan.component(cluster, observed.scheduler.as_deref(), scheduler);
-    plan.component(cluster, observed.service.as_deref(), service);
-    plan.component(cluster, observed.group.as_deref(), group);
+    let mut plan = Plan::default();
+    plan.component(cluster, observed.scheduler.as_ref(), (scheduler, update::of_scheduler));
+    plan.component(cluster, observed.service.as_ref(), (service, update::of_service));
+    plan.component(cluster, observed.group.as_ref(), (group, update::of_group));
     plan
 }
+
+type Updater<K> = fn(&ValidatedCluster, &Arc<K>, &Component) -> Option<Update>;
 
 impl Plan {
     fn component<K: Resource<DynamicType = ()>>(
         &mut self,
         cluster: &ValidatedCluster,
-        live: Option<&K>,
-        wanted: Value,
+        live: Option<&Arc<K>>,
+        (wanted, updater): (&Component, Updater<K>),
     ) {
         match live {
-            None => self.create.push(wanted),
-            Some(live) if meta::is_controlled_by(live, &cluster.uid) => {}
-            Some(live) => self.blocked.push(blocked_by(&K::kind(&()), live)),
+            None => self.create.push(wanted.manifest.clone()),
+            Some(live) if !meta::is_controlled_by(live.as_ref(), &cluster.uid) => {
+                self.blocked.push(blocked_by(&K::kind(&()), live.as_ref()));
+            }
+            // It comes again when it is gone.
+            Some(live) if live.meta().deletion_timestamp.is_some() => {}
+            Some(live) => self.update.extend(updater(cluster, live, wanted)),
         }
     }
 }
@@ -70,7 +88,7 @@ fn blocked_by(kind: &str, live: &impl Resource) -> Blocked {
 }
 
 pub(super) async fn apply(client: &Client, owner_uid: &str, plan: Plan) -> Outcome {
-    let Plan { create, blocked } = plan;
+    let Plan { create, update, blocked } = plan;
     let mut outcome = Outcome { blocked, error: None };
     let resources: Vec<ApiResource> = create.iter().map(resource_of).collect();
     let creations =
@@ -82,7 +100,51 @@ pub(super) async fn apply(client: &Client, owner_uid: &str, plan: Plan) -> Outco
             Err(error) => outcome.error = outcome.error.or(Some(error)),
         }
     }
+    for result in join_all(update.into_iter().map(|update| write(client, update))).await {
+        outcome.error = outcome.error.or(result.err());
+    }
     outcome
+}
+
+async fn write(client: &Client, update: Update) -> Result<(), k8s::Error> {
+    let written = match update {
+        Update::SchedulerMetadata(live, metadata) => merge(client, &live, metadata).await,
+        Update::ServiceMetadata(live, metadata) => merge(client, &live, metadata).await,
+        Update::GroupMetadata(live, metadata) => merge(client, &live, metadata).await,
+        Update::ServiceSpec(live, operations) => patch(client, &live, operations).await,
+        Update::GroupSpec(live, operations) => patch(client, &live, operations).await,
+        Update::RecreateScheduler(live) => {
+            let api: Api<DeploymentView> = api_of(client, live.as_ref());
+            // Its name stays taken until its pod is gone, so that never two schedulers run.
+            k8s::delete_foreground(&api, &live.name_any(), &live.uid().unwrap_or_default()).await
+        }
+    };
+    match written {
+        // It has gone in between, which leads to another pass.
+        Err(error) if error.class() == Class::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+fn api_of<K>(client: &Client, live: &K) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+{
+    Api::namespaced(client.clone(), &live.namespace().unwrap_or_default())
+}
+
+async fn merge<K>(client: &Client, live: &Arc<K>, metadata: Map<String, Value>) -> Result<(), k8s::Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    k8s::merge(&api_of(client, live.as_ref()), live.as_ref(), json!({"metadata": metadata})).await.map(|_| ())
+}
+
+async fn patch<K>(client: &Client, live: &Arc<K>, operations: Vec<Value>) -> Result<(), k8s::Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    k8s::json_patch(&api_of(client, live.as_ref()), live.as_ref(), operations).await.map(|_| ())
 }
 
 /// The API resource of one of the three kinds that a cluster consists of.
@@ -120,7 +182,7 @@ mod tests {
 
     fn planned(observed: &Observed) -> Plan {
         let cluster = validate(&mk_cluster("demo")).unwrap();
-        plan(&cluster, observed, build(&cluster))
+        plan(&cluster, observed, &build(&cluster))
     }
 
     fn kinds(plan: &Plan) -> Vec<&str> {

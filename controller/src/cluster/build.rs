@@ -1,17 +1,52 @@
+use kube::api::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::validate::ValidatedCluster;
 use crate::{
     meta::{self, ISTIO_INJECT, Map, component, map_of, merged},
     pod::{self, RestartPolicy},
+    propagation::Propagation,
 };
 
-/// The manifests of a cluster's components.
+/// A cluster's components: manifests for when they are missing, and what they get of the cluster's labels
+/// and annotations later on.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Desired {
-    pub(super) scheduler: Value,
-    pub(super) service: Value,
-    pub(super) group: Value,
+    pub(super) scheduler: Component,
+    pub(super) service: Component,
+    pub(super) group: Component,
+}
+
+/// One component.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Component {
+    pub(super) manifest: Value,
+    labels: Map,
+    annotations: Map,
+    /// What the manifest is made from, in annotations.
+    origin: Map,
+}
+
+impl Component {
+    /// What the component `live` is to have. Its origin is its own: it changes only with its spec. One that
+    /// an older controller made says nothing, and counts as made from the spec of today.
+    pub(super) fn propagated(&self, live: &ObjectMeta) -> Propagation {
+        let recorded = |key: &String| live.annotations.as_ref().and_then(|annotations| annotations.get(key));
+        let kept = |(key, now): (&String, &String)| (key.clone(), recorded(key).unwrap_or(now).clone());
+        let origin = self.origin.iter().map(kept).collect();
+        Propagation::new(self.labels.clone(), merged([&self.annotations, &origin]))
+    }
+
+    /// As [`Component::propagated`], for a component that gets its spec of today as well.
+    pub(super) fn renewed(&self) -> Propagation {
+        Propagation::new(self.labels.clone(), merged([&self.annotations, &self.origin]))
+    }
+
+    /// Whether `live` was made from another spec.
+    pub(super) fn is_outdated(&self, live: &ObjectMeta, key: &str) -> bool {
+        let recorded = live.annotations.as_ref().and_then(|annotations| annotations.get(key));
+        recorded.is_some_and(|recorded| Some(recorded) != self.origin.get(key))
+    }
 }
 
 pub(super) fn build(cluster: &ValidatedCluster) -> Desired {
@@ -22,61 +57,77 @@ pub(super) fn build(cluster: &ValidatedCluster) -> Desired {
     }
 }
 
-fn build_scheduler(cluster: &ValidatedCluster) -> Value {
-    let base = map_of([(meta::CLUSTER_NAME, &cluster.name), (meta::COMPONENT, component::SCHEDULER)]);
+/// The scheduler's own label selector.
+pub(super) fn scheduler_labels(cluster: &ValidatedCluster) -> Map {
     let no_mesh = map_of([(ISTIO_INJECT, "false")]);
-    let own = &cluster.scheduler.metadata;
-    let labels = merged([&no_mesh, &cluster.labels, &own.labels, &base]);
-    let annotations = merged([&cluster.annotations, &own.annotations]);
+    merged([&no_mesh, &cluster.labels, &cluster.scheduler.metadata.labels, &base(cluster, component::SCHEDULER)])
+}
+
+fn base(cluster: &ValidatedCluster, component: &str) -> Map {
+    map_of([(meta::CLUSTER_NAME, &cluster.name), (meta::COMPONENT, component)])
+}
+
+fn build_scheduler(cluster: &ValidatedCluster) -> Component {
+    let labels = scheduler_labels(cluster);
+    let annotations = merged([&cluster.annotations, &cluster.scheduler.metadata.annotations]);
     let pod = pod::built(&cluster.scheduler.spec.0, &[], RestartPolicy::Always);
-    json!({
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": metadata(cluster, &meta::scheduler_name(&cluster.name), &labels, &annotations),
-        "spec": {
-            "replicas": 1,
-            // Two schedulers of one cluster must never run side by side.
-            "strategy": {"type": "Recreate"},
-            "selector": {"matchLabels": base},
-            "template": {"metadata": {"labels": labels, "annotations": annotations}, "spec": pod},
-        },
-    })
+    let head = ("apps/v1", "Deployment", meta::scheduler_name(&cluster.name));
+    let spec = json!({
+        "replicas": 1,
+        // Two schedulers of one cluster must never run side by side.
+        "strategy": {"type": "Recreate"},
+        "selector": {"matchLabels": base(cluster, component::SCHEDULER)},
+        "template": {"metadata": {"labels": labels, "annotations": annotations}, "spec": pod},
+    });
+    let origin = map_of([(meta::TEMPLATE, &cluster.scheduler_template)]);
+    component(cluster, head, (labels, annotations, origin), spec)
 }
 
-fn build_service(cluster: &ValidatedCluster) -> Value {
-    let base = map_of([(meta::CLUSTER_NAME, &cluster.name), (meta::COMPONENT, component::SCHEDULER)]);
+fn build_service(cluster: &ValidatedCluster) -> Component {
     let own = &cluster.scheduler.metadata;
-    let labels = merged([&cluster.labels, &own.labels, &base]);
+    let labels = merged([&cluster.labels, &own.labels, &base(cluster, component::SCHEDULER)]);
     let annotations = merged([&cluster.annotations, &own.annotations]);
-    json!({
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": metadata(cluster, &meta::scheduler_name(&cluster.name), &labels, &annotations),
-        "spec": cluster.scheduler.service,
-    })
+    let head = ("v1", "Service", meta::scheduler_name(&cluster.name));
+    let fields = cluster.scheduler.service.0.keys().map(String::as_str).collect::<Vec<_>>().join(",");
+    let origin = map_of([(meta::TEMPLATE, &cluster.service_template), (meta::SERVICE_FIELDS, &fields)]);
+    component(cluster, head, (labels, annotations, origin), json!(cluster.scheduler.service))
 }
 
-fn build_default_group(cluster: &ValidatedCluster) -> Value {
-    let base = map_of([(meta::CLUSTER_NAME, &cluster.name), (meta::COMPONENT, component::WORKER_GROUP)]);
+fn build_default_group(cluster: &ValidatedCluster) -> Component {
     let own = &cluster.worker.metadata;
-    let labels = merged([&cluster.labels, &own.labels, &base]);
+    let labels = merged([&cluster.labels, &own.labels, &base(cluster, component::WORKER_GROUP)]);
     let annotations = merged([&cluster.annotations, &own.annotations]);
-    json!({
-        "apiVersion": "kubernetes.dask.org/v1",
-        "kind": "DaskWorkerGroup",
-        "metadata": metadata(cluster, &meta::default_group_name(&cluster.name), &labels, &annotations),
-        "spec": {"cluster": cluster.name, "worker": cluster.worker},
-    })
+    let head = ("kubernetes.dask.org/v1", "DaskWorkerGroup", meta::default_group_name(&cluster.name));
+    let replicas = cluster.worker.replicas.to_string();
+    let origin = map_of([(meta::TEMPLATE, &cluster.worker_template), (meta::CLUSTER_REPLICAS, &replicas)]);
+    component(
+        cluster,
+        head,
+        (labels, annotations, origin),
+        json!({"cluster": cluster.name, "worker": cluster.worker}),
+    )
 }
 
-fn metadata(cluster: &ValidatedCluster, name: &str, labels: &Map, annotations: &Map) -> Value {
-    json!({
-        "name": name,
-        "namespace": cluster.namespace,
-        "labels": labels,
-        "annotations": annotations,
-        "ownerReferences": [cluster.owner],
-    })
+fn component(
+    cluster: &ValidatedCluster,
+    (api_version, kind, name): (&str, &str, String),
+    (labels, annotations, origin): (Map, Map, Map),
+    spec: Value,
+) -> Component {
+    let propagated = Propagation::new(labels.clone(), merged([&annotations, &origin]));
+    let manifest = json!({
+        "apiVersion": api_version,
+        "kind": kind,
+        "metadata": {
+            "name": name,
+            "namespace": cluster.namespace,
+            "labels": propagated.labels(),
+            "annotations": propagated.annotations(),
+            "ownerReferences": [cluster.owner],
+        },
+        "spec": spec,
+    });
+    Component { manifest, labels, annotations, origin }
 }
 
 #[cfg(test)]

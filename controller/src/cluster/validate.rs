@@ -5,6 +5,7 @@ use crate::{
     crd::{DaskCluster, SchedulerSpec, WorkerSpec},
     invalid::Invalid,
     meta::{self, Map},
+    template::fingerprint,
 };
 
 /// Kubernetes' limit for Service names, less the room for `-scheduler`.
@@ -23,6 +24,12 @@ pub(super) struct ValidatedCluster {
     pub(super) annotations: Map,
     pub(super) scheduler: SchedulerSpec,
     pub(super) worker: WorkerSpec,
+    /// Fingerprint of what the scheduler's pod is made from.
+    pub(super) scheduler_template: String,
+    /// Fingerprint of what the Service is made from.
+    pub(super) service_template: String,
+    /// Fingerprint of what the default group is made from, but for the number of workers.
+    pub(super) worker_template: String,
 }
 
 pub(super) fn validate(cluster: &DaskCluster) -> Result<ValidatedCluster, Invalid> {
@@ -44,6 +51,9 @@ pub(super) fn validate(cluster: &DaskCluster) -> Result<ValidatedCluster, Invali
         owner,
         labels: meta::inherited(cluster.labels()),
         annotations: meta::inherited(cluster.annotations()),
+        scheduler_template: fingerprint(&(&cluster.spec.scheduler.spec, &cluster.spec.scheduler.metadata)),
+        service_template: fingerprint(&cluster.spec.scheduler.service),
+        worker_template: fingerprint(&WorkerSpec { replicas: 0, ..cluster.spec.worker.clone() }),
         scheduler: cluster.spec.scheduler.clone(),
         worker: cluster.spec.worker.clone(),
     })

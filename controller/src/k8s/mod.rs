@@ -5,7 +5,7 @@ mod error;
 mod write;
 
 pub use error::{Class, Error};
-pub use write::{Creation, Force, apply, apply_status, create, delete};
+pub use write::{Creation, Force, apply, apply_status, create, delete, delete_foreground, json_patch, merge};
 
 use std::time::Duration;
 

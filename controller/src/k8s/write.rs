@@ -101,14 +101,57 @@ where
     timed("apply", &target, api.patch_status(&name, &params, &Patch::Apply(&body))).await.map(|_| ())
 }
 
+/// Merges `patch` into `object`, if that still is the one that it was read as. For changes of parts of an
+/// object that others own too; an apply would delete what it leaves out.
+pub async fn merge<K>(api: &Api<K>, object: &K, mut patch: Value) -> Result<K, Error>
+where
+    K: Clone + DeserializeOwned + Debug + Resource<DynamicType = ()>,
+{
+    let name = object.name_any();
+    patch["metadata"]["uid"] = json!(object.uid());
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let target = format!("{} {name}", K::kind(&()));
+    timed("patch", &target, api.patch(&name, &params, &Patch::Merge(&patch))).await
+}
+
+/// Applies `operations` (RFC 6902) to `object`, if that still is the one that it was read as. Unknown fields
+/// are errors.
+pub async fn json_patch<K>(api: &Api<K>, object: &K, operations: Vec<Value>) -> Result<K, Error>
+where
+    K: Clone + DeserializeOwned + Debug + Resource<DynamicType = ()>,
+{
+    let (name, target) = (object.name_any(), format!("{} {}", K::kind(&()), object.name_any()));
+    let same = json!({"op": "test", "path": "/metadata/uid", "value": object.uid()});
+    let operations: Vec<Value> = std::iter::once(same).chain(operations).collect();
+    let patch = serde_json::from_value(Value::Array(operations));
+    let patch = Patch::<()>::Json(patch.map_err(|error| Error::new("patch", &target, kube::Error::SerdeError(error)))?);
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    timed("patch", &target, api.patch(&name, &params.validation_strict(), &patch)).await
+}
+
+/// As [`delete`], but the object stays until all that it controls is gone.
+pub async fn delete_foreground<K>(api: &Api<K>, name: &str, uid: &str) -> Result<(), Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    delete_with(api, name, uid, PropagationPolicy::Foreground).await
+}
+
 /// Deletes the object `name` if it still is the one with `uid`. One that is gone already, or has been
 /// replaced by a namesake, is success.
 pub async fn delete<K>(api: &Api<K>, name: &str, uid: &str) -> Result<(), Error>
 where
     K: Clone + DeserializeOwned + Debug,
 {
+    delete_with(api, name, uid, PropagationPolicy::Background).await
+}
+
+async fn delete_with<K>(api: &Api<K>, name: &str, uid: &str, propagation: PropagationPolicy) -> Result<(), Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
     let params = DeleteParams {
-        propagation_policy: Some(PropagationPolicy::Background),
+        propagation_policy: Some(propagation),
         preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
         ..DeleteParams::default()
     };

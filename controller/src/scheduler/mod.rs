@@ -4,6 +4,7 @@
 //! It speaks Dask's RPC. Where that cannot be reached but the dashboard's HTTP API can (users have to enable
 //! it), that is asked instead: never for a call that may have arrived by RPC already.
 
+mod access;
 pub mod codec;
 mod connection;
 mod endpoint;
@@ -17,6 +18,7 @@ use std::{collections::BTreeSet, time::Duration};
 use serde::{Serialize, de::DeserializeOwned, de::IgnoredAny};
 use serde_json::json;
 
+pub use access::{client_of, is_running};
 pub use endpoint::{Endpoint, endpoint_of};
 pub use error::Error;
 pub use tls::tls_config;

@@ -1,12 +1,15 @@
+use std::sync::Arc;
+
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, Client, ResourceExt as _, core::ApiResource};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::validate::ValidatedGroup;
+use super::{build, observe::Observed, scale::WorkerId, validate::ValidatedGroup};
 use crate::{
     crd::DaskWorkerGroup,
-    k8s::{self, Creation, Force},
+    k8s::{self, Class, Creation, Force},
+    view::DeploymentView,
 };
 
 /// Deployments of one group that are made at the same time.
@@ -35,12 +38,33 @@ impl Error {
     }
 }
 
+/// What is to be written about workers.
+#[derive(Debug, Default)]
+pub(super) struct Writes {
+    /// Deployments to make.
+    pub(super) create: Vec<Value>,
+    /// Deployments whose labels or annotations are out of date, with what changes.
+    pub(super) update: Vec<(Arc<DeploymentView>, Map<String, Value>)>,
+}
+
+/// What `observed` lacks.
+pub(super) fn writes(valid: &ValidatedGroup, observed: &Observed, create: &[WorkerId]) -> Writes {
+    let update = |worker: &Arc<DeploymentView>| {
+        let patch = build::propagated(valid, &worker.metadata).patch(&worker.metadata)?;
+        Some((Arc::clone(worker), patch))
+    };
+    Writes {
+        create: create.iter().map(|id| build::build_worker(valid, id)).collect(),
+        update: observed.deployments.iter().filter_map(update).collect(),
+    }
+}
+
 /// Puts the group under its cluster, then makes the workers; one that fails does not stop the others.
 pub(super) async fn apply(
     client: &Client,
     group: &DaskWorkerGroup,
     valid: &ValidatedGroup,
-    workers: Vec<Value>,
+    writes: Writes,
 ) -> Result<(), Error> {
     if let Some(owner) = &valid.adopt_by {
         let api: Api<DaskWorkerGroup> = Api::namespaced(client.clone(), &valid.namespace);
@@ -51,6 +75,17 @@ pub(super) async fn apply(
         });
         k8s::apply(&api, OWNER_MANAGER, Force::Yes, &manifest).await?;
     }
+    let api: Api<DeploymentView> = Api::namespaced(client.clone(), &valid.namespace);
+    let update = |(worker, metadata): (Arc<DeploymentView>, Map<String, Value>)| {
+        let api = api.clone();
+        async move {
+            match k8s::merge(&api, &worker, json!({"metadata": metadata})).await {
+                // It has gone in between.
+                Err(error) if error.class() == Class::NotFound => Ok(()),
+                result => result.map(|_| ()).map_err(Error::Api),
+            }
+        }
+    };
     let create = |worker: Value| {
         let (client, owner) = (client.clone(), valid.owner.uid.clone());
         async move {
@@ -60,6 +95,7 @@ pub(super) async fn apply(
             }
         }
     };
-    let results: Vec<Result<(), Error>> = stream::iter(workers).map(create).buffer_unordered(PARALLEL).collect().await;
-    results.into_iter().find_map(Result::err).map_or(Ok(()), Err)
+    let created = stream::iter(writes.create).map(create).buffer_unordered(PARALLEL).collect::<Vec<_>>().await;
+    let updated = stream::iter(writes.update).map(update).buffer_unordered(PARALLEL).collect::<Vec<_>>().await;
+    created.into_iter().chain(updated).find_map(Result::err).map_or(Ok(()), Err)
 }

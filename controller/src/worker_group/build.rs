@@ -1,9 +1,11 @@
+use kube::api::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::{scale::WorkerId, validate::ValidatedGroup};
 use crate::{
-    meta::{self, ISTIO_INJECT, component, map_of, merged},
+    meta::{self, ISTIO_INJECT, Map, component, map_of, merged},
     pod::{self, EnvVar, RestartPolicy},
+    propagation::Propagation,
 };
 
 /// The Deployment of one worker.
@@ -15,10 +17,8 @@ pub(super) fn build_worker(group: &ValidatedGroup, id: &WorkerId) -> Value {
         (meta::WORKER_GROUP, &group.name),
         (meta::WORKER_ID, id.as_str()),
     ]);
-    let no_mesh = map_of([(ISTIO_INJECT, "false")]);
-    let own = &group.worker.metadata;
-    let labels = merged([&no_mesh, &group.labels, &own.labels, &base]);
-    let annotations = merged([&group.annotations, &own.annotations]);
+    let (labels, annotations) = template_metadata(group, &base);
+    let propagated = propagation(labels.clone(), annotations.clone(), &group.template);
     let env = [
         EnvVar { name: "DASK_WORKER_NAME", value: name.clone() },
         EnvVar { name: "DASK_SCHEDULER_ADDRESS", value: group.scheduler_address.clone() },
@@ -29,8 +29,8 @@ pub(super) fn build_worker(group: &ValidatedGroup, id: &WorkerId) -> Value {
         "metadata": {
             "name": name,
             "namespace": group.namespace,
-            "labels": labels,
-            "annotations": annotations,
+            "labels": propagated.labels(),
+            "annotations": propagated.annotations(),
             "ownerReferences": [group.owner],
         },
         "spec": {
@@ -44,6 +44,33 @@ pub(super) fn build_worker(group: &ValidatedGroup, id: &WorkerId) -> Value {
             },
         },
     })
+}
+
+/// What the Deployment of a worker that exists is to have. Its pod keeps what it was made with.
+pub(super) fn propagated(group: &ValidatedGroup, live: &ObjectMeta) -> Propagation {
+    let mut base = map_of([
+        (meta::CLUSTER_NAME, &group.cluster),
+        (meta::COMPONENT, component::WORKER),
+        (meta::WORKER_GROUP, &group.name),
+    ]);
+    if let Some(id) = live.labels.as_ref().and_then(|labels| labels.get(meta::WORKER_ID)) {
+        base.insert(meta::WORKER_ID.to_owned(), id.clone());
+    }
+    let (labels, annotations) = template_metadata(group, &base);
+    // One that an older controller made counts as made from the template of today.
+    let recorded = live.annotations.as_ref().and_then(|annotations| annotations.get(meta::TEMPLATE));
+    propagation(labels, annotations, recorded.unwrap_or(&group.template))
+}
+
+fn template_metadata(group: &ValidatedGroup, base: &Map) -> (Map, Map) {
+    let no_mesh = map_of([(ISTIO_INJECT, "false")]);
+    let own = &group.worker.metadata;
+    let labels = merged([&no_mesh, &group.labels, &own.labels, base]);
+    (labels, merged([&group.annotations, &own.annotations]))
+}
+
+fn propagation(labels: Map, annotations: Map, template: &str) -> Propagation {
+    Propagation::new(labels, merged([&annotations, &map_of([(meta::TEMPLATE, template)])]))
 }
 
 #[cfg(test)]

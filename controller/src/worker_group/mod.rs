@@ -1,20 +1,34 @@
 //! The DaskWorkerGroup reconciler: one Deployment of one pod for each worker.
 //!
-//! observe → validate → scale → build → apply → status; only `observe`, `apply` and `status` hold a client.
+//! observe → validate → scale → build → apply → remove → status; `scale` and `victims` decide, and only
+//! `observe`, `apply`, `remove`, `census` and `status` hold a client.
 
 mod apply;
 mod build;
+mod census;
 mod observe;
+mod registered;
+mod remove;
+mod retiring;
 mod scale;
 mod status;
 mod validate;
+mod victims;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 
+pub(crate) use census::Censuses;
+pub(crate) use registered::registered;
+
 use crate::{context::Context, crd::DaskWorkerGroup, k8s};
+
+/// How soon a scheduler that refuses or does not answer is asked again.
+const WAITING_RETRY: Duration = Duration::from_secs(10);
+/// How soon a removal that was begun goes on.
+const NEXT_STEP: Duration = Duration::from_secs(1);
 
 /// Why a pass ended early. Each variant is tried again with growing delays.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +60,7 @@ pub async fn reconcile(group: Arc<DaskWorkerGroup>, context: Arc<Context>) -> Re
         return Ok(Action::await_change()); // Kubernetes' garbage collector does the rest.
     }
     let observed = observe::observe(&group, &context).await.map_err(Error::Observe)?;
-    let valid = match validate::validate(&group, &observed, &context.defaults.cluster_domain) {
+    let valid = match validate::validate(&group, &observed, &context.defaults) {
         Ok(valid) => valid,
         Err(invalid) => {
             let desired = status::of_invalid(&group, &observed, &invalid, Timestamp::now());
@@ -54,13 +68,31 @@ pub async fn reconcile(group: Arc<DaskWorkerGroup>, context: Arc<Context>) -> Re
             return Ok(Action::await_change()); // The group is looked at again when its cluster appears.
         }
     };
-    let plan = scale::plan(valid.replicas, &observed.workers);
-    let manifests = plan.create.iter().map(|id| build::build_worker(&valid, id)).collect();
-    let error = apply::apply(&context.client, &group, &valid, manifests).await.err();
-    let desired = status::of_observed(&group, &observed, &plan, error.as_ref(), Timestamp::now());
+    let missing = scale::plan(valid.replicas, &observed.workers);
+    let paced = scale::paced(missing, valid.pace, observed.creations(), Timestamp::now());
+    let writes = apply::writes(&valid, &observed, &paced.create);
+    let mut error = apply::apply(&context.client, &group, &valid, writes).await.err();
+    let mut removal = remove::Removal::default();
+    if remove::is_needed(&group, &valid, &observed) {
+        match remove::remove(&context, &group, (&valid, &observed)).await {
+            Ok(done) => removal = done,
+            Err(failed) => error = error.or(Some(failed.into())),
+        }
+    }
+    let census = census::take(&context, &valid, &observed).await;
+    let seen = status::Seen { valid: &valid, observed: &observed, paced: &paced, removal: &removal, census: &census };
+    let desired = status::of_observed(&group, &seen, error.as_ref(), Timestamp::now());
     status::write(&context, &group, desired).await.map_err(Error::Status)?;
     match error {
         Some(error) => Err(Error::Apply(error)),
-        None => Ok(Action::await_change()),
+        None => Ok(next(&paced, &removal, census.next)),
     }
+}
+
+/// When to look again although nothing changed.
+fn next(paced: &scale::Paced, removal: &remove::Removal, census: Option<Duration>) -> Action {
+    let waiting = removal.waiting.is_some().then_some(WAITING_RETRY);
+    let unfinished = removal.unfinished.then_some(NEXT_STEP);
+    let delays = [paced.next, waiting, unfinished, census];
+    delays.into_iter().flatten().min().map_or_else(Action::await_change, Action::requeue)
 }

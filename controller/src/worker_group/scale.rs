@@ -4,9 +4,16 @@
 //! the same decision always gives the same names: a pass that is repeated because its answer was lost,
 //! because the cache lags, or because the process was killed half-way, creates nothing twice.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
+
+use jiff::Timestamp;
 
 use sha2::{Digest as _, Sha256};
+
+use crate::crd::WorkerAllocation;
+
+/// How soon the next batch comes where no delay is given.
+const SHORTEST_STEP: Duration = Duration::from_millis(200);
 
 /// The id at the end of a worker's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,15 +35,6 @@ pub(super) struct Workers {
     /// Ids below this index were all seen at some time; such a worker was lost and its name is not used
     /// again, since its pod may still be shutting down under that name in the scheduler.
     pub(super) created: u32,
-}
-
-/// What to do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Plan {
-    /// Workers to make.
-    pub(super) create: Vec<WorkerId>,
-    /// Workers that are too many.
-    pub(super) surplus: usize,
 }
 
 /// The first five hex digits of the ids of the group with `uid`: a namesake has others.
@@ -76,19 +74,75 @@ impl Workers {
 }
 
 /// Names for as many workers as are missing: the lowest indices that are neither there nor were before.
-pub(super) fn plan(replicas: usize, workers: &Workers) -> Plan {
+pub(super) fn plan(replicas: usize, workers: &Workers) -> Vec<WorkerId> {
     let seen = workers.indices();
     let missing = replicas.saturating_sub(workers.names.len());
     let free = (workers.created..).filter(|index| !seen.contains(index));
-    Plan {
-        create: free.take(missing).map(|index| workers.id(index)).collect(),
-        surplus: workers.names.len().saturating_sub(replicas),
-    }
+    free.take(missing).map(|index| workers.id(index)).collect()
+}
+
+/// What of a plan is done now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Paced {
+    /// Workers to make now.
+    pub(super) create: Vec<WorkerId>,
+    /// When to look again for the others.
+    pub(super) next: Option<Duration>,
+}
+
+/// The part of `create` that `pace` allows, if workers were made at the times `made` before.
+pub(super) fn paced(
+    mut create: Vec<WorkerId>,
+    pace: WorkerAllocation,
+    made: impl Iterator<Item = Timestamp>,
+    now: Timestamp,
+) -> Paced {
+    let size = pace.batch_size.and_then(|size| usize::try_from(size).ok()).filter(|size| *size > 0);
+    let Some(size) = size.filter(|_| !create.is_empty()) else { return Paced { create, next: None } };
+    let delay = Duration::from_secs(u64::try_from(pace.delay_seconds.unwrap_or(0)).unwrap_or(0));
+    // Ages, as far as they are below the delay; a time in the future is another machine's clock.
+    let recent: Vec<Duration> = made
+        .map(|time| Duration::try_from(now.duration_since(time)).unwrap_or_default())
+        .filter(|age| *age < delay)
+        .collect();
+    let room = size.saturating_sub(recent.len());
+    let rest = create.split_off(room.min(create.len()));
+    let oldest = recent.into_iter().max().filter(|_| room == 0).unwrap_or_default();
+    let next = (!rest.is_empty()).then(|| delay.saturating_sub(oldest).max(SHORTEST_STEP));
+    Paced { create, next }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn paced_at(missing: usize, pace: (i64, i64), made: &[i64], now: i64) -> (usize, Option<u64>) {
+        let create = plan(missing, &workers(&[], 0));
+        let pace = WorkerAllocation { batch_size: Some(pace.0), delay_seconds: Some(pace.1) };
+        let time = |second: i64| Timestamp::from_second(second).unwrap();
+        let paced = paced(create, pace, made.iter().map(|second| time(*second)), time(now));
+        (paced.create.len(), paced.next.map(|next| next.as_secs()))
+    }
+
+    #[test]
+    fn a_batch_is_made_and_the_next_one_after_the_delay() {
+        assert_eq!(paced_at(5, (2, 10), &[], 100), (2, Some(10)));
+        assert_eq!(paced_at(3, (2, 10), &[100, 100], 104), (0, Some(6)));
+        assert_eq!(paced_at(3, (2, 10), &[100, 100], 110), (2, Some(10)));
+        assert_eq!(paced_at(1, (2, 10), &[100, 100, 110, 110], 120), (1, None));
+    }
+
+    #[test]
+    fn a_worker_that_is_replaced_counts_for_the_pace_too() {
+        assert_eq!(paced_at(2, (2, 10), &[95], 100), (1, Some(10)));
+    }
+
+    #[test]
+    fn without_a_batch_size_all_are_made_at_once() {
+        let create = plan(3, &workers(&[], 0));
+        let paced = paced(create, WorkerAllocation::default(), std::iter::empty(), Timestamp::UNIX_EPOCH);
+        assert_eq!((paced.create.len(), paced.next), (3, None));
+    }
 
     fn workers(indices: &[u32], created: u32) -> Workers {
         let names = indices.iter().map(|index| format!("demo-default-worker-abcde{index:05x}")).collect();
@@ -96,7 +150,7 @@ mod tests {
     }
 
     fn created(replicas: usize, workers: &Workers) -> Vec<String> {
-        plan(replicas, workers).create.into_iter().map(|id| id.0).collect()
+        plan(replicas, workers).into_iter().map(|id| id.0).collect()
     }
 
     #[test]
@@ -138,11 +192,5 @@ mod tests {
         group.names.insert("demo-default-worker-0123456789".to_owned());
         assert_eq!(created(2, &group), ["abcde00000"]);
         assert!(!group.misses_known());
-    }
-
-    #[test]
-    fn surplus_is_reported() {
-        let plan = plan(1, &workers(&[0, 1, 2], 3));
-        assert_eq!((plan.create.len(), plan.surplus), (0, 2));
     }
 }

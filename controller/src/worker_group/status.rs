@@ -2,19 +2,32 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, ResourceExt as _};
 
-use super::{apply, observe::Observed, scale::Plan};
+use super::{apply, census::Census, observe::Observed, remove::Removal, scale::Paced, validate::ValidatedGroup};
 use crate::{
     conditions::{self, Verdict},
     context::Context,
     crd::{DaskWorkerGroup, DaskWorkerGroupStatus},
+    diagnosis,
     invalid::Invalid,
     k8s, meta, report,
 };
 
 /// Whether the spec can be acted on.
 const ACCEPTED: &str = "Accepted";
-/// Whether as many workers exist as are wanted.
+/// Whether as many workers exist as are wanted, all of the current template.
 const SCALED: &str = "Scaled";
+/// Whether all workers run and the scheduler knows them.
+pub(crate) const AVAILABLE: &str = "Available";
+const OURS: [&str; 3] = [ACCEPTED, SCALED, AVAILABLE];
+
+/// What a status is computed from.
+pub(super) struct Seen<'a> {
+    pub(super) valid: &'a ValidatedGroup,
+    pub(super) observed: &'a Observed,
+    pub(super) paced: &'a Paced,
+    pub(super) removal: &'a Removal,
+    pub(super) census: &'a Census,
+}
 
 pub(super) fn of_invalid(
     group: &DaskWorkerGroup,
@@ -28,27 +41,66 @@ pub(super) fn of_invalid(
 
 pub(super) fn of_observed(
     group: &DaskWorkerGroup,
-    observed: &Observed,
-    plan: &Plan,
+    seen: &Seen<'_>,
     error: Option<&apply::Error>,
     now: Timestamp,
 ) -> DaskWorkerGroupStatus {
-    let verdicts = vec![Verdict::yes(ACCEPTED, "Valid", "the spec is valid"), scaled(plan, error)];
-    with(group, observed, verdicts, now)
+    let verdicts = vec![Verdict::yes(ACCEPTED, "Valid", "the spec is valid"), scaled(seen, error), available(seen)];
+    let before = group.status.as_ref().and_then(|status| status.connected_replicas);
+    DaskWorkerGroupStatus {
+        // A scheduler that does not answer for once does not disconnect its workers.
+        connected_replicas: seen.census.connected.map_or(before, |count| i64::try_from(count).ok()),
+        updated_replicas: i64::try_from(seen.observed.updated(&seen.valid.template)).ok(),
+        ..with(group, seen.observed, verdicts, now)
+    }
 }
 
-fn scaled(plan: &Plan, error: Option<&apply::Error>) -> Verdict {
+fn scaled(seen: &Seen<'_>, error: Option<&apply::Error>) -> Verdict {
+    let Seen { valid, observed, paced, removal, .. } = seen;
     if let Some(error) = error {
         return Verdict::no(SCALED, error.category(), error.to_string());
     }
-    if plan.surplus > 0 {
-        let message = format!("{} workers more than wanted; this version does not remove workers", plan.surplus);
-        return Verdict::no(SCALED, "ScaleDownNotSupported", message);
+    if let Some(waiting) = &removal.waiting {
+        return Verdict::no(SCALED, waiting.reason, waiting.message.as_str());
     }
-    if plan.create.is_empty() {
-        return Verdict::yes(SCALED, "Scaled", "as many workers exist as are wanted");
+    let count = observed.workers.names.len();
+    if count > valid.replicas {
+        return Verdict::no(SCALED, "Scaling", "workers are being removed");
     }
-    Verdict::no(SCALED, "Scaling", "workers are being created")
+    if count < valid.replicas || !paced.create.is_empty() {
+        return Verdict::no(SCALED, "Scaling", "workers are being created");
+    }
+    let outdated = observed.deployments.len() - observed.updated(&valid.template);
+    if outdated > 0 && valid.rolling {
+        let message = "workers are being replaced by such of the current template";
+        return Verdict::no(SCALED, "RollingUpdate", message);
+    }
+    if outdated > 0 {
+        let message = format!("{outdated} workers are of an older template and stay so: updateStrategy is OnDelete");
+        return Verdict::yes(SCALED, "Outdated", message);
+    }
+    Verdict::yes(SCALED, "Scaled", "as many workers exist as are wanted")
+}
+
+fn available(seen: &Seen<'_>) -> Verdict {
+    let Seen { valid, observed, census, .. } = seen;
+    let trouble = observed
+        .deployments
+        .iter()
+        .find_map(|worker| diagnosis::of(worker, observed.pods_of(&worker.name_any()).iter().map(AsRef::as_ref)));
+    if let Some(trouble) = trouble {
+        return Verdict::no(AVAILABLE, trouble.reason, trouble.message);
+    }
+    if observed.ready() < valid.replicas {
+        return Verdict::no(AVAILABLE, "Starting", "not all workers run yet");
+    }
+    match (census.connected, &census.error) {
+        (_, Some(error)) => Verdict::no(AVAILABLE, "SchedulerUnreachable", error.to_string()),
+        (Some(connected), _) if connected < valid.replicas => {
+            Verdict::no(AVAILABLE, "Connecting", "not all workers are registered with the scheduler yet")
+        }
+        _ => Verdict::yes(AVAILABLE, "Available", "all workers run and are registered with the scheduler"),
+    }
 }
 
 fn with(group: &DaskWorkerGroup, observed: &Observed, verdicts: Vec<Verdict>, now: Timestamp) -> DaskWorkerGroupStatus {
@@ -58,7 +110,7 @@ fn with(group: &DaskWorkerGroup, observed: &Observed, verdicts: Vec<Verdict>, no
     DaskWorkerGroupStatus {
         observed_generation: generation,
         replicas: i64::try_from(observed.workers.names.len()).ok(),
-        ready_replicas: Some(observed.ready),
+        ready_replicas: i64::try_from(observed.ready()).ok(),
         connected_replicas: None,
         updated_replicas: None,
         workers_created: Some(i64::from(observed.workers.created)),
@@ -75,7 +127,7 @@ pub(super) async fn write(
     desired: DaskWorkerGroupStatus,
 ) -> Result<(), k8s::Error> {
     let old = group.status.clone().unwrap_or_default();
-    let ours = |condition: &Condition| [ACCEPTED, SCALED].contains(&condition.type_.as_str());
+    let ours = |condition: &Condition| OURS.contains(&condition.type_.as_str());
     let comparable = DaskWorkerGroupStatus {
         conditions: old.conditions.iter().filter(|condition| ours(condition)).cloned().collect(),
         plugins: Vec::new(),

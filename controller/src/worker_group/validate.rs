@@ -1,12 +1,15 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::observe::Observed;
 use crate::{
-    crd::{DaskCluster, DaskWorkerGroup, WorkerSpec},
+    context::Defaults,
+    crd::{DaskCluster, DaskWorkerGroup, WorkerAllocation, WorkerSpec, WorkerUpdateType},
     invalid::Invalid,
     meta::{self, Map},
+    template::fingerprint,
 };
 
 /// A label's value has at most 63 characters, and the group's name is one.
@@ -31,12 +34,48 @@ pub(super) struct ValidatedGroup {
     pub(super) replicas: usize,
     /// What workers connect to.
     pub(super) scheduler_address: String,
+    /// Fingerprint of what workers are made from.
+    pub(super) template: String,
+    /// Whether workers of an older template are replaced.
+    pub(super) rolling: bool,
+    /// How many may be missing meanwhile.
+    pub(super) max_unavailable: MaxUnavailable,
+    /// How fast workers are made.
+    pub(super) pace: WorkerAllocation,
+}
+
+/// A number of workers, absolute or as a part of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum MaxUnavailable {
+    Count(usize),
+    Percent(usize),
+}
+
+impl MaxUnavailable {
+    /// The number for a group of `replicas`, at least 1: nothing could ever be replaced otherwise.
+    pub(super) fn of(self, replicas: usize) -> usize {
+        match self {
+            Self::Count(count) => count.max(1),
+            Self::Percent(percent) => (replicas * percent).div_ceil(100).max(1),
+        }
+    }
+
+    fn parse(given: Option<&IntOrString>) -> Option<Self> {
+        match given {
+            None => Some(Self::Count(1)),
+            Some(IntOrString::Int(count)) => usize::try_from(*count).ok().map(Self::Count),
+            Some(IntOrString::String(text)) => {
+                let percent = text.strip_suffix('%')?.parse().ok().filter(|percent| *percent <= 100)?;
+                Some(Self::Percent(percent))
+            }
+        }
+    }
 }
 
 pub(super) fn validate(
     group: &DaskWorkerGroup,
     observed: &Observed,
-    cluster_domain: &str,
+    defaults: &Defaults,
 ) -> Result<ValidatedGroup, Invalid> {
     let (name, namespace) = (group.name_any(), group.namespace().unwrap_or_default());
     if name.len() > MAX_NAME {
@@ -55,19 +94,39 @@ pub(super) fn validate(
         let message = format!("the group belongs to an older DaskCluster {} and will go with it", other.name);
         return Err(Invalid { reason: "WaitingForDeletion", message });
     }
+    let worker = &group.spec.worker;
+    let strategy = worker.update_strategy.clone().unwrap_or_default();
+    let Some(max_unavailable) = MaxUnavailable::parse(strategy.max_unavailable.as_ref()) else {
+        let message = "worker.updateStrategy.maxUnavailable must be a number or a percentage such as \"25%\"";
+        return Err(Invalid::new("InvalidMaxUnavailable", message));
+    };
+    let scheduler_address = scheduler_address(cluster, &namespace, &defaults.cluster_domain);
     let controlled = group.owner_references().iter().any(|owner| owner.controller == Some(true));
     Ok(ValidatedGroup {
         labels: meta::merged([&meta::inherited(cluster.labels()), &meta::inherited(group.labels())]),
         annotations: meta::inherited(group.annotations()),
         worker: group.spec.worker.clone(),
         replicas: usize::try_from(group.spec.worker.replicas).unwrap_or(0),
-        scheduler_address: scheduler_address(cluster, &namespace, cluster_domain),
+        template: fingerprint(&json!([worker.spec, worker.metadata, scheduler_address])),
+        rolling: strategy.type_.unwrap_or_default() == WorkerUpdateType::RollingUpdate,
+        max_unavailable,
+        pace: pace(&[worker.allocation, cluster.spec.worker.allocation, Some(defaults.allocation)]),
+        scheduler_address,
         adopt_by: (!controlled).then_some(cluster_ref),
         cluster: group.spec.cluster.clone(),
         owner,
         name,
         namespace,
     })
+}
+
+/// The first of `layers` that says something, for each of the two numbers.
+fn pace(layers: &[Option<WorkerAllocation>]) -> WorkerAllocation {
+    let given = || layers.iter().flatten();
+    WorkerAllocation {
+        batch_size: given().find_map(|layer| layer.batch_size),
+        delay_seconds: given().find_map(|layer| layer.delay_seconds),
+    }
 }
 
 /// The port is the one that the Service calls `tcp-comm`, or its own name, as Dask's client looks it up.
@@ -86,17 +145,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{
-        test_fixtures::{mk_cluster, mk_group},
-        worker_group::scale::Workers,
-    };
+    use crate::meta::map_of;
+    use crate::test_fixtures::{mk_cluster, mk_defaults, mk_group};
 
     fn observed(cluster: Option<DaskCluster>) -> Observed {
-        Observed { cluster: cluster.map(Arc::new), workers: Workers::default(), ready: 0 }
+        Observed { cluster: cluster.map(Arc::new), ..Observed::default() }
     }
 
     fn validated(group: &DaskWorkerGroup) -> Result<ValidatedGroup, Invalid> {
-        validate(group, &observed(Some(mk_cluster("demo"))), "cluster.local")
+        validate(group, &observed(Some(mk_cluster("demo"))), &mk_defaults("cluster.local"))
     }
 
     fn mk_owned_group(owners: Value) -> DaskWorkerGroup {
@@ -148,7 +205,8 @@ mod tests {
     fn the_address_is_below_the_domain_of_the_kubernetes_cluster() {
         let address = address("other", json!([]), "k8s.example.org");
         assert_eq!(address, "tcp://other-scheduler.team-a.svc.k8s.example.org:8786");
-        let valid = validate(&mk_group("g", "demo"), &observed(Some(mk_cluster("demo"))), "k8s.example.org");
+        let valid =
+            validate(&mk_group("g", "demo"), &observed(Some(mk_cluster("demo"))), &mk_defaults("k8s.example.org"));
         assert_eq!(valid.unwrap().scheduler_address, "tcp://demo-scheduler.ns.svc.k8s.example.org:8786");
     }
 
@@ -162,7 +220,7 @@ mod tests {
         unstored.metadata.uid = None;
         for cluster in [None, Some(going), Some(unstored)] {
             let group = mk_group("demo-default", "demo");
-            assert_eq!(validate(&group, &observed(cluster), "cluster.local").unwrap_err(), missing);
+            assert_eq!(validate(&group, &observed(cluster), &mk_defaults("cluster.local")).unwrap_err(), missing);
         }
     }
 
@@ -206,6 +264,64 @@ mod tests {
             let valid = validated(&mk_owned_group(references)).unwrap();
             let expected = adopts.then(|| serde_json::from_value(cluster_owner("cluster-uid", true)).unwrap());
             assert_eq!(valid.adopt_by, expected, "{owner}");
+        }
+    }
+
+    fn max_unavailable(given: Value, replicas: usize) -> Option<usize> {
+        let mut group = mk_group("demo-default", "demo");
+        group.spec.worker.update_strategy = serde_json::from_value(json!({"maxUnavailable": given})).unwrap();
+        validated(&group).ok().map(|valid| valid.max_unavailable.of(replicas))
+    }
+
+    #[test]
+    fn as_many_workers_may_be_missing_as_the_strategy_says() {
+        let table = [
+            (json!(null), 10, Some(1)),
+            (json!(3), 10, Some(3)),
+            (json!(0), 10, Some(1)),
+            (json!("25%"), 10, Some(3)),
+            (json!("0%"), 10, Some(1)),
+            (json!("100%"), 10, Some(10)),
+            (json!("101%"), 10, None),
+            (json!("many"), 10, None),
+            (json!(-1), 10, None),
+        ];
+        for (given, replicas, expected) in table {
+            assert_eq!(max_unavailable(given.clone(), replicas), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn the_pace_is_the_groups_own_then_the_clusters_then_the_controllers() {
+        let allocation = |batch_size, delay_seconds| WorkerAllocation { batch_size, delay_seconds };
+        let layers = [Some(allocation(Some(1), None)), None, Some(allocation(Some(3), Some(30)))];
+        assert_eq!(pace(&layers), allocation(Some(1), Some(30)));
+        assert_eq!(pace(&layers[1..]), allocation(Some(3), Some(30)));
+    }
+
+    /// A new number of workers must not restart those that exist.
+    #[test]
+    fn the_template_is_what_workers_are_made_from_and_nothing_else() {
+        let template = |edit: fn(&mut DaskWorkerGroup)| {
+            let mut group = mk_group("demo-default", "demo");
+            edit(&mut group);
+            validated(&group).unwrap().template
+        };
+        let before = template(|_| {});
+        let same: [fn(&mut DaskWorkerGroup); 3] = [
+            |group| group.spec.worker.replicas = 7,
+            |group| group.metadata.labels = Some(map_of([("team", "a")])),
+            |group| group.spec.worker.retire_deadline_seconds = Some(1),
+        ];
+        for edit in same {
+            assert_eq!(template(edit), before);
+        }
+        let other: [fn(&mut DaskWorkerGroup); 2] = [
+            |group| drop(group.spec.worker.spec.0.insert("nodeName".to_owned(), json!("n"))),
+            |group| group.spec.worker.metadata.labels = map_of([("team", "a")]),
+        ];
+        for edit in other {
+            assert_ne!(template(edit), before);
         }
     }
 

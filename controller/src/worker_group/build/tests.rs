@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::{
     crd::{DaskCluster, DaskWorkerGroup},
-    test_fixtures::from_yaml,
+    test_fixtures::{from_yaml, mk_defaults},
     worker_group::{
         observe::Observed,
         scale::{self, Workers},
@@ -70,14 +70,14 @@ spec:
 ";
 
 fn valid(group: &DaskWorkerGroup, cluster: DaskCluster) -> ValidatedGroup {
-    let observed = Observed { cluster: Some(Arc::new(cluster)), workers: Workers::default(), ready: 0 };
-    validate(group, &observed, "cluster.local").unwrap()
+    let observed = Observed { cluster: Some(Arc::new(cluster)), ..Observed::default() };
+    validate(group, &observed, &mk_defaults("cluster.local")).unwrap()
 }
 
 /// The first worker of `group`, with the id `abcde00000`.
 fn first_worker(group: &ValidatedGroup) -> Value {
     let workers = Workers { prefix: "abcde".to_owned(), ..Workers::default() };
-    build_worker(group, &scale::plan(1, &workers).create[0])
+    build_worker(group, &scale::plan(1, &workers)[0])
 }
 
 fn first_worker_from(edit: impl FnOnce(&mut Value, &mut Value)) -> Value {
@@ -125,6 +125,10 @@ fn a_worker_is_a_deployment_of_the_users_pod_with_name_and_address() {
     });
     // The cluster's annotations stay with the cluster, as in dask-kubernetes.
     let annotations = json!({"from-group": "group", "group-and-worker": "worker"});
+    let keys = |map: &Value| map.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let mut own = annotations.clone();
+    own[meta::TEMPLATE] = json!(valid(&from_yaml(GROUP), from_yaml(CLUSTER)).template);
+    own[meta::PROPAGATED] = json!(json!({"annotations": keys(&own), "labels": keys(&labels)}).to_string());
     let owner = json!({
         "apiVersion": "kubernetes.dask.org/v1",
         "kind": "DaskWorkerGroup",
@@ -140,7 +144,7 @@ fn a_worker_is_a_deployment_of_the_users_pod_with_name_and_address() {
             "name": "demo-gpu-worker-abcde00000",
             "namespace": "team-a",
             "labels": labels,
-            "annotations": annotations,
+            "annotations": own,
             "ownerReferences": [owner],
         },
         "spec": {
@@ -162,7 +166,7 @@ fn a_worker_is_a_deployment_of_the_users_pod_with_name_and_address() {
 #[test]
 fn workers_of_one_group_differ_in_name_and_selector() {
     let group = valid(&from_yaml(GROUP), from_yaml(CLUSTER));
-    let ids = scale::plan(2, &Workers { prefix: "abcde".to_owned(), ..Workers::default() }).create;
+    let ids = scale::plan(2, &Workers { prefix: "abcde".to_owned(), ..Workers::default() });
     let (first, second) = (build_worker(&group, &ids[0]), build_worker(&group, &ids[1]));
     assert_ne!(first["metadata"]["name"], second["metadata"]["name"]);
     assert_ne!(first["spec"]["selector"], second["spec"]["selector"]);

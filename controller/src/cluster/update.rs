@@ -1,0 +1,125 @@
+//! What changes of a cluster's spec do to components that exist. Pure.
+//!
+//! A component remembers, in annotations, what it was made from. So a change of the cluster is told from a
+//! change of the component itself, which is left alone: a group that was scaled keeps its size until the
+//! cluster asks for another one.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Service;
+use kube::ResourceExt as _;
+use serde_json::{Map, Value, json};
+
+use super::{build::Component, validate::ValidatedCluster};
+use crate::{
+    crd::{DaskWorkerGroup, SchedulerUpdatePolicy},
+    meta,
+    propagation::Propagation,
+    view::DeploymentView,
+};
+
+/// A write to a component that exists.
+#[derive(Clone, Debug)]
+pub(super) enum Update {
+    /// Labels and annotations of the scheduler's Deployment.
+    SchedulerMetadata(Arc<DeploymentView>, Map<String, Value>),
+    /// The Deployment goes, and is made anew when its pod is gone.
+    RecreateScheduler(Arc<DeploymentView>),
+    /// Labels and annotations of the Service.
+    ServiceMetadata(Arc<Service>, Map<String, Value>),
+    /// The Service's spec, by operations of RFC 6902.
+    ServiceSpec(Arc<Service>, Vec<Value>),
+    /// Labels and annotations of the default group.
+    GroupMetadata(Arc<DaskWorkerGroup>, Map<String, Value>),
+    /// The default group's spec, by operations of RFC 6902.
+    GroupSpec(Arc<DaskWorkerGroup>, Vec<Value>),
+}
+
+/// A change of the scheduler's pod is destructive, so it has to be asked for.
+pub(super) fn of_scheduler(
+    cluster: &ValidatedCluster,
+    live: &Arc<DeploymentView>,
+    wanted: &Component,
+) -> Option<Update> {
+    let policy = cluster.scheduler.update_policy.unwrap_or_default();
+    if wanted.is_outdated(&live.metadata, meta::TEMPLATE) && policy == SchedulerUpdatePolicy::Recreate {
+        return Some(Update::RecreateScheduler(Arc::clone(live)));
+    }
+    let patch = wanted.propagated(&live.metadata).patch(&live.metadata)?;
+    Some(Update::SchedulerMetadata(Arc::clone(live), patch))
+}
+
+pub(super) fn of_service(cluster: &ValidatedCluster, live: &Arc<Service>, wanted: &Component) -> Option<Update> {
+    if !wanted.is_outdated(&live.metadata, meta::TEMPLATE) {
+        let patch = wanted.propagated(&live.metadata).patch(&live.metadata)?;
+        return Some(Update::ServiceMetadata(Arc::clone(live), patch));
+    }
+    let fields = &cluster.scheduler.service.0;
+    let set = fields.iter().map(|(field, value)| json!({"op": "add", "path": pointer("/spec", field), "value": value}));
+    // What users wrote before and do not any more; all other fields are Kubernetes' own.
+    let before = live.annotations().get(meta::SERVICE_FIELDS).map(String::as_str).unwrap_or_default();
+    let exists = |field: &&str| {
+        let spec = serde_json::to_value(&live.spec).unwrap_or_default();
+        spec.get(*field).is_some()
+    };
+    let lost = before.split(',').filter(|field| !field.is_empty() && !fields.contains_key(*field)).filter(exists);
+    let removed = lost.map(|field| json!({"op": "remove", "path": pointer("/spec", field)}));
+    let operations = removed.chain(set).chain(metadata(live.as_ref(), &wanted.renewed())).collect();
+    Some(Update::ServiceSpec(Arc::clone(live), operations))
+}
+
+/// The number of workers reaches the group when it changes, and everything else when that does.
+pub(super) fn of_group(
+    cluster: &ValidatedCluster,
+    live: &Arc<DaskWorkerGroup>,
+    wanted: &Component,
+) -> Option<Update> {
+    let rescaled = wanted.is_outdated(&live.metadata, meta::CLUSTER_REPLICAS);
+    let changed = wanted.is_outdated(&live.metadata, meta::TEMPLATE);
+    if !rescaled && !changed {
+        let patch = wanted.propagated(&live.metadata).patch(&live.metadata)?;
+        return Some(Update::GroupMetadata(Arc::clone(live), patch));
+    }
+    let spec = if changed {
+        let replicas = if rescaled { cluster.worker.replicas } else { live.spec.worker.replicas };
+        let mut worker = json!(cluster.worker);
+        worker["replicas"] = json!(replicas);
+        json!({"op": "replace", "path": "/spec/worker", "value": worker})
+    } else {
+        json!({"op": "replace", "path": "/spec/worker/replicas", "value": cluster.worker.replicas})
+    };
+    // Somebody may be scaling the group right now: the number that is put back must not be an old one.
+    let unchanged = json!({"op": "test", "path": "/metadata/resourceVersion", "value": live.resource_version()});
+    let operations = [unchanged, spec].into_iter().chain(metadata(live.as_ref(), &wanted.renewed())).collect();
+    Some(Update::GroupSpec(Arc::clone(live), operations))
+}
+
+/// The operations of a patch of labels and annotations.
+fn metadata(live: &impl kube::Resource, wanted: &Propagation) -> Vec<Value> {
+    let Some(patch) = wanted.patch(live.meta()) else { return Vec::new() };
+    let mut operations = Vec::new();
+    for (field, there) in [("labels", live.meta().labels.is_some()), ("annotations", live.meta().annotations.is_some())]
+    {
+        let parent = format!("/metadata/{field}");
+        let Some(changes) = patch.get(field).and_then(Value::as_object) else { continue };
+        if !there {
+            operations.push(json!({"op": "add", "path": parent, "value": {}}));
+        }
+        for (key, value) in changes {
+            let path = pointer(&parent, key);
+            operations.push(match value {
+                Value::Null => json!({"op": "remove", "path": path}),
+                value => json!({"op": "add", "path": path, "value": value}),
+            });
+        }
+    }
+    operations
+}
+
+/// `parent` and `key` as a JSON pointer (RFC 6901).
+fn pointer(parent: &str, key: &str) -> String {
+    format!("{parent}/{}", key.replace('~', "~0").replace('/', "~1"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,144 @@
+//! Why the pods of a Deployment do not run, in words that a user can act on.
+
+use k8s_openapi::api::core::v1::ContainerState;
+use kube::ResourceExt as _;
+
+use crate::{
+    invalid::Invalid,
+    view::{ContainerView, DeploymentView, PodView},
+};
+
+/// Reasons of a container that is merely on its way.
+const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+
+/// What keeps `deployment` from having a ready pod, or `None` if nothing does but time.
+pub fn of<'a>(deployment: &DeploymentView, pods: impl IntoIterator<Item = &'a PodView>) -> Option<Invalid> {
+    let refused = deployment.holds("ReplicaFailure").map(|condition| {
+        let message = condition.message.clone().unwrap_or_default();
+        Invalid::new(refusal(&message), message)
+    });
+    refused.or_else(|| pods.into_iter().filter(|pod| !pod.is_ready()).find_map(of_pod))
+}
+
+/// The ReplicaSet controller has one reason, `FailedCreate`, for all that the API server may refuse.
+fn refusal(message: &str) -> &'static str {
+    if message.contains("exceeded quota") {
+        "QuotaExceeded"
+    } else if message.contains("serviceaccount") && message.contains("not found") {
+        "ServiceAccountNotFound"
+    } else {
+        "PodsRefused"
+    }
+}
+
+fn of_pod(pod: &PodView) -> Option<Invalid> {
+    if pod.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let name = pod.name_any();
+    let unschedulable = pod
+        .condition("PodScheduled")
+        .filter(|condition| condition.status == "False" && condition.reason.as_deref() == Some("Unschedulable"));
+    if let Some(condition) = unschedulable {
+        let why = condition.message.as_deref().unwrap_or("no node fits");
+        return Some(Invalid::new("Unschedulable", format!("pod {name}: {why}")));
+    }
+    let containers = pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses);
+    containers.into_iter().find_map(|container| of_container(&name, container))
+}
+
+fn of_container(pod: &str, container: &ContainerView) -> Option<Invalid> {
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    let reason = waiting.reason.as_deref().filter(|reason| !STARTING.contains(reason))?;
+    let place = format!("container {} of pod {pod}", container.name);
+    match reason {
+        "CrashLoopBackOff" => {
+            let ended = container.last_state.as_ref().map(ending).unwrap_or_default();
+            Some(Invalid::new("CrashLoopBackOff", format!("{place} ends again and again{ended}; see its log")))
+        }
+        "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
+            let why = waiting.message.as_deref().unwrap_or(reason);
+            Some(Invalid::new("ImagePullFailed", format!("{place}: {why}")))
+        }
+        other => {
+            let why = waiting.message.as_deref().unwrap_or(other);
+            Some(Invalid::new("ContainerFailed", format!("{place}: {why}")))
+        }
+    }
+}
+
+fn ending(state: &ContainerState) -> String {
+    let Some(ended) = &state.terminated else { return String::new() };
+    let reason = ended.reason.as_deref().unwrap_or("Error");
+    format!(", last with exit code {} ({reason})", ended.exit_code)
+}
+
+#[cfg(test)]
+#[expect(clippy::needless_pass_by_value, reason = "literals read better at the call without a reference")]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn deployment(conditions: Value) -> DeploymentView {
+        serde_json::from_value(json!({"metadata": {"name": "d"}, "status": {"conditions": conditions}})).unwrap()
+    }
+
+    fn pod(status: Value) -> PodView {
+        serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap()
+    }
+
+    fn reason(status: Value) -> Option<&'static str> {
+        of(&deployment(json!([])), [&pod(status)]).map(|found| found.reason)
+    }
+
+    fn waiting(reason: &str) -> Value {
+        json!({"containerStatuses": [{"name": "worker", "state": {"waiting": {"reason": reason}}}]})
+    }
+
+    #[test]
+    fn each_trouble_has_a_reason_of_its_own() {
+        let unschedulable =
+            json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]});
+        let table = [
+            (waiting("ImagePullBackOff"), Some("ImagePullFailed")),
+            (waiting("ErrImagePull"), Some("ImagePullFailed")),
+            (waiting("CrashLoopBackOff"), Some("CrashLoopBackOff")),
+            (waiting("CreateContainerConfigError"), Some("ContainerFailed")),
+            (waiting("ContainerCreating"), None),
+            (waiting("PodInitializing"), None),
+            (unschedulable, Some("Unschedulable")),
+            (json!({}), None),
+        ];
+        for (status, expected) in table {
+            assert_eq!(reason(status.clone()), expected, "{status}");
+        }
+    }
+
+    #[test]
+    fn what_the_api_server_refuses_is_told_apart_by_its_words() {
+        let table = [
+            ("pods \"a\" is forbidden: exceeded quota: q, requested: pods=1", "QuotaExceeded"),
+            (
+                "pods \"a\" is forbidden: error looking up service account ns/x: serviceaccount \"x\" not found",
+                "ServiceAccountNotFound",
+            ),
+            ("pods \"a\" is forbidden: violates PodSecurity", "PodsRefused"),
+        ];
+        for (message, expected) in table {
+            let failed =
+                json!([{"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}]);
+            let found = of(&deployment(failed), []).unwrap();
+            assert_eq!((found.reason, found.message.as_str()), (expected, message));
+        }
+    }
+
+    #[test]
+    fn a_crash_tells_the_exit_code() {
+        let status = json!({"containerStatuses": [{"name": "worker",
+            "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+            "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]});
+        let found = of(&deployment(json!([])), [&pod(status)]).unwrap();
+        assert!(found.message.contains("exit code 137 (OOMKilled)"), "{}", found.message);
+    }
+}

@@ -1,0 +1,77 @@
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, ResourceExt as _};
+
+use super::{Client, Error, endpoint_of, tls_config};
+use crate::{
+    context::Context,
+    crd::{DaskCluster, SchedulerTls},
+    k8s, meta,
+    view::PodView,
+};
+
+/// A client of the scheduler of `cluster`, by its Service and, where the scheduler listens with TLS, with the
+/// certificate from the Secret that the cluster names.
+pub async fn client_of(context: &Context, cluster: &DaskCluster) -> Result<Client, Error> {
+    let namespace = cluster.namespace().unwrap_or_default();
+    let name = meta::scheduler_name(&cluster.name_any());
+    let service = context.caches.services.get(&namespace, &name);
+    let endpoint = service
+        .as_deref()
+        .and_then(|service| endpoint_of(service, &context.defaults.cluster_domain, context.defaults.scheduler_ip));
+    let Some(mut endpoint) = endpoint else {
+        let cause = "there is no Service with a port named tcp-comm".to_owned();
+        return Err(Error::Connect { address: name, cause });
+    };
+    if let Some(SchedulerTls { secret_name }) = &cluster.spec.scheduler.tls {
+        let api: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
+        let secret = k8s::timed("get", &format!("Secret {secret_name}"), api.get(secret_name)).await;
+        let secret = secret.map_err(|error| Error::Certificates(error.message()))?;
+        let key = |key: &str| {
+            let found = secret.data.as_ref().and_then(|data| data.get(key));
+            found
+                .map(|bytes| bytes.0.as_slice())
+                .ok_or_else(|| Error::Certificates(format!("the Secret {secret_name} has no key {key}")))
+        };
+        endpoint.tls = Some(tls_config(key("ca.crt")?, key("tls.crt")?, key("tls.key")?)?);
+    }
+    Ok(Client::new(endpoint))
+}
+
+/// Whether the container of a scheduler runs in one of `pods`. If not, all that its workers hold is lost
+/// already: a new scheduler knows nothing of the old one's results.
+pub fn is_running(cluster: &DaskCluster, pods: &[Arc<PodView>]) -> bool {
+    let containers = cluster.spec.scheduler.spec.0.get("containers");
+    let name = containers.and_then(|containers| containers[0]["name"].as_str()).unwrap_or_default();
+    pods.iter().any(|pod| {
+        pod.status.container_statuses.iter().any(|container| {
+            let runs = container.state.as_ref().is_some_and(|state| state.running.is_some());
+            container.name == name && runs
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::test_fixtures::mk_cluster;
+
+    fn runs(container: &str, state: &str) -> bool {
+        let pod: PodView = serde_json::from_value(json!({"metadata": {}, "status": {"containerStatuses": [
+            {"name": container, "state": {state: {}}},
+        ]}}))
+        .unwrap();
+        is_running(&mk_cluster("demo"), &[Arc::new(pod)])
+    }
+
+    #[test]
+    fn only_the_schedulers_own_container_counts() {
+        assert!(runs("scheduler", "running"));
+        assert!(!runs("scheduler", "waiting"));
+        assert!(!runs("istio-proxy", "running"));
+        assert!(!is_running(&mk_cluster("demo"), &[]));
+    }
+}

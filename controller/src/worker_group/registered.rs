@@ -1,0 +1,113 @@
+//! Which Dask processes run in which worker.
+
+use std::collections::BTreeMap;
+
+use crate::{scheduler, view::PodView};
+
+/// The processes of each of `names`, as far as it has any. A process belongs to the Deployment whose name
+/// is its own; or its own without `-0`, `-1`, … of several in one pod (`--nworkers`); or whose pod has its
+/// address, where the user chose the name or Dask made one up. Processes of nobody here are left out.
+pub(crate) fn registered<'a>(
+    names: impl IntoIterator<Item = &'a str>,
+    pods: impl IntoIterator<Item = &'a PodView>,
+    workers: &[scheduler::Worker],
+) -> BTreeMap<String, Vec<scheduler::Worker>> {
+    let mut found: BTreeMap<String, Vec<scheduler::Worker>> =
+        names.into_iter().map(|name| (name.to_owned(), Vec::new())).collect();
+    let by_ip: BTreeMap<&str, &str> =
+        pods.into_iter().filter_map(|pod| Some((pod.status.pod_ip.as_deref()?, pod.deployment()?))).collect();
+    for worker in workers {
+        let by_address = || worker.host().and_then(|host| by_ip.get(host).copied());
+        let owner = [Some(worker.name.as_str()), without_process(&worker.name), by_address()]
+            .into_iter()
+            .flatten()
+            .find(|name| found.contains_key(*name))
+            .map(str::to_owned);
+        if let Some(processes) = owner.and_then(|name| found.get_mut(&name)) {
+            processes.push(worker.clone());
+        }
+    }
+    found.retain(|_, processes| !processes.is_empty());
+    found
+}
+
+/// `name` without the number of a process.
+fn without_process(name: &str) -> Option<&str> {
+    let (name, number) = name.rsplit_once('-')?;
+    (!number.is_empty() && number.bytes().all(|c| c.is_ascii_digit())).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const A: &str = "demo-default-worker-abcde00000";
+    const B: &str = "demo-default-worker-abcde00001";
+
+    fn process(name: &str, address: &str) -> scheduler::Worker {
+        scheduler::Worker {
+            address: address.to_owned(),
+            name: name.to_owned(),
+            status: "running".to_owned(),
+            processing: 0,
+        }
+    }
+
+    fn pod(deployment: &str, ip: &str) -> PodView {
+        serde_json::from_value(json!({
+            "metadata": {
+                "name": format!("{deployment}-5d8f7c-abcde"),
+                "labels": {"pod-template-hash": "5d8f7c"},
+                "ownerReferences": [
+                    {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{deployment}-5d8f7c"), "uid": "u"},
+                ],
+            },
+            "status": {"podIP": ip},
+        }))
+        .unwrap()
+    }
+
+    fn addresses(workers: &[scheduler::Worker]) -> BTreeMap<String, Vec<String>> {
+        let pods = [pod(A, "10.0.0.1"), pod(B, "fd00::2")];
+        let found = registered([A, B], &pods, workers);
+        let addresses =
+            |processes: Vec<scheduler::Worker>| processes.into_iter().map(|worker| worker.address).collect();
+        found.into_iter().map(|(name, processes)| (name, addresses(processes))).collect()
+    }
+
+    fn expected<const N: usize>(pairs: [(&str, &[&str]); N]) -> BTreeMap<String, Vec<String>> {
+        let owned = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect();
+        pairs.into_iter().map(|(name, list)| (name.to_owned(), owned(list))).collect()
+    }
+
+    #[test]
+    fn a_process_is_known_by_its_name() {
+        assert_eq!(addresses(&[process(A, "tcp://1.1.1.1:1")]), expected([(A, &["tcp://1.1.1.1:1"])]));
+    }
+
+    #[test]
+    fn several_processes_of_one_pod_are_known_by_their_prefix() {
+        let workers = [process(&format!("{A}-0"), "tcp://1.1.1.1:1"), process(&format!("{A}-11"), "tcp://1.1.1.1:2")];
+        assert_eq!(addresses(&workers), expected([(A, &["tcp://1.1.1.1:1", "tcp://1.1.1.1:2"])]));
+    }
+
+    #[test]
+    fn a_process_with_a_name_of_its_own_is_known_by_its_pods_address() {
+        let workers = [process("mine", "tcp://10.0.0.1:1"), process("tls://[fd00::2]:2", "tls://[fd00::2]:2")];
+        assert_eq!(addresses(&workers), expected([(A, &["tcp://10.0.0.1:1"]), (B, &["tls://[fd00::2]:2"])]));
+    }
+
+    /// Another group's worker must never be taken for one of this group.
+    #[test]
+    fn processes_of_others_are_left_out() {
+        let workers = [
+            process("demo-gpu-worker-fffff00000", "tcp://10.0.0.9:1"),
+            process(&format!("{A}-x"), "tcp://10.0.0.9:2"),
+            process(&format!("{A}-"), "tcp://10.0.0.9:3"),
+            process("", "inproc://x"),
+        ];
+        assert_eq!(addresses(&workers), expected([]));
+    }
+}

@@ -1,0 +1,143 @@
+//! Which workers go when there are too many, or when they are of an old template.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use jiff::Timestamp;
+
+use crate::{scheduler, view::PodView};
+
+/// What removing a worker would cost; cheaper ones come first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    /// No node has its pod.
+    NotScheduled,
+    /// It has a node, and the scheduler does not know it.
+    NotRegistered,
+    /// The scheduler knows it.
+    Registered {
+        /// Its place in the order in which the scheduler would close workers: idle ones come first.
+        rank: usize,
+        /// Its processes.
+        addresses: Vec<String>,
+    },
+    /// It runs, and the scheduler cannot be asked about it.
+    Unknown,
+}
+
+/// A worker that could go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Candidate {
+    pub(super) name: String,
+    pub(super) uid: String,
+    pub(super) created: Option<Timestamp>,
+    /// Made from an older template.
+    pub(super) outdated: bool,
+    pub(super) standing: Standing,
+}
+
+/// What is to go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Demand {
+    /// Workers above the wanted number.
+    pub(super) surplus: usize,
+    /// The wanted number.
+    pub(super) replicas: usize,
+    /// How many of these may be missing while workers are brought up to date.
+    pub(super) max_unavailable: usize,
+}
+
+/// What the scheduler says about the workers.
+#[derive(Clone, Debug)]
+pub(super) enum Scheduler {
+    /// It does not run: nothing is left that could be lost.
+    Gone,
+    /// It should run and does not answer.
+    Silent(scheduler::Error),
+    /// It answered.
+    Answers {
+        /// Processes by worker.
+        registered: BTreeMap<String, Vec<scheduler::Worker>>,
+        /// Addresses in the order in which it would close them.
+        order: Vec<String>,
+    },
+}
+
+/// How the worker `name` with `pods` stands with the scheduler.
+pub(super) fn standing(name: &str, pods: &[impl AsRef<PodView>], scheduler: &Scheduler) -> Standing {
+    if let Scheduler::Answers { registered, order } = scheduler
+        && let Some(processes) = registered.get(name)
+    {
+        let addresses: Vec<String> = processes.iter().map(|process| process.address.clone()).collect();
+        // A pod is as busy as its busiest process, and one that the scheduler would not close comes last.
+        let place = |address: &String| order.iter().position(|other| other == address).unwrap_or(usize::MAX);
+        return Standing::Registered { rank: addresses.iter().map(place).max().unwrap_or(usize::MAX), addresses };
+    }
+    let mut pods = pods.iter().map(AsRef::as_ref);
+    if pods.clone().all(|pod| pod.spec.node_name.is_none()) {
+        return Standing::NotScheduled;
+    }
+    let is_running = |pod: &PodView| {
+        pod.status
+            .container_statuses
+            .iter()
+            .any(|container| container.state.as_ref().is_some_and(|state| state.running.is_some()))
+    };
+    match scheduler {
+        Scheduler::Silent(_) if pods.any(is_running) => Standing::Unknown,
+        _ => Standing::NotRegistered,
+    }
+}
+
+/// Those of `candidates` that go now. The ones in `chosen_before` come first, since they may have lost their
+/// data already; then the cheapest, the youngest of equals. Workers of an old template go as far as
+/// [`Demand::max_unavailable`] allows; unregistered ones do no work, so they always go.
+pub(super) fn choose<'a>(
+    candidates: &'a [Candidate],
+    chosen_before: &BTreeSet<String>,
+    demand: Demand,
+) -> Vec<&'a Candidate> {
+    let mut ordered: Vec<&Candidate> = candidates.iter().collect();
+    ordered.sort_by_key(|candidate| {
+        let new = !chosen_before.contains(&candidate.name);
+        (new, class(&candidate.standing), rank(&candidate.standing), !candidate.outdated, Reverse(candidate.created))
+    });
+    let surplus = demand.surplus.min(ordered.len());
+    let rest = ordered.split_off(surplus);
+    let mut victims = ordered;
+    let registered = |candidate: &&&Candidate| matches!(candidate.standing, Standing::Registered { .. });
+    let connected = rest.iter().filter(registered).count();
+    let mut budget = demand.max_unavailable.saturating_sub(demand.replicas.saturating_sub(connected));
+    for candidate in rest.into_iter().filter(|candidate| candidate.outdated) {
+        match candidate.standing {
+            Standing::NotScheduled | Standing::NotRegistered => victims.push(candidate),
+            Standing::Registered { .. } if budget > 0 => {
+                budget -= 1;
+                victims.push(candidate);
+            }
+            Standing::Registered { .. } | Standing::Unknown => {}
+        }
+    }
+    victims
+}
+
+fn class(standing: &Standing) -> u8 {
+    match standing {
+        Standing::NotScheduled => 0,
+        Standing::NotRegistered => 1,
+        Standing::Registered { .. } => 2,
+        Standing::Unknown => 3,
+    }
+}
+
+fn rank(standing: &Standing) -> usize {
+    match standing {
+        Standing::Registered { rank, .. } => *rank,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests;

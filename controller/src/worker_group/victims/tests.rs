@@ -1,0 +1,172 @@
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn candidate(name: &str, standing: Standing) -> Candidate {
+    Candidate { name: name.to_owned(), uid: format!("uid-of-{name}"), created: None, outdated: false, standing }
+}
+
+fn registered(name: &str, rank: usize) -> Candidate {
+    candidate(name, Standing::Registered { rank, addresses: vec![format!("tcp://{name}:1")] })
+}
+
+fn outdated(candidate: Candidate) -> Candidate {
+    Candidate { outdated: true, ..candidate }
+}
+
+fn aged(candidate: Candidate, second: i64) -> Candidate {
+    Candidate { created: Some(Timestamp::from_second(second).unwrap()), ..candidate }
+}
+
+fn surplus(surplus: usize) -> Demand {
+    Demand { surplus, replicas: 0, max_unavailable: 1 }
+}
+
+fn chosen(candidates: &[Candidate], before: &[&str], demand: Demand) -> Vec<String> {
+    let before = before.iter().map(|name| (*name).to_owned()).collect();
+    choose(candidates, &before, demand).into_iter().map(|candidate| candidate.name.clone()).collect()
+}
+
+/// dask-kubernetes retires busy workers while others still wait for a node.
+#[test]
+fn workers_go_in_the_order_of_what_they_cost() {
+    let candidates = [
+        candidate("unknown", Standing::Unknown),
+        registered("busy", 1),
+        registered("idle", 0),
+        candidate("unregistered", Standing::NotRegistered),
+        candidate("unscheduled", Standing::NotScheduled),
+    ];
+    let order = ["unscheduled", "unregistered", "idle", "busy", "unknown"];
+    for count in 0..=5 {
+        assert_eq!(chosen(&candidates, &[], surplus(count)), order[..count]);
+    }
+    assert_eq!(chosen(&candidates, &[], surplus(9)), order);
+}
+
+#[test]
+fn of_workers_that_cost_the_same_the_youngest_goes() {
+    let candidates = [("old", 1), ("young", 9), ("middle", 5)]
+        .map(|(name, second)| aged(candidate(name, Standing::NotScheduled), second));
+    assert_eq!(chosen(&candidates, &[], surplus(2)), ["young", "middle"]);
+}
+
+/// After a crash between retiring and deleting, another worker would go in addition.
+#[test]
+fn a_worker_that_was_chosen_before_is_chosen_again() {
+    let candidates = [candidate("free", Standing::NotScheduled), registered("idle", 0), registered("retired", 1)];
+    assert_eq!(chosen(&candidates, &["retired", "gone"], surplus(1)), ["retired"]);
+    assert_eq!(chosen(&candidates, &["retired"], surplus(2)), ["retired", "free"]);
+}
+
+#[test]
+fn nothing_goes_when_enough_workers_are_wanted_again() {
+    assert!(chosen(&[registered("retired", 0)], &["retired"], surplus(0)).is_empty());
+}
+
+#[test]
+fn of_equally_idle_workers_an_outdated_one_goes() {
+    let candidates = [registered("new", 0), outdated(registered("old", 0))];
+    assert_eq!(chosen(&candidates, &[], surplus(1)), ["old"]);
+}
+
+fn rolling(replicas: usize, max_unavailable: usize) -> Demand {
+    Demand { surplus: 0, replicas, max_unavailable }
+}
+
+#[test]
+fn an_update_takes_no_more_workers_away_than_may_be_missing() {
+    let all = |count: usize| -> Vec<Candidate> {
+        (0..count).map(|index| outdated(registered(&format!("w{index}"), index))).collect()
+    };
+    let table = [
+        // connected, wanted, may be missing: go
+        (4, 4, 1, 1),
+        (4, 4, 2, 2),
+        (3, 4, 1, 0),
+        (3, 4, 2, 1),
+        (0, 4, 1, 0),
+        (4, 4, 9, 4),
+    ];
+    for (connected, replicas, max_unavailable, expected) in table {
+        let count = chosen(&all(connected), &[], rolling(replicas, max_unavailable)).len();
+        assert_eq!(count, expected, "{connected} of {replicas}, {max_unavailable} may be missing");
+    }
+}
+
+#[test]
+fn an_update_leaves_workers_of_the_new_template_alone() {
+    let candidates = [registered("new", 0), outdated(registered("old", 1))];
+    assert_eq!(chosen(&candidates, &[], rolling(2, 2)), ["old"]);
+}
+
+#[test]
+fn outdated_workers_that_do_no_work_yet_go_at_once() {
+    let candidates = [
+        outdated(candidate("a", Standing::NotScheduled)),
+        outdated(candidate("b", Standing::NotRegistered)),
+        outdated(candidate("c", Standing::Unknown)),
+        outdated(registered("d", 0)),
+    ];
+    assert_eq!(chosen(&candidates, &[], rolling(4, 1)), ["a", "b"]);
+}
+
+/// An update goes on with the worker that it had begun to retire.
+#[test]
+fn an_update_that_was_cut_short_goes_on_with_the_same_worker() {
+    let candidates = [outdated(registered("a", 0)), outdated(registered("b", 1))];
+    assert_eq!(chosen(&candidates, &["b"], rolling(2, 1)), ["b"]);
+}
+
+fn pod(node: Option<&str>, state: Value) -> Arc<PodView> {
+    let pod = json!({
+        "metadata": {"name": "p"},
+        "spec": {"nodeName": node},
+        "status": {"containerStatuses": [{"name": "worker", "state": state}]},
+    });
+    Arc::new(serde_json::from_value(pod).unwrap())
+}
+
+fn process(address: &str) -> scheduler::Worker {
+    scheduler::Worker { address: address.to_owned(), name: "w".to_owned(), status: String::new(), processing: 0 }
+}
+
+#[test]
+fn a_worker_stands_as_its_pods_and_the_scheduler_say() {
+    let running = || pod(Some("n"), json!({"running": {}}));
+    let pulling = || pod(Some("n"), json!({"waiting": {"reason": "ContainerCreating"}}));
+    let pending = || pod(None, json!(null));
+    let silent = Scheduler::Silent(scheduler::Error::Protocol(String::new()));
+    let empty = Scheduler::Answers { registered: BTreeMap::new(), order: Vec::new() };
+    let table = [
+        (vec![], &empty, Standing::NotScheduled),
+        (vec![pending()], &empty, Standing::NotScheduled),
+        (vec![pending(), pulling()], &empty, Standing::NotRegistered),
+        (vec![running()], &empty, Standing::NotRegistered),
+        (vec![running()], &Scheduler::Gone, Standing::NotRegistered),
+        (vec![running()], &silent, Standing::Unknown),
+        (vec![pulling()], &silent, Standing::NotRegistered),
+        (vec![pending()], &silent, Standing::NotScheduled),
+    ];
+    for (pods, scheduler, expected) in table {
+        assert_eq!(standing("w", &pods, scheduler), expected, "{pods:?} {scheduler:?}");
+    }
+}
+
+/// Its pods may be unknown, when the user's own labels hide them: the scheduler's word counts more.
+#[test]
+fn a_registered_worker_ranks_with_its_busiest_process() {
+    let registered = BTreeMap::from([("w".to_owned(), vec![process("tcp://a:1"), process("tcp://a:2")])]);
+    let rank = |order: &[&str]| {
+        let order = order.iter().map(|address| (*address).to_owned()).collect();
+        let scheduler = Scheduler::Answers { registered: registered.clone(), order };
+        match standing("w", &[] as &[Arc<PodView>], &scheduler) {
+            Standing::Registered { rank, addresses } => (rank, addresses.len()),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(rank(&["tcp://a:2", "tcp://b:1", "tcp://a:1"]), (2, 2));
+    assert_eq!(rank(&["tcp://a:2"]), (usize::MAX, 2), "a process that the scheduler would not close");
+}
