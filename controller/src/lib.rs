@@ -39,6 +39,7 @@ pub mod report;
 pub mod run;
 pub mod scheduler;
 pub mod shutdown;
+pub mod takeover;
 pub mod telemetry;
 pub mod template;
 #[cfg(test)]

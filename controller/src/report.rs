@@ -6,6 +6,8 @@ use kube::{
     runtime::events::{Event, EventType, Recorder},
 };
 
+use crate::k8s;
+
 /// Reasons of conditions that are false only until what was begun is done.
 const PROGRESS: [&str; 6] = ["Creating", "Scaling", "Pending", "Starting", "RollingUpdate", "Connecting"];
 
@@ -24,7 +26,8 @@ pub async fn condition_changes<K: Resource<DynamicType = ()>>(
 
 /// Publishes one Event about `object`.
 pub async fn publish<K: Resource<DynamicType = ()>>(recorder: &Recorder, object: &K, event: Event) {
-    if let Err(error) = recorder.publish(&event, &object.object_ref(&())).await {
+    let reference = object.object_ref(&());
+    if let Err(error) = k8s::timed("create", "an Event", recorder.publish(&event, &reference)).await {
         tracing::warn!(%error, "failed to publish an Event");
     }
 }

@@ -1,6 +1,6 @@
 //! Wiring: client, watches, reconcilers and probes, until a signal comes.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use kube::{
@@ -49,6 +49,11 @@ pub enum Error {
     #[error("{0} ended unexpectedly")]
     Ended(&'static str),
 }
+
+/// How long one watch request lasts. The API server ends it then, so that whatever is silent for longer is dead.
+const WATCH_SECONDS: u32 = 30;
+/// How long a connection may say nothing while an answer is awaited, where a call has no time-out of its own.
+const SILENCE: Duration = Duration::from_secs(40);
 
 /// The namespaces that are watched, as it shapes requests.
 #[derive(Clone, Debug)]
@@ -114,6 +119,8 @@ async fn client_config() -> Result<Config, Error> {
     let mut config = Config::infer().await?;
     // Errors are retried by the reconcilers, which know more; kube's own retries would hold a slot for minutes.
     config.default_retry = false;
+    config.read_timeout = Some(SILENCE);
+    config.reset_reader_on_write = true;
     Ok(config)
 }
 
@@ -147,7 +154,7 @@ async fn until_first_ends(tasks: Vec<Task>, shutdown: CancellationToken) -> Resu
 /// Watches ask for changes in this way: bookmarks on, and lists from etcd rather than from a cache that
 /// may be old, since decisions rest on what is *not* in them.
 pub(crate) fn watch_config(labels: Option<&str>) -> watcher::Config {
-    let config = watcher::Config::default();
+    let config = watcher::Config::default().timeout(WATCH_SECONDS);
     match labels {
         Some(labels) => config.labels(labels),
         None => config,

@@ -1,4 +1,4 @@
-use std::fmt::Debug;
+use std::{fmt::Debug, sync::Once};
 
 use kube::{
     Api, Client, Resource, ResourceExt as _,
@@ -98,7 +98,27 @@ where
     });
     let params = PatchParams::apply(manager).force();
     let target = format!("the status of {}", describe(&body));
-    timed("apply", &target, api.patch_status(&name, &params, &Patch::Apply(&body))).await.map(|_| ())
+    match timed("apply", &target, api.patch_status(&name, &params, &Patch::Apply(&body))).await {
+        Err(error) if error.class() == Class::NotFound => status_of_old_definition(api, object, status).await,
+        result => result.map(|_| ()),
+    }
+}
+
+/// In dask-kubernetes' definitions most kinds have no status subresource: there the status is a field as any
+/// other, and all of it that they do not know is dropped.
+async fn status_of_old_definition<K>(api: &Api<K>, object: &K, status: &impl Serialize) -> Result<(), Error>
+where
+    K: Clone + DeserializeOwned + Debug + Resource<DynamicType = ()>,
+{
+    static TOLD: Once = Once::new();
+    merge(api, object, json!({"status": status})).await?;
+    TOLD.call_once(|| {
+        tracing::warn!(
+            "an older definition of the Dask kinds is installed: conditions and new fields are dropped; \
+             install the definitions of this release"
+        );
+    });
+    Ok(())
 }
 
 /// Merges `patch` into `object`, if that still is the one that it was read as. For changes of parts of an
@@ -156,7 +176,11 @@ where
         ..DeleteParams::default()
     };
     match timed("delete", name, api.delete(name, &params)).await {
-        Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => Ok(()),
+        Err(error) if error.class() == Class::NotFound => Ok(()),
+        Err(error) if error.class() == Class::Conflict => match timed("get", name, api.get_metadata_opt(name)).await? {
+            Some(found) if found.metadata.uid.as_deref() == Some(uid) => Err(error),
+            _ => Ok(()),
+        },
         result => result.map(|_| ()),
     }
 }
