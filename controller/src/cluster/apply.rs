@@ -40,6 +40,8 @@ pub(super) struct Blocked {
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) blocked: Vec<Blocked>,
+    /// The scheduler is being replaced.
+    pub(super) recreating: bool,
     /// The first error; the other components were tried all the same.
     pub(super) error: Option<k8s::Error>,
 }
@@ -89,7 +91,8 @@ fn blocked_by(kind: &str, live: &impl Resource) -> Blocked {
 
 pub(super) async fn apply(client: &Client, owner_uid: &str, plan: Plan) -> Outcome {
     let Plan { create, update, blocked } = plan;
-    let mut outcome = Outcome { blocked, error: None };
+    let recreating = update.iter().any(|update| matches!(update, Update::RecreateScheduler(_)));
+    let mut outcome = Outcome { blocked, recreating, error: None };
     let resources: Vec<ApiResource> = create.iter().map(resource_of).collect();
     let creations =
         create.iter().zip(&resources).map(|(manifest, resource)| k8s::create(client, resource, manifest, owner_uid));

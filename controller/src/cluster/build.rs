@@ -100,12 +100,7 @@ fn build_default_group(cluster: &ValidatedCluster) -> Component {
     let head = ("kubernetes.dask.org/v1", "DaskWorkerGroup", meta::default_group_name(&cluster.name));
     let replicas = cluster.worker.replicas.to_string();
     let origin = map_of([(meta::TEMPLATE, &cluster.worker_template), (meta::CLUSTER_REPLICAS, &replicas)]);
-    component(
-        cluster,
-        head,
-        (labels, annotations, origin),
-        json!({"cluster": cluster.name, "worker": cluster.worker}),
-    )
+    component(cluster, head, (labels, annotations, origin), json!({"cluster": cluster.name, "worker": cluster.worker}))
 }
 
 fn component(

@@ -6,14 +6,15 @@ mod apply;
 mod build;
 mod observe;
 mod status;
+mod update;
 mod validate;
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::runtime::controller::Action;
+use kube::{Api, ResourceExt as _, runtime::controller::Action};
 
-use crate::{context::Context, crd::DaskCluster, k8s};
+use crate::{context::Context, crd::DaskCluster, k8s, takeover};
 
 /// How soon a name that is taken is tried again: objects of other people are not watched.
 const BLOCKED_RETRY: Duration = Duration::from_secs(10);
@@ -21,6 +22,9 @@ const BLOCKED_RETRY: Duration = Duration::from_secs(10);
 /// Why a pass ended early. Each variant is tried again with growing delays.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// dask-kubernetes' finalizer could not be removed.
+    #[error(transparent)]
+    TakeOver(k8s::Error),
     /// A component could not be made.
     #[error(transparent)]
     Apply(k8s::Error),
@@ -33,13 +37,17 @@ impl Error {
     /// A constant word for metrics and logs.
     pub fn category(&self) -> &'static str {
         match self {
-            Self::Apply(error) | Self::Status(error) => error.category(),
+            Self::TakeOver(error) | Self::Apply(error) | Self::Status(error) => error.category(),
         }
     }
 }
 
 /// Brings one DaskCluster a step closer to its spec.
 pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Result<Action, Error> {
+    if let Some(operations) = takeover::without_kopf(cluster.as_ref()) {
+        let api = Api::namespaced(context.client.clone(), &cluster.namespace().unwrap_or_default());
+        k8s::json_patch::<DaskCluster>(&api, &cluster, operations).await.map_err(Error::TakeOver)?;
+    }
     if cluster.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change()); // Kubernetes' garbage collector does the rest.
     }
@@ -59,9 +67,10 @@ pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Resu
         status::write(&context, &cluster, &current, &created).await.map_err(Error::Status)?;
         current = created;
     }
-    let plan = apply::plan(&valid, &observed, build::build(&valid));
+    let desired = build::build(&valid);
+    let plan = apply::plan(&valid, &observed, &desired);
     let outcome = apply::apply(&context.client, &valid.uid, plan).await;
-    let seen = status::Seen { current: &current, observed: &observed, outcome: &outcome };
+    let seen = status::Seen { current: &current, observed: &observed, built: &desired, outcome: &outcome };
     let desired = status::of_observed(&cluster, &valid, &seen, Timestamp::now());
     status::write(&context, &cluster, &current, &desired).await.map_err(Error::Status)?;
     match outcome.error {

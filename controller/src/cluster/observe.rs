@@ -7,7 +7,7 @@ use crate::{
     context::Caches,
     crd::{DaskCluster, DaskWorkerGroup},
     meta,
-    view::DeploymentView,
+    view::{DeploymentView, PodView},
 };
 
 /// What stands under the names of a cluster's components, whoever owns it.
@@ -16,6 +16,7 @@ pub(super) struct Observed {
     pub(super) scheduler: Option<Arc<DeploymentView>>,
     pub(super) service: Option<Arc<Service>>,
     pub(super) group: Option<Arc<DaskWorkerGroup>>,
+    pub(super) scheduler_pods: Vec<Arc<PodView>>,
 }
 
 pub(super) fn observe(cluster: &DaskCluster, caches: &Caches) -> Observed {
@@ -24,6 +25,7 @@ pub(super) fn observe(cluster: &DaskCluster, caches: &Caches) -> Observed {
     Observed {
         scheduler: caches.schedulers.get(&namespace, &scheduler),
         service: caches.services.get(&namespace, &scheduler),
+        scheduler_pods: caches.scheduler_pods(&namespace, &name),
         group: caches.groups.get(&namespace, &meta::default_group_name(&name)),
     }
 }

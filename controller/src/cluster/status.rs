@@ -1,20 +1,37 @@
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::Service, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{Api, ResourceExt as _};
 
-use super::{apply::Outcome, observe::Observed, validate::ValidatedCluster};
+use super::{
+    apply::Outcome,
+    build::{self, Desired},
+    observe::Observed,
+    validate::ValidatedCluster,
+};
 use crate::{
     conditions::{self, Verdict},
     context::Context,
     crd::{ClusterPhase, DaskCluster, DaskClusterStatus},
+    diagnosis,
     invalid::Invalid,
     k8s, meta, pod, report,
+    view::{DeploymentView, PodView},
+    worker_group,
 };
 
 /// Whether the spec can be acted on.
 const ACCEPTED: &str = "Accepted";
 /// Whether scheduler Deployment, Service and default group stand.
 const COMPONENTS_CREATED: &str = "ComponentsCreated";
+/// Whether the scheduler runs.
+const SCHEDULER_READY: &str = "SchedulerReady";
+/// Whether the scheduler is the one that the spec describes.
+const SCHEDULER_UP_TO_DATE: &str = "SchedulerUpToDate";
+/// Whether the default group's workers run and are connected.
+const WORKERS_AVAILABLE: &str = "WorkersAvailable";
+const OURS: [&str; 5] = [ACCEPTED, COMPONENTS_CREATED, SCHEDULER_READY, SCHEDULER_UP_TO_DATE, WORKERS_AVAILABLE];
 
 pub(super) fn of_invalid(cluster: &DaskCluster, invalid: &Invalid, now: Timestamp) -> DaskClusterStatus {
     let verdicts = vec![Verdict::no(ACCEPTED, invalid.reason, invalid.message.as_str())];
@@ -23,12 +40,18 @@ pub(super) fn of_invalid(cluster: &DaskCluster, invalid: &Invalid, now: Timestam
 }
 
 pub(super) fn of_created(cluster: &DaskCluster, valid: &ValidatedCluster, now: Timestamp) -> DaskClusterStatus {
-    let creating = Verdict::no(COMPONENTS_CREATED, "Creating", "the components are being created");
+    let verdicts = vec![
+        accepted(cluster),
+        Verdict::no(COMPONENTS_CREATED, "Creating", "the components are being created"),
+        scheduler_ready(valid, &Observed::default()),
+        Verdict::yes(SCHEDULER_UP_TO_DATE, "UpToDate", "the scheduler is as the spec says"),
+        workers_available(&Observed::default()),
+    ];
     DaskClusterStatus {
         phase: Some(ClusterPhase::Created),
         replicas: Some(0),
         selector: Some(meta::worker_selector(&meta::default_group_name(&valid.name))),
-        ..with_conditions(cluster, &[], vec![accepted(cluster), creating], now)
+        ..with_conditions(cluster, &[], verdicts, now)
     }
 }
 
@@ -37,6 +60,7 @@ pub(super) struct Seen<'a> {
     /// The status that was written last, which the cache may not know yet.
     pub(super) current: &'a DaskClusterStatus,
     pub(super) observed: &'a Observed,
+    pub(super) built: &'a Desired,
     pub(super) outcome: &'a Outcome,
 }
 
@@ -46,12 +70,20 @@ pub(super) fn of_observed(
     seen: &Seen<'_>,
     now: Timestamp,
 ) -> DaskClusterStatus {
-    let Seen { current, observed, outcome } = seen;
-    let verdicts = vec![accepted(cluster), components_created(valid, observed, outcome)];
+    let Seen { current, observed, outcome, .. } = seen;
+    let verdicts = vec![
+        accepted(cluster),
+        components_created(valid, observed, outcome),
+        scheduler_ready(valid, observed),
+        scheduler_up_to_date(seen),
+        workers_available(observed),
+    ];
     let group = observed.group.as_ref().and_then(|group| group.status.as_ref());
     DaskClusterStatus {
         phase: Some(phase(current.phase, valid, observed)),
         replicas: Some(group.and_then(|status| status.replicas).unwrap_or(0)),
+        ready_replicas: group.and_then(|status| status.ready_replicas),
+        connected_replicas: group.and_then(|status| status.connected_replicas),
         selector: Some(meta::worker_selector(&meta::default_group_name(&valid.name))),
         ..with_conditions(cluster, &current.conditions, verdicts, now)
     }
@@ -75,10 +107,12 @@ pub(super) async fn write(
 
 /// Compares what this reconciler writes; plugins' entries are the plugin engine's.
 fn same(old: &DaskClusterStatus, desired: &DaskClusterStatus) -> bool {
-    let ours = |condition: &&Condition| [ACCEPTED, COMPONENTS_CREATED].contains(&condition.type_.as_str());
+    let ours = |condition: &&Condition| OURS.contains(&condition.type_.as_str());
     old.phase == desired.phase
         && old.observed_generation == desired.observed_generation
         && old.replicas == desired.replicas
+        && old.ready_replicas == desired.ready_replicas
+        && old.connected_replicas == desired.connected_replicas
         && old.selector == desired.selector
         && old.conditions.iter().filter(ours).eq(desired.conditions.iter())
 }
@@ -123,6 +157,68 @@ fn components_created(valid: &ValidatedCluster, observed: &Observed, outcome: &O
         return Verdict::yes(COMPONENTS_CREATED, "Created", "scheduler, Service and default worker group exist");
     }
     Verdict::no(COMPONENTS_CREATED, "Creating", "the components are being created")
+}
+
+fn scheduler_ready(valid: &ValidatedCluster, observed: &Observed) -> Verdict {
+    if let Some(ready) = observed.scheduler_pods.iter().find(|pod| pod.is_ready()) {
+        return selected(valid).unwrap_or_else(|| runs(ready));
+    }
+    let pods = observed.scheduler_pods.iter().map(AsRef::as_ref);
+    match observed.scheduler.as_ref().and_then(|scheduler| diagnosis::of(scheduler, pods)) {
+        Some(trouble) => Verdict::no(SCHEDULER_READY, trouble.reason, trouble.message),
+        None => Verdict::no(SCHEDULER_READY, "Starting", "the scheduler is starting"),
+    }
+}
+
+/// Set if nobody can reach the scheduler by its Service.
+fn selected(valid: &ValidatedCluster) -> Option<Verdict> {
+    let selector = valid.scheduler.service.0.get("selector")?.as_object()?;
+    let labels = build::scheduler_labels(valid);
+    let (key, value) = selector.iter().find(|(key, value)| labels.get(*key).map(String::as_str) != value.as_str())?;
+    let message = format!("the Service selects {key}={value}, which the scheduler's pod does not have");
+    Some(Verdict::no(SCHEDULER_READY, "ServiceSelectsNothing", message))
+}
+
+fn runs(pod: &PodView) -> Verdict {
+    let restarts: i64 = pod.status.container_statuses.iter().map(|container| container.restart_count).sum();
+    if restarts == 0 {
+        return Verdict::yes(SCHEDULER_READY, "Ready", "the scheduler runs");
+    }
+    let message = format!("the scheduler runs again after {restarts} restarts; results from before the last are lost");
+    Verdict::yes(SCHEDULER_READY, "Restarted", message)
+}
+
+fn scheduler_up_to_date(seen: &Seen<'_>) -> Verdict {
+    let Seen { observed, built, .. } = seen;
+    let is_outdated = |live: &Arc<DeploymentView>| built.scheduler.is_outdated(&live.metadata, meta::TEMPLATE);
+    if !observed.scheduler.as_ref().is_some_and(is_outdated) {
+        return Verdict::yes(SCHEDULER_UP_TO_DATE, "UpToDate", "the scheduler is as the spec says");
+    }
+    if seen.outcome.recreating {
+        return Verdict::no(
+            SCHEDULER_UP_TO_DATE,
+            "Recreating",
+            "the scheduler is being replaced; its results are lost",
+        );
+    }
+    let message = "the scheduler differs from the spec; a new one would lose all results: delete its Deployment, \
+                   or set scheduler.updatePolicy to Recreate";
+    Verdict::no(SCHEDULER_UP_TO_DATE, "SpecDiffers", message)
+}
+
+fn workers_available(observed: &Observed) -> Verdict {
+    let status = observed.group.as_ref().and_then(|group| group.status.as_ref());
+    let condition =
+        status.and_then(|status| status.conditions.iter().find(|condition| condition.type_ == worker_group::AVAILABLE));
+    let Some(condition) = condition else {
+        return Verdict::no(WORKERS_AVAILABLE, "Starting", "the workers are being created");
+    };
+    let (reason, message) = (condition.reason.as_str(), condition.message.as_str());
+    if condition.status == "True" {
+        Verdict::yes(WORKERS_AVAILABLE, reason, message)
+    } else {
+        Verdict::no(WORKERS_AVAILABLE, reason, message)
+    }
 }
 
 /// `Running` says that the components exist and the Service can be used, and nothing about pods: clients

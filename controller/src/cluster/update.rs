@@ -69,11 +69,7 @@ pub(super) fn of_service(cluster: &ValidatedCluster, live: &Arc<Service>, wanted
 }
 
 /// The number of workers reaches the group when it changes, and everything else when that does.
-pub(super) fn of_group(
-    cluster: &ValidatedCluster,
-    live: &Arc<DaskWorkerGroup>,
-    wanted: &Component,
-) -> Option<Update> {
+pub(super) fn of_group(cluster: &ValidatedCluster, live: &Arc<DaskWorkerGroup>, wanted: &Component) -> Option<Update> {
     let rescaled = wanted.is_outdated(&live.metadata, meta::CLUSTER_REPLICAS);
     let changed = wanted.is_outdated(&live.metadata, meta::TEMPLATE);
     if !rescaled && !changed {

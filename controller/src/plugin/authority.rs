@@ -121,7 +121,7 @@ impl Authority {
             let params = PostParams { field_manager: Some(k8s::FIELD_MANAGER.to_owned()), ..PostParams::default() };
             match k8s::timed("create", &target, self.secrets.create(&params, &secret)).await {
                 Ok(_) => return Ok(ca),
-                Err(error) if error.class() == Class::Conflict => {}
+                Err(error) if matches!(error.class(), Class::Conflict | Class::AlreadyExists) => {}
                 Err(error) => return Err(error.into()),
             }
         }

@@ -68,6 +68,7 @@ pub(crate) fn wire(context: &Context, settings: Settings, shutdown: &Cancellatio
     let (store, writer) = reflector::store();
     let plugin_feed = Feed::new(Api::namespaced(client.clone(), &namespace), (), watch_config(None), cache.clone())
         .store(writer)
+        .optional()
         .listen(on_plugin_change(Arc::clone(&plugin_context), plugins.clone()));
     let slices: Cache<PartialObjectMeta<EndpointSlice>> = Cache::new(|_| None);
     let slice_feed =

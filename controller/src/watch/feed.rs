@@ -45,6 +45,7 @@ where
     cache: Cache<K>,
     writer: Option<Writer<K>>,
     listeners: Vec<Listener<K>>,
+    optional: bool,
 }
 
 impl<K> Feed<K>
@@ -54,13 +55,20 @@ where
 {
     /// A watch of `api`, narrowed by `config`, that fills `cache`.
     pub fn new(api: Api<K>, dynamic_type: K::DynamicType, config: watcher::Config, cache: Cache<K>) -> Self {
-        Self { api, dynamic_type, config, cache, writer: None, listeners: Vec::new() }
+        Self { api, dynamic_type, config, cache, writer: None, listeners: Vec::new(), optional: false }
     }
 
     /// Also fills a store that `kube::runtime::applier` reads.
     #[must_use]
     pub fn store(mut self, writer: Writer<K>) -> Self {
         self.writer = Some(writer);
+        self
+    }
+
+    /// A kind that is not served counts as one without objects: dask-kubernetes' definitions lack it.
+    #[must_use]
+    pub fn optional(mut self) -> Self {
+        self.optional = true;
         self
     }
 
@@ -92,6 +100,14 @@ where
                         synced.send_replace(true);
                     }
                 }
+                Err(error) if self.optional && is_unserved(&error) => {
+                    if !*synced.borrow() {
+                        tracing::warn!(kind, "there is no definition of this kind: it is watched once it is installed");
+                        self.take(&watcher::Event::Init);
+                        self.take(&watcher::Event::InitDone);
+                        synced.send_replace(true);
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(kind, %error, "watch failed and will be started again");
                 }
@@ -110,4 +126,11 @@ where
             }
         }
     }
+}
+
+fn is_unserved(error: &watcher::Error) -> bool {
+    let (watcher::Error::InitialListFailed(source) | watcher::Error::WatchStartFailed(source)) = error else {
+        return false;
+    };
+    matches!(source, kube::Error::Api(status) if status.code == 404)
 }

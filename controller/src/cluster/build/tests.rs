@@ -1,5 +1,5 @@
 use super::*;
-use crate::{cluster::validate::validate, test_fixtures::from_yaml};
+use crate::{cluster::validate::validate, crd::DaskCluster, test_fixtures::from_yaml};
 
 /// A cluster of which every part says something about itself, so that each manifest shows where it comes from.
 const CLUSTER: &str = r#"
@@ -48,14 +48,53 @@ spec:
       containers: [{name: worker, args: [--name, $(DASK_WORKER_NAME)], futureField: 1}]
 "#;
 
-fn built(yaml: &str) -> Desired {
-    build(&validate(&from_yaml(yaml)).unwrap())
+/// What users see: the manifests without the controller's own notes.
+struct Manifests {
+    scheduler: Value,
+    service: Value,
+    group: Value,
 }
 
-fn built_from(edit: impl FnOnce(&mut Value)) -> Desired {
+impl Manifests {
+    fn of(cluster: &DaskCluster) -> Self {
+        let Desired { scheduler, service, group } = build(&validate(cluster).unwrap());
+        Self { scheduler: plain(scheduler), service: plain(service), group: plain(group) }
+    }
+}
+
+fn plain(component: Component) -> Value {
+    let mut manifest = component.manifest;
+    let annotations = manifest["metadata"]["annotations"].as_object_mut().unwrap();
+    annotations.retain(|key, _| !key.starts_with("operator.dask.org/"));
+    manifest
+}
+
+fn built(yaml: &str) -> Manifests {
+    Manifests::of(&from_yaml(yaml))
+}
+
+fn built_from(edit: impl FnOnce(&mut Value)) -> Manifests {
     let mut cluster: Value = from_yaml(CLUSTER);
     edit(&mut cluster);
-    build(&validate(&serde_json::from_value(cluster).unwrap()).unwrap())
+    Manifests::of(&serde_json::from_value(cluster).unwrap())
+}
+
+/// By these a change of the cluster is told from a change of the component.
+#[test]
+fn each_component_remembers_what_it_was_made_from() {
+    let Desired { scheduler, service, group } = build(&validate(&from_yaml(CLUSTER)).unwrap());
+    let notes = |component: &Component| -> Vec<String> {
+        let annotations = component.manifest["metadata"]["annotations"].as_object().unwrap();
+        annotations.keys().filter_map(|key| key.strip_prefix("operator.dask.org/")).map(str::to_owned).collect()
+    };
+    assert_eq!(notes(&scheduler), ["propagated", "template"]);
+    assert_eq!(notes(&service), ["propagated", "service-fields", "template"]);
+    assert_eq!(notes(&group), ["cluster-replicas", "propagated", "template"]);
+    assert_eq!(
+        service.manifest["metadata"]["annotations"][meta::SERVICE_FIELDS],
+        "ports,selector,trafficDistribution,type"
+    );
+    assert_eq!(group.manifest["metadata"]["annotations"][meta::CLUSTER_REPLICAS], "3");
 }
 
 fn owner() -> Value {
@@ -224,7 +263,8 @@ fn marks_of_deployment_tools_reach_no_component() {
         ("annotations", "kubectl.kubernetes.io/last-applied-configuration"),
     ];
     for (place, key) in marks {
-        let Desired { scheduler, service, group } = built_from(|cluster| cluster["metadata"][place][key] = json!("x"));
+        let Manifests { scheduler, service, group } =
+            built_from(|cluster| cluster["metadata"][place][key] = json!("x"));
         let template = &scheduler["spec"]["template"]["metadata"];
         for metadata in [&scheduler["metadata"], template, &service["metadata"], &group["metadata"]] {
             assert!(metadata[place].get(key).is_none(), "{key} in {metadata}");

@@ -34,6 +34,7 @@ fn observed_with(service: &Value) -> Observed {
         scheduler: Some(component(OURS, &json!({"status": {"observedGeneration": 1}}))),
         service: Some(component(OURS, service)),
         group: Some(component(OURS, &group)),
+        scheduler_pods: Vec::new(),
     }
 }
 
@@ -42,7 +43,7 @@ fn observed() -> Observed {
 }
 
 fn outcome() -> Outcome {
-    Outcome { blocked: Vec::new(), error: None }
+    Outcome { blocked: Vec::new(), recreating: false, error: None }
 }
 
 fn mk_cluster_in(phase: Option<ClusterPhase>) -> DaskCluster {
@@ -55,8 +56,9 @@ fn status_of(cluster: &DaskCluster, observed: &Observed, outcome: &Outcome) -> D
 
 fn status_at(cluster: &DaskCluster, observed: &Observed, outcome: &Outcome, second: i64) -> DaskClusterStatus {
     let current = cluster.status.clone().unwrap_or_default();
-    let seen = Seen { current: &current, observed, outcome };
-    of_observed(cluster, &validate(cluster).unwrap(), &seen, at(second))
+    let valid = validate(cluster).unwrap();
+    let seen = Seen { current: &current, observed, built: &build::build(&valid), outcome };
+    of_observed(cluster, &valid, &seen, at(second))
 }
 
 fn phase_after(before: Option<ClusterPhase>, observed: &Observed) -> ClusterPhase {
@@ -95,6 +97,30 @@ fn the_status_of_a_cluster_that_runs() {
                 "status": "True",
                 "reason": "Created",
                 "message": "scheduler, Service and default worker group exist",
+                "lastTransitionTime": "1970-01-01T00:01:40Z",
+                "observedGeneration": 1,
+            },
+            {
+                "type": "SchedulerReady",
+                "status": "False",
+                "reason": "Starting",
+                "message": "the scheduler is starting",
+                "lastTransitionTime": "1970-01-01T00:01:40Z",
+                "observedGeneration": 1,
+            },
+            {
+                "type": "SchedulerUpToDate",
+                "status": "True",
+                "reason": "UpToDate",
+                "message": "the scheduler is as the spec says",
+                "lastTransitionTime": "1970-01-01T00:01:40Z",
+                "observedGeneration": 1,
+            },
+            {
+                "type": "WorkersAvailable",
+                "status": "False",
+                "reason": "Starting",
+                "message": "the workers are being created",
                 "lastTransitionTime": "1970-01-01T00:01:40Z",
                 "observedGeneration": 1,
             },
@@ -214,7 +240,8 @@ fn a_cluster_just_created_whose_components_are_not_seen_yet_is_not_written_again
     let valid = validate(&cluster).unwrap();
     let created = of_created(&cluster, &valid, at(100));
     let (observed, outcome) = (Observed::default(), outcome());
-    let seen = Seen { current: &created, observed: &observed, outcome: &outcome };
+    let built = build::build(&valid);
+    let seen = Seen { current: &created, observed: &observed, built: &built, outcome: &outcome };
     assert!(same(&created, &of_observed(&cluster, &valid, &seen, at(101))));
 }
 
@@ -223,7 +250,11 @@ fn what_hinders_the_components_is_in_the_condition_errors_first() {
     let cluster = mk_cluster_in(Some(ClusterPhase::Created));
     let block = |reason, message: &str| Blocked { reason, message: message.to_owned() };
     let blocked = vec![block("NameTaken", "Service demo-scheduler exists"), block("WaitingForDeletion", "later")];
-    let status = status_of(&cluster, &Observed::default(), &Outcome { blocked: blocked.clone(), error: None });
+    let status = status_of(
+        &cluster,
+        &Observed::default(),
+        &Outcome { blocked: blocked.clone(), recreating: false, error: None },
+    );
     let expected = saying("False", "NameTaken", "Service demo-scheduler exists");
     assert_eq!(said(&status, COMPONENTS_CREATED), expected);
 
@@ -231,12 +262,12 @@ fn what_hinders_the_components_is_in_the_condition_errors_first() {
     let object = "Service ns/demo-scheduler".to_owned();
     let source = Box::new(kube::Error::Api(Box::new(refusal)));
     let error = Some(k8s::Error::Call { verb: "apply", object: object.clone(), source });
-    let status = status_of(&cluster, &Observed::default(), &Outcome { blocked, error });
+    let status = status_of(&cluster, &Observed::default(), &Outcome { blocked, recreating: false, error });
     let expected = saying("False", "Forbidden", "failed to apply Service ns/demo-scheduler: quota exceeded");
     assert_eq!(said(&status, COMPONENTS_CREATED), expected);
 
     let error = Some(k8s::Error::Timeout { verb: "apply", object, limit: Duration::from_secs(15) });
-    let status = status_of(&cluster, &observed(), &Outcome { blocked: Vec::new(), error });
+    let status = status_of(&cluster, &observed(), &Outcome { blocked: Vec::new(), recreating: false, error });
     let message = "failed to apply Service ns/demo-scheduler: no answer within 15 s";
     assert_eq!(said(&status, COMPONENTS_CREATED), saying("False", "ApiServerError", message));
 }

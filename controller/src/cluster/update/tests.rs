@@ -1,0 +1,189 @@
+use kube::api::ObjectMeta;
+use serde::de::DeserializeOwned;
+
+use super::*;
+use crate::{
+    cluster::{
+        build::{Desired, build},
+        validate::validate,
+    },
+    crd::DaskCluster,
+    test_fixtures::mk_cluster,
+};
+
+fn built(cluster: &DaskCluster) -> (ValidatedCluster, Desired) {
+    let valid = validate(cluster).unwrap();
+    let desired = build(&valid);
+    (valid, desired)
+}
+
+/// The component as it was made from `manifest`, with what the API server adds.
+fn live<K: DeserializeOwned>(manifest: &Value) -> Arc<K> {
+    let mut object = manifest.clone();
+    object["metadata"]["uid"] = json!("live-uid");
+    object["metadata"]["resourceVersion"] = json!("7");
+    Arc::new(serde_json::from_value(object).unwrap())
+}
+
+/// As dask-kubernetes made it: without any notes.
+fn foreign<K: DeserializeOwned>(manifest: &Value) -> Arc<K> {
+    let mut object = manifest.clone();
+    object["metadata"]["annotations"] = json!({});
+    live(&object)
+}
+
+fn edited(edit: impl FnOnce(&mut DaskCluster)) -> DaskCluster {
+    let mut cluster = mk_cluster("demo");
+    edit(&mut cluster);
+    cluster
+}
+
+fn service_update(cluster: &DaskCluster, live: &Arc<Service>) -> Option<Update> {
+    let (valid, desired) = built(cluster);
+    of_service(&valid, live, &desired.service)
+}
+
+fn group_update(cluster: &DaskCluster, live: &Arc<DaskWorkerGroup>) -> Option<Update> {
+    let (valid, desired) = built(cluster);
+    of_group(&valid, live, &desired.group)
+}
+
+fn scheduler_update(cluster: &DaskCluster, live: &Arc<DeploymentView>) -> Option<Update> {
+    let (valid, desired) = built(cluster);
+    of_scheduler(&valid, live, &desired.scheduler)
+}
+
+fn old() -> Desired {
+    built(&mk_cluster("demo")).1
+}
+
+/// The value that the operations set at `path`.
+fn set<'a>(operations: &'a [Value], path: &str) -> Option<&'a Value> {
+    operations.iter().find(|operation| operation["path"] == path && operation["op"] != "test").map(|it| &it["value"])
+}
+
+#[test]
+fn components_that_are_up_to_date_are_left_alone() {
+    let cluster = mk_cluster("demo");
+    assert!(scheduler_update(&cluster, &live(&old().scheduler.manifest)).is_none());
+    assert!(service_update(&cluster, &live(&old().service.manifest)).is_none());
+    assert!(group_update(&cluster, &live(&old().group.manifest)).is_none());
+}
+
+#[test]
+fn a_label_of_the_cluster_reaches_all_components_and_restarts_none() {
+    let cluster = edited(|cluster| cluster.metadata.labels = Some(meta::map_of([("team", "a")])));
+    let labels = json!({"team": "a"});
+    match scheduler_update(&cluster, &live(&old().scheduler.manifest)) {
+        Some(Update::SchedulerMetadata(_, patch)) => assert_eq!(patch["labels"], labels),
+        other => panic!("{other:?}"),
+    }
+    match service_update(&cluster, &live(&old().service.manifest)) {
+        Some(Update::ServiceMetadata(_, patch)) => assert_eq!(patch["labels"], labels),
+        other => panic!("{other:?}"),
+    }
+    match group_update(&cluster, &live(&old().group.manifest)) {
+        Some(Update::GroupMetadata(_, patch)) => assert_eq!(patch["labels"], labels),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Results would be lost.
+#[test]
+fn the_scheduler_is_replaced_only_if_the_cluster_says_so() {
+    let change = |cluster: &mut DaskCluster| {
+        cluster.spec.scheduler.spec.0.insert("nodeName".to_owned(), json!("n"));
+    };
+    let live: Arc<DeploymentView> = live(&old().scheduler.manifest);
+    assert!(scheduler_update(&edited(change), &live).is_none());
+    let recreate = edited(|cluster| {
+        change(cluster);
+        cluster.spec.scheduler.update_policy = Some(SchedulerUpdatePolicy::Recreate);
+    });
+    assert!(matches!(scheduler_update(&recreate, &live), Some(Update::RecreateScheduler(_))));
+}
+
+#[test]
+fn the_service_gets_the_users_fields_and_keeps_kubernetes_own() {
+    let mut manifest = old().service.manifest;
+    manifest["spec"]["clusterIP"] = json!("10.96.0.7");
+    let cluster = edited(|cluster| {
+        let service = &mut cluster.spec.scheduler.service.0;
+        service.remove("selector");
+        service.insert("type".to_owned(), json!("LoadBalancer"));
+    });
+    let Some(Update::ServiceSpec(_, operations)) = service_update(&cluster, &live(&manifest)) else { panic!() };
+    assert_eq!(set(&operations, "/spec/type"), Some(&json!("LoadBalancer")));
+    assert_eq!(operations[0], json!({"op": "remove", "path": "/spec/selector"}));
+    assert!(!operations.iter().any(|operation| operation["path"] == "/spec/clusterIP"));
+    let fields = set(&operations, "/metadata/annotations/operator.dask.org~1service-fields");
+    assert_eq!(fields, Some(&json!("ports,type")));
+}
+
+#[test]
+fn a_new_template_reaches_the_group_and_leaves_its_size() {
+    let mut manifest = old().group.manifest;
+    manifest["spec"]["worker"]["replicas"] = json!(9); // Scaled by somebody.
+    let cluster = edited(|cluster| drop(cluster.spec.worker.spec.0.insert("nodeName".to_owned(), json!("n"))));
+    let Some(Update::GroupSpec(_, operations)) = group_update(&cluster, &live(&manifest)) else { panic!() };
+    let worker = set(&operations, "/spec/worker").unwrap();
+    assert_eq!((&worker["replicas"], &worker["spec"]["nodeName"]), (&json!(9), &json!("n")));
+    assert_eq!(operations[0], json!({"op": "test", "path": "/metadata/resourceVersion", "value": "7"}));
+}
+
+#[test]
+fn a_new_number_of_workers_reaches_the_group() {
+    let cluster = edited(|cluster| cluster.spec.worker.replicas = 5);
+    let Some(Update::GroupSpec(_, operations)) = group_update(&cluster, &live(&old().group.manifest)) else { panic!() };
+    assert_eq!(set(&operations, "/spec/worker/replicas"), Some(&json!(5)));
+    let noted = set(&operations, "/metadata/annotations/operator.dask.org~1cluster-replicas");
+    assert_eq!(noted, Some(&json!("5")));
+}
+
+/// `helm upgrade` with the same number must not undo what `scale()` or an autoscaler did.
+#[test]
+fn the_same_number_of_workers_again_does_not_undo_a_scaling_of_the_group() {
+    let mut manifest = old().group.manifest;
+    manifest["spec"]["worker"]["replicas"] = json!(9);
+    assert!(group_update(&mk_cluster("demo"), &live(&manifest)).is_none());
+}
+
+/// Taking over a cluster of dask-kubernetes changes nothing but notes, however its components look.
+#[test]
+fn components_of_an_older_controller_get_notes_and_nothing_else() {
+    let cluster = edited(|cluster| {
+        cluster.spec.worker.replicas = 7;
+        cluster.spec.scheduler.update_policy = Some(SchedulerUpdatePolicy::Recreate);
+        drop(cluster.spec.scheduler.service.0.insert("type".to_owned(), json!("NodePort")));
+        drop(cluster.spec.scheduler.spec.0.insert("nodeName".to_owned(), json!("n")));
+    });
+    let notes = |patch: &Map<String, Value>| -> Vec<String> {
+        let annotations = patch["annotations"].as_object().unwrap();
+        assert_eq!(patch.len(), 1, "{patch:?}");
+        annotations.keys().map(|key| key.strip_prefix("operator.dask.org/").unwrap().to_owned()).collect()
+    };
+    match scheduler_update(&cluster, &foreign(&old().scheduler.manifest)) {
+        Some(Update::SchedulerMetadata(_, patch)) => assert_eq!(notes(&patch), ["propagated", "template"]),
+        other => panic!("{other:?}"),
+    }
+    match service_update(&cluster, &foreign(&old().service.manifest)) {
+        Some(Update::ServiceMetadata(_, patch)) => {
+            assert_eq!(notes(&patch), ["propagated", "service-fields", "template"]);
+        }
+        other => panic!("{other:?}"),
+    }
+    match group_update(&cluster, &foreign(&old().group.manifest)) {
+        Some(Update::GroupMetadata(_, patch)) => {
+            assert_eq!(notes(&patch), ["cluster-replicas", "propagated", "template"]);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_label_is_added_even_where_there_are_none_yet() {
+    let service = Service { metadata: ObjectMeta::default(), ..Service::default() };
+    let operations = metadata(&service, &Propagation::new(meta::map_of([("a/b~c", "1")]), meta::Map::new()));
+    assert_eq!(operations[0], json!({"op": "add", "path": "/metadata/labels", "value": {}}));
+    assert_eq!(operations[1], json!({"op": "add", "path": "/metadata/labels/a~1b~0c", "value": "1"}));
+}
