@@ -23,6 +23,11 @@ pub(crate) struct Controller {
 
 impl Controller {
     pub(super) fn spawn(namespace: &str, socket_dir: &Path, log: &Path) -> Self {
+        Self::spawn_with(namespace, socket_dir, log, None)
+    }
+
+    /// As [`Self::spawn`], with this kubeconfig instead of the test's.
+    pub(super) fn spawn_with(namespace: &str, socket_dir: &Path, log: &Path, kubeconfig: Option<&Path>) -> Self {
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let log = OpenOptions::new().create(true).append(true).open(log).unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_dask-operator"))
@@ -30,6 +35,7 @@ impl Controller {
             .args(["--admin-address", &admin.to_string(), "--plugin-service-ip", "127.0.0.1"])
             .arg("--plugin-socket-dir")
             .arg(socket_dir)
+            .envs(kubeconfig.map(|path| ("KUBECONFIG", path)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

@@ -5,6 +5,7 @@
 
 mod controller;
 pub(crate) mod plugin;
+pub(crate) mod proxy;
 pub(crate) mod scheduler;
 
 use std::{
@@ -142,6 +143,15 @@ impl TestContext {
     /// Starts a controller for this namespace.
     pub(crate) fn spawn_controller(&self) -> Controller {
         Controller::spawn(&self.namespace, &self.socket_dir(), &self.log())
+    }
+
+    /// Starts a controller whose API server is `proxy`, and waits until it is ready.
+    pub(crate) async fn start_controller_through(&self, proxy: &proxy::FaultProxy) -> Controller {
+        let kubeconfig = proxy.kubeconfig(&self.folder());
+        let mut controller =
+            Controller::spawn_with(&self.namespace, &self.socket_dir(), &self.log(), Some(&kubeconfig));
+        controller.ready().await;
+        controller
     }
 
     /// The objects of one kind, as JSON: nothing that the API server says is lost.

@@ -1,0 +1,305 @@
+//! A reverse proxy between one controller and the API server. It records the calls that the controller makes
+//! and lets one of them fail, once; and it can go dark, as a network does that drops packets.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard},
+    time::{Duration, Instant},
+};
+
+use http::{Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::BodyExt as _;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use kube::{Client, client::Body};
+use serde_json::json;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::AbortHandle,
+};
+
+/// How one call fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The API server refuses, with this code and reason, and has done nothing.
+    Refused(u16, &'static str),
+    /// The connection ends before the API server has seen the request.
+    Reset,
+    /// No answer comes for as long as the controller waits.
+    Hang,
+    /// The API server does what it is asked for, and answers 500.
+    LostError,
+    /// The API server does what it is asked for, and the connection ends before its answer.
+    LostAnswer,
+}
+
+impl Fault {
+    /// What may happen to any call.
+    pub(crate) const OF_ANY: [Self; 6] = [
+        Self::Hang,
+        Self::Refused(500, "InternalError"),
+        Self::Refused(403, "Forbidden"),
+        Self::Refused(409, "Conflict"),
+        Self::Refused(429, "TooManyRequests"),
+        Self::Reset,
+    ];
+    /// What may also happen to a call that changes something.
+    pub(crate) const OF_WRITES: [Self; 2] = [Self::LostError, Self::LostAnswer];
+    /// What may also happen to a call that creates something.
+    pub(crate) const OF_CREATES: [Self; 1] = [Self::Refused(409, "AlreadyExists")];
+    /// What may happen when a watch is begun.
+    pub(crate) const OF_WATCHES: [Self; 5] = [
+        Self::Refused(500, "InternalError"),
+        Self::Refused(403, "Forbidden"),
+        Self::Refused(410, "Expired"),
+        Self::Refused(429, "TooManyRequests"),
+        Self::Reset,
+    ];
+}
+
+/// One kind of call: the verb as RBAC has it, the resource, and its subresource, such as
+/// `patch daskclusters/status`.
+pub(crate) type Call = String;
+
+/// The call that is to fail: this one, counted from 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    pub(crate) call: Call,
+    pub(crate) nth: usize,
+    pub(crate) fault: Fault,
+}
+
+/// The proxy. It stops listening when dropped.
+pub(crate) struct FaultProxy {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    accepting: AbortHandle,
+}
+
+struct Shared {
+    client: Client,
+    target: Option<Target>,
+    calls: Mutex<Calls>,
+    dark: watch::Sender<bool>,
+}
+
+/// What the controller did so far.
+#[derive(Default)]
+struct Calls {
+    counts: BTreeMap<Call, usize>,
+    /// Other than watches.
+    in_flight: usize,
+    last_end: Option<Instant>,
+    has_failed: bool,
+}
+
+impl FaultProxy {
+    /// A proxy to the API server of `client`, with the rights of `client`, that lets `target` fail.
+    pub(crate) async fn start(client: Client, target: Option<Target>) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared { client, target, calls: Mutex::default(), dark: watch::Sender::new(false) });
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&shared))).abort_handle();
+        Self { shared, address, accepting }
+    }
+
+    /// Writes a kubeconfig that leads here.
+    pub(crate) fn kubeconfig(&self, folder: &Path) -> PathBuf {
+        let server = format!("http://{}", self.address);
+        let config = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "proxy", "cluster": {"server": server}}],
+            "users": [{"name": "nobody", "user": {}}],
+            "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "nobody"}}],
+            "current-context": "proxy",
+        });
+        let path = folder.join("kubeconfig");
+        std::fs::write(&path, config.to_string()).unwrap();
+        path
+    }
+
+    /// How often each call was made.
+    pub(crate) fn calls(&self) -> BTreeMap<Call, usize> {
+        self.shared.calls().counts.clone()
+    }
+
+    /// Whether the call that is to fail was made.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.shared.calls().has_failed
+    }
+
+    /// How long no call other than a watch was under way.
+    pub(crate) fn quiet_for(&self) -> Duration {
+        let calls = self.shared.calls();
+        let is_quiet = calls.in_flight == 0;
+        calls.last_end.filter(|_| is_quiet).map(|end| end.elapsed()).unwrap_or_default()
+    }
+
+    /// From now on connections are accepted and nothing is answered; those that exist stay open and will
+    /// never say anything again, as if a firewall had forgotten them.
+    pub(crate) fn go_dark(&self) {
+        self.shared.dark.send_replace(true);
+    }
+
+    /// New connections work again.
+    pub(crate) fn restore(&self) {
+        self.shared.dark.send_replace(false);
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        self.accepting.abort();
+    }
+}
+
+impl Shared {
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap()
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        tokio::spawn(serve(stream, Arc::clone(&shared)));
+    }
+}
+
+/// Serves one connection. In the dark it stays open, and is never looked at again.
+async fn serve(stream: TcpStream, shared: Arc<Shared>) {
+    let mut dark = shared.dark.subscribe();
+    let service = service_fn(move |request| answer(Arc::clone(&shared), request));
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        biased;
+        () = async { drop(dark.wait_for(|dark| *dark).await) } => std::future::pending().await,
+        // Failures are the controller's to report.
+        _ = &mut connection => {}
+    }
+}
+
+/// An error ends the connection without an answer.
+async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, io::Error> {
+    let call = call_of(request.method(), request.uri());
+    let _under_way = UnderWay::begin(&shared, &call);
+    let Some(fault) = shared.take_fault(&call) else { return forward(&shared.client, request).await };
+    match fault {
+        Fault::Refused(code, reason) => Ok(refusal(code, reason)),
+        Fault::Reset => Err(io::ErrorKind::ConnectionReset.into()),
+        // It ends when the controller closes the connection.
+        Fault::Hang => std::future::pending().await,
+        Fault::LostError => forward(&shared.client, request).await.map(|_| refusal(500, "InternalError")),
+        Fault::LostAnswer => {
+            forward(&shared.client, request).await?;
+            Err(io::ErrorKind::ConnectionReset.into())
+        }
+    }
+}
+
+/// Counts a call as long as it is answered, or until the controller has given up.
+struct UnderWay<'a>(Option<&'a Shared>);
+
+impl<'a> UnderWay<'a> {
+    fn begin(shared: &'a Shared, call: &Call) -> Self {
+        if call.starts_with("watch ") {
+            return Self(None);
+        }
+        shared.calls().in_flight += 1;
+        Self(Some(shared))
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0 {
+            let mut calls = shared.calls();
+            calls.in_flight -= 1;
+            calls.last_end = Some(Instant::now());
+        }
+    }
+}
+
+impl Shared {
+    /// Counts `call`; how it is to fail, if it is.
+    fn take_fault(&self, call: &Call) -> Option<Fault> {
+        let mut calls = self.calls();
+        let count = calls.counts.entry(call.clone()).or_default();
+        *count += 1;
+        let nth = *count;
+        let target = self.target.as_ref().filter(|target| target.call == *call && target.nth == nth)?;
+        calls.has_failed = true;
+        Some(target.fault)
+    }
+}
+
+async fn forward(client: &Client, request: Request<Incoming>) -> Result<Response<Body>, io::Error> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    let mut request = Request::new(Body::from(body));
+    *request.method_mut() = head.method;
+    *request.uri_mut() = path.parse().unwrap();
+    for name in [header::ACCEPT, header::CONTENT_TYPE] {
+        if let Some(value) = head.headers.get(&name) {
+            request.headers_mut().insert(name, value.clone());
+        }
+    }
+    let mut response = client.send(request).await.map_err(io::Error::other)?;
+    for name in [header::CONNECTION, header::TRANSFER_ENCODING] {
+        response.headers_mut().remove(name);
+    }
+    Ok(response)
+}
+
+/// What the API server says when it refuses.
+fn refusal(code: u16, reason: &str) -> Response<Body> {
+    let status = json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Failure",
+        "message": "a test has this call fail",
+        "reason": reason,
+        "code": code,
+    });
+    let mut response = Response::new(Body::from(status.to_string().into_bytes()));
+    *response.status_mut() = StatusCode::from_u16(code).unwrap();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
+    if code == 429 {
+        headers.insert(header::RETRY_AFTER, "1".parse().unwrap());
+    }
+    response
+}
+
+/// Reads `/api/v1/...` and `/apis/{group}/{version}/...`; whatever else there is keeps its path.
+fn call_of(method: &Method, uri: &Uri) -> Call {
+    let parts: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
+    let rest = match parts.as_slice() {
+        ["api", _, rest @ ..] | ["apis", _, _, rest @ ..] => rest,
+        _ => &[],
+    };
+    let rest = match rest {
+        ["namespaces", _, rest @ ..] if !rest.is_empty() => rest,
+        rest => rest,
+    };
+    let has = |parameter: &str| uri.query().unwrap_or_default().split('&').any(|pair| pair == parameter);
+    match (method, rest) {
+        (_, []) => format!("{} {}", method.as_str().to_lowercase(), uri.path()),
+        (&Method::GET, [resource]) if has("watch=true") || has("watch=1") => format!("watch {resource}"),
+        (&Method::GET, [resource]) => format!("list {resource}"),
+        (&Method::GET, [resource, _]) => format!("get {resource}"),
+        (&Method::POST, [resource]) => format!("create {resource}"),
+        (_, [resource, _, sub @ ..]) if !sub.is_empty() => {
+            format!("{} {resource}/{}", method.as_str().to_lowercase(), sub.join("/"))
+        }
+        (_, [resource, ..]) => format!("{} {resource}", method.as_str().to_lowercase()),
+    }
+}
