@@ -64,7 +64,7 @@ mod tests {
 
     use super::*;
 
-    fn service(cluster_ip: Value, ports: Value) -> Service {
+    fn service(cluster_ip: &Value, ports: &Value) -> Service {
         serde_json::from_value(json!({
             "metadata": {"name": "demo-scheduler", "namespace": "team-a"},
             "spec": {"clusterIP": cluster_ip, "ports": ports},
@@ -72,8 +72,8 @@ mod tests {
         .unwrap()
     }
 
-    fn ports(ports: Value) -> Option<(u16, Option<u16>)> {
-        let endpoint = endpoint_of(&service(json!("10.0.0.1"), ports), "cluster.local", None)?;
+    fn ports(ports: &Value) -> Option<(u16, Option<u16>)> {
+        let endpoint = endpoint_of(&service(&json!("10.0.0.1"), ports), "cluster.local", None)?;
         Some((endpoint.port, endpoint.http_port))
     }
 
@@ -97,7 +97,7 @@ mod tests {
             (json!(null), None),
         ];
         for (given, expected) in table {
-            assert_eq!(ports(given.clone()), expected, "{given}");
+            assert_eq!(ports(&given), expected, "{given}");
         }
         assert!(endpoint_of(&Service::default(), "cluster.local", None).is_none());
     }
@@ -114,7 +114,7 @@ mod tests {
             (json!("None"), Some("::1"), "[::1]:8786"),
         ];
         for (cluster_ip, address, expected) in table {
-            let service = service(cluster_ip.clone(), json!([{"name": "tcp-comm", "port": 8786}]));
+            let service = service(&cluster_ip, &json!([{"name": "tcp-comm", "port": 8786}]));
             let address = address.map(|address| address.parse().unwrap());
             let endpoint = endpoint_of(&service, "k8s.example.org", address).unwrap();
             assert_eq!(endpoint.to_string(), expected, "{cluster_ip} {address:?}");

@@ -39,7 +39,9 @@ pub enum Error {
 impl Error {
     /// An established connection broke. In TLS 1.3 a server says only then that it does not trust a client.
     pub(super) fn broken(error: &io::Error) -> Self {
-        if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+        if let Some(inner) = error.get_ref()
+            && inner.is::<rustls::Error>()
+        {
             return Self::Tls(error.to_string());
         }
         Self::Protocol(format!("the connection broke: {error}"))

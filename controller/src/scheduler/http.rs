@@ -11,7 +11,7 @@ use super::{
     Endpoint, Error, Worker, codec,
     connection::CONNECT_TIMEOUT,
     endpoint::bracketed,
-    message::{Entries, Scalar},
+    lenient::{Entries, Scalar},
 };
 
 /// The HTTP side of one scheduler.

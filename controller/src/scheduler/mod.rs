@@ -10,6 +10,7 @@ mod connection;
 mod endpoint;
 mod error;
 mod http;
+mod lenient;
 pub mod message;
 mod tls;
 
@@ -25,7 +26,8 @@ pub use tls::tls_config;
 
 use connection::Connection;
 use http::Http;
-use message::{Entries, Identity, Scalar};
+use lenient::{Entries, Scalar};
+use message::Identity;
 
 /// For a call that the scheduler answers from its memory.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
