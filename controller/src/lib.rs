@@ -35,6 +35,7 @@ pub mod pod;
 pub mod reconciler;
 pub mod report;
 pub mod run;
+pub mod scheduler_address;
 pub mod shutdown;
 pub mod telemetry;
 #[cfg(test)]
