@@ -19,7 +19,6 @@ pub fn scheduler_address(name: &str, scheduler: &SchedulerSpec, namespace: &str,
 }
 
 #[cfg(test)]
-#[expect(clippy::needless_pass_by_value, reason = "literals read better at the call without a reference")]
 mod tests {
     use serde_json::json;
 

@@ -4,8 +4,9 @@ use kube::{Api, Client, ResourceExt as _, core::ApiResource};
 use super::{
     build::{build_cluster, build_runner},
     observe::in_the_way,
-    phase::{Next, Seen, Terms, World},
-    validate::ValidatedJob,
+    phase::Next,
+    validate::{Terms, ValidatedJob},
+    world::{Seen, World},
 };
 use crate::{
     crd::{DaskCluster, DaskJob},

@@ -10,12 +10,14 @@
 
 mod apply;
 mod build;
+mod finished;
 mod observe;
 mod phase;
 mod runner;
 mod status;
 mod told;
 mod validate;
+mod world;
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,8 +30,9 @@ use crate::{
     invalid::Invalid,
     k8s,
 };
-use phase::{Next, Terms, World};
-use validate::ValidatedJob;
+use phase::Next;
+use validate::{Terms, ValidatedJob};
+use world::World;
 
 /// How soon a name that is taken is tried again: objects of other people are not watched.
 const BLOCKED_RETRY: Duration = Duration::from_secs(10);

@@ -2,9 +2,9 @@ use kube::{Api, Resource, ResourceExt as _};
 
 use super::{
     build::runner_name,
-    phase::{Cluster, Seen, World},
     runner::Runner,
     validate::runner_kind,
+    world::{Cluster, Seen, World},
 };
 use crate::{
     context::{Caches, Context},

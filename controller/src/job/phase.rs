@@ -3,7 +3,12 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::runner::{Runner, State};
+use super::{
+    finished::{clean_up, earliest, is_finished},
+    runner::{Runner, State},
+    validate::Terms,
+    world::{Cluster, Seen, World},
+};
 use crate::{conditions::whole_seconds, crd::DaskJobStatus, invalid::Invalid};
 
 /// Values of `jobStatus`, which clients compare.
@@ -19,48 +24,6 @@ use job_status::{CLUSTER_CREATED, CREATED, FAILED, RUNNING, SUCCESSFUL, SUSPENDE
 
 /// How much longer than announced the deletion of a runner may take before its node counts as lost.
 const NODE_LOST: SignedDuration = SignedDuration::from_mins(1);
-/// How long the sidecars of a runner that has ended may go on, so that logs are shipped and read.
-const SIDECARS_LINGER: SignedDuration = SignedDuration::from_mins(5);
-
-/// What a job's spec says about its course.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Terms {
-    pub(super) name: String,
-    pub(super) runner_name: String,
-    pub(super) suspend: bool,
-    pub(super) backoff_limit: Option<i64>,
-    pub(super) deadline: Option<SignedDuration>,
-    pub(super) ttl: Option<SignedDuration>,
-    /// Why the job can never work, if so.
-    pub(super) invalid: Option<Invalid>,
-}
-
-/// What stands under the name of a child.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) enum Seen<T> {
-    #[default]
-    Nothing,
-    Ours(T),
-    /// An object of somebody else.
-    Foreign(Invalid),
-}
-
-/// The job's DaskCluster.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Cluster {
-    pub(super) uid: String,
-    pub(super) is_going: bool,
-    /// Its phase is `Error`.
-    pub(super) is_broken: bool,
-}
-
-/// What stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct World {
-    pub(super) cluster: Seen<Cluster>,
-    pub(super) runner: Seen<Runner>,
-}
-
 /// What is to be done: first the status, then the rest.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Next {
@@ -90,13 +53,9 @@ impl Next {
             || self.delete_runner.is_some()
     }
 
-    fn wait(status: DaskJobStatus) -> Self {
+    pub(super) fn wait(status: DaskJobStatus) -> Self {
         Self { status, ..Self::default() }
     }
-}
-
-pub(super) fn is_finished(status: &DaskJobStatus) -> bool {
-    [Some(SUCCESSFUL), Some(FAILED)].contains(&status.job_status.as_deref())
 }
 
 pub(super) fn next(recorded: &DaskJobStatus, terms: &Terms, world: &World, now: Timestamp) -> Next {
@@ -208,8 +167,8 @@ impl Pass<'_> {
         };
         Next {
             status,
-            delete_cluster: self.standing_cluster(),
-            delete_runner: self.standing_runner(),
+            delete_cluster: self.world.standing_cluster(),
+            delete_runner: self.world.standing_runner(),
             ..Next::default()
         }
     }
@@ -221,17 +180,6 @@ impl Pass<'_> {
             return Next { status: self.recorded.clone(), ..self.suspend() };
         }
         self.make(DaskJobStatus { job_status: Some(CREATED.to_owned()), ..self.recorded.clone() })
-    }
-
-    fn standing_cluster(&self) -> Option<String> {
-        standing_cluster(self.world)
-    }
-
-    fn standing_runner(&self) -> Option<String> {
-        match &self.world.runner {
-            Seen::Ours(runner) if runner.gone_by.is_none() => Some(runner.uid.clone()),
-            _ => None,
-        }
     }
 
     fn cluster_is_lost(&self) -> Option<Invalid> {
@@ -262,7 +210,7 @@ impl Pass<'_> {
             failed_runners: Some(failures),
             ..self.recorded.clone()
         };
-        let delete_runner = self.standing_runner();
+        let delete_runner = self.world.standing_runner();
         Some(Next { told: Some(why), delete_runner, ..Next::wait(status) })
     }
 
@@ -308,7 +256,7 @@ impl Pass<'_> {
     /// Makes what is missing, unless something of that name has to go first.
     fn make(&self, status: DaskJobStatus) -> Next {
         let wait = Next { wake: self.deadline(), ..Next::wait(status) };
-        for foreign in [foreign(&self.world.cluster), foreign(&self.world.runner)].into_iter().flatten() {
+        if let Some(foreign) = self.world.foreign() {
             return Next { blocked: Some(foreign.clone()), ..wait };
         }
         if matches!(&self.world.cluster, Seen::Ours(cluster) if cluster.is_going) {
@@ -316,7 +264,7 @@ impl Pass<'_> {
         }
         match &self.world.runner {
             Seen::Ours(runner) if runner.predecessors < self.failed() => {
-                Next { delete_runner: self.standing_runner(), ..wait }
+                Next { delete_runner: self.world.standing_runner(), ..wait }
             }
             Seen::Ours(runner) if runner.gone_by.is_some() => wait,
             _ => Next { make: true, ..wait },
@@ -324,49 +272,9 @@ impl Pass<'_> {
     }
 }
 
-/// What is left to do about a finished job. Nothing is ever made for it again.
-fn clean_up(status: DaskJobStatus, terms: &Terms, world: &World, now: Timestamp) -> Next {
-    let end = status.end_time.as_ref().map(|time| time.0);
-    let since_end = |span: SignedDuration| end.and_then(|end| end.checked_add(span).ok());
-    let expiry = terms.ttl.and_then(since_end);
-    let (delete_runner, linger) = match &world.runner {
-        Seen::Ours(runner) if runner.gone_by.is_none() && !runner.ended => {
-            // One that would go on, or begin again, has nothing left to work with.
-            let until = since_end(SIDECARS_LINGER).filter(|until| runner.over && *until > now);
-            (until.is_none().then(|| runner.uid.clone()), until)
-        }
-        _ => (None, None),
-    };
-    Next {
-        delete_cluster: standing_cluster(world),
-        delete_runner,
-        delete_job: expiry.is_some_and(|expiry| expiry <= now),
-        wake: earliest(expiry, linger),
-        ..Next::wait(status)
-    }
-}
-
 /// When a runner that is being deleted counts as lost, even if nobody says that it has gone.
 fn overdue(runner: &Runner) -> Option<Timestamp> {
     runner.gone_by?.checked_add(NODE_LOST).ok()
-}
-
-fn standing_cluster(world: &World) -> Option<String> {
-    match &world.cluster {
-        Seen::Ours(cluster) if !cluster.is_going => Some(cluster.uid.clone()),
-        _ => None,
-    }
-}
-
-fn foreign<T>(seen: &Seen<T>) -> Option<&Invalid> {
-    match seen {
-        Seen::Foreign(why) => Some(why),
-        _ => None,
-    }
-}
-
-fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
-    one.into_iter().chain(other).min()
 }
 
 #[cfg(test)]

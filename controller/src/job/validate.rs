@@ -3,7 +3,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
 use serde_json::Value;
 
-use super::{build::runner_name, phase::Terms, runner::Kind};
+use super::{build::runner_name, runner::Kind};
 use crate::{
     crd::{DaskJob, EmbeddedCluster, RunnerPodSpec, TemplateMetadata},
     invalid::Invalid,
@@ -13,6 +13,19 @@ use crate::{
 
 /// The limit of clusters: a job's cluster has the job's name.
 const MAX_NAME: usize = 63 - "-scheduler".len();
+
+/// What a job's spec says about its course.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Terms {
+    pub(super) name: String,
+    pub(super) runner_name: String,
+    pub(super) suspend: bool,
+    pub(super) backoff_limit: Option<i64>,
+    pub(super) deadline: Option<SignedDuration>,
+    pub(super) ttl: Option<SignedDuration>,
+    /// Why the job can never work, if so.
+    pub(super) invalid: Option<Invalid>,
+}
 
 /// A job that cluster and runner can be built for.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@ use kube::ResourceExt as _;
 
 use super::observe::Observed;
 use crate::{
-    crd::{DaskCluster, DaskWorkerGroup, WorkerSpec},
+    crd::{DaskWorkerGroup, WorkerSpec},
     invalid::Invalid,
     meta::{self, Map},
     scheduler_address::scheduler_address,
@@ -76,6 +76,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        crd::DaskCluster,
         test_fixtures::{mk_cluster, mk_group},
         worker_group::scale::Workers,
     };

@@ -6,8 +6,8 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-fn time(second: i64) -> Option<Time> {
-    Some(Time(at(second)))
+fn time(second: i64) -> Time {
+    Time(at(second))
 }
 
 fn terms() -> Terms {
@@ -36,11 +36,11 @@ fn created(job_status: &str) -> DaskJobStatus {
 }
 
 fn running() -> DaskJobStatus {
-    DaskJobStatus { start_time: time(900), ..created(RUNNING) }
+    DaskJobStatus { start_time: Some(time(900)), ..created(RUNNING) }
 }
 
 fn ended(job_status: &str, end: i64) -> DaskJobStatus {
-    DaskJobStatus { job_status: Some(job_status.to_owned()), end_time: time(end), ..running() }
+    DaskJobStatus { job_status: Some(job_status.to_owned()), end_time: Some(time(end)), ..running() }
 }
 
 fn retried(failed: i64) -> DaskJobStatus {
@@ -121,7 +121,7 @@ fn deeds(next: &Next) -> Vec<&str> {
 fn assert_fails(recorded: &DaskJobStatus, terms: &Terms, world: &World, reason: &str, expected: &[&str]) {
     let next = decide(recorded, terms, world);
     assert_eq!(next.status.job_status.as_deref(), Some(FAILED));
-    assert_eq!(next.status.end_time, time(NOW));
+    assert_eq!(next.status.end_time, Some(time(NOW)));
     assert_eq!(next.told.as_ref().map(|told| told.reason), Some(reason));
     assert_eq!(deeds(&next), expected);
 }
@@ -251,7 +251,7 @@ fn a_job_that_can_never_work_fails_at_once() {
     let invalid = Terms { invalid: Some(Invalid::new("InvalidName", "")), ..terms() };
     assert_fails(&DaskJobStatus::default(), &invalid, &World::default(), "InvalidName", &[]);
     let status = refused(&bare(CREATED), at(NOW));
-    assert_eq!(status, DaskJobStatus { end_time: time(NOW), ..bare(FAILED) });
+    assert_eq!(status, DaskJobStatus { end_time: Some(time(NOW)), ..bare(FAILED) });
 }
 
 #[test]

@@ -1,3 +1,5 @@
+#![expect(clippy::needless_pass_by_value, reason = "literals read better at the call without a reference")]
+
 use serde_json::{Value, json};
 
 use super::*;
