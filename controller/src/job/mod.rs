@@ -158,3 +158,6 @@ impl Decision {
         Action::requeue(BLOCKED_RETRY)
     }
 }
+
+#[cfg(test)]
+mod tests;
