@@ -38,6 +38,7 @@ pub mod reconciler;
 pub mod report;
 pub mod run;
 pub mod scheduler;
+pub mod scheduler_address;
 pub mod shutdown;
 pub mod takeover;
 pub mod telemetry;

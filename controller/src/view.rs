@@ -126,7 +126,7 @@ impl PodView {
         self.status.conditions.iter().find(|condition| condition.type_ == type_)
     }
 
-    /// Name of the Deployment that the pod belongs to: its ReplicaSet's, less the template's hash.
+    /// Name of the Deployment that the pod belongs to: that of its `ReplicaSet`, less the template's hash.
     pub fn deployment(&self) -> Option<&str> {
         let owner = self.metadata.owner_references.iter().flatten().find(|owner| owner.kind == "ReplicaSet")?;
         let hash = self.labels().get("pod-template-hash")?;

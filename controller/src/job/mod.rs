@@ -1,15 +1,54 @@
-//! The DaskJob reconciler.
+//! The DaskJob reconciler: a DaskCluster, and a runner that runs to completion next to it.
+//!
+//! observe → phase → status → apply; `phase` is a pure state machine. A pass that would write anything
+//! decides once more by what the API server itself says, so that neither a job that has ended nor a runner
+//! that stands can be mistaken by a cache that lags.
+//!
+//! The runner is the first container of `spec.job.spec.containers`: when it succeeds, the job has, whatever
+//! sidecars do. The pod of a runner that ended is kept for its logs; if its sidecars go on five minutes later,
+//! it is deleted, as it is at once if the runner itself would go on without a cluster.
 
-use std::sync::Arc;
+mod apply;
+mod build;
+mod finished;
+mod observe;
+mod phase;
+mod runner;
+mod status;
+mod told;
+mod validate;
+mod world;
 
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
 use kube::runtime::controller::Action;
 
-use crate::{context::Context, crd::DaskJob, k8s};
+use crate::{
+    context::Context,
+    crd::{DaskJob, DaskJobStatus},
+    invalid::Invalid,
+    k8s,
+};
+use phase::Next;
+use validate::{Terms, ValidatedJob};
+use world::World;
+
+/// How soon a name that is taken is tried again: objects of other people are not watched.
+const BLOCKED_RETRY: Duration = Duration::from_secs(10);
+/// How soon to look again if a cache says something else than the API server.
+const CACHE_RETRY: Duration = Duration::from_secs(10);
 
 /// Why a pass ended early. Each variant is tried again with growing delays.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Something could not be written.
+    /// The API server could not be asked what stands.
+    #[error(transparent)]
+    Observe(k8s::Error),
+    /// The status could not be written.
+    #[error(transparent)]
+    Status(k8s::Error),
+    /// Something could not be made or deleted.
     #[error(transparent)]
     Apply(k8s::Error),
 }
@@ -18,12 +57,107 @@ impl Error {
     /// A constant word for metrics and logs.
     pub fn category(&self) -> &'static str {
         match self {
-            Self::Apply(error) => error.category(),
+            Self::Observe(error) | Self::Status(error) | Self::Apply(error) => error.category(),
         }
     }
 }
 
 /// Brings one DaskJob a step closer to its spec.
-pub async fn reconcile(_: Arc<DaskJob>, _: Arc<Context>) -> Result<Action, Error> {
-    Ok(Action::await_change())
+pub async fn reconcile(job: Arc<DaskJob>, context: Arc<Context>) -> Result<Action, Error> {
+    if job.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change()); // Kubernetes' garbage collector does the rest.
+    }
+    let decision = Decision::of(&job, observe::cached(&job, &context.caches), &context);
+    if decision.is_idle() {
+        return Ok(decision.rest());
+    }
+    let Some((job, world)) = observe::live(&job, &context).await.map_err(Error::Observe)? else {
+        return Ok(Action::await_change());
+    };
+    let decision = Decision::of(&job, world, &context);
+    if decision.is_idle() {
+        return Ok(Action::requeue(CACHE_RETRY));
+    }
+    decision.carry_out(job, &context).await
 }
+
+/// What one pass is about.
+struct Decision {
+    recorded: DaskJobStatus,
+    terms: Terms,
+    valid: Option<ValidatedJob>,
+    world: World,
+    next: Next,
+}
+
+impl Decision {
+    fn of(job: &DaskJob, world: World, context: &Context) -> Self {
+        let recorded = job.status.clone().unwrap_or_default();
+        let (valid, invalid) = match validate::validate(job, &context.defaults.cluster_domain) {
+            Ok(valid) => (Some(valid), None),
+            Err(invalid) => (None, Some(invalid)),
+        };
+        let terms = validate::terms(job, invalid);
+        let next = phase::next(&recorded, &terms, &world, Timestamp::now());
+        Self { recorded, terms, valid, world, next }
+    }
+
+    /// Nothing is to be written, and nothing is in the way.
+    fn is_idle(&self) -> bool {
+        !self.next.changes(&self.recorded) && self.next.blocked.is_none()
+    }
+
+    fn rest(&self) -> Action {
+        self.next.wake.map_or_else(Action::await_change, |wake| {
+            let left = wake.duration_since(Timestamp::now());
+            Action::requeue(left.try_into().unwrap_or_default())
+        })
+    }
+
+    /// The status first: a job that has ended says so even while its cluster cannot be deleted.
+    async fn carry_out(self, mut job: DaskJob, context: &Context) -> Result<Action, Error> {
+        let Self { terms, next, .. } = &self;
+        status::write(context, &job, &next.status, next.told.as_ref()).await.map_err(Error::Status)?;
+        job.status = Some(next.status.clone());
+        apply::delete(&context.client, &job, terms, next).await.map_err(Error::Apply)?;
+        if let Some(why) = &next.blocked {
+            return Ok(self.blocked(&job, why, context).await);
+        }
+        match &self.valid {
+            Some(valid) if next.make => self.make(&job, valid, context).await,
+            _ => Ok(self.rest()),
+        }
+    }
+
+    async fn make(&self, job: &DaskJob, valid: &ValidatedJob, context: &Context) -> Result<Action, Error> {
+        let predecessors = self.next.status.failed_runners.unwrap_or(0);
+        match apply::make(&context.client, valid, &self.world, predecessors).await {
+            Ok(None) => {
+                status::forget(job);
+                let made = phase::made(&self.next.status, &self.terms);
+                status::write(context, job, &made, None).await.map_err(Error::Status)?;
+                Ok(self.rest())
+            }
+            Ok(Some(foreign)) => Ok(self.blocked(job, &foreign, context).await),
+            Err(error) if apply::is_final(&error) => {
+                let refused = phase::refused(&self.next.status, Timestamp::now());
+                let why = Invalid::new("Invalid", error.message());
+                status::write(context, job, &refused, Some(&why)).await.map_err(Error::Status)?;
+                Ok(Action::await_change())
+            }
+            Err(error) => {
+                let why = Invalid::new(error.category(), error.message());
+                status::tell(context, job, &why).await;
+                Err(Error::Apply(error))
+            }
+        }
+    }
+
+    async fn blocked(&self, job: &DaskJob, why: &Invalid, context: &Context) -> Action {
+        status::tell(context, job, why).await;
+        Action::requeue(BLOCKED_RETRY)
+    }
+}
+
+#[cfg(test)]
+mod tests;

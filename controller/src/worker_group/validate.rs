@@ -1,21 +1,20 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt as _;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::observe::Observed;
 use crate::{
     context::Defaults,
-    crd::{DaskCluster, DaskWorkerGroup, WorkerAllocation, WorkerSpec, WorkerUpdateType},
+    crd::{DaskWorkerGroup, WorkerAllocation, WorkerSpec, WorkerUpdateType},
     invalid::Invalid,
     meta::{self, Map},
+    scheduler_address::scheduler_address,
     template::fingerprint,
 };
 
 /// A label's value has at most 63 characters, and the group's name is one.
 const MAX_NAME: usize = 63;
-/// The scheduler's port where its Service does not name one.
-const DEFAULT_PORT: u64 = 8786;
 
 /// A group that workers can be built for.
 #[derive(Clone, Debug)]
@@ -100,7 +99,8 @@ pub(super) fn validate(
         let message = "worker.updateStrategy.maxUnavailable must be a number or a percentage such as \"25%\"";
         return Err(Invalid::new("InvalidMaxUnavailable", message));
     };
-    let scheduler_address = scheduler_address(cluster, &namespace, &defaults.cluster_domain);
+    let scheduler_address =
+        scheduler_address(&group.spec.cluster, &cluster.spec.scheduler, &namespace, &defaults.cluster_domain);
     let controlled = group.owner_references().iter().any(|owner| owner.controller == Some(true));
     Ok(ValidatedGroup {
         labels: meta::merged([&meta::inherited(cluster.labels()), &meta::inherited(group.labels())]),
@@ -129,24 +129,15 @@ fn pace(layers: &[Option<WorkerAllocation>]) -> WorkerAllocation {
     }
 }
 
-/// The port is the one that the Service calls `tcp-comm`, or its own name, as Dask's client looks it up.
-pub(super) fn scheduler_address(cluster: &DaskCluster, namespace: &str, cluster_domain: &str) -> String {
-    let service = meta::scheduler_name(&cluster.name_any());
-    let ports = cluster.spec.scheduler.service.0.get("ports").and_then(Value::as_array);
-    let is_comm = |port: &&Value| port["name"] == "tcp-comm" || port["name"] == service.as_str();
-    let port = ports.and_then(|ports| ports.iter().find(is_comm)?["port"].as_u64()).unwrap_or(DEFAULT_PORT);
-    format!("tcp://{service}.{namespace}.svc.{cluster_domain}:{port}")
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
-    use crate::meta::map_of;
     use crate::test_fixtures::{mk_cluster, mk_defaults, mk_group};
+    use crate::{crd::DaskCluster, meta::map_of};
 
     fn observed(cluster: Option<DaskCluster>) -> Observed {
         Observed { cluster: cluster.map(Arc::new), ..Observed::default() }
@@ -177,34 +168,8 @@ mod tests {
         json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "uid": "a", "controller": controller})
     }
 
-    fn address(cluster: &str, ports: Value, domain: &str) -> String {
-        let mut cluster = mk_cluster(cluster);
-        cluster.spec.scheduler.service.0.insert("ports".to_owned(), ports);
-        scheduler_address(&cluster, "team-a", domain)
-    }
-
-    /// The rule of Dask's own client; a Service may have its ports in any order, and TLS ones elsewhere.
     #[test]
-    fn workers_connect_to_the_port_that_the_service_names() {
-        let table = [
-            (json!([{"name": "http-dashboard", "port": 8787}, {"name": "tcp-comm", "port": 9000}]), 9000),
-            (json!([{"name": "http-dashboard", "port": 8787}, {"name": "demo-scheduler", "port": 9001}]), 9001),
-            (json!([{"name": "other-scheduler", "port": 9002}]), 8786),
-            (json!([{"port": 9003}]), 8786),
-            (json!([{"name": "tcp-comm", "port": "9004"}]), 8786),
-            (json!([]), 8786),
-            (json!(null), 8786),
-        ];
-        for (ports, port) in table {
-            let expected = format!("tcp://demo-scheduler.team-a.svc.cluster.local:{port}");
-            assert_eq!(address("demo", ports.clone(), "cluster.local"), expected, "{ports}");
-        }
-    }
-
-    #[test]
-    fn the_address_is_below_the_domain_of_the_kubernetes_cluster() {
-        let address = address("other", json!([]), "k8s.example.org");
-        assert_eq!(address, "tcp://other-scheduler.team-a.svc.k8s.example.org:8786");
+    fn workers_connect_below_the_domain_of_the_kubernetes_cluster() {
         let valid =
             validate(&mk_group("g", "demo"), &observed(Some(mk_cluster("demo"))), &mk_defaults("k8s.example.org"));
         assert_eq!(valid.unwrap().scheduler_address, "tcp://demo-scheduler.ns.svc.k8s.example.org:8786");

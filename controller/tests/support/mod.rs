@@ -21,7 +21,7 @@ use futures::FutureExt as _;
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
-        core::v1::{ConfigMap, Namespace, Secret, Service},
+        core::v1::{ConfigMap, Namespace, Pod, ResourceQuota, Secret, Service},
         discovery::v1::EndpointSlice,
         events::v1::Event,
         networking::v1::Ingress,
@@ -115,6 +115,11 @@ impl TestContext {
         Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
         let dir = Arc::new(tempfile::tempdir().unwrap());
         Self { client, namespace: name, dir }
+    }
+
+    /// What controllers of this namespace have logged so far.
+    pub(crate) fn controller_log(&self) -> String {
+        std::fs::read_to_string(self.log()).unwrap()
     }
 
     fn log(&self) -> PathBuf {
@@ -229,7 +234,12 @@ impl TestContext {
     }
 
     pub(crate) async fn merge_status(&self, kind: &str, name: &str, patch: Value) {
-        self.api(kind).patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        self.try_merge_status(kind, name, patch).await.unwrap();
+    }
+
+    pub(crate) async fn try_merge_status(&self, kind: &str, name: &str, patch: Value) -> Result<(), kube::Error> {
+        let params = PatchParams::default();
+        self.api(kind).patch_status(name, &params, &Patch::Merge(patch)).await.map(|_| ())
     }
 
     pub(crate) async fn annotate(&self, kind: &str, name: &str, key: &str, value: &str) {
@@ -302,6 +312,8 @@ fn resource(kind: &str) -> ApiResource {
         "EndpointSlice" => ApiResource::erase::<EndpointSlice>(&()),
         "Event" => ApiResource::erase::<Event>(&()),
         "Ingress" => ApiResource::erase::<Ingress>(&()),
+        "Pod" => ApiResource::erase::<Pod>(&()),
+        "ResourceQuota" => ApiResource::erase::<ResourceQuota>(&()),
         "Secret" => ApiResource::erase::<Secret>(&()),
         "Service" => ApiResource::erase::<Service>(&()),
         other => panic!("no test uses the kind {other} yet"),

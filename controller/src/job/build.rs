@@ -1,0 +1,61 @@
+use serde_json::{Value, json};
+
+use super::validate::ValidatedJob;
+use crate::{
+    meta::{self, ISTIO_INJECT, Map, component, map_of, merged},
+    pod::{self, EnvVar, RestartPolicy},
+};
+
+/// Annotation of a runner that took the place of failed ones: how many. It tells a runner that was counted
+/// from its successor, which has the same name.
+pub(super) const PREDECESSORS: &str = "dask.org/failed-runners";
+
+pub(super) fn runner_name(job: &str) -> String {
+    format!("{job}-runner")
+}
+
+pub(super) fn build_cluster(job: &ValidatedJob) -> Value {
+    let base = map_of([(meta::CLUSTER_NAME, &job.name)]);
+    let own = &job.cluster.metadata;
+    let labels = merged([&job.labels, &own.labels, &base]);
+    let annotations = merged([&job.annotations, &own.annotations]);
+    json!({
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskCluster",
+        "metadata": metadata(job, &job.name, &labels, &annotations),
+        "spec": job.cluster.spec,
+    })
+}
+
+/// The runner that comes after `predecessors` failed ones.
+pub(super) fn build_runner(job: &ValidatedJob, predecessors: i64) -> Value {
+    let base = map_of([(meta::CLUSTER_NAME, &job.name), (meta::COMPONENT, component::JOB_RUNNER)]);
+    let no_mesh = map_of([(ISTIO_INJECT, "false")]);
+    let own = &job.runner_metadata;
+    let labels = merged([&no_mesh, &job.labels, &own.labels, &base]);
+    let mut annotations = merged([&job.annotations, &own.annotations]);
+    annotations.remove(PREDECESSORS);
+    if predecessors > 0 {
+        annotations.insert(PREDECESSORS.to_owned(), predecessors.to_string());
+    }
+    let env = [EnvVar { name: "DASK_SCHEDULER_ADDRESS", value: job.scheduler_address.clone() }];
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": metadata(job, &runner_name(&job.name), &labels, &annotations),
+        "spec": pod::built(&job.runner.0, &env, RestartPolicy::Kept),
+    })
+}
+
+fn metadata(job: &ValidatedJob, name: &str, labels: &Map, annotations: &Map) -> Value {
+    json!({
+        "name": name,
+        "namespace": job.namespace,
+        "labels": labels,
+        "annotations": annotations,
+        "ownerReferences": [job.owner],
+    })
+}
+
+#[cfg(test)]
+pub(super) mod tests;

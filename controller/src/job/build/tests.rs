@@ -1,0 +1,159 @@
+use super::*;
+use crate::{crd::DaskJob, job::validate::validate, test_fixtures::from_yaml};
+
+/// A job of which every part says something about itself, so that each manifest shows where it comes from.
+const JOB: &str = r#"
+apiVersion: kubernetes.dask.org/v1
+kind: DaskJob
+metadata:
+  name: demo
+  namespace: team-a
+  uid: job-uid
+  labels:
+    from-job: job
+    overridden: job
+    app.kubernetes.io/instance: argo-app
+    dask.org/component: forged
+  annotations:
+    from-job: job
+    overridden: job
+    argocd.argoproj.io/tracking-id: demo:kubernetes.dask.org/DaskJob:team-a/demo
+    dask.org/failed-runners: "9"
+spec:
+  job:
+    metadata:
+      labels: {overridden: runner, dask.org/cluster-name: forged}
+      annotations: {overridden: runner}
+    spec:
+      restartPolicy: OnFailure
+      futureField: {kept: [1, true, null]}
+      initContainers: [{name: init}]
+      containers:
+        - name: job
+          args: [python, job.py]
+          env: [{name: FIRST, value: mine}]
+        - name: sidecar
+          env: [{name: DASK_SCHEDULER_ADDRESS, value: "tcp://mine:1"}]
+  cluster:
+    metadata:
+      labels: {overridden: cluster, dask.org/cluster-name: forged}
+      annotations: {overridden: cluster}
+    spec:
+      idleTimeout: 60
+      scheduler:
+        spec: {containers: [{name: scheduler, futureField: 1}]}
+        service:
+          ports: [{name: tcp-comm, port: 9000, protocol: TCP, targetPort: tcp-comm}]
+      worker:
+        replicas: 3
+        spec: {containers: [{name: worker}]}
+"#;
+
+/// The job after `edit`.
+pub(in crate::job) fn mk_job(edit: impl FnOnce(&mut Value)) -> DaskJob {
+    let mut job: Value = from_yaml(JOB);
+    edit(&mut job);
+    serde_json::from_value(job).unwrap()
+}
+
+fn valid(edit: impl FnOnce(&mut Value)) -> ValidatedJob {
+    validate(&mk_job(edit), "cluster.local").unwrap()
+}
+
+fn owner() -> Value {
+    json!({
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskJob",
+        "name": "demo",
+        "uid": "job-uid",
+        "controller": true,
+        "blockOwnerDeletion": true,
+    })
+}
+
+/// dask-kubernetes drops `metadata` and `idleTimeout`.
+#[test]
+fn the_cluster_has_the_jobs_name_and_all_of_the_embedded_spec() {
+    let expected = json!({
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskCluster",
+        "metadata": {
+            "name": "demo",
+            "namespace": "team-a",
+            "labels": {
+                "from-job": "job",
+                "overridden": "cluster",
+                "dask.org/cluster-name": "demo",
+                "dask.org/component": "forged",
+            },
+            "annotations": {"from-job": "job", "overridden": "cluster", "dask.org/failed-runners": "9"},
+            "ownerReferences": [owner()],
+        },
+        "spec": {
+            "idleTimeout": 60,
+            "scheduler": {
+                "metadata": {},
+                "spec": {"containers": [{"name": "scheduler", "futureField": 1}]},
+                "service": {
+                    "ports": [{"name": "tcp-comm", "port": 9000, "protocol": "TCP", "targetPort": "tcp-comm"}],
+                },
+            },
+            "worker": {"metadata": {}, "replicas": 3, "spec": {"containers": [{"name": "worker"}]}},
+        },
+    });
+    assert_eq!(build_cluster(&valid(|_| {})), expected);
+}
+
+fn runner(predecessors: i64, annotations: &Value) -> Value {
+    let address = "tcp://demo-scheduler.team-a.svc.cluster.local:9000";
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": "demo-runner",
+            "namespace": "team-a",
+            "labels": {
+                "from-job": "job",
+                "overridden": "runner",
+                "dask.org/cluster-name": "demo",
+                "dask.org/component": "job-runner",
+                "sidecar.istio.io/inject": "false",
+            },
+            "annotations": annotations,
+            "ownerReferences": [owner()],
+        },
+        "spec": {
+            "restartPolicy": if predecessors > 0 { "Never" } else { "OnFailure" },
+            "futureField": {"kept": [1, true, null]},
+            "initContainers": [{"name": "init"}],
+            "containers": [
+                {
+                    "name": "job",
+                    "args": ["python", "job.py"],
+                    "env": [{"name": "FIRST", "value": "mine"}, {"name": "DASK_SCHEDULER_ADDRESS", "value": address}],
+                },
+                {"name": "sidecar", "env": [{"name": "DASK_SCHEDULER_ADDRESS", "value": "tcp://mine:1"}]},
+            ],
+        },
+    })
+}
+
+#[test]
+fn the_runner_is_the_users_pod_that_knows_its_scheduler() {
+    let expected = runner(0, &json!({"from-job": "job", "overridden": "runner"}));
+    assert_eq!(build_runner(&valid(|_| {}), 0), expected);
+}
+
+/// What was counted must not be counted again under the same name.
+#[test]
+fn a_runner_that_replaces_failed_ones_says_how_many() {
+    let never = |job: &mut Value| job["spec"]["job"]["spec"]["restartPolicy"] = json!("Never");
+    let expected = runner(2, &json!({"from-job": "job", "overridden": "runner", "dask.org/failed-runners": "2"}));
+    assert_eq!(build_runner(&valid(never), 2), expected);
+}
+
+#[test]
+fn a_user_can_have_the_runner_in_the_mesh() {
+    let in_mesh = |job: &mut Value| job["spec"]["job"]["metadata"]["labels"][ISTIO_INJECT] = json!("true");
+    assert_eq!(build_runner(&valid(in_mesh), 0)["metadata"]["labels"][ISTIO_INJECT], "true");
+}

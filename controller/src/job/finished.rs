@@ -1,0 +1,47 @@
+//! What is left to do about a job that has ended.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    phase::{
+        Next,
+        job_status::{FAILED, SUCCESSFUL},
+    },
+    validate::Terms,
+    world::{Seen, World},
+};
+use crate::crd::DaskJobStatus;
+
+/// How long the sidecars of a runner that has ended may go on, so that logs are shipped and read.
+const SIDECARS_LINGER: SignedDuration = SignedDuration::from_mins(5);
+
+pub(super) fn is_finished(status: &DaskJobStatus) -> bool {
+    [Some(SUCCESSFUL), Some(FAILED)].contains(&status.job_status.as_deref())
+}
+
+/// What is left to do about a finished job. Nothing is ever made for it again.
+pub(super) fn clean_up(status: DaskJobStatus, terms: &Terms, world: &World, now: Timestamp) -> Next {
+    let end = status.end_time.as_ref().map(|time| time.0);
+    let since_end = |span: SignedDuration| end.and_then(|end| end.checked_add(span).ok());
+    let expiry = terms.ttl.and_then(since_end);
+    let (delete_runner, linger) = match &world.runner {
+        Seen::Ours(runner) if runner.gone_by.is_none() && !runner.ended => {
+            // One that would go on, or begin again, has nothing left to work with.
+            let until = since_end(SIDECARS_LINGER).filter(|until| runner.over && *until > now);
+            (until.is_none().then(|| runner.uid.clone()), until)
+        }
+        _ => (None, None),
+    };
+    Next {
+        delete_cluster: world.standing_cluster(),
+        delete_runner,
+        delete_job: expiry.is_some_and(|expiry| expiry <= now),
+        wake: earliest(expiry, linger),
+        ..Next::wait(status)
+    }
+}
+
+/// The earlier of two times that may not come.
+pub(super) fn earliest(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
+}

@@ -1,0 +1,106 @@
+use kube::{Api, Resource, ResourceExt as _};
+
+use super::{
+    build::runner_name,
+    runner::Runner,
+    validate::runner_kind,
+    world::{Cluster, Seen, World},
+};
+use crate::{
+    context::{Caches, Context},
+    crd::{ClusterPhase, DaskCluster, DaskJob},
+    invalid::Invalid,
+    k8s, meta,
+    view::PodView,
+};
+
+/// What the caches say, which may lag.
+pub(super) fn cached(job: &DaskJob, caches: &Caches) -> World {
+    let (namespace, name) = (job.namespace().unwrap_or_default(), job.name_any());
+    let cluster = caches.clusters.get(&namespace, &name);
+    let runner = caches.pods.get(&namespace, &runner_name(&name));
+    world(job, cluster.as_deref(), runner.as_deref())
+}
+
+/// The job and what stands, as the API server has it. `None` if the job is gone.
+pub(super) async fn live(job: &DaskJob, context: &Context) -> Result<Option<(DaskJob, World)>, k8s::Error> {
+    let (namespace, name) = (job.namespace().unwrap_or_default(), job.name_any());
+    let runner_name = runner_name(&name);
+    let jobs: Api<DaskJob> = Api::namespaced(context.client.clone(), &namespace);
+    let clusters: Api<DaskCluster> = Api::namespaced(context.client.clone(), &namespace);
+    let pods: Api<PodView> = Api::namespaced(context.client.clone(), &namespace);
+    // The children last: what they say must not be older than the job's status.
+    let found = k8s::timed("get", &name, jobs.get_opt(&name)).await?;
+    let is_same = |found: &DaskJob| found.uid() == job.uid() && found.metadata.deletion_timestamp.is_none();
+    let Some(current) = found.filter(is_same) else {
+        return Ok(None);
+    };
+    let (cluster, runner) = tokio::try_join!(
+        k8s::timed("get", &name, clusters.get_opt(&name)),
+        k8s::timed("get", &runner_name, pods.get_opt(&runner_name)),
+    )?;
+    let world = world(&current, cluster.as_ref(), runner.as_ref());
+    Ok(Some((current, world)))
+}
+
+fn world(job: &DaskJob, cluster: Option<&DaskCluster>, runner: Option<&PodView>) -> World {
+    World {
+        cluster: seen(job, cluster, |cluster| Cluster {
+            uid: cluster.uid().unwrap_or_default(),
+            is_going: cluster.metadata.deletion_timestamp.is_some(),
+            is_broken: cluster.status.as_ref().and_then(|status| status.phase) == Some(ClusterPhase::Error),
+        }),
+        runner: seen(job, runner, |pod| Runner::of(pod, runner_kind(job))),
+    }
+}
+
+fn seen<K: Resource<DynamicType = ()>, T>(job: &DaskJob, object: Option<&K>, ours: impl Fn(&K) -> T) -> Seen<T> {
+    match object {
+        None => Seen::Nothing,
+        Some(object) if meta::is_controlled_by(object, &job.uid().unwrap_or_default()) => Seen::Ours(ours(object)),
+        Some(object) => Seen::Foreign(in_the_way(&K::kind(&()), object)),
+    }
+}
+
+/// An object of that name that belongs to somebody else. One of an older job of the same name is waited for.
+pub(super) fn in_the_way(kind: &str, object: &impl Resource) -> Invalid {
+    let name = object.name_any();
+    if meta::dask_controller(object, "DaskJob").is_some() || object.meta().deletion_timestamp.is_some() {
+        let message = format!("waiting until {kind} {name} of an older job of this name is gone");
+        return Invalid::new("WaitingForDeletion", message);
+    }
+    let message = format!("{kind} {name} exists and does not belong to this job; delete it or rename the job");
+    Invalid::new("NameTaken", message)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{job::build::tests::mk_job, test_fixtures::mk_cluster};
+
+    fn seen_of(owners: &Value, phase: &str) -> Seen<Cluster> {
+        let mut cluster = mk_cluster("demo");
+        cluster.metadata.owner_references = Some(serde_json::from_value(owners.clone()).unwrap());
+        cluster.status = Some(serde_json::from_value(json!({"phase": phase})).unwrap());
+        world(&mk_job(|_| {}), Some(&cluster), None).cluster
+    }
+
+    fn owner(kind: &str, uid: &str) -> Value {
+        json!([{"apiVersion": "kubernetes.dask.org/v1", "kind": kind, "name": "demo", "uid": uid, "controller": true}])
+    }
+
+    #[test]
+    fn only_what_the_job_itself_controls_is_the_jobs() {
+        let ours = |is_broken| Seen::Ours(Cluster { uid: "cluster-uid".to_owned(), is_going: false, is_broken });
+        assert_eq!(seen_of(&owner("DaskJob", "job-uid"), "Running"), ours(false));
+        assert_eq!(seen_of(&owner("DaskJob", "job-uid"), "Error"), ours(true));
+        let reason = |seen| match seen {
+            Seen::Foreign(Invalid { reason, .. }) => reason,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(reason(seen_of(&owner("DaskJob", "older-uid"), "Running")), "WaitingForDeletion");
+        assert_eq!(reason(seen_of(&json!([]), "Running")), "NameTaken");
+    }
+}

@@ -1,0 +1,412 @@
+use super::*;
+
+const NOW: i64 = 1000;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn time(second: i64) -> Time {
+    Time(at(second))
+}
+
+fn terms() -> Terms {
+    Terms { name: "demo".to_owned(), runner_name: "demo-runner".to_owned(), ..Terms::default() }
+}
+
+fn retrying(limit: i64) -> Terms {
+    Terms { backoff_limit: Some(limit), ..terms() }
+}
+
+fn suspending() -> Terms {
+    Terms { suspend: true, ..terms() }
+}
+
+/// Without names.
+fn bare(job_status: &str) -> DaskJobStatus {
+    DaskJobStatus { job_status: Some(job_status.to_owned()), ..DaskJobStatus::default() }
+}
+
+fn created(job_status: &str) -> DaskJobStatus {
+    DaskJobStatus {
+        cluster_name: Some("demo".to_owned()),
+        job_runner_pod_name: Some("demo-runner".to_owned()),
+        ..bare(job_status)
+    }
+}
+
+fn running() -> DaskJobStatus {
+    DaskJobStatus { start_time: Some(time(900)), ..created(RUNNING) }
+}
+
+fn ended(job_status: &str, end: i64) -> DaskJobStatus {
+    DaskJobStatus { job_status: Some(job_status.to_owned()), end_time: Some(time(end)), ..running() }
+}
+
+fn retried(failed: i64) -> DaskJobStatus {
+    DaskJobStatus { job_runner_pod_name: None, failed_runners: Some(failed), ..running() }
+}
+
+fn cluster() -> Seen<Cluster> {
+    Seen::Ours(Cluster { uid: "c".to_owned(), is_going: false, is_broken: false })
+}
+
+fn going_cluster() -> Seen<Cluster> {
+    Seen::Ours(Cluster { uid: "c".to_owned(), is_going: true, is_broken: false })
+}
+
+fn broken_cluster() -> Seen<Cluster> {
+    Seen::Ours(Cluster { uid: "c".to_owned(), is_going: false, is_broken: true })
+}
+
+/// A runner in `state`, as sidecars leave it.
+fn runner(state: State) -> Runner {
+    Runner {
+        uid: "r".to_owned(),
+        predecessors: 0,
+        created: Some(at(890)),
+        gone_by: None,
+        started: (state != State::Waiting).then(|| at(900)),
+        state,
+        restarts: 0,
+        over: matches!(state, State::Succeeded(_) | State::Failed(_)),
+        ended: false,
+    }
+}
+
+fn world(cluster: Seen<Cluster>, runner: Runner) -> World {
+    World { cluster, runner: Seen::Ours(runner) }
+}
+
+fn with(state: State) -> World {
+    world(cluster(), runner(state))
+}
+
+fn after(predecessors: i64, state: State) -> World {
+    world(cluster(), Runner { predecessors, ..runner(state) })
+}
+
+fn going(state: State, by: i64) -> World {
+    world(cluster(), Runner { gone_by: Some(at(by)), ..runner(state) })
+}
+
+fn restarted(restarts: i64) -> World {
+    world(cluster(), Runner { restarts, ..runner(State::Running) })
+}
+
+fn without_runner() -> World {
+    World { cluster: cluster(), runner: Seen::Nothing }
+}
+
+fn taken() -> Invalid {
+    Invalid::new("NameTaken", "")
+}
+
+fn decide(recorded: &DaskJobStatus, terms: &Terms, world: &World) -> Next {
+    next(recorded, terms, world, at(NOW))
+}
+
+/// What a step does, in words.
+fn deeds(next: &Next) -> Vec<&str> {
+    let all = [
+        (next.make, "make"),
+        (next.delete_cluster.is_some(), "delete cluster"),
+        (next.delete_runner.is_some(), "delete runner"),
+        (next.delete_job, "delete job"),
+    ];
+    all.into_iter().filter(|(does, _)| *does).map(|(_, deed)| deed).collect()
+}
+
+#[track_caller]
+fn assert_fails(recorded: &DaskJobStatus, terms: &Terms, world: &World, reason: &str, expected: &[&str]) {
+    let next = decide(recorded, terms, world);
+    assert_eq!(next.status.job_status.as_deref(), Some(FAILED));
+    assert_eq!(next.status.end_time, Some(time(NOW)));
+    assert_eq!(next.told.as_ref().map(|told| told.reason), Some(reason));
+    assert_eq!(deeds(&next), expected);
+}
+
+#[track_caller]
+fn assert_idle(recorded: &DaskJobStatus, terms: &Terms, world: &World) -> Next {
+    let next = decide(recorded, terms, world);
+    assert!(!next.changes(recorded) && next.blocked.is_none(), "{next:?}");
+    next
+}
+
+// --- The way to a running job ---
+
+#[test]
+fn a_new_job_is_created_first_and_then_gets_its_children() {
+    let next = decide(&DaskJobStatus::default(), &terms(), &World::default());
+    assert_eq!((&next.status, deeds(&next)), (&bare(CREATED), vec!["make"]));
+    assert_eq!(made(&next.status, &terms()), created(CLUSTER_CREATED));
+}
+
+/// After a crash between the two writes, or while one of them fails.
+#[test]
+fn children_are_made_until_both_are_recorded() {
+    let half = World { cluster: cluster(), runner: Seen::Nothing };
+    for world in [World::default(), half, with(State::Waiting), with(State::Running)] {
+        let next = decide(&bare(CREATED), &terms(), &world);
+        assert_eq!((&next.status, deeds(&next)), (&bare(CREATED), vec!["make"]), "{world:?}");
+    }
+}
+
+#[test]
+fn a_job_runs_when_its_runner_does() {
+    assert_idle(&created(CLUSTER_CREATED), &terms(), &with(State::Waiting));
+    let next = decide(&created(CLUSTER_CREATED), &terms(), &with(State::Running));
+    assert_eq!((next.status, next.make), (running(), false));
+    assert_idle(&running(), &terms(), &with(State::Running));
+    // The first start counts, and a runner that waits anew is no step back.
+    let later = world(cluster(), Runner { started: Some(at(950)), ..runner(State::Running) });
+    assert_idle(&running(), &terms(), &later);
+    assert_idle(&running(), &terms(), &with(State::Waiting));
+}
+
+#[test]
+fn an_object_of_somebody_else_blocks_the_making_and_is_told() {
+    let (foreign_cluster, foreign_runner) = (Seen::Foreign(taken()), Seen::Foreign(taken()));
+    let table = [
+        World { cluster: foreign_cluster, runner: Seen::Nothing },
+        World { cluster: Seen::Nothing, runner: foreign_runner },
+    ];
+    for world in table {
+        for recorded in [DaskJobStatus::default(), bare(CREATED)] {
+            let next = decide(&recorded, &terms(), &world);
+            assert_eq!((next.blocked, next.make, &next.status), (Some(taken()), false, &bare(CREATED)));
+        }
+    }
+}
+
+#[test]
+fn what_is_going_is_waited_for() {
+    assert_idle(&bare(CREATED), &terms(), &World { cluster: going_cluster(), runner: Seen::Nothing });
+    assert_idle(&bare(CREATED), &terms(), &going(State::Succeeded(None), NOW));
+    assert_idle(&bare(CREATED), &terms(), &going(State::Running, NOW));
+}
+
+// --- Ends ---
+
+#[test]
+fn a_runner_that_succeeds_ends_the_job_whatever_was_recorded() {
+    // dask-kubernetes records no start if it did not see the runner run, and hangs if the cluster is gone.
+    for recorded in [DaskJobStatus::default(), bare(CREATED), created(CLUSTER_CREATED), running()] {
+        let next = decide(&recorded, &terms(), &with(State::Succeeded(Some(at(960)))));
+        assert_eq!((&next.status, deeds(&next)), (&ended(SUCCESSFUL, 960), vec!["delete cluster"]));
+        assert!(next.told.is_none());
+    }
+    for cluster in [Seen::Nothing, going_cluster()] {
+        let next = decide(&running(), &terms(), &world(cluster, runner(State::Succeeded(None))));
+        assert_eq!((&next.status, deeds(&next)), (&ended(SUCCESSFUL, NOW), vec![]));
+    }
+    let next = decide(&running(), &terms(), &world(broken_cluster(), runner(State::Succeeded(None))));
+    assert_eq!(next.status, ended(SUCCESSFUL, NOW));
+}
+
+#[test]
+fn a_runner_that_fails_ends_the_job() {
+    let next = decide(&running(), &terms(), &with(State::Failed(Some(at(970)))));
+    assert_eq!((&next.status, deeds(&next)), (&ended(FAILED, 970), vec!["delete cluster"]));
+    assert_eq!(next.told.unwrap().reason, "RunnerFailed");
+}
+
+#[test]
+fn a_runner_that_is_lost_fails_the_job() {
+    for recorded in [created(CLUSTER_CREATED), running()] {
+        for runner in [Seen::Nothing, Seen::Foreign(taken())] {
+            let world = World { cluster: cluster(), runner };
+            assert_fails(&recorded, &terms(), &world, "RunnerLost", &["delete cluster"]);
+        }
+    }
+}
+
+/// It may succeed while it goes; but if its node is gone nobody ever says so.
+#[test]
+fn a_runner_that_is_being_deleted_is_lost_when_that_takes_too_long() {
+    let next = assert_idle(&running(), &terms(), &going(State::Running, NOW));
+    assert_eq!(next.wake, Some(at(NOW + 60)));
+    assert_idle(&running(), &terms(), &going(State::Running, NOW - 59));
+    assert_fails(&running(), &terms(), &going(State::Running, NOW - 60), "RunnerLost", &["delete cluster"]);
+    let next = decide(&running(), &terms(), &going(State::Succeeded(None), NOW));
+    assert_eq!(next.status, ended(SUCCESSFUL, NOW));
+}
+
+/// A runner without a scheduler waits for ever.
+#[test]
+fn a_cluster_that_is_lost_or_broken_fails_the_job_and_ends_its_runner() {
+    let both = ["delete runner"];
+    for cluster in [Seen::Nothing, going_cluster(), Seen::Foreign(taken())] {
+        let world = world(cluster, runner(State::Running));
+        assert_fails(&running(), &retrying(5), &world, "ClusterLost", &both);
+    }
+    for recorded in [bare(CREATED), running()] {
+        let world = world(broken_cluster(), runner(State::Running));
+        assert_fails(&recorded, &terms(), &world, "ClusterFailed", &["delete cluster", "delete runner"]);
+    }
+}
+
+#[test]
+fn a_job_that_can_never_work_fails_at_once() {
+    let invalid = Terms { invalid: Some(Invalid::new("InvalidName", "")), ..terms() };
+    assert_fails(&DaskJobStatus::default(), &invalid, &World::default(), "InvalidName", &[]);
+    let status = refused(&bare(CREATED), at(NOW));
+    assert_eq!(status, DaskJobStatus { end_time: Some(time(NOW)), ..bare(FAILED) });
+}
+
+#[test]
+fn a_finished_job_stays_so_and_nothing_is_made_for_it_again() {
+    let strict = Terms { suspend: true, deadline: Some(SignedDuration::ZERO), ..retrying(9) };
+    for outcome in [SUCCESSFUL, FAILED] {
+        for terms in [terms(), strict.clone()] {
+            for runner in [runner(State::Succeeded(None)), runner(State::Failed(None))] {
+                assert_idle(&ended(outcome, 990), &terms, &world(going_cluster(), Runner { ended: true, ..runner }));
+            }
+            assert_idle(&ended(outcome, 990), &terms, &World::default());
+        }
+    }
+}
+
+#[test]
+fn the_cluster_of_a_finished_job_is_deleted_until_it_is_gone() {
+    let world = World { cluster: cluster(), runner: Seen::Nothing };
+    let next = decide(&ended(SUCCESSFUL, 990), &terms(), &world);
+    assert_eq!((&next.status, next.delete_cluster.as_deref()), (&ended(SUCCESSFUL, 990), Some("c")));
+    assert_idle(&ended(SUCCESSFUL, 990), &terms(), &World { cluster: Seen::Foreign(taken()), ..World::default() });
+}
+
+#[test]
+fn the_pod_of_a_runner_that_ended_is_kept_but_its_sidecars_do_not_go_on_for_ever() {
+    let over = world(Seen::Nothing, runner(State::Succeeded(None)));
+    let next = assert_idle(&ended(SUCCESSFUL, NOW - 299), &terms(), &over);
+    assert_eq!(next.wake, Some(at(NOW + 1)));
+    assert_eq!(deeds(&decide(&ended(SUCCESSFUL, NOW - 300), &terms(), &over)), ["delete runner"]);
+    let next = assert_idle(
+        &ended(SUCCESSFUL, 0),
+        &terms(),
+        &world(Seen::Nothing, Runner { ended: true, ..runner(State::Succeeded(None)) }),
+    );
+    assert_eq!(next.wake, None);
+    // Such as one whose policy is Always: it would run once more, without a cluster.
+    let goes_on = world(Seen::Nothing, Runner { over: false, ..runner(State::Succeeded(None)) });
+    assert_eq!(deeds(&decide(&ended(SUCCESSFUL, NOW), &terms(), &goes_on)), ["delete runner"]);
+}
+
+// --- Time ---
+
+#[test]
+fn a_job_fails_at_its_deadline_and_not_before() {
+    let limited = |seconds| Terms { deadline: Some(SignedDuration::from_secs(seconds)), ..retrying(5) };
+    let next = assert_idle(&running(), &limited(101), &with(State::Running));
+    assert_eq!(next.wake, Some(at(NOW + 1)));
+    let both = ["delete cluster", "delete runner"];
+    assert_fails(&running(), &limited(100), &with(State::Running), "DeadlineExceeded", &both);
+    // One that never started counts from when it was made.
+    let next = assert_idle(&created(CLUSTER_CREATED), &limited(111), &with(State::Waiting));
+    assert_eq!(next.wake, Some(at(NOW + 1)));
+    assert_fails(&created(CLUSTER_CREATED), &limited(110), &with(State::Waiting), "DeadlineExceeded", &both);
+    assert_idle(&running(), &terms(), &with(State::Running));
+}
+
+#[test]
+fn a_finished_job_is_deleted_when_its_time_is_over() {
+    let ttl = |seconds| Terms { ttl: Some(SignedDuration::from_secs(seconds)), ..terms() };
+    let next = assert_idle(&ended(FAILED, 990), &ttl(11), &World::default());
+    assert_eq!(next.wake, Some(at(NOW + 1)));
+    assert_eq!(deeds(&decide(&ended(FAILED, 990), &ttl(10), &World::default())), ["delete job"]);
+    assert_eq!(deeds(&decide(&ended(FAILED, NOW), &ttl(0), &World::default())), ["delete job"]);
+    assert_idle(&running(), &ttl(0), &with(State::Running));
+}
+
+// --- Retries ---
+
+/// First it is counted, then it goes, and then the next one comes: a crash in between counts nothing twice.
+#[test]
+fn a_failed_runner_is_counted_and_then_replaced() {
+    let next = decide(&running(), &retrying(2), &with(State::Failed(None)));
+    assert_eq!((&next.status, deeds(&next)), (&retried(1), vec!["delete runner"]));
+    assert_eq!(next.told.unwrap().reason, "RunnerFailed");
+    let next = decide(&retried(1), &retrying(2), &with(State::Failed(None)));
+    assert_eq!((&next.status, deeds(&next)), (&retried(1), vec!["delete runner"]));
+    assert_idle(&retried(1), &retrying(2), &going(State::Failed(None), NOW));
+    let next = decide(&retried(1), &retrying(2), &without_runner());
+    assert_eq!((&next.status, deeds(&next)), (&retried(1), vec!["make"]));
+    let status = DaskJobStatus { failed_runners: Some(1), ..running() };
+    assert_eq!(made(&next.status, &retrying(2)), status);
+    assert_idle(&status, &retrying(2), &after(1, State::Running));
+}
+
+#[test]
+fn a_lost_runner_is_counted_and_replaced() {
+    let next = decide(&running(), &retrying(1), &without_runner());
+    assert_eq!((&next.status, deeds(&next)), (&retried(1), vec![]));
+    let once = DaskJobStatus { failed_runners: Some(1), ..running() };
+    assert_fails(&once, &retrying(1), &without_runner(), "RunnerLost", &["delete cluster"]);
+}
+
+#[test]
+fn one_failure_more_than_allowed_fails_the_job() {
+    for (limit, failed) in [(0, 0), (1, 1), (2, 2)] {
+        let recorded = DaskJobStatus { failed_runners: Some(failed), ..running() };
+        let world = after(failed, State::Failed(None));
+        assert_fails(&recorded, &retrying(limit), &world, "RunnerFailed", &["delete cluster"]);
+        let next = decide(&recorded, &retrying(limit + 1), &world);
+        assert_eq!(next.status, retried(failed + 1));
+    }
+}
+
+#[test]
+fn restarts_inside_of_a_pod_count_only_against_a_limit() {
+    assert_idle(&running(), &terms(), &restarted(99));
+    assert_idle(&running(), &retrying(2), &restarted(2));
+    let both = ["delete cluster", "delete runner"];
+    assert_fails(&running(), &retrying(2), &restarted(3), "BackoffLimitExceeded", &both);
+    assert_fails(&running(), &retrying(0), &restarted(1), "BackoffLimitExceeded", &both);
+    let failed = world(cluster(), Runner { restarts: 2, ..runner(State::Failed(None)) });
+    assert_eq!(decide(&running(), &retrying(3), &failed).status, retried(3));
+    assert_fails(&running(), &retrying(2), &failed, "RunnerFailed", &["delete cluster"]);
+}
+
+/// The status may be older than what is seen: what a later try does is none of its business.
+#[test]
+fn a_runner_of_a_later_try_is_not_judged_by_an_older_status() {
+    assert_idle(&running(), &retrying(2), &after(1, State::Failed(None)));
+}
+
+// --- Suspension ---
+
+#[test]
+fn a_suspended_job_has_neither_cluster_nor_runner() {
+    let next = decide(&DaskJobStatus::default(), &suspending(), &World::default());
+    assert_eq!((&next.status, deeds(&next)), (&bare(SUSPENDED), vec![]));
+    assert_idle(&bare(SUSPENDED), &suspending(), &World::default());
+    for recorded in [bare(CREATED), created(CLUSTER_CREATED), running()] {
+        let next = decide(&recorded, &suspending(), &with(State::Running));
+        assert_eq!((&next.status, deeds(&next)), (&bare(SUSPENDED), vec!["delete cluster", "delete runner"]));
+    }
+    let next = decide(&bare(SUSPENDED), &suspending(), &with(State::Running));
+    assert_eq!(deeds(&next), ["delete cluster", "delete runner"], "after a crash");
+    let failed = DaskJobStatus { failed_runners: Some(1), ..running() };
+    let next = decide(&failed, &suspending(), &after(1, State::Running));
+    assert_eq!(next.status.failed_runners, Some(1), "a suspension is no absolution");
+}
+
+/// A runner that is stopped by the suspension must not count as one that succeeded or failed.
+#[test]
+fn the_end_of_a_runner_that_was_suspended_is_not_the_jobs() {
+    for state in [State::Succeeded(None), State::Failed(None)] {
+        assert_idle(&bare(SUSPENDED), &suspending(), &World { cluster: Seen::Nothing, ..going(state, NOW) });
+    }
+    let next = decide(&running(), &suspending(), &with(State::Succeeded(None)));
+    assert_eq!(next.status, ended(SUCCESSFUL, NOW), "it succeeded before");
+}
+
+#[test]
+fn a_job_that_is_resumed_starts_afresh_when_nothing_is_left() {
+    assert_idle(&bare(SUSPENDED), &terms(), &World { cluster: going_cluster(), runner: Seen::Nothing });
+    assert_idle(&bare(SUSPENDED), &terms(), &World { cluster: Seen::Nothing, ..going(State::Running, NOW) });
+    let next = decide(&bare(SUSPENDED), &terms(), &with(State::Running));
+    assert_eq!(deeds(&next), ["delete cluster", "delete runner"]);
+    let next = decide(&bare(SUSPENDED), &terms(), &World::default());
+    assert_eq!((&next.status, deeds(&next)), (&bare(CREATED), vec!["make"]));
+}

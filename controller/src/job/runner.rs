@@ -1,0 +1,147 @@
+//! What a runner's pod says about the runner: the first container that the job lists, whatever sidecars do.
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+
+use super::build::PREDECESSORS;
+use crate::{
+    conditions::whole_seconds,
+    view::{ContainerView, PodView},
+};
+
+/// A runner's pod, as far as decisions depend on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Runner {
+    pub(super) uid: String,
+    /// Failed runners of this job before it.
+    pub(super) predecessors: i64,
+    pub(super) created: Option<Timestamp>,
+    /// Set if the pod is being deleted: when that should be done.
+    pub(super) gone_by: Option<Timestamp>,
+    /// When the runner started.
+    pub(super) started: Option<Timestamp>,
+    pub(super) state: State,
+    /// How often the runner failed inside of this pod and was, or will be, started anew there.
+    pub(super) restarts: i64,
+    /// The kubelet will start nothing in the pod any more.
+    pub(super) over: bool,
+    /// No container of the pod runs any more.
+    pub(super) ended: bool,
+}
+
+/// How far a runner is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Waiting,
+    Running,
+    /// With the time, if the pod says so.
+    Succeeded(Option<Timestamp>),
+    Failed(Option<Timestamp>),
+}
+
+/// What a job says about its runner.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kind<'a> {
+    /// The container whose end is the job's.
+    pub(super) container: &'a str,
+    pub(super) restart_policy: &'a str,
+}
+
+impl Runner {
+    pub(super) fn of(pod: &PodView, kind: Kind<'_>) -> Self {
+        let container = pod.status.container_statuses.iter().find(|container| container.name == kind.container);
+        let state = state(pod, container, kind.restart_policy);
+        let phase = pod.status.phase.as_deref().unwrap_or_default();
+        let ended = ["Succeeded", "Failed"].contains(&phase);
+        let restarted_after_success = kind.restart_policy == "Always";
+        let over = match state {
+            State::Waiting | State::Running => false,
+            State::Succeeded(_) => !restarted_after_success,
+            State::Failed(_) => true,
+        };
+        let predecessors = pod.annotations().get(PREDECESSORS).and_then(|count| count.parse().ok());
+        Self {
+            uid: pod.uid().unwrap_or_default(),
+            predecessors: predecessors.unwrap_or(0),
+            created: pod.metadata.creation_timestamp.as_ref().map(|time| time.0),
+            gone_by: pod.metadata.deletion_timestamp.as_ref().map(|time| time.0),
+            started: started(pod, container, state).map(whole_seconds),
+            state,
+            restarts: container.map_or(0, |container| restarts(container, state)),
+            over: over || ended,
+            ended,
+        }
+    }
+}
+
+fn state(pod: &PodView, container: Option<&ContainerView>, restart_policy: &str) -> State {
+    let exits = container.map(exits).unwrap_or_default();
+    if let Some(success) = exits.iter().find(|exit| exit.code == 0) {
+        return State::Succeeded(success.at);
+    }
+    let current = container.and_then(|container| container.state.as_ref()?.terminated.as_ref());
+    let at = current.and_then(|exit| exit.finished_at.as_ref()).map(|time| whole_seconds(time.0));
+    match pod.status.phase.as_deref() {
+        Some("Succeeded") => State::Succeeded(at),
+        Some("Failed") => State::Failed(at),
+        _ if current.is_some() && restart_policy == "Never" => State::Failed(at),
+        phase => match container {
+            Some(container) if has_started(container) => State::Running,
+            None if phase == Some("Running") => State::Running,
+            _ => State::Waiting,
+        },
+    }
+}
+
+struct Exit {
+    code: i32,
+    at: Option<Timestamp>,
+}
+
+/// How the container ended now and the last time. A policy of `Always` starts one anew that succeeded.
+fn exits(container: &ContainerView) -> Vec<Exit> {
+    [&container.last_state, &container.state]
+        .into_iter()
+        .filter_map(|state| state.as_ref()?.terminated.as_ref())
+        .map(|end| Exit { code: end.exit_code, at: end.finished_at.as_ref().map(|time| whole_seconds(time.0)) })
+        .collect()
+}
+
+fn has_started(container: &ContainerView) -> bool {
+    let is_up = container.state.as_ref().is_some_and(|state| state.running.is_some() || state.terminated.is_some());
+    is_up
+        || container.last_state.as_ref().is_some_and(|state| state.terminated.is_some())
+        || container.restart_count > 0
+}
+
+fn started(pod: &PodView, container: Option<&ContainerView>, state: State) -> Option<Timestamp> {
+    if state == State::Waiting {
+        return None;
+    }
+    let exact = container.and_then(|container| {
+        // The earliest that is known: a container that was started anew did not start then.
+        [&container.last_state, &container.state].into_iter().find_map(|state| {
+            let state = state.as_ref()?;
+            let ended = state.terminated.as_ref().and_then(|end| end.started_at.as_ref());
+            ended.or_else(|| state.running.as_ref()?.started_at.as_ref()).map(|time| time.0)
+        })
+    });
+    // A pod that failed before its runner started, such as an evicted one, has no such time.
+    let roughly = || match state {
+        State::Failed(_) => None,
+        _ => pod.status.start_time.as_ref().or(pod.metadata.creation_timestamp.as_ref()).map(|time| time.0),
+    };
+    exact.or_else(roughly)
+}
+
+/// A container that failed and waits to be started anew has failed once more than it was restarted.
+fn restarts(container: &ContainerView, state: State) -> i64 {
+    let waits_after_failure = container.state.as_ref().is_some_and(|state| {
+        let backs_off = |reason: &Option<String>| reason.as_deref() == Some("CrashLoopBackOff");
+        state.terminated.is_some() || state.waiting.as_ref().is_some_and(|waiting| backs_off(&waiting.reason))
+    });
+    container.restart_count + i64::from(waits_after_failure && state == State::Running)
+}
+
+#[cfg(test)]
+mod tests;

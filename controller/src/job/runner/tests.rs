@@ -1,0 +1,133 @@
+#![expect(clippy::needless_pass_by_value, reason = "literals read better at the call without a reference")]
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn time(second: i64) -> String {
+    at(second).to_string()
+}
+
+fn exited(code: i32, from: i64, to: i64) -> Value {
+    json!({"terminated": {"exitCode": code, "startedAt": time(from), "finishedAt": time(to)}})
+}
+
+fn running(from: i64) -> Value {
+    json!({"running": {"startedAt": time(from)}})
+}
+
+fn waiting(reason: &str) -> Value {
+    json!({"waiting": {"reason": reason}})
+}
+
+fn runner_of(status: Value, restart_policy: &str) -> Runner {
+    let pod = json!({"metadata": {"uid": "u", "creationTimestamp": time(1)}, "status": status});
+    Runner::of(&serde_json::from_value(pod).unwrap(), Kind { container: "job", restart_policy })
+}
+
+/// A pod whose first container is in `state`, next to a sidecar that runs.
+fn with_sidecar(phase: &str, state: Value, last: Value, restarts: i64) -> Value {
+    json!({"phase": phase, "startTime": time(2), "containerStatuses": [
+        {"name": "a-sidecar", "state": running(2)},
+        {"name": "job", "state": state, "lastState": last, "restartCount": restarts},
+    ]})
+}
+
+fn state_of(phase: &str, state: Value, last: Value, policy: &str) -> (State, bool) {
+    let runner = runner_of(with_sidecar(phase, state, last, 0), policy);
+    (runner.state, runner.over)
+}
+
+#[test]
+fn the_runner_is_its_container_whatever_the_pods_sidecars_do() {
+    use State::{Failed, Running, Succeeded, Waiting};
+    let (good, bad, none) = (exited(0, 3, 9), exited(1, 3, 9), json!({}));
+    let table = [
+        ("image is pulled", "Running", waiting("ContainerCreating"), &none, "OnFailure", (Waiting, false)),
+        ("runs", "Running", running(3), &none, "OnFailure", (Running, false)),
+        ("a phase that lags", "Pending", running(3), &none, "OnFailure", (Running, false)),
+        ("succeeds", "Running", good.clone(), &none, "OnFailure", (Succeeded(Some(at(9))), true)),
+        ("succeeds, never restarted", "Running", good.clone(), &none, "Never", (Succeeded(Some(at(9))), true)),
+        ("succeeds, to be restarted", "Running", good.clone(), &none, "Always", (Succeeded(Some(at(9))), false)),
+        ("was restarted after success", "Running", running(10), &good, "Always", (Succeeded(Some(at(9))), false)),
+        ("a sidecar failed", "Failed", good.clone(), &none, "Never", (Succeeded(Some(at(9))), true)),
+        ("fails for good", "Running", bad.clone(), &none, "Never", (Failed(Some(at(9))), true)),
+        ("fails, to be restarted", "Running", bad.clone(), &none, "OnFailure", (Running, false)),
+        ("fails, to be restarted always", "Running", bad.clone(), &none, "Always", (Running, false)),
+        ("backs off", "Running", waiting("CrashLoopBackOff"), &bad, "OnFailure", (Running, false)),
+        ("pod fails", "Failed", bad.clone(), &none, "OnFailure", (Failed(Some(at(9))), true)),
+        ("pod fails before the start", "Failed", none.clone(), &none, "OnFailure", (Failed(None), true)),
+    ];
+    for (what, phase, state, last, policy, expected) in table {
+        assert_eq!(state_of(phase, state, last.clone(), policy), expected, "{what}");
+    }
+}
+
+/// Kubelets report containers, but a status may be lost.
+#[test]
+fn a_pod_without_container_statuses_is_judged_by_its_phase() {
+    use State::{Failed, Running, Succeeded, Waiting};
+    let table = [
+        (json!({"phase": "Pending"}), Waiting, false),
+        (json!({"phase": "Unknown"}), Waiting, false),
+        (json!({}), Waiting, false),
+        (json!({"phase": "Running"}), Running, false),
+        (json!({"phase": "Succeeded"}), Succeeded(None), true),
+        (json!({"phase": "Failed", "reason": "Evicted"}), Failed(None), true),
+    ];
+    for (status, state, ended) in table {
+        let runner = runner_of(status.clone(), "Always");
+        assert_eq!((runner.state, runner.ended), (state, ended), "{status}");
+    }
+}
+
+#[test]
+fn the_start_is_the_first_that_is_known() {
+    let started = |status| runner_of(status, "OnFailure").started;
+    assert_eq!(started(with_sidecar("Running", waiting("ContainerCreating"), json!({}), 0)), None);
+    assert_eq!(started(with_sidecar("Running", running(3), json!({}), 0)), Some(at(3)));
+    assert_eq!(started(with_sidecar("Running", running(9), exited(1, 3, 4), 1)), Some(at(3)));
+    assert_eq!(started(with_sidecar("Succeeded", exited(0, 3, 9), json!({}), 0)), Some(at(3)));
+    assert_eq!(started(json!({"phase": "Succeeded", "startTime": time(2)})), Some(at(2)));
+    assert_eq!(started(json!({"phase": "Succeeded"})), Some(at(1)));
+    assert_eq!(started(json!({"phase": "Failed", "startTime": time(2), "reason": "Evicted"})), None);
+}
+
+#[test]
+fn fractions_of_a_second_do_not_survive() {
+    let state = json!({"terminated": {
+        "exitCode": 0, "startedAt": "1970-01-01T00:00:03.7Z", "finishedAt": "1970-01-01T00:00:09.9Z",
+    }});
+    let runner = runner_of(with_sidecar("Running", state, json!({}), 0), "OnFailure");
+    assert_eq!((runner.started, runner.state), (Some(at(3)), State::Succeeded(Some(at(9)))));
+}
+
+/// Between a failure and the next start the kubelet has not counted the restart yet.
+#[test]
+fn each_failure_inside_of_a_pod_counts_once() {
+    let restarts = |state, last, count| runner_of(with_sidecar("Running", state, last, count), "OnFailure").restarts;
+    let (bad, none) = (exited(1, 3, 9), json!({}));
+    assert_eq!(restarts(running(3), none.clone(), 0), 0);
+    assert_eq!(restarts(bad.clone(), none.clone(), 0), 1);
+    assert_eq!(restarts(running(10), bad.clone(), 1), 1);
+    assert_eq!(restarts(bad.clone(), bad.clone(), 1), 2);
+    assert_eq!(restarts(waiting("CrashLoopBackOff"), bad.clone(), 1), 2);
+    assert_eq!(restarts(waiting("ContainerCreating"), none, 0), 0);
+}
+
+#[test]
+fn a_runner_says_how_many_failed_before_it_and_when_it_will_be_gone() {
+    let pod = |annotation: &str| {
+        let metadata = json!({
+            "uid": "u", "annotations": {"dask.org/failed-runners": annotation}, "deletionTimestamp": time(30),
+        });
+        let pod = serde_json::from_value(json!({"metadata": metadata})).unwrap();
+        Runner::of(&pod, Kind { container: "job", restart_policy: "Never" })
+    };
+    assert_eq!((pod("2").predecessors, pod("x").predecessors), (2, 0));
+    assert_eq!(pod("2").gone_by, Some(at(30)));
+}

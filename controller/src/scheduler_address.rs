@@ -1,0 +1,65 @@
+//! Where a cluster's scheduler listens, for what connects to it.
+
+use serde_json::Value;
+
+use crate::{crd::SchedulerSpec, meta};
+
+/// The scheduler's port where its Service does not name one.
+const DEFAULT_PORT: u64 = 8786;
+
+/// The address of the scheduler of the cluster `name`. The port is the one that the Service calls
+/// `tcp-comm`, or its own name, as Dask's client looks it up.
+pub fn scheduler_address(name: &str, scheduler: &SchedulerSpec, namespace: &str, cluster_domain: &str) -> String {
+    let service = meta::scheduler_name(name);
+    let ports = scheduler.service.0.get("ports").and_then(Value::as_array);
+    let is_comm = |port: &&Value| port["name"] == "tcp-comm" || port["name"] == service.as_str();
+    let port = ports.and_then(|ports| ports.iter().find(is_comm)?["port"].as_u64()).unwrap_or(DEFAULT_PORT);
+    let scheme = if scheduler.tls.is_some() { "tls" } else { "tcp" };
+    format!("{scheme}://{service}.{namespace}.svc.{cluster_domain}:{port}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{crd::SchedulerTls, test_fixtures::mk_cluster};
+
+    fn address(cluster: &str, ports: Value, domain: &str) -> String {
+        let mut scheduler = mk_cluster(cluster).spec.scheduler;
+        scheduler.service.0.insert("ports".to_owned(), ports);
+        scheduler_address(cluster, &scheduler, "team-a", domain)
+    }
+
+    /// The rule of Dask's own client; a Service may have its ports in any order, and TLS ones elsewhere.
+    #[test]
+    fn clients_connect_to_the_port_that_the_service_names() {
+        let table = [
+            (json!([{"name": "http-dashboard", "port": 8787}, {"name": "tcp-comm", "port": 9000}]), 9000),
+            (json!([{"name": "http-dashboard", "port": 8787}, {"name": "demo-scheduler", "port": 9001}]), 9001),
+            (json!([{"name": "other-scheduler", "port": 9002}]), 8786),
+            (json!([{"port": 9003}]), 8786),
+            (json!([{"name": "tcp-comm", "port": "9004"}]), 8786),
+            (json!([]), 8786),
+            (json!(null), 8786),
+        ];
+        for (ports, port) in table {
+            let expected = format!("tcp://demo-scheduler.team-a.svc.cluster.local:{port}");
+            assert_eq!(address("demo", ports.clone(), "cluster.local"), expected, "{ports}");
+        }
+    }
+
+    #[test]
+    fn the_address_is_below_the_domain_of_the_kubernetes_cluster() {
+        let address = address("other", json!([]), "k8s.example.org");
+        assert_eq!(address, "tcp://other-scheduler.team-a.svc.k8s.example.org:8786");
+    }
+
+    #[test]
+    fn a_scheduler_with_tls_is_connected_to_with_tls() {
+        let mut scheduler = mk_cluster("demo").spec.scheduler;
+        scheduler.tls = Some(SchedulerTls { secret_name: "tls".to_owned() });
+        let address = scheduler_address("demo", &scheduler, "ns", "cluster.local");
+        assert_eq!(address, "tls://demo-scheduler.ns.svc.cluster.local:8786");
+    }
+}
