@@ -42,7 +42,11 @@ async fn run(context: &TestContext, program: &str) {
                 "name": "client",
                 "image": image("dask"),
                 "command": ["python", "/program/program.py"],
-                "env": [{"name": "IMAGE", "value": image("dask")}],
+                "env": [
+                    {"name": "IMAGE", "value": image("dask")},
+                    // The client never finds out its own namespace in a pod, and takes `default`.
+                    {"name": "DASK_KUBERNETES__NAMESPACE", "value": context.namespace},
+                ],
                 "volumeMounts": [{"name": "program", "mountPath": "/program"}],
             }],
             "volumes": [{"name": "program", "configMap": {"name": "client"}}],

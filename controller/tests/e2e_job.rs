@@ -1,5 +1,4 @@
 //! `DaskJobs` whose runners really run. Run all of it with `make e2e`.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
 
 mod support;
 
