@@ -1,6 +1,5 @@
 //! The unmodified Python client on the installed chart: each program of `e2e_client/` runs in a pod, with no
 //! more rights than its users are told to give it. Run all of it with `make e2e`.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
 
 mod support;
 
