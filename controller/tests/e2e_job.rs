@@ -23,7 +23,8 @@ with Client(timeout=120) as client:
 const FAILS_ONCE: &str = "
 import sys, kr8s
 from kr8s.objects import ConfigMap
-been_here = ConfigMap({'metadata': {'name': 'been-here'}, 'data': {}})
+namespace = open('/var/run/secrets/kubernetes.io/serviceaccount/namespace').read()
+been_here = ConfigMap({'metadata': {'name': 'been-here', 'namespace': namespace}, 'data': {}})
 try:
     been_here.create()
 except kr8s.ServerError as error:
