@@ -27,7 +27,7 @@ demo: prepare images ## Show a plugin's child on a real Dask cluster
 	@KEEP=1 testbed/with-cluster.sh node demo/run.sh
 
 .PHONY: test
-test: lint unit live e2e ## Run every test
+test: lint unit live e2e takeover ## Run every test
 	@echo "all tests passed"
 
 .PHONY: prepare
@@ -56,7 +56,18 @@ live: prepare ## Tests against a real API server
 .PHONY: e2e
 e2e: prepare images ## Tests on real pods with real Dask, the demo among them
 	@testbed/with-cluster.sh node $(SHELL) -euc 'demo/run.sh; \
-	  cargo test -p dask-operator --locked --test "e2e_*" -- --ignored --test-threads 1'
+	  cargo test -p dask-operator --locked --test e2e_node --test e2e_client --test e2e_job -- \
+	    --ignored --test-threads 1 $(TESTARGS)'
+
+.PHONY: takeover
+takeover: prepare images ## Test on a node of its own how what upstream's operator made goes on under ours
+ifeq ($(CLUSTER),current)
+	@echo "takeover: left out, it would replace the definitions of a cluster that others may use"
+else
+	@testbed/with-cluster.sh takeover testbed/env.sh $(SHELL) -euc ' \
+	  testbed load-image --dir "$$TESTBED_DIR" "$$IMAGES"/{dask,dask-operator}.tar; \
+	  cargo test -p dask-operator --locked --test e2e_takeover -- --ignored'
+endif
 
 .PHONY: images
 images: prepare ## Build the images of Dask, the controller and the example plugins

@@ -4,7 +4,7 @@
 
 mod support;
 
-use std::{collections::BTreeSet, process::Command, time::Duration};
+use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
@@ -13,27 +13,11 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use support::{TestContext, condition, message, name, with_temp_ns, within};
-
-const OPERATOR: &str = "dask-operator";
-/// Images are loaded already, but a Python process takes its time to import Dask on a busy machine.
-const PODS_READY: Duration = Duration::from_mins(3);
-
-/// A cluster whose pods run.
-fn real_cluster(name: &str, workers: usize) -> Value {
-    let manifest = include_str!("../../demo/cluster.yaml");
-    let registry = std::env::var("REGISTRY").unwrap_or_else(|_| "localhost".to_owned());
-    let manifest = manifest.replace("localhost/", &format!("{registry}/")).replace("demo", name);
-    let mut manifest: Value = serde_saphyr::from_str(&manifest).unwrap();
-    manifest["spec"]["worker"]["replicas"] = json!(workers);
-    manifest
-}
-
-fn operator(context: &TestContext) -> TestContext {
-    let mut context = context.clone();
-    OPERATOR.clone_into(&mut context.namespace);
-    context
-}
+use support::{
+    TestContext, condition, message, name,
+    real::{CHART, OPERATOR, helm, image, operator, pods_ready, real_cluster},
+    with_temp_ns,
+};
 
 async fn scale(context: &TestContext, deployment: &str, replicas: u32) {
     context.merge("Deployment", deployment, json!({"spec": {"replicas": replicas}})).await;
@@ -41,21 +25,6 @@ async fn scale(context: &TestContext, deployment: &str, replicas: u32) {
 
 async fn plugin_is(context: &TestContext, plugin: &str, ready: &str) -> Value {
     context.until("DaskOperatorPlugin", plugin, |plugin| condition(plugin, "Ready").0 == ready).await
-}
-
-async fn pods_ready(context: &TestContext, cluster: &str, workers: usize) {
-    let selector = format!("dask.org/cluster-name={cluster}");
-    within(PODS_READY, "the pods of the cluster", async || {
-        let deployments = context.list("Deployment", &selector).await;
-        let ready = deployments.iter().filter(|deployment| deployment["status"]["readyReplicas"] == 1).count();
-        let expected = (workers + 1, workers + 1);
-        if (deployments.len(), ready) == expected {
-            Ok(())
-        } else {
-            Err(format!("{ready} of {} are ready", deployments.len()))
-        }
-    })
-    .await;
 }
 
 #[tokio::test]
@@ -132,11 +101,6 @@ async fn killing_the_controllers_pod_during_creation_changes_nothing_in_the_end(
     .await;
 }
 
-fn helm(arguments: &[&str]) {
-    let output = Command::new("helm").args(arguments).args(["--namespace", OPERATOR]).output().unwrap();
-    assert!(output.status.success(), "helm {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
 /// A sidecar that inherited the controller's identity, or a socket that the controller may not open, would
 /// only show on a real node.
 #[tokio::test]
@@ -144,15 +108,13 @@ fn helm(arguments: &[&str]) {
 async fn a_plugin_works_as_a_sidecar_over_a_socket_and_has_no_token() {
     with_temp_ns(|context| async move {
         let operator = operator(&context);
-        let registry = std::env::var("REGISTRY").unwrap_or_else(|_| "localhost".to_owned());
         let sidecar = json!([{
             "name": "sidecar",
-            "image": format!("{registry}/ingress-plugin:test"),
+            "image": image("ingress-plugin"),
             "env": [{"name": "PLUGIN_SOCKET", "value": "/run/dask-operator/plugins/sidecar.sock"}],
         }]);
-        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/dask-operator");
         let set = format!("plugins.sidecars={sidecar}");
-        helm(&["upgrade", "dask-operator", chart, "--reuse-values", "--set-json", &set, "--wait", "--timeout", "3m"]);
+        helm(&["upgrade", OPERATOR, CHART, "--reuse-values", "--set-json", &set, "--wait", "--timeout", "3m"]);
         let plugin = json!({
             "apiVersion": "kubernetes.dask.org/v1alpha1",
             "kind": "DaskOperatorPlugin",
@@ -182,8 +144,8 @@ async fn a_plugin_works_as_a_sidecar_over_a_socket_and_has_no_token() {
         context.goes("Ingress", "beside-scheduler-sidecar-ingress").await;
         helm(&[
             "upgrade",
-            "dask-operator",
-            chart,
+            OPERATOR,
+            CHART,
             "--reuse-values",
             "--set-json",
             "plugins.sidecars=[]",

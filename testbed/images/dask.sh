@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds localhost/dask:test: the machine's own Debian release with Python, dask, distributed and bokeh.
+# Builds localhost/dask:test: the machine's own Debian release with Python, dask, distributed, bokeh
+# and dask-kubernetes.
 # Usage: dask.sh OUT.tar CACHE_DIR (as root). It does nothing if OUT.tar was made from the same inputs.
 set -euo pipefail
 
@@ -53,7 +54,7 @@ debootstrap --variant=minbase --cache-dir="$cache/debs" --include=python3 "$rele
   >"$work/debootstrap.log" || { tail -n 20 "$work/debootstrap.log" >&2; fail "debootstrap failed"; }
 
 python=$(chroot "$root" python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-say "dask, distributed and bokeh for Python $python"
+say "dask, distributed, bokeh and dask-kubernetes for Python $python"
 PIP_CACHE_DIR=$cache/pip PIP_ROOT_USER_ACTION=ignore python3 -m pip install --quiet --no-compile --no-deps \
   --only-binary=:all: --implementation cp --python-version "$python" \
   --target "$root/opt/dask" --requirement "$requirements"
@@ -68,6 +69,7 @@ launcher() {
 launcher dask dask
 launcher dask-scheduler distributed.cli.dask_scheduler
 launcher dask-worker distributed.cli.dask_worker
+launcher kopf kopf
 ln -s python3 "$root/usr/bin/python"
 echo 'dask:x:1000:1000::/home/dask:/bin/sh' >>"$root/etc/passwd"
 echo 'dask:x:1000:' >>"$root/etc/group"
@@ -78,14 +80,16 @@ rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/* "$root"/var/cache/deb
 find "$root/opt/dask" -depth -type d -name tests -exec rm -rf {} +
 # The user may not write here, so without this every process would compile dask for itself, which takes
 # it 1.5 s. Read by hash and never checked, the result does not depend on times that an image may lose.
-chroot "$root" python3 -m compileall -q -j 2 --invalidation-mode unchecked-hash /opt/dask
+# The thousands of models of the Kubernetes clients, which kopf wants installed, are hardly ever loaded.
+chroot "$root" python3 -m compileall -q -j 2 --invalidation-mode unchecked-hash -x '/kubernetes(_asyncio)?/' /opt/dask
 
 buildah "${store[@]}" config --user 1000:1000 --workingdir /home/dask --cmd python \
   --env PYTHONPATH=/opt/dask --env HOME=/home/dask --env PYTHONUNBUFFERED=1 \
   --env PATH=/usr/local/bin:/usr/bin:/bin "$container"
 
 say "trying it"
-for command in "dask --version" "dask-scheduler --version" "dask-worker --version" "python -c 'import bokeh.server'"; do
+for command in "dask --version" "dask-scheduler --version" "dask-worker --version" "kopf --version" \
+  "python -c 'import bokeh.server, dask_kubernetes.operator.controller'"; do
   buildah "${store[@]}" run "$container" -- sh -c "$command" >/dev/null
 done
 buildah "${store[@]}" umount "$container" >/dev/null

@@ -7,6 +7,7 @@ mod controller;
 pub(crate) mod plugin;
 pub(crate) mod proxy;
 pub(crate) mod scheduler;
+pub(crate) mod real;
 
 use std::{
     collections::BTreeMap,
@@ -21,10 +22,11 @@ use futures::FutureExt as _;
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
-        core::v1::{ConfigMap, Namespace, Pod, ResourceQuota, Secret, Service},
+        core::v1::{ConfigMap, Namespace, Pod, ResourceQuota, Secret, Service, ServiceAccount},
         discovery::v1::EndpointSlice,
         events::v1::Event,
         networking::v1::Ingress,
+        rbac::v1::{Role, RoleBinding},
     },
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
@@ -110,11 +112,20 @@ impl TestContext {
     async fn new() -> Self {
         let client = Client::try_default().await.expect("there is a cluster: see `make live`");
         install_crds(&client).await;
-        let name = format!("live-{:08x}", fastrand::u32(..));
-        let namespace = serde_json::from_value(json!({"metadata": {"name": name}})).unwrap();
-        Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
+        let context = Self::of(client, &format!("live-{:08x}", fastrand::u32(..)));
+        context.create_namespace().await;
+        context
+    }
+
+    /// One namespace of a cluster as it is: nothing is installed, made or removed.
+    pub(crate) fn of(client: Client, namespace: &str) -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());
-        Self { client, namespace: name, dir }
+        Self { client, namespace: namespace.to_owned(), dir }
+    }
+
+    pub(crate) async fn create_namespace(&self) {
+        let namespace = serde_json::from_value(json!({"metadata": {"name": self.namespace}})).unwrap();
+        Api::<Namespace>::all(self.client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
     }
 
     /// What controllers of this namespace have logged so far.
@@ -314,8 +325,11 @@ fn resource(kind: &str) -> ApiResource {
         "Ingress" => ApiResource::erase::<Ingress>(&()),
         "Pod" => ApiResource::erase::<Pod>(&()),
         "ResourceQuota" => ApiResource::erase::<ResourceQuota>(&()),
+        "Role" => ApiResource::erase::<Role>(&()),
+        "RoleBinding" => ApiResource::erase::<RoleBinding>(&()),
         "Secret" => ApiResource::erase::<Secret>(&()),
         "Service" => ApiResource::erase::<Service>(&()),
+        "ServiceAccount" => ApiResource::erase::<ServiceAccount>(&()),
         other => panic!("no test uses the kind {other} yet"),
     }
 }

@@ -1,0 +1,116 @@
+//! `DaskJobs` whose runners really run. Run all of it with `make e2e`.
+
+mod support;
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use support::{
+    TestContext, eventually, name,
+    real::{create_account, image, logs, real_cluster},
+    with_temp_ns, within,
+};
+
+/// Scheduler, worker and runner start on a busy machine, and the runner perhaps twice.
+const JOB: Duration = Duration::from_mins(5);
+const COMPUTES: &str = "
+from distributed import Client
+with Client(timeout=120) as client:
+    assert client.submit(sum, range(10)).result(timeout=120) == 45
+";
+/// Fails, but only where it has not been before.
+const FAILS_ONCE: &str = "
+import sys, kr8s
+from kr8s.objects import ConfigMap
+namespace = open('/var/run/secrets/kubernetes.io/serviceaccount/namespace').read()
+been_here = ConfigMap({'metadata': {'name': 'been-here', 'namespace': namespace}, 'data': {}})
+try:
+    been_here.create()
+except kr8s.ServerError as error:
+    assert error.response.status_code == 409, error
+else:
+    sys.exit('the first time')
+";
+
+fn job(name: &str, program: &str) -> Value {
+    let container = json!({"name": "job", "image": image("dask"), "command": ["python", "-c", program]});
+    json!({
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskJob",
+        "metadata": {"name": name},
+        "spec": {
+            "job": {"spec": {"restartPolicy": "Never", "containers": [container]}},
+            "cluster": {"spec": real_cluster(name, 1)["spec"]},
+        },
+    })
+}
+
+/// Waits for the end of the job, which has to be this one, and for that of its cluster.
+async fn ends(context: &TestContext, job: &str, status: &str) -> Value {
+    let ended = within(JOB, &format!("DaskJob {job} to be {status}"), async || {
+        let found = context.expect("DaskJob", job).await;
+        match found["status"]["jobStatus"].as_str().unwrap_or_default() {
+            ended @ ("Successful" | "Failed") => {
+                let said = logs(context, &format!("{job}-runner"), 20).await;
+                assert_eq!(ended, status, "the runner said: {said}");
+                Ok(found)
+            }
+            other => Err(format!("it is {other}")),
+        }
+    })
+    .await;
+    let times = ["startTime", "endTime"].map(|field| ended["status"][field].as_str().unwrap_or_default());
+    assert!(!times[0].is_empty() && times[0] <= times[1], "{times:?}");
+    assert_eq!(ended["status"]["clusterName"], job);
+
+    context.goes("DaskCluster", job).await;
+    eventually("the cluster's objects to go", async || {
+        let mut left = Vec::new();
+        for kind in ["DaskWorkerGroup", "Deployment", "Service"] {
+            left.extend(context.list(kind, "").await);
+        }
+        let left: Vec<&str> = left.iter().map(name).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("there are {left:?}")) }
+    })
+    .await;
+    ended
+}
+
+#[tokio::test]
+#[ignore = "needs a node: make e2e"]
+async fn a_job_that_computes_is_successful_and_its_cluster_goes() {
+    with_temp_ns(|context| async move {
+        context.create(&job("good", COMPUTES)).await;
+        ends(&context, "good", "Successful").await;
+        let runner = context.expect("Pod", "good-runner").await;
+        assert_eq!(runner["status"]["phase"], "Succeeded");
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a node: make e2e"]
+async fn a_job_that_fails_says_so_and_its_cluster_goes() {
+    with_temp_ns(|context| async move {
+        context.create(&job("bad", "raise SystemExit(3)")).await;
+        ends(&context, "bad", "Failed").await;
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a node: make e2e"]
+async fn a_job_with_a_backoff_limit_tries_again() {
+    with_temp_ns(|context| async move {
+        let rules = json!([{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"]}]);
+        create_account(&context, "runner", rules).await;
+        let mut job = job("again", &format!("{FAILS_ONCE}{COMPUTES}"));
+        job["spec"]["backoffLimit"] = json!(1);
+        job["spec"]["job"]["spec"]["serviceAccountName"] = json!("runner");
+        context.create(&job).await;
+        ends(&context, "again", "Successful").await;
+        context.expect("ConfigMap", "been-here").await;
+    })
+    .await;
+}
