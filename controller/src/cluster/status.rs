@@ -101,7 +101,10 @@ pub(super) async fn write(
     }
     let api: Api<DaskCluster> = Api::namespaced(context.client.clone(), &cluster.namespace().unwrap_or_default());
     k8s::apply_status(&api, k8s::FIELD_MANAGER, cluster, desired).await?;
-    report::condition_changes(&context.recorder, cluster, &current.conditions, &desired.conditions).await;
+    // The workers' condition is the group's, which has told it already.
+    let own = |condition: &&Condition| condition.type_ != WORKERS_AVAILABLE;
+    let own: Vec<Condition> = desired.conditions.iter().filter(own).cloned().collect();
+    report::condition_changes(&context.recorder, cluster, &current.conditions, &own).await;
     Ok(())
 }
 

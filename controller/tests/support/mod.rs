@@ -6,8 +6,8 @@
 mod controller;
 pub(crate) mod plugin;
 pub(crate) mod proxy;
-pub(crate) mod scheduler;
 pub(crate) mod real;
+pub(crate) mod scheduler;
 
 use std::{
     collections::BTreeMap,
