@@ -36,6 +36,7 @@ pub mod reconciler;
 pub mod report;
 pub mod run;
 pub mod shutdown;
+mod stand_in;
 pub mod telemetry;
 #[cfg(test)]
 mod test_fixtures;

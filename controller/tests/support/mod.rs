@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "in tests, what fails must fail loudly")]
 
 mod controller;
+pub(crate) mod kubelet;
 pub(crate) mod plugin;
 
 use std::{
@@ -19,7 +20,7 @@ use futures::FutureExt as _;
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
-        core::v1::{ConfigMap, Namespace, Secret, Service},
+        core::v1::{ConfigMap, Namespace, Pod, Secret, Service},
         discovery::v1::EndpointSlice,
         events::v1::Event,
         networking::v1::Ingress,
@@ -291,6 +292,7 @@ fn resource(kind: &str) -> ApiResource {
         "EndpointSlice" => ApiResource::erase::<EndpointSlice>(&()),
         "Event" => ApiResource::erase::<Event>(&()),
         "Ingress" => ApiResource::erase::<Ingress>(&()),
+        "Pod" => ApiResource::erase::<Pod>(&()),
         "Secret" => ApiResource::erase::<Secret>(&()),
         "Service" => ApiResource::erase::<Service>(&()),
         other => panic!("no test uses the kind {other} yet"),
