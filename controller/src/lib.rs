@@ -35,6 +35,7 @@ pub mod pod;
 pub mod reconciler;
 pub mod report;
 pub mod run;
+pub mod scheduler;
 pub mod shutdown;
 mod stand_in;
 pub mod telemetry;

@@ -6,6 +6,7 @@
 mod controller;
 pub(crate) mod kubelet;
 pub(crate) mod plugin;
+pub(crate) mod scheduler;
 
 use std::{
     collections::BTreeMap,

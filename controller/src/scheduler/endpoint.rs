@@ -1,0 +1,123 @@
+use std::{fmt, net::IpAddr, sync::Arc};
+
+use k8s_openapi::api::core::v1::{Service, ServicePort};
+use kube::ResourceExt as _;
+use rustls::ClientConfig;
+
+/// The ports where the Service does not name them: Dask's own defaults.
+const DEFAULT_PORT: u16 = 8786;
+const DEFAULT_HTTP_PORT: u16 = 8787;
+
+/// Where a scheduler listens.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// A DNS name or an IP address, without brackets.
+    pub host: String,
+    /// The port of Dask's RPC.
+    pub port: u16,
+    /// The port of the dashboard, which also serves the HTTP API.
+    pub http_port: Option<u16>,
+    /// Set if the RPC goes by TLS.
+    pub tls: Option<Arc<ClientConfig>>,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", bracketed(&self.host), self.port)
+    }
+}
+
+/// `host` as it stands before a colon and a port.
+pub(super) fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+/// Where the scheduler behind `service` listens, without TLS. `None` if the Service has no port for it.
+///
+/// The ports are those that Dask's own client looks for: by their names, or by the name of the Service.
+pub fn endpoint_of(service: &Service, cluster_domain: &str, address_override: Option<IpAddr>) -> Option<Endpoint> {
+    let name = service.name_any();
+    let spec = service.spec.as_ref()?;
+    let ports = spec.ports.as_deref().unwrap_or_default();
+    let comm = named(ports, &["tcp-comm", &name]).or_else(|| numbered(ports, DEFAULT_PORT))?;
+    let http = named(ports, &["http-dashboard"]).or_else(|| numbered(ports, DEFAULT_HTTP_PORT));
+    let cluster_ip = spec.cluster_ip.clone().filter(|ip| !ip.is_empty() && ip != "None");
+    let host = address_override.map(|address| address.to_string()).or(cluster_ip).unwrap_or_else(|| {
+        let namespace = service.namespace().unwrap_or_default();
+        format!("{name}.{namespace}.svc.{cluster_domain}")
+    });
+    Some(Endpoint { host, port: comm, http_port: http.filter(|port| *port != comm), tls: None })
+}
+
+fn named(ports: &[ServicePort], names: &[&str]) -> Option<u16> {
+    let port = ports.iter().find(|port| port.name.as_deref().is_some_and(|name| names.contains(&name)))?;
+    u16::try_from(port.port).ok()
+}
+
+fn numbered(ports: &[ServicePort], number: u16) -> Option<u16> {
+    ports.iter().any(|port| port.port == i32::from(number)).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn service(cluster_ip: &Value, ports: &Value) -> Service {
+        serde_json::from_value(json!({
+            "metadata": {"name": "demo-scheduler", "namespace": "team-a"},
+            "spec": {"clusterIP": cluster_ip, "ports": ports},
+        }))
+        .unwrap()
+    }
+
+    fn ports(ports: &Value) -> Option<(u16, Option<u16>)> {
+        let endpoint = endpoint_of(&service(&json!("10.0.0.1"), ports), "cluster.local", None)?;
+        Some((endpoint.port, endpoint.http_port))
+    }
+
+    /// Users name ports as they like, and Dask's client finds them by these rules.
+    #[test]
+    fn the_ports_are_found_by_name_and_else_by_number() {
+        let table = [
+            (
+                json!([{"name": "http-dashboard", "port": 80}, {"name": "tcp-comm", "port": 9000}]),
+                Some((9000, Some(80))),
+            ),
+            (json!([{"name": "demo-scheduler", "port": 9001}]), Some((9001, None))),
+            (json!([{"name": "x", "port": 8786}, {"name": "tcp-comm", "port": 9002}]), Some((9002, None))),
+            (json!([{"name": "x", "port": 8786}, {"name": "y", "port": 8787}]), Some((8786, Some(8787)))),
+            (json!([{"port": 8786}]), Some((8786, None))),
+            (json!([{"name": "tcp-comm", "port": 8787}]), Some((8787, None))),
+            (json!([{"name": "other", "port": 9003}]), None),
+            (json!([{"name": "http-dashboard", "port": 8787}]), None),
+            (json!([{"name": "tcp-comm", "port": 65536}]), None),
+            (json!([]), None),
+            (json!(null), None),
+        ];
+        for (given, expected) in table {
+            assert_eq!(ports(&given), expected, "{given}");
+        }
+        assert!(endpoint_of(&Service::default(), "cluster.local", None).is_none());
+    }
+
+    #[test]
+    fn the_host_is_the_override_or_the_address_of_the_service_or_its_name() {
+        let table = [
+            (json!("10.0.0.1"), Some("192.168.0.1"), "192.168.0.1:8786"),
+            (json!("10.0.0.1"), None, "10.0.0.1:8786"),
+            (json!("fd00::1"), None, "[fd00::1]:8786"),
+            (json!("None"), None, "demo-scheduler.team-a.svc.k8s.example.org:8786"),
+            (json!(""), None, "demo-scheduler.team-a.svc.k8s.example.org:8786"),
+            (json!(null), None, "demo-scheduler.team-a.svc.k8s.example.org:8786"),
+            (json!("None"), Some("::1"), "[::1]:8786"),
+        ];
+        for (cluster_ip, address, expected) in table {
+            let service = service(&cluster_ip, &json!([{"name": "tcp-comm", "port": 8786}]));
+            let address = address.map(|address| address.parse().unwrap());
+            let endpoint = endpoint_of(&service, "k8s.example.org", address).unwrap();
+            assert_eq!(endpoint.to_string(), expected, "{cluster_ip} {address:?}");
+        }
+    }
+}

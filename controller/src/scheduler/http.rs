@@ -1,0 +1,163 @@
+//! The scheduler's HTTP side: counts, which each dashboard serves, and the API, which users have to enable.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use reqwest::{Client, RequestBuilder, redirect};
+use rustls::{ClientConfig, RootCertStore};
+use serde::{Deserialize, de::DeserializeOwned, de::IgnoredAny};
+use serde_json::json;
+
+use super::{
+    Endpoint, Error, Worker, codec,
+    connection::CONNECT_TIMEOUT,
+    endpoint::bracketed,
+    lenient::{Entries, Scalar},
+};
+
+/// The HTTP side of one scheduler.
+pub(super) struct Http {
+    client: Client,
+    base: String,
+}
+
+/// What of `/json/counts.json` tells whether there is work.
+#[derive(Deserialize)]
+pub(super) struct Counts {
+    processing: u64,
+    waiting: u64,
+    unrunnable: u64,
+    workers: u64,
+    desired_workers: u64,
+}
+
+#[derive(Deserialize)]
+struct WorkerList {
+    workers: Vec<ListedWorker>,
+}
+
+#[derive(Deserialize)]
+struct ListedWorker {
+    name: Scalar,
+    address: String,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    workers: u64,
+}
+
+#[derive(Deserialize)]
+struct Idle {
+    idle_since: Option<f64>,
+}
+
+impl Counts {
+    /// Nothing runs or waits. Tasks that are queued because there is no worker at all are counted nowhere:
+    /// but then the scheduler desires one.
+    pub(super) fn is_idle(&self) -> bool {
+        let Self { processing, waiting, unrunnable, workers, desired_workers } = self;
+        processing + waiting + unrunnable == 0 && (*workers > 0 || *desired_workers == 0)
+    }
+}
+
+impl Http {
+    /// `None` if the scheduler's Service shows no port for it.
+    pub(super) fn new(endpoint: &Endpoint) -> Result<Option<Self>, Error> {
+        let Some(port) = endpoint.http_port else {
+            return Ok(None);
+        };
+        let failed = |error: &dyn std::fmt::Display| Error::Protocol(format!("there is no HTTP client: {error}"));
+        // The HTTP client asks for a TLS configuration even where no TLS is spoken.
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let unused = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| failed(&error))?
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        let client = Client::builder()
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .http1_only()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tls_backend_preconfigured(unused)
+            .build()
+            .map_err(|error| failed(&error))?;
+        Ok(Some(Self { client, base: format!("http://{}:{port}", bracketed(&endpoint.host)) }))
+    }
+
+    pub(super) async fn counts(&self, limit: Duration) -> Result<Counts, Error> {
+        self.get("/json/counts.json", limit).await
+    }
+
+    /// The API says nothing of what the workers do.
+    pub(super) async fn workers(&self, limit: Duration) -> Result<Vec<Worker>, Error> {
+        let list: WorkerList = self.get("/api/v1/get_workers", limit).await?;
+        let worker = |ListedWorker { name, address }| Worker {
+            name: name.into_text().unwrap_or_else(|| address.clone()),
+            status: String::new(),
+            processing: 0,
+            address,
+        };
+        Ok(list.workers.into_iter().map(worker).collect())
+    }
+
+    pub(super) async fn retire(&self, addresses: &[String], limit: Duration) -> Result<BTreeSet<String>, Error> {
+        let request = self.client.post(self.url("/api/v1/retire_workers")).json(&json!({"workers": addresses}));
+        let retired: Entries<IgnoredAny> = send(request, limit).await?;
+        Ok(retired.into_addresses())
+    }
+
+    pub(super) async fn desired_workers(&self, limit: Duration) -> Result<u64, Error> {
+        Ok(self.get::<Target>("/api/v1/adaptive_target", limit).await?.workers)
+    }
+
+    pub(super) async fn idle_since(&self, limit: Duration) -> Result<Option<f64>, Error> {
+        Ok(self.get::<Idle>("/api/v1/check_idle", limit).await?.idle_since)
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str, limit: Duration) -> Result<T, Error> {
+        send(self.client.get(self.url(path)), limit).await
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+}
+
+/// Reads at most as much as a message may have, whatever the scheduler claims or sends.
+async fn send<T: DeserializeOwned>(request: RequestBuilder, limit: Duration) -> Result<T, Error> {
+    let failed = |error: reqwest::Error| Error::Protocol(format!("HTTP failed: {}", error.without_url()));
+    let mut response = request.timeout(limit).send().await.map_err(failed)?;
+    if response.status() != http::StatusCode::OK {
+        return Err(Error::Protocol(format!("HTTP answered with {}", response.status().as_u16())));
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
+        if body.len() + chunk.len() > codec::MAX_MESSAGE {
+            return Err(Error::Protocol(format!("HTTP answered with more than {} bytes", codec::MAX_MESSAGE)));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    serde_json::from_slice(&body).map_err(|error| Error::Protocol(format!("HTTP answered with no such JSON: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_idle(counts: [u64; 5]) -> bool {
+        let [processing, waiting, unrunnable, workers, desired_workers] = counts;
+        Counts { processing, waiting, unrunnable, workers, desired_workers }.is_idle()
+    }
+
+    /// A mistake here deletes a cluster that still has work.
+    #[test]
+    fn counts_say_idle_only_if_there_is_nothing_to_do() {
+        assert!(is_idle([0, 0, 0, 2, 2]), "a scheduler may desire the workers that hold results");
+        assert!(is_idle([0, 0, 0, 0, 0]));
+        assert!(!is_idle([1, 0, 0, 2, 0]), "running");
+        assert!(!is_idle([0, 1, 0, 2, 0]), "waiting");
+        assert!(!is_idle([0, 0, 1, 2, 0]), "unrunnable");
+        assert!(!is_idle([0, 0, 0, 0, 1]), "queued until there is a worker");
+    }
+}
