@@ -23,13 +23,11 @@ pub(crate) async fn client_of(context: &Context, cluster: &DaskCluster) -> Resul
         return Err(scheduler::Error::Connect { address: address(), cause });
     };
     let defaults = &context.defaults;
-    match scheduler::endpoint_of(&service, &defaults.cluster_domain, defaults.scheduler_ip) {
-        Some(endpoint) => Ok(Client::new(endpoint)),
-        None => {
-            let cause = "its Service has no port named tcp-comm".to_owned();
-            Err(scheduler::Error::Connect { address: address(), cause })
-        }
-    }
+    let endpoint = scheduler::endpoint_of(&service, &defaults.cluster_domain, defaults.scheduler_ip);
+    endpoint.map(Client::new).ok_or_else(|| {
+        let cause = "its Service has no port named tcp-comm".to_owned();
+        scheduler::Error::Connect { address: address(), cause }
+    })
 }
 
 /// The Dask processes of each Deployment: by name, by its name with `-0`, `-1` and so on, or by their pod's

@@ -18,6 +18,7 @@ use support::{
 
 /// Upstream's cool-down and a few ticks.
 const AFTER_COOL_DOWN: Duration = Duration::from_mins(2);
+const WORKERS: &str = "dask.org/component=worker";
 const COOL_DOWN_UNTIL: &str = "kubernetes.dask.org/cooldown-until";
 
 fn autoscaler(name: &str, minimum: i64, maximum: i64) -> Value {
@@ -69,7 +70,11 @@ async fn a_group_follows_what_the_scheduler_asks_for_up_and_down_and_then_nothin
         let demo = ready_cluster(&context, &scheduler).await;
         context.create(&autoscaler("demo", 0, 5)).await;
         until_replicas(&context, 3).await;
-        context.settled("demo", 3).await;
+        eventually("the workers", async || match context.count("Deployment", WORKERS).await {
+            3 => Ok(()),
+            found => Err(format!("there are {found}")),
+        })
+        .await;
 
         let grown = context.until("DaskAutoscaler", "demo", |demo| demo["status"]["pendingReplicas"] == 3).await;
         assert_eq!(grown["metadata"]["ownerReferences"], owned_by(&demo, true));
@@ -77,15 +82,13 @@ async fn a_group_follows_what_the_scheduler_asks_for_up_and_down_and_then_nothin
         assert!(grown["metadata"]["annotations"][COOL_DOWN_UNTIL].as_str().unwrap().parse::<f64>().unwrap() > 1e9);
         assert!(grown["status"]["lastScaleTime"].is_string(), "{}", grown["status"]);
 
-        // Nothing goes while workers are starting, and once they are connected, one at a time.
-        for worker in context.list("Deployment", "dask.org/component=worker").await {
+        // Nothing would go while workers are starting.
+        for worker in context.list("Deployment", WORKERS).await {
             scheduler.register(support::name(&worker));
         }
         scheduler.set(|state| state.desired_workers = 2);
         until_replicas(&context, 2).await;
 
-        // `replicas` belongs to nobody for long: a merge patch of the client still counts.
-        context.merge("DaskAutoscaler", "demo", json!({"spec": {"minimum": 2, "maximum": 2}})).await;
         ticks(&scheduler, 3).await;
         let before = context.expect("DaskAutoscaler", "demo").await;
         let group = context.expect("DaskWorkerGroup", "demo-default").await;

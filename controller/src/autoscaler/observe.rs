@@ -43,6 +43,15 @@ pub(crate) fn scheduler_ready(pods: &[Arc<PodView>]) -> bool {
     running.next().is_some_and(|pod| pod.is_ready()) && running.next().is_none()
 }
 
+/// A constant word for conditions. A scheduler that is gone and one that hangs look alike in turn, and each
+/// change of a condition is a write.
+pub(crate) fn reason_of(error: &scheduler::Error) -> &'static str {
+    match error {
+        scheduler::Error::Connect { .. } | scheduler::Error::Timeout { .. } => "SchedulerUnreachable",
+        other => other.category(),
+    }
+}
+
 /// What the scheduler says, put together with the caches.
 pub(super) async fn ask(context: &Context, valid: &Validated, now: Timestamp) -> Result<Situation, scheduler::Error> {
     let client = stand_in::client_of(context, &valid.cluster).await?;
