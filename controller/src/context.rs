@@ -6,7 +6,9 @@ use k8s_openapi::api::core::v1::Service;
 use kube::{Client, ResourceExt as _, runtime::events::Recorder};
 
 use crate::{
+    autoscaler,
     crd::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, WorkerAllocation},
+    idle,
     meta::{self, component},
     view::{DeploymentView, PodView},
     watch::Cache,
@@ -100,4 +102,8 @@ pub struct Context {
     pub defaults: Defaults,
     /// How many workers are connected, by group.
     pub censuses: Censuses,
+    /// What schedulers asked for lately.
+    pub autoscaling: autoscaler::Memory,
+    /// What schedulers said of being idle.
+    pub idle: idle::Memory,
 }

@@ -17,9 +17,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin,
     args::RunArgs,
+    autoscaler,
     context::{Caches, Context, Defaults},
     crd::WorkerAllocation,
-    dask_side, plugin, shutdown,
+    dask_side, idle, plugin, shutdown,
     watch::Progress,
     wired::Task,
     worker_group::Censuses,
@@ -94,6 +95,8 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
             scheduler_ip: args.scheduler_ip,
         },
         censuses: Censuses::default(),
+        autoscaling: autoscaler::Memory::default(),
+        idle: idle::Memory::default(),
         client,
     });
     let scope = Scope(args.namespace);

@@ -1,15 +1,34 @@
 //! Traces of dask-kubernetes' operator on objects that it made.
 
-use kube::Resource;
+use std::fmt::Debug;
+
+use kube::{Api, Client, Resource, ResourceExt as _, core::NamespaceResourceScope};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+
+use crate::k8s::{self, Class};
 
 /// The finalizer that kopf puts on resources with timers. Nobody but kopf removes it, so without kopf such an
 /// object, and its namespace, could never be deleted.
 const KOPF_FINALIZER: &str = "kopf.zalando.org/KopfFinalizerMarker";
 
+/// Frees `object` of kopf's finalizer. It may be one that is being deleted, and waits for nothing else.
+pub async fn release<K>(client: &Client, object: &K) -> Result<(), k8s::Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let Some(operations) = without_kopf(object) else { return Ok(()) };
+    let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    match k8s::json_patch(&api, object, operations).await {
+        // It has gone in between.
+        Err(error) if error.class() == Class::NotFound => Ok(()),
+        result => result.map(|_| ()),
+    }
+}
+
 /// The operations (RFC 6902) that free `object` of kopf's finalizer; `None` if it has none. Other finalizers
 /// stay, also such as were added since `object` was read.
-pub fn without_kopf(object: &impl Resource) -> Option<Vec<Value>> {
+fn without_kopf(object: &impl Resource) -> Option<Vec<Value>> {
     let finalizers = object.meta().finalizers.as_ref()?;
     let index = finalizers.iter().position(|finalizer| finalizer == KOPF_FINALIZER)?;
     let path = format!("/metadata/finalizers/{index}");

@@ -1,29 +1,127 @@
-//! The DaskAutoscaler reconciler.
+//! The DaskAutoscaler reconciler: a worker group follows what the scheduler asks for.
+//!
+//! observe → validate → ask → decide → apply → status; only `observe`'s questions to the scheduler, `apply`
+//! and `status` do I/O.
 
-use std::sync::Arc;
+mod apply;
+mod count;
+mod decide;
+mod memory;
+mod observe;
+mod status;
+mod validate;
 
-use kube::runtime::controller::Action;
+use std::{sync::Arc, time::Duration};
 
-use crate::{context::Context, crd::DaskAutoscaler, k8s};
+use jiff::Timestamp;
+use kube::{ResourceExt as _, runtime::controller::Action};
+
+pub use memory::Memory;
+pub(crate) use observe::{reason_of, scheduler_ready};
+
+use crate::{context::Context, crd::DaskAutoscaler, k8s, scheduler, takeover};
+use apply::Outcome;
+use decide::{Decision, Situation};
+use status::Seen;
+use validate::Validated;
+
+/// How often the scheduler is asked: as often as dask-kubernetes does.
+const PERIOD: Duration = Duration::from_secs(5);
+/// How soon to look again after something else was changed in the meantime.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Why a pass ended early. Each variant is tried again with growing delays.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Something could not be written.
+    /// The group could not be scaled, or the autoscaler not be put under its cluster.
     #[error(transparent)]
     Apply(k8s::Error),
+    /// The status could not be written.
+    #[error(transparent)]
+    Status(k8s::Error),
 }
 
 impl Error {
     /// A constant word for metrics and logs.
     pub fn category(&self) -> &'static str {
         match self {
-            Self::Apply(error) => error.category(),
+            Self::Apply(error) | Self::Status(error) => error.category(),
         }
     }
 }
 
-/// Brings one DaskAutoscaler a step closer to its spec.
-pub async fn reconcile(_: Arc<DaskAutoscaler>, _: Arc<Context>) -> Result<Action, Error> {
-    Ok(Action::await_change())
+/// Brings the group of one DaskAutoscaler a step closer to what the scheduler asks for.
+pub async fn reconcile(autoscaler: Arc<DaskAutoscaler>, context: Arc<Context>) -> Result<Action, Error> {
+    takeover::release(&context.client, autoscaler.as_ref()).await.map_err(Error::Apply)?;
+    if autoscaler.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let observed = observe::observe(&autoscaler, &context.caches);
+    if let Some(owner) = validate::adoption(&autoscaler, observed.cluster.as_deref()) {
+        apply::adopt(&context.client, &autoscaler, &owner).await.map_err(Error::Apply)?;
+        return Ok(Action::requeue(SOON));
+    }
+    let valid = match validate::validate(&autoscaler, &observed) {
+        Ok(valid) => valid,
+        // Not everything that it may wait for wakes it, such as a group; a look into the caches costs nothing.
+        Err(invalid) => return report(&context, &autoscaler, &Seen::Refused(&invalid)).await,
+    };
+    if !observed.scheduler_ready {
+        return report(&context, &autoscaler, &Seen::NotReady).await;
+    }
+    match observe::ask(&context, &valid, Timestamp::now()).await {
+        Ok(situation) => act(&context, &autoscaler, &valid, &situation).await,
+        Err(error) => unreachable(&context, &autoscaler, &error).await,
+    }
+}
+
+async fn act(
+    context: &Context,
+    autoscaler: &DaskAutoscaler,
+    valid: &Validated,
+    situation: &Situation,
+) -> Result<Action, Error> {
+    let now = Timestamp::now();
+    let decision = context.autoscaling.decide(&valid.uid, situation, &valid.rules, now);
+    let mut scaled = None;
+    if decision.desired != situation.current {
+        match apply::scale(&context.client, autoscaler, valid, decision.desired, now).await.map_err(Error::Apply)? {
+            Outcome::Scaled => {
+                log_scaled(autoscaler, valid, &decision, situation.current);
+                scaled = Some(now);
+            }
+            Outcome::Outdated => return Ok(Action::requeue(SOON)),
+        }
+    }
+    report(context, autoscaler, &Seen::Decided { situation, decision: &decision, scaled }).await
+}
+
+/// A scheduler that is busy may miss one question; that is no news.
+async fn unreachable(
+    context: &Context,
+    autoscaler: &DaskAutoscaler,
+    error: &scheduler::Error,
+) -> Result<Action, Error> {
+    if context.autoscaling.failed(&autoscaler.uid().unwrap_or_default(), Timestamp::now()) {
+        return report(context, autoscaler, &Seen::Unreachable(error)).await;
+    }
+    Ok(Action::requeue(PERIOD))
+}
+
+async fn report(context: &Context, autoscaler: &DaskAutoscaler, seen: &Seen<'_>) -> Result<Action, Error> {
+    let desired = status::of(autoscaler, seen, Timestamp::now());
+    status::write(context, autoscaler, &desired).await.map_err(Error::Status)?;
+    Ok(Action::requeue(PERIOD))
+}
+
+fn log_scaled(autoscaler: &DaskAutoscaler, valid: &Validated, decision: &Decision, from: i64) {
+    tracing::info!(
+        namespace = valid.namespace,
+        autoscaler = autoscaler.name_any(),
+        group = valid.group.name_any(),
+        from,
+        to = decision.desired,
+        why = decision.why.text(),
+        "scaled a worker group"
+    );
 }

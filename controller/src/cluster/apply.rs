@@ -104,7 +104,7 @@ pub(super) async fn apply(client: &Client, owner_uid: &str, plan: Plan) -> Outco
         }
     }
     for result in join_all(update.into_iter().map(|update| write(client, update))).await {
-        outcome.error = outcome.error.or(result.err());
+        outcome.error = outcome.error.or_else(|| result.err());
     }
     outcome
 }

@@ -80,7 +80,7 @@ fn build_scheduler(cluster: &ValidatedCluster) -> Component {
         "template": {"metadata": {"labels": labels, "annotations": annotations}, "spec": pod},
     });
     let origin = map_of([(meta::TEMPLATE, &cluster.scheduler_template)]);
-    component(cluster, head, (labels, annotations, origin), spec)
+    component(cluster, head, (labels, annotations, origin), &spec)
 }
 
 fn build_service(cluster: &ValidatedCluster) -> Component {
@@ -90,7 +90,7 @@ fn build_service(cluster: &ValidatedCluster) -> Component {
     let head = ("v1", "Service", meta::scheduler_name(&cluster.name));
     let fields = cluster.scheduler.service.0.keys().map(String::as_str).collect::<Vec<_>>().join(",");
     let origin = map_of([(meta::TEMPLATE, &cluster.service_template), (meta::SERVICE_FIELDS, &fields)]);
-    component(cluster, head, (labels, annotations, origin), json!(cluster.scheduler.service))
+    component(cluster, head, (labels, annotations, origin), &json!(cluster.scheduler.service))
 }
 
 fn build_default_group(cluster: &ValidatedCluster) -> Component {
@@ -100,14 +100,14 @@ fn build_default_group(cluster: &ValidatedCluster) -> Component {
     let head = ("kubernetes.dask.org/v1", "DaskWorkerGroup", meta::default_group_name(&cluster.name));
     let replicas = cluster.worker.replicas.to_string();
     let origin = map_of([(meta::TEMPLATE, &cluster.worker_template), (meta::CLUSTER_REPLICAS, &replicas)]);
-    component(cluster, head, (labels, annotations, origin), json!({"cluster": cluster.name, "worker": cluster.worker}))
+    component(cluster, head, (labels, annotations, origin), &json!({"cluster": cluster.name, "worker": cluster.worker}))
 }
 
 fn component(
     cluster: &ValidatedCluster,
     (api_version, kind, name): (&str, &str, String),
     (labels, annotations, origin): (Map, Map, Map),
-    spec: Value,
+    spec: &Value,
 ) -> Component {
     let propagated = Propagation::new(labels.clone(), merged([&annotations, &origin]));
     let manifest = json!({

@@ -12,7 +12,7 @@ mod validate;
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::{Api, ResourceExt as _, runtime::controller::Action};
+use kube::runtime::controller::Action;
 
 use crate::{context::Context, crd::DaskCluster, k8s, takeover};
 
@@ -44,10 +44,7 @@ impl Error {
 
 /// Brings one DaskCluster a step closer to its spec.
 pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Result<Action, Error> {
-    if let Some(operations) = takeover::without_kopf(cluster.as_ref()) {
-        let api = Api::namespaced(context.client.clone(), &cluster.namespace().unwrap_or_default());
-        k8s::json_patch::<DaskCluster>(&api, &cluster, operations).await.map_err(Error::TakeOver)?;
-    }
+    takeover::release(&context.client, cluster.as_ref()).await.map_err(Error::TakeOver)?;
     if cluster.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change()); // Kubernetes' garbage collector does the rest.
     }

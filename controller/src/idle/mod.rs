@@ -1,29 +1,98 @@
-//! The DaskCluster reconciler.
+//! The idle time-out of DaskClusters: a cluster whose scheduler has had nothing to do for long is deleted, or
+//! its workers are. It only ever asks the scheduler.
+//!
+//! validate → observe → decide → apply → status; only `observe`, `apply` and `status` do I/O.
 
-use std::sync::Arc;
+mod apply;
+mod decide;
+mod memory;
+mod observe;
+mod status;
+mod validate;
 
-use kube::runtime::controller::Action;
+use std::{sync::Arc, time::Duration};
 
-use crate::{context::Context, crd::DaskCluster, k8s};
+use jiff::Timestamp;
+use kube::{ResourceExt as _, runtime::controller::Action};
+
+pub use memory::Memory;
+
+use crate::{
+    context::Context,
+    crd::{DaskCluster, IdleAction},
+    k8s,
+};
+use apply::Outcome;
+use decide::{Decision, Probe};
+use observe::Probed;
+use status::Reached;
+use validate::Validated;
+
+/// How soon to look again after the cluster was changed in the meantime.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Why a pass ended early. Each variant is tried again with growing delays.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Something could not be written.
+    /// The cluster could not be deleted, or its groups not be scaled.
     #[error(transparent)]
     Apply(k8s::Error),
+    /// The status could not be written.
+    #[error(transparent)]
+    Status(k8s::Error),
 }
 
 impl Error {
     /// A constant word for metrics and logs.
     pub fn category(&self) -> &'static str {
         match self {
-            Self::Apply(error) => error.category(),
+            Self::Apply(error) | Self::Status(error) => error.category(),
         }
     }
 }
 
-/// Brings one DaskCluster a step closer to its spec.
-pub async fn reconcile(_: Arc<DaskCluster>, _: Arc<Context>) -> Result<Action, Error> {
-    Ok(Action::await_change())
+/// Looks whether one DaskCluster has been idle for too long.
+pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Result<Action, Error> {
+    let uid = cluster.uid().unwrap_or_default();
+    if cluster.metadata.deletion_timestamp.is_some() {
+        context.idle.forget(&uid);
+        return Ok(Action::await_change());
+    }
+    let Some(valid) = validate::validate(&cluster) else {
+        context.idle.forget(&uid);
+        status::write(&context, &cluster, Reached::Unasked).await.map_err(Error::Status)?;
+        return Ok(Action::await_change());
+    };
+    let probed = observe::probe(&context, &cluster).await;
+    let now = Timestamp::now();
+    let (probe, not_before) = match &probed {
+        Probed::NotReady => (Probe::NotReady, now),
+        Probed::Failed(_) => (Probe::Failed, now),
+        Probed::Answered { idleness, not_before } => (Probe::Answered(*idleness), *not_before),
+    };
+    let verdict = context.idle.take_in(&uid, &probe, not_before, (&valid.rules, now));
+    let reached = match &probed {
+        Probed::NotReady => None,
+        Probed::Failed(error) => verdict.unreachable.then_some(Reached::No(error)),
+        Probed::Answered { .. } => Some(Reached::Yes),
+    };
+    if let Some(reached) = reached {
+        status::write(&context, &cluster, reached).await.map_err(Error::Status)?;
+    }
+    match verdict.decision {
+        Decision::Wait(wait) => Ok(Action::requeue(wait)),
+        Decision::Act { period } => act(&context, &cluster, &valid, &period).await,
+    }
+}
+
+async fn act(context: &Context, cluster: &DaskCluster, valid: &Validated, period: &str) -> Result<Action, Error> {
+    let outcome = match valid.action {
+        IdleAction::Delete => apply::delete(context, cluster, valid).await,
+        IdleAction::ScaleToZero => apply::scale_to_zero(context, cluster, valid, period).await,
+    };
+    match (outcome.map_err(Error::Apply)?, valid.action) {
+        (Outcome::Outdated, _) => Ok(Action::requeue(SOON)),
+        (Outcome::Done, IdleAction::Delete) => Ok(Action::await_change()),
+        (Outcome::Done, IdleAction::ScaleToZero) => Ok(Action::requeue(decide::PERIOD)),
+    }
 }

@@ -87,6 +87,8 @@ async fn pass(cached: DaskJob, live: &DaskJob) -> (Result<Action, Error>, Vec<St
             scheduler_ip: None,
         },
         censuses: crate::worker_group::Censuses::default(),
+        autoscaling: crate::autoscaler::Memory::default(),
+        idle: crate::idle::Memory::default(),
     };
     let result = reconcile(Arc::new(cached), Arc::new(context)).await;
     let writes = writes.lock().unwrap().clone();

@@ -18,7 +18,7 @@ pub(super) fn build_worker(group: &ValidatedGroup, id: &WorkerId) -> Value {
         (meta::WORKER_ID, id.as_str()),
     ]);
     let (labels, annotations) = template_metadata(group, &base);
-    let propagated = propagation(labels.clone(), annotations.clone(), &group.template);
+    let propagated = propagation(labels.clone(), &annotations, &group.template);
     let env = [
         EnvVar { name: "DASK_WORKER_NAME", value: name.clone() },
         EnvVar { name: "DASK_SCHEDULER_ADDRESS", value: group.scheduler_address.clone() },
@@ -59,7 +59,7 @@ pub(super) fn propagated(group: &ValidatedGroup, live: &ObjectMeta) -> Propagati
     let (labels, annotations) = template_metadata(group, &base);
     // One that an older controller made counts as made from the template of today.
     let recorded = live.annotations.as_ref().and_then(|annotations| annotations.get(meta::TEMPLATE));
-    propagation(labels, annotations, recorded.unwrap_or(&group.template))
+    propagation(labels, &annotations, recorded.unwrap_or(&group.template))
 }
 
 fn template_metadata(group: &ValidatedGroup, base: &Map) -> (Map, Map) {
@@ -69,8 +69,8 @@ fn template_metadata(group: &ValidatedGroup, base: &Map) -> (Map, Map) {
     (labels, merged([&group.annotations, &own.annotations]))
 }
 
-fn propagation(labels: Map, annotations: Map, template: &str) -> Propagation {
-    Propagation::new(labels, merged([&annotations, &map_of([(meta::TEMPLATE, template)])]))
+fn propagation(labels: Map, annotations: &Map, template: &str) -> Propagation {
+    Propagation::new(labels, merged([annotations, &map_of([(meta::TEMPLATE, template)])]))
 }
 
 #[cfg(test)]

@@ -172,7 +172,7 @@ impl Remover<'_> {
             return Ok(Kept::default());
         }
         self.delete(&done).await?;
-        Ok(Kept::of(&kept, retired.err()))
+        Ok(Kept::of(&kept, retired.as_ref().err()))
     }
 
     async fn delete(&self, victims: &[&Candidate]) -> Result<(), k8s::Error> {
@@ -226,9 +226,9 @@ struct Kept {
 }
 
 impl Kept {
-    fn of(kept: &[&Candidate], error: Option<scheduler::Error>) -> Self {
+    fn of(kept: &[&Candidate], error: Option<&scheduler::Error>) -> Self {
         let names: BTreeSet<String> = kept.iter().map(|victim| victim.name.clone()).collect();
-        let why = match &error {
+        let why = match error {
             _ if names.is_empty() => None,
             Some(error) => Some(Invalid::new("SchedulerUnreachable", error.to_string())),
             None => {

@@ -232,7 +232,7 @@ mod tests {
         }
     }
 
-    fn max_unavailable(given: Value, replicas: usize) -> Option<usize> {
+    fn max_unavailable(given: &Value, replicas: usize) -> Option<usize> {
         let mut group = mk_group("demo-default", "demo");
         group.spec.worker.update_strategy = serde_json::from_value(json!({"maxUnavailable": given})).unwrap();
         validated(&group).ok().map(|valid| valid.max_unavailable.of(replicas))
@@ -252,7 +252,7 @@ mod tests {
             (json!(-1), 10, None),
         ];
         for (given, replicas, expected) in table {
-            assert_eq!(max_unavailable(given.clone(), replicas), expected, "{given}");
+            assert_eq!(max_unavailable(&given, replicas), expected, "{given}");
         }
     }
 

@@ -33,6 +33,7 @@ impl Controller {
         let process = Command::new(env!("CARGO_BIN_EXE_dask-operator"))
             .args(["run", "--namespace", namespace, "--operator-namespace", namespace])
             .args(["--admin-address", &admin.to_string(), "--plugin-service-ip", "127.0.0.1"])
+            .args(["--scheduler-ip", "127.0.0.1"])
             .arg("--plugin-socket-dir")
             .arg(socket_dir)
             .envs(kubeconfig.map(|path| ("KUBECONFIG", path)))

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "in tests, what fails must fail loudly")]
 
 mod controller;
+pub(crate) mod kubelet;
 pub(crate) mod plugin;
 pub(crate) mod proxy;
 pub(crate) mod real;

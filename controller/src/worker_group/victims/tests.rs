@@ -120,7 +120,7 @@ fn an_update_that_was_cut_short_goes_on_with_the_same_worker() {
     assert_eq!(chosen(&candidates, &["b"], rolling(2, 1)), ["b"]);
 }
 
-fn pod(node: Option<&str>, state: Value) -> Arc<PodView> {
+fn pod(node: Option<&str>, state: &Value) -> Arc<PodView> {
     let pod = json!({
         "metadata": {"name": "p"},
         "spec": {"nodeName": node},
@@ -135,9 +135,9 @@ fn process(address: &str) -> scheduler::Worker {
 
 #[test]
 fn a_worker_stands_as_its_pods_and_the_scheduler_say() {
-    let running = || pod(Some("n"), json!({"running": {}}));
-    let pulling = || pod(Some("n"), json!({"waiting": {"reason": "ContainerCreating"}}));
-    let pending = || pod(None, json!(null));
+    let running = || pod(Some("n"), &json!({"running": {}}));
+    let pulling = || pod(Some("n"), &json!({"waiting": {"reason": "ContainerCreating"}}));
+    let pending = || pod(None, &json!(null));
     let silent = Scheduler::Silent(scheduler::Error::Protocol(String::new()));
     let empty = Scheduler::Answers { registered: BTreeMap::new(), order: Vec::new() };
     let table = [

@@ -1,0 +1,140 @@
+//! How many of a group's workers are registered with the scheduler, and how many may yet be.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use jiff::{SignedDuration, Timestamp};
+use kube::{Resource, ResourceExt as _};
+
+use crate::{
+    scheduler::Worker,
+    view::{DeploymentView, PodView},
+    worker_group,
+};
+
+/// A worker that is not registered after so long does not count on: Kubernetes calls a Deployment failed
+/// after this time.
+const STARTING: SignedDuration = SignedDuration::from_mins(10);
+
+/// A group as the caches know it.
+#[derive(Debug, Default)]
+pub(super) struct Group {
+    pub(super) replicas: i64,
+    pub(super) deployments: Vec<Arc<DeploymentView>>,
+    pub(super) pods: Vec<Arc<PodView>>,
+}
+
+/// Numbers of one group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Count {
+    /// Workers of which at least one process is registered.
+    pub(super) connected: i64,
+    /// Workers that are not, but are young or have a young pod.
+    pub(super) starting: i64,
+    /// Workers that are asked for and have not been made.
+    pub(super) missing: i64,
+    /// Registered processes.
+    pub(super) processes: i64,
+    /// Processes of the worker that has most of them registered.
+    pub(super) per_worker: Option<i64>,
+}
+
+impl Count {
+    /// Processes that are registered or will be.
+    pub(super) fn expected(&self) -> i64 {
+        self.processes + (self.starting + self.missing) * self.per_worker.unwrap_or(1)
+    }
+}
+
+pub(super) fn count(group: &Group, workers: &[Worker], now: Timestamp) -> Count {
+    let names = group.deployments.iter().filter_map(|worker| worker.metadata.name.as_deref());
+    let registered = worker_group::registered(names, group.pods.iter().map(AsRef::as_ref), workers);
+    let processes: Vec<i64> = registered.values().map(|of_one| to_i64(of_one.len())).filter(|n| *n > 0).collect();
+    let young_pods: BTreeSet<&str> =
+        group.pods.iter().filter(|pod| is_young(pod.as_ref(), now)).filter_map(|pod| pod.deployment()).collect();
+    let is_starting = |worker: &&Arc<DeploymentView>| {
+        let name = worker.name_any();
+        registered.get(&name).is_none_or(Vec::is_empty)
+            && worker.metadata.deletion_timestamp.is_none()
+            && (is_young(worker.as_ref(), now) || young_pods.contains(name.as_str()))
+    };
+    Count {
+        connected: to_i64(processes.len()),
+        starting: to_i64(group.deployments.iter().filter(is_starting).count()),
+        missing: (group.replicas - to_i64(group.deployments.len())).max(0),
+        processes: processes.iter().sum(),
+        per_worker: processes.into_iter().max(),
+    }
+}
+
+fn is_young<K: Resource>(object: &K, now: Timestamp) -> bool {
+    let created = object.meta().creation_timestamp.as_ref();
+    object.meta().deletion_timestamp.is_none()
+        && created.is_some_and(|created| now.duration_since(created.0) < STARTING)
+}
+
+pub(super) fn to_i64(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn deployment(name: &str, created: i64) -> Arc<DeploymentView> {
+        let metadata = json!({"name": name, "creationTimestamp": at(created).to_string()});
+        Arc::new(serde_json::from_value(json!({"metadata": metadata})).unwrap())
+    }
+
+    fn pod(worker: &str, created: i64) -> Arc<PodView> {
+        let metadata = json!({
+            "name": format!("{worker}-abc-xyz"),
+            "labels": {"pod-template-hash": "abc"},
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "uid": "u", "name": format!("{worker}-abc")}],
+            "creationTimestamp": at(created).to_string(),
+        });
+        Arc::new(serde_json::from_value(json!({"metadata": metadata})).unwrap())
+    }
+
+    fn worker(name: &str) -> Worker {
+        let address = format!("tcp://10.0.0.1:{}", name.len());
+        Worker { address, name: name.to_owned(), status: "running".to_owned(), processing: 0 }
+    }
+
+    #[test]
+    fn workers_are_connected_starting_or_stuck() {
+        let deployments = vec![
+            deployment("connected", 0),
+            deployment("starting", 1900),
+            deployment("restarting", 0),
+            deployment("stuck", 0),
+        ];
+        let pods = vec![pod("starting", 1900), pod("restarting", 1950), pod("stuck", 0)];
+        let group = Group { replicas: 6, deployments, pods };
+        let counted = count(&group, &[worker("connected"), worker("other")], at(2000));
+        assert_eq!(counted, Count { connected: 1, starting: 2, missing: 2, processes: 1, per_worker: Some(1) });
+        assert_eq!(counted.expected(), 5);
+    }
+
+    /// `--nworkers 2`: while they register one by one, the largest number tells how many there will be.
+    #[test]
+    fn several_processes_of_one_worker_count_as_one_worker() {
+        let group = Group { replicas: 3, deployments: vec![deployment("a", 0), deployment("b", 0)], pods: Vec::new() };
+        let counted = count(&group, &[worker("a-0"), worker("a-1"), worker("b-0")], at(9999));
+        assert_eq!(counted, Count { connected: 2, starting: 0, missing: 1, processes: 3, per_worker: Some(2) });
+        assert_eq!(counted.expected(), 5);
+    }
+
+    #[test]
+    fn a_worker_that_is_being_deleted_is_not_starting() {
+        let mut leaving = DeploymentView::clone(&deployment("a", 1990));
+        leaving.metadata.deletion_timestamp = leaving.metadata.creation_timestamp.clone();
+        let group = Group { replicas: 0, deployments: vec![Arc::new(leaving)], pods: Vec::new() };
+        assert_eq!(count(&group, &[], at(2000)), Count::default());
+    }
+}

@@ -1,0 +1,122 @@
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{Api, ResourceExt as _};
+
+use super::{
+    decide::{Decision, Situation},
+    observe::reason_of,
+};
+use crate::{
+    conditions::{self, Verdict, whole_seconds},
+    context::Context,
+    crd::{DaskAutoscaler, DaskAutoscalerStatus},
+    invalid::Invalid,
+    k8s, report, scheduler,
+};
+
+/// Whether the spec can be acted on.
+const ACCEPTED: &str = "Accepted";
+/// Whether the scheduler says what it needs.
+const ACTIVE: &str = "Active";
+const NOT_READY: &str = "SchedulerNotReady";
+
+/// What a status is computed from.
+pub(super) enum Seen<'a> {
+    Refused(&'a Invalid),
+    NotReady,
+    Unreachable(&'a scheduler::Error),
+    Decided {
+        situation: &'a Situation,
+        decision: &'a Decision,
+        /// Set if the group was scaled just now.
+        scaled: Option<Timestamp>,
+    },
+}
+
+pub(super) fn of(autoscaler: &DaskAutoscaler, seen: &Seen<'_>, now: Timestamp) -> DaskAutoscalerStatus {
+    let old = autoscaler.status.clone().unwrap_or_default();
+    let generation = autoscaler.metadata.generation;
+    let status = match seen {
+        Seen::Refused(_) => DaskAutoscalerStatus { last_scale_time: old.last_scale_time, ..Default::default() },
+        Seen::NotReady | Seen::Unreachable(_) => old.clone(),
+        Seen::Decided { situation, decision, scaled } => decided(&old, situation, decision, *scaled),
+    };
+    DaskAutoscalerStatus {
+        observed_generation: generation,
+        conditions: conditions::updated(&old.conditions, verdicts(&old.conditions, seen), generation, now),
+        ..status
+    }
+}
+
+fn decided(
+    old: &DaskAutoscalerStatus,
+    situation: &Situation,
+    decision: &Decision,
+    scaled: Option<Timestamp>,
+) -> DaskAutoscalerStatus {
+    let mut status = DaskAutoscalerStatus {
+        desired_replicas: Some(decision.desired),
+        target_workers: old.target_workers,
+        connected_replicas: Some(situation.connected),
+        pending_replicas: Some((decision.desired - situation.connected).max(0)),
+        last_scale_time: scaled.map(|time| Time(whole_seconds(time))).or_else(|| old.last_scale_time.clone()),
+        decision: decision.why.text().to_owned(),
+        ..DaskAutoscalerStatus::default()
+    };
+    // The target of a busy scheduler changes all the time. While that changes nothing else, such as above
+    // maximum, it is not worth a write.
+    let comparable = DaskAutoscalerStatus { observed_generation: None, conditions: Vec::new(), ..old.clone() };
+    if status != comparable || old.target_workers.is_none() {
+        status.target_workers = Some(situation.target);
+    }
+    status
+}
+
+fn verdicts(old: &[Condition], seen: &Seen<'_>) -> Vec<Verdict> {
+    let accepted = Verdict::yes(ACCEPTED, "Valid", "the spec is valid");
+    match seen {
+        Seen::Refused(invalid) => vec![Verdict::no(ACCEPTED, invalid.reason, invalid.message.as_str())],
+        Seen::NotReady => {
+            let message = "there is not exactly one scheduler pod that is ready";
+            vec![accepted, Verdict::no(ACTIVE, NOT_READY, message)]
+        }
+        Seen::Unreachable(error) => vec![accepted, unreachable(old, error)],
+        Seen::Decided { .. } => vec![accepted, Verdict::yes(ACTIVE, "Active", "the scheduler says what it needs")],
+    }
+}
+
+/// The words of the first failure of a kind stay: they may differ from one to the next.
+fn unreachable(old: &[Condition], error: &scheduler::Error) -> Verdict {
+    let reason = reason_of(error);
+    let before = old.iter().find(|condition| condition.type_ == ACTIVE && condition.reason == reason);
+    let message = before.map_or_else(|| error.to_string(), |condition| condition.message.clone());
+    Verdict::no(ACTIVE, reason, message)
+}
+
+/// Writes `desired` if it differs from what the autoscaler's status says already.
+pub(super) async fn write(
+    context: &Context,
+    autoscaler: &DaskAutoscaler,
+    desired: &DaskAutoscalerStatus,
+) -> Result<(), k8s::Error> {
+    let old = autoscaler.status.clone().unwrap_or_default();
+    if old == *desired {
+        return Ok(());
+    }
+    let api: Api<DaskAutoscaler> = Api::namespaced(context.client.clone(), &autoscaler.namespace().unwrap_or_default());
+    match k8s::apply_status(&api, k8s::FIELD_MANAGER, autoscaler, desired).await {
+        // It was deleted in the meantime, as `KubeCluster.scale()` does.
+        Err(error) if matches!(error.class(), k8s::Class::NotFound | k8s::Class::Conflict) => return Ok(()),
+        result => result?,
+    }
+    report::condition_changes(&context.recorder, autoscaler, &told(&old.conditions), &told(&desired.conditions)).await;
+    Ok(())
+}
+
+/// Each cluster begins with a scheduler that is not ready: no Event is made of it.
+fn told(conditions: &[Condition]) -> Vec<Condition> {
+    conditions.iter().filter(|condition| condition.reason != NOT_READY).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests;

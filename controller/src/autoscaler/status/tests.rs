@@ -1,0 +1,120 @@
+use serde_json::json;
+
+use super::*;
+use crate::autoscaler::decide::Why;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn autoscaler(status: &DaskAutoscalerStatus) -> DaskAutoscaler {
+    serde_json::from_value(json!({
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskAutoscaler",
+        "metadata": {"name": "demo", "namespace": "ns", "generation": 3},
+        "spec": {"cluster": "demo", "minimum": 1, "maximum": 5},
+        "status": status,
+    }))
+    .unwrap()
+}
+
+/// The status after one pass after another, each a minute later.
+fn after(passes: &[Seen<'_>]) -> Vec<DaskAutoscalerStatus> {
+    let mut status = DaskAutoscalerStatus::default();
+    let pass = |(minute, seen): (i64, &Seen<'_>)| {
+        status = of(&autoscaler(&status), seen, at(60 * minute));
+        status.clone()
+    };
+    (1..).zip(passes).map(pass).collect()
+}
+
+fn said<'a>(status: &'a DaskAutoscalerStatus, type_: &str) -> (&'a str, &'a str) {
+    let found = status.conditions.iter().find(|condition| condition.type_ == type_);
+    found.map(|condition| (condition.status.as_str(), condition.reason.as_str())).unwrap_or_default()
+}
+
+fn situation(current: i64, connected: i64, target: i64) -> Situation {
+    Situation { current, connected, target, ..Situation::default() }
+}
+
+/// One write for each tick of each autoscaler would be 12 a minute.
+#[test]
+fn the_same_situation_gives_the_same_status_however_much_later() {
+    let refused = Invalid::new("ClusterNotFound", "there is none");
+    let error = scheduler::Error::Protocol("garbage".to_owned());
+    let enough = (situation(3, 3, 3), Decision { desired: 3, why: Why::Enough });
+    let decided = || Seen::Decided { situation: &enough.0, decision: &enough.1, scaled: None };
+    let pairs = [
+        [Seen::Refused(&refused), Seen::Refused(&refused)],
+        [Seen::NotReady, Seen::NotReady],
+        [Seen::Unreachable(&error), Seen::Unreachable(&error)],
+        [decided(), decided()],
+    ];
+    for pair in &pairs {
+        let statuses = after(pair);
+        assert_eq!(statuses[0], statuses[1]);
+    }
+}
+
+#[test]
+fn a_decision_is_told_with_its_numbers_and_its_reason() {
+    let grow = (situation(2, 1, 4), Decision { desired: 4, why: Why::More });
+    let enough = (situation(4, 1, 4), Decision { desired: 4, why: Why::Enough });
+    let statuses = after(&[
+        Seen::Decided { situation: &grow.0, decision: &grow.1, scaled: Some(at(60)) },
+        Seen::Decided { situation: &enough.0, decision: &enough.1, scaled: None },
+    ]);
+    let [first, second] = &statuses[..] else { panic!("there are two") };
+    assert_eq!((first.desired_replicas, first.target_workers), (Some(4), Some(4)));
+    assert_eq!((first.connected_replicas, first.pending_replicas), (Some(1), Some(3)));
+    assert_eq!(first.last_scale_time, Some(Time(at(60))));
+    assert_eq!(first.decision, "the scheduler asks for more workers");
+    assert_eq!((said(first, ACCEPTED), said(first, ACTIVE)), (("True", "Valid"), ("True", "Active")));
+    assert_eq!(second.last_scale_time, first.last_scale_time);
+    assert_eq!(second.decision, "the group has as many workers as the scheduler asks for");
+}
+
+/// The target of a busy scheduler moves with every tick.
+#[test]
+fn a_target_that_changes_nothing_is_not_told() {
+    let decision = Decision { desired: 5, why: Why::AtMaximum };
+    let (low, high) = (situation(5, 5, 100), situation(5, 5, 101));
+    let seen = |situation| Seen::Decided { situation, decision: &decision, scaled: None };
+    let statuses = after(&[seen(&low), seen(&high)]);
+    assert_eq!(statuses[0], statuses[1]);
+}
+
+#[test]
+fn a_scheduler_that_cannot_be_asked_is_told_and_the_latest_decision_stays() {
+    let refused = |cause: &str| scheduler::Error::Connect { address: "a:1".to_owned(), cause: cause.to_owned() };
+    let (first, second) = (refused("refused"), refused("no route"));
+    let decision = Decision { desired: 3, why: Why::Enough };
+    let statuses = after(&[
+        Seen::Decided { situation: &situation(3, 3, 3), decision: &decision, scaled: None },
+        Seen::Unreachable(&first),
+        Seen::Unreachable(&second),
+        Seen::NotReady,
+    ]);
+    assert_eq!(said(&statuses[1], ACTIVE), ("False", "SchedulerUnreachable"));
+    assert_eq!(statuses[1].desired_replicas, Some(3));
+    assert_eq!(statuses[1], statuses[2], "other words for the same failure are no news");
+    assert_eq!(said(&statuses[3], ACTIVE), ("False", "SchedulerNotReady"));
+}
+
+#[test]
+fn one_that_is_refused_decides_nothing() {
+    let decision = Decision { desired: 3, why: Why::Enough };
+    let refused = Invalid::new("AlreadyAutoscaled", "by another");
+    let statuses = after(&[
+        Seen::Decided { situation: &situation(3, 3, 3), decision: &decision, scaled: None },
+        Seen::Refused(&refused),
+    ]);
+    assert_eq!(said(&statuses[1], ACCEPTED), ("False", "AlreadyAutoscaled"));
+    assert_eq!((said(&statuses[1], ACTIVE), statuses[1].desired_replicas), (("", ""), None));
+}
+
+#[test]
+fn a_scheduler_that_is_starting_makes_no_event() {
+    let statuses = after(&[Seen::NotReady]);
+    assert!(told(&statuses[0].conditions).iter().all(|condition| condition.type_ == ACCEPTED));
+}

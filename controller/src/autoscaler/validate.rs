@@ -1,0 +1,123 @@
+use std::sync::Arc;
+
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::ResourceExt as _;
+
+use super::{decide::Rules, observe::Observed};
+use crate::{
+    crd::{DaskAutoscaler, DaskCluster, DaskWorkerGroup, ScalingRules},
+    invalid::Invalid,
+    meta,
+};
+
+/// When the group may be changed again: epoch seconds as text. dask-kubernetes writes and honours it too.
+pub(super) const COOL_DOWN_UNTIL: &str = "kubernetes.dask.org/cooldown-until";
+
+/// An autoscaler that may scale its group.
+#[derive(Clone, Debug)]
+pub(super) struct Validated {
+    pub(super) namespace: String,
+    pub(super) uid: String,
+    pub(super) cluster: Arc<DaskCluster>,
+    pub(super) group: Arc<DaskWorkerGroup>,
+    pub(super) rules: Rules,
+}
+
+/// The reference to the cluster that an autoscaler lacks, if it belongs to nobody.
+pub(super) fn adoption(autoscaler: &DaskAutoscaler, cluster: Option<&DaskCluster>) -> Option<OwnerReference> {
+    let controlled = autoscaler.owner_references().iter().any(|owner| owner.controller == Some(true));
+    if controlled { None } else { meta::owner_ref(living(cluster)?) }
+}
+
+pub(super) fn validate(autoscaler: &DaskAutoscaler, observed: &Observed) -> Result<Validated, Invalid> {
+    let spec = &autoscaler.spec;
+    if let Some(invalid) = invalid_bounds(autoscaler) {
+        return Err(invalid);
+    }
+    let Some(cluster) = observed.cluster.as_ref().filter(|cluster| living(Some(cluster)).is_some()) else {
+        let message = format!("there is no DaskCluster {} in this namespace", spec.cluster);
+        return Err(Invalid { reason: "ClusterNotFound", message });
+    };
+    if belongs_elsewhere(autoscaler, cluster) {
+        let message = format!("the autoscaler belongs to an older DaskCluster {} and will go with it", spec.cluster);
+        return Err(Invalid { reason: "WaitingForDeletion", message });
+    }
+    let name = group_name(autoscaler);
+    let of_cluster = |group: &&Arc<DaskWorkerGroup>| {
+        group.spec.cluster == spec.cluster && group.metadata.deletion_timestamp.is_none()
+    };
+    let Some(group) = observed.group.as_ref().filter(of_cluster) else {
+        let message = format!("the DaskCluster {} has no DaskWorkerGroup {name}", spec.cluster);
+        return Err(Invalid { reason: "GroupNotFound", message });
+    };
+    if let Some(elder) = elder(autoscaler, cluster, &observed.autoscalers) {
+        let message = format!("the older DaskAutoscaler {} scales {name} already", elder.name_any());
+        return Err(Invalid { reason: "AlreadyAutoscaled", message });
+    }
+    let (Some(namespace), Some(uid)) = (autoscaler.namespace(), autoscaler.uid()) else {
+        return Err(Invalid::new("NotStored", "the object has no namespace or uid"));
+    };
+    Ok(Validated { namespace, uid, cluster: Arc::clone(cluster), group: Arc::clone(group), rules: rules(autoscaler) })
+}
+
+/// The definition forbids it; one that is older than this operator may have let it in.
+fn invalid_bounds(autoscaler: &DaskAutoscaler) -> Option<Invalid> {
+    let (minimum, maximum) = (autoscaler.spec.minimum, autoscaler.spec.maximum);
+    if minimum < 0 {
+        return Some(Invalid::new("InvalidBounds", "minimum must not be negative"));
+    }
+    (minimum > maximum).then(|| Invalid::new("InvalidBounds", "minimum must not be greater than maximum"))
+}
+
+/// Name of the group to scale.
+pub(super) fn group_name(autoscaler: &DaskAutoscaler) -> String {
+    let spec = &autoscaler.spec;
+    spec.worker_group.clone().unwrap_or_else(|| meta::default_group_name(&spec.cluster))
+}
+
+/// The oldest other autoscaler of the same group that is older, and could scale it.
+fn elder<'a>(
+    autoscaler: &DaskAutoscaler,
+    cluster: &DaskCluster,
+    all: &'a [Arc<DaskAutoscaler>],
+) -> Option<&'a Arc<DaskAutoscaler>> {
+    let age = |one: &DaskAutoscaler| (one.metadata.creation_timestamp.clone(), one.name_any());
+    let group = group_name(autoscaler);
+    let competes = |other: &&Arc<DaskAutoscaler>| {
+        other.metadata.deletion_timestamp.is_none()
+            && group_name(other) == group
+            && invalid_bounds(other).is_none()
+            && !belongs_elsewhere(other, cluster)
+            && age(other) < age(autoscaler)
+    };
+    all.iter().filter(competes).min_by_key(|other| age(other))
+}
+
+fn belongs_elsewhere(autoscaler: &DaskAutoscaler, cluster: &DaskCluster) -> bool {
+    meta::dask_controller(autoscaler, "DaskCluster").is_some_and(|owner| Some(&owner.uid) != cluster.uid().as_ref())
+}
+
+fn living(cluster: Option<&DaskCluster>) -> Option<&DaskCluster> {
+    cluster.filter(|cluster| cluster.metadata.deletion_timestamp.is_none())
+}
+
+fn rules(autoscaler: &DaskAutoscaler) -> Rules {
+    let spec = &autoscaler.spec;
+    let window = |rules: Option<ScalingRules>| {
+        let seconds = rules.and_then(|rules| rules.stabilization_window_seconds).unwrap_or(0);
+        SignedDuration::from_secs(seconds.max(0))
+    };
+    let behavior = spec.behavior.clone().unwrap_or_default();
+    let until = autoscaler.annotations().get(COOL_DOWN_UNTIL);
+    Rules {
+        minimum: spec.minimum,
+        maximum: spec.maximum,
+        up: window(behavior.scale_up),
+        down: window(behavior.scale_down),
+        cool_down_until: until.and_then(|until| until.trim().parse().ok()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

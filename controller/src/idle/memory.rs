@@ -1,0 +1,71 @@
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::decide::{Probe, Rules, Verdict, Watched};
+
+/// Entries that nobody looked at for so long belong to clusters that are gone.
+const STALE: SignedDuration = SignedDuration::from_mins(10);
+
+/// What was seen of clusters that have an idle time-out, by their uid.
+#[derive(Debug, Default)]
+pub struct Memory {
+    entries: Mutex<HashMap<String, Entry>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    watched: Watched,
+    used: Timestamp,
+}
+
+impl Memory {
+    pub(super) fn take_in(
+        &self,
+        uid: &str,
+        probe: &Probe,
+        not_before: Timestamp,
+        (rules, now): (&Rules, Timestamp),
+    ) -> Verdict {
+        let mut entries = self.lock();
+        if !entries.contains_key(uid) {
+            entries.retain(|_, entry| now.duration_since(entry.used) < STALE);
+        }
+        let entry = entries.entry(uid.to_owned()).or_insert_with(|| Entry { watched: Watched::default(), used: now });
+        entry.used = now;
+        entry.watched.take_in(probe, not_before, rules, now)
+    }
+
+    pub(super) fn forget(&self, uid: &str) {
+        self.lock().remove(uid);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_of_clusters_that_are_gone_goes_when_a_new_one_comes() {
+        let memory = Memory::default();
+        let look = |uid: &str, second: i64| {
+            let now = Timestamp::from_second(second).unwrap();
+            memory.take_in(uid, &Probe::NotReady, now, (&Rules::default(), now));
+        };
+        look("gone", 0);
+        look("forgotten", 500);
+        look("here", 500);
+        memory.forget("forgotten");
+        look("new", 700);
+        let mut uids: Vec<String> = memory.lock().keys().cloned().collect();
+        uids.sort();
+        assert_eq!(uids, ["here", "new"]);
+    }
+}

@@ -1,0 +1,43 @@
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+
+use crate::{
+    autoscaler::scheduler_ready,
+    context::Context,
+    crd::DaskCluster,
+    scheduler::{self, Idleness},
+};
+
+/// What came of asking a cluster's scheduler.
+#[derive(Debug)]
+pub(super) enum Probed {
+    NotReady,
+    Failed(scheduler::Error),
+    Answered {
+        idleness: Idleness,
+        /// When the scheduler's pod was made.
+        not_before: Timestamp,
+    },
+}
+
+pub(super) async fn probe(context: &Context, cluster: &DaskCluster) -> Probed {
+    let pods = context.caches.scheduler_pods(&cluster.namespace().unwrap_or_default(), &cluster.name_any());
+    if !scheduler_ready(&pods) {
+        return Probed::NotReady;
+    }
+    let made = pods.iter().filter(|pod| pod.is_ready()).find_map(|pod| pod.metadata.creation_timestamp.clone());
+    match idleness(context, cluster).await {
+        Ok(idleness) => Probed::Answered { idleness, not_before: made.map_or(Timestamp::UNIX_EPOCH, |made| made.0) },
+        Err(error) => Probed::Failed(error),
+    }
+}
+
+/// A scheduler that worked since it was last asked says so the first time, and since when it is idle only
+/// the next: only an old one says `Counted` twice.
+async fn idleness(context: &Context, cluster: &DaskCluster) -> Result<Idleness, scheduler::Error> {
+    let client = scheduler::client_of(context, cluster).await?;
+    match client.idleness().await? {
+        Idleness::Counted => client.idleness().await,
+        told => Ok(told),
+    }
+}

@@ -1,0 +1,101 @@
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{Api, ResourceExt as _};
+use serde_json::json;
+
+use crate::{
+    autoscaler::reason_of,
+    conditions::{self, Verdict},
+    context::Context,
+    crd::DaskCluster,
+    k8s::{self, Class},
+    report, scheduler,
+};
+
+/// The rest of the status is the cluster reconciler's.
+const MANAGER: &str = "dask-operator/idle";
+/// Whether the scheduler says if it is idle. Not there before it has failed to.
+const IDLE_PROBED: &str = "IdleProbed";
+
+/// Whether the scheduler said if it is idle.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Reached<'a> {
+    /// The cluster has no idle time-out.
+    Unasked,
+    Yes,
+    No(&'a scheduler::Error),
+}
+
+/// Writes the condition if what it says is news.
+pub(super) async fn write(context: &Context, cluster: &DaskCluster, reached: Reached<'_>) -> Result<(), k8s::Error> {
+    let old = of_cluster(cluster);
+    let Some(verdicts) = news(old.first(), reached) else {
+        return Ok(());
+    };
+    let desired = conditions::updated(&old, verdicts, cluster.metadata.generation, Timestamp::now());
+    let api: Api<DaskCluster> = Api::namespaced(context.client.clone(), &cluster.namespace().unwrap_or_default());
+    match k8s::apply_status(&api, MANAGER, cluster, &json!({"conditions": desired})).await {
+        // It was deleted in the meantime.
+        Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => return Ok(()),
+        result => result?,
+    }
+    report::condition_changes(&context.recorder, cluster, &old, &desired).await;
+    Ok(())
+}
+
+fn of_cluster(cluster: &DaskCluster) -> Vec<Condition> {
+    let all = cluster.status.iter().flat_map(|status| &status.conditions);
+    all.filter(|condition| condition.type_ == IDLE_PROBED).cloned().collect()
+}
+
+/// What the condition is to say, or `None` if that is what it says. Only status and reason count: the words
+/// of failures may differ from one to the next.
+fn news(old: Option<&Condition>, reached: Reached<'_>) -> Option<Vec<Verdict>> {
+    let verdict = match (old, reached) {
+        (None, Reached::Unasked | Reached::Yes) => return None,
+        (Some(_), Reached::Unasked) => return Some(Vec::new()),
+        (Some(old), Reached::Yes) if old.status == "True" => return None,
+        (Some(_), Reached::Yes) => Verdict::yes(IDLE_PROBED, "Probed", "the scheduler says whether it is idle"),
+        (Some(old), Reached::No(error)) if old.status == "False" && old.reason == reason_of(error) => return None,
+        (_, Reached::No(error)) => Verdict::no(IDLE_PROBED, reason_of(error), error.to_string()),
+    };
+    Some(vec![verdict])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(category: &str) -> scheduler::Error {
+        match category {
+            "connect" => scheduler::Error::Connect { address: "a:1".to_owned(), cause: "refused".to_owned() },
+            other => scheduler::Error::Protocol(other.to_owned()),
+        }
+    }
+
+    fn condition(verdicts: Vec<Verdict>) -> Condition {
+        conditions::updated(&[], verdicts, None, Timestamp::UNIX_EPOCH).remove(0)
+    }
+
+    /// Each would be a write for each probe of each cluster.
+    #[test]
+    fn only_a_failure_and_its_end_are_news() {
+        assert_eq!(news(None, Reached::Yes), None);
+        let failed = condition(news(None, Reached::No(&error("connect"))).unwrap());
+        assert_eq!((failed.status.as_str(), failed.reason.as_str()), ("False", "SchedulerUnreachable"));
+        assert_eq!(news(Some(&failed), Reached::No(&error("connect"))), None);
+        let other = condition(news(Some(&failed), Reached::No(&error("garbage"))).unwrap());
+        assert_eq!(other.reason, "SchedulerProtocol");
+        assert_eq!(news(Some(&other), Reached::No(&error("other garbage"))), None);
+        let reached = condition(news(Some(&failed), Reached::Yes).unwrap());
+        assert_eq!(reached.status, "True");
+        assert_eq!(news(Some(&reached), Reached::Yes), None);
+    }
+
+    #[test]
+    fn the_condition_goes_with_the_time_out() {
+        assert_eq!(news(None, Reached::Unasked), None);
+        let failed = condition(news(None, Reached::No(&error("connect"))).unwrap());
+        assert_eq!(news(Some(&failed), Reached::Unasked), Some(Vec::new()));
+    }
+}
