@@ -4,6 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use k8s_openapi::api::core::v1::Service;
 use kube::{Client, ResourceExt as _, runtime::events::Recorder};
+use tokio::sync::Semaphore;
 
 use crate::{
     autoscaler,
@@ -12,7 +13,7 @@ use crate::{
     meta::{self, component},
     view::{DeploymentView, PodView},
     watch::Cache,
-    worker_group::Censuses,
+    worker_group::{Censuses, Pauses},
 };
 
 /// What the watches have delivered.
@@ -102,6 +103,11 @@ pub struct Context {
     pub defaults: Defaults,
     /// How many workers are connected, by group.
     pub censuses: Censuses,
+    /// Removals of workers that wait.
+    pub pauses: Pauses,
+    /// Groups may talk to so many schedulers at a time: fewer than are reconciled at a time, so that schedulers
+    /// that hang hold up nobody else.
+    pub conversations: Semaphore,
     /// What schedulers asked for lately.
     pub autoscaling: autoscaler::Memory,
     /// What schedulers said of being idle.

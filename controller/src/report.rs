@@ -6,10 +6,10 @@ use kube::{
     runtime::events::{Event, EventType, Recorder},
 };
 
-use crate::k8s;
+use crate::{conditions, k8s};
 
 /// Reasons of conditions that are false only until what was begun is done.
-const PROGRESS: [&str; 6] = ["Creating", "Scaling", "Pending", "Starting", "RollingUpdate", "Connecting"];
+const PROGRESS: [&str; 7] = ["Creating", "Scaling", "Pending", "Starting", "RollingUpdate", "Connecting", "Recreating"];
 
 /// Publishes an Event for each condition that became false, or true again. A condition that is true from
 /// the start is no news. Failing to publish is logged and nothing else: Events are a courtesy.
@@ -25,7 +25,8 @@ pub async fn condition_changes<K: Resource<DynamicType = ()>>(
 }
 
 /// Publishes one Event about `object`.
-pub async fn publish<K: Resource<DynamicType = ()>>(recorder: &Recorder, object: &K, event: Event) {
+pub async fn publish<K: Resource<DynamicType = ()>>(recorder: &Recorder, object: &K, mut event: Event) {
+    event.note = event.note.map(conditions::cut);
     let reference = object.object_ref(&());
     if let Err(error) = k8s::timed("create", "an Event", recorder.publish(&event, &reference)).await {
         tracing::warn!(%error, "failed to publish an Event");

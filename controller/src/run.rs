@@ -11,7 +11,7 @@ use kube::{
         watcher,
     },
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     dask_side, idle, plugin, shutdown,
     watch::Progress,
     wired::Task,
-    worker_group::Censuses,
+    worker_group::{Censuses, Pauses},
 };
 
 /// Why the controller could not run.
@@ -55,6 +55,9 @@ pub enum Error {
 const WATCH_SECONDS: u32 = 30;
 /// How long a connection may say nothing while an answer is awaited, where a call has no time-out of its own.
 const SILENCE: Duration = Duration::from_secs(40);
+
+/// Schedulers that worker groups talk to at a time.
+const CONVERSATIONS: usize = 16;
 
 /// The namespaces that are watched, as it shapes requests.
 #[derive(Clone, Debug)]
@@ -95,6 +98,8 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
             scheduler_ip: args.scheduler_ip,
         },
         censuses: Censuses::default(),
+        pauses: Pauses::default(),
+        conversations: Semaphore::new(CONVERSATIONS),
         autoscaling: autoscaler::Memory::default(),
         idle: idle::Memory::default(),
         client,

@@ -20,8 +20,8 @@ where
     let Some(operations) = without_kopf(object) else { return Ok(()) };
     let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
     match k8s::json_patch(&api, object, operations).await {
-        // It has gone in between.
-        Err(error) if error.class() == Class::NotFound => Ok(()),
+        // It has gone or changed in between, which leads to another pass.
+        Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => Ok(()),
         result => result.map(|_| ()),
     }
 }

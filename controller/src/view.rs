@@ -80,6 +80,9 @@ pub struct PodStatusView {
     /// Its address.
     #[serde(rename = "podIP")]
     pub pod_ip: Option<String>,
+    /// The address of its node, which is its own too if it uses the node's network.
+    #[serde(rename = "hostIP")]
+    pub host_ip: Option<String>,
     /// Such as `Evicted`.
     pub reason: Option<String>,
     /// Why, in one sentence.

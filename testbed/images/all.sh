@@ -24,9 +24,11 @@ RUSTFLAGS="-C target-feature=+crt-static" \
 programs=$TARGET_DIR/$RUST_TARGET/release
 for program in dask-operator ingress-plugin; do
   stamp=$IMAGES/$program.sha256
-  if [[ ! -f $IMAGES/$program.tar ]] || ! sha256sum --status -c "$stamp" 2>/dev/null; then
+  # Without the path: checkouts and target folders share the cache.
+  sum=$(sha256sum <"$programs/$program")
+  if [[ ! -f $IMAGES/$program.tar || ! -f $stamp || $sum != "$(cat "$stamp")" ]]; then
     "$here/images/binary.sh" "$IMAGES/$program.tar" "localhost/$program:test" "$programs/$program"
-    sha256sum "$programs/$program" >"$stamp"
+    printf '%s\n' "$sum" >"$stamp"
   fi
 done
 

@@ -107,8 +107,9 @@ pub(super) async fn write(
     match k8s::apply_status(&api, k8s::FIELD_MANAGER, autoscaler, desired).await {
         // It was deleted in the meantime, as `KubeCluster.scale()` does.
         Err(error) if matches!(error.class(), k8s::Class::NotFound | k8s::Class::Conflict) => return Ok(()),
+        Ok(false) => return Ok(()),
         result => result?,
-    }
+    };
     report::condition_changes(&context.recorder, autoscaler, &told(&old.conditions), &told(&desired.conditions)).await;
     Ok(())
 }

@@ -123,8 +123,8 @@ async fn write(client: &Client, update: Update) -> Result<(), k8s::Error> {
         }
     };
     match written {
-        // It has gone in between, which leads to another pass.
-        Err(error) if error.class() == Class::NotFound => Ok(()),
+        // It has gone or changed in between, which leads to another pass.
+        Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => Ok(()),
         result => result,
     }
 }

@@ -100,7 +100,9 @@ pub(super) async fn write(
         return Ok(());
     }
     let api: Api<DaskCluster> = Api::namespaced(context.client.clone(), &cluster.namespace().unwrap_or_default());
-    k8s::apply_status(&api, k8s::FIELD_MANAGER, cluster, desired).await?;
+    if !k8s::apply_status(&api, k8s::FIELD_MANAGER, cluster, desired).await? {
+        return Ok(());
+    }
     // The workers' condition is the group's, which has told it already.
     let own = |condition: &&Condition| condition.type_ != WORKERS_AVAILABLE;
     let own: Vec<Condition> = desired.conditions.iter().filter(own).cloned().collect();
@@ -197,7 +199,8 @@ fn scheduler_up_to_date(seen: &Seen<'_>) -> Verdict {
     if !observed.scheduler.as_ref().is_some_and(is_outdated) {
         return Verdict::yes(SCHEDULER_UP_TO_DATE, "UpToDate", "the scheduler is as the spec says");
     }
-    if seen.outcome.recreating {
+    let is_going = observed.scheduler.as_ref().is_some_and(|live| live.metadata.deletion_timestamp.is_some());
+    if seen.outcome.recreating || is_going {
         return Verdict::no(
             SCHEDULER_UP_TO_DATE,
             "Recreating",

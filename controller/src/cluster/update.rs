@@ -92,12 +92,12 @@ pub(super) fn of_group(cluster: &ValidatedCluster, live: &Arc<DaskWorkerGroup>, 
 
 /// The operations of a patch of labels and annotations.
 fn metadata(live: &impl kube::Resource, wanted: &Propagation) -> Vec<Value> {
-    let Some(changed) = wanted.patch(live.meta()) else { return Vec::new() };
+    let Some(metadata) = wanted.patch(live.meta()) else { return Vec::new() };
     let mut operations = Vec::new();
     for (field, there) in [("labels", live.meta().labels.is_some()), ("annotations", live.meta().annotations.is_some())]
     {
         let parent = format!("/metadata/{field}");
-        let Some(changes) = changed.get(field).and_then(Value::as_object) else { continue };
+        let Some(changes) = metadata.get(field).and_then(Value::as_object) else { continue };
         if !there {
             operations.push(json!({"op": "add", "path": parent, "value": {}}));
         }

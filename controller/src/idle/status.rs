@@ -37,8 +37,9 @@ pub(super) async fn write(context: &Context, cluster: &DaskCluster, reached: Rea
     match k8s::apply_status(&api, MANAGER, cluster, &json!({"conditions": desired})).await {
         // It was deleted in the meantime.
         Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => return Ok(()),
+        Ok(false) => return Ok(()),
         result => result?,
-    }
+    };
     report::condition_changes(&context.recorder, cluster, &old, &desired).await;
     Ok(())
 }

@@ -87,6 +87,8 @@ async fn pass(cached: DaskJob, live: &DaskJob) -> (Result<Action, Error>, Vec<St
             scheduler_ip: None,
         },
         censuses: crate::worker_group::Censuses::default(),
+        pauses: crate::worker_group::Pauses::default(),
+        conversations: tokio::sync::Semaphore::new(1),
         autoscaling: crate::autoscaler::Memory::default(),
         idle: crate::idle::Memory::default(),
     };

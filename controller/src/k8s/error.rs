@@ -23,6 +23,12 @@ pub enum Error {
         /// How long was waited.
         limit: Duration,
     },
+    /// The object is not what it was when it was read.
+    #[error("{object} has changed in the meantime")]
+    Outdated {
+        /// Which object.
+        object: String,
+    },
 }
 
 /// What an error means for whoever made the call.
@@ -55,8 +61,10 @@ impl Error {
 
     /// The error's class, by the code of the API server's answer.
     pub fn class(&self) -> Class {
-        let Self::Call { source, .. } = self else {
-            return Class::Transient;
+        let source = match self {
+            Self::Call { source, .. } => source,
+            Self::Timeout { .. } => return Class::Transient,
+            Self::Outdated { .. } => return Class::Conflict,
         };
         let kube::Error::Api(status) = source.as_ref() else {
             return Class::Transient;
@@ -96,7 +104,7 @@ impl Error {
                 }
                 other => format!("failed to {verb} {object}: {other}"),
             },
-            Self::Timeout { .. } => self.to_string(),
+            Self::Timeout { .. } | Self::Outdated { .. } => self.to_string(),
         }
     }
 }

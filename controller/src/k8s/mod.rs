@@ -2,6 +2,7 @@
 //! every delete a uid precondition, and every error a class.
 
 mod error;
+mod old_definition;
 mod write;
 
 pub use error::{Class, Error};

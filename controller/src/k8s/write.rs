@@ -1,4 +1,4 @@
-use std::{fmt::Debug, sync::Once};
+use std::fmt::Debug;
 
 use kube::{
     Api, Client, Resource, ResourceExt as _,
@@ -11,7 +11,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{Class, Error, FIELD_MANAGER, timed};
+use super::{Class, Error, FIELD_MANAGER, old_definition, timed};
 use crate::meta;
 
 /// What came of [`create`].
@@ -85,11 +85,17 @@ where
 
 /// Applies `status` to the status subresource of `object` as `manager`. The uid goes along, so that a
 /// namesake made in the meantime is not touched.
-pub async fn apply_status<K>(api: &Api<K>, manager: &str, object: &K, status: &impl Serialize) -> Result<(), Error>
+///
+/// Says whether anything was sent: with an old definition, which drops most of a status, the same one is not sent
+/// again and again.
+pub async fn apply_status<K>(api: &Api<K>, manager: &str, object: &K, status: &impl Serialize) -> Result<bool, Error>
 where
-    K: Clone + DeserializeOwned + Debug + Resource<DynamicType = ()>,
+    K: Clone + Serialize + DeserializeOwned + Debug + Resource<DynamicType = ()>,
 {
     let name = object.name_any();
+    if old_definition::has_sent(manager, object, status) {
+        return Ok(false);
+    }
     let body = json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
@@ -99,26 +105,13 @@ where
     let params = PatchParams::apply(manager).force();
     let target = format!("the status of {}", describe(&body));
     match timed("apply", &target, api.patch_status(&name, &params, &Patch::Apply(&body))).await {
-        Err(error) if error.class() == Class::NotFound => status_of_old_definition(api, object, status).await,
-        result => result.map(|_| ()),
+        Err(error) if error.class() == Class::NotFound => {
+            merge(api, object, json!({"status": status})).await?;
+            old_definition::sent(manager, object, status);
+            Ok(true)
+        }
+        result => result.map(|_| true),
     }
-}
-
-/// In dask-kubernetes' definitions most kinds have no status subresource: there the status is a field as any
-/// other, and all of it that they do not know is dropped.
-async fn status_of_old_definition<K>(api: &Api<K>, object: &K, status: &impl Serialize) -> Result<(), Error>
-where
-    K: Clone + DeserializeOwned + Debug + Resource<DynamicType = ()>,
-{
-    static TOLD: Once = Once::new();
-    merge(api, object, json!({"status": status})).await?;
-    TOLD.call_once(|| {
-        tracing::warn!(
-            "an older definition of the Dask kinds is installed: conditions and new fields are dropped; \
-             install the definitions of this release"
-        );
-    });
-    Ok(())
 }
 
 /// Merges `patch` into `object`, if that still is the one that it was read as. For changes of parts of an
@@ -146,7 +139,15 @@ where
     let patch = serde_json::from_value(Value::Array(operations));
     let patch = Patch::<()>::Json(patch.map_err(|error| Error::new("patch", &target, kube::Error::SerdeError(error)))?);
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    timed("patch", &target, api.patch(&name, &params.validation_strict(), &patch)).await
+    let patched = timed("patch", &target, api.patch(&name, &params.validation_strict(), &patch)).await;
+    patched.map_err(|error| if is_failed_test(&error) { Error::Outdated { object: target } } else { error })
+}
+
+/// An object that is refused for its content is named in the details, one whose `test` failed is not.
+fn is_failed_test(error: &Error) -> bool {
+    let Error::Call { source, .. } = error else { return false };
+    let kube::Error::Api(status) = source.as_ref() else { return false };
+    status.code == 422 && status.details.as_ref().is_none_or(|details| details.kind.is_empty())
 }
 
 /// As [`delete`], but the object stays until all that it controls is gone.

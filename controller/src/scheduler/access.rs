@@ -45,9 +45,12 @@ pub fn is_running(cluster: &DaskCluster, pods: &[Arc<PodView>]) -> bool {
     let containers = cluster.spec.scheduler.spec.0.get("containers");
     let name = containers.and_then(|containers| containers[0]["name"].as_str()).unwrap_or_default();
     pods.iter().any(|pod| {
-        pod.status.container_statuses.iter().any(|container| {
+        let containers = &pod.status.container_statuses;
+        // A pod that was made from an older spec may call it otherwise.
+        let is_known = containers.iter().any(|container| container.name == name);
+        containers.iter().any(|container| {
             let runs = container.state.as_ref().is_some_and(|state| state.running.is_some());
-            container.name == name && runs
+            runs && (container.name == name || !is_known)
         })
     })
 }
@@ -59,19 +62,25 @@ mod tests {
     use super::*;
     use crate::test_fixtures::mk_cluster;
 
-    fn runs(container: &str, state: &str) -> bool {
-        let pod: PodView = serde_json::from_value(json!({"metadata": {}, "status": {"containerStatuses": [
-            {"name": container, "state": {state: {}}},
-        ]}}))
-        .unwrap();
-        is_running(&mk_cluster("demo"), &[Arc::new(pod)])
+    fn runs(containers: &[(&str, &str)]) -> bool {
+        let status = |(name, state): &(&str, &str)| json!({"name": name, "state": {*state: {}}});
+        let statuses: Vec<_> = containers.iter().map(status).collect();
+        let pod = json!({"metadata": {}, "status": {"containerStatuses": statuses}});
+        is_running(&mk_cluster("demo"), &[Arc::new(serde_json::from_value(pod).unwrap())])
     }
 
     #[test]
     fn only_the_schedulers_own_container_counts() {
-        assert!(runs("scheduler", "running"));
-        assert!(!runs("scheduler", "waiting"));
-        assert!(!runs("istio-proxy", "running"));
+        assert!(runs(&[("scheduler", "running")]));
+        assert!(!runs(&[("scheduler", "waiting")]));
+        assert!(!runs(&[("scheduler", "waiting"), ("istio-proxy", "running")]));
         assert!(!is_running(&mk_cluster("demo"), &[]));
+    }
+
+    /// Taking it for gone would let busy workers be deleted without a question.
+    #[test]
+    fn a_scheduler_of_an_older_spec_runs_whatever_its_container_is_called() {
+        assert!(runs(&[("old-name", "running")]));
+        assert!(!runs(&[("old-name", "terminated")]));
     }
 }

@@ -29,6 +29,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the API server said no, and will say so again.
+    fn is_refusal(&self) -> bool {
+        let refusals = [Class::Forbidden, Class::Invalid, Class::Throttled, Class::NotFound];
+        matches!(self, Self::Api(error) if refusals.contains(&error.class()))
+    }
+
     /// A constant word for conditions, metrics and logs.
     pub fn category(&self) -> &'static str {
         match self {
@@ -95,7 +101,17 @@ pub(super) async fn apply(
             }
         }
     };
-    let created = stream::iter(writes.create).map(create).buffer_unordered(PARALLEL).collect::<Vec<_>>().await;
-    let updated = stream::iter(writes.update).map(update).buffer_unordered(PARALLEL).collect::<Vec<_>>().await;
-    created.into_iter().chain(updated).find_map(Result::err).map_or(Ok(()), Err)
+    // In order, so that the same trouble always has the same words: else each pass would write the status. And
+    // no further than the first refusal: a quota that refuses one worker refuses the other thousand too.
+    let mut created = Ok(());
+    let mut creations = stream::iter(writes.create).map(create).buffered(PARALLEL);
+    while let Some(result) = creations.next().await {
+        let refused = result.as_ref().is_err_and(Error::is_refusal);
+        created = created.and(result);
+        if refused {
+            break;
+        }
+    }
+    let updated = stream::iter(writes.update).map(update).buffered(PARALLEL).collect::<Vec<_>>().await;
+    updated.into_iter().fold(created, Result::and)
 }

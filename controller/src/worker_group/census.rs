@@ -14,7 +14,9 @@ use crate::{context::Context, scheduler};
 
 /// While workers are missing.
 const SOON: Duration = Duration::from_secs(3);
-/// When all are there, or the scheduler does not answer.
+/// When the scheduler did not answer.
+const AFTER_ERROR: Duration = Duration::from_secs(20);
+/// When all are there.
 const LATER: Duration = Duration::from_mins(1);
 
 /// What the scheduler said last.
@@ -43,6 +45,9 @@ pub(super) async fn take(context: &Context, valid: &ValidatedGroup, observed: &O
     if let Some(fresh) = context.censuses.fresh(&valid.owner.uid, observed, valid.replicas) {
         return fresh;
     }
+    let Ok(_slot) = context.conversations.try_acquire() else {
+        return context.censuses.last(&valid.owner.uid);
+    };
     let answer = async { scheduler::client_of(context, cluster).await?.workers().await };
     let census = match answer.await {
         Ok(workers) => {
@@ -52,7 +57,7 @@ pub(super) async fn take(context: &Context, valid: &ValidatedGroup, observed: &O
             let next = if connected == valid.replicas { LATER } else { SOON };
             Census { connected: Some(connected), error: None, next: Some(next) }
         }
-        Err(error) => Census { connected: None, error: Some(error), next: Some(SOON * 3) },
+        Err(error) => Census { connected: None, error: Some(error), next: Some(AFTER_ERROR) },
     };
     context.censuses.keep(&valid.owner.uid, &census);
     census
@@ -64,9 +69,20 @@ impl Censuses {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (taken, census) = known.get(uid)?;
         let complete = census.connected == Some(replicas) && observed.deployments.len() == replicas;
-        let interval = if complete { LATER } else { SOON };
+        let interval = match (complete, &census.error) {
+            (true, _) => LATER,
+            (false, None) => SOON,
+            (false, Some(_)) => AFTER_ERROR,
+        };
         let left = interval.checked_sub(taken.elapsed()).filter(|left| !left.is_zero())?;
         Some(Census { next: Some(left), ..census.clone() })
+    }
+
+    /// The last census, to be repeated soon.
+    fn last(&self, uid: &str) -> Census {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = known.get(uid).map(|(_, census)| census.clone()).unwrap_or_default();
+        Census { next: Some(SOON), ..last }
     }
 
     fn keep(&self, uid: &str, census: &Census) {

@@ -22,6 +22,7 @@ use kube::runtime::controller::Action;
 
 pub(crate) use census::Censuses;
 pub(crate) use registered::registered;
+pub(crate) use remove::Pauses;
 pub(crate) use status::AVAILABLE;
 
 use crate::{context::Context, crd::DaskWorkerGroup, k8s};

@@ -14,8 +14,16 @@ pub(crate) fn registered<'a>(
 ) -> BTreeMap<String, Vec<scheduler::Worker>> {
     let mut found: BTreeMap<String, Vec<scheduler::Worker>> =
         names.into_iter().map(|name| (name.to_owned(), Vec::new())).collect();
-    let by_ip: BTreeMap<&str, &str> =
-        pods.into_iter().filter_map(|pod| Some((pod.status.pod_ip.as_deref()?, pod.deployment()?))).collect();
+    // The node's network is shared by many pods, and an address may have been that of a pod that has ended.
+    let has_own_ip = |pod: &&PodView| {
+        let ended = matches!(pod.status.phase.as_deref(), Some("Succeeded" | "Failed"));
+        pod.status.pod_ip != pod.status.host_ip && !ended
+    };
+    let by_ip: BTreeMap<&str, &str> = pods
+        .into_iter()
+        .filter(has_own_ip)
+        .filter_map(|pod| Some((pod.status.pod_ip.as_deref()?, pod.deployment()?)))
+        .collect();
     for worker in workers {
         let by_address = || worker.host().and_then(|host| by_ip.get(host).copied());
         let owner = [Some(worker.name.as_str()), without_process(&worker.name), by_address()]
@@ -53,6 +61,19 @@ mod tests {
             status: "running".to_owned(),
             processing: 0,
         }
+    }
+
+    /// Retiring it would take another group's worker along.
+    #[test]
+    fn a_process_on_the_nodes_network_is_not_known_by_its_address() {
+        let mut pod = pod(A, "10.0.0.1");
+        pod.status.host_ip = Some("10.0.0.1".to_owned());
+        let workers = [process("demo-gpu-worker-fffff00000", "tcp://10.0.0.1:1")];
+        assert!(registered([A], [&pod], &workers).is_empty());
+        pod.status.host_ip = Some("10.9.9.9".to_owned());
+        assert_eq!(registered([A], [&pod], &workers).len(), 1);
+        pod.status.phase = Some("Failed".to_owned());
+        assert!(registered([A], [&pod], &workers).is_empty());
     }
 
     fn pod(deployment: &str, ip: &str) -> PodView {

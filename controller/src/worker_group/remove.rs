@@ -4,7 +4,11 @@
 //! Its Deployment is deleted right then, before the kubelet starts the process anew. The scheduler may refuse,
 //! if a worker holds what nobody else can take; it is kept, and another one is asked for.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
@@ -16,6 +20,7 @@ use serde_json::json;
 
 use super::{
     observe::{self, Live, Observed},
+    registered::registered,
     retiring::Retiring,
     validate::ValidatedGroup,
     victims::{self, Candidate, Demand, Scheduler, Standing},
@@ -24,7 +29,7 @@ use crate::{
     context::Context,
     crd::{DaskCluster, DaskWorkerGroup},
     invalid::Invalid,
-    k8s, meta, scheduler,
+    k8s, meta, report, scheduler,
     view::DeploymentView,
 };
 
@@ -32,11 +37,13 @@ use crate::{
 const AT_ONCE: usize = 100;
 /// Deployments that are deleted at the same time.
 const PARALLEL: usize = 8;
+/// How soon a scheduler that refuses or does not answer is asked again.
+const PAUSE: Duration = Duration::from_secs(10);
 /// How often other workers are asked for in one pass, after the scheduler refused some.
 const ATTEMPTS: usize = 4;
 
 /// What came of it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Removal {
     /// Why workers are still there that should go.
     pub(super) waiting: Option<Invalid>,
@@ -52,17 +59,55 @@ pub(super) fn is_needed(group: &DaskWorkerGroup, valid: &ValidatedGroup, observe
         || group.annotations().contains_key(meta::RETIRING)
 }
 
-/// One removal under way.
-struct Remover<'a> {
-    context: &'a Context,
-    valid: &'a ValidatedGroup,
-    live: Live,
-    retiring: Retiring,
-    now: Timestamp,
+/// Removals that wait, by the group's uid: events must not make the scheduler be asked more often.
+#[derive(Debug, Default)]
+pub struct Pauses(Mutex<HashMap<String, (Instant, Occasion, Invalid)>>);
+
+/// What a removal is for; another one is tried at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Occasion {
+    replicas: usize,
+    template: String,
+    workers: usize,
+}
+
+impl Pauses {
+    fn waiting(&self, uid: &str, occasion: &Occasion) -> Option<Invalid> {
+        let pauses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, of, why) = pauses.get(uid)?;
+        (of == occasion && since.elapsed() < PAUSE).then(|| why.clone())
+    }
+
+    fn pause(&self, uid: &str, occasion: Occasion, why: &Invalid) {
+        let mut pauses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pauses.retain(|_, (since, ..)| since.elapsed() < PAUSE);
+        pauses.insert(uid.to_owned(), (Instant::now(), occasion, why.clone()));
+    }
 }
 
 /// Removes what is to go, as far as that is possible now.
 pub(super) async fn remove(
+    context: &Context,
+    group: &DaskWorkerGroup,
+    (valid, observed): (&ValidatedGroup, &Observed),
+) -> Result<Removal, k8s::Error> {
+    let workers = observed.workers.names.len();
+    let occasion = Occasion { replicas: valid.replicas, template: valid.template.clone(), workers };
+    if let Some(why) = context.pauses.waiting(&valid.owner.uid, &occasion) {
+        return Ok(Removal { waiting: Some(why), unfinished: false });
+    }
+    // Schedulers that hang must not take all the room that other groups need.
+    let Ok(_slot) = context.conversations.try_acquire() else {
+        return Ok(Removal { waiting: None, unfinished: true });
+    };
+    let removal = attempt(context, group, (valid, observed)).await?;
+    if let Some(why) = &removal.waiting {
+        context.pauses.pause(&valid.owner.uid, occasion, why);
+    }
+    Ok(removal)
+}
+
+async fn attempt(
     context: &Context,
     group: &DaskWorkerGroup,
     (valid, observed): (&ValidatedGroup, &Observed),
@@ -77,7 +122,7 @@ pub(super) async fn remove(
     let demand = Demand { surplus, replicas, max_unavailable: valid.max_unavailable.of(replicas) };
     let mut remover = Remover { retiring: Retiring::of(&live.group), now: Timestamp::now(), context, valid, live };
     if surplus == 0 && !candidates.iter().any(|candidate| candidate.outdated) {
-        remover.record(None).await?;
+        remover.record(Retiring::default()).await?;
         return Ok(Removal::default());
     }
     let scheduler = ask(context, cluster, observed, &candidates).await;
@@ -96,11 +141,25 @@ async fn ask(context: &Context, cluster: &DaskCluster, observed: &Observed, cand
         let workers = client.workers().await?;
         let names = candidates.iter().map(|candidate| candidate.name.as_str());
         let pods = observed.pods.values().flatten().map(AsRef::as_ref);
-        let registered = super::registered::registered(names, pods, &workers);
-        let order = client.closing_order(if registered.is_empty() { 0 } else { workers.len() }).await?;
-        Ok(Scheduler::Answers { registered, order })
+        let registered = registered(names, pods, &workers);
+        let known: BTreeSet<&str> = registered.values().flatten().map(|worker| worker.address.as_str()).collect();
+        let strangers = workers.iter().filter(|worker| !known.contains(worker.address.as_str()));
+        let strangers = strangers.filter_map(|worker| worker.host().map(str::to_owned)).collect();
+        // It is only an order: a scheduler that is reached by HTTP cannot give one.
+        let asked = if registered.is_empty() { 0 } else { workers.len() };
+        let order = client.closing_order(asked).await.unwrap_or_default();
+        Ok(Scheduler::Answers { registered, order, strangers })
     };
     answer.await.unwrap_or_else(Scheduler::Silent)
+}
+
+/// One removal under way.
+struct Remover<'a> {
+    context: &'a Context,
+    valid: &'a ValidatedGroup,
+    live: Live,
+    retiring: Retiring,
+    now: Timestamp,
 }
 
 impl Remover<'_> {
@@ -110,35 +169,35 @@ impl Remover<'_> {
         mut demand: Demand,
         (cluster, scheduler): (&DaskCluster, &Scheduler),
     ) -> Result<Removal, k8s::Error> {
-        let mut removal = Removal::default();
+        let rolling = demand.surplus == 0;
+        let (mut unfinished, mut why) = (false, None);
         for _ in 0..ATTEMPTS {
-            let chosen = victims::choose(&candidates, &self.retiring.workers, demand);
+            let chosen = victims::choose(&candidates, &self.retiring, demand);
             let (held, free): (Vec<&Candidate>, Vec<&Candidate>) = chosen
                 .into_iter()
                 .partition(|victim| matches!(victim.standing, Standing::Registered { .. } | Standing::Unknown));
+            if held.is_empty() && free.is_empty() {
+                break;
+            }
             self.delete(&free).await?;
-            removal.unfinished |= held.len() > AT_ONCE;
+            unfinished |= held.len() > AT_ONCE;
             let held = &held[..held.len().min(AT_ONCE)];
             let kept = self.retire(held, (cluster, scheduler)).await?;
-            let gone = |candidate: &Candidate| {
-                let name = &candidate.name;
-                free.iter().chain(held).any(|victim| victim.name == *name) && !kept.names.contains(name)
-            };
-            let removed: BTreeSet<String> =
-                candidates.iter().filter(|candidate| gone(candidate)).map(|candidate| candidate.name.clone()).collect();
-            // A worker that was refused is no candidate for the rest of this pass.
-            candidates.retain(|candidate| !removed.contains(&candidate.name) && !kept.names.contains(&candidate.name));
-            demand.surplus = demand.surplus.saturating_sub(removed.len());
-            let try_others = kept.refused && demand.surplus > 0 && !candidates.is_empty();
-            removal.waiting = kept.why;
-            if !try_others {
+            let tried: BTreeSet<String> = free.iter().chain(held).map(|victim| victim.name.clone()).collect();
+            demand.surplus = demand.surplus.saturating_sub(tried.difference(&kept.names).count());
+            // A worker that was not let go is no candidate for the rest of this pass.
+            candidates.retain(|candidate| !tried.contains(&candidate.name));
+            let refused = kept.refused;
+            why = kept.why.or(why);
+            if !refused {
                 break;
             }
         }
-        if removal.waiting.is_none() {
-            self.record(None).await?;
+        let waiting = why.filter(|_| rolling || demand.surplus > 0);
+        if waiting.is_none() && !unfinished {
+            self.record(Retiring::default()).await?;
         }
-        Ok(removal)
+        Ok(Removal { waiting, unfinished })
     }
 
     /// Retires `held` and deletes those that the scheduler let go.
@@ -150,29 +209,31 @@ impl Remover<'_> {
         if held.is_empty() {
             return Ok(Kept::default());
         }
-        let since = self.retiring.since.unwrap_or(self.now);
-        // Those that were refused before stay on record, so that asking again and again writes nothing.
-        let here: BTreeSet<&String> = self.live.workers.iter().filter_map(|worker| worker.name.as_ref()).collect();
-        let before = self.retiring.workers.iter().filter(|name| here.contains(name)).cloned();
-        let workers = held.iter().map(|victim| victim.name.clone()).chain(before).collect();
-        self.record(Some(Retiring { since: Some(since), workers })).await?;
+        let exists = |name: &str| self.live.workers.iter().any(|worker| worker.name.as_deref() == Some(name));
+        let asking = self.retiring.asking(held.iter().map(|victim| victim.name.clone()));
+        self.record(asking.only(exists)).await?;
         let retired = match scheduler {
             Scheduler::Silent(error) => Err(error.clone()),
             _ => retire_processes(self.context, cluster, held).await,
         };
         let confirmed = retired.as_ref().cloned().unwrap_or_default();
-        let (mut done, kept): (Vec<&Candidate>, Vec<&Candidate>) = held.iter().partition(|victim| {
+        let (done, kept): (Vec<&Candidate>, Vec<&Candidate>) = held.iter().partition(|victim| {
             let Standing::Registered { addresses, .. } = &victim.standing else { return false };
             addresses.iter().all(|address| confirmed.contains(address))
         });
-        if !kept.is_empty() && self.retiring.is_overdue(self.valid.worker.retire_deadline_seconds, self.now) {
-            self.tell_forced(&kept).await;
-            done.extend(kept);
-            self.delete(&done).await?;
-            return Ok(Kept::default());
-        }
         self.delete(&done).await?;
-        Ok(Kept::of(&kept, retired.as_ref().err()))
+        let deadline = self.valid.worker.retire_deadline_seconds;
+        let (overdue, kept): (Vec<&Candidate>, Vec<&Candidate>) =
+            kept.into_iter().partition(|victim| self.retiring.is_overdue(&victim.name, deadline, self.now));
+        if !overdue.is_empty() {
+            self.tell_forced(&overdue).await;
+            self.delete(&overdue).await?;
+        }
+        let names: BTreeSet<String> = kept.iter().map(|victim| victim.name.clone()).collect();
+        if !names.is_empty() {
+            self.record(self.retiring.refused(&names, self.now)).await?;
+        }
+        Ok(Kept::of(names, retired.as_ref().err()))
     }
 
     async fn delete(&self, victims: &[&Candidate]) -> Result<(), k8s::Error> {
@@ -182,7 +243,8 @@ impl Remover<'_> {
             async move { k8s::delete(&api, &name, &uid).await }
         };
         let deletions: Vec<_> = victims.iter().map(|victim| delete(victim)).collect();
-        let results: Vec<_> = stream::iter(deletions).buffer_unordered(PARALLEL).collect().await;
+        // In order, so that the same trouble always has the same words.
+        let results: Vec<_> = stream::iter(deletions).buffered(PARALLEL).collect().await;
         if !victims.is_empty() {
             let names: Vec<&str> = victims.iter().map(|victim| victim.name.as_str()).collect();
             tracing::info!(group = self.valid.name, namespace = self.valid.namespace, ?names, "workers removed");
@@ -191,8 +253,7 @@ impl Remover<'_> {
     }
 
     /// Writes down what is being retired, unless the group says so already.
-    async fn record(&mut self, retiring: Option<Retiring>) -> Result<(), k8s::Error> {
-        let retiring = retiring.unwrap_or_default();
+    async fn record(&mut self, retiring: Retiring) -> Result<(), k8s::Error> {
         if self.retiring == retiring {
             return Ok(());
         }
@@ -205,14 +266,16 @@ impl Remover<'_> {
 
     async fn tell_forced(&self, kept: &[&Candidate]) {
         let names: Vec<&str> = kept.iter().map(|victim| victim.name.as_str()).collect();
+        let (count, names) = (names.len(), names.join(", "));
+        let note = format!("{count} workers removed without the scheduler's consent after the deadline: {names}");
         let event = Event {
             type_: EventType::Warning,
             reason: "RetirementForced".to_owned(),
-            note: Some(format!("removed without the scheduler's consent after the deadline: {}", names.join(", "))),
+            note: Some(note),
             action: "Retire".to_owned(),
             secondary: None,
         };
-        crate::report::publish(&self.context.recorder, &self.live.group, event).await;
+        report::publish(&self.context.recorder, &self.live.group, event).await;
     }
 }
 
@@ -226,18 +289,18 @@ struct Kept {
 }
 
 impl Kept {
-    fn of(kept: &[&Candidate], error: Option<&scheduler::Error>) -> Self {
-        let names: BTreeSet<String> = kept.iter().map(|victim| victim.name.clone()).collect();
+    fn of(names: BTreeSet<String>, error: Option<&scheduler::Error>) -> Self {
+        // Without names: they change from one try to the next, and each change would be a write.
         let why = match error {
             _ if names.is_empty() => None,
             Some(error) => Some(Invalid::new("SchedulerUnreachable", error.to_string())),
             None => {
-                let list = names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-                let message = format!("the scheduler keeps workers whose data nobody else can take: {list}");
+                let message = "the scheduler does not let workers go whose data nobody else can take; they are in \
+                               the group's annotation operator.dask.org/retiring";
                 Some(Invalid::new("RetirementRefused", message))
             }
         };
-        Self { refused: error.is_none(), names, why }
+        Self { refused: error.is_none() && !names.is_empty(), names, why }
     }
 }
 
@@ -246,13 +309,10 @@ async fn retire_processes(
     cluster: &DaskCluster,
     held: &[&Candidate],
 ) -> Result<BTreeSet<String>, scheduler::Error> {
-    let addresses: Vec<String> = held
-        .iter()
-        .filter_map(|victim| match &victim.standing {
-            Standing::Registered { addresses, .. } => Some(addresses.clone()),
-            _ => None,
-        })
-        .flatten()
-        .collect();
+    let processes = |victim: &&Candidate| match &victim.standing {
+        Standing::Registered { addresses, .. } => addresses.clone(),
+        _ => Vec::new(),
+    };
+    let addresses: Vec<String> = held.iter().flat_map(processes).collect();
     scheduler::client_of(context, cluster).await?.retire(&addresses).await
 }

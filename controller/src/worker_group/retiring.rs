@@ -1,7 +1,7 @@
 //! The record, on the group itself, of which workers are being retired: whoever goes on after a crash goes on
 //! with the same ones.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -13,12 +13,12 @@ use crate::{crd::DaskWorkerGroup, meta::RETIRING};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Retiring {
-    /// Since when workers are to go that have not gone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) since: Option<Timestamp>,
-    /// Their names.
+    /// Names of workers that the scheduler is asked to retire right now.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) workers: BTreeSet<String>,
+    /// Workers that the scheduler did not let go, and since when they should.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) kept: BTreeMap<String, Timestamp>,
 }
 
 impl Retiring {
@@ -29,14 +29,36 @@ impl Retiring {
 
     /// The annotation's value; `None` if nothing is being retired.
     pub(super) fn annotation(&self) -> Option<String> {
-        self.since?;
-        serde_json::to_string(self).ok()
+        if *self == Self::default() { None } else { serde_json::to_string(self).ok() }
     }
 
-    /// Whether the deadline of `seconds` has passed.
-    pub(super) fn is_overdue(&self, seconds: Option<i64>, now: Timestamp) -> bool {
-        let (Some(since), Some(seconds)) = (self.since, seconds) else { return false };
-        now.duration_since(since).as_secs() >= seconds
+    /// The record while `names` are asked for: those that were kept before stay so, so that asking again and
+    /// again writes nothing.
+    pub(super) fn asking(&self, names: impl Iterator<Item = String>) -> Self {
+        let workers = names.filter(|name| !self.kept.contains_key(name)).collect();
+        Self { workers, kept: self.kept.clone() }
+    }
+
+    /// The record after `names` were not let go.
+    pub(super) fn refused(&self, names: &BTreeSet<String>, now: Timestamp) -> Self {
+        let mut kept = self.kept.clone();
+        for name in names {
+            kept.entry(name.clone()).or_insert(now);
+        }
+        Self { workers: BTreeSet::new(), kept }
+    }
+
+    /// The record without workers that are gone.
+    pub(super) fn only(mut self, exists: impl Fn(&str) -> bool) -> Self {
+        self.workers.retain(|name| exists(name));
+        self.kept.retain(|name, _| exists(name));
+        self
+    }
+
+    /// Whether the worker `name` should have gone more than `seconds` ago.
+    pub(super) fn is_overdue(&self, name: &str, seconds: Option<i64>, now: Timestamp) -> bool {
+        let (Some(since), Some(seconds)) = (self.kept.get(name), seconds) else { return false };
+        now.duration_since(*since).as_secs() >= seconds
     }
 }
 
@@ -45,12 +67,17 @@ mod tests {
     use super::*;
     use crate::test_fixtures::mk_group;
 
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_790_000_000 + second).unwrap()
+    }
+
+    fn names(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
     #[test]
     fn what_was_recorded_is_read_again() {
-        let retiring = Retiring {
-            since: Some(Timestamp::from_second(1_790_000_000).unwrap()),
-            workers: BTreeSet::from(["a".to_owned(), "b".to_owned()]),
-        };
+        let retiring = Retiring { workers: names(&["a"]), kept: BTreeMap::from([("b".to_owned(), at(0))]) };
         let mut group = mk_group("demo-default", "demo");
         group.annotations_mut().insert(RETIRING.to_owned(), retiring.annotation().unwrap());
         assert_eq!(Retiring::of(&group), retiring);
@@ -65,12 +92,21 @@ mod tests {
     }
 
     #[test]
-    fn without_a_deadline_nothing_is_overdue() {
-        let since = Timestamp::from_second(1_790_000_000).unwrap();
-        let retiring = Retiring { since: Some(since), workers: BTreeSet::new() };
-        let later = Timestamp::from_second(1_790_000_060).unwrap();
-        assert!(!retiring.is_overdue(None, later));
-        assert!(!retiring.is_overdue(Some(61), later));
-        assert!(retiring.is_overdue(Some(60), later));
+    fn asking_again_for_what_was_refused_changes_nothing() {
+        let refused = Retiring::default().refused(&names(&["a", "b"]), at(0));
+        assert_eq!(refused.asking(["a".to_owned()].into_iter()), refused);
+        assert_eq!(refused.refused(&names(&["a"]), at(60)), refused);
+        assert_eq!(refused.clone().only(|name| name == "a").kept.len(), 1);
+    }
+
+    /// A worker that was asked for just now is not overdue because another one is.
+    #[test]
+    fn each_worker_has_a_deadline_of_its_own() {
+        let retiring = Retiring::default().refused(&names(&["a"]), at(0)).refused(&names(&["b"]), at(50));
+        assert!(retiring.is_overdue("a", Some(60), at(60)));
+        assert!(!retiring.is_overdue("a", Some(61), at(60)));
+        assert!(!retiring.is_overdue("b", Some(60), at(60)));
+        assert!(!retiring.is_overdue("a", None, at(60)));
+        assert!(!retiring.is_overdue("c", Some(60), at(60)));
     }
 }

@@ -137,7 +137,8 @@ pub(super) async fn write(
         return Ok(());
     }
     let api: Api<DaskWorkerGroup> = Api::namespaced(context.client.clone(), &group.namespace().unwrap_or_default());
-    k8s::apply_status(&api, k8s::FIELD_MANAGER, group, &desired).await?;
-    report::condition_changes(&context.recorder, group, &old.conditions, &desired.conditions).await;
+    if k8s::apply_status(&api, k8s::FIELD_MANAGER, group, &desired).await? {
+        report::condition_changes(&context.recorder, group, &old.conditions, &desired.conditions).await;
+    }
     Ok(())
 }

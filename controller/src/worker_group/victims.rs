@@ -7,7 +7,11 @@ use std::{
 
 use jiff::Timestamp;
 
-use crate::{scheduler, view::PodView};
+use super::retiring::Retiring;
+use crate::{
+    scheduler,
+    view::{ContainerView, PodView},
+};
 
 /// What removing a worker would cost; cheaper ones come first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,49 +64,60 @@ pub(super) enum Scheduler {
     Answers {
         /// Processes by worker.
         registered: BTreeMap<String, Vec<scheduler::Worker>>,
-        /// Addresses in the order in which it would close them.
+        /// Addresses in the order in which it would close them; empty if it did not say.
         order: Vec<String>,
+        /// Where processes run that are no known worker's.
+        strangers: BTreeSet<String>,
     },
 }
 
 /// How the worker `name` with `pods` stands with the scheduler.
 pub(super) fn standing(name: &str, pods: &[impl AsRef<PodView>], scheduler: &Scheduler) -> Standing {
-    if let Scheduler::Answers { registered, order } = scheduler
+    if let Scheduler::Answers { registered, order, .. } = scheduler
         && let Some(processes) = registered.get(name)
     {
         let addresses: Vec<String> = processes.iter().map(|process| process.address.clone()).collect();
         // A pod is as busy as its busiest process, and one that the scheduler would not close comes last.
         let place = |address: &String| order.iter().position(|other| other == address).unwrap_or(usize::MAX);
+        if order.is_empty() {
+            let tasks: u64 = processes.iter().map(|process| process.processing).sum();
+            return Standing::Registered { rank: usize::try_from(tasks).unwrap_or(usize::MAX), addresses };
+        }
         return Standing::Registered { rank: addresses.iter().map(place).max().unwrap_or(usize::MAX), addresses };
     }
     let mut pods = pods.iter().map(AsRef::as_ref);
-    if pods.clone().all(|pod| pod.spec.node_name.is_none()) {
-        return Standing::NotScheduled;
-    }
-    let is_running = |pod: &PodView| {
-        pod.status
-            .container_statuses
-            .iter()
-            .any(|container| container.state.as_ref().is_some_and(|state| state.running.is_some()))
+    let may_work = match scheduler {
+        Scheduler::Gone => false,
+        // The watch of pods may be as silent as the scheduler.
+        Scheduler::Silent(_) => pods.len() == 0 || pods.clone().any(is_running),
+        Scheduler::Answers { strangers, .. } => pods.clone().any(|pod| {
+            is_running(pod) && pod.status.pod_ip.as_ref().is_some_and(|address| strangers.contains(address))
+        }),
     };
-    match scheduler {
-        Scheduler::Silent(_) if pods.any(is_running) => Standing::Unknown,
-        _ => Standing::NotRegistered,
+    if may_work {
+        Standing::Unknown
+    } else if pods.all(|pod| pod.spec.node_name.is_none()) {
+        Standing::NotScheduled
+    } else {
+        Standing::NotRegistered
     }
 }
 
-/// Those of `candidates` that go now. The ones in `chosen_before` come first, since they may have lost their
-/// data already; then the cheapest, the youngest of equals. Workers of an old template go as far as
+fn is_running(pod: &PodView) -> bool {
+    let runs = |container: &ContainerView| container.state.as_ref().is_some_and(|state| state.running.is_some());
+    pod.status.container_statuses.iter().any(runs)
+}
+
+/// Those of `candidates` that go now. The ones that were chosen before come first, since they may have lost
+/// their data already; then the cheapest, the youngest of equals; of registered ones those last that the
+/// scheduler did not let go before. Workers of an old template go as far as
 /// [`Demand::max_unavailable`] allows; unregistered ones do no work, so they always go.
-pub(super) fn choose<'a>(
-    candidates: &'a [Candidate],
-    chosen_before: &BTreeSet<String>,
-    demand: Demand,
-) -> Vec<&'a Candidate> {
+pub(super) fn choose<'a>(candidates: &'a [Candidate], before: &Retiring, demand: Demand) -> Vec<&'a Candidate> {
     let mut ordered: Vec<&Candidate> = candidates.iter().collect();
     ordered.sort_by_key(|candidate| {
-        let new = !chosen_before.contains(&candidate.name);
-        (new, class(&candidate.standing), rank(&candidate.standing), !candidate.outdated, Reverse(candidate.created))
+        let new = !before.workers.contains(&candidate.name);
+        let class = (class(&candidate.standing), before.kept.contains_key(&candidate.name));
+        (new, class, rank(&candidate.standing), !candidate.outdated, Reverse(candidate.created))
     });
     let surplus = demand.surplus.min(ordered.len());
     let rest = ordered.split_off(surplus);

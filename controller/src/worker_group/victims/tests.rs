@@ -25,8 +25,11 @@ fn surplus(surplus: usize) -> Demand {
 }
 
 fn chosen(candidates: &[Candidate], before: &[&str], demand: Demand) -> Vec<String> {
-    let before = before.iter().map(|name| (*name).to_owned()).collect();
-    choose(candidates, &before, demand).into_iter().map(|candidate| candidate.name.clone()).collect()
+    let workers = before.iter().map(|name| (*name).to_owned()).collect();
+    choose(candidates, &Retiring { workers, ..Retiring::default() }, demand)
+        .into_iter()
+        .map(|candidate| candidate.name.clone())
+        .collect()
 }
 
 /// dask-kubernetes retires busy workers while others still wait for a node.
@@ -139,7 +142,7 @@ fn a_worker_stands_as_its_pods_and_the_scheduler_say() {
     let pulling = || pod(Some("n"), &json!({"waiting": {"reason": "ContainerCreating"}}));
     let pending = || pod(None, &json!(null));
     let silent = Scheduler::Silent(scheduler::Error::Protocol(String::new()));
-    let empty = Scheduler::Answers { registered: BTreeMap::new(), order: Vec::new() };
+    let empty = Scheduler::Answers { registered: BTreeMap::new(), order: Vec::new(), strangers: BTreeSet::new() };
     let table = [
         (vec![], &empty, Standing::NotScheduled),
         (vec![pending()], &empty, Standing::NotScheduled),
@@ -148,6 +151,8 @@ fn a_worker_stands_as_its_pods_and_the_scheduler_say() {
         (vec![running()], &Scheduler::Gone, Standing::NotRegistered),
         (vec![running()], &silent, Standing::Unknown),
         (vec![pulling()], &silent, Standing::NotRegistered),
+        (vec![], &silent, Standing::Unknown),
+        (vec![], &Scheduler::Gone, Standing::NotScheduled),
         (vec![pending()], &silent, Standing::NotScheduled),
     ];
     for (pods, scheduler, expected) in table {
@@ -161,7 +166,7 @@ fn a_registered_worker_ranks_with_its_busiest_process() {
     let registered = BTreeMap::from([("w".to_owned(), vec![process("tcp://a:1"), process("tcp://a:2")])]);
     let rank = |order: &[&str]| {
         let order = order.iter().map(|address| (*address).to_owned()).collect();
-        let scheduler = Scheduler::Answers { registered: registered.clone(), order };
+        let scheduler = Scheduler::Answers { registered: registered.clone(), order, strangers: BTreeSet::new() };
         match standing("w", &[] as &[Arc<PodView>], &scheduler) {
             Standing::Registered { rank, addresses } => (rank, addresses.len()),
             other => panic!("{other:?}"),
@@ -169,4 +174,33 @@ fn a_registered_worker_ranks_with_its_busiest_process() {
     };
     assert_eq!(rank(&["tcp://a:2", "tcp://b:1", "tcp://a:1"]), (2, 2));
     assert_eq!(rank(&["tcp://a:2"]), (usize::MAX, 2), "a process that the scheduler would not close");
+}
+
+/// The scheduler would be asked for the same few workers for ever, and the others never.
+#[test]
+fn a_worker_that_the_scheduler_did_not_let_go_is_asked_for_last() {
+    let candidates = [registered("refused", 0), registered("busy", 1), candidate("unknown", Standing::Unknown)];
+    let kept = BTreeMap::from([("refused".to_owned(), Timestamp::UNIX_EPOCH)]);
+    let before = Retiring { kept, ..Retiring::default() };
+    let order: Vec<&str> = choose(&candidates, &before, surplus(3)).into_iter().map(|it| it.name.as_str()).collect();
+    assert_eq!(order, ["busy", "refused", "unknown"]);
+}
+
+/// On the node's network a pod cannot be told from its neighbours.
+#[test]
+fn a_running_worker_beside_an_unknown_process_may_be_that_process() {
+    let mut pod: PodView = (*pod(Some("n"), &json!({"running": {}}))).clone();
+    pod.status.pod_ip = Some("10.0.0.1".to_owned());
+    let strangers = BTreeSet::from(["10.0.0.1".to_owned()]);
+    let scheduler = Scheduler::Answers { registered: BTreeMap::new(), order: Vec::new(), strangers };
+    assert_eq!(standing("w", &[Arc::new(pod)], &scheduler), Standing::Unknown);
+}
+
+#[test]
+fn without_an_order_the_worker_with_fewer_tasks_is_cheaper() {
+    let process = scheduler::Worker { processing: 3, ..process("tcp://a:1") };
+    let registered = BTreeMap::from([("w".to_owned(), vec![process.clone(), process])]);
+    let scheduler = Scheduler::Answers { registered, order: Vec::new(), strangers: BTreeSet::new() };
+    let Standing::Registered { rank, .. } = standing("w", &[] as &[Arc<PodView>], &scheduler) else { panic!() };
+    assert_eq!(rank, 6);
 }

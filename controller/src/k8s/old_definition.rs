@@ -1,0 +1,80 @@
+//! dask-kubernetes' definitions of the Dask kinds, where they are still installed: most have no status
+//! subresource, and all drop what they do not know. What was written cannot be read back then, so what was sent is
+//! remembered here.
+
+use std::{
+    collections::HashMap,
+    sync::{LazyLock, Mutex, Once, PoisonError},
+    time::{Duration, Instant},
+};
+
+use kube::{Resource, ResourceExt as _};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::template::fingerprint;
+
+/// After this time a status is sent again: newer definitions may have been installed.
+const REMEMBERED: Duration = Duration::from_mins(5);
+
+type Sent = HashMap<(String, String), (Instant, String)>;
+static SENT: LazyLock<Mutex<Sent>> = LazyLock::new(Mutex::default);
+
+/// Whether `status` was sent for `object` as it is now.
+pub(super) fn has_sent<K: Resource + Serialize>(manager: &str, object: &K, status: &impl Serialize) -> bool {
+    let sent = SENT.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = sent.get(&key(manager, object));
+    known.is_some_and(|(at, print)| at.elapsed() < REMEMBERED && *print == print_of(object, status))
+}
+
+/// Remembers that `status` was sent, and warns once for all objects.
+pub(super) fn sent<K: Resource + Serialize>(manager: &str, object: &K, status: &impl Serialize) {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| {
+        tracing::warn!(
+            "an older definition of the Dask kinds is installed: conditions and new fields are dropped; \
+             install the definitions of this release"
+        );
+    });
+    let mut sent = SENT.lock().unwrap_or_else(PoisonError::into_inner);
+    sent.retain(|_, (at, _)| at.elapsed() < REMEMBERED);
+    sent.insert(key(manager, object), (Instant::now(), print_of(object, status)));
+}
+
+fn key<K: Resource>(manager: &str, object: &K) -> (String, String) {
+    (object.uid().unwrap_or_default(), manager.to_owned())
+}
+
+/// Follows from what is sent and what the definition keeps of it. Times in conditions do not count: they are
+/// those of the first write, which are lost.
+fn print_of<K: Serialize>(object: &K, status: &impl Serialize) -> String {
+    let mut status = json!(status);
+    for condition in status["conditions"].as_array_mut().into_iter().flatten() {
+        condition["lastTransitionTime"].take();
+        condition["observedGeneration"].take();
+    }
+    if let Some(fields) = status.as_object_mut() {
+        fields.remove("observedGeneration");
+    }
+    fingerprint(&[&json!(object)["status"], &status])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_fixtures::mk_cluster;
+
+    #[test]
+    fn the_same_status_is_sent_once_until_the_object_changes() {
+        let mut cluster = mk_cluster("demo");
+        cluster.metadata.uid = Some("old-definition-uid".to_owned());
+        let status = |time: &str, reason: &str| json!({"phase": "Running", "conditions": [{"type": "A", "reason": reason, "lastTransitionTime": time}]});
+        assert!(!has_sent("m", &cluster, &status("1", "x")));
+        sent("m", &cluster, &status("1", "x"));
+        assert!(has_sent("m", &cluster, &status("2", "x")), "a time that is lost each time is no news");
+        assert!(!has_sent("m", &cluster, &status("1", "y")));
+        assert!(!has_sent("other", &cluster, &status("1", "x")));
+        cluster.status = Some(crate::crd::DaskClusterStatus::default());
+        assert!(!has_sent("m", &cluster, &status("1", "x")));
+    }
+}
