@@ -33,7 +33,7 @@ const AT_ONCE: usize = 100;
 /// Deployments that are deleted at the same time.
 const PARALLEL: usize = 8;
 /// How often other workers are asked for in one pass, after the scheduler refused some.
-const ATTEMPTS: usize = 4;
+const ATTEMPTS: usize = 32;
 
 /// What came of it.
 #[derive(Debug, Default)]
