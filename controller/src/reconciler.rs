@@ -1,6 +1,6 @@
 //! Runs one reconciler over its queue.
 
-use std::{convert::Infallible, fmt::Debug, hash::Hash, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt::Debug, hash::Hash, sync::Arc};
 
 use futures::{Stream, StreamExt as _};
 use kube::{
@@ -17,8 +17,6 @@ use crate::backoff::Backoff;
 
 /// Objects of one kind that are reconciled at the same time.
 const CONCURRENCY: u16 = 32;
-/// Changes of one object within this time are handled as one.
-const DEBOUNCE: Duration = Duration::from_millis(100);
 
 /// One kind's reconciler.
 pub struct Reconciler<K: Resource<DynamicType = ()> + 'static, Reconcile, Error> {
@@ -55,7 +53,7 @@ where
             Action::requeue(failures.failed(ObjectRef::from_obj(object.as_ref())))
         };
         let requests = queue.map(Ok::<_, Infallible>).take_until(shutdown.cancelled_owned());
-        let config = Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE);
+        let config = Config::default().concurrency(CONCURRENCY);
         let pass = move |object, context| Box::pin(reconcile(object, context));
         applier(pass, policy, context, store, requests, config)
             .for_each(|result| {

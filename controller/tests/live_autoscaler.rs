@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use support::{
     TestContext, condition, eventually,
-    kubelet::{cluster_of, play_kubelet},
+    fake_cluster::{cluster_of, play_kubelet},
     message, owned_by,
     scheduler::FakeScheduler,
     uid, version, with_temp_ns, within,

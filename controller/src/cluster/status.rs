@@ -195,17 +195,14 @@ fn runs(pod: &PodView) -> Verdict {
 
 fn scheduler_up_to_date(seen: &Seen<'_>) -> Verdict {
     let Seen { observed, built, .. } = seen;
-    let is_outdated = |live: &Arc<DeploymentView>| built.scheduler.is_outdated(&live.metadata, meta::TEMPLATE);
-    if !observed.scheduler.as_ref().is_some_and(is_outdated) {
+    let is_outdated = |live: &&Arc<DeploymentView>| built.scheduler.is_outdated(&live.metadata, meta::TEMPLATE);
+    let Some(outdated) = observed.scheduler.as_ref().filter(is_outdated) else {
         return Verdict::yes(SCHEDULER_UP_TO_DATE, "UpToDate", "the scheduler is as the spec says");
-    }
-    let is_going = observed.scheduler.as_ref().is_some_and(|live| live.metadata.deletion_timestamp.is_some());
-    if seen.outcome.recreating || is_going {
-        return Verdict::no(
-            SCHEDULER_UP_TO_DATE,
-            "Recreating",
-            "the scheduler is being replaced; its results are lost",
-        );
+    };
+    // It stays until its pod is gone.
+    if seen.outcome.recreating || outdated.metadata.deletion_timestamp.is_some() {
+        let message = "the scheduler is being replaced; its results are lost";
+        return Verdict::no(SCHEDULER_UP_TO_DATE, "Recreating", message);
     }
     let message = "the scheduler differs from the spec; a new one would lose all results: delete its Deployment, \
                    or set scheduler.updatePolicy to Recreate";

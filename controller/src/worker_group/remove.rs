@@ -40,7 +40,7 @@ const PARALLEL: usize = 8;
 /// How soon a scheduler that refuses or does not answer is asked again.
 const PAUSE: Duration = Duration::from_secs(10);
 /// How often other workers are asked for in one pass, after the scheduler refused some.
-const ATTEMPTS: usize = 4;
+const ATTEMPTS: usize = 32;
 
 /// What came of it.
 #[derive(Clone, Debug, Default)]

@@ -23,17 +23,24 @@ pub(crate) struct Controller {
 
 impl Controller {
     pub(super) fn spawn(namespace: &str, socket_dir: &Path, log: &Path) -> Self {
-        Self::spawn_with(namespace, socket_dir, log, None)
+        Self::spawn_with(namespace, socket_dir, log, (None, &[]))
     }
 
-    /// As [`Self::spawn`], with this kubeconfig instead of the test's.
-    pub(super) fn spawn_with(namespace: &str, socket_dir: &Path, log: &Path, kubeconfig: Option<&Path>) -> Self {
+    /// As [`Self::spawn`], with this kubeconfig instead of the test's, and more flags.
+    pub(super) fn spawn_with(
+        namespace: &str,
+        socket_dir: &Path,
+        log: &Path,
+        (kubeconfig, flags): (Option<&Path>, &[&str]),
+    ) -> Self {
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let log = OpenOptions::new().create(true).append(true).open(log).unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_dask-operator"))
             .args(["run", "--namespace", namespace, "--operator-namespace", namespace])
             .args(["--admin-address", &admin.to_string(), "--plugin-service-ip", "127.0.0.1"])
+            // Where a test's scheduler listens, if it has one.
             .args(["--scheduler-ip", "127.0.0.1"])
+            .args(flags)
             .arg("--plugin-socket-dir")
             .arg(socket_dir)
             .envs(kubeconfig.map(|path| ("KUBECONFIG", path)))

@@ -4,11 +4,13 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "in tests, what fails must fail loudly")]
 
 mod controller;
+pub(crate) mod fake_cluster;
 pub(crate) mod kubelet;
 pub(crate) mod plugin;
 pub(crate) mod proxy;
 pub(crate) mod real;
 pub(crate) mod scheduler;
+pub(crate) mod world;
 
 use std::{
     collections::BTreeMap,
@@ -162,11 +164,18 @@ impl TestContext {
         Controller::spawn(&self.namespace, &self.socket_dir(), &self.log())
     }
 
+    /// As [`Self::start_controller`], with more flags.
+    pub(crate) async fn start_controller_with(&self, flags: &[&str]) -> Controller {
+        let mut controller = Controller::spawn_with(&self.namespace, &self.socket_dir(), &self.log(), (None, flags));
+        controller.ready().await;
+        controller
+    }
+
     /// Starts a controller whose API server is `proxy`, and waits until it is ready.
     pub(crate) async fn start_controller_through(&self, proxy: &proxy::FaultProxy) -> Controller {
         let kubeconfig = proxy.kubeconfig(&self.folder());
         let mut controller =
-            Controller::spawn_with(&self.namespace, &self.socket_dir(), &self.log(), Some(&kubeconfig));
+            Controller::spawn_with(&self.namespace, &self.socket_dir(), &self.log(), (Some(&kubeconfig), &[]));
         controller.ready().await;
         controller
     }

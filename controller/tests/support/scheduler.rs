@@ -46,6 +46,8 @@ pub(crate) struct SchedulerState {
     pub(crate) refusing: BTreeSet<String>,
     /// Introduces itself, and then says nothing.
     pub(crate) hang: bool,
+    /// Does what this call asks for, and never says so.
+    pub(crate) mute: Option<String>,
     /// Fails each call with this exception.
     pub(crate) exception: Option<String>,
     /// Whether the HTTP API is switched on.
@@ -81,6 +83,7 @@ impl FakeScheduler {
             idle_since: Some(1000.0),
             refusing: BTreeSet::new(),
             hang: false,
+            mute: None,
             exception: None,
             http_api: false,
             calls: Vec::new(),
@@ -245,6 +248,9 @@ async fn converse(mut stream: TcpStream, state: Handle) -> Option<()> {
             pending::<()>().await;
         }
         let answer = state.lock().unwrap().answer(&op, &arguments);
+        if state.lock().unwrap().mute.as_ref() == Some(&op) {
+            pending::<()>().await;
+        }
         if reply {
             stream.write_all(&codec::encode(&message::encode(&answer).unwrap())).await.ok()?;
         }

@@ -1,0 +1,484 @@
+//! Making and removing workers, on a real API server with a scheduler that does as the test says. Run them with
+//! `make live`.
+#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
+
+mod support;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use serde_json::{Value, json};
+
+use support::{
+    condition, eventually, message, name,
+    scheduler::{FakeScheduler, FakeWorker},
+    uid, with_temp_ns,
+    world::{GROUP, Setup, World, stays, with_setup, with_workers},
+};
+
+/// Longer than any of the controller's delays while it waits for a scheduler.
+const QUIET: Duration = Duration::from_secs(25);
+
+/// The names that are in `all` and not in `rest`.
+fn gone(all: &BTreeSet<String>, rest: &BTreeSet<String>) -> BTreeSet<String> {
+    all.difference(rest).cloned().collect()
+}
+
+fn set<const N: usize>(names: [&str; N]) -> BTreeSet<String> {
+    names.into_iter().map(str::to_owned).collect()
+}
+
+/// Waits until a call of this op has arrived.
+async fn called(scheduler: &FakeScheduler, op: &str) {
+    eventually(op, async || {
+        if scheduler.calls_of(op).is_empty() { Err("it was not called") } else { Ok(()) }.map_err(str::to_owned)
+    })
+    .await;
+}
+
+// --- Who goes ---
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn workers_that_no_node_runs_go_first_and_the_scheduler_is_not_asked_to_retire_any() {
+    with_setup(Setup { room: 4, ..Setup::of(6) }, |world| async move {
+        let registered: BTreeSet<String> = world.scheduler.workers().into_iter().collect();
+        assert_eq!(registered.len(), 4);
+        world.scale(GROUP, 4).await;
+        assert_eq!(world.has_workers(GROUP, 4).await, registered);
+        assert_eq!(world.scheduler.calls_of("retire_workers"), Vec::<Value>::new());
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn workers_go_in_the_order_in_which_the_scheduler_would_close_them() {
+    with_workers(4, |world| async move {
+        let workers = world.scheduler.workers();
+        for busy in [0, 1, 3] {
+            world.scheduler.load(&workers[busy], 5);
+        }
+        let (idle, address) = (workers[2].clone(), world.address(&workers[2]));
+        let before = world.workers(GROUP).await;
+        world.scale(GROUP, 3).await;
+        let rest = world.has_workers(GROUP, 3).await;
+        assert_eq!(gone(&before, &rest), set([&idle]));
+        assert_eq!(world.retired(), [address]);
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_group_that_shrinks_loses_its_own_workers_whomever_the_scheduler_would_rather_close() {
+    with_workers(0, |world| async move {
+        for group in ["a", "b"] {
+            world.context.create(&world.group(group, 3)).await;
+            world.has_workers(group, 3).await;
+        }
+        world.connected("a", 3).await;
+        world.connected("b", 3).await;
+        let (a, b) = (world.workers("a").await, world.workers("b").await);
+        for worker in &a {
+            world.scheduler.load(worker, 5);
+        }
+        world.scale("a", 2).await;
+        let rest = world.has_workers("a", 2).await;
+        assert_eq!(gone(&a, &rest).len(), 1);
+        assert_eq!(world.retired().len(), 1);
+        world.connected("b", 3).await;
+        assert_eq!(world.workers("b").await, b);
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn all_processes_of_a_pod_are_retired_together() {
+    fn two_processes(scheduler: &FakeScheduler, deployment: &str, _: &str) {
+        scheduler.register(&format!("{deployment}-0"));
+        scheduler.register(&format!("{deployment}-1"));
+    }
+    with_setup(Setup { connect: two_processes, ..Setup::of(4) }, |world| async move {
+        let before = world.workers(GROUP).await;
+        world.scale(GROUP, 2).await;
+        let gone = gone(&before, &world.has_workers(GROUP, 2).await);
+        let calls = world.scheduler.calls_of("retire_workers");
+        assert_eq!(calls.len(), 1, "{calls:?}");
+        assert_eq!(calls[0]["workers"].as_array().unwrap().len(), 4);
+        let left = world.scheduler.workers();
+        assert_eq!(left.len(), 4);
+        assert!(left.iter().all(|process| !gone.contains(process.rsplit_once('-').unwrap().0)), "{left:?} {gone:?}");
+    })
+    .await;
+}
+
+fn connect_as(scheduler: &FakeScheduler, ip: &str, name: Option<&str>) {
+    let address = format!("tcp://{ip}:40000");
+    let name = name.unwrap_or(&address).to_owned();
+    scheduler.set(|state| state.workers.push(FakeWorker { name, address, processing: 0 }));
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn workers_without_a_name_are_known_by_the_address_of_their_pod() {
+    let connect = |scheduler: &FakeScheduler, _: &str, ip: &str| connect_as(scheduler, ip, None);
+    with_setup(Setup { connect, ..Setup::of(4) }, four_become_two_in_one_call).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn workers_that_users_named_are_known_by_the_address_of_their_pod() {
+    let connect = |scheduler: &FakeScheduler, _: &str, ip: &str| connect_as(scheduler, ip, Some(&format!("mine-{ip}")));
+    with_setup(Setup { connect, ..Setup::of(4) }, four_become_two_in_one_call).await;
+}
+
+async fn four_become_two_in_one_call(world: World) {
+    world.scale(GROUP, 2).await;
+    world.has_workers(GROUP, 2).await;
+    assert_eq!(world.retired().len(), 2);
+    assert_eq!(world.scheduler.calls_of("retire_workers").len(), 1);
+    world.connected(GROUP, 2).await;
+    assert_eq!(world.scheduler.workers().len(), 2);
+}
+
+// --- Schedulers that do not want, or cannot say ---
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_worker_that_the_scheduler_keeps_survives_and_another_one_goes() {
+    with_workers(3, |world| async move {
+        let youngest = world.scheduler.workers().pop().unwrap();
+        let address = world.address(&youngest);
+        world.scheduler.set(|state| state.refusing.extend([address.clone()]));
+        world.scale(GROUP, 2).await;
+        let rest = world.has_workers(GROUP, 2).await;
+        assert!(rest.contains(&youngest));
+        assert_eq!(world.retired()[0], address);
+    })
+    .await;
+}
+
+/// However many refuse, the others are asked.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn the_one_worker_that_the_scheduler_lets_go_is_found_among_many() {
+    with_workers(9, |world| async move {
+        let oldest = world.scheduler.workers().remove(0);
+        let consents = world.address(&oldest);
+        world.scheduler.set(|state| {
+            state.refusing = state.workers.iter().map(|worker| worker.address.clone()).collect();
+            state.refusing.remove(&consents);
+        });
+        world.scale(GROUP, 8).await;
+        assert!(!world.has_workers(GROUP, 8).await.contains(&oldest));
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn while_all_are_refused_nothing_is_deleted_or_written_until_the_scheduler_consents() {
+    with_workers(3, |world| async move {
+        world.scheduler.set(|state| {
+            state.refusing = state.workers.iter().map(|worker| worker.address.clone()).collect();
+        });
+        world.scale(GROUP, 1).await;
+        let group = world.scaled_says(GROUP, "RetirementRefused").await;
+        assert_eq!(condition(&group, "Scaled").0, "False");
+        let asked = world.scheduler.calls_of("retire_workers").len();
+        let versions = settled(&world).await;
+        stays(QUIET, async || unchanged(&world, &versions).await).await;
+        assert!(world.scheduler.calls_of("retire_workers").len() > asked, "it is asked again");
+        world.scheduler.set(|state| state.refusing.clear());
+        world.has_workers(GROUP, 1).await;
+        let group = world.context.expect("DaskWorkerGroup", GROUP).await;
+        assert_eq!(group["metadata"]["annotations"]["operator.dask.org/retiring"], Value::Null);
+    })
+    .await;
+}
+
+/// Versions, once nobody has written for a while.
+async fn settled(world: &World) -> Vec<(String, String)> {
+    let mut last = (world.versions().await, std::time::Instant::now());
+    eventually("an end of writes", async || {
+        let now = world.versions().await;
+        if now != last.0 {
+            last = (now, std::time::Instant::now());
+        }
+        if last.1.elapsed() > Duration::from_secs(3) { Ok(last.0.clone()) } else { Err("something changes".to_owned()) }
+    })
+    .await
+}
+
+async fn unchanged(world: &World, versions: &[(String, String)]) -> Result<(), String> {
+    let now = world.versions().await;
+    if now == versions { Ok(()) } else { Err(format!("was {versions:?}, is {now:?}")) }
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn after_the_deadline_a_worker_is_removed_without_consent_and_an_event_tells_of_it() {
+    let change = |manifest: &mut Value| manifest["spec"]["worker"]["retireDeadlineSeconds"] = json!(12);
+    with_setup(Setup { change, ..Setup::of(2) }, |world| async move {
+        world.scheduler.set(|state| {
+            state.refusing = state.workers.iter().map(|worker| worker.address.clone()).collect();
+        });
+        world.scale(GROUP, 1).await;
+        world.scaled_says(GROUP, "RetirementRefused").await;
+        stays(Duration::from_secs(8), async || match world.workers(GROUP).await.len() {
+            2 => Ok(()),
+            count => Err(format!("{count} workers are left")),
+        })
+        .await;
+        world.has_workers(GROUP, 1).await;
+        eventually("an Event", async || {
+            let events = world.context.list("Event", "").await;
+            let forced = events.iter().filter(|event| event["reason"] == "RetirementForced");
+            let types: Vec<_> = forced.map(|event| event["type"].clone()).collect();
+            if types == [json!("Warning")] { Ok(()) } else { Err(format!("there are {types:?}")) }
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn while_the_scheduler_is_silent_only_workers_that_it_cannot_know_go() {
+    with_setup(Setup { room: 3, ..Setup::of(5) }, |world| async move {
+        let registered: BTreeSet<String> = world.scheduler.workers().into_iter().collect();
+        world.scheduler.set(|state| state.hang = true);
+        world.scale(GROUP, 2).await;
+        let group = world.scaled_says(GROUP, "SchedulerUnreachable").await;
+        assert_eq!(condition(&group, "Scaled").0, "False");
+        assert_eq!(world.workers(GROUP).await, registered);
+        world.scheduler.set(|state| state.hang = false);
+        world.has_workers(GROUP, 2).await;
+        assert_eq!(world.retired().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn without_a_scheduler_all_surplus_workers_go_at_once() {
+    with_workers(4, |world| async move {
+        let pods = world.context.list("Pod", "dask.org/component=scheduler").await;
+        let crashed = json!({"status": {"phase": "Running", "containerStatuses": [{
+            "name": "scheduler", "image": "", "imageID": "", "ready": false, "restartCount": 1,
+            "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        }]}});
+        world.context.merge_status("Pod", name(&pods[0]), crashed).await;
+        world.connected(GROUP, 0).await;
+        world.scale(GROUP, 1).await;
+        world.has_workers(GROUP, 1).await;
+        assert_eq!(world.retired(), Vec::<String>::new());
+    })
+    .await;
+}
+
+// --- Interruptions ---
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_controller_that_is_killed_after_retiring_goes_on_with_the_same_worker() {
+    with_workers(4, |mut world| async move {
+        let before = world.workers(GROUP).await;
+        world.scheduler.set(|state| state.mute = Some("retire_workers".to_owned()));
+        world.scale(GROUP, 3).await;
+        called(&world.scheduler, "retire_workers").await;
+        eventually("the worker to be retired", async || match world.scheduler.workers().len() {
+            3 => Ok(()),
+            count => Err(format!("{count} are there")),
+        })
+        .await;
+        world.kill_controller().await;
+        // The kubelet starts it again, and it has got work: the scheduler would rather close any other now.
+        let left: BTreeSet<String> = world.scheduler.workers().into_iter().collect();
+        let victim = gone(&before, &left).pop_first().unwrap();
+        world.scheduler.register(&victim);
+        world.scheduler.load(&victim, 9);
+        world.scheduler.set(|state| state.mute = None);
+        world.restart_controller().await;
+        assert_eq!(world.has_workers(GROUP, 3).await, left);
+        assert_eq!(world.scheduler.workers().len(), 3);
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn whatever_is_asked_for_in_quick_succession_the_last_number_is_met() {
+    with_workers(4, |world| async move {
+        for replicas in [1, 6, 2] {
+            world.scale(GROUP, replicas).await;
+        }
+        let workers = world.has_workers(GROUP, 2).await;
+        world.connected(GROUP, 2).await;
+        assert_eq!(world.workers(GROUP).await, workers);
+        for replicas in [1, 6, 2, 5] {
+            world.scale(GROUP, replicas).await;
+            tokio::task::yield_now().await;
+        }
+        world.has_workers(GROUP, 5).await;
+        world.connected(GROUP, 5).await;
+        assert_eq!(world.workers(GROUP).await.len(), 5);
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_controller_that_is_killed_again_and_again_makes_and_removes_the_exact_number() {
+    with_setup(Setup { room: 10, ..Setup::of(0) }, |mut world| async move {
+        world.scale(GROUP, 60).await;
+        some_workers(&world, 10..).await;
+        world.restart_controller().await;
+        world.has_workers(GROUP, 60).await;
+        world.connected(GROUP, 10).await;
+        world.scale(GROUP, 3).await;
+        some_workers(&world, ..40).await;
+        world.restart_controller().await;
+        some_workers(&world, ..10).await;
+        world.restart_controller().await;
+        let workers = world.has_workers(GROUP, 3).await;
+        world.connected(GROUP, 3).await;
+        assert_eq!(world.workers(GROUP).await, workers);
+    })
+    .await;
+}
+
+async fn some_workers(world: &World, wanted: impl std::ops::RangeBounds<usize>) {
+    eventually("some workers", async || match world.workers(GROUP).await.len() {
+        count if wanted.contains(&count) => Ok(()),
+        count => Err(format!("there are {count}")),
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_worker_that_somebody_deletes_during_a_removal_is_one_of_those_that_go() {
+    with_workers(5, |world| async move {
+        world.scheduler.set(|state| state.hang = true);
+        world.scale(GROUP, 3).await;
+        let group = world.scaled_says(GROUP, "SchedulerUnreachable").await;
+        let recorded = group["metadata"]["annotations"]["operator.dask.org/retiring"].as_str().unwrap();
+        let before = world.workers(GROUP).await;
+        let other = before.iter().find(|worker| !recorded.contains(worker.as_str())).unwrap();
+        world.context.delete("Deployment", other).await;
+        world.scheduler.set(|state| state.hang = false);
+        let rest = world.has_workers(GROUP, 3).await;
+        assert!(!rest.contains(other));
+        assert!(rest.is_subset(&before), "nobody was made anew");
+        world.connected(GROUP, 3).await;
+        assert_eq!(world.workers(GROUP).await, rest);
+    })
+    .await;
+}
+
+// --- Who says how many ---
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn clusters_and_groups_are_scaled_by_their_scale_subresource() {
+    with_workers(1, |world| async move {
+        for (kind, name, replicas) in [("DaskCluster", "demo", 3), ("DaskWorkerGroup", GROUP, 2)] {
+            let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+            world.context.api(kind).patch_scale(name, &PatchParams::default(), &patch).await.unwrap();
+            world.has_workers(GROUP, replicas).await;
+            eventually("the scale to say so", async || {
+                let scale = world.context.api(kind).get_scale(name).await.unwrap().status.unwrap();
+                if scale.replicas == i32::try_from(replicas).unwrap() { Ok(()) } else { Err(format!("{scale:?}")) }
+            })
+            .await;
+            let scale = world.context.api(kind).get_scale(name).await.unwrap().status.unwrap();
+            assert_eq!(world.context.count("Pod", &scale.selector.unwrap()).await, replicas);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_group_keeps_the_size_that_it_was_given_until_the_cluster_asks_for_another_one() {
+    with_workers(1, |world| async move {
+        world.scale(GROUP, 3).await;
+        world.has_workers(GROUP, 3).await;
+        let mut same = world.manifest(1);
+        same["metadata"]["labels"] = json!({"applied": "again"});
+        world.context.apply(&same).await;
+        let passed = |group: &Value| group["metadata"]["labels"]["applied"] == "again";
+        let group = world.context.until("DaskWorkerGroup", GROUP, passed).await;
+        assert_eq!(group["spec"]["worker"]["replicas"], 3);
+        world.has_workers(GROUP, 3).await;
+        world.context.apply(&world.manifest(2)).await;
+        world.has_workers(GROUP, 2).await;
+    })
+    .await;
+}
+
+// --- Pace ---
+
+/// When the workers were made, in order: whole seconds.
+async fn made(world: &World) -> Vec<i64> {
+    let time = |deployment: &Value| {
+        let text = deployment["metadata"]["creationTimestamp"].as_str().unwrap();
+        text.parse::<Timestamp>().unwrap().as_second()
+    };
+    let mut times: Vec<i64> = world.deployments(GROUP).await.iter().map(time).collect();
+    times.sort_unstable();
+    times
+}
+
+fn assert_two_every_three_seconds(made: &[i64]) {
+    assert_eq!(made.len(), 6);
+    assert!(made.windows(3).all(|window| window[2] - window[0] >= 3), "{made:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn workers_are_made_as_fast_as_their_spec_allows() {
+    let change = |manifest: &mut Value| {
+        manifest["spec"]["worker"]["allocation"] = json!({"batchSize": 2, "delaySeconds": 3});
+    };
+    with_setup(Setup { change, ..Setup::of(6) }, |world| async move {
+        assert_two_every_three_seconds(&made(&world).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn workers_are_made_as_fast_as_the_controllers_flags_allow() {
+    with_temp_ns(|context| async move {
+        let world = World::around(&context, support::kubelet::by_name, usize::MAX).await;
+        let flags = ["--worker-batch-size", "2", "--worker-batch-delay", "3"];
+        let _controller = context.start_controller_with(&flags).await;
+        context.apply(&world.manifest(6)).await;
+        world.has_workers(GROUP, 6).await;
+        assert_two_every_three_seconds(&made(&world).await);
+    })
+    .await;
+}
+
+// --- Steady state ---
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn when_all_workers_are_registered_nothing_is_written() {
+    with_workers(3, |world| async move {
+        let available = |group: &Value| condition(group, "Available").0 == "True";
+        let group = world.context.until("DaskWorkerGroup", GROUP, available).await;
+        assert_eq!(message(&group, "Available"), "all workers run and are registered with the scheduler");
+        let uids: Vec<String> = world.deployments(GROUP).await.iter().map(|worker| uid(worker).to_owned()).collect();
+        let versions = settled(&world).await;
+        stays(Duration::from_secs(20), async || unchanged(&world, &versions).await).await;
+        let now: Vec<String> = world.deployments(GROUP).await.iter().map(|worker| uid(worker).to_owned()).collect();
+        assert_eq!(now, uids);
+    })
+    .await;
+}
