@@ -11,7 +11,7 @@ use std::{
 };
 
 use k8s_openapi::{
-    api::core::v1::{Node, Pod},
+    api::core::v1::{Namespace, Node, Pod},
     apimachinery::pkg::apis::meta::v1::Status,
 };
 use kube::{
@@ -90,10 +90,15 @@ impl NodeAgent {
         Api::all(self.context.client.clone())
     }
 
-    /// Nobody but this kubelet gives it pods.
+    /// Nobody but this kubelet gives it pods, and it goes with the namespace.
     async fn create(&self) {
         let name = &self.context.namespace;
-        let node = json!({"metadata": {"name": name}, "spec": {"unschedulable": true}});
+        let namespace = Api::<Namespace>::all(self.context.client.clone()).get(name).await.unwrap();
+        let owner = json!({"apiVersion": "v1", "kind": "Namespace", "name": name, "uid": namespace.metadata.uid});
+        let node = json!({
+            "metadata": {"name": name, "ownerReferences": [owner]},
+            "spec": {"unschedulable": true},
+        });
         let node = serde_json::from_value(node).unwrap();
         self.nodes().create(&PostParams::default(), &node).await.unwrap();
         self.say_alive().await;
