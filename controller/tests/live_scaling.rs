@@ -370,6 +370,8 @@ async fn a_worker_that_somebody_deletes_during_a_removal_is_one_of_those_that_go
         let before = world.workers(GROUP).await;
         let other = before.iter().find(|worker| !recorded.contains(worker.as_str())).unwrap();
         world.context.delete("Deployment", other).await;
+        // From now on no pass is under way that began before.
+        world.context.until("DaskWorkerGroup", GROUP, |group| group["status"]["replicas"] == 4).await;
         world.scheduler.set(|state| state.hang = false);
         let rest = world.has_workers(GROUP, 3).await;
         assert!(!rest.contains(other));
@@ -396,7 +398,13 @@ async fn clusters_and_groups_are_scaled_by_their_scale_subresource() {
             })
             .await;
             let scale = world.context.api(kind).get_scale(name).await.unwrap().status.unwrap();
-            assert_eq!(world.context.count("Pod", &scale.selector.unwrap()).await, replicas);
+            let selector = scale.selector.unwrap();
+            // Pods come and go later than their Deployments.
+            eventually("the selector to find the pods", async || match world.context.count("Pod", &selector).await {
+                count if count == replicas => Ok(()),
+                count => Err(format!("it finds {count}")),
+            })
+            .await;
         }
     })
     .await;

@@ -56,6 +56,8 @@ pub(crate) async fn with_setup<Test: Future<Output = ()>>(setup: Setup, test: im
         let mut manifest = world.manifest(setup.workers);
         (setup.change)(&mut manifest);
         context.apply(&manifest).await;
+        let ready = |cluster: &Value| condition(cluster, "SchedulerReady").0 == "True";
+        context.until("DaskCluster", "demo", ready).await;
         world.has_workers(GROUP, setup.workers).await;
         world.connected(GROUP, setup.workers.min(setup.room)).await;
         test(world).await;
