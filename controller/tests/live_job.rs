@@ -455,7 +455,11 @@ async fn a_foreign_object_of_the_needed_name_is_never_taken_over() {
         told(&context, &second, "NameTaken").await;
         context.goes(POD, "second-runner").await;
         assert_eq!(uid(&context.expect(POD, RUNNER).await), uid(&foreign_pod));
-        assert_eq!(version(&context.expect(CLUSTER, "second").await), version(&foreign_cluster));
+        let cluster_now = context.expect(CLUSTER, "second").await;
+        assert_eq!(uid(&cluster_now), uid(&foreign_cluster));
+        for field in ["/metadata/generation", "/metadata/labels", "/metadata/ownerReferences"] {
+            assert_eq!(cluster_now.pointer(field), foreign_cluster.pointer(field), "{field}");
+        }
         context.delete(POD, RUNNER).await;
         context.delete(CLUSTER, "second").await;
         is(&context, "ClusterCreated").await;

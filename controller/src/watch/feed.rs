@@ -102,7 +102,7 @@ where
                 }
                 Err(error) if self.optional && is_unserved(&error) => {
                     if !*synced.borrow() {
-                        tracing::warn!(kind, "there is no definition of this kind: it is watched once it is installed");
+                        tracing::info!(kind, "this kind is not installed; it is watched as soon as it is");
                         self.take(&watcher::Event::Init);
                         self.take(&watcher::Event::InitDone);
                         synced.send_replace(true);
