@@ -207,3 +207,18 @@ async fn a_scheduler_that_does_not_answer_is_told_and_nothing_is_scaled() {
     })
     .await;
 }
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_minimum_above_the_maximum_or_below_nothing_is_refused_by_the_api_server() {
+    with_temp_ns(|context| async move {
+        for (minimum, maximum, why) in
+            [(4, 3, "minimum must not be greater than maximum"), (-1, 3, "spec.minimum"), (-2, -1, "spec.maximum")]
+        {
+            let refused = context.try_create(&autoscaler("wrong", minimum, maximum)).await.unwrap_err();
+            assert!(refused.to_string().contains(why), "{refused}");
+        }
+        context.create(&autoscaler("right", 0, 0)).await;
+    })
+    .await;
+}
