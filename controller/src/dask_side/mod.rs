@@ -12,7 +12,7 @@ use crate::{
     autoscaler, cluster,
     context::Context,
     crd::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup},
-    idle, job,
+    idle, job, k8s,
     meta::{self, component},
     reconciler::Reconciler,
     run::{Scope, watch_config},
@@ -86,21 +86,25 @@ fn watch_dask_kinds(wired: &mut Wired, context: &Arc<Context>, scope: &Scope, qu
     wired.watch(
         Feed::new(scope.api(client), (), watch_config(None), caches.clusters.clone())
             .store(cluster_writer)
+            .resync(k8s::forget_old_definitions)
             .listen(wake::on_cluster(caches, queues)),
     );
     wired.watch(
         Feed::new(scope.api(client), (), watch_config(None), caches.groups.clone())
             .store(group_writer)
+            .resync(k8s::forget_old_definitions)
             .listen(wake::on_group(queues)),
     );
     wired.watch(
         Feed::new(scope.api(client), (), watch_config(None), caches.jobs.clone())
             .store(job_writer)
+            .resync(k8s::forget_old_definitions)
             .listen(wake::on_job(queues)),
     );
     wired.watch(
         Feed::new(scope.api(client), (), watch_config(None), caches.autoscalers.clone())
             .store(autoscaler_writer)
+            .resync(k8s::forget_old_definitions)
             .listen(wake::on_autoscaler(caches, queues)),
     );
     Stores { clusters, groups, jobs, autoscalers }

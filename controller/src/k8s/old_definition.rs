@@ -14,11 +14,16 @@ use serde_json::json;
 
 use crate::template::fingerprint;
 
-/// After this time a status is sent again: newer definitions may have been installed.
+/// After this time a status is sent again.
 const REMEMBERED: Duration = Duration::from_mins(5);
 
 type Sent = HashMap<(String, String), (Instant, String)>;
 static SENT: LazyLock<Mutex<Sent>> = LazyLock::new(Mutex::default);
+
+/// Forgets what was sent: the definitions may be newer now.
+pub fn forget() {
+    SENT.lock().unwrap_or_else(PoisonError::into_inner).clear();
+}
 
 /// Whether `status` was sent for `object` as it is now.
 pub(super) fn has_sent<K: Resource + Serialize>(manager: &str, object: &K, status: &impl Serialize) -> bool {

@@ -46,6 +46,7 @@ where
     writer: Option<Writer<K>>,
     listeners: Vec<Listener<K>>,
     optional: bool,
+    on_list: Option<fn()>,
 }
 
 impl<K> Feed<K>
@@ -55,7 +56,7 @@ where
 {
     /// A watch of `api`, narrowed by `config`, that fills `cache`.
     pub fn new(api: Api<K>, dynamic_type: K::DynamicType, config: watcher::Config, cache: Cache<K>) -> Self {
-        Self { api, dynamic_type, config, cache, writer: None, listeners: Vec::new(), optional: false }
+        Self { api, dynamic_type, config, cache, writer: None, listeners: Vec::new(), optional: false, on_list: None }
     }
 
     /// Also fills a store that `kube::runtime::applier` reads.
@@ -69,6 +70,14 @@ where
     #[must_use]
     pub fn optional(mut self) -> Self {
         self.optional = true;
+        self
+    }
+
+    /// After each list `on_list` is called and all objects count as changed: lists are rare, and one comes
+    /// whenever the kind's definition is replaced.
+    #[must_use]
+    pub fn resync(mut self, on_list: fn()) -> Self {
+        self.on_list = Some(on_list);
         self
     }
 
@@ -119,7 +128,12 @@ where
         if let Some(writer) = &mut self.writer {
             writer.apply_watcher_event(event);
         }
-        let changes = self.cache.apply(event);
+        let mut changes = self.cache.apply(event);
+        if let (Some(on_list), watcher::Event::InitDone) = (self.on_list, event) {
+            on_list();
+            changes.retain(|change| matches!(change, Change::Deleted(_)));
+            changes.extend(self.cache.all().into_iter().map(Change::Applied));
+        }
         for change in &changes {
             for listener in &self.listeners {
                 listener(change);
