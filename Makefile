@@ -51,7 +51,7 @@ unit: ## Tests that need no cluster
 
 .PHONY: live
 live: prepare ## Tests against a real API server
-	@testbed/with-cluster.sh control-plane cargo test -p dask-operator --locked --test 'live_*' -- --ignored $(TESTARGS)
+	@testbed/with-cluster.sh control-plane cargo test -p dask-operator --locked --no-fail-fast --test 'live_*' -- --ignored $(TESTARGS)
 
 .PHONY: e2e
 e2e: prepare images ## Tests on real pods with real Dask, the demo among them

@@ -118,7 +118,24 @@ impl DeploymentView {
     }
 }
 
+impl ContainerView {
+    /// Whether it runs right now.
+    pub fn is_running(&self) -> bool {
+        self.state.as_ref().is_some_and(|state| state.running.is_some())
+    }
+}
+
 impl PodView {
+    /// Whether none of its containers will ever run again. Such a pod may lie about for long.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.status.phase.as_deref(), Some("Succeeded" | "Failed"))
+    }
+
+    /// Whether a container runs right now.
+    pub fn is_running(&self) -> bool {
+        self.status.container_statuses.iter().any(ContainerView::is_running)
+    }
+
     /// Whether all containers are ready, and the pod is not on its way out.
     pub fn is_ready(&self) -> bool {
         self.metadata.deletion_timestamp.is_none() && self.holds("Ready") && self.holds("ContainersReady")

@@ -17,7 +17,6 @@ use jiff::Timestamp;
 use kube::{ResourceExt as _, runtime::controller::Action};
 
 pub use memory::Memory;
-pub(crate) use observe::{reason_of, scheduler_ready};
 
 use crate::{context::Context, crd::DaskAutoscaler, k8s, scheduler, takeover};
 use apply::Outcome;

@@ -12,7 +12,6 @@ use crate::{
     context::{Caches, Context, cluster_key},
     crd::{DaskAutoscaler, DaskCluster, DaskWorkerGroup},
     scheduler,
-    view::PodView,
 };
 
 /// What stands around an autoscaler.
@@ -31,24 +30,7 @@ pub(super) fn observe(autoscaler: &DaskAutoscaler, caches: &Caches) -> Observed 
         cluster: caches.clusters.get(&namespace, cluster),
         group: caches.groups.get(&namespace, &validate::group_name(autoscaler)),
         autoscalers: caches.autoscalers.indexed(&cluster_key(&namespace, cluster)),
-        scheduler_ready: scheduler_ready(&caches.scheduler_pods(&namespace, cluster)),
-    }
-}
-
-/// Whether there is one scheduler, and it is ready. With two, it is open whom the Service would ask. Pods
-/// that have ended, such as evicted ones, may lie about for long.
-pub(crate) fn scheduler_ready(pods: &[Arc<PodView>]) -> bool {
-    let ended = |pod: &PodView| matches!(pod.status.phase.as_deref(), Some("Failed" | "Succeeded"));
-    let mut running = pods.iter().filter(|pod| !ended(pod));
-    running.next().is_some_and(|pod| pod.is_ready()) && running.next().is_none()
-}
-
-/// A constant word for conditions. A scheduler that is gone and one that hangs look alike in turn, and each
-/// change of a condition is a write.
-pub(crate) fn reason_of(error: &scheduler::Error) -> &'static str {
-    match error {
-        scheduler::Error::Connect { .. } | scheduler::Error::Timeout { .. } => "SchedulerUnreachable",
-        other => other.category(),
+        scheduler_ready: scheduler::is_ready(&caches.scheduler_pods(&namespace, cluster)),
     }
 }
 
@@ -80,30 +62,5 @@ fn seen(caches: &Caches, group: &DaskWorkerGroup) -> Group {
         replicas: group.spec.worker.replicas.max(0),
         deployments: caches.workers.indexed(&group.uid().unwrap_or_default()),
         pods: caches.worker_pods(&group.namespace().unwrap_or_default(), &group.name_any()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn pod(phase: &str, ready: &str) -> Arc<PodView> {
-        let conditions = json!([{"type": "Ready", "status": ready}, {"type": "ContainersReady", "status": ready}]);
-        let status = json!({"phase": phase, "conditions": conditions});
-        Arc::new(serde_json::from_value(json!({"metadata": {}, "status": status})).unwrap())
-    }
-
-    /// An evicted pod stays until somebody deletes it.
-    #[test]
-    fn the_scheduler_is_ready_if_exactly_one_pod_has_not_ended_and_is_ready() {
-        let (ready, starting, evicted) = (pod("Running", "True"), pod("Running", "False"), pod("Failed", "False"));
-        assert!(!scheduler_ready(&[]));
-        assert!(scheduler_ready(&[Arc::clone(&ready)]));
-        assert!(!scheduler_ready(&[Arc::clone(&starting)]));
-        assert!(!scheduler_ready(&[Arc::clone(&ready), starting]));
-        assert!(!scheduler_ready(&[Arc::clone(&ready), Arc::clone(&ready)]));
-        assert!(scheduler_ready(&[evicted, ready]));
     }
 }

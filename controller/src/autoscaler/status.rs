@@ -2,10 +2,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{Api, ResourceExt as _};
 
-use super::{
-    decide::{Decision, Situation},
-    observe::reason_of,
-};
+use super::decide::{Decision, Situation};
 use crate::{
     conditions::{self, Verdict, whole_seconds},
     context::Context,
@@ -87,7 +84,7 @@ fn verdicts(old: &[Condition], seen: &Seen<'_>) -> Vec<Verdict> {
 
 /// The words of the first failure of a kind stay: they may differ from one to the next.
 fn unreachable(old: &[Condition], error: &scheduler::Error) -> Verdict {
-    let reason = reason_of(error);
+    let reason = error.reason();
     let before = old.iter().find(|condition| condition.type_ == ACTIVE && condition.reason == reason);
     let message = before.map_or_else(|| error.to_string(), |condition| condition.message.clone());
     Verdict::no(ACTIVE, reason, message)

@@ -2,7 +2,6 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use crate::{
-    autoscaler::scheduler_ready,
     context::Context,
     crd::DaskCluster,
     scheduler::{self, Idleness},
@@ -22,7 +21,7 @@ pub(super) enum Probed {
 
 pub(super) async fn probe(context: &Context, cluster: &DaskCluster) -> Probed {
     let pods = context.caches.scheduler_pods(&cluster.namespace().unwrap_or_default(), &cluster.name_any());
-    if !scheduler_ready(&pods) {
+    if !scheduler::is_ready(&pods) {
         return Probed::NotReady;
     }
     let made = pods.iter().filter(|pod| pod.is_ready()).find_map(|pod| pod.metadata.creation_timestamp.clone());

@@ -4,7 +4,6 @@ use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use crate::{
-    autoscaler::reason_of,
     conditions::{self, Verdict},
     context::Context,
     crd::DaskCluster,
@@ -57,8 +56,8 @@ fn news(old: Option<&Condition>, reached: Reached<'_>) -> Option<Vec<Verdict>> {
         (Some(_), Reached::Unasked) => return Some(Vec::new()),
         (Some(old), Reached::Yes) if old.status == "True" => return None,
         (Some(_), Reached::Yes) => Verdict::yes(IDLE_PROBED, "Probed", "the scheduler says whether it is idle"),
-        (Some(old), Reached::No(error)) if old.status == "False" && old.reason == reason_of(error) => return None,
-        (_, Reached::No(error)) => Verdict::no(IDLE_PROBED, reason_of(error), error.to_string()),
+        (Some(old), Reached::No(error)) if old.status == "False" && old.reason == error.reason() => return None,
+        (_, Reached::No(error)) => Verdict::no(IDLE_PROBED, error.reason(), error.to_string()),
     };
     Some(vec![verdict])
 }

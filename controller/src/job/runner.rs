@@ -51,8 +51,7 @@ impl Runner {
     pub(super) fn of(pod: &PodView, kind: Kind<'_>) -> Self {
         let container = pod.status.container_statuses.iter().find(|container| container.name == kind.container);
         let state = state(pod, container, kind.restart_policy);
-        let phase = pod.status.phase.as_deref().unwrap_or_default();
-        let ended = ["Succeeded", "Failed"].contains(&phase);
+        let ended = pod.has_ended();
         let restarted_after_success = kind.restart_policy == "Always";
         let over = match state {
             State::Waiting | State::Running => false,

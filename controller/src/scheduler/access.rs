@@ -48,11 +48,15 @@ pub fn is_running(cluster: &DaskCluster, pods: &[Arc<PodView>]) -> bool {
         let containers = &pod.status.container_statuses;
         // A pod that was made from an older spec may call it otherwise.
         let is_known = containers.iter().any(|container| container.name == name);
-        containers.iter().any(|container| {
-            let runs = container.state.as_ref().is_some_and(|state| state.running.is_some());
-            runs && (container.name == name || !is_known)
-        })
+        containers.iter().any(|container| container.is_running() && (container.name == name || !is_known))
     })
+}
+
+/// Whether there is one scheduler, and it is ready. With two, it is open whom the Service would ask. Pods
+/// that have ended, such as evicted ones, may lie about for long.
+pub fn is_ready(pods: &[Arc<PodView>]) -> bool {
+    let mut running = pods.iter().filter(|pod| !pod.has_ended());
+    running.next().is_some_and(|pod| pod.is_ready()) && running.next().is_none()
 }
 
 #[cfg(test)]
@@ -82,5 +86,23 @@ mod tests {
     fn a_scheduler_of_an_older_spec_runs_whatever_its_container_is_called() {
         assert!(runs(&[("old-name", "running")]));
         assert!(!runs(&[("old-name", "terminated")]));
+    }
+
+    fn pod(phase: &str, ready: &str) -> Arc<PodView> {
+        let conditions = json!([{"type": "Ready", "status": ready}, {"type": "ContainersReady", "status": ready}]);
+        let status = json!({"phase": phase, "conditions": conditions});
+        Arc::new(serde_json::from_value(json!({"metadata": {}, "status": status})).unwrap())
+    }
+
+    /// An evicted pod stays until somebody deletes it.
+    #[test]
+    fn the_scheduler_is_ready_if_exactly_one_pod_has_not_ended_and_is_ready() {
+        let (ready, starting, evicted) = (pod("Running", "True"), pod("Running", "False"), pod("Failed", "False"));
+        assert!(!is_ready(&[]));
+        assert!(is_ready(&[Arc::clone(&ready)]));
+        assert!(!is_ready(&[Arc::clone(&starting)]));
+        assert!(!is_ready(&[Arc::clone(&ready), starting]));
+        assert!(!is_ready(&[Arc::clone(&ready), Arc::clone(&ready)]));
+        assert!(is_ready(&[evicted, ready]));
     }
 }

@@ -47,6 +47,15 @@ impl Error {
         Self::Protocol(format!("the connection broke: {error}"))
     }
 
+    /// A constant word for conditions. A scheduler that is gone and one that hangs look alike in turn, and each
+    /// change of a condition is a write.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Connect { .. } | Self::Timeout { .. } => "SchedulerUnreachable",
+            other => other.category(),
+        }
+    }
+
     /// A constant word for metrics and Event reasons.
     pub fn category(&self) -> &'static str {
         match self {

@@ -19,7 +19,7 @@ use std::{collections::BTreeSet, time::Duration};
 use serde::{Serialize, de::DeserializeOwned, de::IgnoredAny};
 use serde_json::json;
 
-pub use access::{client_of, is_running};
+pub use access::{client_of, is_ready, is_running};
 pub use endpoint::{Endpoint, endpoint_of};
 pub use error::Error;
 pub use tls::tls_config;

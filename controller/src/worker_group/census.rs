@@ -37,9 +37,10 @@ pub struct Censuses(Mutex<HashMap<String, (Instant, Census)>>);
 /// Asks the scheduler, unless it was asked just now.
 pub(super) async fn take(context: &Context, valid: &ValidatedGroup, observed: &Observed) -> Census {
     let Some(cluster) = observed.cluster.as_deref() else { return Census::default() };
-    if !scheduler::is_running(cluster, &observed.scheduler_pods) {
+    let nobody = valid.replicas == 0 && observed.deployments.is_empty();
+    if nobody || !scheduler::is_running(cluster, &observed.scheduler_pods) {
         context.censuses.forget(&valid.owner.uid);
-        // Without a scheduler nobody is connected; its start is a change that leads here again.
+        // Without a scheduler, or without workers, nobody is connected; a start is a change that leads here again.
         return Census { connected: Some(0), ..Census::default() };
     }
     if let Some(fresh) = context.censuses.fresh(&valid.owner.uid, observed, valid.replicas) {

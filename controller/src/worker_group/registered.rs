@@ -15,10 +15,7 @@ pub(crate) fn registered<'a>(
     let mut found: BTreeMap<String, Vec<scheduler::Worker>> =
         names.into_iter().map(|name| (name.to_owned(), Vec::new())).collect();
     // The node's network is shared by many pods, and an address may have been that of a pod that has ended.
-    let has_own_ip = |pod: &&PodView| {
-        let ended = matches!(pod.status.phase.as_deref(), Some("Succeeded" | "Failed"));
-        pod.status.pod_ip != pod.status.host_ip && !ended
-    };
+    let has_own_ip = |pod: &&PodView| pod.status.pod_ip != pod.status.host_ip && !pod.has_ended();
     let by_ip: BTreeMap<&str, &str> = pods
         .into_iter()
         .filter(has_own_ip)

@@ -8,10 +8,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::retiring::Retiring;
-use crate::{
-    scheduler,
-    view::{ContainerView, PodView},
-};
+use crate::{scheduler, view::PodView};
 
 /// What removing a worker would cost; cheaper ones come first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,9 +86,9 @@ pub(super) fn standing(name: &str, pods: &[impl AsRef<PodView>], scheduler: &Sch
     let may_work = match scheduler {
         Scheduler::Gone => false,
         // The watch of pods may be as silent as the scheduler.
-        Scheduler::Silent(_) => pods.len() == 0 || pods.clone().any(is_running),
+        Scheduler::Silent(_) => pods.len() == 0 || pods.clone().any(PodView::is_running),
         Scheduler::Answers { strangers, .. } => pods.clone().any(|pod| {
-            is_running(pod) && pod.status.pod_ip.as_ref().is_some_and(|address| strangers.contains(address))
+            pod.is_running() && pod.status.pod_ip.as_ref().is_some_and(|address| strangers.contains(address))
         }),
     };
     if may_work {
@@ -101,11 +98,6 @@ pub(super) fn standing(name: &str, pods: &[impl AsRef<PodView>], scheduler: &Sch
     } else {
         Standing::NotRegistered
     }
-}
-
-fn is_running(pod: &PodView) -> bool {
-    let runs = |container: &ContainerView| container.state.as_ref().is_some_and(|state| state.running.is_some());
-    pod.status.container_statuses.iter().any(runs)
 }
 
 /// Those of `candidates` that go now. The ones that were chosen before come first, since they may have lost

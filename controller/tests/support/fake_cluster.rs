@@ -22,6 +22,12 @@ pub(crate) async fn play_kubelet(context: &TestContext, cluster: &str) {
     .await;
     let holds = |type_: &str| json!({"type": type_, "status": "True"});
     let conditions = ["PodScheduled", "Initialized", "ContainersReady", "Ready"].map(holds);
-    let status = json!({"status": {"phase": "Running", "podIP": "127.0.0.1", "conditions": conditions}});
-    context.merge_status("Pod", name(&pod), status).await;
+    let container = json!({
+        "name": "scheduler", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+        "state": {"running": {"startedAt": pod["metadata"]["creationTimestamp"]}},
+    });
+    let status = json!({
+        "phase": "Running", "podIP": "127.0.0.1", "conditions": conditions, "containerStatuses": [container],
+    });
+    context.merge_status("Pod", name(&pod), json!({"status": status})).await;
 }
