@@ -47,6 +47,27 @@ pub struct RunArgs {
     /// controller that runs outside of the cluster, such as in tests.
     #[arg(long, env = "PLUGIN_SERVICE_IP", hide = true)]
     pub plugin_service_ip: Option<IpAddr>,
+    /// Accept plugin resources outside of the operator's namespace, for subjects of their own namespace.
+    #[arg(long, env = "PLUGIN_TENANTS")]
+    pub plugin_tenants: bool,
+    /// Accept plugins at addresses outside of the cluster.
+    #[arg(long, env = "ALLOW_PLUGIN_URLS")]
+    pub allow_plugin_urls: bool,
+    /// The controller's ServiceAccount, for the tokens that it shows to plugins.
+    #[arg(long, env = "SERVICE_ACCOUNT", default_value = "dask-operator")]
+    pub service_account: String,
+    /// Name of the controller's pod, to which these tokens are bound.
+    #[arg(long, env = "POD_NAME", requires = "pod_uid")]
+    pub pod_name: Option<String>,
+    /// Uid of the controller's pod.
+    #[arg(long, env = "POD_UID", requires = "pod_name")]
+    pub pod_uid: Option<String>,
+    /// Seconds that the authority for plugins lives.
+    #[arg(long, env = "PLUGIN_AUTHORITY_SECONDS", default_value_t = 315_360_000, hide = true)]
+    pub plugin_authority_seconds: u64,
+    /// Seconds that certificates of this authority live.
+    #[arg(long, env = "PLUGIN_CERTIFICATE_SECONDS", default_value_t = 7_776_000, hide = true)]
+    pub plugin_certificate_seconds: u64,
     /// Make at most so many workers of a group in one step; 0 means all.
     #[arg(long, env = "DASK_KUBERNETES__CONTROLLER__WORKER_ALLOCATION__BATCH_SIZE")]
     pub worker_batch_size: Option<u32>,

@@ -110,6 +110,13 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
         watched: scope.0.clone(),
         socket_dir: args.plugin_socket_dir,
         service_ip: args.plugin_service_ip,
+        tenants: args.plugin_tenants,
+        allow_urls: args.allow_plugin_urls,
+        identity: plugin::Identity { service_account: args.service_account, pod: args.pod_name.zip(args.pod_uid) },
+        lives: plugin::Lives {
+            authority: Duration::from_secs(args.plugin_authority_seconds),
+            certificate: Duration::from_secs(args.plugin_certificate_seconds),
+        },
     };
     let dask_side = dask_side::wire(&context, &scope, &shutdown);
     let plugin_side = plugin::wire(&context, settings, &shutdown);

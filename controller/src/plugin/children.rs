@@ -42,8 +42,8 @@ impl Children<'_> {
     pub(super) async fn known(&self, memory: &Memory, owner_uid: Option<&str>) -> Vec<Known> {
         let mut known: Vec<Known> = Vec::new();
         for kind in &self.plugin.kinds {
-            let cache = self.env.watches.children(&kind.resource).await;
-            let children = cache.indexed(&child_index(&self.plugin.key.name, &memory.subject_uid)).into_iter();
+            let cache = self.env.watches.children(&self.plugin.writer, &kind.resource).await;
+            let children = cache.indexed(&child_index(&self.plugin.identity, &memory.subject_uid)).into_iter();
             let here = children.filter(|child| {
                 let owned = owner_uid.map_or_else(
                     || meta::is_controlled_by_dask(child.as_ref()),
@@ -146,7 +146,7 @@ impl Children<'_> {
     }
 
     fn api(&self, resource: &ApiResource) -> Api<DynamicObject> {
-        Api::namespaced_with(self.env.client.clone(), self.namespace, resource)
+        Api::namespaced_with(self.plugin.writer.client.clone(), self.namespace, resource)
     }
 
     async fn get(&self, resource: &ApiResource, name: &str) -> Result<Option<DynamicObject>, k8s::Error> {
@@ -157,7 +157,7 @@ impl Children<'_> {
     /// A child that stood before must still be the same object. One that did not is applied without force:
     /// if another plugin was quicker, its label is in the way.
     async fn apply(&self, child: &Approved, uid: Option<&String>) -> Result<ChildVersion, k8s::Error> {
-        let manager = format!("{}/{}", k8s::FIELD_MANAGER, self.plugin.key.name);
+        let manager = format!("{}/{}", k8s::FIELD_MANAGER, self.plugin.identity);
         let (force, manifest) = match uid {
             Some(uid) => {
                 let mut manifest = child.manifest().clone();
@@ -187,9 +187,9 @@ pub(super) fn existing(wanted: &[(Approved, Option<DynamicObject>)]) -> Existing
 /// Deletes children of `plugin` whose subject is not among the `living`.
 pub(super) async fn prune_orphans(env: &Env, plugin: &Registered, living: &HashSet<String>) {
     for kind in &plugin.kinds {
-        for child in env.watches.children(&kind.resource).await.all() {
+        for child in env.watches.children(&plugin.writer, &kind.resource).await.all() {
             let (labels, namespace) = (child.labels(), child.namespace().unwrap_or_default());
-            let is_ours = labels.get(PLUGIN_LABEL) == Some(&plugin.key.name)
+            let is_ours = labels.get(PLUGIN_LABEL) == Some(&plugin.identity)
                 && meta::is_controlled_by_dask(child.as_ref())
                 && labels.get(SUBJECT_LABEL).is_some_and(|subject| !living.contains(subject));
             if !is_ours {

@@ -3,7 +3,7 @@
 
 use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use plugin_protocol::{Discovery, PluginResponse, ReviewRequest, headers, limits, path};
+use plugin_protocol::{Discovery, Hook, PluginResponse, ReviewRequest, headers, limits, path};
 use reqwest::{Client, RequestBuilder, Response, redirect};
 use rustls::{
     ClientConfig, RootCertStore,
@@ -110,8 +110,8 @@ impl Caller {
         outcome::parse(&raw.body)
     }
 
-    /// Asks the plugin about a subject.
-    pub(super) async fn sync(&self, review: &ReviewRequest) -> Result<PluginResponse, CallError> {
+    /// Asks the plugin about a subject, by the hook that the request names.
+    pub(super) async fn call(&self, review: &ReviewRequest) -> Result<PluginResponse, CallError> {
         let request = &review.request;
         let body = serde_json::to_vec(review).map_err(|error| CallError::Protocol(error.to_string()))?;
         if body.len() > limits::MAX_REQUEST_BYTES {
@@ -125,7 +125,10 @@ impl Caller {
         );
         let call = self
             .http
-            .post(self.url(path::SYNC))
+            .post(self.url(match request.hook {
+                Hook::Finalize => path::FINALIZE,
+                _ => path::SYNC,
+            }))
             .header(http::header::CONTENT_TYPE, "application/json")
             .header(headers::CE_SPECVERSION, headers::CE_SPECVERSION_VALUE)
             .header(headers::CE_ID, &request.uid)

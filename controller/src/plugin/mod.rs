@@ -17,6 +17,7 @@ mod certificates;
 mod children;
 mod client;
 mod kinds;
+mod matcher;
 mod memory;
 mod outcome;
 mod plan;
@@ -29,7 +30,8 @@ mod summary;
 mod sync;
 mod watches;
 mod worker;
+mod writer;
 
-pub(crate) use wiring::{Settings, wire};
+pub(crate) use wiring::{Identity, Lives, Settings, wire};
 
 mod wiring;

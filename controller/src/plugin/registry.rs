@@ -6,22 +6,24 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use kube::{
-    ResourceExt as _,
-    api::DynamicObject,
-    core::{Selector, SelectorExt as _},
-};
-use plugin_protocol::EventReason;
+use kube::{ResourceExt as _, api::DynamicObject};
+use plugin_protocol::{EventReason, Hook};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     client::Caller,
     kinds::ChildKind,
+    matcher::Matcher,
     subject::{self, SubjectKey},
     summary::Summary,
+    writer::Writer,
 };
 use crate::crd::{DaskOperatorPluginSpec, SubjectKind, SubjectRule};
+
+/// A label's value has at most so many characters.
+const MAX_IDENTITY: usize = 63;
 
 /// A plugin resource by name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -30,15 +32,39 @@ pub(super) struct PluginKey {
     pub(super) name: String,
 }
 
+impl PluginKey {
+    /// A label's value: the name, and for plugins outside of the operator's namespace theirs too, so that two of
+    /// one name are not taken for each other.
+    pub(super) fn identity(&self, operator_namespace: &str) -> String {
+        if self.namespace == operator_namespace {
+            return self.name.clone();
+        }
+        let whole = format!("{}.{}", self.name, self.namespace);
+        if whole.len() <= MAX_IDENTITY {
+            return whole;
+        }
+        let hash = hex::encode(&Sha256::digest(&whole)[..4]);
+        let kept = &whole[..MAX_IDENTITY - hash.len() - 1];
+        format!("{}.{hash}", kept.trim_end_matches(['-', '.']))
+    }
+}
+
 /// A plugin that is accepted, discovered and authorised: what its worker works by.
 #[derive(Clone, Debug)]
 pub(super) struct Registered {
     pub(super) key: PluginKey,
+    /// Its name in labels, field managers and statuses: [`PluginKey::identity`].
+    pub(super) identity: String,
     pub(super) uid: String,
     pub(super) generation: i64,
     pub(super) spec: DaskOperatorPluginSpec,
     pub(super) kinds: Vec<ChildKind>,
-    pub(super) selector: Option<Selector>,
+    /// Who writes and watches its children.
+    pub(super) writer: Writer,
+    pub(super) matcher: Matcher,
+    /// The namespace whose subjects it is asked about, unless all that are watched.
+    pub(super) scope: Option<String>,
+    pub(super) hooks: Vec<Hook>,
     pub(super) version: String,
     pub(super) caller: Caller,
 }
@@ -57,8 +83,7 @@ impl Registered {
 
     /// Whether the plugin is asked about `object`.
     pub(super) fn matches(&self, kind: SubjectKind, object: &DynamicObject) -> bool {
-        self.rules_for(kind, subject::component(kind, object)).next().is_some()
-            && self.selector.as_ref().is_none_or(|selector| selector.matches(object.labels()))
+        self.rules_for(kind, subject::component(kind, object)).next().is_some() && self.matcher.matches(object)
     }
 
     /// Whether going on with `other` needs another look at every subject.

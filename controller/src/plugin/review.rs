@@ -111,7 +111,9 @@ mod tests {
         crd::SubjectKind,
         plugin::{
             client::{Caller, Route},
+            matcher::Matcher,
             registry::PluginKey,
+            writer::test_writer,
         },
     };
 
@@ -130,8 +132,12 @@ mod tests {
             uid: "plugin-uid".to_owned(),
             generation: 3,
             spec: serde_json::from_value(spec).unwrap(),
+            identity: "ingress".to_owned(),
             kinds: Vec::new(),
-            selector: None,
+            writer: test_writer(),
+            matcher: Matcher::default(),
+            scope: None,
+            hooks: vec![Hook::Sync],
             version: "1.2.0".to_owned(),
             caller: Caller::new(&Route::Socket(PathBuf::from("unused.sock")), Duration::from_secs(1)).unwrap(),
         }

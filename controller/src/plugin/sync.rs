@@ -197,7 +197,7 @@ impl<'a> Syncing<'a> {
         }
         // An answer that is out of date must not come back if this call fails.
         memory.asked = None;
-        let result = self.plugin.caller.sync(request).await;
+        let result = self.plugin.caller.call(request).await;
         self.reached = Some(!result.as_ref().is_err_and(CallError::is_transport));
         let answer = result?;
         if answer.status != ResponseStatus::Pending {
@@ -231,7 +231,7 @@ impl<'a> Syncing<'a> {
         let wanted = children.find(approved, live).await?;
         let existing = children::existing(&wanted);
         let claim = Claim {
-            plugin: &self.plugin.key.name,
+            plugin: &self.plugin.identity,
             subject_uid: &self.memory.subject_uid,
             owner_uid: &observed.owner.uid().unwrap_or_default(),
         };
@@ -246,7 +246,7 @@ impl<'a> Syncing<'a> {
     fn origin<'o>(&'o self, observed: &Observed) -> Origin<'o> {
         let owner = subject::api_resource(observed.owner_key.kind);
         Origin {
-            plugin: &self.plugin.key.name,
+            plugin: &self.plugin.identity,
             subject_name: &self.key.name,
             subject_uid: &self.memory.subject_uid,
             namespace: &self.key.namespace,

@@ -17,6 +17,7 @@ use super::{
     registry::{ChildChange, ChildVersion, Registry},
     screen::{PLUGIN_LABEL, SUBJECT_LABEL},
     subject::{self, SubjectKey},
+    writer::{Writer, WriterKey},
 };
 use crate::{
     crd::SubjectKind,
@@ -48,7 +49,7 @@ pub(super) struct Watches {
     /// For listeners, which must not keep alive what they are part of.
     myself: Weak<Self>,
     subjects: Mutex<HashMap<SubjectKind, Watched<DynamicObject>>>,
-    children: Mutex<HashMap<ApiResource, Watched<ChildMeta>>>,
+    children: Mutex<HashMap<(WriterKey, ApiResource), Watched<ChildMeta>>>,
 }
 
 impl Watches {
@@ -80,11 +81,14 @@ impl Watches {
         watched.cache
     }
 
-    /// The children of `resource`, complete, by `{plugin}/{subject uid}`.
-    pub(super) async fn children(&self, resource: &ApiResource) -> Cache<ChildMeta> {
+    /// The children of `resource` that `writer` may see, complete, by `{plugin}/{subject uid}`.
+    pub(super) async fn children(&self, writer: &Writer, resource: &ApiResource) -> Cache<ChildMeta> {
         let watched = {
             let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
-            children.entry(resource.clone()).or_insert_with(|| self.start_children(resource)).clone()
+            children
+                .entry((writer.key(), resource.clone()))
+                .or_insert_with(|| self.start_children(writer, resource))
+                .clone()
         };
         watched.progress.synced().await;
         watched.cache
@@ -102,27 +106,30 @@ impl Watches {
         let cache = Cache::new(index_of(kind));
         let config = watch_config(subject::label_selector(kind));
         let (registry, myself) = (Arc::clone(&self.registry), self.myself.clone());
-        let feed = Feed::new(self.api(&resource), resource, config, cache.clone()).listen(move |change| {
-            let key = SubjectKey::of(kind, change.object());
-            registry.look(&key, EventReason::Updated);
-            // Subjects below a Dask resource are sent with it, so a change of it is one of theirs.
-            if let (None, Some(watches)) = (subject::label_selector(kind), myself.upgrade()) {
-                for below in [SubjectKind::Service, SubjectKind::Deployment, SubjectKind::Pod] {
-                    watches.below(below, &key).iter().for_each(|key| registry.look(key, EventReason::Updated));
+        let feed = Feed::new(api(&self.client, self.namespace.as_deref(), &resource), resource, config, cache.clone())
+            .listen(move |change| {
+                let key = SubjectKey::of(kind, change.object());
+                registry.look(&key, EventReason::Updated);
+                // Subjects below a Dask resource are sent with it, so a change of it is one of theirs.
+                if let (None, Some(watches)) = (subject::label_selector(kind), myself.upgrade()) {
+                    for below in [SubjectKind::Service, SubjectKind::Deployment, SubjectKind::Pod] {
+                        watches.below(below, &key).iter().for_each(|key| registry.look(key, EventReason::Updated));
+                    }
                 }
-            }
-        });
+            });
         self.drive(feed, cache)
     }
 
-    fn start_children(&self, resource: &ApiResource) -> Watched<ChildMeta> {
+    fn start_children(&self, writer: &Writer, resource: &ApiResource) -> Watched<ChildMeta> {
         let cache = Cache::new(|child: &ChildMeta| {
             let labels = child.labels();
             Some(child_index(labels.get(PLUGIN_LABEL)?, labels.get(SUBJECT_LABEL)?))
         });
         let (registry, plural) = (Arc::clone(&self.registry), resource.plural.clone());
         let config = watch_config(Some(PLUGIN_LABEL));
-        let feed = Feed::new(self.api(resource), resource.clone(), config, cache.clone()).listen(move |change| {
+        let namespace = writer.namespace.as_deref().or(self.namespace.as_deref());
+        let api = api(&writer.client, namespace, resource);
+        let feed = Feed::new(api, resource.clone(), config, cache.clone()).listen(move |change| {
             let child = change.object();
             let labels = child.labels();
             let (Some(plugin), Some(subject_uid)) = (labels.get(PLUGIN_LABEL), labels.get(SUBJECT_LABEL)) else {
@@ -136,16 +143,6 @@ impl Watches {
             registry.child_changed(plugin, &ChildChange { subject_uid: subject_uid.clone(), child, state });
         });
         self.drive(feed, cache)
-    }
-
-    fn api<K: Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>>(
-        &self,
-        resource: &ApiResource,
-    ) -> Api<K> {
-        match &self.namespace {
-            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
-            None => Api::all_with(self.client.clone(), resource),
-        }
     }
 
     fn drive<K>(&self, feed: Feed<K>, cache: Cache<K>) -> Watched<K>
@@ -164,6 +161,17 @@ impl Watches {
             tokio::select! { () = run => {}, () = cancel.cancelled() => {} }
         });
         Watched { cache, progress }
+    }
+}
+
+fn api<K: Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>>(
+    client: &Client,
+    namespace: Option<&str>,
+    resource: &ApiResource,
+) -> Api<K> {
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
+        None => Api::all_with(client.clone(), resource),
     }
 }
 

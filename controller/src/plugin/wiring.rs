@@ -43,6 +43,26 @@ pub(crate) struct Settings {
     pub(crate) watched: Option<String>,
     pub(crate) socket_dir: PathBuf,
     pub(crate) service_ip: Option<IpAddr>,
+    /// Whether teams may have plugins in their own namespaces.
+    pub(crate) tenants: bool,
+    pub(crate) allow_urls: bool,
+    pub(crate) identity: Identity,
+    pub(crate) lives: Lives,
+}
+
+/// Whose tokens the controller shows to plugins.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) service_account: String,
+    /// Name and uid.
+    pub(crate) pod: Option<(String, String)>,
+}
+
+/// How long certificates live.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lives {
+    pub(crate) authority: Duration,
+    pub(crate) certificate: Duration,
 }
 
 /// The engine, ready to be driven.
@@ -55,10 +75,7 @@ pub(crate) fn wire(context: &Context, settings: Settings, shutdown: &Cancellatio
         plugins: cache.clone(),
         authority: Authority::new(client.clone(), &namespace, &context.defaults.cluster_domain),
         client: client.clone(),
-        namespace: settings.namespace,
-        watched: settings.watched,
-        socket_dir: settings.socket_dir,
-        service_ip: settings.service_ip,
+        settings,
         recorder: context.recorder.clone(),
         env: Arc::new(Env { client: client.clone(), watches }),
         registry,
@@ -127,7 +144,7 @@ async fn retire(context: Arc<PluginContext>, plugin: Arc<DaskOperatorPlugin>) {
 
 /// Asks the API server itself for what carries the plugin's labels, and deletes what a Dask resource controls.
 async fn delete_children(context: &PluginContext, plugin: &str, kind: &ChildKind) -> Result<(), k8s::Error> {
-    let all: Api<DynamicObject> = match &context.watched {
+    let all: Api<DynamicObject> = match &context.settings.watched {
         Some(namespace) => Api::namespaced_with(context.client.clone(), namespace, &kind.resource),
         None => Api::all_with(context.client.clone(), &kind.resource),
     };

@@ -2,12 +2,11 @@
 
 mod observe;
 mod probes;
+mod route;
 mod status;
 mod validate;
 
 use std::{
-    net::IpAddr,
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,19 +16,17 @@ use kube::{Client, ResourceExt as _, runtime::controller::Action, runtime::event
 use plugin_protocol::{Discovery, EventReason};
 
 pub(super) use self::probes::Probes;
-use self::{
-    probes::Probe,
-    status::Findings,
-    validate::{ValidatedEndpoint, ValidatedPlugin},
-};
+use self::{probes::Probe, status::Findings, validate::ValidatedPlugin};
 use super::{
     authority::Authority,
-    client::{Caller, Route},
+    client::Caller,
     kinds::ChildKind,
     outcome::CallError,
     registry::{Command, PluginKey, Registered, Registry, WorkerHandle},
     sync::Env,
+    wiring::Settings,
     worker,
+    writer::Writer,
 };
 use crate::{crd::DaskOperatorPlugin, invalid::Invalid, k8s, report, watch::Cache};
 
@@ -41,12 +38,7 @@ const MIN_REQUEUE: Duration = Duration::from_millis(100);
 /// What the reconciler works with.
 pub(super) struct PluginContext {
     pub(super) client: Client,
-    /// The operator's namespace.
-    pub(super) namespace: String,
-    /// The namespace that is watched, unless all are.
-    pub(super) watched: Option<String>,
-    pub(super) socket_dir: PathBuf,
-    pub(super) service_ip: Option<IpAddr>,
+    pub(super) settings: Settings,
     pub(super) authority: Authority,
     pub(super) recorder: Recorder,
     /// All plugin resources.
@@ -76,7 +68,7 @@ impl Error {
 /// Brings one plugin resource, its worker and its status up to date.
 pub(super) async fn reconcile(plugin: Arc<DaskOperatorPlugin>, context: Arc<PluginContext>) -> Result<Action, Error> {
     let key = key_of(&plugin);
-    let valid = match validate::validate(&plugin, &context.namespace) {
+    let valid = match validate::validate(&plugin, &context.settings.namespace) {
         Ok(valid) => valid,
         Err(refusal) => {
             context.registry.remove(&key);
@@ -133,12 +125,16 @@ async fn probe_plugin(
         context.registry.remove(key);
     } else if let Some((kinds, caller, discovery)) = outcome {
         let registered = Registered {
+            identity: key.identity(&context.settings.namespace),
             key: key.clone(),
             uid: plugin.uid().unwrap_or_default(),
             generation: plugin.metadata.generation.unwrap_or_default(),
             spec: plugin.spec.clone(),
             kinds,
-            selector: valid.selector.clone(),
+            hooks: discovery.hooks,
+            matcher: valid.matcher.clone(),
+            writer: Writer { client: context.client.clone(), account: None, namespace: None },
+            scope: None,
             version: discovery.version,
             caller,
         };
@@ -165,7 +161,7 @@ async fn inquire(
     valid: &ValidatedPlugin,
     findings: &mut Findings,
 ) -> Result<Option<Usable>, Error> {
-    let route = match route(context, plugin, &valid.endpoint).await {
+    let route = match route::route(context, plugin, &valid.endpoint).await {
         Ok(route) => route,
         Err(refusal) => {
             findings.refusal = Some(refusal);
@@ -181,7 +177,7 @@ async fn inquire(
         }
     };
     if findings.authorized.is_none() {
-        let authorized = observe::authorize(&context.client, context.watched.as_deref(), &kinds).await;
+        let authorized = observe::authorize(&context.client, context.settings.watched.as_deref(), &kinds).await;
         findings.authorized = Some(authorized.map_err(Error::Observe)?);
     }
     let may_write = matches!(findings.authorized, Some(Ok(())));
@@ -220,27 +216,6 @@ fn speaks_our_version(discovery: Discovery) -> Result<Discovery, Invalid> {
     let ours = plugin_protocol::PROTOCOL_VERSION;
     let message = format!("the plugin speaks protocol versions {spoken}, and this controller speaks {ours}");
     Err(Invalid { reason: "VersionMismatch", message })
-}
-
-async fn route(
-    context: &PluginContext,
-    plugin: &DaskOperatorPlugin,
-    endpoint: &ValidatedEndpoint,
-) -> Result<Route, Invalid> {
-    let service = match endpoint {
-        ValidatedEndpoint::Socket(name) => return Ok(Route::Socket(context.socket_dir.join(name))),
-        ValidatedEndpoint::Service(service) => service,
-    };
-    let trust = context.authority.ensure(plugin, &service.name, Timestamp::now()).await;
-    let trust = trust.map_err(|error| Invalid { reason: "TlsError", message: error.to_string() })?;
-    Ok(Route::Service {
-        host: format!("{}.{}.svc", service.name, context.namespace),
-        port: service.port,
-        path: service.path.clone(),
-        ca: trust.ca,
-        identity: trust.client,
-        address: context.service_ip,
-    })
 }
 
 /// Starts the plugin's worker, or tells it what is new.

@@ -1,11 +1,11 @@
-use kube::{ResourceExt as _, core::Selector};
+use kube::ResourceExt as _;
 use plugin_protocol::limits;
 
 use crate::{
     crd::{DaskOperatorPlugin, FailurePolicy, ServiceEndpoint, TlsMode},
     invalid::Invalid,
     meta,
-    plugin::kinds,
+    plugin::{kinds, matcher::Matcher},
 };
 
 /// A label's value has at most 63 characters, and the plugin's name is one.
@@ -15,7 +15,7 @@ const MAX_NAME: usize = 63;
 #[derive(Clone, Debug)]
 pub(super) struct ValidatedPlugin {
     pub(super) endpoint: ValidatedEndpoint,
-    pub(super) selector: Option<Selector>,
+    pub(super) matcher: Matcher,
 }
 
 /// Where the plugin listens.
@@ -46,9 +46,8 @@ pub(super) fn validate(plugin: &DaskOperatorPlugin, namespace: &str) -> Result<V
         let message = format!("settings have {settings} bytes, and may have {}", limits::MAX_SETTINGS_BYTES);
         return refuse("SettingsTooLarge", message);
     }
-    let selector = plugin.spec.match_.object_selector.clone().map(Selector::try_from).transpose();
-    let selector = selector.or_else(|error| refuse("InvalidSelector", format!("match.objectSelector: {error}")))?;
-    Ok(ValidatedPlugin { endpoint: validate_endpoint(plugin, namespace)?, selector })
+    let matcher = Matcher::compile(&plugin.spec.match_)?;
+    Ok(ValidatedPlugin { endpoint: validate_endpoint(plugin, namespace)?, matcher })
 }
 
 /// Fields that this version does not act on are refused, not ignored: a user who relies on one must know.
