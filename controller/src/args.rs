@@ -56,11 +56,11 @@ pub struct RunArgs {
     /// The controller's ServiceAccount, for the tokens that it shows to plugins.
     #[arg(long, env = "SERVICE_ACCOUNT", default_value = "dask-operator")]
     pub service_account: String,
-    /// Name of the controller's pod, to which these tokens are bound.
-    #[arg(long, env = "POD_NAME", requires = "pod_uid")]
+    /// Name of the controller's pod, to which these tokens are bound if its uid is given too.
+    #[arg(long, env = "POD_NAME")]
     pub pod_name: Option<String>,
     /// Uid of the controller's pod.
-    #[arg(long, env = "POD_UID", requires = "pod_name")]
+    #[arg(long, env = "POD_UID")]
     pub pod_uid: Option<String>,
     /// Seconds that the authority for plugins lives.
     #[arg(long, env = "PLUGIN_AUTHORITY_SECONDS", default_value_t = 315_360_000, hide = true)]
