@@ -31,6 +31,25 @@ use serde_json::{Map, Value};
         priority = 1
     )
 )]
+#[x_kube(
+    validation = Rule::new(
+        "!has(self.endpoint.socket) || (self.tls.mode == 'Auto' && !has(self.tls.caBundle) && !has(self.tls.caFrom) \
+         && !has(self.tls.clientCertificate))"
+    ).message("tls is for endpoint.service and endpoint.url; remove it, a socket is a sidecar's own"),
+    validation = Rule::new(
+        "has(self.endpoint.url) || self.tls.mode == 'Custom' || (!has(self.tls.caBundle) && !has(self.tls.caFrom) \
+         && !has(self.tls.clientCertificate))"
+    ).message("tls.caBundle, tls.caFrom and tls.clientCertificate need tls.mode: Custom"),
+    validation = Rule::new("!has(self.tls.caBundle) || !has(self.tls.caFrom)")
+        .message("tls.caBundle and tls.caFrom exclude each other; remove one"),
+    validation = Rule::new(
+        "!has(self.auth.serviceAccountToken) || !self.auth.serviceAccountToken || has(self.endpoint.url) \
+         || (has(self.endpoint.service) && self.tls.mode == 'Custom')"
+    ).message("auth.serviceAccountToken needs endpoint.url, or endpoint.service with tls.mode: Custom; \
+               with Auto, the controller shows a certificate"),
+    validation = Rule::new("!has(self.auth.hmac) || has(self.endpoint.url)")
+        .message("auth.hmac is for endpoint.url; remove it")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct DaskOperatorPluginSpec {
     /// Where the plugin listens: exactly one of service, socket and url.
@@ -91,9 +110,13 @@ fn default_resync() -> u32 {
 
 /// Where a plugin listens.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[x_kube(validation = Rule::new(
-    "(has(self.service) ? 1 : 0) + (has(self.socket) ? 1 : 0) + (has(self.url) ? 1 : 0) == 1"
-).message("exactly one of service, socket and url must be set"))]
+#[x_kube(
+    validation = Rule::new(
+        "(has(self.service) ? 1 : 0) + (has(self.socket) ? 1 : 0) + (has(self.url) ? 1 : 0) == 1"
+    ).message("exactly one of service, socket and url must be set"),
+    validation = Rule::new("!has(self.url) || self.url.startsWith('https://')")
+        .message("url must begin with https://; plugins are not called without TLS")
+)]
 pub struct Endpoint {
     /// A Service of the cluster, by https.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -102,8 +125,9 @@ pub struct Endpoint {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"))]
     pub socket: Option<String>,
-    /// An https address outside of the cluster.
+    /// An https address outside of the cluster, if the operator allows them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
     pub url: Option<String>,
 }
 
@@ -138,9 +162,11 @@ fn default_path() -> String {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PluginTls {
-    /// `Auto`: the controller writes the Secret `{plugin}-plugin-tls` for the plugin to mount.
+    /// `Auto`: the controller writes the Secret `{plugin}-plugin-tls` for the plugin to mount. Nobody mounts it
+    /// behind an endpoint.url, which is `Custom` whatever is written here.
     pub mode: TlsMode,
-    /// PEM certificates that the plugin's certificate must descend from (`Custom`).
+    /// PEM certificates that the plugin's certificate must descend from (`Custom`). Without them, public
+    /// authorities.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 51200))]
     pub ca_bundle: Option<String>,
@@ -199,7 +225,8 @@ pub struct CertificateRef {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct PluginAuth {
-    /// Send a ServiceAccount token whose audience is the endpoint (`Custom` TLS).
+    /// Send a ServiceAccount token whose audience is the endpoint, as status.endpoint has it, without a / at the
+    /// end (`Custom` TLS).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_account_token: Option<bool>,
     /// Sign each request as Standard Webhooks says (url).

@@ -1,18 +1,19 @@
 //! Calls a plugin: strict limits, no redirects, no proxies, and no address but the one that the resource
 //! names.
 
-use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
+use jiff::Timestamp;
 use plugin_protocol::{Discovery, Hook, PluginResponse, ReviewRequest, headers, limits, path};
 use reqwest::{Client, RequestBuilder, Response, redirect};
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-};
 
 use super::{
+    address::Resolver,
     certificates::Pair,
     outcome::{self, CallError, RawAnswer},
+    signature::{self, Signer},
+    tls::{self, Roots},
+    token::Tokens,
 };
 
 /// The name in URLs of plugins that listen on a socket.
@@ -24,17 +25,49 @@ const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Where and how a plugin is reached.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) enum Route {
-    /// A Service by https, both sides with certificates of the controller's own authority.
-    Service { host: String, port: u16, path: String, ca: String, identity: Pair, address: Option<IpAddr> },
+    /// By https.
+    Https(Https),
     /// A Unix socket in the pod.
     Socket(PathBuf),
+}
+
+/// An https endpoint, and what both sides show each other.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Https {
+    pub(super) base: Base,
+    /// Where the host is, if DNS is not asked.
+    pub(super) address: Option<IpAddr>,
+    pub(super) roots: Roots,
+    /// The controller's certificate.
+    pub(super) identity: Option<Pair>,
+    pub(super) tokens: Option<Tokens>,
+    pub(super) signer: Option<Signer>,
+}
+
+/// What all URLs of a plugin begin with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Base {
+    /// A name, or an address as URLs have it.
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) path: String,
+    /// Whether the host is a name of the internet and not of the cluster.
+    pub(super) absolute: bool,
+}
+
+impl Base {
+    /// The URL without a `/` at its end; also the audience of tokens. The port is always there, so that no
+    /// endpoint has the URL by which the API server knows itself.
+    pub(super) fn url(&self) -> String {
+        format!("https://{}:{}{}", self.host, self.port, self.path.trim_end_matches('/'))
+    }
 }
 
 /// Why a route cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RouteError {
-    #[error("the certificates cannot be used: {0}")]
-    Certificates(String),
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     #[error("the HTTP client cannot be built: {0}")]
     Client(#[from] reqwest::Error),
 }
@@ -58,7 +91,7 @@ impl Route {
     /// The endpoint, for people.
     pub(super) fn describe(&self) -> String {
         match self {
-            Self::Service { host, port, path, .. } => format!("https://{host}:{port}{path}"),
+            Self::Https(https) => format!("https://{}:{}{}", https.base.host, https.base.port, https.base.path),
             Self::Socket(path) => format!("unix:{}", path.display()),
         }
     }
@@ -76,22 +109,17 @@ impl Caller {
             .timeout(timeout)
             .user_agent(concat!("dask-operator/", env!("CARGO_PKG_VERSION")));
         let (builder, base) = match route {
-            Route::Service { host, port, path, ca, identity, address } => {
-                let builder = builder.https_only(true).tls_backend_preconfigured(tls_config(ca, identity)?);
-                let builder = match address {
-                    Some(address) => builder.resolve(host, (*address, *port).into()),
-                    None => builder,
-                };
-                (builder, format!("https://{host}:{port}{}", path.trim_end_matches('/')))
+            Route::Https(https) => {
+                let dns = Resolver::Dns { absolute: https.base.absolute };
+                let config = tls::config(&https.roots, https.identity.as_ref())?;
+                let builder = builder
+                    .https_only(true)
+                    .tls_backend_preconfigured(config)
+                    .dns_resolver(https.address.map_or(dns, Resolver::Pinned));
+                (builder, https.base.url())
             }
-            // The HTTP client asks for a TLS configuration even where no TLS is spoken.
             Route::Socket(path) => {
-                let unused = ClientConfig::builder_with_provider(provider())
-                    .with_safe_default_protocol_versions()
-                    .map_err(|error| RouteError::Certificates(error.to_string()))?
-                    .with_root_certificates(RootCertStore::empty())
-                    .with_no_client_auth();
-                let builder = builder.unix_socket(path.clone()).tls_backend_preconfigured(unused);
+                let builder = builder.unix_socket(path.clone()).tls_backend_preconfigured(tls::unused()?);
                 (builder, format!("http://{SOCKET_HOST}"))
             }
         };
@@ -105,7 +133,8 @@ impl Caller {
 
     /// Asks the plugin who it is.
     pub(super) async fn discover(&self) -> Result<Discovery, CallError> {
-        let raw = self.send(self.http.get(self.url(path::DISCOVERY))).await?;
+        let call = self.http.get(self.url(path::DISCOVERY));
+        let raw = self.send(call, signature::DISCOVERY_ID, Vec::new()).await?;
         outcome::check_code(&raw)?;
         outcome::parse(&raw.body)
     }
@@ -135,9 +164,8 @@ impl Caller {
             .header(headers::CE_TYPE, &request.event.type_)
             .header(headers::CE_SOURCE, source)
             .header(headers::CE_SUBJECT, format!("{}/{}", request.subject.namespace(), request.subject.name()))
-            .header(headers::CE_TIME, &request.event.time)
-            .body(body);
-        let raw = self.send(call).await?;
+            .header(headers::CE_TIME, &request.event.time);
+        let raw = self.send(call, &request.uid, body).await?;
         outcome::interpret(&raw, &request.uid)
     }
 
@@ -145,12 +173,35 @@ impl Caller {
         format!("{}{path}?timeout={}s", self.base, self.timeout.as_secs())
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<RawAnswer, CallError> {
+    /// `id` is what a signature names the request by.
+    async fn send(&self, request: RequestBuilder, id: &str, body: Vec<u8>) -> Result<RawAnswer, CallError> {
+        let (tokens, signer) = match &self.route {
+            Route::Https(https) => (https.tokens.as_ref(), https.signer.as_ref()),
+            Route::Socket(_) => (None, None),
+        };
+        let no_credentials = |error: &dyn std::fmt::Display| CallError::NoCredentials(error.to_string());
+        let token = match tokens {
+            Some(tokens) => Some((tokens, tokens.get().await.map_err(|error| no_credentials(&error))?)),
+            None => None,
+        };
+        let mut request = request;
+        if let Some((_, token)) = &token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(signer) = signer {
+            let lines = signer.headers(id, Timestamp::now(), &body).map_err(|error| no_credentials(&error))?;
+            request = lines.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+        }
+        // A GET with a body, even an empty one, would announce its length.
+        let request = if body.is_empty() { request } else { request.body(body) };
         let response = request.send().await.map_err(|error| unreachable(&error))?;
         let code = response.status().as_u16();
+        if let (401, Some((tokens, token))) = (code, &token) {
+            tokens.refused(token).await;
+        }
         let retry_after = response.headers().get(http::header::RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
-        Ok(RawAnswer { code, retry_after, body: read(response).await? })
+        Ok(RawAnswer { code, retry_after, at: Timestamp::now(), body: read(response).await? })
     }
 }
 
@@ -173,31 +224,14 @@ fn unreachable(error: &reqwest::Error) -> CallError {
     if error.is_timeout() {
         return CallError::Unreachable("the plugin did not answer in time".to_owned());
     }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
+    let step = if error.is_connect() { "connect to" } else { "talk to" };
+    let mut cause: &(dyn std::error::Error + 'static) = error;
+    loop {
+        if let Some(problem) = tls::certificate_problem(cause) {
+            return CallError::Unreachable(format!("failed to {step} the plugin: {problem}"));
+        }
+        let Some(source) = cause.source() else { break };
         cause = source;
     }
-    let step = if error.is_connect() { "connect to" } else { "talk to" };
     CallError::Unreachable(format!("failed to {step} the plugin: {cause}"))
-}
-
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
-}
-
-fn tls_config(ca: &str, identity: &Pair) -> Result<ClientConfig, RouteError> {
-    let invalid = |error: &dyn std::fmt::Display| RouteError::Certificates(error.to_string());
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
-        let certificate = certificate.map_err(|error| invalid(&error))?;
-        roots.add(certificate).map_err(|error| invalid(&error))?;
-    }
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(identity.certificate.as_bytes()).collect();
-    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).map_err(|error| invalid(&error))?;
-    ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| invalid(&error))?
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain.map_err(|error| invalid(&error))?, key)
-        .map_err(|error| invalid(&error))
 }

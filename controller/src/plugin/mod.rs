@@ -11,6 +11,7 @@
 //! Nothing here runs inside the reconciliation of a Dask resource: a plugin that is slow, broken or absent
 //! delays nothing and deletes nothing. Decisions (outcome of a call, screening, planning, breaker) are pure.
 
+mod address;
 mod authority;
 mod breaker;
 mod certificates;
@@ -25,9 +26,12 @@ mod registry;
 mod resource;
 mod review;
 mod screen;
+mod signature;
 mod subject;
 mod summary;
 mod sync;
+mod tls;
+mod token;
 mod watches;
 mod worker;
 mod writer;

@@ -1,15 +1,17 @@
 //! Turns what came back from a plugin into an answer or an error; pure, so that every row of the
 //! protocol's table is a test.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use jiff::Timestamp;
 use plugin_protocol::{PluginResponse, ResponseStatus, ReviewResponse, limits};
 
-/// What came back: status code, `Retry-After` and the body.
+/// What came back, and when: status code, `Retry-After` and the body.
 #[derive(Clone, Debug)]
 pub(super) struct RawAnswer {
     pub(super) code: u16,
     pub(super) retry_after: Option<String>,
+    pub(super) at: Timestamp,
     pub(super) body: Vec<u8>,
 }
 
@@ -19,6 +21,9 @@ pub(super) enum CallError {
     /// The plugin could not be reached, or not in time.
     #[error("{0}")]
     Unreachable(String),
+    /// The plugin was not called: there is nothing to show it.
+    #[error("the controller cannot show who it is: {0}")]
+    NoCredentials(String),
     /// The plugin asks for patience.
     #[error("the plugin answered {code} and asks for patience")]
     Busy { code: u16, retry_after: Option<Duration> },
@@ -44,6 +49,7 @@ impl CallError {
     pub(super) fn reason(&self) -> &'static str {
         match self {
             Self::Unreachable(_) => "Unreachable",
+            Self::NoCredentials(_) => "NoCredentials",
             Self::Busy { .. } => "Busy",
             Self::ServerError { .. } => "ServerError",
             Self::AuthFailed(_) => "AuthFailed",
@@ -65,7 +71,9 @@ impl CallError {
         const AUTH: Duration = Duration::from_mins(1);
         match self {
             Self::Busy { retry_after: Some(after), .. } => Some((*after).clamp(SHORTEST, LONGEST)),
-            Self::Unreachable(_) | Self::ServerError { .. } | Self::Busy { .. } => Some(full_jitter(failures)),
+            Self::Unreachable(_) | Self::NoCredentials(_) | Self::ServerError { .. } | Self::Busy { .. } => {
+                Some(full_jitter(failures))
+            }
             Self::AuthFailed(_) | Self::NotServed(_) => Some(AUTH),
             Self::Gone | Self::Protocol(_) => None,
         }
@@ -126,14 +134,20 @@ pub(super) fn check_code(raw: &RawAnswer) -> Result<(), CallError> {
         413 | 415 | 422 => {
             CallError::Protocol(format!("the plugin refused the request with {code}{}", text(&raw.body)))
         }
-        429 | 503 => CallError::Busy { code, retry_after: raw.retry_after.as_deref().and_then(seconds) },
+        429 | 503 => CallError::Busy { code, retry_after: retry_after(raw) },
         408 | 500..=599 => CallError::ServerError { code, text: text(&raw.body) },
         _ => CallError::Protocol(format!("the plugin answered {code}{}", text(&raw.body))),
     })
 }
 
-fn seconds(retry_after: &str) -> Option<Duration> {
-    retry_after.trim().parse().ok().map(Duration::from_secs)
+/// Seconds, or a date; one that is over means at once.
+fn retry_after(raw: &RawAnswer) -> Option<Duration> {
+    let text = raw.retry_after.as_deref()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(SystemTime::from(raw.at)).unwrap_or_default())
 }
 
 /// The start of an error body, for people.

@@ -5,6 +5,7 @@
 
 mod controller;
 pub(crate) mod fake_cluster;
+pub(crate) mod https_plugin;
 pub(crate) mod kubelet;
 pub(crate) mod plugin;
 pub(crate) mod proxy;

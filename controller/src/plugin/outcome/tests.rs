@@ -6,7 +6,8 @@ use super::*;
 const UID: &str = "sha256:0000";
 
 fn raw(code: u16, body: impl Into<Vec<u8>>) -> RawAnswer {
-    RawAnswer { code, retry_after: None, body: body.into() }
+    let at = "2026-11-23T09:00:00Z".parse().unwrap();
+    RawAnswer { code, retry_after: None, at, body: body.into() }
 }
 
 /// A 200 whose `response` has the right uid and `fields`.
@@ -225,7 +226,12 @@ fn retry_after_is_honoured_between_one_second_and_ten_minutes() {
         ("1.5", None),
         ("soon", None),
         ("", None),
-        ("Mon, 23 Nov 2026 09:00:00 GMT", None),
+        ("Mon, 23 Nov 2026 09:00:00 GMT", Some(1)),
+        ("Mon, 23 Nov 2026 08:00:00 GMT", Some(1)),
+        ("Mon, 23 Nov 2026 09:02:00 GMT", Some(120)),
+        ("Monday, 23-Nov-26 09:02:00 GMT", Some(120)),
+        ("Tue, 24 Nov 2026 09:00:00 GMT", Some(600)),
+        ("Mon, 23 Nov 2026 09:02:00 CET", None),
     ];
     for code in [429, 503] {
         for (text, seconds) in table {
@@ -269,7 +275,8 @@ fn asking_again_is_left_to_changes_where_it_would_be_useless() {
 fn pauses_double_up_to_five_minutes_and_are_spread_below_that() {
     fastrand::seed(1);
     let bounds = [(0, 1), (1, 1), (2, 2), (3, 4), (4, 8), (8, 128), (9, 256), (10, 300), (11, 300), (usize::MAX, 300)];
-    let errors = [CallError::Unreachable("down".to_owned()), server_error(500), busy(503, None)];
+    let no_token = CallError::NoCredentials("down".to_owned());
+    let errors = [CallError::Unreachable("down".to_owned()), no_token, server_error(500), busy(503, None)];
     for (failures, seconds) in bounds {
         let longest = Duration::from_secs(seconds);
         for error in &errors {
@@ -294,6 +301,7 @@ fn only_a_plugin_that_cannot_be_reached_counts_for_the_breaker() {
         CallError::AuthFailed(401),
         CallError::NotServed(404),
         CallError::Gone,
+        CallError::NoCredentials("any".to_owned()),
         protocol("any"),
     ];
     for error in others {

@@ -1,5 +1,7 @@
 //! The DaskOperatorPlugin reconciler: accept → authorise → discover → register, and say so in the status.
 
+mod endpoint;
+mod material;
 mod observe;
 mod probes;
 mod route;
@@ -68,7 +70,8 @@ impl Error {
 /// Brings one plugin resource, its worker and its status up to date.
 pub(super) async fn reconcile(plugin: Arc<DaskOperatorPlugin>, context: Arc<PluginContext>) -> Result<Action, Error> {
     let key = key_of(&plugin);
-    let valid = match validate::validate(&plugin, &context.settings.namespace) {
+    let settings = &context.settings;
+    let valid = match validate::validate(&plugin, &settings.namespace, settings.allow_urls) {
         Ok(valid) => valid,
         Err(refusal) => {
             context.registry.remove(&key);
@@ -164,6 +167,10 @@ async fn inquire(
     let route = match route::route(context, plugin, &valid.endpoint).await {
         Ok(route) => route,
         Err(refusal) => {
+            // Credentials that are missing leave the open connections be; an endpoint that turned bad does not.
+            if refusal.reason == endpoint::INVALID_ENDPOINT {
+                context.registry.remove(&key_of(plugin));
+            }
             findings.refusal = Some(refusal);
             return Ok(None);
         }

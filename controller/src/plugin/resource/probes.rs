@@ -4,13 +4,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::status::Findings;
+use super::{material, status::Findings};
 use crate::{crd::DaskOperatorPlugin, plugin::registry::PluginKey};
 
 /// How often a plugin that answers is asked again who it is.
 const PROBE_PERIOD: Duration = Duration::from_mins(1);
 /// The longest pause before a plugin that does not answer is asked again.
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
+/// The longest pause before it is looked again whether a missing object is there: that asks the API server alone.
+const LONGEST_WAIT: Duration = Duration::from_secs(4);
 
 /// What was found out about plugins, and whom to ask again at once.
 #[derive(Default)]
@@ -66,10 +68,14 @@ impl Probes {
 impl Probe {
     /// Until the next probe. Deterministic for a given probe, since it is asked on each pass.
     pub(super) fn pause(&self) -> Duration {
-        if self.failures == 0 {
-            PROBE_PERIOD
-        } else {
-            Duration::from_secs(1 << self.failures.min(5)).min(LONGEST_RETRY)
+        let refusal = self.findings.refusal.as_ref();
+        let longest = match refusal {
+            Some(refusal) if material::waits_for_an_object(refusal.reason) => LONGEST_WAIT,
+            _ => LONGEST_RETRY,
+        };
+        match self.failures {
+            0 => PROBE_PERIOD,
+            failures => Duration::from_secs(1 << failures.min(5)).min(longest),
         }
     }
 }

@@ -1,10 +1,10 @@
 use kube::ResourceExt as _;
 use plugin_protocol::limits;
 
+use super::endpoint::{self, ValidatedEndpoint};
 use crate::{
-    crd::{DaskOperatorPlugin, FailurePolicy, ServiceEndpoint, TlsMode},
+    crd::{DaskOperatorPlugin, FailurePolicy},
     invalid::Invalid,
-    meta,
     plugin::{kinds, matcher::Matcher},
 };
 
@@ -18,20 +18,16 @@ pub(super) struct ValidatedPlugin {
     pub(super) matcher: Matcher,
 }
 
-/// Where the plugin listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum ValidatedEndpoint {
-    Service(ServiceEndpoint),
-    /// A file name.
-    Socket(String),
-}
-
 fn refuse<T>(reason: &'static str, message: impl Into<String>) -> Result<T, Invalid> {
     Err(Invalid::new(reason, message))
 }
 
 /// `namespace` is the operator's.
-pub(super) fn validate(plugin: &DaskOperatorPlugin, namespace: &str) -> Result<ValidatedPlugin, Invalid> {
+pub(super) fn validate(
+    plugin: &DaskOperatorPlugin,
+    namespace: &str,
+    allow_urls: bool,
+) -> Result<ValidatedPlugin, Invalid> {
     if plugin.namespace().as_deref() != Some(namespace) {
         let message = format!("plugins are accepted in the operator's namespace {namespace} only");
         return refuse("TenantsDisabled", message);
@@ -47,19 +43,13 @@ pub(super) fn validate(plugin: &DaskOperatorPlugin, namespace: &str) -> Result<V
         return refuse("SettingsTooLarge", message);
     }
     let matcher = Matcher::compile(&plugin.spec.match_)?;
-    Ok(ValidatedPlugin { endpoint: validate_endpoint(plugin, namespace)?, matcher })
+    Ok(ValidatedPlugin { endpoint: endpoint::validate(plugin, namespace, allow_urls)?, matcher })
 }
 
 /// Fields that this version does not act on are refused, not ignored: a user who relies on one must know.
 fn check_supported(plugin: &DaskOperatorPlugin) -> Result<(), Invalid> {
     let spec = &plugin.spec;
     let unsupported = [
-        ("endpoint.url", spec.endpoint.url.is_some()),
-        ("tls.mode Custom", spec.tls.mode == TlsMode::Custom),
-        ("tls.caBundle", spec.tls.ca_bundle.is_some()),
-        ("tls.caFrom", spec.tls.ca_from.is_some()),
-        ("tls.clientCertificate", spec.tls.client_certificate.is_some()),
-        ("auth", spec.auth.hmac.is_some() || spec.auth.service_account_token == Some(true)),
         ("match.namespaceSelector", spec.match_.namespace_selector.is_some()),
         ("match.conditions", !spec.match_.conditions.is_empty()),
         ("writer", spec.writer.is_some()),
@@ -87,41 +77,6 @@ fn check_children(plugin: &DaskOperatorPlugin) -> Result<(), Invalid> {
     Ok(())
 }
 
-fn validate_endpoint(plugin: &DaskOperatorPlugin, namespace: &str) -> Result<ValidatedEndpoint, Invalid> {
-    let endpoint = &plugin.spec.endpoint;
-    if let Some(socket) = &endpoint.socket {
-        // The API server checks the pattern; a path out of the directory must not depend on that alone.
-        if socket.contains('/') || socket.starts_with('.') || socket.is_empty() {
-            return refuse("InvalidEndpoint", "endpoint.socket must be a file name");
-        }
-        return Ok(ValidatedEndpoint::Socket(socket.clone()));
-    }
-    match &endpoint.service {
-        // Name and path go into a URL: neither may lead to another host.
-        Some(service) if !is_service_name(&service.name) => {
-            refuse("InvalidEndpoint", "endpoint.service.name is not the name of a Service")
-        }
-        Some(service) if !is_plain_path(&service.path) => {
-            refuse("InvalidEndpoint", "endpoint.service.path must begin with / and hold no query or fragment")
-        }
-        Some(service) if service.namespace.as_deref().is_none_or(|other| other == namespace) => {
-            Ok(ValidatedEndpoint::Service(service.clone()))
-        }
-        Some(_) => refuse("InvalidEndpoint", "endpoint.service must be in the namespace of the plugin resource"),
-        None => refuse("InvalidEndpoint", "one of endpoint.service, endpoint.socket and endpoint.url must be set"),
-    }
-}
-
-/// RFC 1123 label, as the API server wants names of Services.
-fn is_service_name(name: &str) -> bool {
-    name.len() <= MAX_NAME && meta::is_dns_label(name)
-}
-
-fn is_plain_path(path: &str) -> bool {
-    let allowed = |c: u8| c.is_ascii_alphanumeric() || b"._~/-".contains(&c);
-    path.starts_with('/') && path.bytes().all(allowed)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -140,7 +95,7 @@ mod tests {
             },
         });
         edit(&mut value);
-        validate(&serde_json::from_value(value).unwrap(), "dask-operator")
+        validate(&serde_json::from_value(value).unwrap(), "dask-operator", false)
     }
 
     fn reason(edit: impl Fn(&mut Value)) -> &'static str {
@@ -155,39 +110,14 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_refused_and_not_ignored() {
-        let edits: [(&str, Value); 6] = [
-            ("tls", json!({"caBundle": "x"})),
+        let edits: [(&str, Value); 4] = [
             ("writer", json!({"serviceAccountName": "w"})),
-            ("tls", json!({"mode": "Custom"})),
             ("finalize", json!({"enabled": true})),
             ("failurePolicy", json!("Fail")),
             ("match", json!({"conditions": [{"name": "a", "expression": "true"}]})),
         ];
         for (field, value) in edits {
             assert_eq!(reason(|plugin| plugin["spec"][field] = value.clone()), "NotSupported", "{field}");
-        }
-    }
-
-    #[test]
-    fn endpoints_cannot_leave_their_place() {
-        let elsewhere = |value: &mut Value| value["spec"]["endpoint"]["service"]["namespace"] = json!("kube-system");
-        assert_eq!(reason(elsewhere), "InvalidEndpoint");
-        for socket in ["../run/secret.sock", ".hidden", ""] {
-            let edit = |value: &mut Value| value["spec"]["endpoint"] = json!({"socket": socket});
-            assert_eq!(reason(edit), "InvalidEndpoint", "{socket}");
-        }
-    }
-
-    /// `10.0.0.5:22/` would make the controller connect to any host and port.
-    #[test]
-    fn a_service_endpoint_cannot_name_another_host() {
-        for name in ["10.0.0.5:22/", "a.other", "a?", "a#", "user@host", "", "-a", "Upper"] {
-            let edit = |value: &mut Value| value["spec"]["endpoint"]["service"]["name"] = json!(name);
-            assert_eq!(reason(edit), "InvalidEndpoint", "{name}");
-        }
-        for path in ["", "dask", "/a?b", "/a#b", "/a b", "@host"] {
-            let edit = |value: &mut Value| value["spec"]["endpoint"]["service"]["path"] = json!(path);
-            assert_eq!(reason(edit), "InvalidEndpoint", "{path}");
         }
     }
 
