@@ -1,7 +1,11 @@
 use jiff::Timestamp;
 
 use super::{PluginContext, validate::ValidatedEndpoint};
-use crate::{crd::DaskOperatorPlugin, invalid::Invalid, plugin::client::Route};
+use crate::{
+    crd::DaskOperatorPlugin,
+    invalid::Invalid,
+    plugin::{client::Route, sockets},
+};
 
 /// How `plugin` is reached.
 pub(super) async fn route(
@@ -10,11 +14,12 @@ pub(super) async fn route(
     endpoint: &ValidatedEndpoint,
 ) -> Result<Route, Invalid> {
     let service = match endpoint {
-        ValidatedEndpoint::Socket(name) => return Ok(Route::Socket(context.settings.socket_dir.join(name))),
+        ValidatedEndpoint::Socket(name) => return sockets::find(&context.settings.socket_dir, name).map(Route::Socket),
         ValidatedEndpoint::Service(service) => service,
     };
     let trust = context.authority.ensure(plugin, &service.name, Timestamp::now()).await;
     let trust = trust.map_err(|error| Invalid { reason: "TlsError", message: error.to_string() })?;
+    context.probes.renew_at(super::key_of(plugin), trust.renewal);
     Ok(Route::Service {
         host: format!("{}.{}.svc", service.name, context.settings.namespace),
         port: service.port,
