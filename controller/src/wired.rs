@@ -24,15 +24,16 @@ impl Wired {
         Self { watches: Vec::new(), tasks: Vec::new(), shutdown }
     }
 
-    /// Adds a watch.
-    pub(crate) fn watch<K>(&mut self, feed: Feed<K>)
+    /// Adds a watch; how far it is.
+    pub(crate) fn watch<K>(&mut self, feed: Feed<K>) -> Progress
     where
         K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
         K::DynamicType: Eq + Hash + Clone + Debug + Unpin + Send + Sync,
     {
         let (progress, run) = feed.start();
-        self.watches.push(progress);
+        self.watches.push(progress.clone());
         self.until_shutdown("a watch", run);
+        progress
     }
 
     /// Adds a task that is dropped at shutdown.

@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::{ByteString, api::core::v1::Secret, apimachinery::pkg::apis::meta::v1::OwnerReference};
+use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{Api, Client, ResourceExt as _, api::PostParams};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use super::certificates::{self, Pair};
+use super::{
+    certificates::{self, Pair},
+    rotation::{Authorities, Issued},
+    wiring::Lives,
+};
 use crate::{
     crd::DaskOperatorPlugin,
     k8s::{self, Class, Force},
@@ -18,8 +22,10 @@ use crate::{
 /// The Secret that holds the authority, in the operator's namespace.
 const CA_SECRET: &str = "dask-operator-plugin-ca";
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-/// Several controllers may start at once; the one whose create comes first decides.
-const CREATE_TRIES: usize = 3;
+const PREVIOUS_CERTIFICATE: &str = "previous.crt";
+const PREVIOUS_KEY: &str = "previous.key";
+/// Several controllers may run at once; the one whose write comes first decides, and the others read it.
+const WRITE_TRIES: usize = 3;
 
 /// Why certificates are not to be had.
 #[derive(Debug, thiserror::Error)]
@@ -30,17 +36,21 @@ pub(super) enum Error {
     Certificate(#[from] certificates::Error),
     #[error("the Secret {0} exists and is not the controller's; delete it or rename the plugin")]
     Foreign(String),
+    #[error("the Secret {CA_SECRET} exists and is not the controller's; delete it to have a new one made")]
+    ForeignAuthority,
     #[error("the Secret {CA_SECRET} has no usable tls.crt and tls.key; delete it to have a new one made")]
     BrokenAuthority,
 }
 
-/// What one end of a connection to a plugin needs.
+/// What the controller's end of a connection to a plugin needs.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Trust {
-    /// PEM certificate of the authority.
+    /// PEM certificates of the authorities that are trusted.
     pub(super) ca: String,
     /// The controller's certificate.
     pub(super) client: Pair,
+    /// When some of it, or the plugin's own certificate, has to be made anew.
+    pub(super) renewal: Timestamp,
 }
 
 /// The authority of one operator namespace.
@@ -48,17 +58,19 @@ pub(super) struct Authority {
     secrets: Api<Secret>,
     namespace: String,
     cluster_domain: String,
-    /// The authority and the controller's own certificate, once known.
-    held: Mutex<Option<(Pair, Pair)>>,
+    lives: Lives,
+    /// The controller's own certificate: no Secret holds it, a controller that starts makes another.
+    client: Mutex<Option<Pair>>,
 }
 
 impl Authority {
-    pub(super) fn new(client: Client, namespace: &str, cluster_domain: &str) -> Self {
+    pub(super) fn new(client: Client, namespace: &str, cluster_domain: &str, lives: Lives) -> Self {
         Self {
             secrets: Api::namespaced(client, namespace),
             namespace: namespace.to_owned(),
             cluster_domain: cluster_domain.to_owned(),
-            held: Mutex::new(None),
+            lives,
+            client: Mutex::new(None),
         }
     }
 
@@ -70,94 +82,137 @@ impl Authority {
         service: &str,
         now: Timestamp,
     ) -> Result<Trust, Error> {
-        let (ca, client) = self.hold(now).await?;
+        let authorities = self.authorities(now).await?;
         let name = format!("{}-plugin-tls", plugin.name_any());
-        let names = self.dns_names(service);
-        let found = k8s::timed("get", &format!("Secret {name}"), self.secrets.get_opt(&name)).await?;
-        if let Some(found) = &found {
-            if found.labels().get(MANAGED_BY).map(String::as_str) != Some(k8s::FIELD_MANAGER) {
-                return Err(Error::Foreign(name));
-            }
-            if is_current(found, &ca, &names, now) {
-                return Ok(Trust { ca: ca.certificate, client });
-            }
+        let namespace = plugin.namespace().unwrap_or_else(|| self.namespace.clone());
+        let secrets: Api<Secret> = Api::namespaced(self.secrets.clone().into_client(), &namespace);
+        let names = self.dns_names(service, &namespace);
+        let found = k8s::timed("get", &format!("Secret {name}"), secrets.get_opt(&name)).await?;
+        if found.as_ref().is_some_and(|found| !is_ours(found)) {
+            return Err(Error::Foreign(name));
         }
-        let pair = certificates::make_server(&ca, &names, now)?;
-        let manifest = self.manifest(&name, &pair, &ca.certificate, meta::owner_ref(plugin));
-        k8s::apply(&self.secrets, k8s::FIELD_MANAGER, Force::Yes, &manifest).await?;
-        tracing::info!(plugin = plugin.name_any(), secret = name, "issued a certificate for a plugin");
-        Ok(Trust { ca: ca.certificate, client })
+        let held = found.as_ref().and_then(issued_in);
+        let issued = match authorities.issue(held.as_ref(), &names, (now, self.lives))? {
+            Some(issued) => {
+                let mut manifest = manifest((&namespace, &name), &issued.pair, &issued.bundle);
+                manifest["metadata"]["ownerReferences"] =
+                    json!(meta::owner_ref(plugin).into_iter().collect::<Vec<_>>());
+                k8s::apply(&secrets, k8s::FIELD_MANAGER, Force::Yes, &manifest).await?;
+                tracing::info!(plugin = plugin.name_any(), secret = name, "issued a certificate for a plugin");
+                Some(issued)
+            }
+            None => held,
+        };
+        let client = self.client(&authorities, now).await?;
+        let in_use = [Some(&client), issued.as_ref().map(|issued| &issued.pair)];
+        let renewal = authorities.next_date(&in_use.into_iter().flatten().collect::<Vec<_>>(), now);
+        Ok(Trust { ca: authorities.bundle(), client, renewal })
     }
 
-    fn dns_names(&self, service: &str) -> Vec<String> {
-        let namespace = &self.namespace;
+    fn dns_names(&self, service: &str, namespace: &str) -> Vec<String> {
         vec![format!("{service}.{namespace}.svc"), format!("{service}.{namespace}.svc.{}", self.cluster_domain)]
     }
 
-    /// The authority, read or made, and a client certificate that is not about to expire.
-    async fn hold(&self, now: Timestamp) -> Result<(Pair, Pair), Error> {
-        let mut held = self.held.lock().await;
-        if let Some((ca, client)) = held.as_ref()
-            && !certificates::needs_renewal(&client.certificate, now)
-        {
-            return Ok((ca.clone(), client.clone()));
-        }
-        let ca = self.read_or_make(now).await?;
-        let client = certificates::make_client(&ca, now)?;
-        *held = Some((ca.clone(), client.clone()));
-        Ok((ca, client))
+    /// The same certificate for all plugins, until it has to be another.
+    async fn client(&self, authorities: &Authorities, now: Timestamp) -> Result<Pair, Error> {
+        let mut held = self.client.lock().await;
+        let client = authorities.client(held.take(), now, self.lives)?;
+        *held = Some(client.clone());
+        Ok(client)
     }
 
-    async fn read_or_make(&self, now: Timestamp) -> Result<Pair, Error> {
-        for _ in 0..CREATE_TRIES {
+    /// The authorities, read at each time: another controller may have made a new one.
+    async fn authorities(&self, now: Timestamp) -> Result<Authorities, Error> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
             let target = format!("Secret {CA_SECRET}");
-            if let Some(found) = k8s::timed("get", &target, self.secrets.get_opt(CA_SECRET)).await? {
-                return pair_of(&found).ok_or(Error::BrokenAuthority);
-            }
-            let ca = certificates::make_ca(now)?;
-            let secret: Secret = serde_json::from_value(self.manifest(CA_SECRET, &ca, &ca.certificate, None))
-                .map_err(|_| Error::BrokenAuthority)?;
-            // Create and not apply: whoever comes second must not replace the first one's key.
-            let params = PostParams { field_manager: Some(k8s::FIELD_MANAGER.to_owned()), ..PostParams::default() };
-            match k8s::timed("create", &target, self.secrets.create(&params, &secret)).await {
-                Ok(_) => return Ok(ca),
-                Err(error) if matches!(error.class(), Class::Conflict | Class::AlreadyExists) => {}
+            let found = k8s::timed("get", &target, self.secrets.get_opt(CA_SECRET)).await?;
+            let written = match &found {
+                None => {
+                    let first = Authorities::found(now, self.lives)?;
+                    self.create(&first).await.map(|()| first)
+                }
+                Some(found) if !is_ours(found) => return Err(Error::ForeignAuthority),
+                Some(found) => {
+                    let held = authorities_in(found).ok_or(Error::BrokenAuthority)?;
+                    let Some(next) = held.next(now, self.lives)? else { return Ok(held) };
+                    self.replace(found, &next).await.map(|()| next)
+                }
+            };
+            match written {
+                Ok(authorities) => return Ok(authorities),
+                Err(error) if tries < WRITE_TRIES && lost_race(&error) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Err(Error::BrokenAuthority)
     }
 
-    fn manifest(&self, name: &str, pair: &Pair, ca: &str, owner: Option<OwnerReference>) -> Value {
-        let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
-        json!({
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "type": "kubernetes.io/tls",
-            "metadata": {
-                "name": name,
-                "namespace": self.namespace,
-                "labels": {MANAGED_BY: k8s::FIELD_MANAGER},
-                "ownerReferences": owner.into_iter().collect::<Vec<_>>(),
-            },
-            "data": {"ca.crt": bytes(ca), "tls.crt": bytes(&pair.certificate), "tls.key": bytes(&pair.key)},
-        })
+    /// Create and not apply: whoever comes second must not replace the first one's key.
+    async fn create(&self, authorities: &Authorities) -> Result<(), k8s::Error> {
+        let target = format!("Secret {CA_SECRET}");
+        let params = PostParams { field_manager: Some(k8s::FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let manifest = manifest((&self.namespace, CA_SECRET), &authorities.current, &authorities.bundle());
+        let create = async {
+            let secret: Secret = serde_json::from_value(manifest).map_err(kube::Error::SerdeError)?;
+            self.secrets.create(&params, &secret).await
+        };
+        k8s::timed("create", &target, create).await.map(|_| ())
+    }
+
+    /// Writes `authorities`, unless the Secret is no longer the one that was `found`.
+    async fn replace(&self, found: &Secret, authorities: &Authorities) -> Result<(), k8s::Error> {
+        let mut manifest = manifest((&self.namespace, CA_SECRET), &authorities.current, &authorities.bundle());
+        manifest["metadata"]["uid"] = json!(found.uid());
+        manifest["metadata"]["resourceVersion"] = json!(found.resource_version());
+        if let Some(previous) = &authorities.previous {
+            manifest["data"][PREVIOUS_CERTIFICATE] = json!(bytes(&previous.certificate));
+            manifest["data"][PREVIOUS_KEY] = json!(bytes(&previous.key));
+        }
+        k8s::apply(&self.secrets, k8s::FIELD_MANAGER, Force::Yes, &manifest).await?;
+        tracing::info!(secret = CA_SECRET, trusted = authorities.earlier.len() + 1, "changed the plugins' authority");
+        Ok(())
     }
 }
 
-fn is_current(secret: &Secret, ca: &Pair, names: &[String], now: Timestamp) -> bool {
-    let Some(data) = &secret.data else { return false };
-    let Some(pair) = pair_of(secret) else { return false };
-    text(data, "ca.crt").as_deref() == Some(&ca.certificate)
-        && !certificates::needs_renewal(&pair.certificate, now)
-        && certificates::is_for(&pair.certificate, names)
+fn manifest((namespace, name): (&str, &str), pair: &Pair, ca: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": {"name": name, "namespace": namespace, "labels": {MANAGED_BY: k8s::FIELD_MANAGER}},
+        "data": {"ca.crt": bytes(ca), "tls.crt": bytes(&pair.certificate), "tls.key": bytes(&pair.key)},
+    })
 }
 
-fn pair_of(secret: &Secret) -> Option<Pair> {
+fn lost_race(error: &k8s::Error) -> bool {
+    matches!(error.class(), Class::Conflict | Class::AlreadyExists | Class::NotFound)
+}
+
+fn is_ours(secret: &Secret) -> bool {
+    secret.labels().get(MANAGED_BY).map(String::as_str) == Some(k8s::FIELD_MANAGER)
+}
+
+fn issued_in(secret: &Secret) -> Option<Issued> {
     let data = secret.data.as_ref()?;
-    Some(Pair { certificate: text(data, "tls.crt")?, key: text(data, "tls.key")? })
+    Some(Issued { bundle: text(data, "ca.crt")?, pair: pair_of(data, "tls.crt", "tls.key")? })
+}
+
+fn authorities_in(secret: &Secret) -> Option<Authorities> {
+    let data = secret.data.as_ref()?;
+    let bundle = text(data, "ca.crt").unwrap_or_default();
+    let previous = pair_of(data, PREVIOUS_CERTIFICATE, PREVIOUS_KEY);
+    Authorities::read(pair_of(data, "tls.crt", "tls.key")?, previous, &bundle)
+}
+
+fn pair_of(data: &BTreeMap<String, ByteString>, certificate: &str, key: &str) -> Option<Pair> {
+    Some(Pair { certificate: text(data, certificate)?, key: text(data, key)? })
 }
 
 fn text(data: &BTreeMap<String, ByteString>, key: &str) -> Option<String> {
     String::from_utf8(data.get(key)?.0.clone()).ok().filter(|text| !text.is_empty())
+}
+
+fn bytes(text: &str) -> ByteString {
+    ByteString(text.as_bytes().to_vec())
 }

@@ -3,21 +3,24 @@
 use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use futures::future::join_all;
-use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{
     Api, ResourceExt as _,
-    api::{DynamicObject, ListParams, PartialObjectMeta},
+    api::{DynamicObject, ListParams},
     runtime::reflector,
 };
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     authority::Authority,
+    endpoints::{self, SliceView},
     kinds::ChildKind,
     registry::Registry,
     resource::{self, PluginContext, Probes, key_of},
     screen::{PLUGIN_LABEL, SUBJECT_LABEL},
+    sockets,
     sync::Env,
+    waker::Waker,
     watches::Watches,
 };
 use crate::{
@@ -35,7 +38,6 @@ use crate::{
 const SUMMARY_PERIOD: Duration = Duration::from_secs(1);
 /// Tries to delete the children of a deleted plugin, with growing pauses.
 const RETIRE_ROUNDS: usize = 8;
-const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 
 /// What flags say about plugins.
 pub(crate) struct Settings {
@@ -73,7 +75,7 @@ pub(crate) fn wire(context: &Context, settings: Settings, shutdown: &Cancellatio
     let cache = Cache::new(|_: &DaskOperatorPlugin| None);
     let plugin_context = Arc::new(PluginContext {
         plugins: cache.clone(),
-        authority: Authority::new(client.clone(), &namespace, &context.defaults.cluster_domain),
+        authority: Authority::new(client.clone(), &namespace, &context.defaults.cluster_domain, settings.lives),
         client: client.clone(),
         settings,
         recorder: context.recorder.clone(),
@@ -87,13 +89,13 @@ pub(crate) fn wire(context: &Context, settings: Settings, shutdown: &Cancellatio
         .store(writer)
         .optional()
         .listen(on_plugin_change(Arc::clone(&plugin_context), plugins.clone()));
-    let slices: Cache<PartialObjectMeta<EndpointSlice>> = Cache::new(|_| None);
-    let slice_feed =
-        Feed::new(Api::namespaced(client.clone(), &namespace), (), watch_config(Some(SERVICE_LABEL)), slices)
-            .listen(on_endpoints_change(Arc::clone(&plugin_context), cache.clone(), plugins.clone()));
     let mut wired = Wired::new(shutdown.clone());
     wired.watch(plugin_feed);
-    wired.watch(slice_feed);
+    let waker = Waker { context: Arc::clone(&plugin_context), queue: plugins.clone() };
+    for namespace in endpoints::namespaces(&plugin_context.settings) {
+        watch_endpoints(&mut wired, &waker, namespace);
+    }
+    wired.until_shutdown("the plugins' sockets", sockets::follow(waker));
     let reconciler = Reconciler {
         name: "DaskOperatorPlugin",
         store,
@@ -158,22 +160,24 @@ async fn delete_children(context: &PluginContext, plugin: &str, kind: &ChildKind
     Ok(())
 }
 
-fn on_endpoints_change(
-    context: Arc<PluginContext>,
-    cache: Cache<DaskOperatorPlugin>,
-    plugins: Queue<DaskOperatorPlugin>,
-) -> impl Fn(&Change<PartialObjectMeta<EndpointSlice>>) + Send + 'static {
-    move |change| {
-        let Some(service) = change.object().labels().get(SERVICE_LABEL) else { return };
-        let listens = |plugin: &DaskOperatorPlugin| {
-            plugin.spec.endpoint.service.as_ref().is_some_and(|endpoint| endpoint.name == *service)
-        };
-        for plugin in cache.all().iter().filter(|plugin| listens(plugin)) {
-            let key = key_of(plugin);
-            context.probes.wake(key.clone());
-            plugins.push(&key.namespace, &key.name);
-        }
-    }
+/// Has plugins asked again when something behind their Services changes.
+fn watch_endpoints(wired: &mut Wired, waker: &Waker, namespace: Option<String>) {
+    let client = waker.context.client.clone();
+    let api =
+        namespace.map_or_else(|| Api::all(client.clone()), |namespace| Api::namespaced(client.clone(), &namespace));
+    let slices = endpoints::cache();
+    let (changed, changes) = mpsc::unbounded_channel();
+    let feed = Feed::new(api, (), watch_config(Some(endpoints::SERVICE_LABEL)), slices.clone());
+    let feed = feed.listen(move |change: &Change<SliceView>| {
+        // An error means that the process is ending.
+        let _ = changed.send(change.object().service());
+    });
+    let synced = wired.watch(feed);
+    let waker = waker.clone();
+    wired.until_shutdown("the plugins' endpoints", async move {
+        synced.synced().await;
+        endpoints::follow(waker, slices, changes).await;
+    });
 }
 
 /// Has the status of plugins written whose counts changed.

@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    breaker::Breaker,
+    breaker::{Breaker, State},
     children,
     memory::Memory,
     registry::{ChildChange, Command, Registered, WorkerHandle},
@@ -84,6 +84,8 @@ struct Worker {
 }
 
 type Running = FuturesUnordered<BoxFuture<'static, (SubjectKey, Pass)>>;
+/// Discovery that decides about an open breaker; one at a time.
+type Discoveries = FuturesUnordered<BoxFuture<'static, bool>>;
 
 impl Worker {
     async fn run(
@@ -92,19 +94,23 @@ impl Worker {
         requested: futures::channel::mpsc::UnboundedReceiver<ScheduleRequest<SubjectKey>>,
     ) {
         let mut queue = pin!(scheduler(requested));
-        let mut running = Running::new();
+        let (mut running, mut discoveries) = (Running::new(), Discoveries::new());
         self.first_round = self.look_at_all(EventReason::Created).await;
         self.prune_orphans().await;
         self.publish();
         loop {
-            let pause = self.breaker.open_until(Instant::now());
-            let free = running.len() < PARALLEL && pause.is_none();
+            let pause = self.breaker.open_until();
+            let free = running.len() < self.breaker.parallel(PARALLEL);
             let in_flight = &self.in_flight;
             tokio::select! {
                 Some(command) = commands.recv() => self.obey(command).await,
                 Some((key, pass)) = running.next() => self.finish(key, pass),
                 Some(key) = next(queue.as_mut(), in_flight), if free => running.push(self.start(key)),
-                () = sleep_until(pause) => {}
+                Some(answered) = discoveries.next() => self.turn(|breaker, now| breaker.discovered(answered, now)),
+                () = sleep_until(pause) => {
+                    self.turn(|breaker, _| breaker.discovering());
+                    discoveries.push(self.discover());
+                }
             }
         }
     }
@@ -112,10 +118,16 @@ impl Worker {
     async fn obey(&mut self, command: Command) {
         match command {
             Command::Look(key, reason) => self.look(key, reason),
-            Command::LookAtAll(reason) => drop(self.look_at_all(reason).await),
+            Command::LookAtAll(reason) => {
+                // The plugin has just been discovered.
+                if reason == EventReason::PluginChanged {
+                    self.turn(|breaker, now| breaker.discovered(true, now));
+                }
+                drop(self.look_at_all(reason).await);
+            }
             Command::ChildChanged(change) => self.child_changed(change),
             Command::Recovered => {
-                self.breaker.answered();
+                self.turn(|breaker, now| breaker.discovered(true, now));
                 let failing: Vec<SubjectKey> = self.tally.failing().cloned().collect();
                 for key in failing {
                     self.look(key, EventReason::PluginChanged);
@@ -196,12 +208,32 @@ impl Worker {
         .boxed()
     }
 
+    fn discover(&self) -> BoxFuture<'static, bool> {
+        let plugin = Arc::clone(&self.current.borrow());
+        async move { plugin.caller.discover().await.is_ok() }.boxed()
+    }
+
+    /// Moves the breaker, and says so where that matters to people.
+    fn turn(&mut self, event: impl FnOnce(&mut Breaker, Instant)) {
+        let before = self.breaker.state();
+        event(&mut self.breaker, Instant::now());
+        let state = self.breaker.state();
+        if state == before {
+            return;
+        }
+        let plugin = &self.current.borrow().identity;
+        match state {
+            State::Open => tracing::warn!(plugin, "a plugin does not answer and is not called for a while"),
+            state => tracing::info!(plugin, breaker = state.as_str(), "a plugin may be back"),
+        }
+    }
+
     fn finish(&mut self, key: SubjectKey, pass: Pass) {
         self.in_flight.remove(&key);
         self.first_round.remove(&key);
         match pass.reached {
-            Some(true) => self.breaker.answered(),
-            Some(false) => self.breaker.failed(Instant::now()),
+            Some(true) => self.turn(|breaker, _| breaker.answered()),
+            Some(false) => self.turn(Breaker::failed),
             None => {}
         }
         let old = self.memories.remove(&key);

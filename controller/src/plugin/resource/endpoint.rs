@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The endpoint is not one that the controller connects to.
-pub(super) const INVALID_ENDPOINT: &str = "InvalidEndpoint";
+pub(super) use crate::plugin::sockets::INVALID_ENDPOINT;
 const INVALID_TLS: &str = "InvalidTls";
 const INVALID_AUTH: &str = "InvalidAuth";
 

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use kube::{Client, ResourceExt as _, runtime::controller::Action, runtime::events::Recorder};
 use plugin_protocol::{Discovery, EventReason};
 
-pub(super) use self::probes::Probes;
+pub(super) use self::probes::{News, Probes};
 use self::{probes::Probe, status::Findings, validate::ValidatedPlugin};
 use super::{
     authority::Authority,
@@ -25,6 +25,7 @@ use super::{
     kinds::ChildKind,
     outcome::CallError,
     registry::{Command, PluginKey, Registered, Registry, WorkerHandle},
+    sockets,
     sync::Env,
     wiring::Settings,
     worker,
@@ -116,7 +117,8 @@ async fn probe_plugin(
     let reviewed = reviewed.and_then(|probe| probe.authorized_at).filter(|at| at.elapsed() < AUTHORIZE_PERIOD);
     let authorized = reviewed.map(|_| Ok(()));
     let mut findings = Findings { suspended: plugin.spec.suspend, authorized, ..Findings::default() };
-    let outcome = inquire(context, plugin, valid, &mut findings).await?;
+    let news = context.probes.take_news(key);
+    let outcome = inquire(context, plugin, valid, (news, &mut findings)).await?;
     // A worker must not go on by a spec that is no longer there.
     let outdated = |worker: &WorkerHandle| {
         let registered = worker.registered.borrow();
@@ -124,6 +126,9 @@ async fn probe_plugin(
             || Some(registered.generation) != plugin.metadata.generation
     };
     let stale = outcome.is_none() && context.registry.get(key).as_ref().is_some_and(outdated);
+    if outcome.is_none() {
+        context.probes.keep(key, news);
+    }
     if plugin.spec.suspend || stale {
         context.registry.remove(key);
     } else if let Some((kinds, caller, discovery)) = outcome {
@@ -141,7 +146,7 @@ async fn probe_plugin(
             version: discovery.version,
             caller,
         };
-        register(context, registered, failures > 0);
+        register(context, registered, failures > 0, news.replaced);
     }
     let failed = !findings.is_ready() && !findings.suspended;
     let allowed = matches!(findings.authorized, Some(Ok(())));
@@ -151,6 +156,7 @@ async fn probe_plugin(
         at: Instant::now(),
         authorized_at: reviewed.or_else(|| allowed.then(Instant::now)),
         failures: if failed { failures + 1 } else { 0 },
+        renewal: context.probes.renewal(key, Timestamp::now()),
         findings,
     })
 }
@@ -162,7 +168,7 @@ async fn inquire(
     context: &PluginContext,
     plugin: &DaskOperatorPlugin,
     valid: &ValidatedPlugin,
-    findings: &mut Findings,
+    (news, findings): (News, &mut Findings),
 ) -> Result<Option<Usable>, Error> {
     let route = match route::route(context, plugin, &valid.endpoint).await {
         Ok(route) => route,
@@ -193,7 +199,7 @@ async fn inquire(
     }
     let timeout = Duration::from_secs(u64::from(plugin.spec.timeout_seconds));
     let open = context.registry.get(&key_of(plugin)).map(|worker| worker.registered.borrow().caller.clone());
-    let caller = match open.filter(|caller| caller.serves(&route, timeout)) {
+    let caller = match open.filter(|caller| !news.reconnect && caller.serves(&route, timeout)) {
         Some(caller) => Ok(caller),
         None => Caller::new(&route, timeout),
     };
@@ -226,7 +232,7 @@ fn speaks_our_version(discovery: Discovery) -> Result<Discovery, Invalid> {
 }
 
 /// Starts the plugin's worker, or tells it what is new.
-fn register(context: &PluginContext, registered: Registered, recovered: bool) {
+fn register(context: &PluginContext, registered: Registered, recovered: bool, replaced: bool) {
     let key = registered.key.clone();
     let registered = Arc::new(registered);
     let uid = registered.uid.clone();
@@ -240,13 +246,13 @@ fn register(context: &PluginContext, registered: Registered, recovered: bool) {
         }
         return;
     };
-    let differs = worker.registered.borrow().asks_differently(&registered);
+    let differs = replaced || worker.registered.borrow().asks_differently(&registered);
+    // Calls under way go on with what they began with.
     worker.registered.send_replace(registered);
-    // An error means that the worker is being stopped.
+    // An error means that the worker is being stopped. All subjects include those that failed.
     if differs {
         let _ = worker.commands.send(Command::LookAtAll(EventReason::PluginChanged));
-    }
-    if recovered {
+    } else if recovered {
         let _ = worker.commands.send(Command::Recovered);
     }
 }

@@ -1,8 +1,10 @@
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+
+use jiff::Timestamp;
 
 use super::{material, status::Findings};
 use crate::{crd::DaskOperatorPlugin, plugin::registry::PluginKey};
@@ -14,7 +16,7 @@ const LONGEST_RETRY: Duration = Duration::from_secs(30);
 /// The longest pause before it is looked again whether a missing object is there: that asks the API server alone.
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
 
-/// What was found out about plugins, and whom to ask again at once.
+/// What was found out about plugins, whom to ask again at once, and about what.
 #[derive(Default)]
 pub(in crate::plugin) struct Probes(Mutex<ProbesInner>);
 
@@ -22,6 +24,18 @@ pub(in crate::plugin) struct Probes(Mutex<ProbesInner>);
 struct ProbesInner {
     last: HashMap<PluginKey, Probe>,
     woken: HashSet<PluginKey>,
+    news: HashMap<PluginKey, News>,
+    /// When certificates have to be made anew.
+    renewals: HashMap<PluginKey, Timestamp>,
+}
+
+/// What was noticed of a plugin since it was last discovered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::plugin) struct News {
+    /// Open connections may lead to a process that is on its way out.
+    pub(in crate::plugin) reconnect: bool,
+    /// Another process serves it, which may answer differently: once discovered, it is asked about every subject.
+    pub(in crate::plugin) replaced: bool,
 }
 
 /// What one round of questions brought.
@@ -34,24 +48,61 @@ pub(super) struct Probe {
     pub(super) authorized_at: Option<Instant>,
     /// Rounds in a row that failed.
     pub(super) failures: usize,
+    /// Until certificates have to be made anew, from `at` on.
+    pub(super) renewal: Option<Duration>,
     pub(super) findings: Findings,
 }
 
 impl Probes {
     /// Has the plugin asked again on the next pass, whenever it was asked last.
     pub(in crate::plugin) fn wake(&self, key: PluginKey) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).woken.insert(key);
+        self.inner().woken.insert(key);
+    }
+
+    /// As [`Self::wake`], for a reason.
+    pub(in crate::plugin) fn notice(&self, key: PluginKey, news: News) {
+        self.keep(&key, news);
+        self.wake(key);
+    }
+
+    /// What was noticed since the last call of this.
+    pub(super) fn take_news(&self, key: &PluginKey) -> News {
+        self.inner().news.remove(key).unwrap_or_default()
+    }
+
+    /// Keeps `news` for the next probe, since this one could not act on them.
+    pub(super) fn keep(&self, key: &PluginKey, news: News) {
+        if news == News::default() {
+            return;
+        }
+        let mut inner = self.inner();
+        let known = inner.news.entry(key.clone()).or_default();
+        known.reconnect |= news.reconnect;
+        known.replaced |= news.replaced;
     }
 
     pub(in crate::plugin) fn forget(&self, key: &PluginKey) {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner();
         inner.last.remove(key);
         inner.woken.remove(key);
+        inner.news.remove(key);
+        inner.renewals.remove(key);
+    }
+
+    /// Has the plugin asked again at `renewal`, so that its certificates are renewed in time.
+    pub(super) fn renew_at(&self, key: PluginKey, renewal: Timestamp) {
+        self.inner().renewals.insert(key, renewal);
+    }
+
+    /// How long the certificates serve from `now` on. A date in the past could not be kept, and is no date.
+    pub(super) fn renewal(&self, key: &PluginKey, now: Timestamp) -> Option<Duration> {
+        let renewal = self.inner().renewals.get(key).copied()?;
+        Duration::try_from(renewal.duration_since(now)).ok().filter(|left| !left.is_zero())
     }
 
     /// The last findings, and whether they are to be used again.
     pub(super) fn recall(&self, key: &PluginKey, plugin: &DaskOperatorPlugin, now: Instant) -> (Option<Probe>, bool) {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner();
         let woken = inner.woken.remove(key);
         let last = inner.last.get(key).filter(|probe| Some(&probe.uid) == plugin.metadata.uid.as_ref()).cloned();
         let fresh = last.as_ref().is_some_and(|probe| {
@@ -61,7 +112,11 @@ impl Probes {
     }
 
     pub(super) fn remember(&self, key: PluginKey, probe: Probe) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).last.insert(key, probe);
+        self.inner().last.insert(key, probe);
+    }
+
+    fn inner(&self) -> MutexGuard<'_, ProbesInner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -73,9 +128,74 @@ impl Probe {
             Some(refusal) if material::waits_for_an_object(refusal.reason) => LONGEST_WAIT,
             _ => LONGEST_RETRY,
         };
-        match self.failures {
+        let pause = match self.failures {
             0 => PROBE_PERIOD,
             failures => Duration::from_secs(1 << failures.min(5)).min(longest),
+        };
+        pause.min(self.renewal.unwrap_or(pause))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> PluginKey {
+        PluginKey { namespace: "ns".to_owned(), name: "ingress".to_owned() }
+    }
+
+    fn probe(failures: usize, renewal: Option<u64>) -> Probe {
+        Probe {
+            uid: String::new(),
+            generation: 1,
+            at: Instant::now(),
+            authorized_at: None,
+            failures,
+            renewal: renewal.map(Duration::from_secs),
+            findings: Findings::default(),
         }
+    }
+
+    #[test]
+    fn the_next_probe_comes_in_time_for_the_certificates() {
+        let table = [
+            (0, None, 60),
+            (0, Some(3600), 60),
+            (0, Some(7), 7),
+            (1, None, 2),
+            (5, None, 30),
+            (60, None, 30),
+            (5, Some(7), 7),
+        ];
+        for (failures, renewal, pause) in table {
+            let found = probe(failures, renewal).pause();
+            assert_eq!(found, Duration::from_secs(pause), "{failures} failures, renewal in {renewal:?}");
+        }
+    }
+
+    /// A date that is kept although nothing was renewed would have the plugin probed without end.
+    #[test]
+    fn a_renewal_that_is_over_is_no_date() {
+        let (probes, at) = (Probes::default(), |second| Timestamp::from_second(second).unwrap());
+        probes.renew_at(key(), at(100));
+        assert_eq!(probes.renewal(&key(), at(90)), Some(Duration::from_secs(10)));
+        assert_eq!(probes.renewal(&key(), at(100)), None);
+        assert_eq!(probes.renewal(&key(), at(101)), None);
+        probes.renew_at(key(), at(200));
+        probes.forget(&key());
+        assert_eq!(probes.renewal(&key(), at(90)), None);
+    }
+
+    /// Else a plugin that is replaced, and does not answer at once, would never be asked again.
+    #[test]
+    fn news_add_up_and_stay_until_a_probe_could_act_on_them() {
+        let probes = Probes::default();
+        probes.notice(key(), News { reconnect: true, replaced: false });
+        probes.notice(key(), News { reconnect: false, replaced: true });
+        let both = News { reconnect: true, replaced: true };
+        assert_eq!(probes.take_news(&key()), both);
+        assert_eq!(probes.take_news(&key()), News::default());
+        probes.keep(&key(), both);
+        assert_eq!(probes.take_news(&key()), both);
     }
 }

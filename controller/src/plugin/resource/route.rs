@@ -4,7 +4,7 @@ use kube::{Api, ResourceExt as _};
 
 use super::{
     PluginContext,
-    endpoint::{CustomEndpoint, INVALID_ENDPOINT, Target, ValidatedEndpoint},
+    endpoint::{CustomEndpoint, Target, ValidatedEndpoint},
     material::{self, Materials, SERVICE_NOT_FOUND, TLS_ERROR},
 };
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     k8s,
     plugin::{
         client::{Base, Https, Route},
+        sockets::{self, INVALID_ENDPOINT},
         tls::Roots,
         token::Tokens,
     },
@@ -26,11 +27,12 @@ pub(super) async fn route(
 ) -> Result<Route, Invalid> {
     let namespace = plugin.namespace().unwrap_or_default();
     match endpoint {
-        ValidatedEndpoint::Socket(name) => Ok(Route::Socket(context.settings.socket_dir.join(name))),
+        ValidatedEndpoint::Socket(name) => sockets::find(&context.settings.socket_dir, name).map(Route::Socket),
         ValidatedEndpoint::Auto(service) => {
             check_service(context, &namespace, service).await?;
             let trust = context.authority.ensure(plugin, &service.name, Timestamp::now()).await;
             let trust = trust.map_err(|error| Invalid { reason: TLS_ERROR, message: error.to_string() })?;
+            context.probes.renew_at(super::key_of(plugin), trust.renewal);
             Ok(Route::Https(Https {
                 base: base_of(service, &namespace),
                 address: context.settings.service_ip,

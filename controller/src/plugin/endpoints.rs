@@ -1,0 +1,249 @@
+//! What stands behind plugins' Services, and when a pod joins: it may run other code or other settings under the
+//! same version, so that plugins are asked about every subject again.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::{Resource, ResourceExt as _, api::ObjectMeta};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::{
+    resource::{News, key_of},
+    waker::Waker,
+    wiring::Settings,
+};
+use crate::{crd::DaskOperatorPlugin, watch::Cache};
+
+pub(super) const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+/// Changes within this time are looked at as one: a pod that takes another's place is two of them.
+const GATHERED: Duration = Duration::from_millis(500);
+
+/// The parts of an EndpointSlice that decisions depend on.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, Resource)]
+#[resource(inherit = EndpointSlice)]
+pub(super) struct SliceView {
+    metadata: ObjectMeta,
+    #[serde(default)]
+    endpoints: Option<Vec<EndpointView>>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct EndpointView {
+    addresses: Vec<String>,
+    conditions: Option<ConditionsView>,
+    target_ref: Option<TargetView>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct ConditionsView {
+    ready: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct TargetView {
+    uid: Option<String>,
+}
+
+/// A Service by namespace and name.
+pub(super) type ServiceKey = (String, String);
+
+impl SliceView {
+    /// The Service that it belongs to.
+    pub(super) fn service(&self) -> ServiceKey {
+        (self.namespace().unwrap_or_default(), self.labels().get(SERVICE_LABEL).cloned().unwrap_or_default())
+    }
+
+    /// Pods by uid, and what is no pod by address.
+    fn ready(&self) -> impl Iterator<Item = String> {
+        // What is not said counts as ready.
+        let is_ready = |endpoint: &&EndpointView| {
+            endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
+        };
+        self.endpoints.iter().flatten().filter(is_ready).flat_map(|endpoint| {
+            match endpoint.target_ref.as_ref().and_then(|target| target.uid.clone()) {
+                Some(uid) => vec![uid],
+                None => endpoint.addresses.clone(),
+            }
+        })
+    }
+}
+
+/// An empty cache of slices by Service's name.
+pub(super) fn cache() -> Cache<SliceView> {
+    Cache::new(|slice| Some(slice.service().1))
+}
+
+/// Where plugins' Services can be; `None` is everywhere.
+pub(super) fn namespaces(settings: &Settings) -> Vec<Option<String>> {
+    let own = Some(settings.namespace.clone());
+    match (settings.tenants, &settings.watched) {
+        (true, None) => vec![None],
+        (true, Some(watched)) if *watched != settings.namespace => vec![own, Some(watched.clone())],
+        _ => vec![own],
+    }
+}
+
+/// Has plugins discovered again when something behind their Services changes, and asked about every subject when
+/// something joins. `changes` are those of `slices`.
+pub(super) async fn follow(waker: Waker, slices: Cache<SliceView>, mut changes: UnboundedReceiver<ServiceKey>) {
+    // Who is there when the controller starts did not join: the first round asks about every subject anyway.
+    let mut members = Members::of(&slices.all());
+    while let Some(first) = changes.recv().await {
+        tokio::time::sleep(GATHERED).await;
+        let mut services = HashSet::from([first]);
+        while let Ok(service) = changes.try_recv() {
+            services.insert(service);
+        }
+        for service in services {
+            let mut found = slices.indexed(&service.1);
+            found.retain(|slice| slice.service() == service);
+            let joined = members.update(&service, found.iter().flat_map(|slice| slice.ready()).collect());
+            for plugin in waker.context.plugins.all() {
+                if listens_behind(&plugin, &service) {
+                    waker.wake(key_of(&plugin), News { reconnect: joined, replaced: joined });
+                }
+            }
+        }
+    }
+}
+
+fn listens_behind(plugin: &DaskOperatorPlugin, (namespace, name): &ServiceKey) -> bool {
+    let own = plugin.namespace().unwrap_or_default();
+    plugin
+        .spec
+        .endpoint
+        .service
+        .as_ref()
+        .is_some_and(|service| service.name == *name && service.namespace.as_deref().unwrap_or(&own) == namespace)
+}
+
+/// The ready endpoints of Services; pure.
+#[derive(Default)]
+struct Members(HashMap<ServiceKey, HashSet<String>>);
+
+impl Members {
+    fn of(slices: &[impl std::ops::Deref<Target = SliceView>]) -> Self {
+        let mut members = Self::default();
+        for slice in slices {
+            members.0.entry(slice.service()).or_default().extend(slice.ready());
+        }
+        members
+    }
+
+    /// Takes in who is ready now; whether anybody is who was not before.
+    fn update(&mut self, service: &ServiceKey, ready: HashSet<String>) -> bool {
+        let before = self.0.remove(service).unwrap_or_default();
+        let joined = !ready.is_subset(&before);
+        if !ready.is_empty() {
+            self.0.insert(service.clone(), ready);
+        }
+        joined
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn slice(namespace: &str, service: &str, endpoints: &Value) -> SliceView {
+        let labels = json!({SERVICE_LABEL: service});
+        let metadata = json!({"name": "any", "namespace": namespace, "labels": labels});
+        serde_json::from_value(json!({"metadata": metadata, "endpoints": endpoints})).unwrap()
+    }
+
+    fn service(namespace: &str, name: &str) -> ServiceKey {
+        (namespace.to_owned(), name.to_owned())
+    }
+
+    fn set(members: &[&str]) -> HashSet<String> {
+        members.iter().map(|member| (*member).to_owned()).collect()
+    }
+
+    #[test]
+    fn who_is_ready_is_known_by_uid_or_address() {
+        let table = [
+            (json!(null), set(&[])),
+            (json!([]), set(&[])),
+            (json!([{"addresses": ["10.0.0.1"]}]), set(&["10.0.0.1"])),
+            (json!([{"addresses": ["10.0.0.1"], "conditions": {}}]), set(&["10.0.0.1"])),
+            (json!([{"addresses": ["10.0.0.1"], "conditions": {"ready": false}}]), set(&[])),
+            (
+                json!([
+                    {"addresses": ["10.0.0.1"], "conditions": {"ready": true}, "targetRef": {"kind": "Pod", "uid": "u1"}},
+                    {"addresses": ["10.0.0.2"], "conditions": {"ready": false, "serving": true}, "targetRef": {"uid": "u2"}},
+                ]),
+                set(&["u1"]),
+            ),
+        ];
+        for (endpoints, ready) in table {
+            assert_eq!(slice("ns", "a", &endpoints).ready().collect::<HashSet<_>>(), ready, "{endpoints}");
+        }
+    }
+
+    #[test]
+    fn only_who_was_not_there_before_joins() {
+        let mut members = Members::of(&[&slice("ns", "a", &json!([{"addresses": ["1"]}]))]);
+        let a = service("ns", "a");
+        let table: [(&[&str], bool); 9] = [
+            (&["1"], false),
+            (&["1", "2"], true),
+            (&["1", "2"], false),
+            (&["2"], false),
+            (&["3"], true),
+            (&[], false),
+            // A container that was started anew: the process is another one.
+            (&["3"], true),
+            (&["3", "4", "5"], true),
+            (&["4"], false),
+        ];
+        for (step, (ready, joined)) in table.into_iter().enumerate() {
+            assert_eq!(members.update(&a, set(ready)), joined, "step {step}: {ready:?}");
+        }
+    }
+
+    /// Slices of one Service come and go, and endpoints move between them.
+    #[test]
+    fn all_slices_of_a_service_count_together_and_those_of_namesakes_do_not() {
+        let slices = [
+            &slice("ns", "a", &json!([{"addresses": ["1"]}])),
+            &slice("ns", "a", &json!([{"addresses": ["2"]}])),
+            &slice("team", "a", &json!([{"addresses": ["3"]}])),
+        ];
+        let mut members = Members::of(&slices);
+        assert!(!members.update(&service("ns", "a"), set(&["2", "1"])));
+        assert!(members.update(&service("team", "a"), set(&["1"])));
+    }
+
+    #[test]
+    fn a_plugin_listens_behind_a_service_of_its_own_namespace_unless_it_names_another() {
+        let plugin = |endpoint: Value| -> DaskOperatorPlugin {
+            let metadata = json!({"name": "ingress", "namespace": "team"});
+            let spec = json!({"endpoint": endpoint, "subjects": [], "children": []});
+            serde_json::from_value(json!({
+                "apiVersion": "kubernetes.dask.org/v1alpha1", "kind": "DaskOperatorPlugin", "metadata": metadata, "spec": spec,
+            }))
+            .unwrap()
+        };
+        let table = [
+            (json!({"service": {"name": "a"}}), "team", true),
+            (json!({"service": {"name": "a"}}), "other", false),
+            (json!({"service": {"name": "b"}}), "team", false),
+            (json!({"service": {"name": "a", "namespace": "other"}}), "other", true),
+            (json!({"service": {"name": "a", "namespace": "other"}}), "team", false),
+            (json!({"socket": "a"}), "team", false),
+        ];
+        for (endpoint, namespace, expected) in table {
+            let found = listens_behind(&plugin(endpoint.clone()), &service(namespace, "a"));
+            assert_eq!(found, expected, "{endpoint} in {namespace}");
+        }
+    }
+}
