@@ -12,10 +12,15 @@
 //! delays nothing and deletes nothing. Decisions (outcome of a call, screening, planning, breaker) are pure.
 
 mod authority;
+mod brake;
 mod breaker;
 mod certificates;
 mod children;
+mod claims;
 mod client;
+mod drift;
+mod former;
+mod immutable;
 mod kinds;
 mod matcher;
 mod memory;
@@ -30,6 +35,7 @@ mod summary;
 mod sync;
 mod watches;
 mod worker;
+mod write;
 mod writer;
 
 pub(crate) use wiring::{Identity, Lives, Settings, wire};
