@@ -7,7 +7,9 @@ mod write;
 
 pub use error::{Class, Error};
 pub use old_definition::forget as forget_old_definitions;
-pub use write::{Creation, Force, apply, apply_status, create, delete, delete_foreground, json_patch, merge};
+pub use write::{
+    Creation, Force, apply, apply_new, apply_status, create, delete, delete_foreground, dry_apply, json_patch, merge,
+};
 
 use std::time::Duration;
 

@@ -6,7 +6,7 @@ use kube::{
         DeleteParams, DynamicObject, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions,
         PropagationPolicy,
     },
-    core::{ApiResource, Request},
+    core::{ApiResource, Request, Status},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -81,6 +81,45 @@ where
     let params = if force == Force::Yes { params.force() } else { params };
     let name = manifest.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
     timed("apply", &describe(manifest), api.patch(name, &params, &Patch::Apply(manifest))).await
+}
+
+/// What [`apply`] would make of an object that is ours; nothing is written.
+pub async fn dry_apply<K>(api: &Api<K>, manager: &str, manifest: &Value) -> Result<K, Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let params = PatchParams { dry_run: true, ..PatchParams::apply(manager).validation_strict().force() };
+    let name = manifest.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    timed("compare", &describe(manifest), api.patch(name, &params, &Patch::Apply(manifest))).await
+}
+
+/// As [`apply`] without force, of an object that is believed not to exist; and whether it did not, which
+/// nothing but the code of the answer says for sure.
+pub async fn apply_new(
+    client: &Client,
+    api: &Api<DynamicObject>,
+    manager: &str,
+    manifest: &Value,
+) -> Result<(DynamicObject, bool), Error> {
+    let name = manifest.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let params = PatchParams::apply(manager).validation_strict();
+    let request = Request::new(api.resource_url()).patch(name, &params, &Patch::Apply(manifest));
+    let applied = async {
+        let request = request.map_err(kube::Error::BuildRequest)?;
+        let response = client.send(request.map(Into::into)).await?;
+        let code = response.status();
+        let body = response.into_body().collect_bytes().await?;
+        if code.is_success() {
+            let object = serde_json::from_slice(&body).map_err(kube::Error::SerdeError)?;
+            return Ok((object, code == http::StatusCode::CREATED));
+        }
+        let status = serde_json::from_slice(&body).unwrap_or_else(|_| {
+            let message = String::from_utf8_lossy(&body).into_owned();
+            Status { code: code.as_u16(), message, ..Status::default() }
+        });
+        Err(kube::Error::Api(Box::new(status)))
+    };
+    timed("create", &describe(manifest), applied).await
 }
 
 /// Applies `status` to the status subresource of `object` as `manager`. The uid goes along, so that a

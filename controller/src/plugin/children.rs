@@ -1,31 +1,41 @@
-//! Reads and writes the children of one plugin in one namespace. The only place that writes for plugins.
+//! The children of one plugin in one namespace: reads them, and deletes those that nothing asks for any more.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kube::{Api, ResourceExt as _, api::DynamicObject, core::ApiResource};
 use serde_json::Value;
 
 use super::{
+    claims::Claimed,
+    drift::Record,
     memory::Memory,
-    plan::{Conflict, Known, Plan},
-    registry::{ChildVersion, Registered},
-    screen::{Approved, KEY_LABEL, PLUGIN_LABEL, Rejected, SUBJECT_LABEL},
+    plan::{Conflict, Known},
+    registry::{ChildName, Registered, child_name},
+    screen::{Approved, KEY_LABEL, PLUGIN_LABEL, SUBJECT_LABEL},
     sync::Env,
-    watches::child_index,
+    watches::{ChildMeta, child_index},
 };
-use crate::{
-    k8s::{self, Force},
-    meta,
-};
+use crate::{k8s, meta};
+
+/// Requests about the children of one subject at a time.
+pub(super) const PARALLEL: usize = 4;
 
 /// Children as they are, by kind and name.
 pub(super) type Live = HashMap<(ApiResource, String), DynamicObject>;
-/// What was written, by plural and name.
-pub(super) type Written = HashMap<(String, String), ChildVersion>;
-/// Uids of what stood before, by plural and name.
-pub(super) type Existing = HashMap<(String, String), String>;
-/// Reason and sentence of the first thing that went wrong.
-pub(super) type Problem = (&'static str, String);
+/// What was written. No more than the last answer has, and what is still to be pruned.
+pub(super) type Written = HashMap<ChildName, Record>;
+/// What stood before.
+pub(super) type Existing = HashMap<ChildName, DynamicObject>;
+
+/// Approved children, each with what stands under its name, be it a child or not.
+pub(super) struct Found<'a> {
+    pub(super) wanted: Vec<(Approved, Option<DynamicObject>)>,
+    /// Those whose name is being given to another child just now.
+    pub(super) taken: Vec<Conflict>,
+    /// Keep the names of new children until these are made.
+    pub(super) claims: Vec<Claimed<'a>>,
+}
 
 /// The children of `plugin` in `namespace`.
 #[derive(Clone, Copy)]
@@ -35,7 +45,7 @@ pub(super) struct Children<'a> {
     pub(super) namespace: &'a str,
 }
 
-impl Children<'_> {
+impl<'a> Children<'a> {
     /// Those of one subject that the watches know, as far as the object with `owner_uid` controls them, or
     /// some Dask resource if the owner may be gone. Labels alone are anybody's to copy.
     /// Those just written count although the watch may not have delivered them yet.
@@ -51,15 +61,12 @@ impl Children<'_> {
                 );
                 owned && child.namespace().as_deref() == Some(self.namespace)
             });
-            known.extend(here.map(|child| Known {
-                resource: kind.resource.clone(),
-                name: child.name_any(),
-                uid: child.uid().unwrap_or_default(),
-            }));
-            for ((plural, name), version) in &memory.written {
-                let missing = !known.iter().any(|child| child.resource == kind.resource && child.name == *name);
-                if *plural == kind.resource.plural && missing {
-                    known.push(Known { resource: kind.resource.clone(), name: name.clone(), uid: version.uid.clone() });
+            known.extend(here.map(|child| known_of(&kind.resource, child.as_ref())));
+            for (written, record) in &memory.written {
+                let (resource, name) = (kind.resource.clone(), written.1.clone());
+                let missing = !known.iter().any(|child| child.resource == resource && child.name == name);
+                if missing && *written == child_name(&resource, &name) {
+                    known.push(Known { resource, name, uid: record.version.uid.clone(), key: record.key.clone() });
                 }
             }
         }
@@ -68,69 +75,40 @@ impl Children<'_> {
 
     /// `known` with their content; what has gone since is left out.
     pub(super) async fn live(&self, known: &[Known]) -> Result<Live, k8s::Error> {
-        let mut live = Live::new();
-        for child in known {
-            if let Some(object) = self.get(&child.resource, &child.name).await? {
-                live.insert((child.resource.clone(), child.name.clone()), object);
-            }
-        }
-        Ok(live)
+        let reads: Vec<_> = known.iter().map(|child| self.get(&child.resource, &child.name)).collect();
+        let found: Vec<_> = stream::iter(reads).buffered(PARALLEL).try_collect().await?;
+        let live = known.iter().zip(found);
+        Ok(live.filter_map(|(child, found)| Some(((child.resource.clone(), child.name.clone()), found?))).collect())
     }
 
-    /// Each approved child with what stands under its name, be it a child or not.
-    pub(super) async fn find(
-        &self,
-        approved: Vec<Approved>,
-        mut live: Live,
-    ) -> Result<Vec<(Approved, Option<DynamicObject>)>, k8s::Error> {
-        let mut wanted = Vec::with_capacity(approved.len());
+    /// Each approved child with what stands under its name. The names of new ones are kept before anybody looks
+    /// whether something stands there.
+    pub(super) async fn find(&self, approved: Vec<Approved>, mut live: Live) -> Result<Found<'a>, k8s::Error> {
+        let (mut free, mut taken, mut claims) = (Vec::new(), Vec::new(), Vec::new());
         for child in approved {
-            let found = match live.remove(&(child.resource().clone(), child.name().to_owned())) {
-                Some(found) => Some(found),
-                None => self.get(child.resource(), child.name()).await?,
-            };
-            wanted.push((child, found));
+            let stands = live.remove(&(child.resource().clone(), child.name().to_owned()));
+            if stands.is_none() {
+                let Some(claim) = self.env.claims.take(child.resource(), self.namespace, child.name()) else {
+                    let message = format!("{} {} is being made for another", child.resource().kind, child.name());
+                    taken.push(Conflict { key: child.key().to_string(), message });
+                    continue;
+                };
+                claims.push(claim);
+            }
+            free.push((child, stands));
         }
-        Ok(wanted)
+        let reads: Vec<_> = free.iter().map(|(child, stands)| self.unless_known(child, stands.as_ref())).collect();
+        let found: Vec<_> = stream::iter(reads).buffered(PARALLEL).try_collect().await?;
+        let wanted = free.into_iter().zip(found).map(|((child, stands), found)| (child, stands.or(found))).collect();
+        Ok(Found { wanted, taken, claims })
     }
 
-    /// Writes what is planned; prunes only if nothing was refused and every write went through.
-    /// `existing` are the uids of the children that stood before.
-    pub(super) async fn carry_out(
+    async fn unless_known(
         &self,
-        plan: Plan,
-        rejected: &[Rejected],
-        existing: &Existing,
-        written: &mut Written,
-    ) -> Option<Problem> {
-        let Plan { apply, prune, conflicts } = plan;
-        let gone = |name: &str| prune.iter().any(|child| child.name == name);
-        written.retain(|(_, name), _| apply.iter().any(|child| child.name() == name) || gone(name));
-        let mut problem = rejected.first().map(|rejected| (rejected.reason, rejected.message.clone()));
-        if let (None, Some(Conflict { key, message })) = (&problem, conflicts.first()) {
-            problem = Some(("Conflict", format!("{key}: {message}")));
-        }
-        for child in &apply {
-            let name = (child.resource().plural.clone(), child.name().to_owned());
-            match self.apply(child, existing.get(&name)).await {
-                Ok(version) => {
-                    written.insert(name, version);
-                }
-                Err(error) => problem = problem.or_else(|| Some((error.category(), error.message()))),
-            }
-        }
-        if problem.is_some() {
-            return problem;
-        }
-        for child in &prune {
-            match self.delete(child).await {
-                Ok(()) => {
-                    written.remove(&(child.resource.plural.clone(), child.name.clone()));
-                }
-                Err(error) => problem = problem.or_else(|| Some((error.category(), error.message()))),
-            }
-        }
-        problem
+        child: &Approved,
+        known: Option<&DynamicObject>,
+    ) -> Result<Option<DynamicObject>, k8s::Error> {
+        if known.is_some() { Ok(None) } else { self.get(child.resource(), child.name()).await }
     }
 
     /// Deletes all children of a subject that is gone or matches no longer. They were found by our labels
@@ -139,49 +117,44 @@ impl Children<'_> {
         if memory.subject_uid.is_empty() {
             return Ok(());
         }
+        // Nobody's answer: these children do not count as dropped.
+        self.env.brakes.forget(&self.plugin.uid, &memory.subject_uid);
         for child in self.known(memory, None).await {
             self.delete(&child).await?;
         }
         Ok(())
     }
 
-    fn api(&self, resource: &ApiResource) -> Api<DynamicObject> {
+    pub(super) fn api(&self, resource: &ApiResource) -> Api<DynamicObject> {
         Api::namespaced_with(self.plugin.writer.client.clone(), self.namespace, resource)
     }
 
-    async fn get(&self, resource: &ApiResource, name: &str) -> Result<Option<DynamicObject>, k8s::Error> {
+    pub(super) async fn get(&self, resource: &ApiResource, name: &str) -> Result<Option<DynamicObject>, k8s::Error> {
         let target = format!("{} {}/{name}", resource.kind, self.namespace);
         k8s::timed("get", &target, self.api(resource).get_opt(name)).await
     }
 
-    /// A child that stood before must still be the same object. One that did not is applied without force:
-    /// if another plugin was quicker, its label is in the way.
-    async fn apply(&self, child: &Approved, uid: Option<&String>) -> Result<ChildVersion, k8s::Error> {
-        let manager = format!("{}/{}", k8s::FIELD_MANAGER, self.plugin.identity);
-        let (force, manifest) = match uid {
-            Some(uid) => {
-                let mut manifest = child.manifest().clone();
-                manifest["metadata"]["uid"] = uid.as_str().into();
-                (Force::Yes, manifest)
-            }
-            None => (Force::No, child.manifest().clone()),
-        };
-        let applied = k8s::apply(&self.api(child.resource()), &manager, force, &manifest).await?;
-        Ok(ChildVersion::of(&applied))
-    }
-
-    async fn delete(&self, child: &Known) -> Result<(), k8s::Error> {
+    pub(super) async fn delete(&self, child: &Known) -> Result<(), k8s::Error> {
         k8s::delete(&self.api(&child.resource), &child.name, &child.uid).await
     }
 }
 
-/// The uids of what stands, by plural and name.
+/// What stands under the names of `wanted`.
 pub(super) fn existing(wanted: &[(Approved, Option<DynamicObject>)]) -> Existing {
-    let uid_of = |(child, live): &(Approved, Option<DynamicObject>)| {
-        let name = (child.resource().plural.clone(), child.name().to_owned());
-        Some((name, live.as_ref()?.uid()?))
+    let by_name = |(child, live): &(Approved, Option<DynamicObject>)| {
+        Some((child_name(child.resource(), child.name()), live.clone()?))
     };
-    wanted.iter().filter_map(uid_of).collect()
+    wanted.iter().filter_map(by_name).collect()
+}
+
+/// A child as the watch knows it.
+pub(super) fn known_of(resource: &ApiResource, child: &ChildMeta) -> Known {
+    Known {
+        resource: resource.clone(),
+        name: child.name_any(),
+        uid: child.uid().unwrap_or_default(),
+        key: child.labels().get(KEY_LABEL).cloned().unwrap_or_default(),
+    }
 }
 
 /// Deletes children of `plugin` whose subject is not among the `living`.
@@ -196,9 +169,7 @@ pub(super) async fn prune_orphans(env: &Env, plugin: &Registered, living: &HashS
                 continue;
             }
             let children = Children { env, plugin, namespace: &namespace };
-            let known =
-                Known { resource: kind.resource.clone(), name: child.name_any(), uid: child.uid().unwrap_or_default() };
-            if let Err(error) = children.delete(&known).await {
+            if let Err(error) = children.delete(&known_of(&kind.resource, child.as_ref())).await {
                 tracing::warn!(plugin = plugin.key.name, %error, "failed to delete a child whose subject is gone");
             }
         }

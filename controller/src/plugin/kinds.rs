@@ -8,6 +8,8 @@ pub(super) struct ChildKind {
     pub(super) resource: ApiResource,
     pub(super) namespaced: bool,
     pub(super) allow_sensitive: bool,
+    /// Whether one whose immutable field is to change is deleted and made again.
+    pub(super) recreate: bool,
 }
 
 impl ChildKind {

@@ -45,6 +45,8 @@ pub(super) enum Again {
     After(Duration),
     /// Soon, to write children again; the plugin has answered.
     Rewrite,
+    /// As [`Self::Rewrite`], so soon.
+    RewriteAfter(Duration),
     /// When the plugin's resync period is over.
     Resync,
 }
@@ -82,6 +84,10 @@ impl Memory {
             Again::Rewrite => {
                 self.due = Some(now + (FIRST_REWRITE * 2_u32.pow(rewrites.min(5))).min(LAST_REWRITE));
                 self.rewrites = rewrites.saturating_add(1);
+            }
+            Again::RewriteAfter(delay) => {
+                self.due = Some(now + delay);
+                self.rewrites = rewrites.max(1);
             }
             Again::Resync => self.due = Some(now + resync),
         }

@@ -13,11 +13,16 @@
 
 mod address;
 mod authority;
+mod brake;
 mod breaker;
 mod certificates;
 mod children;
+mod claims;
 mod client;
+mod drift;
 mod endpoints;
+mod former;
+mod immutable;
 mod kinds;
 mod matcher;
 mod memory;
@@ -38,6 +43,7 @@ mod token;
 mod waker;
 mod watches;
 mod worker;
+mod write;
 mod writer;
 
 pub(crate) use wiring::{Identity, Lives, Settings, wire};

@@ -11,6 +11,7 @@ pub(super) struct Known {
     pub(super) resource: ApiResource,
     pub(super) name: String,
     pub(super) uid: String,
+    pub(super) key: String,
 }
 
 /// What to do.

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
-use kube::{ResourceExt as _, api::DynamicObject};
+use kube::{ResourceExt as _, api::DynamicObject, core::ApiResource};
 use plugin_protocol::{EventReason, Hook};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, watch};
@@ -67,6 +67,8 @@ pub(super) struct Registered {
     pub(super) hooks: Vec<Hook>,
     pub(super) version: String,
     pub(super) caller: Caller,
+    /// A person's word that children may go: the value of [`super::brake::ALLOW_ANNOTATION`].
+    pub(super) allow_prune: Option<String>,
 }
 
 impl Registered {
@@ -106,12 +108,19 @@ pub(super) enum Command {
     Recovered,
 }
 
+/// `plural.group` and name of a child within its namespace.
+pub(super) type ChildName = (String, String);
+
+/// The name of a child in whatever version of its kind.
+pub(super) fn child_name(resource: &ApiResource, name: &str) -> ChildName {
+    (format!("{}.{}", resource.plural, resource.group), name.to_owned())
+}
+
 /// What the watch said of a child.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ChildChange {
     pub(super) subject_uid: String,
-    /// Plural and name.
-    pub(super) child: (String, String),
+    pub(super) child: ChildName,
     /// What it is now; `None` if it is gone.
     pub(super) state: Option<ChildVersion>,
 }
@@ -136,8 +145,8 @@ impl ChildVersion {
         }
     }
 
-    /// Whether somebody else changed more than the status since `self` was written. Kinds that have no
-    /// generation cannot tell, and count each change.
+    /// Whether somebody else may have changed more than the status since `self` was written. Kinds that have no
+    /// generation cannot tell, and count each change: a dry run shows what it was.
     pub(super) fn drifted_to(&self, now: &Self) -> bool {
         if self.uid != now.uid {
             return true;

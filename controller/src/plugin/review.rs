@@ -140,6 +140,7 @@ mod tests {
             hooks: vec![Hook::Sync],
             version: "1.2.0".to_owned(),
             caller: Caller::new(&Route::Socket(PathBuf::from("unused.sock")), Duration::from_secs(1)).unwrap(),
+            allow_prune: None,
         }
     }
 

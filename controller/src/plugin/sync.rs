@@ -12,7 +12,9 @@ use plugin_protocol::{EventReason, PluginResponse, ResponseStatus, ReviewRequest
 use serde_json::json;
 
 use super::{
-    children::{self, Children, Live, by_key},
+    brake::Brakes,
+    children::{self, Children, Found, Live, by_key},
+    claims::Claims,
     memory::{Again, Memory, Step},
     outcome::CallError,
     plan::{self, Claim, Known},
@@ -22,6 +24,7 @@ use super::{
     subject::{self, SubjectKey},
     summary::Verdict,
     watches::Watches,
+    write::Work,
 };
 use crate::k8s;
 
@@ -29,6 +32,14 @@ use crate::k8s;
 pub(super) struct Env {
     pub(super) client: Client,
     pub(super) watches: Arc<Watches>,
+    pub(super) claims: Claims,
+    pub(super) brakes: Brakes,
+}
+
+impl Env {
+    pub(super) fn new(client: Client, watches: Arc<Watches>) -> Self {
+        Self { client, watches, claims: Claims::default(), brakes: Brakes::default() }
+    }
 }
 
 /// What came of one pass.
@@ -226,21 +237,27 @@ impl<'a> Syncing<'a> {
                 return Ok((Verdict::Failing { reason: "PluginFailure", message }, again));
             }
         }
-        let (approved, rejected) = screen::screen(answer.children.unwrap_or_default(), &self.origin(observed));
+        let answered = answer.children.unwrap_or_default();
+        let keys = answered.iter().map(|child| child.key.clone()).collect();
+        let (approved, rejected) = screen::screen(answered, &self.origin(observed));
         let children = self.children();
-        let wanted = children.find(approved, live).await?;
+        let Found { wanted, taken, claims } = children.find(approved, live).await?;
         let existing = children::existing(&wanted);
         let claim = Claim {
             plugin: &self.plugin.identity,
             subject_uid: &self.memory.subject_uid,
             owner_uid: &observed.owner.uid().unwrap_or_default(),
         };
-        let plan = plan::plan(wanted, observed.known.clone(), claim);
-        let problem = children.carry_out(plan, &rejected, &existing, &mut self.memory.written).await;
-        Ok(match problem {
-            None => (Verdict::Synced, again),
-            Some((reason, message)) => (Verdict::Failing { reason, message }, Again::Rewrite),
-        })
+        let mut plan = plan::plan(wanted, observed.known.clone(), claim);
+        plan.conflicts.extend(taken);
+        let subject_uid = &self.memory.subject_uid;
+        let work = Work { plan, rejected, existing, keys, subject_uid };
+        let problem = children.carry_out(work, &mut self.memory.written).await;
+        drop(claims);
+        Ok(problem.map_or((Verdict::Synced, again), |problem| {
+            let again = problem.again.map_or(Again::Rewrite, Again::RewriteAfter);
+            (Verdict::Failing { reason: problem.reason, message: problem.message }, again)
+        }))
     }
 
     fn origin<'o>(&'o self, observed: &Observed) -> Origin<'o> {

@@ -14,7 +14,7 @@ use plugin_protocol::EventReason;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    registry::{ChildChange, ChildVersion, Registry},
+    registry::{ChildChange, ChildVersion, Registry, child_name},
     screen::{PLUGIN_LABEL, SUBJECT_LABEL},
     subject::{self, SubjectKey},
     writer::{Writer, WriterKey},
@@ -125,7 +125,7 @@ impl Watches {
             let labels = child.labels();
             Some(child_index(labels.get(PLUGIN_LABEL)?, labels.get(SUBJECT_LABEL)?))
         });
-        let (registry, plural) = (Arc::clone(&self.registry), resource.plural.clone());
+        let (registry, kind) = (Arc::clone(&self.registry), resource.clone());
         let config = watch_config(Some(PLUGIN_LABEL));
         let namespace = writer.namespace.as_deref().or(self.namespace.as_deref());
         let api = api(&writer.client, namespace, resource);
@@ -139,7 +139,7 @@ impl Watches {
                 Change::Applied(child) => Some(ChildVersion::of(child.as_ref())),
                 Change::Deleted(_) => None,
             };
-            let child = (plural.clone(), child.name_any());
+            let child = child_name(&kind, &child.name_any());
             registry.child_changed(plugin, &ChildChange { subject_uid: subject_uid.clone(), child, state });
         });
         self.drive(feed, cache)

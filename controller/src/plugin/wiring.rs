@@ -79,7 +79,7 @@ pub(crate) fn wire(context: &Context, settings: Settings, shutdown: &Cancellatio
         client: client.clone(),
         settings,
         recorder: context.recorder.clone(),
-        env: Arc::new(Env { client: client.clone(), watches }),
+        env: Arc::new(Env::new(client.clone(), watches)),
         registry,
         probes: Probes::default(),
     });

@@ -24,7 +24,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     breaker::{Breaker, State},
-    children,
+    children, former,
+    kinds::ChildKind,
     memory::Memory,
     registry::{ChildChange, Command, Registered, WorkerHandle},
     subject::SubjectKey,
@@ -55,6 +56,7 @@ pub(super) fn spawn(env: Arc<Env>, registered: Arc<Registered>) -> WorkerHandle 
         deferred: Vec::new(),
         in_flight: HashSet::new(),
         tally: Tally::default(),
+        kinds: Vec::new(),
     };
     let run = worker.run(received, requested);
     let stop = cancel.clone();
@@ -81,6 +83,8 @@ struct Worker {
     deferred: Vec<ChildChange>,
     in_flight: HashSet<SubjectKey>,
     tally: Tally,
+    /// The kinds that may have children.
+    kinds: Vec<ChildKind>,
 }
 
 type Running = FuturesUnordered<BoxFuture<'static, (SubjectKey, Pass)>>;
@@ -137,6 +141,10 @@ impl Worker {
     }
 
     fn look(&mut self, key: SubjectKey, reason: EventReason) {
+        self.look_at(key, reason, Instant::now());
+    }
+
+    fn look_at(&mut self, key: SubjectKey, reason: EventReason, when: Instant) {
         // `Updated` may turn out to be nothing, and only `PluginChanged` forgets the last answer.
         let rank = |reason: &EventReason| match reason {
             EventReason::Updated => 0,
@@ -145,7 +153,7 @@ impl Worker {
         };
         let strongest = self.reasons.get(&key).copied().into_iter().chain([reason]).max_by_key(rank).unwrap_or(reason);
         self.reasons.insert(key.clone(), strongest);
-        self.schedule(key, Instant::now());
+        self.schedule(key, when);
     }
 
     fn schedule(&self, message: SubjectKey, run_at: Instant) {
@@ -156,6 +164,7 @@ impl Worker {
     /// All subjects of the plugin's kinds, and those that it was asked about before.
     async fn look_at_all(&mut self, reason: EventReason) -> HashSet<SubjectKey> {
         let plugin = Arc::clone(&self.current.borrow_and_update());
+        self.prune_former(&plugin);
         let mut keys: HashSet<SubjectKey> = self.memories.keys().cloned().collect();
         for kind in plugin.spec.subjects.iter().map(|rule| rule.kind).collect::<HashSet<_>>() {
             let subjects = self.env.watches.subjects(kind).await;
@@ -165,6 +174,15 @@ impl Worker {
             self.look(key.clone(), reason);
         }
         keys
+    }
+
+    /// Children of kinds that are listed no more.
+    fn prune_former(&mut self, plugin: &Registered) {
+        let before = std::mem::replace(&mut self.kinds, plugin.kinds.clone());
+        let former = former::kinds(&before, &plugin.kinds);
+        if !former.is_empty() {
+            tokio::spawn(former::prune(Arc::clone(&self.env), self.current.clone(), former));
+        }
     }
 
     /// Children of subjects that went while no worker ran: nothing else would ever find them.
@@ -183,16 +201,18 @@ impl Worker {
             self.deferred.push(change);
             return;
         }
-        let written = self.memories.get(&key).and_then(|memory| memory.written.get(&change.child));
-        let drifted = match (written, &change.state) {
-            (Some(written), Some(now)) => written.drifted_to(now),
+        let record = self.memories.get(&key).and_then(|memory| memory.written.get(&change.child));
+        let drifted = match (record, &change.state) {
+            (Some(record), Some(now)) => record.version.drifted_to(now),
             (Some(_), None) => true,
             // Not of the last answer: either pruned by us, or to be.
             (None, state) => state.is_some(),
         };
         let corrects = self.current.borrow().spec.drift == crate::crd::DriftPolicy::Correct;
         if drifted && corrects {
-            self.look(key, EventReason::ChildDrift);
+            let now = Instant::now();
+            let wait = record.and_then(|record| record.fight.wait(now)).unwrap_or_default();
+            self.look_at(key, EventReason::ChildDrift, now + wait);
         }
     }
 

@@ -14,7 +14,7 @@ const CLAIM: Claim<'_> = Claim { plugin: "ingress", subject_uid: "subject-uid", 
 
 /// An Ingress of the plugin `ingress`. Approved children come from screening and from nowhere else.
 fn ingress(key: &str, name: &str) -> Approved {
-    let kinds = [ChildKind { resource: ingress_resource(), namespaced: true, allow_sensitive: false }];
+    let kinds = [ChildKind { resource: ingress_resource(), namespaced: true, allow_sensitive: false, recreate: false }];
     let origin = Origin {
         plugin: CLAIM.plugin,
         subject_name: "demo-scheduler",
@@ -65,7 +65,7 @@ fn ours_but(pointer: &str, value: Value) -> Value {
 }
 
 fn known(name: &str) -> Known {
-    Known { resource: ingress_resource(), name: name.to_owned(), uid: format!("{name}-uid") }
+    Known { resource: ingress_resource(), name: name.to_owned(), uid: format!("{name}-uid"), key: name.to_owned() }
 }
 
 fn applying(child: Approved) -> Plan {

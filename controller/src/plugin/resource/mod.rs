@@ -21,6 +21,7 @@ pub(super) use self::probes::{News, Probes};
 use self::{probes::Probe, status::Findings, validate::ValidatedPlugin};
 use super::{
     authority::Authority,
+    brake::ALLOW_ANNOTATION,
     client::Caller,
     kinds::ChildKind,
     outcome::CallError,
@@ -81,6 +82,7 @@ pub(super) async fn reconcile(plugin: Arc<DaskOperatorPlugin>, context: Arc<Plug
             return Ok(Action::await_change());
         }
     };
+    hand_over_leave(&context, &key, &plugin);
     let (last, fresh) = context.probes.recall(&key, &plugin, Instant::now());
     let mut probe = match last {
         Some(probe) if fresh => probe,
@@ -94,6 +96,22 @@ pub(super) async fn reconcile(plugin: Arc<DaskOperatorPlugin>, context: Arc<Plug
     write_status(&context, &plugin, &probe.findings).await?;
     let next = (probe.at + probe.pause()).saturating_duration_since(Instant::now());
     Ok(Action::requeue(next.max(MIN_REQUEUE)))
+}
+
+fn leave_of(plugin: &DaskOperatorPlugin) -> Option<String> {
+    plugin.annotations().get(ALLOW_ANNOTATION).cloned()
+}
+
+/// An annotation does not move the generation, so that no probe would bring it to the worker.
+fn hand_over_leave(context: &PluginContext, key: &PluginKey, plugin: &DaskOperatorPlugin) {
+    let Some(worker) = context.registry.get(key) else { return };
+    let leave = leave_of(plugin);
+    if worker.registered.borrow().allow_prune == leave {
+        return;
+    }
+    worker.registered.send_modify(|registered| Arc::make_mut(registered).allow_prune = leave);
+    // An error means that the worker is being stopped.
+    let _ = worker.commands.send(Command::LookAtAll(EventReason::PluginChanged));
 }
 
 pub(super) fn key_of(plugin: &DaskOperatorPlugin) -> PluginKey {
@@ -145,6 +163,7 @@ async fn probe_plugin(
             scope: None,
             version: discovery.version,
             caller,
+            allow_prune: leave_of(plugin),
         };
         register(context, registered, failures > 0, news.replaced);
     }

@@ -38,7 +38,7 @@ async fn resolve(client: &Client, rule: &ChildRule) -> Result<ChildKind, Invalid
         let message = format!("children: {what} is cluster-scoped, and children live in their owner's namespace");
         return Err(Invalid { reason: "ClusterScoped", message });
     }
-    Ok(ChildKind { resource, namespaced, allow_sensitive: rule.allow_sensitive })
+    Ok(ChildKind { resource, namespaced, allow_sensitive: rule.allow_sensitive, recreate: rule.recreate_on_immutable })
 }
 
 /// Whether the controller may write all `kinds`; if not, exactly what is missing.

@@ -55,7 +55,6 @@ fn check_supported(plugin: &DaskOperatorPlugin) -> Result<(), Invalid> {
         ("writer", spec.writer.is_some()),
         ("failurePolicy Fail", spec.failure_policy == FailurePolicy::Fail),
         ("finalize", spec.finalize.enabled),
-        ("children.recreateOnImmutable", spec.children.iter().any(|rule| rule.recreate_on_immutable)),
     ];
     match unsupported.iter().find(|(_, used)| *used) {
         Some((field, _)) => refuse("NotSupported", format!("this version does not support {field}")),

@@ -7,6 +7,7 @@ fn kinds() -> Vec<ChildKind> {
         resource: mk_resource(api_version, name),
         namespaced: name != "ClusterIssuer",
         allow_sensitive: name == "Job",
+        recreate: false,
     };
     vec![
         kind("v1", "ConfigMap"),
@@ -242,6 +243,8 @@ fn each_manifest_that_may_not_be_written_is_refused_for_its_own_reason() {
         (json!({"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster"}), "KindDenied"),
         (json!({"apiVersion": "v1", "kind": "ServiceAccount"}), "KindDenied"),
         (json!({"apiVersion": "v1", "kind": "Service"}), "KindNotAllowed"),
+        (json!({"apiVersion": "v1", "kind": "List", "items": [config_map("a")]}), "KindNotAllowed"),
+        (json!({"apiVersion": "v1", "kind": "ConfigMapList", "items": [config_map("a")]}), "KindNotAllowed"),
         (json!({"apiVersion": "networking.k8s.io/v1", "kind": "ConfigMap"}), "KindNotAllowed"),
         (json!({"apiVersion": "networking.k8s.io/v1beta1", "kind": "Ingress"}), "KindNotAllowed"),
         (json!({"apiVersion": "cert-manager.io/v1", "kind": "ClusterIssuer"}), "ClusterScoped"),

@@ -1,0 +1,155 @@
+use kube::ResourceExt as _;
+
+use super::*;
+
+fn object(value: Value) -> DynamicObject {
+    serde_json::from_value(value).unwrap()
+}
+
+fn config(version: &str) -> DynamicObject {
+    object(json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "a", "uid": "a-uid", "resourceVersion": version, "labels": {"a": "b"}},
+        "data": {"value": "x"},
+    }))
+}
+
+fn record(of: &DynamicObject) -> Record {
+    let (key, print) = ("a".to_owned(), "print".to_owned());
+    Record { key, version: ChildVersion::of(of), print, fight: Fight::default() }
+}
+
+#[test]
+fn only_what_is_missing_changed_or_unknown_costs_a_request() {
+    let written = record(&config("7"));
+    let mut going = config("9");
+    going.metadata.deletion_timestamp = serde_json::from_value(json!("2026-11-23T09:00:00Z")).unwrap();
+    let table = [
+        ("nothing stands", "print", None, Some(&written), Deed::Create),
+        ("it is as it was written", "print", Some(config("7")), Some(&written), Deed::Keep),
+        ("the answer changed", "other", Some(config("7")), Some(&written), Deed::Apply),
+        ("somebody wrote", "print", Some(config("8")), Some(&written), Deed::Compare),
+        ("after a restart", "print", Some(config("7")), None, Deed::Compare),
+        ("it is going", "other", Some(going), Some(&written), Deed::Await),
+    ];
+    for (what, print, live, record, deed) in table {
+        assert_eq!(decide(print, live.as_ref(), record), deed, "{what}");
+    }
+}
+
+#[test]
+fn an_apply_that_would_change_what_is_ours_differs_and_bookkeeping_does_not() {
+    let live = config("7");
+    let but = |pointer: &str, field: &str, value: Value| {
+        let mut applied = json!(live);
+        applied.pointer_mut(pointer).unwrap()[field] = value;
+        differs(&live, &object(applied))
+    };
+    assert!(!but("/metadata", "resourceVersion", json!("8")));
+    assert!(!but("/metadata", "generation", json!(3)));
+    assert!(!but("/metadata", "managedFields", json!([{"manager": "us"}])));
+    assert!(!but("", "status", json!({"phase": "Ready"})));
+    assert!(but("/metadata/labels", "a", json!("c")));
+    assert!(but("/metadata", "ownerReferences", json!([{"apiVersion": "v1", "kind": "Pod", "name": "a", "uid": "b"}])));
+    assert!(but("/data", "value", json!("y")));
+    assert!(but("", "immutable", json!(true)));
+}
+
+fn managed(entries: &[(&str, &str, Value)]) -> DynamicObject {
+    let mut child = json!(config("7"));
+    let entries: Vec<Value> = entries
+        .iter()
+        .map(|(manager, time, fields)| json!({"manager": manager, "time": time, "operation": "Update", "fieldsV1": fields}))
+        .collect();
+    child["metadata"]["managedFields"] = json!(entries);
+    object(child)
+}
+
+#[test]
+fn the_other_manager_is_the_latest_who_owns_a_field_that_we_set() {
+    let (early, late) = ("2026-11-23T09:00:00Z", "2026-11-23T10:00:00Z");
+    let manifest = json!({
+        "metadata": {"labels": {"ours": "1"}, "annotations": {}},
+        "data": {"value": "x"},
+        "spec": {"ports": [{"port": 1}]},
+    });
+    let value = || json!({"f:data": {"f:value": {}}});
+    let elsewhere = json!({"f:data": {".": {}, "f:other": {}}, "f:metadata": {"f:annotations": {".": {}, "f:a": {}}}});
+    let label = json!({"f:metadata": {"f:labels": {".": {}, "f:ours": {}}}});
+    let ports = json!({"f:spec": {"f:ports": {"k:{\"port\":1}": {"f:name": {}}}}});
+    let table = [
+        ("one", vec![("sync", early, value())], Some("sync")),
+        ("the latest", vec![("new", late, value()), ("old", early, value())], Some("new")),
+        ("not us", vec![("us", late, value()), ("old", early, value())], Some("old")),
+        ("not of other fields", vec![("annotator", late, elsewhere)], None),
+        ("a label", vec![("labeller", late, label)], Some("labeller")),
+        ("in a list", vec![("porter", late, ports)], Some("porter")),
+        ("nobody", vec![], None),
+    ];
+    for (what, entries, expected) in table {
+        assert_eq!(other_manager(&managed(&entries), &manifest, "us").as_deref(), expected, "{what}");
+    }
+    assert_eq!(config("7").name_any(), "a");
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A fight that has just begun, and when.
+fn fighting() -> (Fight, Instant) {
+    let (mut fight, mut now) = (Fight::default(), Instant::now());
+    for _ in 0..=MOST_REPAIRS {
+        assert_eq!(fight.wait(now), None);
+        now += SECOND;
+        fight.repaired(Some("rival".to_owned()), now);
+    }
+    (fight, now)
+}
+
+#[test]
+fn ten_repairs_in_ten_minutes_are_no_fight_and_eleven_are() {
+    for (repairs, apart, is_fight) in [(10, SECOND, false), (11, SECOND, true), (40, Duration::from_secs(61), false)] {
+        let (mut fight, mut now) = (Fight::default(), Instant::now());
+        for _ in 0..repairs {
+            now += apart;
+            fight.repaired(None, now);
+        }
+        assert_eq!(fight.account("a", now).is_some(), is_fight, "{repairs} repairs each {apart:?}");
+        assert!(fight.repairs.len() <= MOST_REPAIRS + 1);
+    }
+}
+
+#[test]
+fn repairs_in_a_fight_wait_ever_longer() {
+    let (mut fight, mut now) = fighting();
+    let mut waits = Vec::new();
+    for _ in 0..12 {
+        let wait = fight.wait(now).unwrap();
+        waits.push(wait.as_secs());
+        now += wait;
+        assert_eq!(fight.wait(now), None);
+        fight.repaired(None, now);
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]);
+    assert!(fight.account("a", now).is_some(), "they are fewer than 10 in 10 minutes by now");
+}
+
+#[test]
+fn a_fight_is_over_when_the_child_is_left_alone_for_a_minute() {
+    let (mut fight, now) = fighting();
+    fight.found_right(now + 59 * SECOND);
+    assert!(fight.account("a", now).is_some());
+    fight.found_right(now + 60 * SECOND);
+    assert!(fight.account("a", now).is_none());
+    assert_eq!(fight.wait(now), None);
+}
+
+#[test]
+fn the_rival_is_named_even_if_the_last_change_was_a_deletion() {
+    let (mut fight, now) = fighting();
+    fight.repaired(None, now);
+    let (message, again) = fight.account("ConfigMap a", now).unwrap();
+    let expected = "ConfigMap a was repaired more than 10 times in 10 minutes: the field manager \"rival\" keeps \
+                    changing it";
+    assert_eq!((message.as_str(), again), (expected, CALM));
+}

@@ -1,0 +1,73 @@
+//! Deletes the children of kinds that a plugin's resource lists no longer: no answer can ask for them, and
+//! nothing else would ever look at them.
+
+use std::sync::Arc;
+
+use kube::{ResourceExt as _, core::ApiResource};
+use tokio::sync::watch;
+
+use super::{
+    children::{Children, known_of},
+    kinds::ChildKind,
+    registry::Registered,
+    screen::PLUGIN_LABEL,
+    sync::Env,
+};
+use crate::{backoff, crd::DeletionPolicy, k8s, meta};
+
+/// Tries, with growing pauses: the rights to delete may go together with the kind.
+const ROUNDS: usize = 8;
+
+/// Those of `before` that are not among `now` in any version.
+pub(super) fn kinds(before: &[ChildKind], now: &[ChildKind]) -> Vec<ChildKind> {
+    let same = |a: &ApiResource, b: &ApiResource| (&a.group, &a.plural) == (&b.group, &b.plural);
+    before.iter().filter(|kind| !now.iter().any(|now| same(&kind.resource, &now.resource))).cloned().collect()
+}
+
+/// Deletes the children of `former` kinds, as long as they are not listed again.
+pub(super) async fn prune(env: Arc<Env>, current: watch::Receiver<Arc<Registered>>, former: Vec<ChildKind>) {
+    for round in 1..=ROUNDS {
+        let plugin = Arc::clone(&current.borrow());
+        if plugin.spec.deletion_policy == DeletionPolicy::Orphan {
+            return;
+        }
+        let mut failed = None;
+        for kind in kinds(&former, &plugin.kinds) {
+            failed = failed.or(prune_kind(&env, &plugin, &kind).await.err());
+        }
+        let Some(error) = failed else { return };
+        tracing::warn!(plugin = plugin.key.name, %error, "failed to delete the children of a kind that is listed no more");
+        tokio::time::sleep(backoff::delay(round)).await;
+    }
+}
+
+async fn prune_kind(env: &Env, plugin: &Registered, kind: &ChildKind) -> Result<(), k8s::Error> {
+    for child in env.watches.children(&plugin.writer, &kind.resource).await.all() {
+        let is_ours = child.labels().get(PLUGIN_LABEL) == Some(&plugin.identity);
+        if is_ours && meta::is_controlled_by_dask(child.as_ref()) {
+            let namespace = child.namespace().unwrap_or_default();
+            Children { env, plugin, namespace: &namespace }.delete(&known_of(&kind.resource, child.as_ref())).await?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_fixtures::mk_resource;
+
+    fn kind(api_version: &str, name: &str) -> ChildKind {
+        let resource = mk_resource(api_version, name);
+        ChildKind { resource, namespaced: true, allow_sensitive: false, recreate: false }
+    }
+
+    #[test]
+    fn a_kind_is_former_when_no_version_of_it_is_listed() {
+        let (old, new) = (kind("networking.k8s.io/v1beta1", "Ingress"), kind("networking.k8s.io/v1", "Ingress"));
+        let (config, namesake) = (kind("v1", "ConfigMap"), kind("example.org/v1", "Ingress"));
+        assert_eq!(kinds(&[old.clone(), config.clone()], &[new.clone()]), [config.clone()]);
+        assert_eq!(kinds(&[new.clone()], &[namesake]), [new]);
+        assert_eq!(kinds(&[config.clone()], &[ChildKind { recreate: true, ..config }]), []);
+    }
+}
