@@ -208,7 +208,9 @@ async fn finalizers_of_a_plugin_that_was_deleted_while_no_controller_ran_go_at_t
     with_temp_ns(|context| async move {
         let controller = context.start_controller().await;
         let _plugin = held(&context, Reply::Pending, FAR).await;
-        context.merge("DaskCluster", "demo", json!({"metadata": {"finalizers": ["example.com/mine", FINALIZER]}})).await;
+        context
+            .merge("DaskCluster", "demo", json!({"metadata": {"finalizers": ["example.com/mine", FINALIZER]}}))
+            .await;
         controller.kill().await;
         context.delete("DaskOperatorPlugin", "echo").await;
         let _controller = context.start_controller().await;
@@ -251,7 +253,8 @@ async fn a_subject_that_stops_matching_is_finalized_and_then_pruned() {
         plugin.until_counts(1, 1, 0).await;
         plugin.forget_calls();
 
-        context.merge("Service", SUBJECT, json!({"metadata": {"labels": {"expose": null}}})).await;
+        // The Service follows.
+        context.merge("DaskCluster", "demo", json!({"metadata": {"labels": {"expose": null}}})).await;
         plugin.until_called("the hook Finalize", |calls| !calls.is_empty()).await;
         // What was begun goes on in another process.
         controller.kill().await;
@@ -269,7 +272,7 @@ async fn a_subject_that_stops_matching_is_finalized_and_then_pruned() {
         context.until("DaskCluster", "demo", |demo| !has_finalizer(demo)).await;
         plugin.until_counts(0, 0, 0).await;
 
-        context.merge("Service", SUBJECT, json!({"metadata": {"labels": {"expose": "yes"}}})).await;
+        context.merge("DaskCluster", "demo", json!({"metadata": {"labels": {"expose": "yes"}}})).await;
         context.appears("ConfigMap", CHILD).await;
         assert!(has_finalizer(&context.expect("DaskCluster", "demo").await));
         context.delete("DaskCluster", "demo").await;
@@ -363,7 +366,8 @@ async fn a_cluster_that_is_deleted_in_the_foreground_is_not_held_by_workers_that
         context.settled("demo", 2).await;
         let mut plugin = finalizing(&context, Reply::Pending);
         let mut manifest = manifest(&plugin, FAR);
-        manifest["spec"]["subjects"] = json!([{"kind": "Deployment", "component": "worker"}, {"kind": "DaskWorkerGroup"}]);
+        manifest["spec"]["subjects"] =
+            json!([{"kind": "Deployment", "component": "worker"}, {"kind": "DaskWorkerGroup"}]);
         plugin.script(|request| match (request.hook, request.subject.kind()) {
             (Hook::Finalize, "DaskWorkerGroup") => Reply::Finalized,
             (Hook::Finalize, _) => Reply::Pending,
