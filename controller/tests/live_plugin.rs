@@ -618,7 +618,6 @@ async fn fields_that_are_not_supported_are_refused_by_name() {
         let expression = json!([{"name": "a", "expression": "true"}]);
         let fields = [
             ("a", "/spec/writer", json!({"serviceAccountName": "w"}), "writer"),
-            ("c", "/spec/finalize", json!({"enabled": true}), "finalize"),
             ("d", "/spec/failurePolicy", json!("Fail"), "failurePolicy"),
             ("e", "/spec/match", json!({"conditions": expression}), "match.conditions"),
             ("f", "/spec/match", json!({"namespaceSelector": {}}), "match.namespaceSelector"),

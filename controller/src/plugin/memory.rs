@@ -30,6 +30,8 @@ pub(super) struct Memory {
     question: Option<String>,
     /// Passes in a row without a result for it.
     pub(super) failures: u32,
+    /// Whether the last pass was to finalize the subject.
+    pub(super) finalizing: bool,
     pub(super) written: Written,
     pub(super) verdict: Option<Verdict>,
 }

@@ -92,6 +92,7 @@ impl Registered {
     pub(super) fn asks_differently(&self, other: &Self) -> bool {
         (&self.uid, self.generation, &self.version) != (&other.uid, other.generation, &other.version)
             || self.kinds != other.kinds
+            || self.hooks != other.hooks
     }
 }
 

@@ -11,6 +11,7 @@ use plugin_protocol::{
 use serde_json::{Value, json};
 
 use super::{
+    finalize,
     registry::Registered,
     subject::{self, SubjectKey},
 };
@@ -40,7 +41,10 @@ impl Question<'_> {
         let observed = children.into_iter().map(|(key, object)| (key, ObservedChild { object: redacted(object) }));
         let mut request = PluginRequest {
             uid: String::new(),
-            hook: Hook::Sync,
+            hook: match self.reason {
+                EventReason::Unmatched | EventReason::Deleting => Hook::Finalize,
+                _ => Hook::Sync,
+            },
             attempt,
             dry_run: false,
             event: Event {
@@ -91,10 +95,17 @@ fn to_json(object: &DynamicObject, resource: &kube::core::ApiResource) -> Value 
     redacted(value)
 }
 
-/// Managed fields are noise, and kubectl's annotation may hold what the user has since taken out.
+/// Managed fields are noise, and kubectl's annotation may hold what the user has since taken out. Plugins'
+/// finalizers come and go with their calls: that is no other question.
 fn redacted(mut object: Value) -> Value {
     if let Some(metadata) = object.pointer_mut("/metadata").and_then(Value::as_object_mut) {
         metadata.remove("managedFields");
+        if let Some(finalizers) = metadata.get_mut("finalizers").and_then(Value::as_array_mut) {
+            finalizers.retain(|name| name.as_str().and_then(finalize::identity_of).is_none());
+            if finalizers.is_empty() {
+                metadata.remove("finalizers");
+            }
+        }
         if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
             annotations.remove(LAST_APPLIED);
         }
@@ -341,11 +352,14 @@ mod tests {
     /// Without this, each repetition, each heartbeat and each write of somebody's would be a call.
     #[test]
     fn what_is_not_part_of_the_question_does_not_change_the_uid() {
-        let same: [(&str, Edit); 8] = [
+        let same: [(&str, Edit); 9] = [
             ("attempt", |given| given.attempt = 7),
             ("reason", |given| given.reason = EventReason::Resync),
             ("time", |given| given.second += 60),
             ("resourceVersion", |given| given.object["metadata"]["resourceVersion"] = json!("813")),
+            ("a plugin's finalizer", |given| {
+                given.owner["metadata"]["finalizers"] = json!(["plugin.kubernetes.dask.org/ingress"]);
+            }),
             ("managed fields", |given| given.object["metadata"]["managedFields"] = json!([])),
             ("status of the subject", |given| given.object["status"] = json!({"loadBalancer": {"ingress": []}})),
             ("status of the owner", |given| given.owner["status"] = json!({"phase": "Running"})),
@@ -359,8 +373,10 @@ mod tests {
 
     #[test]
     fn what_is_part_of_the_question_changes_the_uid() {
-        let different: [(&str, Edit); 7] = [
+        let different: [(&str, Edit); 9] = [
             ("spec", |given| given.object["spec"]["type"] = json!("LoadBalancer")),
+            ("hook", |given| given.reason = EventReason::Deleting),
+            ("another finalizer", |given| given.owner["metadata"]["finalizers"] = json!(["example.org/mine"])),
             ("label", |given| given.object["metadata"]["labels"]["team"] = json!("b")),
             ("annotation", |given| given.object["metadata"]["annotations"]["team"] = json!("b")),
             ("spec of the owner", |given| given.owner["spec"]["idleTimeout"] = json!(5)),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use plugin_protocol::Hook;
 
 use super::subject::SubjectKey;
 use crate::{
@@ -60,6 +61,13 @@ impl Tally {
                 since: Time(since),
             };
             self.failing.insert(key.clone(), failure);
+        }
+    }
+
+    /// A subject that fails does so because it cannot be finalized.
+    pub(super) fn finalizing(&mut self, key: &SubjectKey) {
+        if let Some(failure) = self.failing.get_mut(key) {
+            Hook::Finalize.as_str().clone_into(&mut failure.hook);
         }
     }
 

@@ -15,6 +15,9 @@ use super::{
     brake::Brakes,
     children::{self, Children, Found, Live, by_key},
     claims::Claims,
+    finalize,
+    finalizing::Before,
+    ledger::Ledger,
     memory::{Again, Memory, Step},
     outcome::CallError,
     plan::{self, Claim, Known},
@@ -34,11 +37,14 @@ pub(super) struct Env {
     pub(super) watches: Arc<Watches>,
     pub(super) claims: Claims,
     pub(super) brakes: Brakes,
+    /// How far the finalization of subjects got.
+    pub(super) ledger: Ledger,
 }
 
 impl Env {
     pub(super) fn new(client: Client, watches: Arc<Watches>) -> Self {
-        Self { client, watches, claims: Claims::default(), brakes: Brakes::default() }
+        let (claims, brakes, ledger) = (Claims::default(), Brakes::default(), Ledger::default());
+        Self { client, watches, claims, brakes, ledger }
     }
 }
 
@@ -55,7 +61,7 @@ pub(super) struct Pass {
 
 /// Why a pass ended early.
 #[derive(Debug, thiserror::Error)]
-enum Error {
+pub(super) enum Error {
     #[error("{0}")]
     Call(#[from] CallError),
     #[error("{}", .0.message())]
@@ -76,21 +82,23 @@ impl Error {
 }
 
 /// A subject and all that is known about it before the plugin is asked.
-struct Observed {
-    object: Arc<DynamicObject>,
-    owner_key: SubjectKey,
-    owner: Arc<DynamicObject>,
+pub(super) struct Observed {
+    pub(super) object: Arc<DynamicObject>,
+    pub(super) owner_key: SubjectKey,
+    pub(super) owner: Arc<DynamicObject>,
     /// Children of this plugin and subject.
-    known: Vec<Known>,
+    pub(super) known: Vec<Known>,
 }
 
 /// One pass over one subject.
-struct Syncing<'a> {
-    env: &'a Env,
-    plugin: &'a Registered,
-    key: &'a SubjectKey,
-    memory: Memory,
+pub(super) struct Syncing<'a> {
+    pub(super) env: &'a Env,
+    pub(super) plugin: &'a Registered,
+    pub(super) key: &'a SubjectKey,
+    pub(super) memory: Memory,
     reached: Option<bool>,
+    /// When to look again at the latest.
+    pub(super) until: Option<Instant>,
 }
 
 /// Runs one pass. Whatever fails, children that stand stay.
@@ -101,7 +109,7 @@ pub(super) async fn sync(
     memory: Memory,
     reason: EventReason,
 ) -> Pass {
-    let mut syncing = Syncing { env, plugin, key, memory, reached: None };
+    let mut syncing = Syncing { env, plugin, key, memory, reached: None, until: None };
     let (verdict, again) = match syncing.run(reason).await {
         Ok(None) => return Pass { memory: None, again: None, reached: syncing.reached },
         Ok(Some(step)) => step,
@@ -110,9 +118,9 @@ pub(super) async fn sync(
             error.verdict(syncing.memory.failures)
         }
     };
-    let Syncing { mut memory, reached, .. } = syncing;
+    let Syncing { mut memory, reached, until, .. } = syncing;
     let resync = Duration::from_secs(u64::from(plugin.spec.resync_seconds));
-    let again = memory.conclude((verdict, again), resync, Instant::now());
+    let again = finalize::sooner(memory.conclude((verdict, again), resync, Instant::now()), until, Instant::now());
     Pass { memory: Some(memory), again, reached }
 }
 
@@ -123,21 +131,18 @@ impl<'a> Syncing<'a> {
         let children = self.children();
         let Some(object) = self.env.watches.subjects(key.kind).await.get(&key.namespace, &key.name) else {
             children.prune_all(&self.memory).await?;
+            self.forget();
             return Ok(None);
         };
         let uid = object.uid().unwrap_or_default();
         if self.memory.subject_uid != uid {
             children.prune_all(&self.memory).await?;
+            self.forget();
             self.memory = Memory::of(&uid);
         }
-        if !self.plugin.matches(key.kind, &object) {
-            children.prune_all(&self.memory).await?;
-            self.memory = Memory::of(&uid);
-            return Ok(Some((Verdict::Unmatched, Again::Never)));
-        }
-        let Some(observed) = self.observe(object).await else {
-            self.memory = Memory::of(&uid);
-            return Ok(Some((Verdict::Unmatched, Again::Never)));
+        let observed = match self.before_sync(object, reason).await? {
+            Before::Sync(observed) => observed,
+            Before::Done(step) => return Ok(Some(step)),
         };
         let question = self.question(&observed, reason);
         let base = question.request(BTreeMap::new(), 1)?.request.uid;
@@ -161,15 +166,15 @@ impl<'a> Syncing<'a> {
     }
 
     /// What has to change before a retired plugin is asked again.
-    fn identity(&self) -> (i64, String) {
+    pub(super) fn identity(&self) -> (i64, String) {
         (self.plugin.generation, self.plugin.version.clone())
     }
 
-    fn children(&self) -> Children<'a> {
+    pub(super) fn children(&self) -> Children<'a> {
         Children { env: self.env, plugin: self.plugin, namespace: &self.key.namespace }
     }
 
-    fn question<'q>(&self, observed: &'q Observed, reason: EventReason) -> Question<'q>
+    pub(super) fn question<'q>(&self, observed: &'q Observed, reason: EventReason) -> Question<'q>
     where
         'a: 'q,
     {
@@ -184,21 +189,8 @@ impl<'a> Syncing<'a> {
         }
     }
 
-    /// `None` if the Dask resource above is not there, is going, or is not really above.
-    async fn observe(&self, object: Arc<DynamicObject>) -> Option<Observed> {
-        let owner_key = subject::owner_of(self.key.kind, &object)?;
-        let owners = self.env.watches.subjects(owner_key.kind).await;
-        let owner = owners.get(&owner_key.namespace, &owner_key.name)?;
-        let going = owner.metadata.deletion_timestamp.is_some();
-        if going || !(owner_key == *self.key || subject::is_below(self.key.kind, &object, &owner)) {
-            return None;
-        }
-        let known = self.children().known(&self.memory, owner.uid().as_deref()).await;
-        Some(Observed { object, owner_key, owner, known })
-    }
-
     /// The answer to `request`: the remembered one, unless the question is new or its time is over.
-    async fn ask(&mut self, request: &ReviewRequest, reason: EventReason) -> Result<PluginResponse, Error> {
+    pub(super) async fn ask(&mut self, request: &ReviewRequest, reason: EventReason) -> Result<PluginResponse, Error> {
         let memory = &mut self.memory;
         let fresh = matches!(reason, EventReason::Resync | EventReason::PluginChanged);
         if let (Some(asked), Some(answer), false) = (&memory.asked, &memory.answer, fresh)

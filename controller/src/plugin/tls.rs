@@ -103,14 +103,16 @@ mod tests {
     use super::*;
     use crate::plugin::certificates::{make_ca, make_client};
 
+    const LIFE: Duration = Duration::from_hours(1);
+
     fn unix(seconds: u64) -> UnixTime {
         UnixTime::since_unix_epoch(Duration::from_secs(seconds))
     }
 
     #[test]
     fn certificates_that_cannot_be_used_are_told_apart() {
-        let ca = make_ca(Timestamp::now()).unwrap();
-        let client = make_client(&ca, Timestamp::now()).unwrap();
+        let ca = make_ca(Timestamp::now(), LIFE).unwrap();
+        let client = make_client(&ca, Timestamp::now(), LIFE).unwrap();
         let bundle = Roots::Bundle(ca.certificate.clone());
         assert!(config(&bundle, Some(&client)).is_ok());
         assert!(config(&Roots::Public, None).is_ok());
@@ -118,7 +120,7 @@ mod tests {
             let error = config(&Roots::Bundle(pem.to_owned()), None).unwrap_err();
             assert!(matches!(error, Error::Roots(_)), "{pem:?}: {error}");
         }
-        let other = make_client(&ca, Timestamp::now()).unwrap();
+        let other = make_client(&ca, Timestamp::now(), LIFE).unwrap();
         let no_key = Pair { key: String::new(), ..client.clone() };
         let no_certificate = Pair { certificate: String::new(), ..client.clone() };
         let mixed = Pair { key: other.key, ..client };

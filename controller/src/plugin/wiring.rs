@@ -2,32 +2,25 @@
 
 use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use futures::future::join_all;
-use kube::{
-    Api, ResourceExt as _,
-    api::{DynamicObject, ListParams},
-    runtime::reflector,
-};
+use kube::{Api, runtime::reflector};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     authority::Authority,
     endpoints::{self, SliceView},
-    kinds::ChildKind,
+    keeper,
     registry::Registry,
     resource::{self, PluginContext, Probes, key_of},
-    screen::{PLUGIN_LABEL, SUBJECT_LABEL},
+    retire::retire,
     sockets,
     sync::Env,
     waker::Waker,
     watches::Watches,
 };
 use crate::{
-    backoff,
     context::Context,
-    crd::{DaskOperatorPlugin, DeletionPolicy},
-    k8s, meta,
+    crd::DaskOperatorPlugin,
     reconciler::Reconciler,
     run::watch_config,
     watch::{Cache, Change, Feed, Queue, queue},
@@ -36,8 +29,6 @@ use crate::{
 
 /// How often the counts in a plugin's status may change.
 const SUMMARY_PERIOD: Duration = Duration::from_secs(1);
-/// Tries to delete the children of a deleted plugin, with growing pauses.
-const RETIRE_ROUNDS: usize = 8;
 
 /// What flags say about plugins.
 pub(crate) struct Settings {
@@ -104,6 +95,10 @@ pub(crate) fn wire(context: &Context, settings: Settings, shutdown: &Cancellatio
     };
     let reconcile = reconciler.run(requests, Arc::clone(&plugin_context), shutdown.clone());
     wired.after_sync("the DaskOperatorPlugin reconciler", reconcile);
+    let (keep, stop) = (keeper::keep(Arc::clone(&plugin_context), context.caches.clone()), shutdown.clone());
+    wired.after_sync("the keeper of plugins' finalizers", async move {
+        tokio::select! { () = keep => {}, () = stop.cancelled() => {} }
+    });
     wired.until_shutdown("the plugin summaries", publish_summaries(plugin_context, cache, plugins));
     wired
 }
@@ -121,43 +116,6 @@ fn on_plugin_change(
             tokio::spawn(retire(Arc::clone(&context), Arc::clone(plugin)));
         }
     }
-}
-
-/// Stops a plugin whose resource is gone, and does with its children what the resource asked for.
-async fn retire(context: Arc<PluginContext>, plugin: Arc<DaskOperatorPlugin>) {
-    let key = key_of(&plugin);
-    context.probes.forget(&key);
-    let registered = context.registry.remove(&key);
-    if plugin.spec.deletion_policy == DeletionPolicy::Orphan {
-        return;
-    }
-    // A plugin that is suspended, or has not answered since the controller started, has children too.
-    let kinds = match registered {
-        Some(registered) => registered.kinds.clone(),
-        None => resource::kinds_of(&context, &plugin).await,
-    };
-    for round in 1..=RETIRE_ROUNDS {
-        let results = join_all(kinds.iter().map(|kind| delete_children(&context, &key.name, kind))).await;
-        let Some(error) = results.into_iter().find_map(Result::err) else { return };
-        tracing::warn!(plugin = key.name, %error, "failed to delete the children of a deleted plugin");
-        tokio::time::sleep(backoff::delay(round)).await;
-    }
-}
-
-/// Asks the API server itself for what carries the plugin's labels, and deletes what a Dask resource controls.
-async fn delete_children(context: &PluginContext, plugin: &str, kind: &ChildKind) -> Result<(), k8s::Error> {
-    let all: Api<DynamicObject> = match &context.settings.watched {
-        Some(namespace) => Api::namespaced_with(context.client.clone(), namespace, &kind.resource),
-        None => Api::all_with(context.client.clone(), &kind.resource),
-    };
-    let params = ListParams::default().labels(&format!("{PLUGIN_LABEL}={plugin},{SUBJECT_LABEL}"));
-    let children = k8s::timed("list", &kind.resource.plural, all.list_metadata(&params)).await?;
-    for child in children.items.iter().filter(|child| meta::is_controlled_by_dask(*child)) {
-        let namespace = child.namespace().unwrap_or_default();
-        let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &kind.resource);
-        k8s::delete(&api, &child.name_any(), &child.uid().unwrap_or_default()).await?;
-    }
-    Ok(())
 }
 
 /// Has plugins asked again when something behind their Services changes.

@@ -265,6 +265,9 @@ impl Worker {
             Some(memory) => {
                 let verdict = memory.verdict.clone().unwrap_or(Verdict::Waiting);
                 self.tally.update(&key, old_verdict.as_ref(), &verdict, Timestamp::now());
+                if memory.finalizing {
+                    self.tally.finalizing(&key);
+                }
                 self.subjects.insert(memory.subject_uid.clone(), key.clone());
                 self.memories.insert(key.clone(), memory);
             }

@@ -4,7 +4,7 @@ use std::{
     future::pending,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     },
 };
 
@@ -18,7 +18,7 @@ use axum::{
 };
 use plugin_server_kit::{
     Answer, Plugin, PluginError,
-    protocol::{Child, Discovery, PluginRequest, PluginResponse, ReviewRequest, ReviewResponse},
+    protocol::{Child, Discovery, Hook, PluginRequest, PluginResponse, ReviewRequest, ReviewResponse},
     router,
     serve::{Listener, serve},
     tls::Tls,
@@ -41,6 +41,8 @@ pub(crate) enum Reply {
     Failure(&'static str, &'static str),
     /// Not yet.
     Pending,
+    /// Nothing is held any more: for the hook Finalize.
+    Finalized,
     /// An HTTP error.
     Code(u16),
     /// A 200 with this body.
@@ -66,6 +68,7 @@ struct Shared {
     calls: Mutex<Vec<Call>>,
     in_flight: AtomicUsize,
     most_in_flight: AtomicUsize,
+    finalizes: AtomicBool,
 }
 
 /// A plugin resource in a test's namespace, and the server behind it.
@@ -97,9 +100,15 @@ impl TestPlugin {
             calls: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             most_in_flight: AtomicUsize::new(0),
+            finalizes: AtomicBool::new(false),
         };
         let (context, port, touched) = (context.clone(), free_port(), AtomicU32::new(0));
         Self { name, context, port, shared: Arc::new(shared), touched, server: None }
+    }
+
+    /// From now on, its discovery lists the hook Finalize.
+    pub(crate) fn serve_finalize(&self) {
+        self.shared.finalizes.store(true, Ordering::SeqCst);
     }
 
     /// The resource: asked about schedulers' Services, may answer with ConfigMaps and Ingresses.
@@ -257,7 +266,17 @@ struct Scripted(Arc<Shared>);
 
 impl Plugin for Scripted {
     fn discovery(&self) -> Discovery {
-        Discovery::new("scripted", "1.0.0")
+        let discovery = Discovery::new("scripted", "1.0.0");
+        if self.0.finalizes.load(Ordering::SeqCst) { discovery.hook(Hook::Finalize) } else { discovery }
+    }
+
+    async fn finalize(&self, request: &PluginRequest) -> Result<(), PluginError> {
+        let reply = (self.0.script.lock().unwrap())(request);
+        match reply {
+            Reply::Finalized => Ok(()),
+            Reply::Failure(reason, message) => Err(PluginError::failure(reason, message)),
+            _ => Err(PluginError::pending("something is still held")),
+        }
     }
 
     async fn sync(&self, request: &PluginRequest) -> Result<Answer, PluginError> {
@@ -292,7 +311,7 @@ async fn intercept(State(shared): State<Arc<Shared>>, call: Request, next: Next)
             axum::Json(ReviewResponse::new(response)).into_response()
         }
         Reply::Hang => pending().await,
-        Reply::Children(_) | Reply::Failure(..) | Reply::Pending => {
+        Reply::Children(_) | Reply::Failure(..) | Reply::Pending | Reply::Finalized => {
             next.run(Request::from_parts(parts, Body::from(body))).await
         }
     }

@@ -26,7 +26,6 @@ use super::{
     kinds::ChildKind,
     outcome::CallError,
     registry::{Command, PluginKey, Registered, Registry, WorkerHandle},
-    sockets,
     sync::Env,
     wiring::Settings,
     worker,
@@ -134,7 +133,8 @@ async fn probe_plugin(
     let reviewed = last.filter(|probe| Some(probe.generation) == plugin.metadata.generation);
     let reviewed = reviewed.and_then(|probe| probe.authorized_at).filter(|at| at.elapsed() < AUTHORIZE_PERIOD);
     let authorized = reviewed.map(|_| Ok(()));
-    let mut findings = Findings { suspended: plugin.spec.suspend, authorized, ..Findings::default() };
+    let (suspended, finalize) = (plugin.spec.suspend, plugin.spec.finalize.enabled);
+    let mut findings = Findings { suspended, finalize, authorized, ..Findings::default() };
     let news = context.probes.take_news(key);
     let outcome = inquire(context, plugin, valid, (news, &mut findings)).await?;
     // A worker must not go on by a spec that is no longer there.

@@ -1,6 +1,6 @@
 use jiff::Timestamp;
 use kube::{Api, Client, ResourceExt as _};
-use plugin_protocol::Discovery;
+use plugin_protocol::{Discovery, Hook};
 
 use crate::{
     conditions::{self, Verdict},
@@ -23,6 +23,8 @@ pub(super) struct Findings {
     pub(super) authorized: Option<Result<(), Invalid>>,
     pub(super) discovered: Option<Result<Discovery, Invalid>>,
     pub(super) suspended: bool,
+    /// Whether the resource wants the plugin to be asked before something goes.
+    pub(super) finalize: bool,
     /// `None` while it is not known; the old one stays then.
     pub(super) summary: Option<Summary>,
 }
@@ -88,6 +90,12 @@ fn accepted(findings: &Findings) -> Verdict {
 
 fn discovered(findings: &Findings) -> Verdict {
     match &findings.discovered {
+        // Told, and no reason not to call the hook that it serves.
+        Some(Ok(discovery)) if findings.finalize && !discovery.hooks.contains(&Hook::Finalize) => {
+            let message = "spec.finalize.enabled is true, and the plugin does not serve the hook Finalize: it is \
+                           not asked before anything goes, and holds nothing up";
+            Verdict::no(DISCOVERED, "HookNotServed", message)
+        }
         Some(Ok(_)) => Verdict::yes(DISCOVERED, "Answered", "the plugin said what it serves"),
         Some(Err(refusal)) => Verdict::no(DISCOVERED, refusal.reason, refusal.message.as_str()),
         None => Verdict::unknown(DISCOVERED, "NotTried", "the plugin was not asked"),

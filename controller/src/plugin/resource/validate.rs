@@ -54,7 +54,6 @@ fn check_supported(plugin: &DaskOperatorPlugin) -> Result<(), Invalid> {
         ("match.conditions", !spec.match_.conditions.is_empty()),
         ("writer", spec.writer.is_some()),
         ("failurePolicy Fail", spec.failure_policy == FailurePolicy::Fail),
-        ("finalize", spec.finalize.enabled),
     ];
     match unsupported.iter().find(|(_, used)| *used) {
         Some((field, _)) => refuse("NotSupported", format!("this version does not support {field}")),
@@ -109,9 +108,8 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_refused_and_not_ignored() {
-        let edits: [(&str, Value); 4] = [
+        let edits: [(&str, Value); 3] = [
             ("writer", json!({"serviceAccountName": "w"})),
-            ("finalize", json!({"enabled": true})),
             ("failurePolicy", json!("Fail")),
             ("match", json!({"conditions": [{"name": "a", "expression": "true"}]})),
         ];

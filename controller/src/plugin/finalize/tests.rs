@@ -1,0 +1,147 @@
+use super::*;
+
+const DEADLINE: Duration = Duration::from_mins(5);
+const LIVING: Owner = Owner::Living { held: true };
+const GOING: Owner = Owner::Going { held: true };
+
+/// A subject that matches, was synced, and whose plugin is asked before it goes.
+fn synced(owner: Owner) -> Situation {
+    Situation {
+        owner,
+        matches: true,
+        finalizes: true,
+        mark: Some(Mark::Engaged),
+        has_children: true,
+        may_be_left: false,
+        deadline: DEADLINE,
+    }
+}
+
+/// The same, after it stopped matching.
+fn unmatched(owner: Owner) -> Situation {
+    Situation { matches: false, ..synced(owner) }
+}
+
+fn stage_of(situation: &Situation) -> Stage {
+    stage(situation, Instant::now())
+}
+
+#[test]
+fn a_finalizer_names_its_plugin() {
+    assert_eq!(name_of("ingress"), "plugin.kubernetes.dask.org/ingress");
+    assert_eq!(identity_of("plugin.kubernetes.dask.org/ingress.team-a"), Some("ingress.team-a"));
+    assert_eq!(identity_of("foregroundDeletion"), None);
+    assert_eq!(identity_of("example.com/plugin.kubernetes.dask.org/ingress"), None);
+}
+
+#[test]
+fn finalizing_is_opted_into_twice() {
+    let policy = |enabled| FinalizePolicy { enabled, ..FinalizePolicy::default() };
+    assert!(is_on(policy(true), &[Hook::Sync, Hook::Finalize]));
+    assert!(!is_on(policy(true), &[Hook::Sync]));
+    assert!(!is_on(policy(false), &[Hook::Sync, Hook::Finalize]));
+}
+
+/// A Sync call for a Dask resource that goes would make children, and outside of the cluster who knows what.
+#[test]
+fn while_the_owner_lives_a_subject_is_synced_and_when_it_goes_it_is_finalized_until_it_has_been() {
+    let deleting = Stage::Finalize(EventReason::Deleting);
+    let marked = |mark| Situation { mark, ..synced(GOING) };
+    assert_eq!(stage_of(&synced(LIVING)), Stage::Sync);
+    assert_eq!(stage_of(&synced(Owner::Living { held: false })), Stage::Sync);
+    assert_eq!(stage_of(&Situation { mark: Some(Mark::Finalized), ..synced(LIVING) }), Stage::Sync);
+    assert_eq!(stage_of(&marked(Some(Mark::Engaged))), deleting);
+    assert_eq!(stage_of(&marked(None)), deleting, "a controller that was restarted remembers nothing");
+    assert_eq!(stage_of(&marked(Some(Mark::Finalized))), Stage::Rest);
+    assert_eq!(stage_of(&synced(Owner::Absent)), Stage::Rest);
+}
+
+#[test]
+fn a_plugin_that_has_not_opted_in_or_holds_nothing_is_not_asked() {
+    let off = |situation| Situation { finalizes: false, ..situation };
+    assert_eq!(stage_of(&off(synced(GOING))), Stage::Rest);
+    assert_eq!(stage_of(&off(unmatched(GOING))), Stage::Prune);
+    assert_eq!(stage_of(&off(unmatched(LIVING))), Stage::Prune);
+    assert_eq!(stage_of(&synced(Owner::Going { held: false })), Stage::Rest, "nobody would wait for the answer");
+}
+
+#[test]
+fn a_subject_that_stops_matching_is_finalized_and_then_pruned() {
+    let leaving = Stage::Finalize(EventReason::Unmatched);
+    let marked = |mark| Situation { mark, ..unmatched(LIVING) };
+    assert_eq!(stage_of(&marked(Some(Mark::Engaged))), leaving);
+    assert_eq!(stage_of(&marked(Some(Mark::Finalized))), Stage::Prune);
+    assert_eq!(stage_of(&unmatched(Owner::Absent)), Stage::Prune);
+    assert_eq!(stage_of(&unmatched(GOING)), Stage::Finalize(EventReason::Deleting));
+    let since = Instant::now();
+    let waiting = marked(Some(Mark::Leaving(since)));
+    assert_eq!(stage(&waiting, since + DEADLINE - Duration::from_secs(1)), leaving);
+    assert_eq!(stage(&waiting, since + DEADLINE), Stage::PruneLate);
+}
+
+/// Otherwise each pod of each cluster would be asked about once it does not match.
+#[test]
+fn a_subject_that_the_plugin_was_never_asked_about_is_not_finalized() {
+    let never = |owner| Situation { mark: None, has_children: false, ..unmatched(owner) };
+    assert_eq!(stage_of(&never(LIVING)), Stage::Prune);
+    assert_eq!(stage_of(&never(GOING)), Stage::Prune);
+    let children = Situation { has_children: true, ..never(LIVING) };
+    assert_eq!(stage_of(&children), Stage::Finalize(EventReason::Unmatched), "children outlive a restart");
+    let left = |held| Situation { may_be_left: true, ..never(Owner::Living { held }) };
+    assert_eq!(stage_of(&left(true)), Stage::Finalize(EventReason::Unmatched), "so does the finalizer");
+    assert_eq!(stage_of(&left(false)), Stage::Prune);
+}
+
+#[test]
+fn a_deadline_shortens_the_wait_for_the_next_try() {
+    let (now, second) = (Instant::now(), Duration::from_secs(1));
+    assert_eq!(sooner(None, None, now), None);
+    assert_eq!(sooner(Some(9 * second), None, now), Some(9 * second));
+    assert_eq!(sooner(Some(9 * second), Some(now + second), now), Some(second));
+    assert_eq!(sooner(None, Some(now + second), now), Some(second));
+    assert_eq!(sooner(Some(second), Some(now + 9 * second), now), Some(second));
+}
+
+#[test]
+fn a_finalizer_stays_for_what_is_held_and_for_what_is_still_wanted() {
+    let (leaving, done) = (Some(Mark::Leaving(Instant::now())), Some(Mark::Finalized));
+    let table = [
+        // going, matches, mark, expected
+        (false, true, None, true),
+        (false, true, done, true),
+        (false, false, None, false),
+        (false, false, Some(Mark::Engaged), true),
+        (false, false, leaving, true),
+        (false, false, done, false),
+        (true, true, None, true),
+        (true, true, Some(Mark::Engaged), true),
+        (true, false, leaving, true),
+        (true, true, done, false),
+        (true, false, None, false),
+    ];
+    for (going, matches, mark, expected) in table {
+        assert_eq!(is_waited_for(going, matches, mark), expected, "{going} {matches} {mark:?}");
+    }
+}
+
+/// A second before the deadline, at it, and on a Dask resource that nobody deletes.
+fn decisions(plugin: Plugin) -> [Action; 3] {
+    let since = Timestamp::from_second(1_795_424_400).unwrap();
+    let after = |seconds| Timestamp::from_second(since.as_second() + seconds).unwrap();
+    [
+        decide(plugin, Some(since), 300, after(299)),
+        decide(plugin, Some(since), 300, after(300)),
+        decide(plugin, None, 300, after(1_000_000)),
+    ]
+}
+
+#[test]
+fn nothing_is_held_for_longer_than_the_deadline_whatever_the_plugin_does() {
+    use Action::{Keep, Remove, RemoveLate};
+    let called = |looked, waiting| Plugin::Called { looked, waiting };
+    assert_eq!(decisions(Plugin::Off), [Remove, Remove, Remove]);
+    assert_eq!(decisions(Plugin::Away), [Keep, RemoveLate, Keep]);
+    assert_eq!(decisions(called(true, 2)), [Keep, RemoveLate, Keep]);
+    assert_eq!(decisions(called(true, 0)), [Remove, Remove, Remove]);
+    assert_eq!(decisions(called(false, 0)), [Keep, RemoveLate, Keep], "nobody knows yet what there is to ask about");
+}

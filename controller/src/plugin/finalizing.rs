@@ -1,0 +1,209 @@
+//! What happens to a subject before it is synced, or instead: it is finalized, pruned, or left alone.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use kube::{ResourceExt as _, api::DynamicObject};
+use plugin_protocol::{EventReason, PluginResponse, ResponseStatus};
+
+use super::{
+    children::by_key,
+    finalize::{self, Mark, Owner, Situation, Stage},
+    finalizers,
+    memory::{Again, Memory, Step},
+    outcome::CallError,
+    subject::{self, SubjectKey},
+    summary::Verdict,
+    sync::{Error, Observed, Syncing},
+};
+
+/// How a pass goes on.
+pub(super) enum Before {
+    /// The plugin is to be asked for children.
+    Sync(Observed),
+    /// Not at all.
+    Done(Step),
+}
+
+/// Nothing is wanted for the subject, until it or the Dask resource above changes.
+const NOTHING: Step = (Verdict::Unmatched, Again::Never);
+
+impl Syncing<'_> {
+    /// Everything but syncing. When this says [`Before::Sync`], the finalizer is where it has to be.
+    pub(super) async fn before_sync(
+        &mut self,
+        object: Arc<DynamicObject>,
+        reason: EventReason,
+    ) -> Result<Before, Error> {
+        let above = self.above(&object).await;
+        let owner_uid = above.as_ref().and_then(|(_, owner)| owner.uid());
+        let known = self.children().known(&self.memory, owner_uid.as_deref()).await;
+        let situation = self.situation(&object, above.as_ref().map(|(_, owner)| &**owner), !known.is_empty());
+        let stage = finalize::stage(&situation, Instant::now());
+        self.memory.finalizing = false;
+        match (stage, above) {
+            (Stage::Sync, Some((owner_key, owner))) => {
+                self.held(Observed { object, owner_key, owner, known }, situation.finalizes).await
+            }
+            (Stage::Finalize(farewell), Some((owner_key, owner))) => {
+                self.memory.finalizing = true;
+                let observed = Observed { object, owner_key, owner, known };
+                self.finalize(&observed, reason, farewell).await.map(Before::Done)
+            }
+            (Stage::Prune | Stage::PruneLate, _) => {
+                if stage == Stage::PruneLate {
+                    let plugin = &self.plugin.identity;
+                    tracing::warn!(plugin, subject = %self.key, "the deadline for finalizing a subject has passed");
+                }
+                if situation.mark.is_some() {
+                    self.mark(Mark::Finalized);
+                }
+                self.prune().await.map(Before::Done)
+            }
+            (Stage::Sync | Stage::Finalize(_) | Stage::Rest, _) => {
+                self.memory = Memory::of(&self.memory.subject_uid);
+                Ok(Before::Done(NOTHING))
+            }
+        }
+    }
+
+    /// The subject is gone: there is nothing to ask about any more.
+    pub(super) fn forget(&self) {
+        self.env.ledger.forget(&self.plugin.identity, &self.memory.subject_uid);
+    }
+
+    fn mark(&self, mark: Mark) {
+        self.env.ledger.set(&self.plugin.identity, &self.memory.subject_uid, mark);
+    }
+
+    fn deadline(&self) -> Duration {
+        Duration::from_secs(u64::from(self.plugin.spec.finalize.deadline_seconds))
+    }
+
+    /// The Dask resource above, if it is there and really above.
+    async fn above(&self, object: &DynamicObject) -> Option<(SubjectKey, Arc<DynamicObject>)> {
+        let owner_key = subject::owner_of(self.key.kind, object)?;
+        let owner = self.env.watches.subjects(owner_key.kind).await.get(&owner_key.namespace, &owner_key.name)?;
+        let above = owner_key == *self.key || subject::is_below(self.key.kind, object, &owner);
+        above.then_some((owner_key, owner))
+    }
+
+    fn situation(&self, object: &DynamicObject, owner: Option<&DynamicObject>, has_children: bool) -> Situation {
+        let plugin = self.plugin;
+        let held = owner.is_some_and(|owner| finalizers::has(owner, &finalize::name_of(&plugin.identity)));
+        let component = subject::component(self.key.kind, object);
+        let named = plugin.rules_for(self.key.kind, component).next().is_some();
+        Situation {
+            owner: match owner {
+                None => Owner::Absent,
+                Some(owner) if owner.metadata.deletion_timestamp.is_some() => Owner::Going { held },
+                Some(_) => Owner::Living { held },
+            },
+            matches: plugin.matches(self.key.kind, object),
+            finalizes: finalize::is_on(plugin.spec.finalize, &plugin.hooks),
+            mark: self.env.ledger.get(&plugin.identity, &self.memory.subject_uid),
+            has_children,
+            may_be_left: named && self.memory.verdict.is_none(),
+            deadline: self.deadline(),
+        }
+    }
+
+    /// The finalizer comes before the first child: in between, the controller may be killed.
+    async fn held(&self, observed: Observed, finalizes: bool) -> Result<Before, Error> {
+        if finalizes {
+            self.mark(Mark::Engaged);
+            let (finalizer, uid) = (finalize::name_of(&self.plugin.identity), observed.owner.uid().unwrap_or_default());
+            let held = finalizers::has(&*observed.owner, &finalizer)
+                || finalizers::hold(&self.env.client, &observed.owner_key, &uid, &finalizer).await?;
+            if !held {
+                return Ok(Before::Done(NOTHING)); // The watch is about to say that the owner goes.
+            }
+        }
+        Ok(Before::Sync(observed))
+    }
+
+    async fn prune(&mut self) -> Result<Step, Error> {
+        self.children().prune_all(&self.memory).await?;
+        self.memory = Memory::of(&self.memory.subject_uid);
+        Ok(NOTHING)
+    }
+
+    /// Asks the plugin to give up what it holds. `reason` is why the subject is looked at, `farewell` what the
+    /// plugin is told.
+    async fn finalize(
+        &mut self,
+        observed: &Observed,
+        reason: EventReason,
+        farewell: EventReason,
+    ) -> Result<Step, Error> {
+        self.begin(farewell);
+        let question = self.question(observed, farewell);
+        let base = question.request(BTreeMap::new(), 1)?.request.uid;
+        // All kinds of things change around something that goes: a plugin that fails is not asked sooner for it.
+        let quiet = !matches!(reason, EventReason::Resync | EventReason::PluginChanged);
+        if let (true, Some(verdict)) = (quiet && self.memory.settled.as_ref() == Some(&base), &self.memory.verdict) {
+            return Ok((verdict.clone(), Again::Unchanged));
+        }
+        self.memory.settled = None;
+        if self.memory.retired.as_ref() == Some(&self.identity()) {
+            return Err(CallError::Gone.into());
+        }
+        let live = self.children().live(&observed.known).await?;
+        let mut request = question.request(by_key(&live), 1)?;
+        request.request.attempt = self.memory.attempt_at(&request.request.uid);
+        self.memory.settled = Some(base);
+        let failures = self.memory.failures;
+        let answer = self.ask(&request, EventReason::Resync).await;
+        self.memory.asked = None;
+        if matches!(answer, Err(Error::Call(CallError::Gone))) {
+            self.memory.retired = Some(self.identity());
+        }
+        self.take_leave(farewell, &answer?, failures).await
+    }
+
+    /// Has the keeper wait for this subject, and this subject not miss its deadline.
+    fn begin(&mut self, farewell: EventReason) {
+        let mark = self.env.ledger.get(&self.plugin.identity, &self.memory.subject_uid);
+        if farewell == EventReason::Deleting {
+            self.mark(Mark::Engaged);
+            return;
+        }
+        let since = if let Some(Mark::Leaving(since)) = mark { since } else { Instant::now() };
+        self.mark(Mark::Leaving(since));
+        self.until = Some(since + self.deadline());
+    }
+
+    /// `failures` are those before this answer.
+    async fn take_leave(
+        &mut self,
+        farewell: EventReason,
+        answer: &PluginResponse,
+        failures: u32,
+    ) -> Result<Step, Error> {
+        let wish = Some(answer.resync_after_seconds).filter(|seconds| *seconds > 0);
+        let wish = wish.map(|seconds| Duration::from_secs(u64::from(seconds)));
+        match answer.status {
+            ResponseStatus::Success if answer.finalized => {
+                self.mark(Mark::Finalized);
+                self.until = None;
+                match farewell {
+                    EventReason::Deleting => Ok(NOTHING),
+                    _ => self.prune().await,
+                }
+            }
+            ResponseStatus::Success | ResponseStatus::Pending => {
+                self.memory.failures = failures.saturating_add(1);
+                let backoff = CallError::Busy { code: 200, retry_after: None }.retry(self.memory.failures as usize);
+                Ok((Verdict::Waiting, wish.or(backoff).map_or(Again::Resync, Again::After)))
+            }
+            _ => {
+                let message = format!("{}: {}", answer.reason, answer.message);
+                let verdict = Verdict::Failing { reason: "PluginFailure", message };
+                Ok((verdict, wish.map_or(Again::Resync, Again::After)))
+            }
+        }
+    }
+}

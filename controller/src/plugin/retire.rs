@@ -1,0 +1,70 @@
+//! What happens when a plugin resource is deleted.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use kube::{
+    Api, ResourceExt as _,
+    api::{DynamicObject, ListParams},
+};
+
+use super::{
+    kinds::ChildKind,
+    resource::{self, PluginContext, key_of},
+    screen::{PLUGIN_LABEL, SUBJECT_LABEL},
+};
+use crate::{
+    backoff,
+    crd::{DaskOperatorPlugin, DeletionPolicy},
+    k8s, meta,
+};
+
+/// Tries to delete the children of a deleted plugin, with growing pauses.
+const ROUNDS: usize = 8;
+
+/// Stops a plugin whose resource is gone, and does with its children what the resource asked for. Its
+/// finalizers are the keeper's: they leave every Dask resource, whatever becomes of the children.
+///
+/// Should the controller end before all children are deleted, the rest stays until the Dask resource above goes:
+/// the kinds were known from the plugin resource alone.
+pub(super) async fn retire(context: Arc<PluginContext>, plugin: Arc<DaskOperatorPlugin>) {
+    let key = key_of(&plugin);
+    let identity = key.identity(&context.settings.namespace);
+    context.probes.forget(&key);
+    let registered = context.registry.remove(&key);
+    context.env.ledger.forget_plugin(&identity);
+    if plugin.spec.deletion_policy == DeletionPolicy::Orphan {
+        return;
+    }
+    // A plugin that is suspended, or has not answered since the controller started, has children too.
+    let kinds = match registered {
+        Some(registered) => registered.kinds.clone(),
+        None => resource::kinds_of(&context, &plugin).await,
+    };
+    for round in 1..=ROUNDS {
+        let results = join_all(kinds.iter().map(|kind| delete_children(&context, &identity, kind))).await;
+        let Some(error) = results.into_iter().find_map(Result::err) else { return };
+        tracing::warn!(plugin = key.name, %error, "failed to delete the children of a deleted plugin");
+        tokio::time::sleep(backoff::delay(round)).await;
+        // One of the same name has come, and what is left are its children now.
+        if context.plugins.get(&key.namespace, &key.name).is_some() {
+            return;
+        }
+    }
+}
+
+/// Asks the API server itself for what carries the plugin's labels, and deletes what a Dask resource controls.
+async fn delete_children(context: &PluginContext, identity: &str, kind: &ChildKind) -> Result<(), k8s::Error> {
+    let all: Api<DynamicObject> = match &context.settings.watched {
+        Some(namespace) => Api::namespaced_with(context.client.clone(), namespace, &kind.resource),
+        None => Api::all_with(context.client.clone(), &kind.resource),
+    };
+    let params = ListParams::default().labels(&format!("{PLUGIN_LABEL}={identity},{SUBJECT_LABEL}"));
+    let children = k8s::timed("list", &kind.resource.plural, all.list_metadata(&params)).await?;
+    for child in children.items.iter().filter(|child| meta::is_controlled_by_dask(*child)) {
+        let namespace = child.namespace().unwrap_or_default();
+        let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &kind.resource);
+        k8s::delete(&api, &child.name_any(), &child.uid().unwrap_or_default()).await?;
+    }
+    Ok(())
+}
