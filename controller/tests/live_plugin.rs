@@ -625,7 +625,6 @@ async fn fields_that_are_not_supported_are_refused_by_name() {
             ("f", "/spec/match", json!({"namespaceSelector": {}}), "match.namespaceSelector"),
             ("g", "/spec/endpoint", json!({"url": "https://example.com"}), "endpoint.url"),
             ("h", "/spec/auth", json!({"hmac": {"secretName": "a", "key": "b"}}), "auth"),
-            ("i", "/spec/children/0/recreateOnImmutable", json!(true), "recreateOnImmutable"),
         ];
         for (name, pointer, value, field) in fields {
             let plugin = TestPlugin::new(&context, name);
