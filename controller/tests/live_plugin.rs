@@ -621,7 +621,6 @@ async fn fields_that_are_not_supported_are_refused_by_name() {
             ("d", "/spec/failurePolicy", json!("Fail"), "failurePolicy"),
             ("e", "/spec/match", json!({"conditions": expression}), "match.conditions"),
             ("f", "/spec/match", json!({"namespaceSelector": {}}), "match.namespaceSelector"),
-            ("i", "/spec/children/0/recreateOnImmutable", json!(true), "recreateOnImmutable"),
         ];
         for (name, pointer, value, field) in fields {
             let plugin = TestPlugin::new(&context, name);

@@ -28,7 +28,8 @@ impl Claims {
     pub(super) fn take(&self, resource: &ApiResource, namespace: &str, name: &str) -> Option<Claimed<'_>> {
         let object = (resource.group.clone(), resource.plural.clone(), namespace.to_owned(), name.to_owned());
         let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(object.clone());
-        taken.then_some(Claimed { claims: self, object })
+        // One that is made for nothing would give the name back.
+        taken.then(|| Claimed { claims: self, object })
     }
 }
 
