@@ -1,0 +1,385 @@
+//! What becomes of plugins' children on a real API server when answers, rivals and allow-lists change. Run them
+//! with `make live`.
+
+mod support;
+
+use std::{collections::BTreeMap, time::Duration};
+
+use plugin_server_kit::protocol::{Child, PluginRequest};
+use serde_json::{Value, json};
+
+use support::{
+    Controller, DEADLINE, TestContext, by_name, cluster,
+    plugin::{Reply, TestPlugin, config},
+    uid, version, with_temp_ns, within,
+};
+
+/// Name of the child with the key `config` of the plugin `echo` for the cluster `demo`.
+const CHILD: &str = "demo-scheduler-echo-config";
+/// Of any plugin.
+const OURS: &str = "plugin.kubernetes.dask.org/plugin";
+const KEY: &str = "plugin.kubernetes.dask.org/key";
+
+/// A cluster, and a plugin that is asked about its scheduler's Service and answers what `reply` says.
+async fn installed(context: &TestContext, reply: Reply) -> (Controller, TestPlugin) {
+    let controller = context.start_controller().await;
+    context.create(&cluster("demo", 0)).await;
+    context.settled("demo", 0).await;
+    let mut plugin = TestPlugin::new(context, "echo");
+    plugin.answer(reply);
+    plugin.install().await;
+    plugin.until_counts(1, 1, 0).await;
+    (controller, plugin)
+}
+
+const NUDGE: &str = "example.com/nudge";
+
+/// Changes what the plugin is asked; the change.
+async fn nudge(context: &TestContext) -> String {
+    let value = format!("{:08x}", fastrand::u32(..));
+    context.annotate("DaskCluster", "demo", NUDGE, &value).await;
+    value
+}
+
+async fn has_value(context: &TestContext, child: &str, value: &str) -> Value {
+    context.until("ConfigMap", child, |child| child["data"]["value"] == value).await
+}
+
+/// Waits until a pass that began after now is over: there is one at a time.
+async fn barrier(context: &TestContext, plugin: &TestPlugin) {
+    for _ in 0..2 {
+        let value = nudge(context).await;
+        plugin
+            .until_called("a call about the change", |calls| {
+                calls.iter().any(|call| call.request.owner.object["metadata"]["annotations"][NUDGE] == value)
+            })
+            .await;
+    }
+}
+
+fn configs(numbers: std::ops::Range<usize>) -> Reply {
+    Reply::Children(numbers.map(|number| config(&format!("config-{number}"), "x")).collect())
+}
+
+// --- The brake ---
+
+/// A plugin that lost its configuration answers as well-formed as one that means it.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn an_answer_that_drops_most_children_is_held_until_a_person_lets_it_go() {
+    with_temp_ns(|context| async move {
+        let (_controller, plugin) = installed(&context, configs(0..12)).await;
+        let before = by_name(&context.list("ConfigMap", OURS).await, uid);
+        assert_eq!(before.len(), 12);
+
+        plugin.answer(configs(0..2));
+        nudge(&context).await;
+        let failure = plugin.until_failing("PruneHeld").await;
+        let message = failure["message"].as_str().unwrap();
+        let annotation = "plugin.kubernetes.dask.org/allow-prune";
+        for words in ["10 of the plugin's 12 children", annotation] {
+            assert!(message.contains(words), "{message}");
+        }
+        context.annotate("DaskOperatorPlugin", "echo", annotation, "true").await;
+        barrier(&context, &plugin).await;
+        plugin.until_counts(1, 0, 1).await;
+        assert_eq!(by_name(&context.list("ConfigMap", OURS).await, uid), before);
+
+        let now = jiff::Timestamp::now().to_string();
+        context.annotate("DaskOperatorPlugin", "echo", annotation, &now).await;
+        within(Duration::from_secs(15), "the children to go", async || match context.count("ConfigMap", OURS).await {
+            2 => Ok(()),
+            count => Err(format!("there are {count}")),
+        })
+        .await;
+        plugin.until_counts(1, 1, 0).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn what_is_held_is_kept_for_good_if_the_plugin_takes_it_back() {
+    with_temp_ns(|context| async move {
+        let (_controller, plugin) = installed(&context, configs(0..12)).await;
+        let before = by_name(&context.list("ConfigMap", OURS).await, version);
+        plugin.answer(configs(0..0));
+        nudge(&context).await;
+        plugin.until_failing("PruneHeld").await;
+        plugin.answer(configs(0..12));
+        nudge(&context).await;
+        plugin.until_counts(1, 1, 0).await;
+        assert_eq!(by_name(&context.list("ConfigMap", OURS).await, version), before);
+        // And the brake is off again.
+        plugin.answer(configs(0..11));
+        nudge(&context).await;
+        context.goes("ConfigMap", "demo-scheduler-echo-config-11").await;
+    })
+    .await;
+}
+
+// --- Drift ---
+
+/// A kind without a generation does not say what changed, and an apply that changes nothing is a write all the same.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn what_others_write_beside_ours_stays_and_costs_no_write_and_what_is_ours_is_put_back() {
+    with_temp_ns(|context| async move {
+        let (_controller, plugin) = installed(&context, Reply::Children(vec![config("config", "first")])).await;
+        let patch = json!({"data": {"theirs": "kept"}, "metadata": {"annotations": {"theirs": "kept"}}});
+        let touched = context.merge("ConfigMap", CHILD, patch).await;
+        barrier(&context, &plugin).await;
+        assert_eq!(version(&context.expect("ConfigMap", CHILD).await), version(&touched));
+        assert_eq!(applies(&touched), applies(&context.expect("ConfigMap", CHILD).await));
+
+        context.merge("ConfigMap", CHILD, json!({"data": {"value": "edited"}})).await;
+        let child = has_value(&context, CHILD, "first").await;
+        assert_eq!(child["data"]["theirs"], "kept");
+        assert_eq!(child["metadata"]["annotations"]["theirs"], "kept");
+    })
+    .await;
+}
+
+/// What the controller's manager has applied, and when.
+fn applies(child: &Value) -> Vec<Value> {
+    let managers = child["metadata"]["managedFields"].as_array().unwrap();
+    managers.iter().filter(|entry| entry["manager"] == "dask-operator/echo").cloned().collect()
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_plugin_that_ignores_drift_gets_its_child_back_at_the_next_call() {
+    with_temp_ns(|context| async move {
+        let _controller = context.start_controller().await;
+        context.create(&cluster("demo", 0)).await;
+        context.settled("demo", 0).await;
+        let mut plugin = TestPlugin::new(&context, "echo");
+        let mut manifest = plugin.manifest();
+        manifest["spec"]["drift"] = json!("Ignore");
+        plugin.install_as(&manifest).await;
+        plugin.until_counts(1, 1, 0).await;
+        context.delete("ConfigMap", CHILD).await;
+        context.goes("ConfigMap", CHILD).await;
+        // A plugin that corrects would have been asked by the time that another one is served.
+        let mut other = TestPlugin::new(&context, "barrier");
+        other.install().await;
+        let theirs = "demo-scheduler-barrier-config";
+        let old = context.appears("ConfigMap", theirs).await;
+        context.delete("ConfigMap", theirs).await;
+        context.until("ConfigMap", theirs, |new| uid(new) != uid(&old)).await;
+        assert_eq!(context.get("ConfigMap", CHILD).await, None);
+        nudge(&context).await;
+        context.appears("ConfigMap", CHILD).await;
+    })
+    .await;
+}
+
+/// Changes the child back as soon as it is repaired, until it is stopped.
+async fn rival(context: &TestContext) {
+    let params = kube::api::PatchParams { field_manager: Some("rival".to_owned()), ..Default::default() };
+    let patch = kube::api::Patch::Merge(json!({"data": {"value": "rival"}}));
+    loop {
+        has_value(context, CHILD, "first").await;
+        context.api("ConfigMap").patch(CHILD, &params, &patch).await.unwrap();
+    }
+}
+
+/// Waits until the fight is noticed, and sees that it is slow from then on.
+async fn is_noticed(plugin: &TestPlugin) {
+    let failure = plugin.until_failing("DriftLoop").await;
+    assert!(failure["message"].as_str().unwrap().contains("\"rival\""), "{failure}");
+    plugin.forget_calls();
+    let begin = std::time::Instant::now();
+    plugin.until_called("some more repairs", |calls| calls.len() >= 3).await;
+    assert!(begin.elapsed() > Duration::from_secs(2), "{:?}", begin.elapsed());
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_fight_over_a_child_slows_down_names_the_rival_and_ends_when_the_rival_stops() {
+    with_temp_ns(|context| async move {
+        let (_controller, plugin) = installed(&context, Reply::Children(vec![config("config", "first")])).await;
+        tokio::select! {
+            () = rival(&context) => {}
+            () = is_noticed(&plugin) => {}
+        }
+        has_value(&context, CHILD, "first").await;
+        within(3 * DEADLINE, "the fight to be over", async || {
+            let resource = context.expect("DaskOperatorPlugin", "echo").await;
+            let counts = &resource["status"]["subjects"];
+            if counts["synced"] == 1 { Ok(()) } else { Err(counts.to_string()) }
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn another_key_for_the_same_object_keeps_the_object() {
+    with_temp_ns(|context| async move {
+        let named = |key: &str| {
+            let mut child = config(key, "x");
+            child.manifest["metadata"] = json!({"name": "named"});
+            Reply::Children(vec![child])
+        };
+        let (_controller, plugin) = installed(&context, named("old")).await;
+        let before = context.expect("ConfigMap", "named").await;
+        plugin.answer(named("new"));
+        nudge(&context).await;
+        let after = context.until("ConfigMap", "named", |child| child["metadata"]["labels"][KEY] == "new").await;
+        assert_eq!(uid(&after), uid(&before));
+        plugin.until_counts(1, 1, 0).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn another_name_under_the_same_key_is_no_drop() {
+    with_temp_ns(|context| async move {
+        let named = |prefix: &str| {
+            let child = |number: usize| {
+                let mut child = config(&format!("key-{number}"), "x");
+                child.manifest["metadata"] = json!({"name": format!("{prefix}-{number}")});
+                child
+            };
+            Reply::Children((0..12).map(child).collect())
+        };
+        let (_controller, plugin) = installed(&context, named("old")).await;
+        plugin.answer(named("new"));
+        nudge(&context).await;
+        context.goes("ConfigMap", "old-11").await;
+        plugin.until_counts(1, 1, 0).await;
+        assert_eq!(context.count("ConfigMap", OURS).await, 12);
+    })
+    .await;
+}
+
+// --- Immutable fields ---
+
+fn fixed(value: &str) -> Reply {
+    let mut child = config("config", value);
+    child.manifest["immutable"] = json!(true);
+    Reply::Children(vec![child])
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn an_immutable_field_is_told_and_the_object_stays() {
+    with_temp_ns(|context| async move {
+        let (_controller, plugin) = installed(&context, fixed("first")).await;
+        let before = context.expect("ConfigMap", CHILD).await;
+        plugin.answer(fixed("second"));
+        nudge(&context).await;
+        let failure = plugin.until_failing("Immutable").await;
+        let message = failure["message"].as_str().unwrap();
+        assert!(message.starts_with("config: data cannot be changed"), "{message}");
+        assert!(message.contains("recreateOnImmutable"), "{message}");
+        assert_eq!(context.expect("ConfigMap", CHILD).await, before);
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn where_the_rule_says_so_a_child_with_an_immutable_field_is_made_again() {
+    with_temp_ns(|context| async move {
+        let _controller = context.start_controller().await;
+        context.create(&cluster("demo", 0)).await;
+        let mut plugin = TestPlugin::new(&context, "echo");
+        plugin.answer(fixed("first"));
+        let mut manifest = plugin.manifest();
+        manifest["spec"]["children"][0]["recreateOnImmutable"] = json!(true);
+        plugin.install_as(&manifest).await;
+        let before = has_value(&context, CHILD, "first").await;
+        plugin.answer(fixed("second"));
+        nudge(&context).await;
+        let after = has_value(&context, CHILD, "second").await;
+        assert_ne!(uid(&after), uid(&before));
+        assert_eq!(after["metadata"]["ownerReferences"], before["metadata"]["ownerReferences"]);
+        plugin.until_counts(1, 1, 0).await;
+
+        // What is wrong in itself must not cost the object.
+        let mut wrong = config("config", "third");
+        wrong.manifest["immutable"] = json!(true);
+        wrong.manifest["data"] = json!({"not a key": "x"});
+        plugin.answer(Reply::Children(vec![wrong]));
+        nudge(&context).await;
+        plugin.until_failing("Invalid").await;
+        assert_eq!(uid(&context.expect("ConfigMap", CHILD).await), uid(&after));
+    })
+    .await;
+}
+
+// --- One object, two that want it ---
+
+/// A Service and a Deployment of one name have children of one default name.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn of_two_subjects_of_one_name_the_first_gets_the_child_and_the_second_is_told() {
+    with_temp_ns(|context| async move {
+        let _controller = context.start_controller().await;
+        let clusters: Vec<String> = (0..6).map(|number| format!("c{number}")).collect();
+        for name in &clusters {
+            context.create(&cluster(name, 0)).await;
+        }
+        for name in &clusters {
+            context.settled(name, 0).await;
+        }
+        let mut plugin = TestPlugin::new(&context, "echo");
+        plugin.script(|request: &PluginRequest| Reply::Children(vec![config("config", request.subject.kind())]));
+        let mut manifest = plugin.manifest();
+        manifest["spec"]["subjects"] =
+            json!([{"kind": "Service", "component": "scheduler"}, {"kind": "Deployment", "component": "scheduler"}]);
+        // All subjects are looked at in one moment.
+        plugin.install_as(&manifest).await;
+        plugin.until_counts(12, 6, 6).await;
+        let failure = plugin.until_failing("Conflict").await;
+        assert!(failure["message"].as_str().unwrap().contains("for another"), "{failure}");
+        let mut kinds = BTreeMap::new();
+        for name in &clusters {
+            let child = context.expect("ConfigMap", &format!("{name}-scheduler-echo-config")).await;
+            let label = child["metadata"]["labels"]["plugin.kubernetes.dask.org/subject-uid"].clone();
+            let kind = child["data"]["value"].as_str().unwrap().to_owned();
+            let subject = context.expect(&kind, &format!("{name}-scheduler")).await;
+            assert_eq!(label, uid(&subject), "label and content are of one subject");
+            *kinds.entry(kind).or_insert(0) += 1;
+        }
+        assert_eq!(kinds.values().sum::<i32>(), 6);
+    })
+    .await;
+}
+
+// --- The allow-list ---
+
+fn ingress() -> Child {
+    let backend = json!({"service": {"name": "any", "port": {"number": 80}}});
+    let spec = json!({"defaultBackend": backend});
+    Child::new("web", json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "spec": spec}))
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn children_of_a_kind_that_is_listed_no_more_go_and_the_others_stay() {
+    with_temp_ns(|context| async move {
+        let both = Reply::Children(vec![config("config", "first"), ingress()]);
+        let (_controller, plugin) = installed(&context, both).await;
+        let kept = context.expect("ConfigMap", CHILD).await;
+        let foreign = json!({
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "Ingress",
+            "metadata": {"name": "foreign", "labels": {OURS: "echo"}},
+            "spec": ingress().manifest["spec"],
+        });
+        context.create(&foreign).await;
+        plugin.answer(Reply::Children(vec![config("config", "first")]));
+        let fewer = json!([{"apiVersion": "v1", "kind": "ConfigMap"}]);
+        context.merge("DaskOperatorPlugin", "echo", json!({"spec": {"children": fewer}})).await;
+        context.goes("Ingress", "demo-scheduler-echo-web").await;
+        plugin.until_counts(1, 1, 0).await;
+        assert_eq!(version(&context.expect("ConfigMap", CHILD).await), version(&kept));
+        context.expect("Ingress", "foreign").await;
+    })
+    .await;
+}
