@@ -71,12 +71,7 @@ fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
 /// What is wrong with the plugin's certificate, if `error` says so. The words of rustls tell the time of the
 /// attempt, and a status must not change with each.
 pub(super) fn certificate_problem(error: &(dyn std::error::Error + 'static)) -> Option<String> {
-    let inner = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-    let error = match inner {
-        Some(inner) => inner.downcast_ref::<rustls::Error>()?,
-        None => error.downcast_ref::<rustls::Error>()?,
-    };
-    let rustls::Error::InvalidCertificate(problem) = error else { return None };
+    let rustls::Error::InvalidCertificate(problem) = tls_error(error)? else { return None };
     Some(match problem {
         CertificateError::Expired => "the plugin's certificate has expired".to_owned(),
         CertificateError::ExpiredContext { not_after, .. } => {
@@ -89,6 +84,14 @@ pub(super) fn certificate_problem(error: &(dyn std::error::Error + 'static)) -> 
         CertificateError::UnknownIssuer => "the plugin's certificate is of an authority that is not trusted".to_owned(),
         other => format!("the plugin's certificate is refused: {other}"),
     })
+}
+
+/// An I/O error does not name as its source what it wraps, and there may be several around each other.
+fn tls_error<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
+    if let Some(found) = error.downcast_ref() {
+        return Some(found);
+    }
+    tls_error(error.downcast_ref::<io::Error>()?.get_ref()?)
 }
 
 fn time(time: UnixTime) -> String {
@@ -133,7 +136,8 @@ mod tests {
     fn what_is_wrong_with_a_certificate_reads_the_same_at_each_attempt() {
         let expired = |time| CertificateError::ExpiredContext { time: unix(time), not_after: unix(1_000_000) };
         let said = |problem: CertificateError| {
-            certificate_problem(&io::Error::other(rustls::Error::InvalidCertificate(problem))).unwrap()
+            let error = io::Error::other(rustls::Error::InvalidCertificate(problem));
+            certificate_problem(&io::Error::other(error)).unwrap()
         };
         assert_eq!(said(expired(2_000_000)), "the plugin's certificate has expired at 1970-01-12T13:46:40Z");
         assert_eq!(said(expired(2_000_000)), said(expired(2_000_001)));
