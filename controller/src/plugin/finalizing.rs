@@ -79,6 +79,14 @@ impl Syncing<'_> {
         self.env.ledger.set(&self.plugin.identity, &self.memory.subject_uid, mark);
     }
 
+    /// How far it got. On a first look, the deadline begins anew: the plugin may have been suspended since.
+    fn marked(&self) -> Option<Mark> {
+        match self.env.ledger.get(&self.plugin.identity, &self.memory.subject_uid) {
+            Some(Mark::Leaving(_)) if self.memory.verdict.is_none() => Some(Mark::Engaged),
+            mark => mark,
+        }
+    }
+
     fn deadline(&self) -> Duration {
         Duration::from_secs(u64::from(self.plugin.spec.finalize.deadline_seconds))
     }
@@ -104,7 +112,7 @@ impl Syncing<'_> {
             },
             matches: plugin.matches(self.key.kind, object),
             finalizes: finalize::is_on(plugin.spec.finalize, &plugin.hooks),
-            mark: self.env.ledger.get(&plugin.identity, &self.memory.subject_uid),
+            mark: self.marked(),
             has_children,
             may_be_left: named && self.memory.verdict.is_none(),
             deadline: self.deadline(),
@@ -166,7 +174,7 @@ impl Syncing<'_> {
 
     /// Has the keeper wait for this subject, and this subject not miss its deadline.
     fn begin(&mut self, farewell: EventReason) {
-        let mark = self.env.ledger.get(&self.plugin.identity, &self.memory.subject_uid);
+        let mark = self.marked();
         if farewell == EventReason::Deleting {
             self.mark(Mark::Engaged);
             return;
