@@ -123,9 +123,9 @@ impl Syncing<'_> {
     async fn held(&self, observed: Observed, finalizes: bool) -> Result<Before, Error> {
         if finalizes {
             self.mark(Mark::Engaged);
-            let (finalizer, uid) = (finalize::name_of(&self.plugin.identity), observed.owner.uid().unwrap_or_default());
-            let held = finalizers::has(&*observed.owner, &finalizer)
-                || finalizers::hold(&self.env.client, &observed.owner_key, &uid, &finalizer).await?;
+            let (name, uid) = (finalize::name_of(&self.plugin.identity), observed.owner.uid().unwrap_or_default());
+            let held = finalizers::has(&*observed.owner, &name)
+                || finalizers::hold(&self.env.client, &observed.owner_key, &uid, &name).await?;
             if !held {
                 return Ok(Before::Done(NOTHING)); // The watch is about to say that the owner goes.
             }
