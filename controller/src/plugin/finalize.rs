@@ -55,6 +55,7 @@ pub(super) enum Owner {
 
 /// What decides over a subject's stage.
 #[derive(Clone, Copy, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub(super) struct Situation {
     pub(super) owner: Owner,
     /// Whether the plugin is to be asked about it.

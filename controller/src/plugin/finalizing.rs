@@ -79,6 +79,14 @@ impl Syncing<'_> {
         self.env.ledger.set(&self.plugin.identity, &self.memory.subject_uid, mark);
     }
 
+    /// How far it got. On a first look, the deadline begins anew: the plugin may have been suspended since.
+    fn marked(&self) -> Option<Mark> {
+        match self.env.ledger.get(&self.plugin.identity, &self.memory.subject_uid) {
+            Some(Mark::Leaving(_)) if self.memory.verdict.is_none() => Some(Mark::Engaged),
+            mark => mark,
+        }
+    }
+
     fn deadline(&self) -> Duration {
         Duration::from_secs(u64::from(self.plugin.spec.finalize.deadline_seconds))
     }
@@ -104,7 +112,7 @@ impl Syncing<'_> {
             },
             matches: plugin.matches(self.key.kind, object),
             finalizes: finalize::is_on(plugin.spec.finalize, &plugin.hooks),
-            mark: self.env.ledger.get(&plugin.identity, &self.memory.subject_uid),
+            mark: self.marked(),
             has_children,
             may_be_left: named && self.memory.verdict.is_none(),
             deadline: self.deadline(),
@@ -115,9 +123,9 @@ impl Syncing<'_> {
     async fn held(&self, observed: Observed, finalizes: bool) -> Result<Before, Error> {
         if finalizes {
             self.mark(Mark::Engaged);
-            let (finalizer, uid) = (finalize::name_of(&self.plugin.identity), observed.owner.uid().unwrap_or_default());
-            let held = finalizers::has(&*observed.owner, &finalizer)
-                || finalizers::hold(&self.env.client, &observed.owner_key, &uid, &finalizer).await?;
+            let (name, uid) = (finalize::name_of(&self.plugin.identity), observed.owner.uid().unwrap_or_default());
+            let held = finalizers::has(&*observed.owner, &name)
+                || finalizers::hold(&self.env.client, &observed.owner_key, &uid, &name).await?;
             if !held {
                 return Ok(Before::Done(NOTHING)); // The watch is about to say that the owner goes.
             }
@@ -166,7 +174,7 @@ impl Syncing<'_> {
 
     /// Has the keeper wait for this subject, and this subject not miss its deadline.
     fn begin(&mut self, farewell: EventReason) {
-        let mark = self.env.ledger.get(&self.plugin.identity, &self.memory.subject_uid);
+        let mark = self.marked();
         if farewell == EventReason::Deleting {
             self.mark(Mark::Engaged);
             return;

@@ -8,6 +8,9 @@
 //!                                          sync: observe → ask → screen → plan → apply → prune
 //! ```
 //!
+//! Before a subject or the Dask resource above it goes, a plugin may be asked to give up what it holds
+//! (`finalizing`). A finalizer makes the Dask resource wait for it; the `keeper` takes it off in time.
+//!
 //! Nothing here runs inside the reconciliation of a Dask resource: a plugin that is slow, broken or absent
 //! delays nothing and deletes nothing. Decisions (outcome of a call, screening, planning, breaker) are pure.
 

@@ -130,6 +130,15 @@ mod tests {
     }
 
     #[test]
+    fn a_failure_names_the_hook_that_failed() {
+        let mut tally = Tally::default();
+        tally.update(&key("a"), None, &failing("X"), at(1));
+        assert_eq!(tally.summary().failures[0].hook, "Sync");
+        tally.finalizing(&key("a"));
+        assert_eq!(tally.summary().failures[0].hook, "Finalize");
+    }
+
+    #[test]
     fn a_failure_keeps_its_time_while_its_reason_stays() {
         let mut tally = Tally::default();
         tally.update(&key("a"), None, &failing("X"), at(1));

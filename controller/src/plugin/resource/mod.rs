@@ -134,7 +134,7 @@ async fn probe_plugin(
     let reviewed = reviewed.and_then(|probe| probe.authorized_at).filter(|at| at.elapsed() < AUTHORIZE_PERIOD);
     let authorized = reviewed.map(|_| Ok(()));
     let (suspended, finalize) = (plugin.spec.suspend, plugin.spec.finalize.enabled);
-    let mut findings = Findings { suspended, finalize, authorized, ..Findings::default() };
+    let mut findings = Findings { authorized, suspended, finalize, ..Findings::default() };
     let news = context.probes.take_news(key);
     let outcome = inquire(context, plugin, valid, (news, &mut findings)).await?;
     // A worker must not go on by a spec that is no longer there.
