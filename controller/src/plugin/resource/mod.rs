@@ -115,7 +115,11 @@ async fn probe_plugin(
     let authorized = reviewed.map(|_| Ok(()));
     let mut findings = Findings { suspended: plugin.spec.suspend, authorized, ..Findings::default() };
     let news = context.probes.take_news(key);
-    let outcome = inquire(context, plugin, valid, (news, &mut findings)).await?;
+    let outcome = inquire(context, plugin, valid, (news, &mut findings)).await;
+    if !matches!(outcome, Ok(Some(_))) {
+        context.probes.keep(key, news);
+    }
+    let outcome = outcome?;
     // A worker must not go on by a spec that is no longer there.
     let outdated = |worker: &WorkerHandle| {
         let registered = worker.registered.borrow();
@@ -123,9 +127,6 @@ async fn probe_plugin(
             || Some(registered.generation) != plugin.metadata.generation
     };
     let stale = outcome.is_none() && context.registry.get(key).as_ref().is_some_and(outdated);
-    if outcome.is_none() {
-        context.probes.keep(key, news);
-    }
     if plugin.spec.suspend || stale {
         context.registry.remove(key);
     } else if let Some((kinds, caller, discovery)) = outcome {
