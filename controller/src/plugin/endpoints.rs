@@ -107,7 +107,7 @@ pub(super) async fn follow(waker: Waker, slices: Cache<SliceView>, mut changes: 
             let joined = members.update(&service, found.iter().flat_map(|slice| slice.ready()).collect());
             for plugin in waker.context.plugins.all() {
                 if listens_behind(&plugin, &service) {
-                    waker.wake(key_of(&plugin), News { reconnect: joined, replaced: joined });
+                    waker.wake(&key_of(&plugin), News { reconnect: joined, replaced: joined });
                 }
             }
         }

@@ -6,6 +6,7 @@ use std::{
     fs,
     os::unix::fs::{FileTypeExt as _, MetadataExt as _},
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -40,17 +41,47 @@ struct SocketId {
     changed: (i64, i64),
 }
 
-/// The path of the socket `name` in `dir`. It may not be there yet; what is there must be a socket itself, and no
-/// way to one elsewhere.
-pub(super) fn find(dir: &Path, name: &str) -> Result<PathBuf, Invalid> {
-    let path = dir.join(name);
-    let kind = match fs::symlink_metadata(&path).map(|found| found.file_type()) {
+/// The directory of the sockets, and what was seen there.
+pub(super) struct Sockets {
+    dir: PathBuf,
+    memory: Mutex<Memory>,
+}
+
+impl Sockets {
+    pub(super) fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), memory: Mutex::default() }
+    }
+
+    /// The path of the plugin's socket. It may not be there yet; what is there must be a socket itself, and no way
+    /// to one elsewhere. What happens to it from now on is noticed.
+    pub(super) fn find(&self, key: PluginKey, name: &str) -> Result<PathBuf, Invalid> {
+        let path = self.dir.join(name);
+        self.memory().first_sight(key, name, look(&path));
+        match refusal(&path) {
+            Some(message) => Err(Invalid::new(INVALID_ENDPOINT, message)),
+            None => Ok(path),
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn refusal(path: &Path) -> Option<String> {
+    let kind = match fs::symlink_metadata(path).map(|found| found.file_type()) {
         Ok(kind) if kind.is_symlink() => "a symbolic link",
         Ok(kind) if kind.is_dir() => "a directory",
         Ok(kind) if !kind.is_socket() => "no socket",
-        _ => return Ok(path),
+        _ => return None,
     };
-    Err(Invalid::new(INVALID_ENDPOINT, format!("endpoint.socket: {} is {kind}", path.display())))
+    Some(format!("endpoint.socket: {} is {kind}", path.display()))
+}
+
+impl Sight {
+    fn socket(self) -> Option<SocketId> {
+        if let Self::Socket(id) = self { Some(id) } else { None }
+    }
 }
 
 fn look(path: &Path) -> Sight {
@@ -69,7 +100,7 @@ fn look(path: &Path) -> Sight {
 pub(super) async fn follow(waker: Waker) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut memory = Memory::default();
+    let sockets = &waker.context.sockets;
     loop {
         ticks.tick().await;
         let mut sights = Vec::new();
@@ -77,13 +108,14 @@ pub(super) async fn follow(waker: Waker) {
             let Some(name) = &plugin.spec.endpoint.socket else { continue };
             // What is not a plain name is refused, and must not be looked at either.
             if !name.contains('/') && !name.starts_with('.') {
-                let sight = look(&waker.context.settings.socket_dir.join(name));
+                let sight = look(&sockets.dir.join(name));
                 sights.push((key_of(&plugin), name.clone(), sight));
             }
         }
-        for (key, news) in memory.compare(sights) {
+        let changes = sockets.memory().compare(sights);
+        for (key, news) in changes {
             tracing::info!(plugin = key.name, replaced = news.replaced, "a plugin's socket changed");
-            waker.wake(key, news);
+            waker.wake(&key, news);
         }
     }
 }
@@ -92,6 +124,7 @@ pub(super) async fn follow(waker: Waker) {
 #[derive(Default)]
 struct Memory(HashMap<PluginKey, Seen>);
 
+#[derive(Clone)]
 struct Seen {
     name: String,
     now: Sight,
@@ -100,6 +133,15 @@ struct Seen {
 }
 
 impl Memory {
+    /// What stands there before the plugin is connected to for the first time.
+    fn first_sight(&mut self, key: PluginKey, name: &str, now: Sight) {
+        let seen = Seen { name: name.to_owned(), now, last: now.socket() };
+        let known = self.0.entry(key).or_insert_with(|| seen.clone());
+        if known.name != name {
+            *known = seen;
+        }
+    }
+
     /// Takes in what is seen now of all plugins; what is new. A plugin's first sight is not: it is discovered anyway.
     fn compare(&mut self, sights: Vec<(PluginKey, String, Sight)>) -> Vec<(PluginKey, News)> {
         let mut before = std::mem::take(&mut self.0);
@@ -107,7 +149,7 @@ impl Memory {
         for (key, name, now) in sights {
             let old = before.remove(&key).filter(|old| old.name == name);
             let last = old.as_ref().and_then(|old| old.last);
-            let id = if let Sight::Socket(id) = now { Some(id) } else { None };
+            let id = now.socket();
             if old.is_some_and(|old| old.now != now) {
                 let replaced = id.is_some() && last.is_some() && id != last;
                 all.push((key.clone(), News { reconnect: true, replaced }));
@@ -171,6 +213,18 @@ mod tests {
         assert!(memory.0.is_empty());
     }
 
+    /// A plugin may be restarted within a second of its first call.
+    #[test]
+    fn what_was_there_at_the_first_probe_counts_as_seen() {
+        let mut memory = Memory::default();
+        memory.first_sight(key("a"), "a.sock", socket(1, 1));
+        memory.first_sight(key("a"), "a.sock", socket(2, 2));
+        assert_eq!(compare(&mut memory, socket(2, 2)), Some(REPLACED));
+        memory.first_sight(key("a"), "b.sock", Sight::Absent);
+        let sight = (key("a"), "b.sock".to_owned(), socket(3, 3));
+        assert_eq!(memory.compare(vec![sight]), [(key("a"), CHANGED)]);
+    }
+
     #[test]
     fn only_what_is_a_socket_itself_is_connected_to() {
         let dir = tempfile::tempdir().unwrap();
@@ -182,6 +236,7 @@ mod tests {
         symlink(dir.path().join("nothing"), dir.path().join("dangling.sock")).unwrap();
         fs::create_dir(dir.path().join("dir.sock")).unwrap();
         fs::write(dir.path().join("file.sock"), "").unwrap();
+        let sockets = Sockets::new(dir.path());
         let table = [
             ("ours.sock", None),
             ("absent.sock", None),
@@ -192,7 +247,7 @@ mod tests {
             ("file.sock", Some("no socket")),
         ];
         for (name, refused) in table {
-            let found = find(dir.path(), name);
+            let found = sockets.find(key(name), name);
             let sight = look(&dir.path().join(name));
             match refused {
                 None => assert_eq!(found.unwrap(), dir.path().join(name)),

@@ -23,7 +23,7 @@ use super::{
     kinds::ChildKind,
     outcome::CallError,
     registry::{Command, PluginKey, Registered, Registry, WorkerHandle},
-    sockets,
+    sockets::{self, Sockets},
     sync::Env,
     wiring::Settings,
     worker,
@@ -47,6 +47,7 @@ pub(super) struct PluginContext {
     pub(super) registry: Arc<Registry>,
     pub(super) env: Arc<Env>,
     pub(super) probes: Probes,
+    pub(super) sockets: Sockets,
 }
 
 /// Why a pass ended early.

@@ -1,11 +1,7 @@
 use jiff::Timestamp;
 
 use super::{PluginContext, validate::ValidatedEndpoint};
-use crate::{
-    crd::DaskOperatorPlugin,
-    invalid::Invalid,
-    plugin::{client::Route, sockets},
-};
+use crate::{crd::DaskOperatorPlugin, invalid::Invalid, plugin::client::Route};
 
 /// How `plugin` is reached.
 pub(super) async fn route(
@@ -14,7 +10,7 @@ pub(super) async fn route(
     endpoint: &ValidatedEndpoint,
 ) -> Result<Route, Invalid> {
     let service = match endpoint {
-        ValidatedEndpoint::Socket(name) => return sockets::find(&context.settings.socket_dir, name).map(Route::Socket),
+        ValidatedEndpoint::Socket(name) => return context.sockets.find(super::key_of(plugin), name).map(Route::Socket),
         ValidatedEndpoint::Service(service) => service,
     };
     let trust = context.authority.ensure(plugin, &service.name, Timestamp::now()).await;
