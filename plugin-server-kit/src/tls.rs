@@ -59,7 +59,7 @@ pub struct Tls {
 impl Tls {
     /// Reads the files in `dir` and follows them from then on, as long as the value or a clone lives.
     pub async fn load(dir: impl Into<PathBuf>) -> Result<Self, TlsError> {
-        Self::load_and_poll(dir.into(), POLL).await
+        Self::load_and_poll(dir, POLL).await
     }
 
     /// As [`Tls::load`], but waits until there are usable files.
@@ -78,8 +78,9 @@ impl Tls {
         Self::follow(source, config, POLL)
     }
 
-    async fn load_and_poll(dir: PathBuf, every: Duration) -> Result<Self, TlsError> {
-        let mut source = Source::new(dir);
+    /// As [`Tls::load`], but looks at the files so often: for certificates that live for seconds.
+    pub async fn load_and_poll(dir: impl Into<PathBuf>, every: Duration) -> Result<Self, TlsError> {
+        let mut source = Source::new(dir.into());
         let files = TlsFiles::read(&source.dir).await?;
         let config = files.server_config()?;
         source.seen = Some(files);

@@ -6,6 +6,7 @@ use std::{
     fs,
     os::unix::fs::{FileTypeExt as _, MetadataExt as _},
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -40,17 +41,47 @@ struct SocketId {
     changed: (i64, i64),
 }
 
-/// The path of the socket `name` in `dir`. It may not be there yet; what is there must be a socket itself, and no
-/// way to one elsewhere.
-pub(super) fn find(dir: &Path, name: &str) -> Result<PathBuf, Invalid> {
-    let path = dir.join(name);
-    let kind = match fs::symlink_metadata(&path).map(|found| found.file_type()) {
+/// The directory of the sockets, and what was seen there.
+pub(super) struct Sockets {
+    dir: PathBuf,
+    memory: Mutex<Memory>,
+}
+
+impl Sockets {
+    pub(super) fn new(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), memory: Mutex::default() }
+    }
+
+    /// The path of the plugin's socket. It may not be there yet; what is there must be a socket itself, and no way
+    /// to one elsewhere. What happens to it from now on is noticed.
+    pub(super) fn find(&self, key: PluginKey, name: &str) -> Result<PathBuf, Invalid> {
+        let path = self.dir.join(name);
+        self.memory().first_sight(key, name, look(&path));
+        match refusal(&path) {
+            Some(message) => Err(Invalid::new(INVALID_ENDPOINT, message)),
+            None => Ok(path),
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn refusal(path: &Path) -> Option<String> {
+    let kind = match fs::symlink_metadata(path).map(|found| found.file_type()) {
         Ok(kind) if kind.is_symlink() => "a symbolic link",
         Ok(kind) if kind.is_dir() => "a directory",
         Ok(kind) if !kind.is_socket() => "no socket",
-        _ => return Ok(path),
+        _ => return None,
     };
-    Err(Invalid::new(INVALID_ENDPOINT, format!("endpoint.socket: {} is {kind}", path.display())))
+    Some(format!("endpoint.socket: {} is {kind}", path.display()))
+}
+
+impl Sight {
+    fn socket(self) -> Option<SocketId> {
+        if let Self::Socket(id) = self { Some(id) } else { None }
+    }
 }
 
 fn look(path: &Path) -> Sight {
@@ -69,7 +100,7 @@ fn look(path: &Path) -> Sight {
 pub(super) async fn follow(waker: Waker) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut memory = Memory::default();
+    let sockets = &waker.context.sockets;
     loop {
         ticks.tick().await;
         let mut sights = Vec::new();
@@ -77,13 +108,14 @@ pub(super) async fn follow(waker: Waker) {
             let Some(name) = &plugin.spec.endpoint.socket else { continue };
             // What is not a plain name is refused, and must not be looked at either.
             if !name.contains('/') && !name.starts_with('.') {
-                let sight = look(&waker.context.settings.socket_dir.join(name));
+                let sight = look(&sockets.dir.join(name));
                 sights.push((key_of(&plugin), name.clone(), sight));
             }
         }
-        for (key, news) in memory.compare(sights) {
+        let changes = sockets.memory().compare(sights);
+        for (key, news) in changes {
             tracing::info!(plugin = key.name, replaced = news.replaced, "a plugin's socket changed");
-            waker.wake(key, news);
+            waker.wake(&key, news);
         }
     }
 }
@@ -92,6 +124,7 @@ pub(super) async fn follow(waker: Waker) {
 #[derive(Default)]
 struct Memory(HashMap<PluginKey, Seen>);
 
+#[derive(Clone)]
 struct Seen {
     name: String,
     now: Sight,
@@ -100,6 +133,15 @@ struct Seen {
 }
 
 impl Memory {
+    /// What stands there before the plugin is connected to for the first time.
+    fn first_sight(&mut self, key: PluginKey, name: &str, now: Sight) {
+        let seen = Seen { name: name.to_owned(), now, last: now.socket() };
+        let known = self.0.entry(key).or_insert_with(|| seen.clone());
+        if known.name != name {
+            *known = seen;
+        }
+    }
+
     /// Takes in what is seen now of all plugins; what is new. A plugin's first sight is not: it is discovered anyway.
     fn compare(&mut self, sights: Vec<(PluginKey, String, Sight)>) -> Vec<(PluginKey, News)> {
         let mut before = std::mem::take(&mut self.0);
@@ -107,7 +149,7 @@ impl Memory {
         for (key, name, now) in sights {
             let old = before.remove(&key).filter(|old| old.name == name);
             let last = old.as_ref().and_then(|old| old.last);
-            let id = if let Sight::Socket(id) = now { Some(id) } else { None };
+            let id = now.socket();
             if old.is_some_and(|old| old.now != now) {
                 let replaced = id.is_some() && last.is_some() && id != last;
                 all.push((key.clone(), News { reconnect: true, replaced }));
@@ -119,103 +161,4 @@ impl Memory {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::os::unix::{fs::symlink, net::UnixListener};
-
-    use super::*;
-
-    const CHANGED: News = News { reconnect: true, replaced: false };
-    const REPLACED: News = News { reconnect: true, replaced: true };
-
-    fn key(name: &str) -> PluginKey {
-        PluginKey { namespace: "ns".to_owned(), name: name.to_owned() }
-    }
-
-    fn socket(inode: u64, changed: i64) -> Sight {
-        Sight::Socket(SocketId { device: 1, inode, changed: (changed, 0) })
-    }
-
-    fn compare(memory: &mut Memory, sight: Sight) -> Option<News> {
-        memory.compare(vec![(key("a"), "a.sock".to_owned(), sight)]).pop().map(|(_, news)| news)
-    }
-
-    #[test]
-    fn a_socket_that_comes_goes_or_is_another_is_news_once() {
-        let table = [
-            (Sight::Absent, None),
-            (socket(1, 1), Some(CHANGED)),
-            (socket(1, 1), None),
-            (socket(2, 2), Some(REPLACED)),
-            // The inode's number is free again at once.
-            (socket(2, 3), Some(REPLACED)),
-            (Sight::Absent, Some(CHANGED)),
-            (Sight::Absent, None),
-            (socket(2, 4), Some(REPLACED)),
-            (Sight::Other, Some(CHANGED)),
-            (Sight::Other, None),
-            // The very same one, moved away and back.
-            (socket(2, 4), Some(CHANGED)),
-        ];
-        let mut memory = Memory::default();
-        for (step, (sight, news)) in table.into_iter().enumerate() {
-            assert_eq!(compare(&mut memory, sight), news, "step {step}: {sight:?}");
-        }
-    }
-
-    #[test]
-    fn the_first_sight_and_another_name_are_no_news_and_who_is_gone_is_forgotten() {
-        let mut memory = Memory::default();
-        assert_eq!(compare(&mut memory, socket(1, 1)), None);
-        assert_eq!(memory.compare(vec![(key("a"), "b.sock".to_owned(), socket(2, 2))]), []);
-        assert_eq!(memory.compare(Vec::new()), []);
-        assert!(memory.0.is_empty());
-    }
-
-    #[test]
-    fn only_what_is_a_socket_itself_is_connected_to() {
-        let dir = tempfile::tempdir().unwrap();
-        let elsewhere = tempfile::tempdir().unwrap();
-        let _theirs = UnixListener::bind(elsewhere.path().join("theirs.sock")).unwrap();
-        let _ours = UnixListener::bind(dir.path().join("ours.sock")).unwrap();
-        symlink(elsewhere.path().join("theirs.sock"), dir.path().join("out.sock")).unwrap();
-        symlink(dir.path().join("ours.sock"), dir.path().join("in.sock")).unwrap();
-        symlink(dir.path().join("nothing"), dir.path().join("dangling.sock")).unwrap();
-        fs::create_dir(dir.path().join("dir.sock")).unwrap();
-        fs::write(dir.path().join("file.sock"), "").unwrap();
-        let table = [
-            ("ours.sock", None),
-            ("absent.sock", None),
-            ("out.sock", Some("a symbolic link")),
-            ("in.sock", Some("a symbolic link")),
-            ("dangling.sock", Some("a symbolic link")),
-            ("dir.sock", Some("a directory")),
-            ("file.sock", Some("no socket")),
-        ];
-        for (name, refused) in table {
-            let found = find(dir.path(), name);
-            let sight = look(&dir.path().join(name));
-            match refused {
-                None => assert_eq!(found.unwrap(), dir.path().join(name)),
-                Some(words) => {
-                    let refusal = found.unwrap_err();
-                    assert_eq!(refusal.reason, INVALID_ENDPOINT);
-                    assert!(refusal.message.ends_with(words), "{}", refusal.message);
-                    assert_eq!(sight, Sight::Other, "{name}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn a_socket_in_the_place_of_another_is_told_apart() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("a.sock");
-        assert_eq!(look(&path), Sight::Absent);
-        let _first = UnixListener::bind(&path).unwrap();
-        let first = look(&path);
-        assert_eq!(look(&path), first);
-        fs::remove_file(&path).unwrap();
-        let _second = UnixListener::bind(&path).unwrap();
-        assert_ne!(look(&path), first);
-    }
-}
+mod tests;

@@ -15,7 +15,7 @@ pub(super) struct Waker {
 
 impl Waker {
     /// Has the plugin discovered again at once.
-    pub(super) fn wake(&self, key: PluginKey, news: News) {
+    pub(super) fn wake(&self, key: &PluginKey, news: News) {
         self.context.probes.notice(key.clone(), news);
         self.queue.push(&key.namespace, &key.name);
     }

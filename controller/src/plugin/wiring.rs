@@ -13,7 +13,7 @@ use super::{
     registry::Registry,
     resource::{self, PluginContext, Probes, key_of},
     retire::retire,
-    sockets,
+    sockets::{self, Sockets},
     sync::Env,
     waker::Waker,
     watches::Watches,
@@ -68,6 +68,7 @@ pub(crate) fn wire(context: &Context, settings: Settings, shutdown: &Cancellatio
         plugins: cache.clone(),
         authority: Authority::new(client.clone(), &namespace, &context.defaults.cluster_domain, settings.lives),
         client: client.clone(),
+        sockets: Sockets::new(&settings.socket_dir),
         settings,
         recorder: context.recorder.clone(),
         env: Arc::new(Env::new(client.clone(), watches)),
@@ -124,11 +125,11 @@ fn watch_endpoints(wired: &mut Wired, waker: &Waker, namespace: Option<String>) 
     let api =
         namespace.map_or_else(|| Api::all(client.clone()), |namespace| Api::namespaced(client.clone(), &namespace));
     let slices = endpoints::cache();
-    let (changed, changes) = mpsc::unbounded_channel();
+    let (sender, changes) = mpsc::unbounded_channel();
     let feed = Feed::new(api, (), watch_config(Some(endpoints::SERVICE_LABEL)), slices.clone());
     let feed = feed.listen(move |change: &Change<SliceView>| {
         // An error means that the process is ending.
-        let _ = changed.send(change.object().service());
+        let _ = sender.send(change.object().service());
     });
     let synced = wired.watch(feed);
     let waker = waker.clone();

@@ -26,6 +26,7 @@ use super::{
     kinds::ChildKind,
     outcome::CallError,
     registry::{Command, PluginKey, Registered, Registry, WorkerHandle},
+    sockets::Sockets,
     sync::Env,
     wiring::Settings,
     worker,
@@ -49,6 +50,7 @@ pub(super) struct PluginContext {
     pub(super) registry: Arc<Registry>,
     pub(super) env: Arc<Env>,
     pub(super) probes: Probes,
+    pub(super) sockets: Sockets,
 }
 
 /// Why a pass ended early.
@@ -136,7 +138,11 @@ async fn probe_plugin(
     let (suspended, finalize) = (plugin.spec.suspend, plugin.spec.finalize.enabled);
     let mut findings = Findings { authorized, suspended, finalize, ..Findings::default() };
     let news = context.probes.take_news(key);
-    let outcome = inquire(context, plugin, valid, (news, &mut findings)).await?;
+    let outcome = inquire(context, plugin, valid, (news, &mut findings)).await;
+    if !matches!(outcome, Ok(Some(_))) {
+        context.probes.keep(key, news);
+    }
+    let outcome = outcome?;
     // A worker must not go on by a spec that is no longer there.
     let outdated = |worker: &WorkerHandle| {
         let registered = worker.registered.borrow();
@@ -144,9 +150,6 @@ async fn probe_plugin(
             || Some(registered.generation) != plugin.metadata.generation
     };
     let stale = outcome.is_none() && context.registry.get(key).as_ref().is_some_and(outdated);
-    if outcome.is_none() {
-        context.probes.keep(key, news);
-    }
     if plugin.spec.suspend || stale {
         context.registry.remove(key);
     } else if let Some((kinds, caller, discovery)) = outcome {

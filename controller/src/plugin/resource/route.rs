@@ -13,7 +13,7 @@ use crate::{
     k8s,
     plugin::{
         client::{Base, Https, Route},
-        sockets::{self, INVALID_ENDPOINT},
+        sockets::INVALID_ENDPOINT,
         tls::Roots,
         token::Tokens,
     },
@@ -27,7 +27,7 @@ pub(super) async fn route(
 ) -> Result<Route, Invalid> {
     let namespace = plugin.namespace().unwrap_or_default();
     match endpoint {
-        ValidatedEndpoint::Socket(name) => sockets::find(&context.settings.socket_dir, name).map(Route::Socket),
+        ValidatedEndpoint::Socket(name) => context.sockets.find(super::key_of(plugin), name).map(Route::Socket),
         ValidatedEndpoint::Auto(service) => {
             check_service(context, &namespace, service).await?;
             let trust = context.authority.ensure(plugin, &service.name, Timestamp::now()).await;

@@ -1,0 +1,111 @@
+use std::os::unix::{fs::symlink, net::UnixListener};
+
+use super::*;
+
+const CHANGED: News = News { reconnect: true, replaced: false };
+const REPLACED: News = News { reconnect: true, replaced: true };
+
+fn key(name: &str) -> PluginKey {
+    PluginKey { namespace: "ns".to_owned(), name: name.to_owned() }
+}
+
+fn socket(inode: u64, changed: i64) -> Sight {
+    Sight::Socket(SocketId { device: 1, inode, changed: (changed, 0) })
+}
+
+fn compare(memory: &mut Memory, sight: Sight) -> Option<News> {
+    memory.compare(vec![(key("a"), "a.sock".to_owned(), sight)]).pop().map(|(_, news)| news)
+}
+
+#[test]
+fn a_socket_that_comes_goes_or_is_another_is_news_once() {
+    let table = [
+        (Sight::Absent, None),
+        (socket(1, 1), Some(CHANGED)),
+        (socket(1, 1), None),
+        (socket(2, 2), Some(REPLACED)),
+        // The inode's number is free again at once.
+        (socket(2, 3), Some(REPLACED)),
+        (Sight::Absent, Some(CHANGED)),
+        (Sight::Absent, None),
+        (socket(2, 4), Some(REPLACED)),
+        (Sight::Other, Some(CHANGED)),
+        (Sight::Other, None),
+        // The very same one, moved away and back.
+        (socket(2, 4), Some(CHANGED)),
+    ];
+    let mut memory = Memory::default();
+    for (step, (sight, news)) in table.into_iter().enumerate() {
+        assert_eq!(compare(&mut memory, sight), news, "step {step}: {sight:?}");
+    }
+}
+
+#[test]
+fn the_first_sight_and_another_name_are_no_news_and_who_is_gone_is_forgotten() {
+    let mut memory = Memory::default();
+    assert_eq!(compare(&mut memory, socket(1, 1)), None);
+    assert_eq!(memory.compare(vec![(key("a"), "b.sock".to_owned(), socket(2, 2))]), []);
+    assert_eq!(memory.compare(Vec::new()), []);
+    assert!(memory.0.is_empty());
+}
+
+/// A plugin may be restarted within a second of its first call.
+#[test]
+fn what_was_there_at_the_first_probe_counts_as_seen() {
+    let mut memory = Memory::default();
+    memory.first_sight(key("a"), "a.sock", socket(1, 1));
+    memory.first_sight(key("a"), "a.sock", socket(2, 2));
+    assert_eq!(compare(&mut memory, socket(2, 2)), Some(REPLACED));
+    memory.first_sight(key("a"), "b.sock", Sight::Absent);
+    let sight = (key("a"), "b.sock".to_owned(), socket(3, 3));
+    assert_eq!(memory.compare(vec![sight]), [(key("a"), CHANGED)]);
+}
+
+#[test]
+fn only_what_is_a_socket_itself_is_connected_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let _theirs = UnixListener::bind(elsewhere.path().join("theirs.sock")).unwrap();
+    let _ours = UnixListener::bind(dir.path().join("ours.sock")).unwrap();
+    symlink(elsewhere.path().join("theirs.sock"), dir.path().join("out.sock")).unwrap();
+    symlink(dir.path().join("ours.sock"), dir.path().join("in.sock")).unwrap();
+    symlink(dir.path().join("nothing"), dir.path().join("dangling.sock")).unwrap();
+    fs::create_dir(dir.path().join("dir.sock")).unwrap();
+    fs::write(dir.path().join("file.sock"), "").unwrap();
+    let sockets = Sockets::new(dir.path());
+    let table = [
+        ("ours.sock", None),
+        ("absent.sock", None),
+        ("out.sock", Some("a symbolic link")),
+        ("in.sock", Some("a symbolic link")),
+        ("dangling.sock", Some("a symbolic link")),
+        ("dir.sock", Some("a directory")),
+        ("file.sock", Some("no socket")),
+    ];
+    for (name, refused) in table {
+        let found = sockets.find(key(name), name);
+        let sight = look(&dir.path().join(name));
+        match refused {
+            None => assert_eq!(found.unwrap(), dir.path().join(name)),
+            Some(words) => {
+                let refusal = found.unwrap_err();
+                assert_eq!(refusal.reason, INVALID_ENDPOINT);
+                assert!(refusal.message.ends_with(words), "{}", refusal.message);
+                assert_eq!(sight, Sight::Other, "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_socket_in_the_place_of_another_is_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.sock");
+    assert_eq!(look(&path), Sight::Absent);
+    let _first = UnixListener::bind(&path).unwrap();
+    let first = look(&path);
+    assert_eq!(look(&path), first);
+    fs::remove_file(&path).unwrap();
+    let _second = UnixListener::bind(&path).unwrap();
+    assert_ne!(look(&path), first);
+}
