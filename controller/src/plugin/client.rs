@@ -106,8 +106,7 @@ impl Caller {
     /// Asks the plugin who it is.
     pub(super) async fn discover(&self) -> Result<Discovery, CallError> {
         let raw = self.send(self.http.get(self.url(path::DISCOVERY))).await?;
-        outcome::check_code(&raw)?;
-        outcome::parse(&raw.body)
+        outcome::introduced(&raw)
     }
 
     /// Asks the plugin about a subject, by the hook that the request names.
@@ -156,9 +155,14 @@ impl Caller {
 
 /// Reads at most [`limits::MAX_RESPONSE_BYTES`], whatever the plugin claims or sends.
 async fn read(mut response: Response) -> Result<Vec<u8>, CallError> {
+    // The code of an error says what to do, and the start of its body is enough for people.
+    let is_error = response.status() != http::StatusCode::OK;
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&error))? {
         if body.len() + chunk.len() > limits::MAX_RESPONSE_BYTES {
+            if is_error {
+                break;
+            }
             let message = format!("the answer has more than {} bytes", limits::MAX_RESPONSE_BYTES);
             return Err(CallError::Protocol(message));
         }

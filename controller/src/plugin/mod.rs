@@ -16,6 +16,7 @@ mod breaker;
 mod certificates;
 mod children;
 mod client;
+mod json;
 mod kinds;
 mod matcher;
 mod memory;
