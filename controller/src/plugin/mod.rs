@@ -11,6 +11,8 @@
 //! Nothing here runs inside the reconciliation of a Dask resource: a plugin that is slow, broken or absent
 //! delays nothing and deletes nothing. Decisions (outcome of a call, screening, planning, breaker) are pure.
 
+#[cfg(test)]
+mod arbitrary;
 mod authority;
 mod breaker;
 mod certificates;

@@ -25,6 +25,8 @@ pub(crate) enum Identity {
     Stolen(&'static str),
     /// None at all: plain HTTP.
     None,
+    /// It accepts connections, and that is all.
+    Mute,
 }
 
 /// PEM certificate and key.
@@ -41,7 +43,7 @@ pub(crate) async fn server_config(context: &TestContext, name: &str, identity: I
         Identity::Stolen(other) => of_secret(context, &format!("{other}-plugin-tls")).await,
         Identity::Expired => issue(&of_secret(context, "dask-operator-plugin-ca").await, &host, 2021),
         Identity::Foreign => issue(&make_authority(), &host, 2121),
-        Identity::None => return None,
+        Identity::None | Identity::Mute => return None,
     };
     let chain = CertificateDer::pem_slice_iter(pem.certificate.as_bytes()).collect::<Result<Vec<_>, _>>().unwrap();
     let key = PrivateKeyDer::from_pem_slice(pem.key.as_bytes()).unwrap();

@@ -184,7 +184,7 @@ fn manifest(name: &str, endpoint: &Value) -> Value {
             "endpoint": endpoint,
             "timeoutSeconds": 2,
             "subjects": [{"kind": "Service", "component": "scheduler"}],
-            "children": [{"apiVersion": "v1", "kind": "ConfigMap"}],
+            "children": [{"apiVersion": "v1", "kind": "ConfigMap"}, {"apiVersion": "v1", "kind": "Service"}],
         },
     })
 }
@@ -201,6 +201,7 @@ async fn serve_tls(listener: TcpListener, state: Arc<State>) {
         tokio::spawn(async move {
             match tls {
                 Some(tls) => converse(TlsAcceptor::from(tls).accept(stream).await?, state).await,
+                None if matches!(state.way, Way::Identity(Identity::Mute)) => std::future::pending().await,
                 None => plain(stream).await,
             }
         });

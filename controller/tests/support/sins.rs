@@ -47,6 +47,7 @@ pub(crate) fn all() -> Vec<Sin> {
         ("foreign", Identity::Foreign, "invalid peer certificate: UnknownIssuer"),
         ("stolen", Identity::Stolen(GOOD), "invalid peer certificate: certificate not valid for name"),
         ("no-tls", Identity::None, "corrupt message"),
+        ("no-handshake", Identity::Mute, "did not answer in time"),
     ];
     let identities = identities.into_iter().map(|(name, identity, word)| Sin {
         name,
@@ -93,6 +94,16 @@ fn transport() -> Rows {
             Failing("Unreachable", "talk to the plugin"),
         ),
         (
+            "bad-chunks",
+            |_| Deed::Say(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n{".into()),
+            Failing("Unreachable", "talk to the plugin"),
+        ),
+        (
+            "two-lengths",
+            |_| http("200 OK", "content-length: 7\r\n", "{}"),
+            Failing("Unreachable", "invalid content-length"),
+        ),
+        (
             "endless-100",
             |_| Deed::Flood(vec![], b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100)),
             Failing("Unreachable", ""),
@@ -133,7 +144,7 @@ fn status_codes() -> Rows {
         ("busy-negative", |_| http("429 Too Many Requests", "retry-after: -1\r\n", ""), busy),
         ("busy-overflow", |_| http("503 Busy", "retry-after: 99999999999999999999999\r\n", ""), busy),
         ("busy-zero", |_| http("503 Busy", "retry-after: 0\r\n", ""), busy),
-        ("switches", |_| http("101 Switching Protocols", "upgrade: h2c\r\n", ""), Failing("", "")),
+        ("switches", |_| http("101 Switching Protocols", "upgrade: h2c\r\n", ""), Failing("ProtocolError", "101")),
         ("no-content", |_| http("204 No Content", "", ""), Failing("ProtocolError", "204")),
         (
             "accepted",
@@ -266,13 +277,20 @@ fn children() -> Rows {
         (
             "claims-child",
             |asked| {
-                let name = format!("{}-{GOOD}-config", asked.subject());
-                with(
-                    asked,
-                    config("bad", &json!({"name": name, "labels": {"plugin.kubernetes.dask.org/plugin": GOOD}})),
-                )
+                let name = format!("demo-scheduler-{GOOD}-config");
+                let labels = json!({"plugin.kubernetes.dask.org/plugin": GOOD});
+                with(asked, config("bad", &json!({"name": name, "labels": labels})))
             },
             Failing("Conflict", "held by the plugin good"),
+        ),
+        (
+            "takes-service",
+            |asked| {
+                let mut service = kind("v1", "Service");
+                service["manifest"]["metadata"]["name"] = json!(asked.subject());
+                with(asked, service)
+            },
+            Failing("Conflict", "Service demo-scheduler exists and is not the plugin's"),
         ),
         ("takes-victim", |asked| with(asked, named("bad", VICTIM)), Failing("Conflict", "adopt=takes-victim")),
         (
