@@ -37,8 +37,8 @@ use Seen::{Failing, NotReady, Synced, Waiting};
 
 /// All sins.
 pub(crate) fn all() -> Vec<Sin> {
-    let answers =
-        [transport(), status_codes(), bodies(), envelopes(), children(), metadata(), rest()].into_iter().flatten();
+    let answers = [transport(), status_codes(), bodies(), envelopes(), children(), takings(), sizes_and_names()];
+    let answers = answers.into_iter().chain([metadata(), rest()]).flatten();
     let answers = answers.map(|(name, act, seen)| Sin { name, way: Way::Answer(act), seen });
     let discoveries = discoveries().into_iter();
     let discoveries = discoveries.map(|(name, act, seen)| Sin { name, way: Way::Discovery(act), seen });
@@ -258,7 +258,6 @@ fn with(asked: &Asked, child: Value) -> Deed {
 }
 
 fn children() -> Rows {
-    let invalid = |word| Failing("InvalidManifest", word);
     vec![
         (
             "cluster-scoped",
@@ -274,6 +273,11 @@ fn children() -> Rows {
         ),
         ("kind-list", |asked| with(asked, kind("v1", "List")), Failing("KindNotAllowed", "v1 List")),
         ("kind-path", |asked| with(asked, kind("v1/../v1", "ConfigMap")), Failing("KindNotAllowed", "v1/../v1")),
+    ]
+}
+
+fn takings() -> Rows {
+    vec![
         (
             "claims-child",
             |asked| {
@@ -307,6 +311,12 @@ fn children() -> Rows {
             |asked| with(asked, named("shared", "one-name")),
             Failing("Conflict", "held for another subject"),
         ),
+    ]
+}
+
+fn sizes_and_names() -> Rows {
+    let invalid = |word| Failing("InvalidManifest", word);
+    vec![
         (
             "many",
             |asked| ok(success(asked, (0..1_000).map(|n| config(&format!("c{n}"), &json!({}))).collect()).to_string()),
