@@ -135,8 +135,7 @@ impl Caller {
     pub(super) async fn discover(&self) -> Result<Discovery, CallError> {
         let call = self.http.get(self.url(path::DISCOVERY));
         let raw = self.send(call, signature::DISCOVERY_ID, Vec::new()).await?;
-        outcome::check_code(&raw)?;
-        outcome::parse(&raw.body)
+        outcome::introduced(&raw)
     }
 
     /// Asks the plugin about a subject, by the hook that the request names.
@@ -207,9 +206,14 @@ impl Caller {
 
 /// Reads at most [`limits::MAX_RESPONSE_BYTES`], whatever the plugin claims or sends.
 async fn read(mut response: Response) -> Result<Vec<u8>, CallError> {
+    // The code of an error says what to do, and the start of its body is enough for people.
+    let is_error = response.status() != http::StatusCode::OK;
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&error))? {
         if body.len() + chunk.len() > limits::MAX_RESPONSE_BYTES {
+            if is_error {
+                break;
+            }
             let message = format!("the answer has more than {} bytes", limits::MAX_RESPONSE_BYTES);
             return Err(CallError::Protocol(message));
         }

@@ -15,6 +15,8 @@
 //! delays nothing and deletes nothing. Decisions (outcome of a call, screening, planning, breaker) are pure.
 
 mod address;
+#[cfg(test)]
+mod arbitrary;
 mod authority;
 mod brake;
 mod breaker;
@@ -29,6 +31,7 @@ mod finalizers;
 mod finalizing;
 mod former;
 mod immutable;
+mod json;
 mod keeper;
 mod kinds;
 mod ledger;

@@ -4,7 +4,12 @@
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use plugin_protocol::{PluginResponse, ResponseStatus, ReviewResponse, limits};
+use plugin_protocol::{Discovery, PluginResponse, ResponseStatus, ReviewResponse, limits};
+
+use super::json;
+
+/// Bytes of a text and entries of a list in what a plugin says of itself.
+const MAX_SAID: usize = 128;
 
 /// What came back, and when: status code, `Retry-After` and the body.
 #[derive(Clone, Debug)]
@@ -110,10 +115,25 @@ pub(super) fn interpret(raw: &RawAnswer, uid: &str) -> Result<PluginResponse, Ca
     Ok(response)
 }
 
+/// What the plugin says of itself. It goes into the status of its resource, which must stay small.
+pub(super) fn introduced(raw: &RawAnswer) -> Result<Discovery, CallError> {
+    check_code(raw)?;
+    let said: Discovery = parse(&raw.body)?;
+    let lists = [&said.protocol_versions, &said.capabilities];
+    let long_text = lists.into_iter().flatten().chain([&said.name, &said.version]).any(|text| text.len() > MAX_SAID);
+    let long_list = lists.iter().any(|list| list.len() > MAX_SAID) || said.hooks.len() > MAX_SAID;
+    if long_text || long_list {
+        let message = format!("the discovery has a text or list that is longer than {MAX_SAID}");
+        return Err(CallError::Protocol(message));
+    }
+    Ok(said)
+}
+
 /// Any JSON body of a 200.
 pub(super) fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, CallError> {
-    let value: serde_json::Value = serde_json::from_slice(body)
-        .map_err(|error| CallError::Protocol(format!("the answer is not JSON: {error}")))?;
+    let value = json::parse(body).map_err(|error| {
+        CallError::Protocol(limits::cut_message(&format!("the answer is not JSON: {error}")).to_owned())
+    })?;
     if depth(&value) > limits::MAX_JSON_DEPTH {
         return Err(CallError::Protocol(format!("the answer is nested deeper than {}", limits::MAX_JSON_DEPTH)));
     }

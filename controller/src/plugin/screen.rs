@@ -138,6 +138,11 @@ fn screen_one(child: Child, origin: &Origin<'_>) -> Result<Approved, Refusal> {
         Some(Value::String(name)) if is_dns_subdomain(name) => name.clone(),
         Some(_) => return Err(("InvalidManifest", format!("{key}: metadata.name is not a DNS name in lower case"))),
     };
+    for field in ["labels", "annotations"] {
+        if metadata.get(field).is_some_and(|map| !(map.is_object() || map.is_null())) {
+            return Err(("InvalidManifest", format!("{key}: metadata.{field} is not an object")));
+        }
+    }
     manifest.remove("status");
     manifest.insert("metadata".to_owned(), render_metadata(metadata, &name, &key, origin));
     Ok(Approved { key, name, resource: kind.resource.clone(), manifest: Value::Object(manifest) })

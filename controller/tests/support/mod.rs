@@ -6,11 +6,14 @@
 mod controller;
 pub(crate) mod fake_cluster;
 pub(crate) mod https_plugin;
+pub(crate) mod identities;
 pub(crate) mod kubelet;
 pub(crate) mod plugin;
 pub(crate) mod proxy;
 pub(crate) mod real;
 pub(crate) mod scheduler;
+pub(crate) mod sinner;
+pub(crate) mod sins;
 pub(crate) mod world;
 
 use std::{

@@ -196,11 +196,17 @@ fn keys_below_dask_org_are_removed_and_others_stay() {
 }
 
 #[test]
-fn labels_and_annotations_that_are_no_maps_do_not_displace_the_controllers() {
-    for wrong in [json!(null), json!([]), json!("a=b")] {
+fn labels_and_annotations_that_are_no_maps_are_refused_and_not_dropped() {
+    for field in ["labels", "annotations"] {
+        for wrong in [json!([]), json!("a=b"), json!(1)] {
+            let mut manifest = config_map("a");
+            manifest["metadata"][field] = wrong;
+            let refused = refused("web", manifest);
+            assert_eq!(refused.reason, "InvalidManifest");
+            assert!(refused.message.contains(field), "{}", refused.message);
+        }
         let mut manifest = config_map("a");
-        manifest["metadata"]["labels"] = wrong.clone();
-        manifest["metadata"]["annotations"] = wrong;
+        manifest["metadata"][field] = json!(null);
         assert_eq!(approved(manifest).manifest(), approved(config_map("a")).manifest());
     }
 }

@@ -1,0 +1,219 @@
+//! Plugins that misbehave, all at once and each in its own way. Run them with `make live`.
+
+mod support;
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use futures::future::join_all;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::{Api, api::ListParams};
+use serde_json::{Value, json};
+
+use support::{
+    TestContext, by_name, cluster, condition, eventually, message, name, owned_by,
+    plugin::TestPlugin,
+    sinner::{Asked, Sinner},
+    sins::{self, GOOD, Seen, Sin, VICTIM},
+    uid, version, with_temp_ns,
+};
+
+const PLUGIN: &str = "plugin.kubernetes.dask.org/plugin";
+const KEY: &str = "plugin.kubernetes.dask.org/key";
+/// What all that goes on at once may take: many times the 2 MiB of a single answer, and far below 10 GB.
+const MOST_MEMORY: u64 = 300 << 20;
+const MOST_LOG: usize = 1 << 20;
+const TOLD_WITHIN: Duration = Duration::from_secs(30);
+/// Questions about one subject: a change or two of the subject, and one of its owner.
+const QUESTIONS: usize = 4;
+
+struct Case {
+    sin: Sin,
+    sinner: Sinner,
+}
+
+/// One test, since it is the company that shows whether one plugin's doings concern another.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a cluster: make live"]
+async fn whatever_a_plugin_does_is_told_delays_nothing_deletes_nothing_and_takes_nothing() {
+    with_temp_ns(|context| async move {
+        let controller = context.start_controller().await;
+        let victim = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": VICTIM}, "data": {"a": "1"}});
+        let victim = context.create(&victim).await;
+        let demo = context.create(&cluster("demo", 1)).await;
+        context.settled("demo", 1).await;
+        let service = context.expect("Service", "demo-scheduler").await;
+        let mut good = TestPlugin::new(&context, GOOD);
+        good.install().await;
+        let cases = join_all(sins::all().into_iter().map(async |sin| {
+            let sinner = Sinner::install(&context, sin.name, sin.way).await;
+            Case { sin, sinner }
+        }))
+        .await;
+        join_all(cases.iter().map(|case| case.sinner.until(|plugin| counts(plugin) == [1, 1, 0]))).await;
+        let before = children(&context).await;
+        assert_eq!(before.len(), cases.len() + 1);
+
+        let begin = Instant::now();
+        join_all(cases.iter().map(|case| case.sinner.begin())).await;
+        context.annotate("DaskCluster", "demo", "example.com/nudge", "1").await;
+        context.create(&cluster("later", 1)).await;
+        context.settled("later", 1).await;
+        assert_eq!(components(&context, "later").await, components(&context, "demo").await);
+        good.until_counts(2, 2, 0).await;
+
+        let seen = join_all(cases.iter().map(Case::is_seen)).await;
+        let mut wrong: Vec<String> = seen.into_iter().flatten().collect();
+        wrong.extend(changes_of_steady_state(&context, &cases).await);
+        let seconds = usize::try_from(begin.elapsed().as_secs()).unwrap();
+        wrong.extend(cases.iter().flat_map(|case| case.impatience(seconds)));
+        let after = children(&context).await;
+        let lost = before.iter().filter(|(child, content)| after.get(*child) != Some(*content));
+        wrong.extend(lost.map(|(child, _)| format!("{child} is {:?}", after.get(child))));
+        let later = context.expect("DaskCluster", "later").await;
+        wrong.extend(misplaced(&context, &[demo, later]).await);
+        if context.expect("ConfigMap", VICTIM).await != victim {
+            wrong.push("the victim was changed".to_owned());
+        }
+        assert_eq!(wrong, Vec::<String>::new());
+        assert_eq!(context.expect("Service", "demo-scheduler").await["spec"], service["spec"]);
+        assert!(good.calls_about("demo-scheduler").len() <= 1 + QUESTIONS);
+        good.until_ready("True", "Ready").await;
+        assert!(controller.peak_memory() < MOST_MEMORY, "{} MiB", controller.peak_memory() >> 20);
+        assert!(context.controller_log().len() < MOST_LOG, "{} KiB", context.controller_log().len() >> 10);
+    })
+    .await;
+}
+
+impl Case {
+    /// Waits until the status of the plugin tells what it did; what it tells instead.
+    async fn is_seen(&self) -> Option<String> {
+        let seen = self.sinner.until(|plugin| self.is_told_by(plugin));
+        let name = self.sin.name;
+        let Ok(plugin) = tokio::time::timeout(TOLD_WITHIN, seen).await else {
+            let plugin = self.sinner.until(|_| true).await;
+            return Some(format!("{name} is not told: {}", plugin["status"]));
+        };
+        let fits = failures(&plugin).iter().all(|failure| text(failure).len() <= 512);
+        let is_short = fits && plugin["status"].to_string().len() < 10_000;
+        (!is_short).then(|| format!("{name} fills its status"))
+    }
+
+    fn is_told_by(&self, plugin: &Value) -> bool {
+        match self.sin.seen {
+            Seen::Failing(reason, word) => {
+                let tells = |failure: &Value| failure["reason"] == reason && text(failure).contains(word);
+                failures(plugin).iter().any(tells)
+            }
+            Seen::NotReady(reason, word) => {
+                let conditions = ["Ready", "Discovered"].map(|type_| condition(plugin, type_));
+                conditions == [("False", reason); 2] && message(plugin, "Ready").contains(word)
+            }
+            Seen::Synced => counts(plugin) == [2, 2, 0] && self.sinner.asked().iter().any(Asked::is_review),
+            Seen::Waiting => counts(plugin) == [2, 0, 0],
+        }
+    }
+
+    /// No sin makes the controller call in a loop, and none leads it astray.
+    fn impatience(&self, seconds: usize) -> Vec<String> {
+        let name = self.sin.name;
+        let mut subjects: BTreeMap<String, usize> = BTreeMap::new();
+        let mut wrong = Vec::new();
+        for call in self.sinner.asked() {
+            if !(call.is_review() || call.path.starts_with("/v1alpha1/discovery?")) {
+                wrong.push(format!("{name} was asked for {}", call.path));
+            }
+            *subjects.entry(call.subject().to_owned()).or_default() += 1;
+        }
+        let most = match self.sin.seen {
+            _ if ["resync-1", "busy-zero"].contains(&name) => seconds + QUESTIONS,
+            Seen::Failing("Unreachable" | "ServerError" | "Busy", _) | Seen::Waiting => 3 * QUESTIONS + seconds / 4,
+            _ => QUESTIONS,
+        };
+        if subjects.values().any(|count| *count > most) {
+            wrong.push(format!("{name} was asked {subjects:?} in {seconds} s"));
+        }
+        wrong
+    }
+}
+
+/// With all in their sinful ways, nothing is written any more. What is.
+async fn changes_of_steady_state(context: &TestContext, cases: &[Case]) -> Vec<String> {
+    const ROUNDS: usize = 8;
+    let ticking = cases.iter().find(|case| case.sin.name == "resync-1").expect("there is such a sin");
+    let written = async || {
+        let (plugins, maps) = (context.list("DaskOperatorPlugin", "").await, context.list("ConfigMap", "").await);
+        let clusters = context.list("DaskCluster", "").await;
+        by_name(&[plugins, maps, clusters].concat(), version)
+    };
+    let (before, asked) = (written().await, ticking.sinner.asked().len());
+    eventually("more rounds", async || match ticking.sinner.asked().len() - asked {
+        ROUNDS.. => Ok(()),
+        calls => Err(format!("there were {calls} calls")),
+    })
+    .await;
+    let after = written().await;
+    let changed = after.iter().filter(|(name, version)| before.get(*name) != Some(version));
+    changed.map(|(name, _)| format!("{name} is written again")).collect()
+}
+
+/// The child that each plugin had before it sinned, by name, with uid and content.
+async fn children(context: &TestContext) -> BTreeMap<String, (String, Value)> {
+    let children = context.list("ConfigMap", &format!("{PLUGIN},{KEY}=config")).await;
+    let demos = children.iter().filter(|child| name(child).starts_with("demo-"));
+    demos.map(|child| (name(child).to_owned(), (uid(child).to_owned(), child["data"].clone()))).collect()
+}
+
+/// What a cluster consists of.
+async fn components(context: &TestContext, cluster: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for kind in ["DaskWorkerGroup", "Deployment", "Service"] {
+        let objects = context.list(kind, &format!("dask.org/cluster-name={cluster}")).await;
+        found.extend(
+            objects.iter().map(|object| format!("{kind} {}", object["metadata"]["labels"]["dask.org/component"])),
+        );
+    }
+    found.sort();
+    assert_eq!(found.len(), 4, "{found:?}");
+    found
+}
+
+/// Children that are not where they belong, or nobody's.
+async fn misplaced(context: &TestContext, clusters: &[Value]) -> Vec<String> {
+    let owners: Vec<Value> = clusters.iter().map(|cluster| owned_by(cluster, false)).collect();
+    let mut wrong = Vec::new();
+    for child in context.list("ConfigMap", PLUGIN).await {
+        let metadata = &child["metadata"];
+        if !owners.contains(&metadata["ownerReferences"]) || metadata.get("finalizers").is_some() {
+            wrong.push(child.to_string());
+        }
+    }
+    for kind in ["Secret", "RoleBinding", "Role"] {
+        wrong.extend(context.list(kind, PLUGIN).await.iter().map(|object| format!("{kind} {}", name(object))));
+    }
+    for moved in ["moved-demo-scheduler", "moved-later-scheduler"] {
+        if context.get("ConfigMap", moved).await.is_none() {
+            wrong.push(format!("{moved} is not there"));
+        }
+    }
+    let everywhere: Api<ConfigMap> = Api::all(context.client.clone());
+    let maps = everywhere.list_metadata(&ListParams::default().labels(PLUGIN)).await.expect("they can be listed").items;
+    let elsewhere = maps.iter().filter(|map| map.metadata.namespace.as_ref() != Some(&context.namespace));
+    wrong.extend(elsewhere.map(|map| format!("{:?}", map.metadata)));
+    wrong
+}
+
+/// Matched, synced, failing.
+fn counts(plugin: &Value) -> [i64; 3] {
+    ["matched", "synced", "failing"].map(|count| plugin["status"]["subjects"][count].as_i64().unwrap_or(-1))
+}
+
+fn failures(plugin: &Value) -> &[Value] {
+    plugin["status"]["failures"].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn text(failure: &Value) -> &str {
+    failure["message"].as_str().unwrap_or_default()
+}
