@@ -72,8 +72,10 @@ impl Authority {
     ) -> Result<Trust, Error> {
         let (ca, client) = self.hold(now).await?;
         let name = format!("{}-plugin-tls", plugin.name_any());
-        let names = self.dns_names(service);
-        let found = k8s::timed("get", &format!("Secret {name}"), self.secrets.get_opt(&name)).await?;
+        let namespace = plugin.namespace().unwrap_or_else(|| self.namespace.clone());
+        let names = self.dns_names(service, &namespace);
+        let secrets: Api<Secret> = Api::namespaced(self.secrets.clone().into_client(), &namespace);
+        let found = k8s::timed("get", &format!("Secret {name}"), secrets.get_opt(&name)).await?;
         if let Some(found) = &found {
             if found.labels().get(MANAGED_BY).map(String::as_str) != Some(k8s::FIELD_MANAGER) {
                 return Err(Error::Foreign(name));
@@ -83,14 +85,14 @@ impl Authority {
             }
         }
         let pair = certificates::make_server(&ca, &names, now)?;
-        let manifest = self.manifest(&name, &pair, &ca.certificate, meta::owner_ref(plugin));
-        k8s::apply(&self.secrets, k8s::FIELD_MANAGER, Force::Yes, &manifest).await?;
+        let mut manifest = self.manifest(&name, &pair, &ca.certificate, meta::owner_ref(plugin));
+        manifest["metadata"]["namespace"] = json!(namespace);
+        k8s::apply(&secrets, k8s::FIELD_MANAGER, Force::Yes, &manifest).await?;
         tracing::info!(plugin = plugin.name_any(), secret = name, "issued a certificate for a plugin");
         Ok(Trust { ca: ca.certificate, client })
     }
 
-    fn dns_names(&self, service: &str) -> Vec<String> {
-        let namespace = &self.namespace;
+    fn dns_names(&self, service: &str, namespace: &str) -> Vec<String> {
         vec![format!("{service}.{namespace}.svc"), format!("{service}.{namespace}.svc.{}", self.cluster_domain)]
     }
 

@@ -81,9 +81,16 @@ impl Registered {
         })
     }
 
-    /// Whether the plugin is asked about `object`.
+    /// Whether the plugin is asked about `object`, as far as that alone can tell.
     pub(super) fn matches(&self, kind: SubjectKind, object: &DynamicObject) -> bool {
-        self.rules_for(kind, subject::component(kind, object)).next().is_some() && self.matcher.matches(object)
+        self.serves(object.namespace().as_deref())
+            && self.rules_for(kind, subject::component(kind, object)).next().is_some()
+            && self.matcher.selects(object)
+    }
+
+    /// Whether the plugin is asked about subjects in `namespace`.
+    pub(super) fn serves(&self, namespace: Option<&str>) -> bool {
+        self.scope.is_none() || self.scope.as_deref() == namespace
     }
 
     /// Whether going on with `other` needs another look at every subject.
@@ -100,6 +107,8 @@ pub(super) enum Command {
     Look(SubjectKey, EventReason),
     /// Look at all subjects.
     LookAtAll(EventReason),
+    /// Look at the subjects in this namespace.
+    LookInto(String),
     /// A child of the subject with this uid changed.
     ChildChanged(ChildChange),
     /// The plugin answers again: repeat at once what failed.
@@ -191,17 +200,29 @@ impl Registry {
     /// the matching: it also has to notice subjects that match no longer.
     pub(super) fn look(&self, key: &SubjectKey, reason: EventReason) {
         for worker in self.0.read().unwrap_or_else(PoisonError::into_inner).values() {
-            if worker.registered.borrow().spec.subjects.iter().any(|rule| rule.kind == key.kind) {
+            let registered = Arc::clone(&worker.registered.borrow());
+            let asks = registered.spec.subjects.iter().any(|rule| rule.kind == key.kind);
+            if asks && registered.serves(Some(&key.namespace)) {
                 // An error means that the worker is being stopped.
                 let _ = worker.commands.send(Command::Look(key.clone(), reason));
             }
         }
     }
 
-    /// Tells the plugin called `name` that one of its children changed.
-    pub(super) fn child_changed(&self, name: &str, change: &ChildChange) {
-        for (key, worker) in self.0.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            if key.name == name {
+    /// Tells the plugins that go by labels of namespaces that those of `namespace` changed.
+    pub(super) fn look_into(&self, namespace: &str) {
+        for worker in self.0.read().unwrap_or_else(PoisonError::into_inner).values() {
+            let registered = Arc::clone(&worker.registered.borrow());
+            if registered.matcher.reads_namespaces() && registered.serves(Some(namespace)) {
+                let _ = worker.commands.send(Command::LookInto(namespace.to_owned()));
+            }
+        }
+    }
+
+    /// Tells the plugin with this identity that one of its children changed.
+    pub(super) fn child_changed(&self, identity: &str, change: &ChildChange) {
+        for worker in self.0.read().unwrap_or_else(PoisonError::into_inner).values() {
+            if worker.registered.borrow().identity == identity {
                 let _ = worker.commands.send(Command::ChildChanged(change.clone()));
             }
         }

@@ -10,14 +10,17 @@ use jiff::Timestamp;
 use kube::{Client, ResourceExt as _, api::DynamicObject};
 use plugin_protocol::{EventReason, PluginResponse, ResponseStatus, ReviewRequest};
 use serde_json::json;
+use tokio::sync::mpsc;
 
 use super::{
     children::{self, Children, Live, by_key},
+    expression::Variables,
+    matcher::Undecided,
     memory::{Again, Memory, Step},
     outcome::CallError,
     plan::{self, Claim, Known},
-    registry::Registered,
-    review::Question,
+    registry::{PluginKey, Registered},
+    review::{Question, to_json},
     screen::{self, Origin},
     subject::{self, SubjectKey},
     summary::Verdict,
@@ -29,6 +32,8 @@ use crate::k8s;
 pub(super) struct Env {
     pub(super) client: Client,
     pub(super) watches: Arc<Watches>,
+    /// Plugins whose rights seem not to suffice any more.
+    pub(super) doubts: mpsc::UnboundedSender<PluginKey>,
 }
 
 /// What came of one pass.
@@ -119,15 +124,23 @@ impl<'a> Syncing<'a> {
             children.prune_all(&self.memory).await?;
             self.memory = Memory::of(&uid);
         }
-        if !self.plugin.matches(key.kind, &object) {
-            children.prune_all(&self.memory).await?;
-            self.memory = Memory::of(&uid);
-            return Ok(Some((Verdict::Unmatched, Again::Never)));
+        if !self.is_selected(&object).await {
+            return self.unmatched(&uid).await.map(Some);
         }
         let Some(observed) = self.observe(object).await else {
             self.memory = Memory::of(&uid);
             return Ok(Some((Verdict::Unmatched, Again::Never)));
         };
+        match self.decide(&observed) {
+            Ok(true) => {}
+            Ok(false) => return self.unmatched(&uid).await.map(Some),
+            Err(undecided) => {
+                // Once the condition can be told, even what is as before must be looked at.
+                self.memory.settled = None;
+                let verdict = Verdict::Failing { reason: "MatchConditionError", message: undecided.to_string() };
+                return Ok(Some((verdict, Again::Resync)));
+            }
+        }
         let question = self.question(&observed, reason);
         let base = question.request(BTreeMap::new(), 1)?.request.uid;
         let quiet = matches!(reason, EventReason::Updated | EventReason::Created);
@@ -147,6 +160,37 @@ impl<'a> Syncing<'a> {
             self.memory.retired = Some(self.identity());
         }
         self.act(&observed, live, answer?).await.map(Some)
+    }
+
+    /// Whether the plugin is asked about `object`, as far as can be told without its owner: that may be gone.
+    async fn is_selected(&self, object: &DynamicObject) -> bool {
+        if !self.plugin.matches(self.key.kind, object) {
+            return false;
+        }
+        if !self.plugin.matcher.reads_namespaces() {
+            return true;
+        }
+        let namespace = self.env.watches.namespaces().await.get("", &self.key.namespace);
+        // One that is not known yet will be told of.
+        namespace.is_some_and(|namespace| self.plugin.matcher.selects_namespace(namespace.labels()))
+    }
+
+    /// What the conditions say.
+    fn decide(&self, observed: &Observed) -> Result<bool, Undecided> {
+        if !self.plugin.matcher.has_conditions() {
+            return Ok(true);
+        }
+        let kind = self.key.kind;
+        let object = to_json(&observed.object, &subject::api_resource(kind));
+        let owner = to_json(&observed.owner, &subject::api_resource(observed.owner_key.kind));
+        self.plugin.matcher.decide(&Variables::new(&object, &owner, subject::component(kind, &observed.object)))
+    }
+
+    /// Takes back what was made for a subject that the plugin is not asked about any more.
+    async fn unmatched(&mut self, uid: &str) -> Result<Step, Error> {
+        self.children().prune_all(&self.memory).await?;
+        self.memory = Memory::of(uid);
+        Ok((Verdict::Unmatched, Again::Never))
     }
 
     /// What has to change before a retired plugin is asked again.

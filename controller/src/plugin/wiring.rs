@@ -1,24 +1,32 @@
 //! Connects the engine's watches, queue and reconciler.
 
-use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::future::join_all;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{
-    Api, ResourceExt as _,
+    Api, Config, ResourceExt as _,
     api::{DynamicObject, ListParams, PartialObjectMeta},
     runtime::reflector,
 };
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     authority::Authority,
     kinds::ChildKind,
-    registry::Registry,
+    plugins::{Part, Plugins, Requests},
+    registry::{PluginKey, Registry},
     resource::{self, PluginContext, Probes, key_of},
     screen::{PLUGIN_LABEL, SUBJECT_LABEL},
     sync::Env,
     watches::Watches,
+    writer::{Writer, Writers},
 };
 use crate::{
     backoff,
@@ -27,7 +35,7 @@ use crate::{
     k8s, meta,
     reconciler::Reconciler,
     run::watch_config,
-    watch::{Cache, Change, Feed, Queue, queue},
+    watch::{Cache, Change, Feed},
     wired::Wired,
 };
 
@@ -65,58 +73,80 @@ pub(crate) struct Lives {
     pub(crate) certificate: Duration,
 }
 
-/// The engine, ready to be driven.
-pub(crate) fn wire(context: &Context, settings: Settings, shutdown: &CancellationToken) -> Wired {
+/// The engine, ready to be driven. `config` is that of the controller's own client.
+pub(crate) fn wire(context: &Context, config: Config, settings: Settings, shutdown: &CancellationToken) -> Wired {
     let (client, namespace) = (&context.client, settings.namespace.clone());
     let registry = Arc::new(Registry::default());
     let watches = Watches::new(client.clone(), settings.watched.clone(), Arc::clone(&registry), shutdown.child_token());
-    let cache = Cache::new(|_: &DaskOperatorPlugin| None);
+    let (plugins, parts) = Plugins::new(&settings);
+    let (doubts, doubted) = mpsc::unbounded_channel();
     let plugin_context = Arc::new(PluginContext {
-        plugins: cache.clone(),
+        plugins: plugins.clone(),
         authority: Authority::new(client.clone(), &namespace, &context.defaults.cluster_domain),
         client: client.clone(),
+        writers: Writers::new(client.clone(), config),
         settings,
         recorder: context.recorder.clone(),
-        env: Arc::new(Env { client: client.clone(), watches }),
+        env: Arc::new(Env { client: client.clone(), watches, doubts }),
         registry,
         probes: Probes::default(),
     });
-    let (plugins, requests) = queue::<DaskOperatorPlugin>();
-    let (store, writer) = reflector::store();
-    let plugin_feed = Feed::new(Api::namespaced(client.clone(), &namespace), (), watch_config(None), cache.clone())
-        .store(writer)
-        .optional()
-        .listen(on_plugin_change(Arc::clone(&plugin_context), plugins.clone()));
     let slices: Cache<PartialObjectMeta<EndpointSlice>> = Cache::new(|_| None);
     let slice_feed =
         Feed::new(Api::namespaced(client.clone(), &namespace), (), watch_config(Some(SERVICE_LABEL)), slices)
-            .listen(on_endpoints_change(Arc::clone(&plugin_context), cache.clone(), plugins.clone()));
+            .listen(on_endpoints_change(Arc::clone(&plugin_context)));
     let mut wired = Wired::new(shutdown.clone());
-    wired.watch(plugin_feed);
     wired.watch(slice_feed);
+    for (part, requests) in parts {
+        wire_part(&mut wired, &plugin_context, part, requests, shutdown);
+    }
+    wired.until_shutdown("the review of rights", review_rights(Arc::clone(&plugin_context), doubted));
+    wired.until_shutdown("the plugin summaries", publish_summaries(plugin_context));
+    wired
+}
+
+/// A watch of plugin resources and the reconciler for them.
+fn wire_part(
+    wired: &mut Wired,
+    context: &Arc<PluginContext>,
+    part: Part,
+    requests: Requests,
+    shutdown: &CancellationToken,
+) {
+    let api = match &part.namespace {
+        Some(namespace) => Api::namespaced(context.client.clone(), namespace),
+        None => Api::all(context.client.clone()),
+    };
+    let (store, writer) = reflector::store();
+    let feed = Feed::new(api, (), watch_config(None), part.cache)
+        .store(writer)
+        .optional()
+        .listen(on_plugin_change(Arc::clone(context)));
+    wired.watch(feed);
     let reconciler = Reconciler {
         name: "DaskOperatorPlugin",
         store,
         reconcile: resource::reconcile,
         category: resource::Error::category,
     };
-    let reconcile = reconciler.run(requests, Arc::clone(&plugin_context), shutdown.clone());
+    let reconcile = reconciler.run(requests, Arc::clone(context), shutdown.clone());
     wired.after_sync("the DaskOperatorPlugin reconciler", reconcile);
-    wired.until_shutdown("the plugin summaries", publish_summaries(plugin_context, cache, plugins));
-    wired
 }
 
-fn on_plugin_change(
-    context: Arc<PluginContext>,
-    plugins: Queue<DaskOperatorPlugin>,
-) -> impl Fn(&Change<DaskOperatorPlugin>) + Send + 'static {
+fn on_plugin_change(context: Arc<PluginContext>) -> impl Fn(&Change<DaskOperatorPlugin>) + Send + 'static {
     move |change| match change {
-        Change::Applied(plugin) => {
-            let key = key_of(plugin);
-            plugins.push(&key.namespace, &key.name);
-        }
+        Change::Applied(plugin) => context.plugins.push(&key_of(plugin)),
         Change::Deleted(plugin) => {
             tokio::spawn(retire(Arc::clone(&context), Arc::clone(plugin)));
+        }
+    }
+}
+
+/// Looks at the rights of a plugin again when a write was refused.
+async fn review_rights(context: Arc<PluginContext>, mut doubted: mpsc::UnboundedReceiver<PluginKey>) {
+    while let Some(key) = doubted.recv().await {
+        if context.probes.doubt(&key, Instant::now()) {
+            context.plugins.push(&key);
         }
     }
 }
@@ -129,30 +159,38 @@ async fn retire(context: Arc<PluginContext>, plugin: Arc<DaskOperatorPlugin>) {
     if plugin.spec.deletion_policy == DeletionPolicy::Orphan {
         return;
     }
+    // One that was refused has no children.
+    let Ok(writer) = resource::writer_of(&context, &plugin) else { return };
     // A plugin that is suspended, or has not answered since the controller started, has children too.
     let kinds = match registered {
         Some(registered) => registered.kinds.clone(),
         None => resource::kinds_of(&context, &plugin).await,
     };
+    let plugin = key.identity(&context.settings.namespace);
     for round in 1..=RETIRE_ROUNDS {
-        let results = join_all(kinds.iter().map(|kind| delete_children(&context, &key.name, kind))).await;
+        let results = join_all(kinds.iter().map(|kind| delete_children(&context, &writer, &plugin, kind))).await;
         let Some(error) = results.into_iter().find_map(Result::err) else { return };
-        tracing::warn!(plugin = key.name, %error, "failed to delete the children of a deleted plugin");
+        tracing::warn!(plugin, %error, "failed to delete the children of a deleted plugin");
         tokio::time::sleep(backoff::delay(round)).await;
     }
 }
 
 /// Asks the API server itself for what carries the plugin's labels, and deletes what a Dask resource controls.
-async fn delete_children(context: &PluginContext, plugin: &str, kind: &ChildKind) -> Result<(), k8s::Error> {
-    let all: Api<DynamicObject> = match &context.settings.watched {
-        Some(namespace) => Api::namespaced_with(context.client.clone(), namespace, &kind.resource),
-        None => Api::all_with(context.client.clone(), &kind.resource),
+async fn delete_children(
+    context: &PluginContext,
+    writer: &Writer,
+    plugin: &str,
+    kind: &ChildKind,
+) -> Result<(), k8s::Error> {
+    let all: Api<DynamicObject> = match writer.namespace.as_ref().or(context.settings.watched.as_ref()) {
+        Some(namespace) => Api::namespaced_with(writer.client.clone(), namespace, &kind.resource),
+        None => Api::all_with(writer.client.clone(), &kind.resource),
     };
     let params = ListParams::default().labels(&format!("{PLUGIN_LABEL}={plugin},{SUBJECT_LABEL}"));
     let children = k8s::timed("list", &kind.resource.plural, all.list_metadata(&params)).await?;
     for child in children.items.iter().filter(|child| meta::is_controlled_by_dask(*child)) {
         let namespace = child.namespace().unwrap_or_default();
-        let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &kind.resource);
+        let api: Api<DynamicObject> = Api::namespaced_with(writer.client.clone(), &namespace, &kind.resource);
         k8s::delete(&api, &child.name_any(), &child.uid().unwrap_or_default()).await?;
     }
     Ok(())
@@ -160,40 +198,49 @@ async fn delete_children(context: &PluginContext, plugin: &str, kind: &ChildKind
 
 fn on_endpoints_change(
     context: Arc<PluginContext>,
-    cache: Cache<DaskOperatorPlugin>,
-    plugins: Queue<DaskOperatorPlugin>,
 ) -> impl Fn(&Change<PartialObjectMeta<EndpointSlice>>) + Send + 'static {
     move |change| {
         let Some(service) = change.object().labels().get(SERVICE_LABEL) else { return };
         let listens = |plugin: &DaskOperatorPlugin| {
             plugin.spec.endpoint.service.as_ref().is_some_and(|endpoint| endpoint.name == *service)
         };
-        for plugin in cache.all().iter().filter(|plugin| listens(plugin)) {
-            let key = key_of(plugin);
+        for plugin in context.plugins.all().filter(|plugin| listens(plugin)) {
+            let key = key_of(&plugin);
             context.probes.wake(key.clone());
-            plugins.push(&key.namespace, &key.name);
+            context.plugins.push(&key);
         }
     }
 }
 
 /// Has the status of plugins written whose counts changed.
-async fn publish_summaries(
-    context: Arc<PluginContext>,
-    cache: Cache<DaskOperatorPlugin>,
-    plugins: Queue<DaskOperatorPlugin>,
-) {
+async fn publish_summaries(context: Arc<PluginContext>) {
     let mut ticks = tokio::time::interval(SUMMARY_PERIOD);
     loop {
         ticks.tick().await;
-        for plugin in cache.all() {
+        for plugin in context.plugins.all() {
             let key = key_of(&plugin);
             let Some(worker) = context.registry.get(&key) else { continue };
             let Some(summary) = worker.summary.borrow().clone() else { continue };
             let status = plugin.status.as_ref();
             let shown = status.and_then(|status| Some((status.subjects?, status.failures.as_slice())));
             if shown != Some((summary.counts, summary.failures.as_slice())) {
-                plugins.push(&key.namespace, &key.name);
+                context.plugins.push(&key);
             }
         }
+    }
+}
+
+/// The flags of an installation that watches all namespaces, without teams' plugins.
+#[cfg(test)]
+pub(super) fn test_settings() -> Settings {
+    Settings {
+        namespace: "dask-operator".to_owned(),
+        watched: None,
+        socket_dir: PathBuf::new(),
+        service_ip: None,
+        tenants: false,
+        allow_urls: false,
+        identity: Identity { service_account: "dask-operator".to_owned(), pod: None },
+        lives: Lives { authority: Duration::ZERO, certificate: Duration::ZERO },
     }
 }

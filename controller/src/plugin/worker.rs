@@ -93,7 +93,7 @@ impl Worker {
     ) {
         let mut queue = pin!(scheduler(requested));
         let mut running = Running::new();
-        self.first_round = self.look_at_all(EventReason::Created).await;
+        self.first_round = self.look_at_all(EventReason::Created, None).await;
         self.prune_orphans().await;
         self.publish();
         loop {
@@ -112,7 +112,8 @@ impl Worker {
     async fn obey(&mut self, command: Command) {
         match command {
             Command::Look(key, reason) => self.look(key, reason),
-            Command::LookAtAll(reason) => drop(self.look_at_all(reason).await),
+            Command::LookAtAll(reason) => drop(self.look_at_all(reason, None).await),
+            Command::LookInto(namespace) => drop(self.look_at_all(EventReason::Updated, Some(&namespace)).await),
             Command::ChildChanged(change) => self.child_changed(change),
             Command::Recovered => {
                 self.breaker.answered();
@@ -141,14 +142,18 @@ impl Worker {
         let _ = self.requests.unbounded_send(ScheduleRequest { message, run_at: run_at.into() });
     }
 
-    /// All subjects of the plugin's kinds, and those that it was asked about before.
-    async fn look_at_all(&mut self, reason: EventReason) -> HashSet<SubjectKey> {
+    /// All subjects of the plugin's kinds, and those that it was asked about before; in one namespace only, if
+    /// it is given.
+    async fn look_at_all(&mut self, reason: EventReason, namespace: Option<&str>) -> HashSet<SubjectKey> {
         let plugin = Arc::clone(&self.current.borrow_and_update());
         let mut keys: HashSet<SubjectKey> = self.memories.keys().cloned().collect();
         for kind in plugin.spec.subjects.iter().map(|rule| rule.kind).collect::<HashSet<_>>() {
             let subjects = self.env.watches.subjects(kind).await;
             keys.extend(subjects.all().iter().map(|object| SubjectKey::of(kind, object)));
         }
+        keys.retain(|key| {
+            plugin.serves(Some(&key.namespace)) && namespace.is_none_or(|namespace| key.namespace == namespace)
+        });
         for key in &keys {
             self.look(key.clone(), reason);
         }
@@ -212,6 +217,10 @@ impl Worker {
         match pass.memory {
             Some(memory) => {
                 let verdict = memory.verdict.clone().unwrap_or(Verdict::Waiting);
+                if matches!(verdict, Verdict::Failing { reason: "Forbidden", .. }) {
+                    // An error means that the process is ending.
+                    let _ = self.env.doubts.send(self.current.borrow().key.clone());
+                }
                 self.tally.update(&key, old_verdict.as_ref(), &verdict, Timestamp::now());
                 self.subjects.insert(memory.subject_uid.clone(), key.clone());
                 self.memories.insert(key.clone(), memory);

@@ -12,6 +12,9 @@ const PROBE_PERIOD: Duration = Duration::from_mins(1);
 /// The longest pause before a plugin that does not answer is asked again.
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 
+/// How long rights are trusted although a write was refused.
+const CERTAIN: Duration = Duration::from_secs(5);
+
 /// What was found out about plugins, and whom to ask again at once.
 #[derive(Default)]
 pub(in crate::plugin) struct Probes(Mutex<ProbesInner>);
@@ -39,6 +42,19 @@ impl Probes {
     /// Has the plugin asked again on the next pass, whenever it was asked last.
     pub(in crate::plugin) fn wake(&self, key: PluginKey) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).woken.insert(key);
+    }
+
+    /// Has the plugin's rights looked at again on the next pass, unless they are known to be missing, or were
+    /// found to suffice just now: not each refusal is one of rights. Whether it does.
+    pub(in crate::plugin) fn doubt(&self, key: &PluginKey, now: Instant) -> bool {
+        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let authorized = inner.last.get_mut(key).map(|probe| &mut probe.authorized_at);
+        let Some(at) = authorized.filter(|at| at.is_some_and(|at| now.duration_since(at) >= CERTAIN)) else {
+            return false;
+        };
+        *at = None;
+        inner.woken.insert(key.clone());
+        true
     }
 
     pub(in crate::plugin) fn forget(&self, key: &PluginKey) {

@@ -1,4 +1,5 @@
 use jiff::Timestamp;
+use kube::ResourceExt as _;
 
 use super::{PluginContext, validate::ValidatedEndpoint};
 use crate::{crd::DaskOperatorPlugin, invalid::Invalid, plugin::client::Route};
@@ -16,7 +17,7 @@ pub(super) async fn route(
     let trust = context.authority.ensure(plugin, &service.name, Timestamp::now()).await;
     let trust = trust.map_err(|error| Invalid { reason: "TlsError", message: error.to_string() })?;
     Ok(Route::Service {
-        host: format!("{}.{}.svc", service.name, context.settings.namespace),
+        host: format!("{}.{}.svc", service.name, plugin.namespace().unwrap_or_default()),
         port: service.port,
         path: service.path.clone(),
         ca: trust.ca,
