@@ -231,7 +231,66 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
+    use std::{path::PathBuf, time::Duration};
+
+    use serde_json::json;
+
     use super::*;
+    use crate::plugin::{client::Route, writer::test_writer};
+
+    const OPERATOR: &str = "dask-operator";
+
+    /// A plugin called `echo` for all Services, that goes by labels of namespaces.
+    fn insert(registry: &Registry, namespace: &str) -> mpsc::UnboundedReceiver<Command> {
+        let key = PluginKey { namespace: namespace.to_owned(), name: "echo".to_owned() };
+        let spec = json!({
+            "endpoint": {"socket": "echo.sock"},
+            "subjects": [{"kind": "Service"}],
+            "match": {"namespaceSelector": {}},
+            "children": [{"apiVersion": "v1", "kind": "ConfigMap"}],
+        });
+        let spec: DaskOperatorPluginSpec = serde_json::from_value(spec).unwrap();
+        let registered = Registered {
+            identity: key.identity(OPERATOR),
+            key: key.clone(),
+            uid: String::new(),
+            generation: 1,
+            kinds: Vec::new(),
+            writer: test_writer(),
+            matcher: Matcher::compile(&spec.match_).unwrap(),
+            spec,
+            scope: (namespace != OPERATOR).then(|| namespace.to_owned()),
+            hooks: vec![Hook::Sync],
+            version: String::new(),
+            caller: Caller::new(&Route::Socket(PathBuf::new()), Duration::from_secs(1)).unwrap(),
+        };
+        let (commands, received) = mpsc::unbounded_channel();
+        let (registered, summary) = (watch::Sender::new(Arc::new(registered)), watch::channel(None).1);
+        registry.insert(key, WorkerHandle { registered, commands, summary, cancel: CancellationToken::new() });
+        received
+    }
+
+    #[test]
+    fn plugins_of_one_name_hear_of_their_own_children_and_namespaces_only() {
+        let registry = Registry::default();
+        let mut workers = ["dask-operator", "team-a", "team-b"].map(|namespace| insert(&registry, namespace));
+        let mut heard = || workers.each_mut().map(|worker| worker.try_recv().is_ok());
+
+        let change = ChildChange { subject_uid: String::new(), child: (String::new(), String::new()), state: None };
+        for (identity, expected) in
+            [("echo", [true, false, false]), ("echo.team-a", [false, true, false]), ("echo.team-c", [false; 3])]
+        {
+            registry.child_changed(identity, &change);
+            assert_eq!(heard(), expected, "{identity}");
+        }
+        for (namespace, expected) in [("team-b", [true, false, true]), ("team-c", [true, false, false])] {
+            registry.look_into(namespace);
+            assert_eq!(heard(), expected, "{namespace}");
+            let key = SubjectKey { kind: SubjectKind::Service, namespace: namespace.to_owned(), name: String::new() };
+            registry.look(&key, EventReason::Updated);
+            assert_eq!(heard(), expected, "{namespace}");
+        }
+    }
 
     fn version(uid: &str, generation: Option<i64>, resource_version: &str) -> ChildVersion {
         let resource_version = Some(resource_version.to_owned());

@@ -89,3 +89,22 @@ impl Probe {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a write was refused for may be a quota, which would have rights asked for without end.
+    #[test]
+    fn rights_are_looked_at_again_after_a_refusal_unless_they_were_seen_just_now() {
+        let key = PluginKey { namespace: "dask-operator".to_owned(), name: "echo".to_owned() };
+        let (probes, now) = (Probes::default(), Instant::now());
+        assert!(!probes.doubt(&key, now), "nothing is known yet");
+        let (uid, findings) = (String::new(), Findings::default());
+        let probe = Probe { uid, generation: 1, at: now, authorized_at: Some(now), failures: 0, findings };
+        probes.remember(key.clone(), probe);
+        assert!(!probes.doubt(&key, now + CERTAIN / 2));
+        assert!(probes.doubt(&key, now + CERTAIN));
+        assert!(!probes.doubt(&key, now + CERTAIN), "that it is doubted is known already");
+    }
+}
