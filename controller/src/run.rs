@@ -84,7 +84,7 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
         .await
         .map_err(|source| Error::Listen { address: args.admin_address, source })?;
     let default_namespace = config.default_namespace.clone();
-    let client = Client::try_from(config)?;
+    let client = Client::try_from(config.clone())?;
     let reporter = Reporter { controller: "dask-operator".to_owned(), instance: std::env::var("POD_NAME").ok() };
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
@@ -119,7 +119,7 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
         },
     };
     let dask_side = dask_side::wire(&context, &scope, &shutdown);
-    let plugin_side = plugin::wire(&context, settings, &shutdown);
+    let plugin_side = plugin::wire(&context, config, settings, &shutdown);
     let watches = [dask_side.watches, plugin_side.watches].concat();
     let ready = announce_ready(watches.clone());
     let admin = admin::serve(listener, watches, shutdown.clone());

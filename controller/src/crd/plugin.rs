@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// An HTTP service that is asked which further objects a Dask resource needs.
+///
+/// In the operator's namespace it is asked about all Dask resources. In any other namespace, where the operator
+/// must be told to look (`--plugin-tenants`), it is asked about those of that namespace only, and needs a writer.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "kubernetes.dask.org",
@@ -276,18 +279,19 @@ pub enum SubjectKind {
 }
 
 /// Narrows the subjects; all parts must hold.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct MatchRules {
-    /// Labels of the namespace.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Labels of the namespace; not where the operator watches one namespace only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace_selector: Option<LabelSelector>,
     /// Labels of the subject.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub object_selector: Option<LabelSelector>,
     /// Expressions about the subject.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub conditions: Vec<MatchCondition>,
 }
 
@@ -295,8 +299,11 @@ pub struct MatchRules {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MatchCondition {
     /// The name.
+    #[schemars(length(max = 63), regex(pattern = r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"))]
     pub name: String,
-    /// Must evaluate to a bool.
+    /// Must evaluate to a bool. `object` is the subject, `owner` the Dask resource above it, and `component`
+    /// `scheduler`, `worker`, `job-runner` or null. One that fails leaves children as they are.
+    #[schemars(length(min = 1, max = 1024))]
     pub expression: String,
 }
 
@@ -305,8 +312,10 @@ pub struct MatchCondition {
 #[serde(rename_all = "camelCase")]
 pub struct ChildRule {
     /// `apiVersion` of the kind.
+    #[schemars(length(max = 317), regex(pattern = r"^([a-z0-9.-]+/)?v[a-z0-9]+$"))]
     pub api_version: String,
     /// The kind.
+    #[schemars(length(max = 63), regex(pattern = r"^[A-Z][A-Za-z0-9]*$"))]
     pub kind: String,
     /// Delete and create again if a change hits an immutable field.
     #[serde(default)]
@@ -320,7 +329,8 @@ pub struct ChildRule {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WriterRef {
-    /// A ServiceAccount in the plugin resource's namespace.
+    /// A ServiceAccount in the plugin resource's namespace. The controller needs the right to impersonate it.
+    #[schemars(length(max = 253), regex(pattern = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"))]
     pub service_account_name: String,
 }
 

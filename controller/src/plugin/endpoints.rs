@@ -105,7 +105,7 @@ pub(super) async fn follow(waker: Waker, slices: Cache<SliceView>, mut changes: 
             let mut found = slices.indexed(&service.1);
             found.retain(|slice| slice.service() == service);
             let joined = members.update(&service, found.iter().flat_map(|slice| slice.ready()).collect());
-            for plugin in waker.context.plugins.all() {
+            for plugin in waker.0.plugins.all() {
                 if listens_behind(&plugin, &service) {
                     waker.wake(&key_of(&plugin), News { reconnect: joined, replaced: joined });
                 }

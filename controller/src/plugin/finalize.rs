@@ -32,6 +32,8 @@ pub(super) fn is_on(policy: FinalizePolicy, hooks: &[Hook]) -> bool {
 /// How far the finalization of a subject got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mark {
+    /// The plugin is not asked about it, for reasons that the subject's labels may not show, and holds nothing.
+    Unasked,
     /// The plugin was asked, or is about to be, and may hold something.
     Engaged,
     /// It matches no longer since then.
@@ -108,10 +110,12 @@ pub(super) fn sooner(wait: Option<Duration>, until: Option<Instant>, now: Instan
     wait.into_iter().chain(left).min()
 }
 
-/// Whether the finalizer has to stay for a subject, be its Dask resource `going` or not.
+/// Whether the finalizer has to stay for a subject, be its Dask resource `going` or not. `matches` is what the
+/// subject's labels say; the worker knows more.
 pub(super) fn is_waited_for(going: bool, matches: bool, mark: Option<Mark>) -> bool {
     match mark {
         Some(Mark::Engaged | Mark::Leaving(_)) => true,
+        Some(Mark::Unasked) => false,
         Some(Mark::Finalized) => matches && !going,
         None => matches,
     }

@@ -13,6 +13,7 @@ use super::{
     children::by_key,
     finalize::{self, Mark, Owner, Situation, Stage},
     finalizers,
+    matcher::Undecided,
     memory::{Again, Memory, Step},
     outcome::CallError,
     subject::{self, SubjectKey},
@@ -41,7 +42,18 @@ impl Syncing<'_> {
         let above = self.above(&object).await;
         let owner_uid = above.as_ref().and_then(|(_, owner)| owner.uid());
         let known = self.children().known(&self.memory, owner_uid.as_deref()).await;
-        let situation = self.situation(&object, above.as_ref().map(|(_, owner)| &**owner), !known.is_empty());
+        let engaged = self.marked().is_some() || !known.is_empty();
+        let matches = self.matches(&object, above.as_ref().map(|(key, owner)| (key, &**owner))).await;
+        let matches = match (matches, &above) {
+            (Ok(matches), _) => matches,
+            (Err(undecided), Some((_, owner))) if owner.metadata.deletion_timestamp.is_none() => {
+                return Ok(Before::Done(self.undecided(&undecided)));
+            }
+            // Whoever may hold something is asked to give it up.
+            (Err(_), _) => engaged,
+        };
+        let owner = above.as_ref().map(|(_, owner)| &**owner);
+        let situation = self.situation(&object, owner, (matches, !known.is_empty()));
         let stage = finalize::stage(&situation, Instant::now());
         self.memory.finalizing = false;
         match (stage, above) {
@@ -58,8 +70,10 @@ impl Syncing<'_> {
                     let plugin = &self.plugin.identity;
                     tracing::warn!(plugin, subject = %self.key, "the deadline for finalizing a subject has passed");
                 }
-                if situation.mark.is_some() {
+                if situation.mark.is_some() && situation.has_children {
                     self.mark(Mark::Finalized);
+                } else if situation.mark.is_some() || situation.finalizes {
+                    self.mark(Mark::Unasked);
                 }
                 self.prune().await.map(Before::Done)
             }
@@ -68,6 +82,13 @@ impl Syncing<'_> {
                 Ok(Before::Done(NOTHING))
             }
         }
+    }
+
+    /// Nothing changes until the conditions can be told.
+    fn undecided(&mut self, undecided: &Undecided) -> Step {
+        // Then even what is as before must be looked at.
+        self.memory.settled = None;
+        (Verdict::Failing { reason: "MatchConditionError", message: undecided.to_string() }, Again::Resync)
     }
 
     /// The subject is gone: there is nothing to ask about any more.
@@ -82,6 +103,7 @@ impl Syncing<'_> {
     /// How far it got. On a first look, the deadline begins anew: the plugin may have been suspended since.
     fn marked(&self) -> Option<Mark> {
         match self.env.ledger.get(&self.plugin.identity, &self.memory.subject_uid) {
+            Some(Mark::Unasked) => None,
             Some(Mark::Leaving(_)) if self.memory.verdict.is_none() => Some(Mark::Engaged),
             mark => mark,
         }
@@ -99,7 +121,12 @@ impl Syncing<'_> {
         above.then_some((owner_key, owner))
     }
 
-    fn situation(&self, object: &DynamicObject, owner: Option<&DynamicObject>, has_children: bool) -> Situation {
+    fn situation(
+        &self,
+        object: &DynamicObject,
+        owner: Option<&DynamicObject>,
+        (matches, has_children): (bool, bool),
+    ) -> Situation {
         let plugin = self.plugin;
         let held = owner.is_some_and(|owner| finalizers::has(owner, &finalize::name_of(&plugin.identity)));
         let component = subject::component(self.key.kind, object);
@@ -110,7 +137,7 @@ impl Syncing<'_> {
                 Some(owner) if owner.metadata.deletion_timestamp.is_some() => Owner::Going { held },
                 Some(_) => Owner::Living { held },
             },
-            matches: plugin.matches(self.key.kind, object),
+            matches,
             finalizes: finalize::is_on(plugin.spec.finalize, &plugin.hooks),
             mark: self.marked(),
             has_children,

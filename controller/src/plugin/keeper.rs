@@ -108,7 +108,7 @@ impl Keeper {
 
     fn resource(&self, identity: &str) -> Option<Arc<DaskOperatorPlugin>> {
         let namespace = &self.context.settings.namespace;
-        self.context.plugins.all().into_iter().find(|plugin| key_of(plugin).identity(namespace) == identity)
+        self.context.plugins.all().find(|plugin| key_of(plugin).identity(namespace) == identity)
     }
 
     fn plugin(&self, resource: Option<&DaskOperatorPlugin>, kind: SubjectKind, owner: &impl Resource) -> Plugin {

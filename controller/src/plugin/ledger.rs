@@ -25,8 +25,8 @@ impl Ledger {
 
     pub(super) fn set(&self, identity: &str, subject_uid: &str, mark: Mark) {
         let key = (identity.to_owned(), subject_uid.to_owned());
-        self.marks.lock().unwrap_or_else(PoisonError::into_inner).insert(key, mark);
-        if mark == Mark::Finalized {
+        let old = self.marks.lock().unwrap_or_else(PoisonError::into_inner).insert(key, mark);
+        if old != Some(mark) && matches!(mark, Mark::Finalized | Mark::Unasked) {
             self.changed.notify_one();
         }
     }

@@ -1,30 +1,184 @@
 //! Which subjects a plugin is asked about; pure.
 
+use std::collections::BTreeMap;
+
 use kube::{
     ResourceExt as _,
     api::DynamicObject,
     core::{Selector, SelectorExt as _},
 };
 
-use crate::{crd::MatchRules, invalid::Invalid};
+use super::expression::{Expression, Variables};
+use crate::{
+    crd::{MatchCondition, MatchRules},
+    invalid::Invalid,
+};
 
 /// The `match` field of a plugin resource, ready to be used.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Matcher {
+    namespaces: Option<Selector>,
     objects: Option<Selector>,
+    /// With their names.
+    conditions: Vec<(String, Expression)>,
+}
+
+/// A condition that says nothing of a subject.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("match.conditions {condition}: {error}")]
+pub(super) struct Undecided {
+    condition: String,
+    error: String,
 }
 
 impl Matcher {
     /// Compiles `rules`, or says what is wrong with them.
     pub(super) fn compile(rules: &MatchRules) -> Result<Self, Invalid> {
-        let objects = rules.object_selector.clone().map(Selector::try_from).transpose();
-        let objects =
-            objects.map_err(|error| Invalid::new("InvalidSelector", format!("match.objectSelector: {error}")))?;
-        Ok(Self { objects })
+        let selector = |field: &str, selector: &Option<_>| {
+            let compiled = selector.clone().map(Selector::try_from).transpose();
+            compiled.map_err(|error| Invalid::new("InvalidSelector", format!("match.{field}: {error}")))
+        };
+        let namespaces = selector("namespaceSelector", &rules.namespace_selector)?;
+        let objects = selector("objectSelector", &rules.object_selector)?;
+        let conditions = rules.conditions.iter().map(compile).collect::<Result<_, _>>()?;
+        Ok(Self { namespaces, objects, conditions })
     }
 
-    /// Whether the plugin is asked about `object`.
-    pub(super) fn matches(&self, object: &DynamicObject) -> bool {
+    /// Whether labels of namespaces have to be known.
+    pub(super) fn reads_namespaces(&self) -> bool {
+        self.namespaces.is_some()
+    }
+
+    /// Whether objects themselves have to be known.
+    pub(super) fn has_conditions(&self) -> bool {
+        !self.conditions.is_empty()
+    }
+
+    /// Whether the labels of `object` are those that are asked for.
+    pub(super) fn selects(&self, object: &DynamicObject) -> bool {
         self.objects.as_ref().is_none_or(|selector| selector.matches(object.labels()))
+    }
+
+    /// Whether a namespace with these labels is one that is asked for.
+    pub(super) fn selects_namespace(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.namespaces.as_ref().is_none_or(|selector| selector.matches(labels))
+    }
+
+    /// What the conditions say. As with `matchConditions` of admission, one that is false decides, whatever
+    /// the others do; otherwise one that fails leaves it open.
+    pub(super) fn decide(&self, variables: &Variables) -> Result<bool, Undecided> {
+        let mut open = None;
+        for (condition, expression) in &self.conditions {
+            match expression.evaluate(variables) {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(error) => {
+                    open.get_or_insert(Undecided { condition: condition.clone(), error });
+                }
+            }
+        }
+        open.map_or(Ok(true), Err)
+    }
+}
+
+fn compile(condition: &MatchCondition) -> Result<(String, Expression), Invalid> {
+    let MatchCondition { name, expression } = condition;
+    let compiled = Expression::compile(expression);
+    let compiled =
+        compiled.map_err(|error| Invalid::new("InvalidExpression", format!("match.conditions {name}: {error}")))?;
+    Ok((name.clone(), compiled))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn matcher(rules: Value) -> Result<Matcher, Invalid> {
+        Matcher::compile(&serde_json::from_value(rules).unwrap())
+    }
+
+    fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn object(labels: &[(&str, &str)]) -> DynamicObject {
+        serde_json::from_value(
+            json!({"metadata": {"name": "a", "labels": labels.iter().copied().collect::<BTreeMap<_, _>>()}}),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn without_rules_everything_matches() {
+        let all = matcher(json!({})).unwrap();
+        assert!(all.selects(&object(&[])) && all.selects_namespace(&labels(&[])));
+        assert!(!all.reads_namespaces() && !all.has_conditions());
+        assert_eq!(all.decide(&Variables::new(&json!({}), &json!({}), None)), Ok(true));
+    }
+
+    #[test]
+    fn selectors_are_those_of_kubernetes() {
+        let selector = json!({
+            "matchLabels": {"team": "a"},
+            "matchExpressions": [{"key": "stage", "operator": "NotIn", "values": ["test"]}],
+        });
+        for field in ["objectSelector", "namespaceSelector"] {
+            let one = matcher(json!({field: selector})).unwrap();
+            let table: [(&[(&str, &str)], bool); 4] = [
+                (&[], false),
+                (&[("team", "a")], true),
+                (&[("team", "a"), ("stage", "test")], false),
+                (&[("team", "b")], false),
+            ];
+            for (given, expected) in table {
+                let selected = one.selects(&object(given)) && one.selects_namespace(&labels(given));
+                assert_eq!(selected, expected, "{field} {given:?}");
+            }
+            assert_eq!(one.reads_namespaces(), field == "namespaceSelector");
+            let broken = json!({field: {"matchExpressions": [{"key": "a", "operator": "Near"}]}});
+            let refused = matcher(broken).unwrap_err();
+            assert_eq!(refused.reason, "InvalidSelector");
+            assert!(refused.message.contains(field), "{}", refused.message);
+        }
+    }
+
+    #[test]
+    fn a_condition_that_is_false_decides_even_if_another_one_fails() {
+        let (yes, no, fails) = ("object.a == 1", "object.a == 2", "object.b == 1");
+        let table: [(&[&str], Result<bool, &str>); 7] = [
+            (&[yes], Ok(true)),
+            (&[yes, yes], Ok(true)),
+            (&[yes, no], Ok(false)),
+            (&[fails, no], Ok(false)),
+            (&[no, fails], Ok(false)),
+            (&[yes, fails], Err("1")),
+            (&[fails, yes, fails], Err("0")),
+        ];
+        let variables = Variables::new(&json!({"a": 1}), &json!({}), None);
+        for (texts, expected) in table {
+            let conditions: Vec<Value> = texts
+                .iter()
+                .enumerate()
+                .map(|(index, text)| json!({"name": index.to_string(), "expression": text}))
+                .collect();
+            let decided = matcher(json!({"conditions": conditions})).unwrap().decide(&variables);
+            let decided = decided.map_err(|open| open.condition);
+            assert_eq!(decided, expected.map_err(str::to_owned), "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn an_expression_that_is_refused_is_named() {
+        let conditions =
+            json!([{"name": "fine", "expression": "true"}, {"name": "prod", "expression": "subject == 1"}]);
+        let refused = matcher(json!({"conditions": conditions})).unwrap_err();
+        assert_eq!(refused.reason, "InvalidExpression");
+        assert!(
+            refused.message.starts_with("match.conditions prod: there is no variable subject"),
+            "{}",
+            refused.message
+        );
     }
 }

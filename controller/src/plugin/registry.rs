@@ -83,9 +83,16 @@ impl Registered {
         })
     }
 
-    /// Whether the plugin is asked about `object`.
+    /// Whether the plugin is asked about `object`, as far as that alone can tell.
     pub(super) fn matches(&self, kind: SubjectKind, object: &DynamicObject) -> bool {
-        self.rules_for(kind, subject::component(kind, object)).next().is_some() && self.matcher.matches(object)
+        self.serves(object.namespace().as_deref())
+            && self.rules_for(kind, subject::component(kind, object)).next().is_some()
+            && self.matcher.selects(object)
+    }
+
+    /// Whether the plugin is asked about subjects in `namespace`.
+    pub(super) fn serves(&self, namespace: Option<&str>) -> bool {
+        self.scope.is_none() || self.scope.as_deref() == namespace
     }
 
     /// Whether going on with `other` needs another look at every subject.
@@ -103,6 +110,8 @@ pub(super) enum Command {
     Look(SubjectKey, EventReason),
     /// Look at all subjects.
     LookAtAll(EventReason),
+    /// Look at the subjects in this namespace.
+    LookInto(String),
     /// A child of the subject with this uid changed.
     ChildChanged(ChildChange),
     /// The plugin answers again: repeat at once what failed.
@@ -201,17 +210,29 @@ impl Registry {
     /// the matching: it also has to notice subjects that match no longer.
     pub(super) fn look(&self, key: &SubjectKey, reason: EventReason) {
         for worker in self.0.read().unwrap_or_else(PoisonError::into_inner).values() {
-            if worker.registered.borrow().spec.subjects.iter().any(|rule| rule.kind == key.kind) {
+            let registered = Arc::clone(&worker.registered.borrow());
+            let asks = registered.spec.subjects.iter().any(|rule| rule.kind == key.kind);
+            if asks && registered.serves(Some(&key.namespace)) {
                 // An error means that the worker is being stopped.
                 let _ = worker.commands.send(Command::Look(key.clone(), reason));
             }
         }
     }
 
-    /// Tells the plugin called `name` that one of its children changed.
-    pub(super) fn child_changed(&self, name: &str, change: &ChildChange) {
-        for (key, worker) in self.0.read().unwrap_or_else(PoisonError::into_inner).iter() {
-            if key.name == name {
+    /// Tells the plugins that go by labels of namespaces that those of `namespace` changed.
+    pub(super) fn look_into(&self, namespace: &str) {
+        for worker in self.0.read().unwrap_or_else(PoisonError::into_inner).values() {
+            let registered = Arc::clone(&worker.registered.borrow());
+            if registered.matcher.reads_namespaces() && registered.serves(Some(namespace)) {
+                let _ = worker.commands.send(Command::LookInto(namespace.to_owned()));
+            }
+        }
+    }
+
+    /// Tells the plugin with this identity that one of its children changed.
+    pub(super) fn child_changed(&self, identity: &str, change: &ChildChange) {
+        for worker in self.0.read().unwrap_or_else(PoisonError::into_inner).values() {
+            if worker.registered.borrow().identity == identity {
                 let _ = worker.commands.send(Command::ChildChanged(change.clone()));
             }
         }
@@ -220,7 +241,67 @@ impl Registry {
 
 #[cfg(test)]
 mod tests {
+    use std::{path::PathBuf, time::Duration};
+
+    use serde_json::json;
+
     use super::*;
+    use crate::plugin::{client::Route, writer::test_writer};
+
+    const OPERATOR: &str = "dask-operator";
+
+    /// A plugin called `echo` for all Services, that goes by labels of namespaces.
+    fn insert(registry: &Registry, namespace: &str) -> mpsc::UnboundedReceiver<Command> {
+        let key = PluginKey { namespace: namespace.to_owned(), name: "echo".to_owned() };
+        let spec = json!({
+            "endpoint": {"socket": "echo.sock"},
+            "subjects": [{"kind": "Service"}],
+            "match": {"namespaceSelector": {}},
+            "children": [{"apiVersion": "v1", "kind": "ConfigMap"}],
+        });
+        let spec: DaskOperatorPluginSpec = serde_json::from_value(spec).unwrap();
+        let registered = Registered {
+            identity: key.identity(OPERATOR),
+            key: key.clone(),
+            uid: String::new(),
+            generation: 1,
+            kinds: Vec::new(),
+            writer: test_writer(),
+            matcher: Matcher::compile(&spec.match_).unwrap(),
+            spec,
+            scope: (namespace != OPERATOR).then(|| namespace.to_owned()),
+            hooks: vec![Hook::Sync],
+            version: String::new(),
+            caller: Caller::new(&Route::Socket(PathBuf::new()), Duration::from_secs(1)).unwrap(),
+            allow_prune: None,
+        };
+        let (commands, received) = mpsc::unbounded_channel();
+        let (registered, summary) = (watch::Sender::new(Arc::new(registered)), watch::channel(None).1);
+        registry.insert(key, WorkerHandle { registered, commands, summary, cancel: CancellationToken::new() });
+        received
+    }
+
+    #[test]
+    fn plugins_of_one_name_hear_of_their_own_children_and_namespaces_only() {
+        let registry = Registry::default();
+        let mut workers = ["dask-operator", "team-a", "team-b"].map(|namespace| insert(&registry, namespace));
+        let mut heard = || workers.each_mut().map(|worker| worker.try_recv().is_ok());
+
+        let change = ChildChange { subject_uid: String::new(), child: (String::new(), String::new()), state: None };
+        for (identity, expected) in
+            [("echo", [true, false, false]), ("echo.team-a", [false, true, false]), ("echo.team-c", [false; 3])]
+        {
+            registry.child_changed(identity, &change);
+            assert_eq!(heard(), expected, "{identity}");
+        }
+        for (namespace, expected) in [("team-b", [true, false, true]), ("team-c", [true, false, false])] {
+            registry.look_into(namespace);
+            assert_eq!(heard(), expected, "{namespace}");
+            let key = SubjectKey { kind: SubjectKind::Service, namespace: namespace.to_owned(), name: String::new() };
+            registry.look(&key, EventReason::Updated);
+            assert_eq!(heard(), expected, "{namespace}");
+        }
+    }
 
     fn version(uid: &str, generation: Option<i64>, resource_version: &str) -> ChildVersion {
         let resource_version = Some(resource_version.to_owned());

@@ -12,6 +12,7 @@ use super::{
     kinds::ChildKind,
     resource::{self, PluginContext, key_of},
     screen::{PLUGIN_LABEL, SUBJECT_LABEL},
+    writer::Writer,
 };
 use crate::{
     backoff,
@@ -36,34 +37,41 @@ pub(super) async fn retire(context: Arc<PluginContext>, plugin: Arc<DaskOperator
     if plugin.spec.deletion_policy == DeletionPolicy::Orphan {
         return;
     }
+    // One that was refused has no children.
+    let Ok(writer) = resource::writer_of(&context, &plugin) else { return };
     // A plugin that is suspended, or has not answered since the controller started, has children too.
     let kinds = match registered {
         Some(registered) => registered.kinds.clone(),
         None => resource::kinds_of(&context, &plugin).await,
     };
     for round in 1..=ROUNDS {
-        let results = join_all(kinds.iter().map(|kind| delete_children(&context, &identity, kind))).await;
+        let results = join_all(kinds.iter().map(|kind| delete_children(&context, &writer, &identity, kind))).await;
         let Some(error) = results.into_iter().find_map(Result::err) else { return };
         tracing::warn!(plugin = key.name, %error, "failed to delete the children of a deleted plugin");
         tokio::time::sleep(backoff::delay(round)).await;
         // One of the same name has come, and what is left are its children now.
-        if context.plugins.get(&key.namespace, &key.name).is_some() {
+        if context.plugins.get(&key).is_some() {
             return;
         }
     }
 }
 
 /// Asks the API server itself for what carries the plugin's labels, and deletes what a Dask resource controls.
-async fn delete_children(context: &PluginContext, identity: &str, kind: &ChildKind) -> Result<(), k8s::Error> {
-    let all: Api<DynamicObject> = match &context.settings.watched {
-        Some(namespace) => Api::namespaced_with(context.client.clone(), namespace, &kind.resource),
-        None => Api::all_with(context.client.clone(), &kind.resource),
+async fn delete_children(
+    context: &PluginContext,
+    writer: &Writer,
+    identity: &str,
+    kind: &ChildKind,
+) -> Result<(), k8s::Error> {
+    let all: Api<DynamicObject> = match writer.namespace.as_ref().or(context.settings.watched.as_ref()) {
+        Some(namespace) => Api::namespaced_with(writer.client.clone(), namespace, &kind.resource),
+        None => Api::all_with(writer.client.clone(), &kind.resource),
     };
     let params = ListParams::default().labels(&format!("{PLUGIN_LABEL}={identity},{SUBJECT_LABEL}"));
     let children = k8s::timed("list", &kind.resource.plural, all.list_metadata(&params)).await?;
     for child in children.items.iter().filter(|child| meta::is_controlled_by_dask(*child)) {
         let namespace = child.namespace().unwrap_or_default();
-        let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &kind.resource);
+        let api: Api<DynamicObject> = Api::namespaced_with(writer.client.clone(), &namespace, &kind.resource);
         k8s::delete(&api, &child.name_any(), &child.uid().unwrap_or_default()).await?;
     }
     Ok(())

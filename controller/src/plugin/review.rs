@@ -88,7 +88,7 @@ fn event_type(key: &SubjectKey, component: Option<&str>) -> String {
 }
 
 /// Lists leave out apiVersion and kind of their items.
-fn to_json(object: &DynamicObject, resource: &kube::core::ApiResource) -> Value {
+pub(super) fn to_json(object: &DynamicObject, resource: &kube::core::ApiResource) -> Value {
     let mut value = serde_json::to_value(object).unwrap_or_default();
     value["apiVersion"] = json!(resource.api_version);
     value["kind"] = json!(resource.kind);

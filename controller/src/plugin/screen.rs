@@ -214,7 +214,8 @@ fn without_reserved_keys(map: Option<Value>) -> Map<String, Value> {
 
 /// `{subject}-{plugin}-{key}`; a name that is too long ends in a hash of the whole.
 fn default_name(origin: &Origin<'_>, key: &ChildKey) -> String {
-    let whole = format!("{}-{}-{key}", origin.subject_name, origin.plugin);
+    // The identity of a team's plugin has a dot, and some kinds, such as Service, have none in their names.
+    let whole = format!("{}-{}-{key}", origin.subject_name, origin.plugin.replace('.', "-"));
     if whole.len() <= MAX_DEFAULT_NAME {
         return whole;
     }

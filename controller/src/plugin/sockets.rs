@@ -100,11 +100,11 @@ fn look(path: &Path) -> Sight {
 pub(super) async fn follow(waker: Waker) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let sockets = &waker.context.sockets;
+    let sockets = &waker.0.sockets;
     loop {
         ticks.tick().await;
         let mut sights = Vec::new();
-        for plugin in waker.context.plugins.all() {
+        for plugin in waker.0.plugins.all() {
             let Some(name) = &plugin.spec.endpoint.socket else { continue };
             // What is not a plain name is refused, and must not be looked at either.
             if !name.contains('/') && !name.starts_with('.') {

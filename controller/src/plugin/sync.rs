@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use kube::{Client, ResourceExt as _, api::DynamicObject};
 use plugin_protocol::{EventReason, PluginResponse, ResponseStatus, ReviewRequest};
 use serde_json::json;
+use tokio::sync::mpsc;
 
 use super::{
     brake::Brakes,
@@ -21,7 +22,7 @@ use super::{
     memory::{Again, Memory, Step},
     outcome::CallError,
     plan::{self, Claim, Known},
-    registry::Registered,
+    registry::{PluginKey, Registered},
     review::Question,
     screen::{self, Origin},
     subject::{self, SubjectKey},
@@ -39,12 +40,14 @@ pub(super) struct Env {
     pub(super) brakes: Brakes,
     /// How far the finalization of subjects got.
     pub(super) ledger: Ledger,
+    /// Plugins whose rights seem not to suffice any more.
+    pub(super) doubts: mpsc::UnboundedSender<PluginKey>,
 }
 
 impl Env {
-    pub(super) fn new(client: Client, watches: Arc<Watches>) -> Self {
+    pub(super) fn new(client: Client, watches: Arc<Watches>, doubts: mpsc::UnboundedSender<PluginKey>) -> Self {
         let (claims, brakes, ledger) = (Claims::default(), Brakes::default(), Ledger::default());
-        Self { client, watches, claims, brakes, ledger }
+        Self { client, watches, claims, brakes, ledger, doubts }
     }
 }
 

@@ -4,19 +4,15 @@ use super::{
     registry::PluginKey,
     resource::{News, PluginContext},
 };
-use crate::{crd::DaskOperatorPlugin, watch::Queue};
 
 /// For those who notice that something changed where a plugin listens.
 #[derive(Clone)]
-pub(super) struct Waker {
-    pub(super) context: Arc<PluginContext>,
-    pub(super) queue: Queue<DaskOperatorPlugin>,
-}
+pub(super) struct Waker(pub(super) Arc<PluginContext>);
 
 impl Waker {
     /// Has the plugin discovered again at once.
     pub(super) fn wake(&self, key: &PluginKey, news: News) {
-        self.context.probes.notice(key.clone(), news);
-        self.queue.push(&key.namespace, &key.name);
+        self.0.probes.notice(key.clone(), news);
+        self.0.plugins.push(key);
     }
 }

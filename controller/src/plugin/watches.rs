@@ -5,6 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
 };
 
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, Resource, ResourceExt as _,
     api::{DynamicObject, PartialObjectMeta},
@@ -25,8 +26,10 @@ use crate::{
     watch::{Cache, Change, Feed, Progress},
 };
 
+/// An object without its content.
+type Metadata = PartialObjectMeta<DynamicObject>;
 /// A child without its content.
-pub(super) type ChildMeta = PartialObjectMeta<DynamicObject>;
+pub(super) type ChildMeta = Metadata;
 
 /// A watch in progress.
 struct Watched<K> {
@@ -50,6 +53,7 @@ pub(super) struct Watches {
     myself: Weak<Self>,
     subjects: Mutex<HashMap<SubjectKind, Watched<DynamicObject>>>,
     children: Mutex<HashMap<(WriterKey, ApiResource), Watched<ChildMeta>>>,
+    namespaces: Mutex<Option<Watched<Metadata>>>,
 }
 
 impl Watches {
@@ -68,6 +72,7 @@ impl Watches {
             myself: myself.clone(),
             subjects: Mutex::default(),
             children: Mutex::default(),
+            namespaces: Mutex::default(),
         })
     }
 
@@ -89,6 +94,16 @@ impl Watches {
                 .entry((writer.key(), resource.clone()))
                 .or_insert_with(|| self.start_children(writer, resource))
                 .clone()
+        };
+        watched.progress.synced().await;
+        watched.cache
+    }
+
+    /// All Namespaces, which is one request to the whole cluster: not for installations in one namespace.
+    pub(super) async fn namespaces(&self) -> Cache<Metadata> {
+        let watched = {
+            let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+            namespaces.get_or_insert_with(|| self.start_namespaces()).clone()
         };
         watched.progress.synced().await;
         watched.cache
@@ -117,6 +132,14 @@ impl Watches {
                     }
                 }
             });
+        self.drive(feed, cache)
+    }
+
+    fn start_namespaces(&self) -> Watched<Metadata> {
+        let resource = ApiResource::erase::<Namespace>(&());
+        let (cache, registry) = (Cache::new(|_: &Metadata| None), Arc::clone(&self.registry));
+        let feed = Feed::new(api(&self.client, None, &resource), resource, watch_config(None), cache.clone())
+            .listen(move |change| registry.look_into(&change.object().name_any()));
         self.drive(feed, cache)
     }
 

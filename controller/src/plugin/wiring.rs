@@ -1,8 +1,13 @@
 //! Connects the engine's watches, queue and reconciler.
 
-use std::{net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use kube::{Api, runtime::reflector};
+use kube::{Api, Config, runtime::reflector};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -10,20 +15,22 @@ use super::{
     authority::Authority,
     endpoints::{self, SliceView},
     keeper,
-    registry::Registry,
+    plugins::{Part, Plugins, Requests},
+    registry::{PluginKey, Registry},
     resource::{self, PluginContext, Probes, key_of},
     retire::retire,
     sockets::{self, Sockets},
     sync::Env,
     waker::Waker,
     watches::Watches,
+    writer::Writers,
 };
 use crate::{
     context::Context,
     crd::DaskOperatorPlugin,
     reconciler::Reconciler,
     run::watch_config,
-    watch::{Cache, Change, Feed, Queue, queue},
+    watch::{Change, Feed},
     wired::Wired,
 };
 
@@ -58,61 +65,74 @@ pub(crate) struct Lives {
     pub(crate) certificate: Duration,
 }
 
-/// The engine, ready to be driven.
-pub(crate) fn wire(context: &Context, settings: Settings, shutdown: &CancellationToken) -> Wired {
+/// The engine, ready to be driven. `config` is that of the controller's own client.
+pub(crate) fn wire(context: &Context, config: Config, settings: Settings, shutdown: &CancellationToken) -> Wired {
     let (client, namespace) = (&context.client, settings.namespace.clone());
     let registry = Arc::new(Registry::default());
     let watches = Watches::new(client.clone(), settings.watched.clone(), Arc::clone(&registry), shutdown.child_token());
-    let cache = Cache::new(|_: &DaskOperatorPlugin| None);
+    let (plugins, parts) = Plugins::new(&settings);
+    let (doubts, doubted) = mpsc::unbounded_channel();
     let plugin_context = Arc::new(PluginContext {
-        plugins: cache.clone(),
+        plugins,
         authority: Authority::new(client.clone(), &namespace, &context.defaults.cluster_domain, settings.lives),
         client: client.clone(),
+        writers: Writers::new(client.clone(), config),
         sockets: Sockets::new(&settings.socket_dir),
         settings,
         recorder: context.recorder.clone(),
-        env: Arc::new(Env::new(client.clone(), watches)),
+        env: Arc::new(Env::new(client.clone(), watches, doubts)),
         registry,
         probes: Probes::default(),
     });
-    let (plugins, requests) = queue::<DaskOperatorPlugin>();
-    let (store, writer) = reflector::store();
-    let plugin_feed = Feed::new(Api::namespaced(client.clone(), &namespace), (), watch_config(None), cache.clone())
-        .store(writer)
-        .optional()
-        .listen(on_plugin_change(Arc::clone(&plugin_context), plugins.clone()));
     let mut wired = Wired::new(shutdown.clone());
-    wired.watch(plugin_feed);
-    let waker = Waker { context: Arc::clone(&plugin_context), queue: plugins.clone() };
+    for (part, requests) in parts {
+        wire_part(&mut wired, &plugin_context, part, requests, shutdown);
+    }
+    let waker = Waker(Arc::clone(&plugin_context));
     for namespace in endpoints::namespaces(&plugin_context.settings) {
         watch_endpoints(&mut wired, &waker, namespace);
     }
     wired.until_shutdown("the plugins' sockets", sockets::follow(waker));
+    let (keep, stop) = (keeper::keep(Arc::clone(&plugin_context), context.caches.clone()), shutdown.clone());
+    wired.after_sync("the keeper of plugins' finalizers", async move {
+        tokio::select! { () = keep => {}, () = stop.cancelled() => {} }
+    });
+    wired.until_shutdown("the review of rights", review_rights(Arc::clone(&plugin_context), doubted));
+    wired.until_shutdown("the plugin summaries", publish_summaries(plugin_context));
+    wired
+}
+
+/// A watch of plugin resources and the reconciler for them.
+fn wire_part(
+    wired: &mut Wired,
+    context: &Arc<PluginContext>,
+    part: Part,
+    requests: Requests,
+    shutdown: &CancellationToken,
+) {
+    let api = match &part.namespace {
+        Some(namespace) => Api::namespaced(context.client.clone(), namespace),
+        None => Api::all(context.client.clone()),
+    };
+    let (store, writer) = reflector::store();
+    let feed = Feed::new(api, (), watch_config(None), part.cache)
+        .store(writer)
+        .optional()
+        .listen(on_plugin_change(Arc::clone(context)));
+    wired.watch(feed);
     let reconciler = Reconciler {
         name: "DaskOperatorPlugin",
         store,
         reconcile: resource::reconcile,
         category: resource::Error::category,
     };
-    let reconcile = reconciler.run(requests, Arc::clone(&plugin_context), shutdown.clone());
+    let reconcile = reconciler.run(requests, Arc::clone(context), shutdown.clone());
     wired.after_sync("the DaskOperatorPlugin reconciler", reconcile);
-    let (keep, stop) = (keeper::keep(Arc::clone(&plugin_context), context.caches.clone()), shutdown.clone());
-    wired.after_sync("the keeper of plugins' finalizers", async move {
-        tokio::select! { () = keep => {}, () = stop.cancelled() => {} }
-    });
-    wired.until_shutdown("the plugin summaries", publish_summaries(plugin_context, cache, plugins));
-    wired
 }
 
-fn on_plugin_change(
-    context: Arc<PluginContext>,
-    plugins: Queue<DaskOperatorPlugin>,
-) -> impl Fn(&Change<DaskOperatorPlugin>) + Send + 'static {
+fn on_plugin_change(context: Arc<PluginContext>) -> impl Fn(&Change<DaskOperatorPlugin>) + Send + 'static {
     move |change| match change {
-        Change::Applied(plugin) => {
-            let key = key_of(plugin);
-            plugins.push(&key.namespace, &key.name);
-        }
+        Change::Applied(plugin) => context.plugins.push(&key_of(plugin)),
         Change::Deleted(plugin) => {
             tokio::spawn(retire(Arc::clone(&context), Arc::clone(plugin)));
         }
@@ -121,7 +141,7 @@ fn on_plugin_change(
 
 /// Has plugins asked again when something behind their Services changes.
 fn watch_endpoints(wired: &mut Wired, waker: &Waker, namespace: Option<String>) {
-    let client = waker.context.client.clone();
+    let client = waker.0.client.clone();
     let api =
         namespace.map_or_else(|| Api::all(client.clone()), |namespace| Api::namespaced(client.clone(), &namespace));
     let slices = endpoints::cache();
@@ -139,24 +159,44 @@ fn watch_endpoints(wired: &mut Wired, waker: &Waker, namespace: Option<String>) 
     });
 }
 
+/// Looks at the rights of a plugin again when a write was refused.
+async fn review_rights(context: Arc<PluginContext>, mut doubted: mpsc::UnboundedReceiver<PluginKey>) {
+    while let Some(key) = doubted.recv().await {
+        if context.probes.doubt(&key, Instant::now()) {
+            context.plugins.push(&key);
+        }
+    }
+}
+
 /// Has the status of plugins written whose counts changed.
-async fn publish_summaries(
-    context: Arc<PluginContext>,
-    cache: Cache<DaskOperatorPlugin>,
-    plugins: Queue<DaskOperatorPlugin>,
-) {
+async fn publish_summaries(context: Arc<PluginContext>) {
     let mut ticks = tokio::time::interval(SUMMARY_PERIOD);
     loop {
         ticks.tick().await;
-        for plugin in cache.all() {
+        for plugin in context.plugins.all() {
             let key = key_of(&plugin);
             let Some(worker) = context.registry.get(&key) else { continue };
             let Some(summary) = worker.summary.borrow().clone() else { continue };
             let status = plugin.status.as_ref();
             let shown = status.and_then(|status| Some((status.subjects?, status.failures.as_slice())));
             if shown != Some((summary.counts, summary.failures.as_slice())) {
-                plugins.push(&key.namespace, &key.name);
+                context.plugins.push(&key);
             }
         }
+    }
+}
+
+/// The flags of an installation that watches all namespaces, without teams' plugins.
+#[cfg(test)]
+pub(super) fn test_settings() -> Settings {
+    Settings {
+        namespace: "dask-operator".to_owned(),
+        watched: None,
+        socket_dir: PathBuf::new(),
+        service_ip: None,
+        tenants: false,
+        allow_urls: false,
+        identity: Identity { service_account: "dask-operator".to_owned(), pod: None },
+        lives: Lives { authority: Duration::ZERO, certificate: Duration::ZERO },
     }
 }

@@ -99,7 +99,7 @@ impl Worker {
     ) {
         let mut queue = pin!(scheduler(requested));
         let (mut running, mut discoveries) = (Running::new(), Discoveries::new());
-        self.first_round = self.look_at_all(EventReason::Created).await;
+        self.first_round = self.look_at_all(EventReason::Created, None).await;
         self.prune_orphans().await;
         self.publish();
         loop {
@@ -127,8 +127,9 @@ impl Worker {
                 if reason == EventReason::PluginChanged {
                     self.turn(|breaker, now| breaker.discovered(true, now));
                 }
-                drop(self.look_at_all(reason).await);
+                drop(self.look_at_all(reason, None).await);
             }
+            Command::LookInto(namespace) => drop(self.look_at_all(EventReason::Updated, Some(&namespace)).await),
             Command::ChildChanged(change) => self.child_changed(change),
             Command::Recovered => {
                 self.turn(|breaker, now| breaker.discovered(true, now));
@@ -161,8 +162,9 @@ impl Worker {
         let _ = self.requests.unbounded_send(ScheduleRequest { message, run_at: run_at.into() });
     }
 
-    /// All subjects of the plugin's kinds, and those that it was asked about before.
-    async fn look_at_all(&mut self, reason: EventReason) -> HashSet<SubjectKey> {
+    /// All subjects of the plugin's kinds, and those that it was asked about before; in one namespace only, if
+    /// it is given.
+    async fn look_at_all(&mut self, reason: EventReason, namespace: Option<&str>) -> HashSet<SubjectKey> {
         let plugin = Arc::clone(&self.current.borrow_and_update());
         self.prune_former(&plugin);
         let mut keys: HashSet<SubjectKey> = self.memories.keys().cloned().collect();
@@ -170,6 +172,9 @@ impl Worker {
             let subjects = self.env.watches.subjects(kind).await;
             keys.extend(subjects.all().iter().map(|object| SubjectKey::of(kind, object)));
         }
+        keys.retain(|key| {
+            plugin.serves(Some(&key.namespace)) && namespace.is_none_or(|namespace| key.namespace == namespace)
+        });
         for key in &keys {
             self.look(key.clone(), reason);
         }
@@ -264,6 +269,10 @@ impl Worker {
         match pass.memory {
             Some(memory) => {
                 let verdict = memory.verdict.clone().unwrap_or(Verdict::Waiting);
+                if matches!(verdict, Verdict::Failing { reason: "Forbidden", .. }) {
+                    // An error means that the process is ending.
+                    let _ = self.env.doubts.send(self.current.borrow().key.clone());
+                }
                 self.tally.update(&key, old_verdict.as_ref(), &verdict, Timestamp::now());
                 if memory.finalizing {
                     self.tally.finalizing(&key);

@@ -1,19 +1,44 @@
 //! Who writes and watches the children of a plugin.
 
-use kube::Client;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use kube::{Client, Config};
 
 /// An identity towards the API server.
 #[derive(Clone)]
 pub(super) struct Writer {
     pub(super) client: Client,
-    /// `namespace/name` of the ServiceAccount that is impersonated; the controller itself if there is none.
-    pub(super) account: Option<String>,
+    /// The ServiceAccount that is impersonated; the controller itself if there is none.
+    pub(super) account: Option<Account>,
     /// The only namespace in which it acts, unless it is all that are watched.
     pub(super) namespace: Option<String>,
 }
 
 /// What tells writers apart.
-pub(super) type WriterKey = (Option<String>, Option<String>);
+pub(super) type WriterKey = (Option<Account>, Option<String>);
+
+/// A ServiceAccount.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Account {
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+impl std::fmt::Display for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+impl Account {
+    /// Its name as a user. The API server adds the groups of ServiceAccounts by itself.
+    fn user(&self) -> String {
+        format!("system:serviceaccount:{}:{}", self.namespace, self.name)
+    }
+}
 
 impl Writer {
     /// Plugins whose writers have the same key share watches.
@@ -25,6 +50,39 @@ impl Writer {
 impl std::fmt::Debug for Writer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Writer").field("account", &self.account).finish_non_exhaustive()
+    }
+}
+
+/// The clients of all writers: one for each ServiceAccount, made when it is first needed.
+pub(super) struct Writers {
+    own: Client,
+    /// That of the controller's own client, with its time-outs.
+    config: Config,
+    clients: Mutex<HashMap<Account, Client>>,
+}
+
+impl Writers {
+    pub(super) fn new(own: Client, config: Config) -> Self {
+        Self { own, config, clients: Mutex::default() }
+    }
+
+    /// The writer that acts as `account`, or as the controller itself, in `namespace`.
+    pub(super) fn writer(&self, account: Option<&Account>, namespace: Option<&str>) -> kube::Result<Writer> {
+        let client = account.map_or_else(|| Ok(self.own.clone()), |account| self.client(account))?;
+        Ok(Writer { client, account: account.cloned(), namespace: namespace.map(str::to_owned) })
+    }
+
+    fn client(&self, account: &Account) -> kube::Result<Client> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(account) {
+            return Ok(client.clone());
+        }
+        let mut config = self.config.clone();
+        config.auth_info.impersonate = Some(account.user());
+        config.auth_info.impersonate_groups = None;
+        let client = Client::try_from(config)?;
+        clients.insert(account.clone(), client.clone());
+        Ok(client)
     }
 }
 

@@ -15,6 +15,9 @@ use tokio::{
 
 use super::eventually;
 
+/// Among a controller's flags: it watches all namespaces. Otherwise it watches its own, or that of `--namespace`.
+pub(crate) const EVERYWHERE: &str = "(all namespaces)";
+
 /// A running controller. It is killed when dropped.
 pub(crate) struct Controller {
     process: Child,
@@ -34,13 +37,16 @@ impl Controller {
         (kubeconfig, flags): (Option<&Path>, &[&str]),
     ) -> Self {
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let chosen = flags.iter().any(|flag| matches!(*flag, "--namespace" | EVERYWHERE));
+        let watched = if chosen { Vec::new() } else { vec!["--namespace", namespace] };
         let log = OpenOptions::new().create(true).append(true).open(log).unwrap();
         let process = Command::new(env!("CARGO_BIN_EXE_dask-operator"))
-            .args(["run", "--namespace", namespace, "--operator-namespace", namespace])
+            .args(["run", "--operator-namespace", namespace])
+            .args(watched)
             .args(["--admin-address", &admin.to_string(), "--plugin-service-ip", "127.0.0.1"])
             // Where a test's scheduler listens, if it has one.
             .args(["--scheduler-ip", "127.0.0.1"])
-            .args(flags)
+            .args(flags.iter().filter(|flag| **flag != EVERYWHERE))
             .arg("--plugin-socket-dir")
             .arg(socket_dir)
             .envs(kubeconfig.map(|path| ("KUBECONFIG", path)))

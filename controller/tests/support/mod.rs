@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part of its own")]
 #![expect(clippy::unwrap_used, clippy::panic, reason = "in tests, what fails must fail loudly")]
 
-mod controller;
+pub(crate) mod controller;
 pub(crate) mod fake_cluster;
 pub(crate) mod https_plugin;
 pub(crate) mod identities;

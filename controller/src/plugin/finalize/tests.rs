@@ -114,6 +114,8 @@ fn a_finalizer_stays_for_what_is_held_and_for_what_is_still_wanted() {
         (false, false, leaving, true),
         (false, false, done, false),
         (true, true, None, true),
+        (false, true, Some(Mark::Unasked), false),
+        (true, true, Some(Mark::Unasked), false),
         (true, true, Some(Mark::Engaged), true),
         (true, false, leaving, true),
         (true, true, done, false),

@@ -18,23 +18,29 @@ use kube::{Client, ResourceExt as _, runtime::controller::Action, runtime::event
 use plugin_protocol::{Discovery, EventReason};
 
 pub(super) use self::probes::{News, Probes};
-use self::{probes::Probe, status::Findings, validate::ValidatedPlugin};
+use self::{
+    observe::Rights,
+    probes::Probe,
+    status::Findings,
+    validate::{Tenancy, ValidatedPlugin},
+};
 use super::{
     authority::Authority,
     brake::ALLOW_ANNOTATION,
     client::Caller,
     kinds::ChildKind,
     outcome::CallError,
+    plugins::Plugins,
     registry::{Command, PluginKey, Registered, Registry, WorkerHandle},
     sockets::Sockets,
     sync::Env,
     wiring::Settings,
     worker,
-    writer::Writer,
+    writer::{Writer, Writers},
 };
-use crate::{crd::DaskOperatorPlugin, invalid::Invalid, k8s, report, watch::Cache};
+use crate::{crd::DaskOperatorPlugin, invalid::Invalid, k8s, report};
 
-/// How long the answer to "may the controller write these kinds?" holds. Each asking is a request a verb.
+/// How long the answer to "may these kinds be written?" holds. Each asking is a request a verb.
 const AUTHORIZE_PERIOD: Duration = Duration::from_mins(10);
 /// A requeue of nothing would spin.
 const MIN_REQUEUE: Duration = Duration::from_millis(100);
@@ -46,7 +52,8 @@ pub(super) struct PluginContext {
     pub(super) authority: Authority,
     pub(super) recorder: Recorder,
     /// All plugin resources.
-    pub(super) plugins: Cache<DaskOperatorPlugin>,
+    pub(super) plugins: Plugins,
+    pub(super) writers: Writers,
     pub(super) registry: Arc<Registry>,
     pub(super) env: Arc<Env>,
     pub(super) probes: Probes,
@@ -73,8 +80,7 @@ impl Error {
 /// Brings one plugin resource, its worker and its status up to date.
 pub(super) async fn reconcile(plugin: Arc<DaskOperatorPlugin>, context: Arc<PluginContext>) -> Result<Action, Error> {
     let key = key_of(&plugin);
-    let settings = &context.settings;
-    let valid = match validate::validate(&plugin, &settings.namespace, settings.allow_urls) {
+    let valid = match validate::validate(&plugin, &context.settings) {
         Ok(valid) => valid,
         Err(refusal) => {
             context.registry.remove(&key);
@@ -124,6 +130,13 @@ pub(super) async fn kinds_of(context: &PluginContext, plugin: &DaskOperatorPlugi
     observe::resolve_kinds(&context.client, plugin).await.unwrap_or_default()
 }
 
+/// Who writes the plugin's children, if it may have any.
+pub(super) fn writer_of(context: &PluginContext, plugin: &DaskOperatorPlugin) -> Result<Writer, Invalid> {
+    let Tenancy { account, scope } = validate::tenancy(plugin, &context.settings)?;
+    let writer = context.writers.writer(account.as_ref(), scope.as_deref());
+    writer.map_err(|error| Invalid::new("InvalidWriter", format!("writer: there is no client for it: {error}")))
+}
+
 async fn probe_plugin(
     context: &PluginContext,
     plugin: &DaskOperatorPlugin,
@@ -152,7 +165,7 @@ async fn probe_plugin(
     let stale = outcome.is_none() && context.registry.get(key).as_ref().is_some_and(outdated);
     if plugin.spec.suspend || stale {
         context.registry.remove(key);
-    } else if let Some((kinds, caller, discovery)) = outcome {
+    } else if let Some(Usable { kinds, writer, caller, discovery }) = outcome {
         let registered = Registered {
             identity: key.identity(&context.settings.namespace),
             key: key.clone(),
@@ -162,8 +175,8 @@ async fn probe_plugin(
             kinds,
             hooks: discovery.hooks,
             matcher: valid.matcher.clone(),
-            writer: Writer { client: context.client.clone(), account: None, namespace: None },
-            scope: None,
+            writer,
+            scope: valid.scope.clone(),
             version: discovery.version,
             caller,
             allow_prune: leave_of(plugin),
@@ -183,7 +196,13 @@ async fn probe_plugin(
     })
 }
 
-type Usable = (Vec<ChildKind>, Caller, Discovery);
+/// What subjects can be synced with.
+struct Usable {
+    kinds: Vec<ChildKind>,
+    writer: Writer,
+    caller: Caller,
+    discovery: Discovery,
+}
 
 /// Asks the API server, then the plugin. What is wrong goes into `findings`.
 async fn inquire(
@@ -204,15 +223,17 @@ async fn inquire(
         }
     };
     findings.endpoint = Some(route.describe());
-    let kinds = match observe::resolve_kinds(&context.client, plugin).await {
-        Ok(kinds) => kinds,
+    let resolved = observe::resolve_kinds(&context.client, plugin).await;
+    let (kinds, writer) = match resolved.and_then(|kinds| Ok((kinds, writer_of(context, plugin)?))) {
+        Ok(found) => found,
         Err(refusal) => {
             findings.refusal = Some(refusal);
             return Ok(None);
         }
     };
     if findings.authorized.is_none() {
-        let authorized = observe::authorize(&context.client, context.settings.watched.as_deref(), &kinds).await;
+        let rights = Rights { writer: &writer, kinds: &kinds, namespaces: valid.matcher.reads_namespaces() };
+        let authorized = observe::authorize(context, rights).await;
         findings.authorized = Some(authorized.map_err(Error::Observe)?);
     }
     let may_write = matches!(findings.authorized, Some(Ok(())));
@@ -234,7 +255,7 @@ async fn inquire(
     };
     findings.discovered = Some(discovered.clone());
     Ok(match (caller, discovered) {
-        (Some(caller), Ok(discovery)) if may_write => Some((kinds, caller, discovery)),
+        (Some(caller), Ok(discovery)) if may_write => Some(Usable { kinds, writer, caller, discovery }),
         _ => None,
     })
 }
@@ -262,7 +283,7 @@ fn register(context: &PluginContext, registered: Registered, recovered: bool, re
         let worker = worker::spawn(Arc::clone(&context.env), registered);
         context.registry.insert(key.clone(), worker);
         // The resource may have gone while the plugin was asked, and nothing would stop the worker then.
-        let live = context.plugins.get(&key.namespace, &key.name);
+        let live = context.plugins.get(&key);
         if live.and_then(|plugin| plugin.uid()) != Some(uid) {
             context.registry.remove(&key);
         }

@@ -16,6 +16,9 @@ const LONGEST_RETRY: Duration = Duration::from_secs(30);
 /// The longest pause before it is looked again whether a missing object is there: that asks the API server alone.
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
 
+/// How long rights are trusted although a write was refused.
+const CERTAIN: Duration = Duration::from_secs(5);
+
 /// What was found out about plugins, whom to ask again at once, and about what.
 #[derive(Default)]
 pub(in crate::plugin) struct Probes(Mutex<ProbesInner>);
@@ -79,6 +82,19 @@ impl Probes {
         let known = inner.news.entry(key.clone()).or_default();
         known.reconnect |= news.reconnect;
         known.replaced |= news.replaced;
+    }
+
+    /// Has the plugin's rights looked at again on the next pass, unless they are known to be missing, or were
+    /// found to suffice just now: not each refusal is one of rights. Whether it does.
+    pub(in crate::plugin) fn doubt(&self, key: &PluginKey, now: Instant) -> bool {
+        let mut inner = self.inner();
+        let authorized = inner.last.get_mut(key).map(|probe| &mut probe.authorized_at);
+        let Some(at) = authorized.filter(|at| at.is_some_and(|at| now.duration_since(at) >= CERTAIN)) else {
+            return false;
+        };
+        *at = None;
+        inner.woken.insert(key.clone());
+        true
     }
 
     pub(in crate::plugin) fn forget(&self, key: &PluginKey) {
@@ -197,5 +213,17 @@ mod tests {
         assert_eq!(probes.take_news(&key()), News::default());
         probes.keep(&key(), both);
         assert_eq!(probes.take_news(&key()), both);
+    }
+
+    /// What a write was refused for may be a quota, which would have rights asked for without end.
+    #[test]
+    fn rights_are_looked_at_again_after_a_refusal_unless_they_were_seen_just_now() {
+        let key = key();
+        let (probes, now) = (Probes::default(), Instant::now());
+        assert!(!probes.doubt(&key, now), "nothing is known yet");
+        probes.remember(key.clone(), Probe { authorized_at: Some(now), ..probe(0, None) });
+        assert!(!probes.doubt(&key, now + CERTAIN / 2));
+        assert!(probes.doubt(&key, now + CERTAIN));
+        assert!(!probes.doubt(&key, now + CERTAIN), "that it is doubted is known already");
     }
 }

@@ -5,7 +5,8 @@ use super::endpoint::{self, ValidatedEndpoint};
 use crate::{
     crd::{DaskOperatorPlugin, FailurePolicy},
     invalid::Invalid,
-    plugin::{kinds, matcher::Matcher},
+    meta,
+    plugin::{kinds, matcher::Matcher, wiring::Settings, writer::Account},
 };
 
 /// A label's value has at most 63 characters, and the plugin's name is one.
@@ -16,45 +17,94 @@ const MAX_NAME: usize = 63;
 pub(super) struct ValidatedPlugin {
     pub(super) endpoint: ValidatedEndpoint,
     pub(super) matcher: Matcher,
+    /// The namespace whose subjects the plugin is asked about, unless all that are watched.
+    pub(super) scope: Option<String>,
+}
+
+/// For whom a plugin works, and as whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Tenancy {
+    /// The ServiceAccount that writes; the controller itself if there is none.
+    pub(super) account: Option<Account>,
+    /// As [`ValidatedPlugin::scope`].
+    pub(super) scope: Option<String>,
 }
 
 fn refuse<T>(reason: &'static str, message: impl Into<String>) -> Result<T, Invalid> {
     Err(Invalid::new(reason, message))
 }
 
-/// `namespace` is the operator's.
-pub(super) fn validate(
-    plugin: &DaskOperatorPlugin,
-    namespace: &str,
-    allow_urls: bool,
-) -> Result<ValidatedPlugin, Invalid> {
-    if plugin.namespace().as_deref() != Some(namespace) {
-        let message = format!("plugins are accepted in the operator's namespace {namespace} only");
-        return refuse("TenantsDisabled", message);
-    }
+/// Whether the plugin can be acted on.
+pub(super) fn validate(plugin: &DaskOperatorPlugin, settings: &Settings) -> Result<ValidatedPlugin, Invalid> {
+    let Tenancy { scope, .. } = tenancy(plugin, settings)?;
     if plugin.name_any().len() > MAX_NAME {
         return refuse("InvalidName", format!("the name may have {MAX_NAME} characters"));
     }
+    // Labels of children say `name` here and `name.namespace` for plugins of teams.
+    if settings.tenants && scope.is_none() && plugin.name_any().contains('.') {
+        return refuse("InvalidName", "the name may have no dot where plugins of teams are accepted");
+    }
     check_supported(plugin)?;
     check_children(plugin)?;
-    let settings = serde_json::to_vec(&plugin.spec.settings).map_or(0, |bytes| bytes.len());
-    if settings > limits::MAX_SETTINGS_BYTES {
-        let message = format!("settings have {settings} bytes, and may have {}", limits::MAX_SETTINGS_BYTES);
+    let size = serde_json::to_vec(&plugin.spec.settings).map_or(0, |bytes| bytes.len());
+    if size > limits::MAX_SETTINGS_BYTES {
+        let message = format!("settings have {size} bytes, and may have {}", limits::MAX_SETTINGS_BYTES);
         return refuse("SettingsTooLarge", message);
     }
-    let matcher = Matcher::compile(&plugin.spec.match_)?;
-    Ok(ValidatedPlugin { endpoint: endpoint::validate(plugin, namespace, allow_urls)?, matcher })
+    let rules = &plugin.spec.match_;
+    if rules.namespace_selector.is_some() && settings.watched.is_some() {
+        return refuse(
+            "NamespacedInstallation",
+            "match.namespaceSelector: the controller watches one namespace only, and may not read labels of \
+             namespaces; remove the selector",
+        );
+    }
+    let matcher = Matcher::compile(rules)?;
+    let endpoint = endpoint::validate(plugin, &plugin.namespace().unwrap_or_default(), settings.allow_urls)?;
+    Ok(ValidatedPlugin { endpoint, matcher, scope })
+}
+
+/// A plugin in the operator's namespace works for everybody. That of a team works for its own namespace only, with
+/// rights that the team has given it.
+pub(super) fn tenancy(plugin: &DaskOperatorPlugin, settings: &Settings) -> Result<Tenancy, Invalid> {
+    let (namespace, own) = (plugin.namespace().unwrap_or_default(), &settings.namespace);
+    let account = match &plugin.spec.writer {
+        // A colon would make another user of it.
+        Some(writer) if !writer.service_account_name.split('.').all(meta::is_dns_label) => {
+            return refuse("InvalidWriter", "writer.serviceAccountName is not the name of a ServiceAccount");
+        }
+        Some(writer) => Some(Account { namespace: namespace.clone(), name: writer.service_account_name.clone() }),
+        None => None,
+    };
+    if namespace == *own {
+        return Ok(Tenancy { account, scope: None });
+    }
+    if !settings.tenants {
+        let message = format!("plugins are accepted in the operator's namespace {own} only: plugins of teams are off");
+        return refuse("TenantsDisabled", message);
+    }
+    if settings.watched.as_ref().is_some_and(|watched| *watched != namespace) {
+        let message = format!("the controller does not watch the namespace {namespace}, where the plugin would work");
+        return refuse("NotWatched", message);
+    }
+    if account.is_none() {
+        let message = format!(
+            "writer is required outside of the operator's namespace: name a ServiceAccount of {namespace} that may \
+             write the kinds in children"
+        );
+        return refuse("WriterRequired", message);
+    }
+    if plugin.spec.endpoint.socket.is_some() {
+        // What listens there runs in the controller's pod, for plugins of whoever runs the controller.
+        return refuse("InvalidEndpoint", "endpoint.socket is for plugins in the operator's namespace");
+    }
+    Ok(Tenancy { account, scope: Some(namespace) })
 }
 
 /// Fields that this version does not act on are refused, not ignored: a user who relies on one must know.
 fn check_supported(plugin: &DaskOperatorPlugin) -> Result<(), Invalid> {
     let spec = &plugin.spec;
-    let unsupported = [
-        ("match.namespaceSelector", spec.match_.namespace_selector.is_some()),
-        ("match.conditions", !spec.match_.conditions.is_empty()),
-        ("writer", spec.writer.is_some()),
-        ("failurePolicy Fail", spec.failure_policy == FailurePolicy::Fail),
-    ];
+    let unsupported = [("failurePolicy Fail", spec.failure_policy == FailurePolicy::Fail)];
     match unsupported.iter().find(|(_, used)| *used) {
         Some((field, _)) => refuse("NotSupported", format!("this version does not support {field}")),
         None => Ok(()),
@@ -80,6 +130,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::plugin::wiring::test_settings;
 
     fn plugin(edit: impl Fn(&mut Value)) -> Result<ValidatedPlugin, Invalid> {
         let mut value = json!({
@@ -93,7 +144,27 @@ mod tests {
             },
         });
         edit(&mut value);
-        validate(&serde_json::from_value(value).unwrap(), "dask-operator", false)
+        validate(&serde_json::from_value(value).unwrap(), &test_settings())
+    }
+
+    /// As `plugin`, in a team's namespace and with a writer, where such plugins are accepted.
+    fn team_plugin(edit: impl Fn(&mut Value), watched: Option<&str>) -> Result<Tenancy, Invalid> {
+        let mut value = json!({
+            "apiVersion": "kubernetes.dask.org/v1alpha1",
+            "kind": "DaskOperatorPlugin",
+            "metadata": {"name": "ingress", "namespace": "team-a"},
+            "spec": {
+                "endpoint": {"service": {"name": "ingress"}},
+                "subjects": [{"kind": "Service", "component": "scheduler"}],
+                "children": [{"apiVersion": "networking.k8s.io/v1", "kind": "Ingress"}],
+                "writer": {"serviceAccountName": "writer"},
+            },
+        });
+        edit(&mut value);
+        let settings = Settings { tenants: true, watched: watched.map(str::to_owned), ..test_settings() };
+        let plugin = serde_json::from_value(value).unwrap();
+        validate(&plugin, &settings)?;
+        tenancy(&plugin, &settings)
     }
 
     fn reason(edit: impl Fn(&mut Value)) -> &'static str {
@@ -108,11 +179,7 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_refused_and_not_ignored() {
-        let edits: [(&str, Value); 3] = [
-            ("writer", json!({"serviceAccountName": "w"})),
-            ("failurePolicy", json!("Fail")),
-            ("match", json!({"conditions": [{"name": "a", "expression": "true"}]})),
-        ];
+        let edits: [(&str, Value); 1] = [("failurePolicy", json!("Fail"))];
         for (field, value) in edits {
             assert_eq!(reason(|plugin| plugin["spec"][field] = value.clone()), "NotSupported", "{field}");
         }
@@ -128,7 +195,64 @@ mod tests {
     }
 
     #[test]
-    fn plugins_of_other_namespaces_are_refused() {
+    fn plugins_of_teams_are_refused_unless_they_are_on() {
         assert_eq!(reason(|value| value["metadata"]["namespace"] = json!("team-a")), "TenantsDisabled");
+    }
+
+    #[test]
+    fn a_plugin_of_a_team_works_for_its_namespace_only_and_with_a_writer_of_it() {
+        let account = Account { namespace: "team-a".to_owned(), name: "writer".to_owned() };
+        let tenancy = Tenancy { account: Some(account), scope: Some("team-a".to_owned()) };
+        assert_eq!(team_plugin(|_| {}, None), Ok(tenancy.clone()));
+        assert_eq!(team_plugin(|_| {}, Some("team-a")), Ok(tenancy));
+        let table: [(&str, Value, &str); 5] = [
+            ("writer", Value::Null, "WriterRequired"),
+            ("endpoint", json!({"socket": "ingress.sock"}), "InvalidEndpoint"),
+            ("endpoint", json!({"service": {"name": "ingress", "namespace": "dask-operator"}}), "InvalidEndpoint"),
+            ("writer", json!({"serviceAccountName": "a:b"}), "InvalidWriter"),
+            ("writer", json!({"serviceAccountName": ""}), "InvalidWriter"),
+        ];
+        for (field, value, expected) in table {
+            let refusal = team_plugin(|plugin| plugin["spec"][field] = value.clone(), None).unwrap_err();
+            assert_eq!(refusal.reason, expected, "{field} {value}");
+        }
+        assert_eq!(team_plugin(|_| {}, Some("team-b")).unwrap_err().reason, "NotWatched");
+    }
+
+    #[test]
+    fn a_plugin_of_the_operator_works_for_everybody_with_or_without_a_writer() {
+        let home = |value: &mut Value| value["metadata"]["namespace"] = json!("dask-operator");
+        let account = Account { namespace: "dask-operator".to_owned(), name: "writer".to_owned() };
+        assert_eq!(team_plugin(home, None), Ok(Tenancy { account: Some(account), scope: None }));
+        let alone = |value: &mut Value| {
+            home(value);
+            value["spec"]["writer"] = Value::Null;
+        };
+        assert_eq!(team_plugin(alone, Some("team-b")), Ok(Tenancy { account: None, scope: None }));
+    }
+
+    /// `ingress.team-a` of the operator would be taken for `ingress` of `team-a`.
+    #[test]
+    fn no_two_plugins_have_one_identity() {
+        let dotted = |value: &mut Value| value["metadata"]["name"] = json!("ingress.team-a");
+        assert!(plugin(dotted).is_ok(), "without teams there is nothing to be confused with");
+        let home = |value: &mut Value| {
+            dotted(value);
+            value["metadata"]["namespace"] = json!("dask-operator");
+        };
+        assert_eq!(team_plugin(home, None).unwrap_err().reason, "InvalidName");
+        assert!(team_plugin(dotted, None).is_ok());
+    }
+
+    /// Reading labels of namespaces is a request to the whole cluster.
+    #[test]
+    fn an_installation_in_one_namespace_refuses_selectors_of_namespaces() {
+        let select = |value: &mut Value| value["spec"]["match"] = json!({"namespaceSelector": {}});
+        assert_eq!(team_plugin(select, Some("team-a")).unwrap_err().reason, "NamespacedInstallation");
+        assert!(team_plugin(select, None).is_ok());
+        let expression = |value: &mut Value| {
+            value["spec"]["match"] = json!({"conditions": [{"name": "a", "expression": "unknown"}]});
+        };
+        assert_eq!(reason(expression), "InvalidExpression");
     }
 }
