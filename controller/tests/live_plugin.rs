@@ -620,7 +620,6 @@ async fn fields_that_are_not_supported_are_refused_by_name() {
             ("a", "/spec/writer", json!({"serviceAccountName": "w"}), "writer"),
             ("b", "/spec/tls", json!({"mode": "Custom"}), "tls.mode"),
             ("c", "/spec/finalize", json!({"enabled": true}), "finalize"),
-            ("d", "/spec/failurePolicy", json!("Fail"), "failurePolicy"),
             ("e", "/spec/match", json!({"conditions": expression}), "match.conditions"),
             ("f", "/spec/match", json!({"namespaceSelector": {}}), "match.namespaceSelector"),
             ("g", "/spec/endpoint", json!({"url": "https://example.com"}), "endpoint.url"),

@@ -53,6 +53,7 @@ struct Stores {
 /// Connects caches, queues and reconcilers.
 pub(crate) fn wire(context: &Arc<Context>, scope: &Scope, shutdown: &CancellationToken) -> Wired {
     let (queues, requests) = queues();
+    context.board.wake_by(queues.clusters.clone());
     let mut wired = Wired::new(shutdown.clone());
     let stores = watch_dask_kinds(&mut wired, context, scope, &queues);
     watch_children(&mut wired, context, scope, &queues);

@@ -166,8 +166,10 @@ impl Children<'_> {
             }
             None => (Force::No, child.manifest().clone()),
         };
-        let applied = k8s::apply(&self.api(child.resource()), &manager, force, &manifest).await?;
-        Ok(ChildVersion::of(&applied))
+        let applied = k8s::apply(&self.api(child.resource()), &manager, force, &manifest).await;
+        let result = applied.as_ref().map_or_else(k8s::Error::category, |_| "Applied");
+        self.env.metrics.applied(&self.plugin.identity, result);
+        Ok(ChildVersion::of(&applied?))
     }
 
     async fn delete(&self, child: &Known) -> Result<(), k8s::Error> {

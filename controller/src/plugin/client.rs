@@ -13,6 +13,7 @@ use rustls::{
 use super::{
     certificates::Pair,
     outcome::{self, CallError, RawAnswer},
+    trace,
 };
 
 /// The name in URLs of plugins that listen on a socket.
@@ -136,6 +137,7 @@ impl Caller {
             .header(headers::CE_SOURCE, source)
             .header(headers::CE_SUBJECT, format!("{}/{}", request.subject.namespace(), request.subject.name()))
             .header(headers::CE_TIME, &request.event.time)
+            .header(headers::TRACEPARENT, trace::traceparent())
             .body(body);
         let raw = self.send(call).await?;
         outcome::interpret(&raw, &request.uid)

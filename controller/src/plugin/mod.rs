@@ -12,26 +12,33 @@
 //! delays nothing and deletes nothing. Decisions (outcome of a call, screening, planning, breaker) are pure.
 
 mod authority;
+mod board;
 mod breaker;
 mod certificates;
 mod children;
 mod client;
+mod hold;
 mod kinds;
 mod matcher;
 mod memory;
 mod outcome;
 mod plan;
+mod publish;
 mod registry;
 mod resource;
 mod review;
 mod screen;
+mod standing;
 mod subject;
 mod summary;
 mod sync;
+mod told;
+mod trace;
 mod watches;
 mod worker;
 mod writer;
 
+pub(crate) use board::Board;
 pub(crate) use wiring::{Identity, Lives, Settings, wire};
 
 mod wiring;

@@ -12,6 +12,7 @@ use plugin_protocol::{EventReason, PluginResponse, ResponseStatus, ReviewRequest
 use serde_json::json;
 
 use super::{
+    board::Board,
     children::{self, Children, Live, by_key},
     memory::{Again, Memory, Step},
     outcome::CallError,
@@ -21,14 +22,17 @@ use super::{
     screen::{self, Origin},
     subject::{self, SubjectKey},
     summary::Verdict,
+    trace,
     watches::Watches,
 };
-use crate::k8s;
+use crate::{k8s, metrics::Metrics};
 
 /// What workers of all plugins share.
 pub(super) struct Env {
     pub(super) client: Client,
     pub(super) watches: Arc<Watches>,
+    pub(super) board: Arc<Board>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// What came of one pass.
@@ -197,7 +201,7 @@ impl<'a> Syncing<'a> {
         }
         // An answer that is out of date must not come back if this call fails.
         memory.asked = None;
-        let result = self.plugin.caller.call(request).await;
+        let result = trace::call(self.env, self.plugin, request).await;
         self.reached = Some(!result.as_ref().is_err_and(CallError::is_transport));
         let answer = result?;
         if answer.status != ResponseStatus::Pending {
@@ -227,6 +231,7 @@ impl<'a> Syncing<'a> {
             }
         }
         let (approved, rejected) = screen::screen(answer.children.unwrap_or_default(), &self.origin(observed));
+        rejected.iter().for_each(|child| self.env.metrics.rejected(&self.plugin.identity, child.reason));
         let children = self.children();
         let wanted = children.find(approved, live).await?;
         let existing = children::existing(&wanted);

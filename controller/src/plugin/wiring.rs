@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     authority::Authority,
     kinds::ChildKind,
+    publish::Publisher,
     registry::Registry,
     resource::{self, PluginContext, Probes, key_of},
     screen::{PLUGIN_LABEL, SUBJECT_LABEL},
@@ -27,7 +28,7 @@ use crate::{
     k8s, meta,
     reconciler::Reconciler,
     run::watch_config,
-    watch::{Cache, Change, Feed, Queue, queue},
+    watch::{Cache, Change, Feed, Progress, Queue, queue},
     wired::Wired,
 };
 
@@ -70,14 +71,19 @@ pub(crate) fn wire(context: &Context, settings: Settings, shutdown: &Cancellatio
     let (client, namespace) = (&context.client, settings.namespace.clone());
     let registry = Arc::new(Registry::default());
     let watches = Watches::new(client.clone(), settings.watched.clone(), Arc::clone(&registry), shutdown.child_token());
-    let cache = Cache::new(|_: &DaskOperatorPlugin| None);
+    let cache = context.board.plugins.clone();
     let plugin_context = Arc::new(PluginContext {
         plugins: cache.clone(),
         authority: Authority::new(client.clone(), &namespace, &context.defaults.cluster_domain),
         client: client.clone(),
         settings,
         recorder: context.recorder.clone(),
-        env: Arc::new(Env { client: client.clone(), watches }),
+        env: Arc::new(Env {
+            client: client.clone(),
+            watches,
+            board: Arc::clone(&context.board),
+            metrics: Arc::clone(&context.metrics),
+        }),
         registry,
         probes: Probes::default(),
     });
@@ -93,6 +99,7 @@ pub(crate) fn wire(context: &Context, settings: Settings, shutdown: &Cancellatio
             .listen(on_endpoints_change(Arc::clone(&plugin_context), cache.clone(), plugins.clone()));
     let mut wired = Wired::new(shutdown.clone());
     wired.watch(plugin_feed);
+    wired.until_shutdown("what is told of plugins", tell(context, wired.watches.clone()));
     wired.watch(slice_feed);
     let reconciler = Reconciler {
         name: "DaskOperatorPlugin",
@@ -106,12 +113,28 @@ pub(crate) fn wire(context: &Context, settings: Settings, shutdown: &Cancellatio
     wired
 }
 
+/// Tells Dask resources about plugins as soon as `watches`, those of plugin resources, have delivered.
+fn tell(context: &Context, watches: Vec<Progress>) -> impl Future<Output = ()> + Send + 'static {
+    let publisher = Publisher {
+        client: context.client.clone(),
+        caches: context.caches.clone(),
+        recorder: context.recorder.clone(),
+        board: Arc::clone(&context.board),
+    };
+    async move {
+        join_all(watches.iter().map(Progress::synced)).await;
+        publisher.board.loaded();
+        publisher.run().await;
+    }
+}
+
 fn on_plugin_change(
     context: Arc<PluginContext>,
     plugins: Queue<DaskOperatorPlugin>,
 ) -> impl Fn(&Change<DaskOperatorPlugin>) + Send + 'static {
     move |change| match change {
         Change::Applied(plugin) => {
+            context.env.board.plugin_changed(plugin);
             let key = key_of(plugin);
             plugins.push(&key.namespace, &key.name);
         }
@@ -126,6 +149,9 @@ async fn retire(context: Arc<PluginContext>, plugin: Arc<DaskOperatorPlugin>) {
     let key = key_of(&plugin);
     context.probes.forget(&key);
     let registered = context.registry.remove(&key);
+    let identity = key.identity(&context.settings.namespace);
+    context.env.board.forget(&identity);
+    context.env.metrics.forget(&identity);
     if plugin.spec.deletion_policy == DeletionPolicy::Orphan {
         return;
     }

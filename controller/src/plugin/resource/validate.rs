@@ -2,7 +2,7 @@ use kube::ResourceExt as _;
 use plugin_protocol::limits;
 
 use crate::{
-    crd::{DaskOperatorPlugin, FailurePolicy, ServiceEndpoint, TlsMode},
+    crd::{DaskOperatorPlugin, ServiceEndpoint, TlsMode},
     invalid::Invalid,
     meta,
     plugin::{kinds, matcher::Matcher},
@@ -63,7 +63,6 @@ fn check_supported(plugin: &DaskOperatorPlugin) -> Result<(), Invalid> {
         ("match.namespaceSelector", spec.match_.namespace_selector.is_some()),
         ("match.conditions", !spec.match_.conditions.is_empty()),
         ("writer", spec.writer.is_some()),
-        ("failurePolicy Fail", spec.failure_policy == FailurePolicy::Fail),
         ("finalize", spec.finalize.enabled),
         ("children.recreateOnImmutable", spec.children.iter().any(|rule| rule.recreate_on_immutable)),
     ];
@@ -155,12 +154,11 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_refused_and_not_ignored() {
-        let edits: [(&str, Value); 6] = [
+        let edits: [(&str, Value); 5] = [
             ("tls", json!({"caBundle": "x"})),
             ("writer", json!({"serviceAccountName": "w"})),
             ("tls", json!({"mode": "Custom"})),
             ("finalize", json!({"enabled": true})),
-            ("failurePolicy", json!("Fail")),
             ("match", json!({"conditions": [{"name": "a", "expression": "true"}]})),
         ];
         for (field, value) in edits {
