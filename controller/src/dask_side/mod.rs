@@ -53,10 +53,10 @@ struct Stores {
 /// Connects caches, queues and reconcilers.
 pub(crate) fn wire(context: &Arc<Context>, scope: &Scope, shutdown: &CancellationToken) -> Wired {
     let (queues, requests) = queues();
-    context.board.wake_by(queues.clusters.clone());
     let mut wired = Wired::new(shutdown.clone());
     let stores = watch_dask_kinds(&mut wired, context, scope, &queues);
     watch_children(&mut wired, context, scope, &queues);
+    context.board.wake_by(queues.clusters.clone(), wired.watches.clone());
     run_reconcilers(&mut wired, context, (requests, stores), shutdown);
     wired
 }

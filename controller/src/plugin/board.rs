@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::future::join_all;
 use kube::ResourceExt as _;
 use tokio::sync::Notify;
 
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::{
     crd::{DaskCluster, DaskOperatorPlugin, SubjectKind},
-    watch::{Cache, Queue},
+    watch::{Cache, Progress, Queue},
 };
 
 /// One owner's status is written at most so often.
@@ -33,6 +34,8 @@ pub(crate) struct Board {
     state: Mutex<State>,
     changed: Notify,
     clusters: OnceLock<Queue<DaskCluster>>,
+    /// The watches of what is told.
+    watches: OnceLock<Vec<Progress>>,
 }
 
 #[derive(Default)]
@@ -87,13 +90,20 @@ impl Board {
             state: Mutex::default(),
             changed: Notify::new(),
             clusters: OnceLock::new(),
+            watches: OnceLock::new(),
         }
     }
 
-    /// Clusters that are held no longer are looked at again by this queue.
-    pub(crate) fn wake_by(&self, clusters: Queue<DaskCluster>) {
+    /// Clusters that are held no longer are looked at again by this queue. Nobody is told of plugins before
+    /// `watches` have delivered.
+    pub(crate) fn wake_by(&self, clusters: Queue<DaskCluster>, watches: Vec<Progress>) {
         // Set once, by the wiring.
-        let _ = self.clusters.set(clusters);
+        let _ = (self.clusters.set(clusters), self.watches.set(watches));
+    }
+
+    /// Waits until all Dask resources are known.
+    pub(super) async fn dask_resources(&self) {
+        join_all(self.watches.get().into_iter().flatten().map(Progress::synced)).await;
     }
 
     /// Whether a plugin keeps `cluster` from being `Running`. If so, it is looked at again when that changes.
@@ -167,6 +177,8 @@ impl Board {
         for subject in known.iter().filter(|subject| !subjects.contains(subject)) {
             state.take(plugin, subject);
         }
+        let owners: Vec<SubjectKey> = state.places.get(plugin).into_iter().flat_map(HashMap::values).cloned().collect();
+        owners.into_iter().for_each(|owner| state.mark(owner, Instant::now()));
         state.complete.insert(plugin.to_owned());
         state.stale = true;
         drop(state);
@@ -386,6 +398,18 @@ mod tests {
         assert_eq!(board.children("echo"), 1);
     }
 
+    /// Until then nothing was written, so that a restart does not make what is shown flicker.
+    #[tokio::test]
+    async fn owners_are_told_when_the_first_round_of_a_plugin_is_over() {
+        let board = Board::new("dask-operator");
+        let subject = key(SubjectKind::Service, "a");
+        board.report("echo", &subject, Some(account(1, &[])));
+        assert_eq!(due(&board).await, [owner()]);
+        board.lock().told.clear();
+        board.completed("echo", std::iter::once(&subject));
+        assert_eq!(due(&board).await, [owner()]);
+    }
+
     /// A plugin that changes its mind all the time must not write to the API server each time.
     #[test]
     fn news_of_one_second_are_told_together() {
@@ -445,7 +469,7 @@ mod tests {
     #[tokio::test]
     async fn a_cluster_is_held_until_plugins_are_known_and_those_that_fail_have_answered() {
         let (board, (queue, mut requests)) = (Board::new("dask-operator"), crate::watch::queue::<DaskCluster>());
-        board.wake_by(queue);
+        board.wake_by(queue, Vec::new());
         let cluster = mk_cluster("demo");
         let mut woken = async || {
             use futures::StreamExt as _;

@@ -8,7 +8,7 @@ use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta:
 use kube::{
     Api, Client, Resource, ResourceExt as _,
     core::NamespaceResourceScope,
-    runtime::events::{Event, EventType, Recorder},
+    runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
@@ -39,6 +39,7 @@ pub(super) struct Publisher {
     pub(super) client: Client,
     pub(super) caches: Caches,
     pub(super) recorder: Recorder,
+    pub(super) reporter: Reporter,
     pub(super) board: Arc<Board>,
 }
 
@@ -175,7 +176,9 @@ impl Publisher {
                 action: "CallPlugin".to_owned(),
                 secondary: None,
             };
-            let published = k8s::timed("create", "an Event", self.recorder.publish(&event, &reference)).await;
+            // A recorder takes Events that differ in nothing but their words for one.
+            let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+            let published = k8s::timed("create", "an Event", recorder.publish(&event, &reference)).await;
             if let Err(error) = published {
                 tracing::warn!(%error, "failed to publish an Event");
             }

@@ -7,7 +7,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{
     Api, ResourceExt as _,
     api::{DynamicObject, ListParams, PartialObjectMeta},
-    runtime::reflector,
+    runtime::{events::Reporter, reflector},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -119,11 +119,13 @@ fn tell(context: &Context, watches: Vec<Progress>) -> impl Future<Output = ()> +
         client: context.client.clone(),
         caches: context.caches.clone(),
         recorder: context.recorder.clone(),
+        reporter: Reporter { controller: k8s::FIELD_MANAGER.to_owned(), instance: std::env::var("POD_NAME").ok() },
         board: Arc::clone(&context.board),
     };
     async move {
         join_all(watches.iter().map(Progress::synced)).await;
         publisher.board.loaded();
+        publisher.board.dask_resources().await;
         publisher.run().await;
     }
 }
