@@ -1,5 +1,7 @@
 //! Conditions as the Kubernetes API conventions have them.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -10,7 +12,7 @@ const MAX_MESSAGE: usize = 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
     /// The condition's type.
-    pub type_: &'static str,
+    pub type_: Cow<'static, str>,
     /// `None` is `Unknown`.
     pub status: Option<bool>,
     /// One `CamelCase` word.
@@ -21,18 +23,18 @@ pub struct Verdict {
 
 impl Verdict {
     /// A condition that holds.
-    pub fn yes(type_: &'static str, reason: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { type_, status: Some(true), reason: reason.into(), message: message.into() }
+    pub fn yes(type_: impl Into<Cow<'static, str>>, reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { type_: type_.into(), status: Some(true), reason: reason.into(), message: message.into() }
     }
 
     /// A condition that does not hold.
-    pub fn no(type_: &'static str, reason: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { type_, status: Some(false), reason: reason.into(), message: message.into() }
+    pub fn no(type_: impl Into<Cow<'static, str>>, reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { type_: type_.into(), status: Some(false), reason: reason.into(), message: message.into() }
     }
 
     /// A condition that cannot be told.
-    pub fn unknown(type_: &'static str, reason: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { type_, status: None, reason: reason.into(), message: message.into() }
+    pub fn unknown(type_: impl Into<Cow<'static, str>>, reason: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { type_: type_.into(), status: None, reason: reason.into(), message: message.into() }
     }
 }
 
@@ -52,7 +54,7 @@ pub fn updated(old: &[Condition], verdicts: Vec<Verdict>, generation: Option<i64
                 .find(|condition| condition.type_ == verdict.type_ && condition.status == status)
                 .map_or_else(|| Time(whole_seconds(now)), |condition| condition.last_transition_time.clone());
             Condition {
-                type_: verdict.type_.to_owned(),
+                type_: verdict.type_.into_owned(),
                 status: status.to_owned(),
                 reason: verdict.reason,
                 message: cut(verdict.message),

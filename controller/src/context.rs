@@ -11,6 +11,8 @@ use crate::{
     crd::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, WorkerAllocation},
     idle,
     meta::{self, component},
+    metrics::Metrics,
+    plugin,
     view::{DeploymentView, PodView},
     watch::Cache,
     worker_group::{Censuses, Pauses},
@@ -112,4 +114,8 @@ pub struct Context {
     pub autoscaling: autoscaler::Memory,
     /// What schedulers said of being idle.
     pub idle: idle::Memory,
+    /// What plugins did for Dask resources.
+    pub(crate) board: Arc<plugin::Board>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }

@@ -31,6 +31,7 @@ pub mod invalid;
 pub mod job;
 pub mod k8s;
 pub mod meta;
+pub mod metrics;
 mod plugin;
 pub mod pod;
 pub mod propagation;

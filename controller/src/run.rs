@@ -20,7 +20,9 @@ use crate::{
     autoscaler,
     context::{Caches, Context, Defaults},
     crd::WorkerAllocation,
-    dask_side, idle, plugin, shutdown,
+    dask_side, idle,
+    metrics::Metrics,
+    plugin, shutdown,
     watch::Progress,
     wired::Task,
     worker_group::{Censuses, Pauses},
@@ -83,9 +85,24 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
     let listener = TcpListener::bind(args.admin_address)
         .await
         .map_err(|source| Error::Listen { address: args.admin_address, source })?;
-    let default_namespace = config.default_namespace.clone();
+    let operator_namespace = args.operator_namespace.unwrap_or_else(|| config.default_namespace.clone());
     let client = Client::try_from(config.clone())?;
     let reporter = Reporter { controller: "dask-operator".to_owned(), instance: std::env::var("POD_NAME").ok() };
+    let scope = Scope(args.namespace);
+    let settings = plugin::Settings {
+        namespace: operator_namespace,
+        watched: scope.0.clone(),
+        socket_dir: args.plugin_socket_dir,
+        service_ip: args.plugin_service_ip,
+        tenants: args.plugin_tenants,
+        allow_urls: args.allow_plugin_urls,
+        identity: plugin::Identity { service_account: args.service_account, pod: args.pod_name.zip(args.pod_uid) },
+        lives: plugin::Lives {
+            authority: Duration::from_secs(args.plugin_authority_seconds),
+            certificate: Duration::from_secs(args.plugin_certificate_seconds),
+        },
+    };
+    let (board, parts) = plugin::Board::new(&settings);
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
         caches: Caches::new(),
@@ -102,27 +119,15 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
         conversations: Semaphore::new(CONVERSATIONS),
         autoscaling: autoscaler::Memory::default(),
         idle: idle::Memory::default(),
+        board: Arc::new(board),
+        metrics: Arc::new(Metrics::new()),
         client,
     });
-    let scope = Scope(args.namespace);
-    let settings = plugin::Settings {
-        namespace: args.operator_namespace.unwrap_or(default_namespace),
-        watched: scope.0.clone(),
-        socket_dir: args.plugin_socket_dir,
-        service_ip: args.plugin_service_ip,
-        tenants: args.plugin_tenants,
-        allow_urls: args.allow_plugin_urls,
-        identity: plugin::Identity { service_account: args.service_account, pod: args.pod_name.zip(args.pod_uid) },
-        lives: plugin::Lives {
-            authority: Duration::from_secs(args.plugin_authority_seconds),
-            certificate: Duration::from_secs(args.plugin_certificate_seconds),
-        },
-    };
     let dask_side = dask_side::wire(&context, &scope, &shutdown);
-    let plugin_side = plugin::wire(&context, config, settings, &shutdown);
+    let plugin_side = plugin::wire(&context, config, (settings, parts), &shutdown);
     let watches = [dask_side.watches, plugin_side.watches].concat();
     let ready = announce_ready(watches.clone());
-    let admin = admin::serve(listener, watches, shutdown.clone());
+    let admin = admin::serve(listener, watches, Arc::clone(&context.metrics), shutdown.clone());
     let tasks = dask_side.tasks.into_iter().chain(plugin_side.tasks).collect();
     tokio::select! {
         result = until_first_ends(tasks, shutdown.clone()) => result,

@@ -609,33 +609,6 @@ async fn kinds_that_no_plugin_may_write_are_refused_at_the_resource() {
     .await;
 }
 
-/// A user who relies on a field must not find out in an incident that nothing acts on it.
-#[tokio::test]
-#[ignore = "needs a cluster: make live"]
-async fn fields_that_are_not_supported_are_refused_by_name() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
-        let expression = json!([{"name": "a", "expression": "true"}]);
-        let fields = [
-            ("a", "/spec/writer", json!({"serviceAccountName": "w"}), "writer"),
-            ("d", "/spec/failurePolicy", json!("Fail"), "failurePolicy"),
-            ("e", "/spec/match", json!({"conditions": expression}), "match.conditions"),
-            ("f", "/spec/match", json!({"namespaceSelector": {}}), "match.namespaceSelector"),
-        ];
-        for (name, pointer, value, field) in fields {
-            let plugin = TestPlugin::new(&context, name);
-            let mut manifest = plugin.manifest();
-            let (parent, key) = pointer.rsplit_once('/').unwrap();
-            manifest.pointer_mut(parent).unwrap()[key] = value;
-            context.create(&manifest).await;
-            let resource = plugin.until_ready("False", "NotSupported").await;
-            assert_eq!(condition(&resource, "Accepted"), ("False", "NotSupported"));
-            assert!(message(&resource, "Accepted").contains(field), "{}", message(&resource, "Accepted"));
-        }
-    })
-    .await;
-}
-
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn the_api_server_refuses_resources_without_exactly_one_endpoint() {

@@ -16,6 +16,7 @@ const ACCEPTED: &str = "Accepted";
 /// Whether the scheduler says what it needs.
 const ACTIVE: &str = "Active";
 const NOT_READY: &str = "SchedulerNotReady";
+const OURS: [&str; 2] = [ACCEPTED, ACTIVE];
 
 /// What a status is computed from.
 pub(super) enum Seen<'a> {
@@ -31,7 +32,7 @@ pub(super) enum Seen<'a> {
 }
 
 pub(super) fn of(autoscaler: &DaskAutoscaler, seen: &Seen<'_>, now: Timestamp) -> DaskAutoscalerStatus {
-    let old = autoscaler.status.clone().unwrap_or_default();
+    let old = ours(autoscaler);
     let generation = autoscaler.metadata.generation;
     let status = match seen {
         Seen::Refused(_) => DaskAutoscalerStatus { last_scale_time: old.last_scale_time, ..Default::default() },
@@ -43,6 +44,14 @@ pub(super) fn of(autoscaler: &DaskAutoscaler, seen: &Seen<'_>, now: Timestamp) -
         conditions: conditions::updated(&old.conditions, verdicts(&old.conditions, seen), generation, now),
         ..status
     }
+}
+
+/// What this reconciler wrote; the rest of the status is the plugin engine's.
+fn ours(autoscaler: &DaskAutoscaler) -> DaskAutoscalerStatus {
+    let mut status = autoscaler.status.clone().unwrap_or_default();
+    status.conditions.retain(|condition| OURS.contains(&condition.type_.as_str()));
+    status.plugins.clear();
+    status
 }
 
 fn decided(
@@ -96,7 +105,7 @@ pub(super) async fn write(
     autoscaler: &DaskAutoscaler,
     desired: &DaskAutoscalerStatus,
 ) -> Result<(), k8s::Error> {
-    let old = autoscaler.status.clone().unwrap_or_default();
+    let old = ours(autoscaler);
     if old == *desired {
         return Ok(());
     }

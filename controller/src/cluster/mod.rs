@@ -14,7 +14,11 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 
-use crate::{context::Context, crd::DaskCluster, k8s, takeover};
+use crate::{
+    context::Context,
+    crd::{ClusterPhase, DaskCluster},
+    k8s, takeover,
+};
 
 /// How soon a name that is taken is tried again: objects of other people are not watched.
 const BLOCKED_RETRY: Duration = Duration::from_secs(10);
@@ -67,7 +71,9 @@ pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Resu
     let desired = build::build(&valid);
     let plan = apply::plan(&valid, &observed, &desired);
     let outcome = apply::apply(&context.client, &valid.uid, plan).await;
-    let seen = status::Seen { current: &current, observed: &observed, built: &desired, outcome: &outcome };
+    // Asked after the components are made: plugins hold back the phase and nothing else.
+    let held = current.phase != Some(ClusterPhase::Running) && context.board.holds(&cluster);
+    let seen = status::Seen { current: &current, observed: &observed, built: &desired, outcome: &outcome, held };
     let desired = status::of_observed(&cluster, &valid, &seen, Timestamp::now());
     status::write(&context, &cluster, &current, &desired).await.map_err(Error::Status)?;
     match outcome.error {

@@ -62,6 +62,8 @@ pub(super) struct Seen<'a> {
     pub(super) observed: &'a Observed,
     pub(super) built: &'a Desired,
     pub(super) outcome: &'a Outcome,
+    /// Whether a plugin holds the cluster back.
+    pub(super) held: bool,
 }
 
 pub(super) fn of_observed(
@@ -80,7 +82,7 @@ pub(super) fn of_observed(
     ];
     let group = observed.group.as_ref().and_then(|group| group.status.as_ref());
     DaskClusterStatus {
-        phase: Some(phase(current.phase, valid, observed)),
+        phase: Some(phase(valid, seen)),
         replicas: Some(group.and_then(|status| status.replicas).unwrap_or(0)),
         ready_replicas: group.and_then(|status| status.ready_replicas),
         connected_replicas: group.and_then(|status| status.connected_replicas),
@@ -226,8 +228,9 @@ fn workers_available(observed: &Observed) -> Verdict {
 
 /// `Running` says that the components exist and the Service can be used, and nothing about pods: clients
 /// give up waiting for it long before a large image is pulled. A cluster that got there stays there
-/// while a lost component is replaced.
-fn phase(current: Option<ClusterPhase>, valid: &ValidatedCluster, observed: &Observed) -> ClusterPhase {
+/// while a lost component is replaced, and whatever becomes of plugins.
+fn phase(valid: &ValidatedCluster, seen: &Seen<'_>) -> ClusterPhase {
+    let (current, observed) = (seen.current.phase, seen.observed);
     if !components_stand(valid, observed) {
         return match current {
             Some(phase @ (ClusterPhase::Pending | ClusterPhase::Running)) => phase,
@@ -236,6 +239,7 @@ fn phase(current: Option<ClusterPhase>, valid: &ValidatedCluster, observed: &Obs
     }
     match &observed.service {
         Some(service) if waits_for_load_balancer(service) => ClusterPhase::Pending,
+        _ if seen.held && current != Some(ClusterPhase::Running) => ClusterPhase::Pending,
         _ => ClusterPhase::Running,
     }
 }

@@ -163,7 +163,8 @@ fn int_or_string(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 pub enum ClusterPhase {
     /// Accepted; its components are being made.
     Created,
-    /// The components exist, but the scheduler's load balancer has no address yet.
+    /// The components exist, but the scheduler's load balancer has no address yet, or a plugin whose
+    /// `failurePolicy` is `Fail` is not synced.
     Pending,
     /// The components exist and the scheduler's Service can be used. Says nothing about pods.
     Running,

@@ -56,6 +56,7 @@ pub(crate) fn wire(context: &Arc<Context>, scope: &Scope, shutdown: &Cancellatio
     let mut wired = Wired::new(shutdown.clone());
     let stores = watch_dask_kinds(&mut wired, context, scope, &queues);
     watch_children(&mut wired, context, scope, &queues);
+    context.board.wake_by(queues.clusters.clone(), wired.watches.clone());
     run_reconcilers(&mut wired, context, (requests, stores), shutdown);
     wired
 }

@@ -91,6 +91,8 @@ async fn pass(cached: DaskJob, live: &DaskJob) -> (Result<Action, Error>, Vec<St
         conversations: tokio::sync::Semaphore::new(1),
         autoscaling: crate::autoscaler::Memory::default(),
         idle: crate::idle::Memory::default(),
+        board: Arc::new(crate::plugin::Board::new(&crate::plugin::test_settings()).0),
+        metrics: Arc::default(),
     };
     let result = reconcile(Arc::new(cached), Arc::new(context)).await;
     let writes = writes.lock().unwrap().clone();

@@ -14,6 +14,7 @@ use super::{
     signature::{self, Signer},
     tls::{self, Roots},
     token::Tokens,
+    trace,
 };
 
 /// The name in URLs of plugins that listen on a socket.
@@ -163,7 +164,8 @@ impl Caller {
             .header(headers::CE_TYPE, &request.event.type_)
             .header(headers::CE_SOURCE, source)
             .header(headers::CE_SUBJECT, format!("{}/{}", request.subject.namespace(), request.subject.name()))
-            .header(headers::CE_TIME, &request.event.time);
+            .header(headers::CE_TIME, &request.event.time)
+            .header(headers::TRACEPARENT, trace::traceparent());
         let raw = self.send(call, &request.uid, body).await?;
         outcome::interpret(&raw, &request.uid)
     }

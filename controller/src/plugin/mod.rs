@@ -18,6 +18,7 @@ mod address;
 #[cfg(test)]
 mod arbitrary;
 mod authority;
+mod board;
 mod brake;
 mod breaker;
 mod certificates;
@@ -31,6 +32,7 @@ mod finalize;
 mod finalizers;
 mod finalizing;
 mod former;
+mod hold;
 mod immutable;
 mod json;
 mod keeper;
@@ -41,6 +43,7 @@ mod memory;
 mod outcome;
 mod plan;
 mod plugins;
+mod publish;
 mod registry;
 mod resource;
 mod retire;
@@ -50,17 +53,24 @@ mod screen;
 mod selecting;
 mod signature;
 mod sockets;
+mod standing;
 mod subject;
 mod summary;
 mod sync;
 mod tls;
 mod token;
+mod told;
+mod trace;
 mod waker;
 mod watches;
 mod worker;
 mod write;
 mod writer;
 
+pub(crate) use board::Board;
 pub(crate) use wiring::{Identity, Lives, Settings, wire};
 
 mod wiring;
+
+#[cfg(test)]
+pub(crate) use wiring::test_settings;

@@ -14,11 +14,11 @@ use crate::{
 
 /// All plugin resources. Cloning shares the content.
 #[derive(Clone)]
-pub(super) struct Plugins(Arc<[Part]>);
+pub(crate) struct Plugins(Arc<[Part]>);
 
 /// Those of one watch.
 #[derive(Clone)]
-pub(super) struct Part {
+pub(crate) struct Part {
     /// All of them unless given.
     pub(super) namespace: Option<String>,
     pub(super) cache: Cache<DaskOperatorPlugin>,
@@ -28,14 +28,17 @@ pub(super) struct Part {
 /// The receiving end of a part's queue.
 pub(super) type Requests = UnboundedReceiver<ReconcileRequest<DaskOperatorPlugin>>;
 
+/// All parts, each with the requests of its queue.
+pub(crate) type Parts = Vec<(Part, Requests)>;
+
 impl Plugins {
-    /// None yet, and for each watch the requests of its queue.
-    pub(super) fn new(settings: &Settings) -> (Self, Vec<(Part, Requests)>) {
+    /// None yet, and what is to be watched.
+    pub(super) fn new(settings: &Settings) -> (Self, Parts) {
         let parts = namespaces(settings).into_iter().map(|namespace| {
             let (queue, requests) = queue();
             (Part { namespace, cache: Cache::new(|_| None), queue }, requests)
         });
-        let parts: Vec<(Part, Requests)> = parts.collect();
+        let parts: Parts = parts.collect();
         (Self(parts.iter().map(|(part, _)| part.clone()).collect()), parts)
     }
 

@@ -34,6 +34,8 @@ pub(super) async fn retire(context: Arc<PluginContext>, plugin: Arc<DaskOperator
     context.probes.forget(&key);
     let registered = context.registry.remove(&key);
     context.env.ledger.forget_plugin(&identity);
+    context.env.board.forget(&identity);
+    context.env.metrics.forget(&identity);
     if plugin.spec.deletion_policy == DeletionPolicy::Orphan {
         return;
     }

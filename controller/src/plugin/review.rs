@@ -60,7 +60,7 @@ impl Question<'_> {
             },
             controller: ControllerInfo {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
-                capabilities: vec!["ResyncAfter".to_owned()],
+                capabilities: ["Conditions", "Warnings", "ResyncAfter"].map(str::to_owned).to_vec(),
             },
             subject: Subject {
                 component: component.map(str::to_owned),
@@ -288,7 +288,7 @@ mod tests {
                     "generation": 3,
                     "settings": {"domain": "dask.example.org"},
                 },
-                "controller": {"version": env!("CARGO_PKG_VERSION"), "capabilities": ["ResyncAfter"]},
+                "controller": {"version": env!("CARGO_PKG_VERSION"), "capabilities": ["Conditions", "Warnings", "ResyncAfter"]},
                 "subject": {"component": "scheduler", "object": redacted_service()},
                 "owner": {
                     "apiVersion": "kubernetes.dask.org/v1",

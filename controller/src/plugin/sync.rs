@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::{
+    board::Board,
     brake::Brakes,
     children::{self, Children, Found, Live, by_key},
     claims::Claims,
@@ -27,10 +28,11 @@ use super::{
     screen::{self, Origin},
     subject::{self, SubjectKey},
     summary::Verdict,
+    trace,
     watches::Watches,
     write::Work,
 };
-use crate::k8s;
+use crate::{k8s, metrics::Metrics};
 
 /// What workers of all plugins share.
 pub(super) struct Env {
@@ -42,12 +44,19 @@ pub(super) struct Env {
     pub(super) ledger: Ledger,
     /// Plugins whose rights seem not to suffice any more.
     pub(super) doubts: mpsc::UnboundedSender<PluginKey>,
+    pub(super) board: Arc<Board>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Env {
-    pub(super) fn new(client: Client, watches: Arc<Watches>, doubts: mpsc::UnboundedSender<PluginKey>) -> Self {
+    pub(super) fn new(
+        client: Client,
+        watches: Arc<Watches>,
+        doubts: mpsc::UnboundedSender<PluginKey>,
+        (board, metrics): (Arc<Board>, Arc<Metrics>),
+    ) -> Self {
         let (claims, brakes, ledger) = (Claims::default(), Brakes::default(), Ledger::default());
-        Self { client, watches, claims, brakes, ledger, doubts }
+        Self { client, watches, claims, brakes, ledger, doubts, board, metrics }
     }
 }
 
@@ -203,7 +212,7 @@ impl<'a> Syncing<'a> {
         }
         // An answer that is out of date must not come back if this call fails.
         memory.asked = None;
-        let result = self.plugin.caller.call(request).await;
+        let result = trace::call(self.env, self.plugin, request).await;
         self.reached = Some(!result.as_ref().is_err_and(CallError::is_transport));
         let answer = result?;
         if answer.status != ResponseStatus::Pending {
@@ -235,6 +244,7 @@ impl<'a> Syncing<'a> {
         let answered = answer.children.unwrap_or_default();
         let keys = answered.iter().map(|child| child.key.clone()).collect();
         let (approved, rejected) = screen::screen(answered, &self.origin(observed));
+        rejected.iter().for_each(|child| self.env.metrics.rejected(&self.plugin.identity, child.reason));
         let children = self.children();
         let Found { wanted, taken, claims } = children.find(approved, live).await?;
         let existing = children::existing(&wanted);

@@ -7,7 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use kube::{Api, Config, runtime::reflector};
+use futures::future::join_all;
+use kube::{
+    Api, Config,
+    runtime::{events::Reporter, reflector},
+};
+
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +20,8 @@ use super::{
     authority::Authority,
     endpoints::{self, SliceView},
     keeper,
-    plugins::{Part, Plugins, Requests},
+    plugins::{Part, Parts, Requests},
+    publish::Publisher,
     registry::{PluginKey, Registry},
     resource::{self, PluginContext, Probes, key_of},
     retire::retire,
@@ -28,9 +34,10 @@ use super::{
 use crate::{
     context::Context,
     crd::DaskOperatorPlugin,
+    k8s,
     reconciler::Reconciler,
     run::watch_config,
-    watch::{Change, Feed},
+    watch::{Change, Feed, Progress},
     wired::Wired,
 };
 
@@ -66,21 +73,26 @@ pub(crate) struct Lives {
 }
 
 /// The engine, ready to be driven. `config` is that of the controller's own client.
-pub(crate) fn wire(context: &Context, config: Config, settings: Settings, shutdown: &CancellationToken) -> Wired {
+pub(crate) fn wire(
+    context: &Context,
+    config: Config,
+    (settings, parts): (Settings, Parts),
+    shutdown: &CancellationToken,
+) -> Wired {
     let (client, namespace) = (&context.client, settings.namespace.clone());
     let registry = Arc::new(Registry::default());
     let watches = Watches::new(client.clone(), settings.watched.clone(), Arc::clone(&registry), shutdown.child_token());
-    let (plugins, parts) = Plugins::new(&settings);
     let (doubts, doubted) = mpsc::unbounded_channel();
+    let shown = (Arc::clone(&context.board), Arc::clone(&context.metrics));
     let plugin_context = Arc::new(PluginContext {
-        plugins,
+        plugins: context.board.plugins.clone(),
         authority: Authority::new(client.clone(), &namespace, &context.defaults.cluster_domain, settings.lives),
         client: client.clone(),
         writers: Writers::new(client.clone(), config),
         sockets: Sockets::new(&settings.socket_dir),
         settings,
         recorder: context.recorder.clone(),
-        env: Arc::new(Env::new(client.clone(), watches, doubts)),
+        env: Arc::new(Env::new(client.clone(), watches, doubts, shown)),
         registry,
         probes: Probes::default(),
     });
@@ -88,6 +100,7 @@ pub(crate) fn wire(context: &Context, config: Config, settings: Settings, shutdo
     for (part, requests) in parts {
         wire_part(&mut wired, &plugin_context, part, requests, shutdown);
     }
+    wired.until_shutdown("what is told of plugins", tell(context, wired.watches.clone()));
     let waker = Waker(Arc::clone(&plugin_context));
     for namespace in endpoints::namespaces(&plugin_context.settings) {
         watch_endpoints(&mut wired, &waker, namespace);
@@ -130,9 +143,29 @@ fn wire_part(
     wired.after_sync("the DaskOperatorPlugin reconciler", reconcile);
 }
 
+/// Tells Dask resources about plugins as soon as `watches`, those of plugin resources, have delivered.
+fn tell(context: &Context, watches: Vec<Progress>) -> impl Future<Output = ()> + Send + 'static {
+    let publisher = Publisher {
+        client: context.client.clone(),
+        caches: context.caches.clone(),
+        recorder: context.recorder.clone(),
+        reporter: Reporter { controller: k8s::FIELD_MANAGER.to_owned(), instance: std::env::var("POD_NAME").ok() },
+        board: Arc::clone(&context.board),
+    };
+    async move {
+        join_all(watches.iter().map(Progress::synced)).await;
+        publisher.board.loaded();
+        publisher.board.dask_resources().await;
+        publisher.run().await;
+    }
+}
+
 fn on_plugin_change(context: Arc<PluginContext>) -> impl Fn(&Change<DaskOperatorPlugin>) + Send + 'static {
     move |change| match change {
-        Change::Applied(plugin) => context.plugins.push(&key_of(plugin)),
+        Change::Applied(plugin) => {
+            context.env.board.plugin_changed(plugin);
+            context.plugins.push(&key_of(plugin));
+        }
         Change::Deleted(plugin) => {
             tokio::spawn(retire(Arc::clone(&context), Arc::clone(plugin)));
         }
@@ -188,7 +221,7 @@ async fn publish_summaries(context: Arc<PluginContext>) {
 
 /// The flags of an installation that watches all namespaces, without teams' plugins.
 #[cfg(test)]
-pub(super) fn test_settings() -> Settings {
+pub(crate) fn test_settings() -> Settings {
     Settings {
         namespace: "dask-operator".to_owned(),
         watched: None,

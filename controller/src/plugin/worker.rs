@@ -31,6 +31,7 @@ use super::{
     subject::SubjectKey,
     summary::{Summary, Tally, Verdict},
     sync::{self, Env, Pass},
+    told, trace,
 };
 
 /// Calls to one plugin at a time.
@@ -104,6 +105,7 @@ impl Worker {
         self.publish();
         loop {
             let pause = self.breaker.open_until();
+            self.env.metrics.breaker(&self.current.borrow().identity, self.breaker.state() != State::Closed);
             let free = running.len() < self.breaker.parallel(PARALLEL);
             let in_flight = &self.in_flight;
             tokio::select! {
@@ -227,7 +229,9 @@ impl Worker {
         let (env, plugin) = (Arc::clone(&self.env), Arc::clone(&self.current.borrow()));
         self.in_flight.insert(key.clone());
         async move {
-            let pass = sync::sync(&env, &plugin, &key, memory, reason).await;
+            let before = memory.verdict.clone();
+            let pass = trace::traced(&plugin, &key, sync::sync(&env, &plugin, &key, memory, reason)).await;
+            told::tell(&env, &plugin, &key, before.as_ref(), pass.memory.as_ref()).await;
             (key, pass)
         }
         .boxed()
@@ -299,6 +303,9 @@ impl Worker {
     fn publish(&self) {
         if !self.first_round.is_empty() {
             return;
+        }
+        if self.publish.borrow().is_none() {
+            self.env.board.completed(&self.current.borrow().identity, self.memories.keys());
         }
         let summary = Some(self.tally.summary());
         self.publish.send_if_modified(|published| {

@@ -117,19 +117,24 @@ impl Children<'_> {
             let again = |(message, _)| Problem { reason: "DriftLoop", message, again: Some(wait) };
             return Done { record: None, problem: fight.account(&what, now).map(again) };
         }
+        let metrics = &self.env.metrics;
         let version = match self.bring(child, live, deed).await {
             Ok(Stands::AsItWas(version)) => {
                 fight.found_right(now);
                 version
             }
             Ok(Stands::Written(version)) => {
+                metrics.applied(&self.plugin.identity, "Applied");
                 if is_repair {
                     let other = live.and_then(|live| drift::other_manager(live, child.manifest(), &self.manager()));
                     fight.repaired(other, now);
                 }
                 version
             }
-            Err(problem) => return Done { record: None, problem: Some(problem) },
+            Err(problem) => {
+                metrics.applied(&self.plugin.identity, problem.reason);
+                return Done { record: None, problem: Some(problem) };
+            }
         };
         let fought = fight.account(&what, now);
         let problem = fought.map(|(message, over)| Problem { reason: "DriftLoop", message, again: Some(over) });

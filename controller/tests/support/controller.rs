@@ -77,6 +77,11 @@ impl Controller {
         peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
+    /// What `/metrics` says.
+    pub(crate) async fn metrics(&self) -> String {
+        get(self.admin, "/metrics").await.unwrap()
+    }
+
     /// `kill -9`.
     pub(crate) async fn kill(mut self) {
         self.process.kill().await.unwrap();
@@ -93,11 +98,16 @@ impl Controller {
 
 /// The status line of `/readyz`.
 async fn probe(address: SocketAddr) -> std::io::Result<String> {
+    Ok(get(address, "/readyz").await?.lines().next().unwrap_or_default().to_owned())
+}
+
+/// The whole answer, head and body.
+async fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").await?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
-    Ok(answer.lines().next().unwrap_or_default().to_owned())
+    Ok(answer)
 }
 
 /// A port that nobody listens on; below those that the system gives to outgoing connections.

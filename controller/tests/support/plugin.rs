@@ -18,7 +18,10 @@ use axum::{
 };
 use plugin_server_kit::{
     Answer, Plugin, PluginError,
-    protocol::{Child, Discovery, Hook, PluginRequest, PluginResponse, ReviewRequest, ReviewResponse},
+    protocol::{
+        Child, Condition, ConditionStatus, Discovery, Hook, PluginRequest, PluginResponse, ReviewRequest,
+        ReviewResponse,
+    },
     router,
     serve::{Listener, serve},
     tls::Tls,
@@ -37,6 +40,8 @@ use super::{
 pub(crate) enum Reply {
     /// Success with exactly these children.
     Children(Vec<Child>),
+    /// Success with a child, conditions (type, status) and warnings.
+    Saying(Child, Vec<(&'static str, ConditionStatus)>, Vec<&'static str>),
     /// The plugin's no: reason and message.
     Failure(&'static str, &'static str),
     /// Not yet.
@@ -283,6 +288,16 @@ impl Plugin for Scripted {
         let reply = (self.0.script.lock().unwrap())(request);
         match reply {
             Reply::Children(children) => Ok(children.into()),
+            Reply::Saying(child, conditions, warnings) => {
+                let said = |(type_, status): (&str, ConditionStatus)| Condition {
+                    type_: type_.to_owned(),
+                    status,
+                    reason: "Because".to_owned(),
+                    message: "so".to_owned(),
+                };
+                let answer = conditions.into_iter().map(said).fold(Answer::from(child), Answer::condition);
+                Ok(warnings.into_iter().fold(answer, Answer::warning))
+            }
             Reply::Failure(reason, message) => Err(PluginError::failure(reason, message)),
             _ => Err(PluginError::pending("not yet")),
         }
@@ -311,7 +326,7 @@ async fn intercept(State(shared): State<Arc<Shared>>, call: Request, next: Next)
             axum::Json(ReviewResponse::new(response)).into_response()
         }
         Reply::Hang => pending().await,
-        Reply::Children(_) | Reply::Failure(..) | Reply::Pending | Reply::Finalized => {
+        Reply::Children(_) | Reply::Saying(..) | Reply::Failure(..) | Reply::Pending | Reply::Finalized => {
             next.run(Request::from_parts(parts, Body::from(body))).await
         }
     }

@@ -118,3 +118,18 @@ fn a_scheduler_that_is_starting_makes_no_event() {
     let statuses = after(&[Seen::NotReady]);
     assert!(told(&statuses[0].conditions).iter().all(|condition| condition.type_ == ACCEPTED));
 }
+
+/// A server-side apply of what it has read would make it the owner of what plugins did.
+#[test]
+fn what_plugins_wrote_is_neither_written_again_nor_news() {
+    let conditions = conditions::updated(&[], vec![Verdict::yes("PluginsSynced", "Synced", "")], None, at(60));
+    let plugins =
+        vec![crate::crd::PluginState { name: "a".to_owned(), synced: true, children: 1, message: String::new() }];
+    let mut with_plugins = after(&[Seen::NotReady]).remove(0);
+    let without = with_plugins.clone();
+    with_plugins.conditions.extend(conditions);
+    with_plugins.plugins = plugins;
+    let autoscaler = autoscaler(&with_plugins);
+    assert_eq!(ours(&autoscaler), without);
+    assert_eq!(of(&autoscaler, &Seen::NotReady, at(120)), without);
+}

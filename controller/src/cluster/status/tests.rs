@@ -57,7 +57,7 @@ fn status_of(cluster: &DaskCluster, observed: &Observed, outcome: &Outcome) -> D
 fn status_at(cluster: &DaskCluster, observed: &Observed, outcome: &Outcome, second: i64) -> DaskClusterStatus {
     let current = cluster.status.clone().unwrap_or_default();
     let valid = validate(cluster).unwrap();
-    let seen = Seen { current: &current, observed, built: &build::build(&valid), outcome };
+    let seen = Seen { current: &current, observed, built: &build::build(&valid), outcome, held: false };
     of_observed(cluster, &valid, &seen, at(second))
 }
 
@@ -241,7 +241,7 @@ fn a_cluster_just_created_whose_components_are_not_seen_yet_is_not_written_again
     let created = of_created(&cluster, &valid, at(100));
     let (observed, outcome) = (Observed::default(), outcome());
     let built = build::build(&valid);
-    let seen = Seen { current: &created, observed: &observed, built: &built, outcome: &outcome };
+    let seen = Seen { current: &created, observed: &observed, built: &built, outcome: &outcome, held: false };
     assert!(same(&created, &of_observed(&cluster, &valid, &seen, at(101))));
 }
 
@@ -354,5 +354,22 @@ fn each_field_of_this_reconciler_is_a_reason_to_write() {
         let mut old = desired.clone();
         edit(&mut old);
         assert!(!same(&old, &desired), "{what}");
+    }
+}
+
+/// A plugin that fails later, or a controller that is started again, takes nothing away from a cluster in use.
+#[test]
+fn a_plugin_holds_back_the_way_to_running_and_nothing_else() {
+    let table = [
+        (Some(ClusterPhase::Created), ClusterPhase::Pending),
+        (Some(ClusterPhase::Pending), ClusterPhase::Pending),
+        (Some(ClusterPhase::Running), ClusterPhase::Running),
+    ];
+    for (before, after) in table {
+        let cluster = mk_cluster_in(before);
+        let (current, valid) = (cluster.status.clone().unwrap(), validate(&cluster).unwrap());
+        let (observed, outcome, built) = (observed(), outcome(), build::build(&valid));
+        let seen = Seen { current: &current, observed: &observed, built: &built, outcome: &outcome, held: true };
+        assert_eq!(of_observed(&cluster, &valid, &seen, at(100)).phase, Some(after), "{before:?}");
     }
 }

@@ -1,4 +1,5 @@
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, Client, ResourceExt as _};
 use plugin_protocol::{Discovery, Hook};
 
@@ -140,5 +141,25 @@ pub(super) async fn write(
     }
     let api: Api<DaskOperatorPlugin> = Api::namespaced(client.clone(), &plugin.namespace().unwrap_or_default());
     k8s::apply_status(&api, k8s::FIELD_MANAGER, plugin, desired).await?;
+    log(plugin, desired);
     Ok(true)
+}
+
+/// One line for each transition of the plugin.
+fn log(plugin: &DaskOperatorPlugin, desired: &DaskOperatorPluginStatus) {
+    let ready = |conditions: &[Condition]| {
+        let found = conditions.iter().find(|condition| condition.type_ == READY)?;
+        Some((found.status.clone(), found.reason.clone(), found.message.clone()))
+    };
+    let before = plugin.status.as_ref().and_then(|status| ready(&status.conditions));
+    let Some((status, reason, message)) = ready(&desired.conditions) else { return };
+    if before.is_some_and(|before| (before.0, before.1) == (status.clone(), reason.clone())) {
+        return;
+    }
+    let (namespace, plugin) = (plugin.namespace(), plugin.name_any());
+    if status == "True" {
+        tracing::info!(namespace, plugin, "a plugin is ready");
+    } else {
+        tracing::warn!(namespace, plugin, reason, message, "a plugin is not ready");
+    }
 }

@@ -3,7 +3,7 @@ use plugin_protocol::limits;
 
 use super::endpoint::{self, ValidatedEndpoint};
 use crate::{
-    crd::{DaskOperatorPlugin, FailurePolicy},
+    crd::DaskOperatorPlugin,
     invalid::Invalid,
     meta,
     plugin::{kinds, matcher::Matcher, wiring::Settings, writer::Account},
@@ -44,7 +44,6 @@ pub(super) fn validate(plugin: &DaskOperatorPlugin, settings: &Settings) -> Resu
     if settings.tenants && scope.is_none() && plugin.name_any().contains('.') {
         return refuse("InvalidName", "the name may have no dot where plugins of teams are accepted");
     }
-    check_supported(plugin)?;
     check_children(plugin)?;
     let size = serde_json::to_vec(&plugin.spec.settings).map_or(0, |bytes| bytes.len());
     if size > limits::MAX_SETTINGS_BYTES {
@@ -99,16 +98,6 @@ pub(super) fn tenancy(plugin: &DaskOperatorPlugin, settings: &Settings) -> Resul
         return refuse("InvalidEndpoint", "endpoint.socket is for plugins in the operator's namespace");
     }
     Ok(Tenancy { account, scope: Some(namespace) })
-}
-
-/// Fields that this version does not act on are refused, not ignored: a user who relies on one must know.
-fn check_supported(plugin: &DaskOperatorPlugin) -> Result<(), Invalid> {
-    let spec = &plugin.spec;
-    let unsupported = [("failurePolicy Fail", spec.failure_policy == FailurePolicy::Fail)];
-    match unsupported.iter().find(|(_, used)| *used) {
-        Some((field, _)) => refuse("NotSupported", format!("this version does not support {field}")),
-        None => Ok(()),
-    }
 }
 
 fn check_children(plugin: &DaskOperatorPlugin) -> Result<(), Invalid> {
@@ -175,14 +164,6 @@ mod tests {
     fn the_smallest_plugin_is_accepted() {
         assert!(plugin(|_| {}).is_ok());
         assert!(plugin(|value| value["spec"]["endpoint"]["service"]["namespace"] = json!("dask-operator")).is_ok());
-    }
-
-    #[test]
-    fn what_is_not_supported_is_refused_and_not_ignored() {
-        let edits: [(&str, Value); 1] = [("failurePolicy", json!("Fail"))];
-        for (field, value) in edits {
-            assert_eq!(reason(|plugin| plugin["spec"][field] = value.clone()), "NotSupported", "{field}");
-        }
     }
 
     #[test]
