@@ -184,8 +184,9 @@ pub(super) fn existing(wanted: &[(Approved, Option<DynamicObject>)]) -> Existing
     wanted.iter().filter_map(uid_of).collect()
 }
 
-/// Deletes children of `plugin` whose subject is not among the `living`.
-pub(super) async fn prune_orphans(env: &Env, plugin: &Registered, living: &HashSet<String>) {
+/// Deletes children of `plugin` whose subject is not among the `living`; whether every deletion went through.
+pub(super) async fn prune_orphans(env: &Env, plugin: &Registered, living: &HashSet<String>) -> bool {
+    let mut all_gone = true;
     for kind in &plugin.kinds {
         for child in env.watches.children(&plugin.writer, &kind.resource).await.all() {
             let (labels, namespace) = (child.labels(), child.namespace().unwrap_or_default());
@@ -200,9 +201,11 @@ pub(super) async fn prune_orphans(env: &Env, plugin: &Registered, living: &HashS
                 Known { resource: kind.resource.clone(), name: child.name_any(), uid: child.uid().unwrap_or_default() };
             if let Err(error) = children.delete(&known).await {
                 tracing::warn!(plugin = plugin.key.name, %error, "failed to delete a child whose subject is gone");
+                all_gone = false;
             }
         }
     }
+    all_gone
 }
 
 /// Children by key, as a plugin sees them.
