@@ -69,6 +69,11 @@ else
 	  cargo test -p dask-operator --locked --test e2e_takeover -- --ignored'
 endif
 
+.PHONY: bench
+bench: prepare ## Measure what plugins cost, beside the API server's own speed; BENCHARGS=--quick for less
+	cargo build --release --locked -p dask-operator -p dask-operator-bench
+	@testbed/with-cluster.sh control-plane $(TARGET_DIR)/release/dask-operator-bench $(BENCHARGS)
+
 .PHONY: images
 images: prepare ## Build the images of Dask, the controller and the example plugins
 	@testbed/images/all.sh

@@ -157,8 +157,9 @@ pub(super) fn known_of(resource: &ApiResource, child: &ChildMeta) -> Known {
     }
 }
 
-/// Deletes children of `plugin` whose subject is not among the `living`.
-pub(super) async fn prune_orphans(env: &Env, plugin: &Registered, living: &HashSet<String>) {
+/// Deletes children of `plugin` whose subject is not among the `living`; whether every deletion went through.
+pub(super) async fn prune_orphans(env: &Env, plugin: &Registered, living: &HashSet<String>) -> bool {
+    let mut all_gone = true;
     for kind in &plugin.kinds {
         for child in env.watches.children(&plugin.writer, &kind.resource).await.all() {
             let (labels, namespace) = (child.labels(), child.namespace().unwrap_or_default());
@@ -171,9 +172,11 @@ pub(super) async fn prune_orphans(env: &Env, plugin: &Registered, living: &HashS
             let children = Children { env, plugin, namespace: &namespace };
             if let Err(error) = children.delete(&known_of(&kind.resource, child.as_ref())).await {
                 tracing::warn!(plugin = plugin.key.name, %error, "failed to delete a child whose subject is gone");
+                all_gone = false;
             }
         }
     }
+    all_gone
 }
 
 /// Children by key, as a plugin sees them.

@@ -63,14 +63,12 @@ mod told;
 mod trace;
 mod waker;
 mod watches;
+mod wiring;
 mod worker;
 mod write;
 mod writer;
 
 pub(crate) use board::Board;
-pub(crate) use wiring::{Identity, Lives, Settings, wire};
-
-mod wiring;
-
 #[cfg(test)]
 pub(crate) use wiring::test_settings;
+pub(crate) use wiring::{Identity, Lives, Settings, wire};

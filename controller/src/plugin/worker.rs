@@ -4,7 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     pin::pin,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures::{
@@ -36,6 +36,8 @@ use super::{
 
 /// Calls to one plugin at a time.
 const PARALLEL: usize = 8;
+/// When the children of subjects that are gone are looked for again, if one could not be deleted.
+const ORPHANS_PAUSE: Duration = Duration::from_secs(10);
 
 /// Starts a worker.
 pub(super) fn spawn(env: Arc<Env>, registered: Arc<Registered>) -> WorkerHandle {
@@ -50,6 +52,7 @@ pub(super) fn spawn(env: Arc<Env>, registered: Arc<Registered>) -> WorkerHandle 
         requests,
         publish,
         first_round: HashSet::new(),
+        orphans_due: None,
         breaker: Breaker::default(),
         memories: HashMap::new(),
         subjects: HashMap::new(),
@@ -74,6 +77,8 @@ struct Worker {
     publish: watch::Sender<Option<Summary>>,
     /// Subjects of the first round that were not looked at yet.
     first_round: HashSet<SubjectKey>,
+    /// When to look again for children whose subject is gone.
+    orphans_due: Option<Instant>,
     breaker: Breaker,
     memories: HashMap<SubjectKey, Memory>,
     /// Subjects by uid, to find them from their children's labels.
@@ -107,7 +112,7 @@ impl Worker {
             let pause = self.breaker.open_until();
             self.env.metrics.breaker(&self.current.borrow().identity, self.breaker.state() != State::Closed);
             let free = running.len() < self.breaker.parallel(PARALLEL);
-            let in_flight = &self.in_flight;
+            let (in_flight, orphans_due) = (&self.in_flight, self.orphans_due);
             tokio::select! {
                 Some(command) = commands.recv() => self.obey(command).await,
                 Some((key, pass)) = running.next() => self.finish(key, pass),
@@ -117,6 +122,7 @@ impl Worker {
                     self.turn(|breaker, _| breaker.discovering());
                     discoveries.push(self.discover());
                 }
+                () = sleep_until(orphans_due) => self.prune_orphans().await,
             }
         }
     }
@@ -193,13 +199,14 @@ impl Worker {
     }
 
     /// Children of subjects that went while no worker ran: nothing else would ever find them.
-    async fn prune_orphans(&self) {
+    async fn prune_orphans(&mut self) {
         let plugin = Arc::clone(&self.current.borrow());
         let mut living = HashSet::new();
         for kind in plugin.spec.subjects.iter().map(|rule| rule.kind) {
             living.extend(self.env.watches.subjects(kind).await.all().iter().filter_map(|object| object.uid()));
         }
-        children::prune_orphans(&self.env, &plugin, &living).await;
+        let all_gone = children::prune_orphans(&self.env, &plugin, &living).await;
+        self.orphans_due = (!all_gone).then(|| Instant::now() + ORPHANS_PAUSE);
     }
 
     fn child_changed(&mut self, change: ChildChange) {

@@ -2,7 +2,7 @@
 //! and lets one of them fail, once; and it can go dark, as a network does that drops packets.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
@@ -95,6 +95,8 @@ struct Calls {
     in_flight: usize,
     last_end: Option<Instant>,
     has_failed: bool,
+    /// What the API server itself answered 403.
+    forbidden: BTreeSet<Call>,
 }
 
 impl FaultProxy {
@@ -126,6 +128,11 @@ impl FaultProxy {
     /// How often each call was made.
     pub(crate) fn calls(&self) -> BTreeMap<Call, usize> {
         self.shared.calls().counts.clone()
+    }
+
+    /// The calls that the API server itself forbade.
+    pub(crate) fn forbidden(&self) -> BTreeSet<Call> {
+        self.shared.calls().forbidden.clone()
     }
 
     /// Whether the call that is to fail was made.
@@ -189,7 +196,13 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, io::Error> {
     let call = call_of(request.method(), request.uri());
     let _under_way = UnderWay::begin(&shared, &call);
-    let Some(fault) = shared.take_fault(&call) else { return forward(&shared.client, request).await };
+    let Some(fault) = shared.take_fault(&call) else {
+        let response = forward(&shared.client, request).await?;
+        if response.status() == StatusCode::FORBIDDEN {
+            shared.calls().forbidden.insert(call);
+        }
+        return Ok(response);
+    };
     match fault {
         Fault::Refused(code, reason) => Ok(refusal(code, reason)),
         Fault::Reset => Err(io::ErrorKind::ConnectionReset.into()),
