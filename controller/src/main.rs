@@ -13,7 +13,7 @@ async fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => {
             telemetry::init(args.log_format);
-            run::run(args).await.map_err(|error| error.to_string())
+            run::run(*args).await.map_err(|error| error.to_string())
         }
         Command::Crd => crd_yaml::print(&mut std::io::stdout().lock()).map_err(|error| error.to_string()),
     };

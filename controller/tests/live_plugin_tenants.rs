@@ -64,6 +64,7 @@ const ALL: [&str; 6] = ["get", "list", "watch", "create", "patch", "delete"];
 /// A namespace beside that of a test, for a team.
 struct Team(TestContext);
 
+#[expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
 impl Team {
     async fn new(beside: &TestContext) -> Self {
         let context = TestContext::of(beside.client.clone(), &format!("live-team-{:08x}", fastrand::u32(..)));

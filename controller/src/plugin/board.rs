@@ -182,7 +182,9 @@ impl Board {
             state.take(plugin, subject);
         }
         let owners: Vec<SubjectKey> = state.places.get(plugin).into_iter().flat_map(HashMap::values).cloned().collect();
-        owners.into_iter().for_each(|owner| state.mark(owner, Instant::now()));
+        for owner in owners {
+            state.mark(owner, Instant::now());
+        }
         state.complete.insert(plugin.to_owned());
         state.stale = true;
         drop(state);

@@ -54,6 +54,8 @@ async fn prune_kind(env: &Env, plugin: &Registered, kind: &ChildKind) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use super::*;
     use crate::test_fixtures::mk_resource;
 
@@ -66,8 +68,8 @@ mod tests {
     fn a_kind_is_former_when_no_version_of_it_is_listed() {
         let (old, new) = (kind("networking.k8s.io/v1beta1", "Ingress"), kind("networking.k8s.io/v1", "Ingress"));
         let (config, namesake) = (kind("v1", "ConfigMap"), kind("example.org/v1", "Ingress"));
-        assert_eq!(kinds(&[old.clone(), config.clone()], &[new.clone()]), [config.clone()]);
-        assert_eq!(kinds(&[new.clone()], &[namesake]), [new]);
-        assert_eq!(kinds(&[config.clone()], &[ChildKind { recreate: true, ..config }]), []);
+        assert_eq!(kinds(&[old, config.clone()], slice::from_ref(&new)), slice::from_ref(&config));
+        assert_eq!(kinds(slice::from_ref(&new), &[namesake]), slice::from_ref(&new));
+        assert_eq!(kinds(slice::from_ref(&config), &[ChildKind { recreate: true, ..config.clone() }]), []);
     }
 }

@@ -4,7 +4,7 @@ use kube::core::Status;
 
 use crate::k8s;
 
-/// How kinds say it: most of them, Services, Pods and StatefulSets, and older ones.
+/// How kinds say it: most of them, Services, Pods and `StatefulSets`, and older ones.
 const SAYINGS: [&str; 5] =
     ["immutable", "may not change once set", "may not change fields", "updates to ", "cannot be changed"];
 

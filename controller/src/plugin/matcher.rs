@@ -73,7 +73,7 @@ impl Matcher {
                 Ok(true) => {}
                 Ok(false) => return Ok(false),
                 Err(error) => {
-                    open.get_or_insert(Undecided { condition: condition.clone(), error });
+                    open = open.or_else(|| Some(Undecided { condition: condition.clone(), error }));
                 }
             }
         }

@@ -80,7 +80,8 @@ mod tests {
 
     #[test]
     fn plugins_are_looked_for_where_they_can_be_accepted() {
-        let table: [(bool, Option<&str>, &[Option<&str>]); 6] = [
+        type Case = (bool, Option<&'static str>, &'static [Option<&'static str>]);
+        let table: [Case; 6] = [
             (false, None, &[Some("dask-operator")]),
             (false, Some("team-a"), &[Some("dask-operator")]),
             (false, Some("dask-operator"), &[Some("dask-operator")]),

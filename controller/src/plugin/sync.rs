@@ -244,7 +244,9 @@ impl<'a> Syncing<'a> {
         let answered = answer.children.unwrap_or_default();
         let keys = answered.iter().map(|child| child.key.clone()).collect();
         let (approved, rejected) = screen::screen(answered, &self.origin(observed));
-        rejected.iter().for_each(|child| self.env.metrics.rejected(&self.plugin.identity, child.reason));
+        for child in &rejected {
+            self.env.metrics.rejected(&self.plugin.identity, child.reason);
+        }
         let children = self.children();
         let Found { wanted, taken, claims } = children.find(approved, live).await?;
         let existing = children::existing(&wanted);

@@ -34,7 +34,7 @@ impl std::fmt::Display for Account {
 }
 
 impl Account {
-    /// Its name as a user. The API server adds the groups of ServiceAccounts by itself.
+    /// Its name as a user. The API server adds the groups of service accounts by itself.
     fn user(&self) -> String {
         format!("system:serviceaccount:{}:{}", self.namespace, self.name)
     }

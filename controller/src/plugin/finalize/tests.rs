@@ -75,7 +75,7 @@ fn a_subject_that_stops_matching_is_finalized_and_then_pruned() {
     assert_eq!(stage_of(&unmatched(GOING)), Stage::Finalize(EventReason::Deleting));
     let since = Instant::now();
     let waiting = marked(Some(Mark::Leaving(since)));
-    assert_eq!(stage(&waiting, since + DEADLINE - Duration::from_secs(1)), leaving);
+    assert_eq!(stage(&waiting, since + DEADLINE.mul_f32(0.99)), leaving);
     assert_eq!(stage(&waiting, since + DEADLINE), Stage::PruneLate);
 }
 

@@ -11,7 +11,7 @@ use rustls::{
 use super::*;
 
 /// An authority that is followed by the next after 160 s, with 20 s for plugins to take it in.
-const LIVES: Lives = Lives { authority: Duration::from_secs(240), certificate: Duration::from_secs(60) };
+const LIVES: Lives = Lives { authority: Duration::from_mins(4), certificate: Duration::from_mins(1) };
 const ROTATION: i64 = 160;
 const OVERLAP: i64 = 20;
 
