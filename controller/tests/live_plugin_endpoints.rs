@@ -1,5 +1,6 @@
 //! Plugins at addresses and with certificates of their own, and those that the controller must not connect to. Run
 //! them with `make live`.
+#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
 
 mod support;
 

@@ -130,6 +130,8 @@ impl Case {
         let most = match self.sin.seen {
             _ if ["resync-1", "busy-zero"].contains(&name) => seconds + QUESTIONS,
             Seen::Failing("Unreachable" | "ServerError" | "Busy", _) | Seen::Waiting => 3 * QUESTIONS + seconds / 4,
+            // Discovery is tried again after 2, 4, 8, 16 and then 30 seconds.
+            Seen::NotReady(..) => QUESTIONS + 1 + seconds / 15,
             _ => QUESTIONS,
         };
         if subjects.values().any(|count| *count > most) {

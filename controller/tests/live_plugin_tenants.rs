@@ -1,5 +1,6 @@
 //! Whom plugins serve and as whom they write, on a real API server with the real controller. Run them with
 //! `make live`.
+#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
 
 mod support;
 
@@ -64,7 +65,6 @@ const ALL: [&str; 6] = ["get", "list", "watch", "create", "patch", "delete"];
 /// A namespace beside that of a test, for a team.
 struct Team(TestContext);
 
-#[expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
 impl Team {
     async fn new(beside: &TestContext) -> Self {
         let context = TestContext::of(beside.client.clone(), &format!("live-team-{:08x}", fastrand::u32(..)));

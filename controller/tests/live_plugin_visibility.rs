@@ -163,7 +163,9 @@ async fn two_plugins_are_told_apart_and_one_that_is_deleted_is_shown_no_longer()
         echo.install().await;
         let mut other = TestPlugin::new(&context, "other");
         let mut manifest = other.manifest();
-        manifest["spec"]["subjects"] = json!([{"kind": "Service"}, {"kind": "Deployment"}]);
+        manifest["spec"]["subjects"] = json!([
+            {"kind": "Service"}, {"kind": "DaskCluster"}, {"kind": "Deployment", "component": "worker"},
+        ]);
         other.install_as(&manifest).await;
         shows(&context, json!([state("echo", 1), state("other", 2)])).await;
         let shown = json!([state("other", 1)]);

@@ -43,9 +43,9 @@ pub(crate) fn all() -> Vec<Sin> {
     let discoveries = discoveries().into_iter();
     let discoveries = discoveries.map(|(name, act, seen)| Sin { name, way: Way::Discovery(act), seen });
     let identities = [
-        ("expired", Identity::Expired, "invalid peer certificate: certificate expired"),
-        ("foreign", Identity::Foreign, "invalid peer certificate: UnknownIssuer"),
-        ("stolen", Identity::Stolen(GOOD), "invalid peer certificate: certificate not valid for name"),
+        ("expired", Identity::Expired, "certificate has expired"),
+        ("foreign", Identity::Foreign, "of an authority that is not trusted"),
+        ("stolen", Identity::Stolen(GOOD), "certificate not valid for name"),
         ("no-tls", Identity::None, "corrupt message"),
         ("no-handshake", Identity::Mute, "did not answer in time"),
     ];
