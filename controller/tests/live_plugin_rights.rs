@@ -141,7 +141,7 @@ async fn as_operator(context: &TestContext) -> Client {
 }
 
 impl Operator {
-    /// What a plugin ships: a ClusterRole that is aggregated into the operator's.
+    /// What a plugin ships: a `ClusterRole` that is aggregated into the operator's.
     async fn grant(&self, name: &str, group: &str, resource: &str, verbs: &[&str]) {
         let mut role = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1",

@@ -1,4 +1,5 @@
 //! What changes behind a plugin while it is used: certificates, sockets and pods. Run them with `make live`.
+#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
 
 mod support;
 
