@@ -10,7 +10,7 @@ use super::{
     claims::Claimed,
     drift::Record,
     memory::Memory,
-    plan::{Conflict, Known},
+    plan::Known,
     registry::{ChildName, Registered, child_name},
     screen::{Approved, KEY_LABEL, PLUGIN_LABEL, SUBJECT_LABEL},
     sync::Env,
@@ -31,8 +31,6 @@ pub(super) type Existing = HashMap<ChildName, DynamicObject>;
 /// Approved children, each with what stands under its name, be it a child or not.
 pub(super) struct Found<'a> {
     pub(super) wanted: Vec<(Approved, Option<DynamicObject>)>,
-    /// Those whose name is being given to another child just now.
-    pub(super) taken: Vec<Conflict>,
     /// Keep the names of new children until these are made.
     pub(super) claims: Vec<Claimed<'a>>,
 }
@@ -84,23 +82,19 @@ impl<'a> Children<'a> {
     /// Each approved child with what stands under its name. The names of new ones are kept before anybody looks
     /// whether something stands there.
     pub(super) async fn find(&self, approved: Vec<Approved>, mut live: Live) -> Result<Found<'a>, k8s::Error> {
-        let (mut free, mut taken, mut claims) = (Vec::new(), Vec::new(), Vec::new());
-        for child in approved {
-            let stands = live.remove(&(child.resource().clone(), child.name().to_owned()));
-            if stands.is_none() {
-                let Some(claim) = self.env.claims.take(child.resource(), self.namespace, child.name()) else {
-                    let message = format!("{} {} is being made for another", child.resource().kind, child.name());
-                    taken.push(Conflict { key: child.key().to_string(), message });
-                    continue;
-                };
-                claims.push(claim);
-            }
-            free.push((child, stands));
-        }
-        let reads: Vec<_> = free.iter().map(|(child, stands)| self.unless_known(child, stands.as_ref())).collect();
+        let wanted: Vec<_> = approved
+            .into_iter()
+            .map(|child| {
+                let stands = live.remove(&(child.resource().clone(), child.name().to_owned()));
+                (child, stands)
+            })
+            .collect();
+        let new = wanted.iter().filter(|(_, stands)| stands.is_none());
+        let claims = self.env.claims.hold(self.namespace, new.map(|(child, _)| (child.resource(), child.name()))).await;
+        let reads: Vec<_> = wanted.iter().map(|(child, stands)| self.unless_known(child, stands.as_ref())).collect();
         let found: Vec<_> = stream::iter(reads).buffered(PARALLEL).try_collect().await?;
-        let wanted = free.into_iter().zip(found).map(|((child, stands), found)| (child, stands.or(found))).collect();
-        Ok(Found { wanted, taken, claims })
+        let wanted = wanted.into_iter().zip(found).map(|((child, stands), found)| (child, stands.or(found))).collect();
+        Ok(Found { wanted, claims })
     }
 
     async fn unless_known(

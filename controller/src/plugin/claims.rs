@@ -3,18 +3,22 @@
 //! subjects apart, would have both share it.
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeSet, HashSet},
     sync::{Mutex, PoisonError},
 };
 
 use kube::core::ApiResource;
+use tokio::sync::Notify;
 
 /// Group, plural, namespace and name.
 type Object = (String, String, String, String);
 
 /// The names that are taken at the moment.
 #[derive(Debug, Default)]
-pub(super) struct Claims(Mutex<HashSet<Object>>);
+pub(super) struct Claims {
+    taken: Mutex<HashSet<Object>>,
+    freed: Notify,
+}
 
 /// Keeps a name until it is dropped.
 #[derive(Debug)]
@@ -26,16 +30,52 @@ pub(super) struct Claimed<'a> {
 impl Claims {
     /// Takes a name, unless somebody has it.
     pub(super) fn take(&self, resource: &ApiResource, namespace: &str, name: &str) -> Option<Claimed<'_>> {
-        let object = (resource.group.clone(), resource.plural.clone(), namespace.to_owned(), name.to_owned());
-        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(object.clone());
+        self.take_object(object_of(resource, namespace, name))
+    }
+
+    /// Waits for all of these kinds and names in `namespace`. They are taken in one order by everybody, so that
+    /// nobody waits for who waits for him.
+    pub(super) async fn hold(
+        &self,
+        namespace: &str,
+        children: impl Iterator<Item = (&ApiResource, &str)>,
+    ) -> Vec<Claimed<'_>> {
+        let objects: BTreeSet<Object> = children.map(|(kind, name)| object_of(kind, namespace, name)).collect();
+        let mut held = Vec::with_capacity(objects.len());
+        for object in objects {
+            held.push(self.wait_for(object).await);
+        }
+        held
+    }
+
+    async fn wait_for(&self, object: Object) -> Claimed<'_> {
+        loop {
+            let freed = self.freed.notified();
+            let mut freed = std::pin::pin!(freed);
+            // What is freed from here on is noticed.
+            freed.as_mut().enable();
+            if let Some(claimed) = self.take_object(object.clone()) {
+                return claimed;
+            }
+            freed.await;
+        }
+    }
+
+    fn take_object(&self, object: Object) -> Option<Claimed<'_>> {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(object.clone());
         // One that is made for nothing would give the name back.
         taken.then(|| Claimed { claims: self, object })
     }
 }
 
+fn object_of(resource: &ApiResource, namespace: &str, name: &str) -> Object {
+    (resource.group.clone(), resource.plural.clone(), namespace.to_owned(), name.to_owned())
+}
+
 impl Drop for Claimed<'_> {
     fn drop(&mut self) {
-        self.claims.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.object);
+        self.claims.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.object);
+        self.claims.freed.notify_waiters();
     }
 }
 
@@ -56,5 +96,19 @@ mod tests {
         assert!(claims.take(&mk_resource("v1", "ConfigMap"), "ns", "web").is_some());
         drop(first);
         assert!(claims.take(&resource, "ns", "web").is_some());
+    }
+
+    /// Each of the two wants both names, in the other order.
+    #[tokio::test]
+    async fn who_wants_what_another_has_gets_it_afterwards() {
+        let (claims, resource) = (Claims::default(), mk_resource("v1", "ConfigMap"));
+        let hold =
+            async |names: [&'static str; 2]| claims.hold("ns", names.map(|name| (&resource, name)).into_iter()).await;
+        let first = hold(["a", "b"]).await;
+        let mut second = std::pin::pin!(hold(["b", "a"]));
+        assert!(futures::poll!(second.as_mut()).is_pending());
+        drop(first);
+        assert_eq!(second.await.len(), 2);
+        assert_eq!(hold(["a", "a"]).await.len(), 1, "nobody waits for himself");
     }
 }

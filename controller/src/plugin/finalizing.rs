@@ -88,7 +88,7 @@ impl Syncing<'_> {
     fn undecided(&mut self, undecided: &Undecided) -> Step {
         // Then even what is as before must be looked at.
         self.memory.settled = None;
-        (Verdict::Failing { reason: "MatchConditionError", message: undecided.to_string() }, Again::Resync)
+        (Verdict::failing("MatchConditionError", &undecided.to_string()), Again::Resync)
     }
 
     /// The subject is gone: there is nothing to ask about any more.
@@ -236,7 +236,7 @@ impl Syncing<'_> {
             }
             _ => {
                 let message = format!("{}: {}", answer.reason, answer.message);
-                let verdict = Verdict::Failing { reason: "PluginFailure", message };
+                let verdict = Verdict::failing("PluginFailure", &message);
                 Ok((verdict, wish.map_or(Again::Resync, Again::After)))
             }
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use plugin_protocol::Hook;
+use plugin_protocol::{Hook, limits};
 
 use super::subject::SubjectKey;
 use crate::{
@@ -26,6 +26,13 @@ pub(super) enum Verdict {
     Waiting,
     /// Something failed.
     Failing { reason: &'static str, message: String },
+}
+
+impl Verdict {
+    /// A failure. What plugins say may be of any length, and is kept and logged: it is cut here.
+    pub(super) fn failing(reason: &'static str, message: &str) -> Self {
+        Self::Failing { reason, message: limits::cut_message(message).to_owned() }
+    }
 }
 
 /// How all subjects fare.
@@ -57,7 +64,7 @@ impl Tally {
                 subject: key.to_string(),
                 hook: "Sync".to_owned(),
                 reason: (*reason).to_owned(),
-                message: plugin_protocol::limits::cut_message(message).to_owned(),
+                message: message.clone(),
                 since: Time(since),
             };
             self.failing.insert(key.clone(), failure);

@@ -89,7 +89,7 @@ impl Error {
             Self::Api(api) => (api.category(), Again::Rewrite),
             Self::Digest(_) => ("InternalError", Again::Resync),
         };
-        (Verdict::Failing { reason, message: self.to_string() }, again)
+        (Verdict::failing(reason, &self.to_string()), again)
     }
 }
 
@@ -238,7 +238,7 @@ impl<'a> Syncing<'a> {
             }
             _ => {
                 let message = format!("{}: {}", answer.reason, answer.message);
-                return Ok((Verdict::Failing { reason: "PluginFailure", message }, again));
+                return Ok((Verdict::failing("PluginFailure", &message), again));
             }
         }
         let answered = answer.children.unwrap_or_default();
@@ -248,22 +248,21 @@ impl<'a> Syncing<'a> {
             self.env.metrics.rejected(&self.plugin.identity, child.reason);
         }
         let children = self.children();
-        let Found { wanted, taken, claims } = children.find(approved, live).await?;
+        let Found { wanted, claims } = children.find(approved, live).await?;
         let existing = children::existing(&wanted);
         let claim = Claim {
             plugin: &self.plugin.identity,
             subject_uid: &self.memory.subject_uid,
             owner_uid: &observed.owner.uid().unwrap_or_default(),
         };
-        let mut plan = plan::plan(wanted, observed.known.clone(), claim);
-        plan.conflicts.extend(taken);
+        let plan = plan::plan(wanted, observed.known.clone(), claim);
         let subject_uid = &self.memory.subject_uid;
         let work = Work { plan, rejected, existing, keys, subject_uid };
         let problem = children.carry_out(work, &mut self.memory.written).await;
         drop(claims);
         Ok(problem.map_or((Verdict::Synced, again), |problem| {
             let again = problem.again.map_or(Again::Rewrite, Again::RewriteAfter);
-            (Verdict::Failing { reason: problem.reason, message: problem.message }, again)
+            (Verdict::failing(problem.reason, &problem.message), again)
         }))
     }
 
