@@ -53,6 +53,10 @@ pub struct RunArgs {
     /// Accept plugins at addresses outside of the cluster.
     #[arg(long, env = "ALLOW_PLUGIN_URLS")]
     pub allow_plugin_urls: bool,
+    /// Accept plugins at http://127.0.0.1:PORT, without TLS: for a controller on the machine where a plugin is
+    /// written. Not for a cluster that others use.
+    #[arg(long, env = "DEV_PLUGINS")]
+    pub dev_plugins: bool,
     /// The controller's ServiceAccount, for the tokens that it shows to plugins.
     #[arg(long, env = "SERVICE_ACCOUNT", default_value = "dask-operator")]
     pub service_account: String,

@@ -95,7 +95,7 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
         socket_dir: args.plugin_socket_dir,
         service_ip: args.plugin_service_ip,
         tenants: args.plugin_tenants,
-        allow_urls: args.allow_plugin_urls,
+        urls: plugin::Urls { allowed: args.allow_plugin_urls, dev: args.dev_plugins },
         identity: plugin::Identity { service_account: args.service_account, pod: args.pod_name.zip(args.pod_uid) },
         lives: plugin::Lives {
             authority: Duration::from_secs(args.plugin_authority_seconds),

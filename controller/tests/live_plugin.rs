@@ -317,6 +317,7 @@ async fn an_answer_that_fails_leaves_children_alone_is_told_and_is_recovered_fro
         let failing = [
             (Reply::Code(500), "ServerError", "500"),
             (Reply::Code(401), "AuthFailed", "401"),
+            (Reply::Code(404), "NotServed", "404"),
             (Reply::Code(302), "ProtocolError", "redirect"),
             (Reply::Failure("NoHost", "there is no host left"), "PluginFailure", "NoHost: there is no host left"),
             (Reply::Text("{\"not\": \"a review\"}"), "ProtocolError", "malformed"),
@@ -330,13 +331,17 @@ async fn an_answer_that_fails_leaves_children_alone_is_told_and_is_recovered_fro
             assert_eq!(failure["subject"], format!("Service {}/{SUBJECT}", context.namespace));
             assert_eq!(failure["hook"], "Sync");
             assert!(failure["message"].as_str().unwrap().contains(words), "{failure}");
-            plugin.until_counts(1, 0, 1).await;
+            let resource = plugin.until_counts(1, 0, 1).await;
             assert_eq!(context.expect("ConfigMap", CHILD).await, before);
+            // What the plugin serves shows when it is called.
+            let says = if reason == "NotServed" { ("False", "HookNotServed") } else { ("True", "Answered") };
+            assert_eq!(condition(&resource, "Discovered"), says);
 
             plugin.answer(Reply::Children(vec![config("config", "first")]));
             nudge(&context, "demo").await;
             let resource = plugin.until_counts(1, 1, 0).await;
             assert_eq!(resource["status"].get("failures"), None);
+            assert_eq!(condition(&resource, "Ready"), ("True", "Ready"));
         }
         assert_eq!(context.expect("ConfigMap", CHILD).await, before);
     })

@@ -334,6 +334,32 @@ async fn addresses_of_the_controllers_own_surroundings_are_refused() {
     .await;
 }
 
+/// For authors: a controller and a plugin on their own machine.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_plugin_on_the_controllers_machine_is_called_by_http_if_a_flag_says_so() {
+    with_temp_ns(|context| async move {
+        context.create(&cluster("demo", 0)).await;
+        let mut plugin = TestPlugin::new(&context, "echo");
+        let mut manifest = plugin.manifest();
+        manifest["spec"]["endpoint"] = json!({"url": plugin.serve_plain().await});
+        context.create(&manifest).await;
+        let controller = context.start_controller().await;
+        assert!(refused(&plugin, "UrlsDisabled").await.contains("--allow-plugin-urls"));
+        controller.stop().await;
+        let _controller = context.start_controller_with(&["--dev-plugins"]).await;
+        plugin.until_ready("True", "Ready").await;
+        plugin.until_counts(1, 1, 0).await;
+        context.expect("ConfigMap", CHILD).await;
+
+        manifest["metadata"]["name"] = json!("other");
+        manifest["spec"]["endpoint"] = json!({"url": "http://plugins.example.com"});
+        let error = context.try_create(&manifest).await.unwrap_err();
+        assert!(error.to_string().contains("must begin with https://"), "{error}");
+    })
+    .await;
+}
+
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn urls_are_refused_unless_a_flag_allows_them() {

@@ -160,10 +160,10 @@ async fn changes_of_some_seconds(context: &TestContext, cases: &[Case]) -> Vec<S
     let written = async || {
         let (plugins, maps) = (context.list("DaskOperatorPlugin", "").await, context.list("ConfigMap", "").await);
         let clusters = context.list("DaskCluster", "").await;
-        let content =
+        let state =
             |object: &Value| (version(object).to_owned(), object["status"].to_string(), object["data"].to_string());
         let all = [plugins, maps, clusters].concat();
-        all.iter().map(|object| (name(object).to_owned(), content(object))).collect::<BTreeMap<_, _>>()
+        all.iter().map(|object| (name(object).to_owned(), state(object))).collect::<BTreeMap<_, _>>()
     };
     let (before, asked) = (written().await, ticking.sinner.asked().len());
     eventually("more rounds", async || match ticking.sinner.asked().len() - asked {
@@ -172,8 +172,8 @@ async fn changes_of_some_seconds(context: &TestContext, cases: &[Case]) -> Vec<S
     })
     .await;
     let after = written().await;
-    let changed = after.iter().filter(|(name, content)| before.get(*name) != Some(content));
-    changed.map(|(name, content)| format!("{name} is written again: {:?} → {content:?}", before.get(name))).collect()
+    let changed = after.iter().filter(|(name, state)| before.get(*name) != Some(state));
+    changed.map(|(name, state)| format!("{name} is written again: {:?} → {state:?}", before.get(name))).collect()
 }
 
 /// The child that each plugin had before it sinned, by name, with uid and content.

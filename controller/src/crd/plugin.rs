@@ -117,8 +117,11 @@ fn default_resync() -> u32 {
     validation = Rule::new(
         "(has(self.service) ? 1 : 0) + (has(self.socket) ? 1 : 0) + (has(self.url) ? 1 : 0) == 1"
     ).message("exactly one of service, socket and url must be set"),
-    validation = Rule::new("!has(self.url) || self.url.startsWith('https://')")
-        .message("url must begin with https://; plugins are not called without TLS")
+    validation = Rule::new(
+        "!has(self.url) || self.url.startsWith('https://') \
+         || self.url.matches('^http://127[.]0[.]0[.]1(:[0-9]+)?(/.*)?$')"
+    ).message("url must begin with https://; plugins are not called without TLS, but for http://127.0.0.1 by a \
+               controller that was started with --dev-plugins")
 )]
 pub struct Endpoint {
     /// A Service of the cluster, by https.
@@ -128,7 +131,8 @@ pub struct Endpoint {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"))]
     pub socket: Option<String>,
-    /// An https address outside of the cluster, if the operator allows them.
+    /// An https address outside of the cluster, if the operator allows them. With its flag `--dev-plugins`, also
+    /// `http://127.0.0.1:PORT`, for a controller that runs on the machine where the plugin is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub url: Option<String>,

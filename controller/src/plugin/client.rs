@@ -30,6 +30,8 @@ pub(super) enum Route {
     Https(Https),
     /// A Unix socket in the pod.
     Socket(PathBuf),
+    /// By http, on the machine that the controller runs on.
+    Dev(Base),
 }
 
 /// An https endpoint, and what both sides show each other.
@@ -60,7 +62,11 @@ impl Base {
     /// The URL without a `/` at its end; also the audience of tokens. The port is always there, so that no
     /// endpoint has the URL by which the API server knows itself.
     pub(super) fn url(&self) -> String {
-        format!("https://{}:{}{}", self.host, self.port, self.path.trim_end_matches('/'))
+        self.url_by("https")
+    }
+
+    fn url_by(&self, scheme: &str) -> String {
+        format!("{scheme}://{}:{}{}", self.host, self.port, self.path.trim_end_matches('/'))
     }
 }
 
@@ -93,6 +99,7 @@ impl Route {
     pub(super) fn describe(&self) -> String {
         match self {
             Self::Https(https) => format!("https://{}:{}{}", https.base.host, https.base.port, https.base.path),
+            Self::Dev(base) => format!("http://{}:{}{}", base.host, base.port, base.path),
             Self::Socket(path) => format!("unix:{}", path.display()),
         }
     }
@@ -123,6 +130,7 @@ impl Caller {
                 let builder = builder.unix_socket(path.clone()).tls_backend_preconfigured(tls::unused()?);
                 (builder, format!("http://{SOCKET_HOST}"))
             }
+            Route::Dev(base) => (builder.tls_backend_preconfigured(tls::unused()?), base.url_by("http")),
         };
         Ok(Self { route: route.clone(), http: builder.build()?, base, timeout })
     }
@@ -178,7 +186,7 @@ impl Caller {
     async fn send(&self, request: RequestBuilder, id: &str, body: Vec<u8>) -> Result<RawAnswer, CallError> {
         let (tokens, signer) = match &self.route {
             Route::Https(https) => (https.tokens.as_ref(), https.signer.as_ref()),
-            Route::Socket(_) => (None, None),
+            Route::Socket(_) | Route::Dev(_) => (None, None),
         };
         let no_credentials = |error: &dyn std::fmt::Display| CallError::NoCredentials(error.to_string());
         let token = match tokens {

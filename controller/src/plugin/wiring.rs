@@ -52,9 +52,18 @@ pub(crate) struct Settings {
     pub(crate) service_ip: Option<IpAddr>,
     /// Whether teams may have plugins in their own namespaces.
     pub(crate) tenants: bool,
-    pub(crate) allow_urls: bool,
+    pub(crate) urls: Urls,
     pub(crate) identity: Identity,
     pub(crate) lives: Lives,
+}
+
+/// Which URLs plugins may have.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Urls {
+    /// Those outside of the cluster.
+    pub(crate) allowed: bool,
+    /// `http://127.0.0.1`.
+    pub(crate) dev: bool,
 }
 
 /// Whose tokens the controller shows to plugins.
@@ -228,7 +237,7 @@ pub(crate) fn test_settings() -> Settings {
         socket_dir: PathBuf::new(),
         service_ip: None,
         tenants: false,
-        allow_urls: false,
+        urls: Urls::default(),
         identity: Identity { service_account: "dask-operator".to_owned(), pod: None },
         lives: Lives { authority: Duration::ZERO, certificate: Duration::ZERO },
     }

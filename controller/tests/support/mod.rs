@@ -130,9 +130,11 @@ impl TestContext {
         Self { client, namespace: namespace.to_owned(), dir }
     }
 
+    /// A namespace in which pods can be made: without the account, ReplicaSets would back off.
     pub(crate) async fn create_namespace(&self) {
         let namespace = serde_json::from_value(json!({"metadata": {"name": self.namespace}})).unwrap();
         Api::<Namespace>::all(self.client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
+        self.appears("ServiceAccount", "default").await;
     }
 
     /// What controllers of this namespace have logged so far.

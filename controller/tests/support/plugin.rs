@@ -160,6 +160,12 @@ impl TestPlugin {
         self.serve_on(Listener::tls(listen(self.port).await, tls));
     }
 
+    /// Serves http, as a program that is being written; the URL.
+    pub(crate) async fn serve_plain(&mut self) -> String {
+        self.serve_on(Listener::tcp(listen(self.port).await));
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     /// Serves a Unix socket of this name in the folder that the controller looks into.
     pub(crate) fn serve_socket(&mut self, file: &str) {
         self.serve_on(Listener::unix(self.context.socket_dir().join(file)).unwrap());

@@ -7,7 +7,7 @@ use crate::{
     crd::{DaskOperatorPlugin, KeyRefKind, PluginAuth, PluginTls, ServiceEndpoint, TlsMode},
     invalid::Invalid,
     meta,
-    plugin::{address, client::Base},
+    plugin::{Urls, address, client::Base},
 };
 
 /// The endpoint is not one that the controller connects to.
@@ -15,6 +15,8 @@ pub(super) use crate::plugin::sockets::INVALID_ENDPOINT;
 const INVALID_TLS: &str = "InvalidTls";
 const INVALID_AUTH: &str = "InvalidAuth";
 
+/// Where `--dev-plugins` allows http.
+const LOOPBACK: &str = "127.0.0.1";
 const MAX_LABEL: usize = 63;
 const MAX_NAME: usize = 253;
 
@@ -23,6 +25,8 @@ const MAX_NAME: usize = 253;
 pub(super) enum ValidatedEndpoint {
     /// A file name.
     Socket(String),
+    /// A program on the controller's own machine, by http.
+    Dev(Base),
     /// A Service, with certificates of the controller's own authority.
     Auto(ServiceEndpoint),
     /// With certificates of somebody else.
@@ -49,26 +53,24 @@ fn refuse<T>(reason: &'static str, message: impl Into<String>) -> Result<T, Inva
 }
 
 /// `namespace` is the plugin resource's own.
-pub(super) fn validate(
-    plugin: &DaskOperatorPlugin,
-    namespace: &str,
-    allow_urls: bool,
-) -> Result<ValidatedEndpoint, Invalid> {
+pub(super) fn validate(plugin: &DaskOperatorPlugin, namespace: &str, urls: Urls) -> Result<ValidatedEndpoint, Invalid> {
     let spec = &plugin.spec;
     let (endpoint, tls, auth) = (&spec.endpoint, &spec.tls, &spec.auth);
     if let Some(socket) = &endpoint.socket {
         check_bare(tls, auth)?;
         return validate_socket(socket).map(ValidatedEndpoint::Socket);
     }
+    if let Some(url) = endpoint.url.as_ref().filter(|url| urls.dev && url.starts_with("http://")) {
+        check_bare(tls, auth)?;
+        return parse_url(url, "http").map(ValidatedEndpoint::Dev).map_err(invalid_url);
+    }
     let target = match (&endpoint.service, &endpoint.url) {
         (Some(service), _) => Target::Service(validate_service(service, namespace)?),
-        (None, Some(_)) if !allow_urls => {
+        (None, Some(_)) if !urls.allowed => {
             let message = "endpoint.url is not allowed here; the operator's flag --allow-plugin-urls allows it";
             return refuse("UrlsDisabled", message);
         }
-        (None, Some(url)) => Target::Url(
-            parse_url(url).map_err(|message| Invalid::new(INVALID_ENDPOINT, format!("endpoint.url {message}")))?,
-        ),
+        (None, Some(url)) => Target::Url(parse_url(url, "https").map_err(invalid_url)?),
         (None, None) => {
             return refuse(INVALID_ENDPOINT, "one of endpoint.service, endpoint.socket and endpoint.url must be set");
         }
@@ -85,17 +87,21 @@ pub(super) fn validate(
     }
 }
 
+fn invalid_url(message: impl std::fmt::Display) -> Invalid {
+    Invalid::new(INVALID_ENDPOINT, format!("endpoint.url {message}"))
+}
+
 fn has_certificates(tls: &PluginTls) -> bool {
     tls.ca_bundle.is_some() || tls.ca_from.is_some() || tls.client_certificate.is_some()
 }
 
-/// A socket is in the controller's own pod.
+/// A socket is in the controller's own pod, and a program that is being written on its machine.
 fn check_bare(tls: &PluginTls, auth: &PluginAuth) -> Result<(), Invalid> {
     if has_certificates(tls) || tls.mode == TlsMode::Custom {
-        return refuse(INVALID_TLS, "tls is for endpoint.service and endpoint.url");
+        return refuse(INVALID_TLS, "tls is for https: endpoint.service and endpoint.url");
     }
     if auth.hmac.is_some() || auth.service_account_token == Some(true) {
-        return refuse(INVALID_AUTH, "auth is for endpoint.service and endpoint.url");
+        return refuse(INVALID_AUTH, "auth is for https: endpoint.service and endpoint.url");
     }
     Ok(())
 }
@@ -165,11 +171,11 @@ fn validate_service(service: &ServiceEndpoint, namespace: &str) -> Result<Servic
     refuse(INVALID_ENDPOINT, wrong)
 }
 
-/// The parts of a URL that may be used, or what is wrong with it.
-fn parse_url(text: &str) -> Result<Base, String> {
+/// The parts of a URL of this scheme that may be used, or what is wrong with it.
+fn parse_url(text: &str, scheme: &str) -> Result<Base, String> {
     let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
-    if url.scheme() != "https" {
-        return Err("must begin with https://".to_owned());
+    if url.scheme() != scheme {
+        return Err(format!("must begin with {scheme}://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err("must not hold a user; see auth for credentials".to_owned());
@@ -183,7 +189,11 @@ fn parse_url(text: &str) -> Result<Base, String> {
     let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
         return Err("must name a host".to_owned());
     };
-    check_host(host)?;
+    match scheme {
+        "https" => check_host(host)?,
+        _ if host != LOOPBACK => return Err(format!("must begin with https://, or with http://{LOOPBACK}")),
+        _ => {}
+    }
     Ok(Base { host: host.to_owned(), port, path: url.path().to_owned(), absolute: true })
 }
 

@@ -27,6 +27,7 @@ pub(super) async fn route(
 ) -> Result<Route, Invalid> {
     let namespace = plugin.namespace().unwrap_or_default();
     match endpoint {
+        ValidatedEndpoint::Dev(base) => Ok(Route::Dev(base.clone())),
         ValidatedEndpoint::Socket(name) => context.sockets.find(super::key_of(plugin), name).map(Route::Socket),
         ValidatedEndpoint::Auto(service) => {
             check_service(context, &namespace, service).await?;

@@ -89,8 +89,16 @@ fn accepted(findings: &Findings) -> Verdict {
     }
 }
 
+/// What a plugin says that it serves, and does not when it is called (404, 405).
+fn not_served(findings: &Findings) -> Option<String> {
+    let failures = &findings.summary.as_ref()?.failures;
+    let failure = failures.iter().find(|failure| failure.reason == "NotServed")?;
+    Some(format!("{}: {}", failure.hook, failure.message))
+}
+
 fn discovered(findings: &Findings) -> Verdict {
     match &findings.discovered {
+        Some(Ok(_)) if let Some(message) = not_served(findings) => Verdict::no(DISCOVERED, "HookNotServed", message),
         // Told, and no reason not to call the hook that it serves.
         Some(Ok(discovery)) if findings.finalize && !discovery.hooks.contains(&Hook::Finalize) => {
             let message = "spec.finalize.enabled is true, and the plugin does not serve the hook Finalize: it is \
@@ -123,6 +131,9 @@ fn ready(findings: &Findings) -> Verdict {
     }
     if findings.suspended {
         return Verdict::no(READY, "Suspended", "spec.suspend is true: the plugin is not called, its children stay");
+    }
+    if let Some(message) = not_served(findings) {
+        return Verdict::no(READY, "HookNotServed", message);
     }
     if findings.is_ready() {
         return Verdict::yes(READY, "Ready", "the plugin is called");

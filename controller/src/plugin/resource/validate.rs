@@ -59,7 +59,7 @@ pub(super) fn validate(plugin: &DaskOperatorPlugin, settings: &Settings) -> Resu
         );
     }
     let matcher = Matcher::compile(rules)?;
-    let endpoint = endpoint::validate(plugin, &plugin.namespace().unwrap_or_default(), settings.allow_urls)?;
+    let endpoint = endpoint::validate(plugin, &plugin.namespace().unwrap_or_default(), settings.urls)?;
     Ok(ValidatedPlugin { endpoint, matcher, scope })
 }
 

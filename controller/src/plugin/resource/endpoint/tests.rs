@@ -2,7 +2,11 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn validated(namespace: &str, spec: &Value, allow_urls: bool) -> Result<ValidatedEndpoint, Invalid> {
+fn validated(namespace: &str, spec: &Value, allowed: bool) -> Result<ValidatedEndpoint, Invalid> {
+    validated_with(namespace, spec, Urls { allowed, dev: false })
+}
+
+fn validated_with(namespace: &str, spec: &Value, urls: Urls) -> Result<ValidatedEndpoint, Invalid> {
     let mut plugin = json!({
         "apiVersion": "kubernetes.dask.org/v1alpha1",
         "kind": "DaskOperatorPlugin",
@@ -10,7 +14,7 @@ fn validated(namespace: &str, spec: &Value, allow_urls: bool) -> Result<Validate
         "spec": {"subjects": [{"kind": "Service"}], "children": [{"apiVersion": "v1", "kind": "ConfigMap"}]},
     });
     plugin["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
-    validate(&serde_json::from_value(plugin).unwrap(), namespace, allow_urls)
+    validate(&serde_json::from_value(plugin).unwrap(), namespace, urls)
 }
 
 fn reason(spec: &Value) -> &'static str {
@@ -29,6 +33,26 @@ fn urls_are_refused_unless_the_operator_allows_them() {
     let spec = json!({"endpoint": {"url": "https://plugins.example.com/dask"}});
     assert_eq!(validated("dask-operator", &spec, false).unwrap_err().reason, "UrlsDisabled");
     assert!(validated("dask-operator", &spec, true).is_ok());
+}
+
+#[test]
+fn http_is_for_this_machine_and_for_those_who_ask_for_it() {
+    let reason = |url: &str, urls| {
+        let found = validated_with("dask-operator", &json!({"endpoint": {"url": url}}), urls);
+        found.map(|endpoint| assert!(matches!(endpoint, ValidatedEndpoint::Dev(_)))).map_err(|refused| refused.reason)
+    };
+    let dev = Urls { allowed: false, dev: true };
+    for local in ["http://127.0.0.1:8000", "http://127.0.0.1/dask"] {
+        assert_eq!(reason(local, dev), Ok(()), "{local}");
+        assert_eq!(reason(local, Urls { allowed: true, dev: false }), Err("InvalidEndpoint"), "{local}");
+        assert_eq!(reason(local, Urls::default()), Err("UrlsDisabled"), "{local}");
+    }
+    for elsewhere in ["http://127.0.0.2:8000", "http://localhost:8000", "http://10.0.0.5", "http://u@127.0.0.1"] {
+        assert_eq!(reason(elsewhere, dev), Err("InvalidEndpoint"), "{elsewhere}");
+    }
+    assert_eq!(reason("https://plugins.example.com", dev), Err("UrlsDisabled"));
+    let with_tls = json!({"endpoint": {"url": "http://127.0.0.1:8000"}, "tls": {"mode": "Custom"}});
+    assert_eq!(validated_with("dask-operator", &with_tls, dev).unwrap_err().reason, "InvalidTls");
 }
 
 #[test]
@@ -139,6 +163,7 @@ fn a_service_endpoint_cannot_name_another_host() {
 fn who_makes_the_certificates_follows_from_endpoint_and_mode() {
     let kind = |spec: Value| match validated("dask-operator", &spec, true).unwrap() {
         ValidatedEndpoint::Socket(_) => "socket",
+        ValidatedEndpoint::Dev(_) => "dev",
         ValidatedEndpoint::Auto(_) => "auto",
         ValidatedEndpoint::Custom(_) => "custom",
     };
