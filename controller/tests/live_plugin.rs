@@ -245,13 +245,14 @@ async fn a_subject_that_matches_no_longer_loses_its_children() {
         manifest["spec"]["match"] = json!({"objectSelector": {"matchLabels": {"expose": "yes"}}});
         plugin.install_as(&manifest).await;
         plugin.until_counts(1, 1, 0).await;
-        context.merge("Service", SUBJECT, json!({"metadata": {"labels": {"expose": null}}})).await;
+        // The Service has its labels from the cluster.
+        context.merge("DaskCluster", "demo", json!({"metadata": {"labels": {"expose": null}}})).await;
         context.goes("ConfigMap", CHILD).await;
         plugin.until_counts(0, 0, 0).await;
         assert!(plugin.calls_about("other-scheduler").is_empty());
 
         // As before to the letter: nothing but the missing child tells that there is something to do.
-        context.merge("Service", SUBJECT, json!({"metadata": {"labels": {"expose": "yes"}}})).await;
+        context.merge("DaskCluster", "demo", json!({"metadata": {"labels": {"expose": "yes"}}})).await;
         context.appears("ConfigMap", CHILD).await;
         plugin.until_counts(1, 1, 0).await;
     })
