@@ -890,6 +890,18 @@ async fn versions(context: &TestContext) -> Versions {
     versions
 }
 
+/// There is no node here. Kubernetes' scheduler says so of each pod, and statuses follow: until then there is no
+/// steady state.
+async fn all_unschedulable(context: &TestContext, pods: usize) {
+    let selector = "dask.org/cluster-name=demo";
+    eventually("what Kubernetes' scheduler says", async || {
+        let all = context.list("Pod", selector).await;
+        let told = all.iter().filter(|pod| condition(pod, "PodScheduled").1 == "Unschedulable").count();
+        if told == pods { Ok(()) } else { Err(format!("it has refused {told} of {}", all.len())) }
+    })
+    .await;
+}
+
 /// A controller that writes in a steady state wakes itself and every watcher, for ever.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
@@ -898,13 +910,20 @@ async fn a_settled_cluster_causes_no_writes_not_even_when_the_controller_starts_
         let controller = context.start_controller().await;
         context.create(&cluster("demo", 3)).await;
         context.settled("demo", 3).await;
-        let before = versions(&context).await;
-        assert_eq!(before.len(), 7);
-
         let barrier = async |name: &str| {
             context.create(&cluster(name, 0)).await;
             context.settled(name, 0).await;
         };
+        all_unschedulable(&context, 4).await;
+        barrier("before").await;
+        let is_told = |cluster: &Value| {
+            ["SchedulerReady", "WorkersAvailable"].iter().all(|type_| condition(cluster, type_).1 == "Unschedulable")
+        };
+        context.until("DaskCluster", "demo", is_told).await;
+        let before = versions(&context).await.into_iter().filter(|(name, _)| !name.contains("before"));
+        let before: Versions = before.collect();
+        assert_eq!(before.len(), 7);
+
         barrier("while-running").await;
         assert!(controller.stop().await.success());
         let _controller = context.start_controller().await;
