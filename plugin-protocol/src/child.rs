@@ -6,12 +6,15 @@ use serde_json::Value;
 /// Its identity is (plugin, subject, key): a manifest whose name changes under the same key replaces
 /// the object of the old name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Child {
     /// A stable name of the child's role, see [`ChildKey`].
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")))]
     pub key: String,
     /// The object. `metadata.name` may be left out; namespace, owner and status are the controller's.
+    #[cfg_attr(feature = "schema", schemars(with = "serde_json::Map<String, Value>"))]
     pub manifest: Value,
 }
 

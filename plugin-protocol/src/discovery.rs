@@ -10,6 +10,7 @@ use crate::{ApiVersion, DiscoveryKind, Hook, PROTOCOL_VERSION};
 /// assert_eq!(discovery.hooks, [Hook::Sync]);
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Discovery {

@@ -23,6 +23,9 @@
 //!
 //! Compatibility: a plugin ignores fields that it does not know in a request; the controller refuses
 //! fields that it does not know in an answer, so that a typing error cannot go unnoticed.
+//!
+//! # Features
+//! * `schema`: the module `schema`, JSON Schema and OpenAPI of all this.
 
 mod child;
 mod digest;
@@ -31,6 +34,8 @@ pub mod headers;
 pub mod limits;
 mod request;
 mod response;
+#[cfg(feature = "schema")]
+pub mod schema;
 mod version;
 
 pub use child::{Child, ChildKey, InvalidChildKey};

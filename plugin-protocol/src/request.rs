@@ -7,6 +7,7 @@ use crate::{ApiVersion, ReviewKind};
 
 /// The body of a call to a hook.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct ReviewRequest {
@@ -27,6 +28,7 @@ impl ReviewRequest {
 
 /// One question about one subject.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PluginRequest {
     /// `sha256:` and the digest of what is asked: the same question has the same uid. The answer
@@ -56,6 +58,7 @@ pub struct PluginRequest {
 
 /// What a plugin can be asked to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum Hook {
     /// Answer with the complete set of children.
@@ -76,11 +79,14 @@ impl Hook {
 
 /// What made the controller call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Event {
     /// `org.dask.kubernetes.{kind}` or `org.dask.kubernetes.{kind}.{component}`, in lower case.
     #[serde(rename = "type")]
     pub type_: String,
-    /// What happened.
+    /// What happened: `Created`, `Updated`, `ChildDrift`, `PluginChanged`, `Resync`, `Unmatched` or `Deleting`; newer
+    /// controllers may say more.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub reason: EventReason,
     /// RFC 3339, UTC.
     pub time: String,
@@ -111,6 +117,7 @@ pub enum EventReason {
 
 /// The plugin resource, as far as a plugin may care.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PluginInfo {
     /// `metadata.name` of the DaskOperatorPlugin.
     pub name: String,
@@ -125,6 +132,7 @@ pub struct PluginInfo {
 
 /// The calling controller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ControllerInfo {
     /// Its version.
     pub version: String,
@@ -135,9 +143,11 @@ pub struct ControllerInfo {
 
 /// The object that a plugin is asked about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Subject {
     /// `scheduler`, `worker` or `job-runner` for objects that the controller made; else absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub component: Option<String>,
     /// The object, without managed fields.
     pub object: Value,
@@ -166,6 +176,7 @@ fn metadata_field<'a>(object: &'a Value, field: &str) -> &'a str {
 
 /// The Dask resource that will own the children.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Owner {
     /// `apiVersion` of the object.
@@ -185,6 +196,7 @@ impl Owner {
 
 /// What is there already.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Observed {
     /// Children by key.
     #[serde(default)]
@@ -193,6 +205,7 @@ pub struct Observed {
 
 /// A child as it is in the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ObservedChild {
     /// The object, without managed fields.
     pub object: Value,

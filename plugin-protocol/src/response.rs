@@ -4,6 +4,7 @@ use crate::{ApiVersion, Child, PluginRequest, ReviewKind};
 
 /// The body of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct ReviewResponse {
@@ -24,6 +25,11 @@ impl ReviewResponse {
 
 /// The answer to one question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(
+    extend("if" = {"properties": {"status": {"const": "Success"}}}),
+    extend("then" = {"required": ["children"]}),
+))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PluginResponse {
@@ -39,6 +45,7 @@ pub struct PluginResponse {
     pub message: String,
     /// All children that are wanted. Required with [`ResponseStatus::Success`]; `[]` deletes all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<Child>", length(max = 64)))]
     pub children: Option<Vec<Child>>,
     /// Conditions to show on the Dask resource.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -113,6 +120,7 @@ impl PluginResponse {
 
 /// Whether the plugin could answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum ResponseStatus {
     /// `children` is the complete desired state.
@@ -125,6 +133,7 @@ pub enum ResponseStatus {
 
 /// A condition on the Dask resource, in a plugin's words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Condition {
     /// One `CamelCase` word.
@@ -140,6 +149,7 @@ pub struct Condition {
 
 /// The status of a condition, as Kubernetes spells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ConditionStatus {
     /// It holds.
     True,

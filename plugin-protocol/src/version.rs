@@ -5,6 +5,7 @@ pub const PROTOCOL_VERSION: &str = "v1alpha1";
 
 /// `apiVersion` of every body: the wire group is apart from the group of the custom resources.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ApiVersion {
     /// `plugin.kubernetes.dask.org/v1alpha1`
     #[default]
@@ -14,6 +15,7 @@ pub enum ApiVersion {
 
 /// `kind` of a request and of its answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum ReviewKind {
     /// The only value; another one in a body is an error.
     #[default]
@@ -22,6 +24,7 @@ pub enum ReviewKind {
 
 /// `kind` of the answer to discovery.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum DiscoveryKind {
     /// The only value; another one in a body is an error.
     #[default]

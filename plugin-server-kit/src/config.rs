@@ -3,6 +3,10 @@
 use std::env::{self, VarError};
 use std::path::PathBuf;
 
+use reqwest::Url;
+
+use crate::credentials::{Credentials, KeySource, SignatureVerifier, TokenVerifier};
+
 /// Where a plugin listens, read from the environment.
 ///
 /// | variable | default | meaning |
@@ -11,16 +15,24 @@ use std::path::PathBuf;
 /// | `PLUGIN_PORT` | 8443 | port of HTTPS |
 /// | `PLUGIN_SOCKET` | | serve on this Unix socket instead: a sidecar of the controller |
 /// | `PLUGIN_INSECURE_PORT` | | serve plain HTTP on 127.0.0.1 instead: development |
-/// | `PLUGIN_HEALTH_PORT` | 8080 with HTTPS, else none | plain HTTP for the kubelet's probes; 0: none |
+/// | `PLUGIN_HEALTH_PORT` | 8080 with HTTPS, else none | plain HTTP for probes and metrics; 0: none |
+/// | `PLUGIN_HMAC_FILE` | | require signatures with the secret in this file (`auth.hmac`) |
+/// | `PLUGIN_TOKEN_AUDIENCE` | | require ServiceAccount tokens for this audience: the URL of the endpoint, such as `https://mine.dask-operator.svc:443` |
+/// | `PLUGIN_TOKEN_JWKS` | `https://kubernetes.default.svc/openid/v1/jwks` | file or https address of the cluster's public keys |
+/// | `PLUGIN_TOKEN_JWKS_CA` | the pod's own ServiceAccount volume | authorities that are trusted at this address, as PEM |
+/// | `PLUGIN_TOKEN_ISSUER` | any | require tokens of this issuer |
+/// | `PLUGIN_TOKEN_SUBJECT` | `system:serviceaccount:dask-operator:dask-operator` | require tokens of this ServiceAccount, the controller's |
 /// | `LOG_FORMAT` | `text` | `text` or `json` |
 /// | `RUST_LOG` | `info` | filter of the log |
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
     /// Where calls arrive.
     pub endpoint: Endpoint,
     /// Where the kubelet's probes arrive, if anywhere.
     pub health_port: Option<u16>,
+    /// What callers must show besides what the connection proves.
+    pub credentials: Credentials,
     /// How log lines are written.
     pub log_format: LogFormat,
 }
@@ -70,6 +82,12 @@ pub enum ConfigError {
         /// What it should be.
         expected: &'static str,
     },
+    /// A variable has no effect without another one.
+    #[error("{variable} is set, but PLUGIN_TOKEN_AUDIENCE is not; set both or none")]
+    NoAudience {
+        /// Its name.
+        variable: &'static str,
+    },
     /// Two places to listen.
     #[error("PLUGIN_SOCKET and PLUGIN_INSECURE_PORT are both set; unset one")]
     TwoEndpoints,
@@ -81,7 +99,7 @@ impl Config {
     pub fn new(endpoint: Endpoint) -> Self {
         // Sidecars share one network namespace: a default port would collide with the neighbour's.
         let health_port = matches!(endpoint, Endpoint::Tls { .. }).then_some(8080);
-        Self { endpoint, health_port, log_format: LogFormat::default() }
+        Self { endpoint, health_port, credentials: Credentials::none(), log_format: LogFormat::default() }
     }
 
     /// Reads the process's environment.
@@ -118,9 +136,42 @@ impl Config {
         if let Some(port) = port("PLUGIN_HEALTH_PORT")? {
             config.health_port = Some(port).filter(|port| *port != 0);
         }
+        config.credentials = credentials(&text)?;
         config.log_format = log_format(text("LOG_FORMAT")?.as_deref())?;
         Ok(config)
     }
+}
+
+/// The API server's own address within the cluster.
+const JWKS: &str = "https://kubernetes.default.svc/openid/v1/jwks";
+
+fn credentials(
+    text: &impl Fn(&'static str) -> Result<Option<String>, ConfigError>,
+) -> Result<Credentials, ConfigError> {
+    let mut credentials = Credentials::none();
+    if let Some(file) = text("PLUGIN_HMAC_FILE")? {
+        credentials = credentials.signature(SignatureVerifier::from_file(file));
+    }
+    let Some(audience) = text("PLUGIN_TOKEN_AUDIENCE")? else {
+        // Half a configuration must not mean that everybody is let in.
+        for variable in ["PLUGIN_TOKEN_JWKS", "PLUGIN_TOKEN_JWKS_CA", "PLUGIN_TOKEN_ISSUER", "PLUGIN_TOKEN_SUBJECT"] {
+            if text(variable)?.is_some() {
+                return Err(ConfigError::NoAudience { variable });
+            }
+        }
+        return Ok(credentials);
+    };
+    let given = text("PLUGIN_TOKEN_JWKS")?.unwrap_or_else(|| JWKS.to_owned());
+    let source = if given.starts_with('/') {
+        KeySource::File(given.into())
+    } else {
+        let url = Url::parse(&given).ok().filter(|url| url.scheme() == "https");
+        let expected = "the path of a file or an https address";
+        let url = url.ok_or(ConfigError::Invalid { variable: "PLUGIN_TOKEN_JWKS", value: given, expected })?;
+        KeySource::Url { url, ca: text("PLUGIN_TOKEN_JWKS_CA")?.map(PathBuf::from) }
+    };
+    let (issuer, subject) = (text("PLUGIN_TOKEN_ISSUER")?, text("PLUGIN_TOKEN_SUBJECT")?);
+    Ok(credentials.token(TokenVerifier::with(source, audience, issuer, subject)))
 }
 
 fn log_format(value: Option<&str>) -> Result<LogFormat, ConfigError> {
@@ -146,29 +197,24 @@ mod tests {
 
     #[test]
     fn an_empty_environment_means_mutual_tls_and_a_health_port() {
-        let expected = Config {
-            endpoint: Endpoint::Tls { dir: "/etc/plugin-tls".into(), port: 8443 },
-            health_port: Some(8080),
-            log_format: LogFormat::Text,
-        };
-        assert_eq!(config(&[]), Ok(expected.clone()));
-        assert_eq!(config(&[("PLUGIN_SOCKET", "")]), Ok(expected));
+        for variables in [[("", "")], [("PLUGIN_SOCKET", "")]] {
+            let config = config(&variables).unwrap();
+            assert_eq!(config.endpoint, Endpoint::Tls { dir: "/etc/plugin-tls".into(), port: 8443 });
+            assert_eq!((config.health_port, config.log_format), (Some(8080), LogFormat::Text));
+        }
     }
 
     #[test]
     fn every_variable_has_its_effect() {
-        let read = config(&[
+        let config = config(&[
             ("PLUGIN_TLS_DIR", "/certs"),
             ("PLUGIN_PORT", "9443"),
             ("PLUGIN_HEALTH_PORT", "9080"),
             ("LOG_FORMAT", "json"),
         ]);
-        let expected = Config {
-            endpoint: Endpoint::Tls { dir: "/certs".into(), port: 9443 },
-            health_port: Some(9080),
-            log_format: LogFormat::Json,
-        };
-        assert_eq!(read, Ok(expected));
+        let config = config.unwrap();
+        assert_eq!(config.endpoint, Endpoint::Tls { dir: "/certs".into(), port: 9443 });
+        assert_eq!((config.health_port, config.log_format), (Some(9080), LogFormat::Json));
     }
 
     #[test]
@@ -194,6 +240,14 @@ mod tests {
                 "PLUGIN_HEALTH_PORT is \"70000\", which is not a port number",
             ),
             ([("LOG_FORMAT", "xml"), ("", "")], "LOG_FORMAT is \"xml\", which is not text or json"),
+            (
+                [("PLUGIN_TOKEN_AUDIENCE", "https://a:443"), ("PLUGIN_TOKEN_JWKS", "http://a/jwks")],
+                "PLUGIN_TOKEN_JWKS is \"http://a/jwks\", which is not the path of a file or an https address",
+            ),
+            (
+                [("PLUGIN_TOKEN_ISSUER", "https://a"), ("", "")],
+                "PLUGIN_TOKEN_ISSUER is set, but PLUGIN_TOKEN_AUDIENCE is not; set both or none",
+            ),
             (
                 [("PLUGIN_SOCKET", "/x"), ("PLUGIN_INSECURE_PORT", "1")],
                 "PLUGIN_SOCKET and PLUGIN_INSECURE_PORT are both set; unset one",

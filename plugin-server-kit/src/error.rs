@@ -2,7 +2,8 @@ use std::fmt;
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::http::{Method, StatusCode};
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use plugin_protocol::limits::MAX_REQUEST_BYTES;
 use plugin_protocol::{Hook, PluginRequest, PluginResponse};
@@ -87,6 +88,10 @@ impl std::error::Error for PluginError {}
 /// Why a call never led to an answer: a mistake of the caller, or a fault in the plugin.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum Rejection {
+    #[error("{0}")]
+    Unauthorized(String),
+    #[error("{0}")]
+    CannotVerify(String),
     #[error("there is nothing at {0}")]
     UnknownPath(String),
     #[error("this plugin does not serve the hook {}", .0.as_str())]
@@ -116,6 +121,8 @@ pub(crate) enum Rejection {
 impl Rejection {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
+            Self::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            Self::CannotVerify(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::UnknownPath(_) | Self::HookNotServed(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::UnsupportedContentType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -133,6 +140,8 @@ impl Rejection {
 
     pub(crate) fn category(&self) -> &'static str {
         match self {
+            Self::Unauthorized(_) => "Unauthorized",
+            Self::CannotVerify(_) => "CannotVerify",
             Self::UnknownPath(_) => "UnknownPath",
             Self::HookNotServed(_) => "HookNotServed",
             Self::MethodNotAllowed(_) => "MethodNotAllowed",
@@ -171,6 +180,9 @@ impl IntoResponse for Rejection {
     fn into_response(self) -> Response {
         let body = ErrorBody { error: self.category(), message: self.to_string() };
         let mut response = (self.status(), Json(body)).into_response();
+        if matches!(self, Self::Unauthorized(_)) {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         // It rides along to the one place that logs rejections.
         response.extensions_mut().insert(self);
         response

@@ -39,7 +39,9 @@
 //! * `testing`: the module `testing`, for a plugin's own tests.
 
 pub mod config;
+pub mod credentials;
 mod error;
+mod metrics;
 mod plugin;
 #[cfg(test)]
 mod raw_http;
@@ -54,7 +56,8 @@ pub mod tls;
 pub use plugin_protocol as protocol;
 
 pub use error::PluginError;
+pub use metrics::Metrics;
 pub use plugin::{Answer, Plugin, settings};
-pub use router::router;
+pub use router::{router, router_with};
 pub use run::{RunError, run, run_until};
 pub use socket::SocketError;

@@ -6,16 +6,18 @@ use std::time::Duration;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, Method, Uri};
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use futures::FutureExt as _;
 use plugin_protocol::limits::MAX_REQUEST_BYTES;
 use plugin_protocol::{Discovery, Hook, PluginRequest, PluginResponse, ReviewRequest, ReviewResponse, headers, path};
 use tracing::Instrument as _;
 
+use crate::credentials::{Credentials, authenticate};
 use crate::error::Rejection;
+use crate::metrics::{Metrics, Outcome, count};
 use crate::{Answer, Plugin, PluginError};
 
 /// The path at which the process says that it is alive.
@@ -32,12 +34,14 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// | status | category | when |
 /// |---|---|---|
 /// | 400 | `BrokenBody` | the body ended early |
+/// | 401 | `Unauthorized` | the caller does not show what it must, see [`crate::credentials`] |
 /// | 404 | `UnknownPath`, `HookNotServed` | no such path, or discovery does not list the hook |
 /// | 405 | `MethodNotAllowed` | wrong method |
 /// | 413 | `RequestTooLarge` | the body is larger than [`MAX_REQUEST_BYTES`] |
 /// | 415 | `UnsupportedContentType` | the body is not declared as JSON |
 /// | 422 | `InvalidJson`, `InvalidRequest`, `HookMismatch`, `InvalidTimeout` | not a review of this version; the message names the field |
 /// | 500 | `Panicked` | the plugin panicked; other calls and the server go on |
+/// | 503 | `CannotVerify` | what the caller shows cannot be judged now: a secret or key is unreadable |
 /// | 504 | `DeadlineExceeded` | `?timeout=10s` (or 30 s) went by; the plugin's future was dropped |
 ///
 /// ```
@@ -56,18 +60,27 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// # }
 /// ```
 pub fn router<P: Plugin>(plugin: P) -> Router {
+    router_with(plugin, Credentials::none(), Metrics::default())
+}
+
+/// As [`router`], for callers that show `credentials`, and counting into `metrics`.
+pub fn router_with<P: Plugin>(plugin: P, credentials: Credentials, metrics: Metrics) -> Router {
+    let authenticated = from_fn_with_state(credentials, authenticate);
+    let discovery = Router::new().route(path::DISCOVERY, get(discovery::<P>)).layer(authenticated.clone());
     let hooks = Router::new()
         .route(path::SYNC, post(sync::<P>))
         .route(path::FINALIZE, post(finalize::<P>))
+        .layer(authenticated)
         .layer(from_fn(with_deadline));
     Router::new()
-        .route(path::DISCOVERY, get(discovery::<P>))
         .route(HEALTHZ, get(healthz))
+        .merge(discovery)
         .merge(hooks)
         .fallback(unknown_path)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(catch_panic))
         .layer(from_fn(log_rejection))
+        .layer(from_fn_with_state(metrics, count))
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
         .with_state(Arc::new(plugin))
 }
@@ -84,7 +97,7 @@ async fn sync<P: Plugin>(
     State(plugin): State<Arc<P>>,
     headers: HeaderMap,
     body: Result<Json<ReviewRequest>, JsonRejection>,
-) -> Result<Json<ReviewResponse>, Rejection> {
+) -> Result<Answered, Rejection> {
     let request = review_of(&*plugin, Hook::Sync, body)?;
     let call = async {
         let outcome = plugin.sync(&request).await;
@@ -98,7 +111,7 @@ async fn finalize<P: Plugin>(
     State(plugin): State<Arc<P>>,
     headers: HeaderMap,
     body: Result<Json<ReviewRequest>, JsonRejection>,
-) -> Result<Json<ReviewResponse>, Rejection> {
+) -> Result<Answered, Rejection> {
     let request = review_of(&*plugin, Hook::Finalize, body)?;
     let call = async {
         let outcome = plugin.finalize(&request).await;
@@ -125,7 +138,10 @@ fn review_of<P: Plugin>(
     Ok(request)
 }
 
-fn envelope(request: &PluginRequest, answer: Result<PluginResponse, PluginError>) -> Json<ReviewResponse> {
+/// An answer, and its outcome for the metrics.
+type Answered = (Extension<Outcome>, Json<ReviewResponse>);
+
+fn envelope(request: &PluginRequest, answer: Result<PluginResponse, PluginError>) -> Answered {
     let response = answer.unwrap_or_else(|error| error.into_response(request));
     tracing::info!(
         status = ?response.status,
@@ -133,7 +149,7 @@ fn envelope(request: &PluginRequest, answer: Result<PluginResponse, PluginError>
         children = response.children.as_ref().map_or(0, Vec::len),
         "answered"
     );
-    Json(ReviewResponse::new(response))
+    (Extension(response.status.into()), Json(ReviewResponse::new(response)))
 }
 
 fn call_span(request: &PluginRequest, headers: &HeaderMap) -> tracing::Span {

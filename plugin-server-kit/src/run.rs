@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderName, StatusCode};
 use axum::routing::get;
 use futures::FutureExt as _;
 use futures::future::Shared;
@@ -20,10 +21,13 @@ use crate::router::{HEALTHZ, healthz};
 use crate::serve::{Listener, serve};
 use crate::socket::SocketError;
 use crate::tls::Tls;
-use crate::{Plugin, router};
+use crate::{Metrics, Plugin, router_with};
 
 /// The path at which the process says whether it takes calls.
 const READYZ: &str = "/readyz";
+/// The path at which Prometheus reads counts.
+const METRICS: &str = "/metrics";
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Why a plugin's server ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +55,7 @@ pub enum RunError {
 /// Serves `plugin` as the environment says (see [`Config`]) until SIGTERM or SIGINT.
 ///
 /// It sets up the log, answers the kubelet at `GET /healthz` (alive) and `GET /readyz` (certificate
-/// loaded and listening), and lets requests in flight finish. An error is logged as one sentence and
+/// loaded and listening) and Prometheus at `GET /metrics` (see [`Metrics`]), and lets requests in flight finish. An error is logged as one sentence and
 /// leads to exit code 1.
 pub async fn run<P: Plugin>(plugin: P) -> ExitCode {
     let config = Config::from_env();
@@ -79,8 +83,10 @@ pub async fn run_until<P: Plugin>(
     tracing::info!(name = discovery.name, version = discovery.version, "starting");
     let shutdown = shutdown.shared();
     let ready = Arc::new(AtomicBool::new(false));
-    let calls = serve_calls(router(plugin), config.endpoint, Arc::clone(&ready), shutdown.clone());
-    let probes = serve_probes(config.health_port, ready, shutdown);
+    let metrics = Metrics::default();
+    let router = router_with(plugin, config.credentials, metrics.clone());
+    let calls = serve_calls(router, config.endpoint, Arc::clone(&ready), shutdown.clone());
+    let probes = serve_probes(config.health_port, Probed { ready, metrics }, shutdown);
     tokio::try_join!(calls, probes)?;
     tracing::info!("stopped");
     Ok(())
@@ -138,25 +144,39 @@ const EAFNOSUPPORT: i32 = 97;
 
 async fn serve_probes<F: Future<Output = ()>>(
     port: Option<u16>,
-    ready: Arc<AtomicBool>,
+    probed: Probed,
     shutdown: Shared<F>,
 ) -> Result<(), RunError> {
     if let Some(port) = port {
         let listener = Listener::tcp(bind_all(port).await?);
-        serve(listener, probes(ready), shutdown).await;
+        serve(listener, probes(probed), shutdown).await;
     }
     Ok(())
 }
 
-fn probes(ready: Arc<AtomicBool>) -> Router {
-    async fn readyz(State(ready): State<Arc<AtomicBool>>) -> (StatusCode, &'static str) {
-        if ready.load(Ordering::Relaxed) {
+/// What the port beside that of the calls tells.
+#[derive(Clone)]
+struct Probed {
+    ready: Arc<AtomicBool>,
+    metrics: Metrics,
+}
+
+fn probes(probed: Probed) -> Router {
+    async fn readyz(State(probed): State<Probed>) -> (StatusCode, &'static str) {
+        if probed.ready.load(Ordering::Relaxed) {
             (StatusCode::OK, "ok")
         } else {
             (StatusCode::SERVICE_UNAVAILABLE, "no certificate yet")
         }
     }
-    Router::new().route(HEALTHZ, get(healthz)).route(READYZ, get(readyz)).with_state(ready)
+    async fn metrics(State(probed): State<Probed>) -> ([(HeaderName, &'static str); 1], String) {
+        ([(CONTENT_TYPE, OPEN_METRICS)], probed.metrics.encode())
+    }
+    Router::new()
+        .route(HEALTHZ, get(healthz))
+        .route(READYZ, get(readyz))
+        .route(METRICS, get(metrics))
+        .with_state(probed)
 }
 
 fn shutdown_signal() -> io::Result<impl Future<Output = ()> + Send> {

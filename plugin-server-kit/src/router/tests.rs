@@ -294,3 +294,31 @@ fn a_timeout_is_whole_seconds_and_never_longer_than_thirty() {
         assert!(timeout_in(Some(wrong)).is_err(), "{wrong}");
     }
 }
+
+#[tokio::test]
+async fn calls_are_counted_by_hook_and_outcome() {
+    let metrics = crate::Metrics::default();
+    let router = crate::router_with(
+        Scripted { hooks: vec![Hook::Sync] },
+        crate::credentials::Credentials::none(),
+        metrics.clone(),
+    );
+    for deed in ["Answer", "Answer", "Refuse", "Wait", "Panic"] {
+        let request = post("/v1alpha1/sync", review("Sync", deed).to_string());
+        let Ok(_response) = router.clone().oneshot(request).await;
+    }
+    let Ok(_response) = router.oneshot(post("/v1alpha1/finalize", review("Finalize", "Answer").to_string())).await;
+    let text = metrics.encode();
+    for (hook, outcome, count) in [
+        ("Sync", "Success", 2),
+        ("Sync", "Failure", 1),
+        ("Sync", "Pending", 1),
+        ("Sync", "Panicked", 1),
+        ("Finalize", "HookNotServed", 1),
+    ] {
+        let line = format!("dask_plugin_calls_total{{hook=\"{hook}\",outcome=\"{outcome}\"}} {count}\n");
+        assert!(text.contains(&line), "{line} is not in\n{text}");
+    }
+    assert!(text.contains("dask_plugin_call_duration_seconds_count{hook=\"Sync\"} 5\n"), "{text}");
+    assert!(text.contains("dask_plugin_calls_in_flight 0\n"), "{text}");
+}

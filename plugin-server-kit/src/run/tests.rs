@@ -65,10 +65,22 @@ async fn a_pod_without_certificate_is_alive_but_not_ready() {
     let ready = Arc::new(AtomicBool::new(false));
     let status = async |path: &str| {
         let request = Request::get(path).body(Body::empty()).unwrap();
-        let Ok(response) = probes(Arc::clone(&ready)).oneshot(request).await;
+        let Ok(response) =
+            probes(Probed { ready: Arc::clone(&ready), metrics: Metrics::default() }).oneshot(request).await;
         response.status().as_u16()
     };
     assert_eq!((status(HEALTHZ).await, status(READYZ).await), (200, 503));
     ready.store(true, Ordering::Relaxed);
     assert_eq!((status(HEALTHZ).await, status(READYZ).await), (200, 200));
+}
+
+#[tokio::test]
+async fn prometheus_reads_counts_beside_the_probes() {
+    let metrics = Metrics::default();
+    let probed = Probed { ready: Arc::default(), metrics };
+    let request = Request::get("/metrics").body(Body::empty()).unwrap();
+    let Ok(response) = probes(probed).oneshot(request).await;
+    assert_eq!(response.headers()["content-type"], "application/openmetrics-text; version=1.0.0; charset=utf-8");
+    let body = axum::body::to_bytes(response.into_body(), 1 << 20).await.unwrap();
+    assert!(String::from_utf8_lossy(&body).ends_with("# EOF\n"));
 }

@@ -1,0 +1,192 @@
+//! The protocol for authors in other languages: JSON Schema (draft 2020-12) and OpenAPI 3.1, made from the types.
+//!
+//! Requests are described as the controller sends them, answers as it accepts them.
+//!
+//! ```
+//! let document = plugin_protocol::schema::openapi();
+//! assert_eq!(document["openapi"], "3.1.0");
+//! assert!(document["paths"]["/v1alpha1/sync"]["post"].is_object());
+//! ```
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+
+use crate::{Discovery, PROTOCOL_VERSION, ReviewRequest, ReviewResponse, headers, path};
+
+/// Where OpenAPI keeps its schemas.
+const COMPONENTS: &str = "/components/schemas";
+
+/// File names and contents, as they are published.
+pub fn files() -> [(&'static str, Value); 4] {
+    [
+        ("discovery.schema.json", discovery()),
+        ("openapi.json", openapi()),
+        ("request.schema.json", request()),
+        ("response.schema.json", response()),
+    ]
+}
+
+/// JSON Schema of a [`ReviewRequest`].
+pub fn request() -> Value {
+    root::<ReviewRequest>(SchemaSettings::draft2020_12().for_serialize())
+}
+
+/// JSON Schema of a [`ReviewResponse`].
+pub fn response() -> Value {
+    root::<ReviewResponse>(SchemaSettings::draft2020_12())
+}
+
+/// JSON Schema of a [`Discovery`].
+pub fn discovery() -> Value {
+    root::<Discovery>(SchemaSettings::draft2020_12())
+}
+
+fn root<T: JsonSchema>(settings: SchemaSettings) -> Value {
+    readable(settings.into_generator().into_root_schema_for::<T>())
+}
+
+/// The three calls as an OpenAPI 3.1 document.
+pub fn openapi() -> Value {
+    let settings = || SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = COMPONENTS.into());
+    let mut sent = settings().for_serialize().into_generator();
+    let mut accepted = settings().into_generator();
+    let (request, response) = (sent.subschema_for::<ReviewRequest>(), accepted.subschema_for::<ReviewResponse>());
+    let discovery = accepted.subschema_for::<Discovery>();
+    let hook = |summary: &str, id: &str| hook(summary, id, &request, &response);
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "dask-operator plugin protocol",
+            "version": PROTOCOL_VERSION,
+            "summary": "What a plugin serves and dask-operator calls",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "security": [{"mutualTLS": []}, {"serviceAccountToken": []}, {"webhookSignature": []}],
+        "paths": {
+            path::DISCOVERY: {"get": {
+                "operationId": "discover",
+                "summary": "Who the plugin is, and which hooks it serves",
+                "parameters": [timeout()],
+                "responses": responses(&discovery),
+            }},
+            path::SYNC: {"post": hook("The complete set of children for one subject", "sync")},
+            path::FINALIZE: {"post": hook("Release what is held outside of the cluster", "finalize")},
+        },
+        "components": {
+            "schemas": schemas([accepted, sent]),
+            "securitySchemes": security_schemes(),
+        },
+    })
+}
+
+/// Definitions of all generators; what a request and an answer have in common is the same in both.
+fn schemas<const N: usize>(generators: [SchemaGenerator; N]) -> Map<String, Value> {
+    let error = json!({
+        "type": "object",
+        "description": "Why there is no answer; children stay as they are",
+        "required": ["error", "message"],
+        "properties": {
+            "error": {"type": "string", "description": "One CamelCase word"},
+            "message": {"type": "string", "description": "One sentence for people"},
+        },
+    });
+    let mut all = Map::from_iter([("Error".to_owned(), error)]);
+    for mut generator in generators {
+        all.extend(generator.take_definitions(true).into_iter().map(|(name, schema)| (name, readable(schema))));
+    }
+    all.sort_keys();
+    all
+}
+
+fn hook(summary: &str, id: &str, request: &Schema, response: &Schema) -> Value {
+    let header = |name: &str, description: &str| json!({"name": name, "in": "header", "description": description, "schema": {"type": "string"}});
+    json!({
+        "operationId": id,
+        "summary": summary,
+        "parameters": [
+            timeout(),
+            header(headers::CE_SPECVERSION, "CloudEvents version, 1.0"),
+            header(headers::CE_ID, "request.uid"),
+            header(headers::CE_TYPE, "request.event.type"),
+            header(headers::CE_SOURCE, "API path of the plugin resource"),
+            header(headers::CE_SUBJECT, "namespace/name of the subject"),
+            header(headers::CE_TIME, "request.event.time"),
+            header(headers::TRACEPARENT, "W3C trace context"),
+        ],
+        "requestBody": {"required": true, "content": {"application/json": {"schema": request}}},
+        "responses": responses(response),
+    })
+}
+
+fn timeout() -> Value {
+    json!({
+        "name": "timeout",
+        "in": "query",
+        "description": "How long the controller waits, such as 10s",
+        "schema": {"type": "string", "pattern": "^[1-9][0-9]*s$"},
+    })
+}
+
+fn responses(success: &Schema) -> Value {
+    let error = |description: &str| {
+        let schema = json!({"$ref": format!("#{COMPONENTS}/Error")});
+        json!({"description": description, "content": {"application/json": {"schema": schema}}})
+    };
+    json!({
+        "200": {"description": "The answer", "content": {"application/json": {"schema": success}}},
+        "401": error("The credentials are not those of the controller; retried slowly"),
+        "404": error("The hook is not served"),
+        "410": error("The plugin is gone for good: no more calls before the resource or the plugin's version changes"),
+        "413": error("The request is too large; retried when something changes"),
+        "415": error("The content type is not application/json; retried when something changes"),
+        "422": error("The request makes no sense to the plugin; retried when something changes"),
+        "429": error("Later; Retry-After is honoured between 1 second and 10 minutes"),
+        "503": error("Later; Retry-After is honoured between 1 second and 10 minutes"),
+        "default": error("Any other trouble; 5xx is retried with growing pauses"),
+    })
+}
+
+fn security_schemes() -> Value {
+    json!({
+        "mutualTLS": {
+            "type": "mutualTLS",
+            "description": "tls.mode Auto: a client certificate of the controller's own authority",
+        },
+        "serviceAccountToken": {
+            "type": "http",
+            "scheme": "bearer",
+            "bearerFormat": "JWT",
+            "description": "tls.mode Custom: a ServiceAccount token whose audience is the plugin's endpoint",
+        },
+        "webhookSignature": {
+            "type": "apiKey",
+            "in": "header",
+            "name": "webhook-signature",
+            "description": "auth.hmac: a signature as Standard Webhooks defines it, with webhook-id and webhook-timestamp",
+        },
+    })
+}
+
+/// Descriptions come from Rust documentation, whose links lead nowhere here.
+fn readable(schema: impl Into<Value>) -> Value {
+    let mut value = schema.into();
+    strip_links(&mut value);
+    value
+}
+
+fn strip_links(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                match field {
+                    Value::String(text) if name == "description" => {
+                        *text = text.replace("[`", "`").replace("`]", "`").replace("crate::", "");
+                    }
+                    other => strip_links(other),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(strip_links),
+        _ => {}
+    }
+}
