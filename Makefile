@@ -81,6 +81,7 @@ images: prepare ## Build the images of Dask, the controller and the example plug
 .PHONY: generate
 generate: prepare ## Write the files that are made from code
 	cargo run --quiet --locked -p dask-operator -- crd > charts/dask-operator/files/crds.yaml
+	cargo run --quiet --locked -p dask-operator -- schema --dir plugin-protocol/schema
 	@testbed/env.sh charts/render.sh
 
 .PHONY: clean

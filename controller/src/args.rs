@@ -23,6 +23,15 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print the CustomResourceDefinitions as YAML.
     Crd,
+    /// Print the children that a plugin's answers lead to, without a cluster: those that the controller would apply,
+    /// and why it would refuse the others.
+    Render(RenderArgs),
+    /// Print the plugin protocol as OpenAPI 3.1.
+    Schema {
+        /// Write the OpenAPI document and a JSON Schema for each body into this directory instead.
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
 }
 
 /// Flags of `run`.
@@ -85,6 +94,37 @@ pub struct RunArgs {
     /// How log lines look.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+}
+
+/// Flags of `render`.
+#[derive(Clone, Debug, Args)]
+#[group(id = "answers", required = true, args = ["endpoint", "answer", "requests"])]
+pub struct RenderArgs {
+    /// File with the DaskOperatorPlugin.
+    #[arg(long, short)]
+    pub plugin: PathBuf,
+    /// Files with the Dask resources that the plugin is asked about, and with what else is in the cluster; `-` is
+    /// the standard input. What the controller makes of Dask resources is added.
+    #[arg(long = "filename", short, required = true)]
+    pub files: Vec<PathBuf>,
+    /// Ask the plugin here: `http://127.0.0.1:PORT` or `unix:PATH`.
+    #[arg(long)]
+    pub endpoint: Option<String>,
+    /// Take the answer in this file for each subject, instead of asking.
+    #[arg(long)]
+    pub answer: Option<PathBuf>,
+    /// Print the requests that the controller would send, one JSON document a line, and nothing else.
+    #[arg(long)]
+    pub requests: bool,
+    /// Namespace of manifests that name none.
+    #[arg(long, short, default_value = "default")]
+    pub namespace: String,
+    /// Namespace that the operator runs in.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "dask-operator")]
+    pub operator_namespace: String,
+    /// DNS domain of the Kubernetes cluster.
+    #[arg(long, env = "CLUSTER_DOMAIN", default_value = "cluster.local")]
+    pub cluster_domain: String,
 }
 
 /// How log lines look.

@@ -40,6 +40,7 @@ pub mod report;
 pub mod run;
 pub mod scheduler;
 pub mod scheduler_address;
+pub mod schema;
 pub mod shutdown;
 pub mod takeover;
 pub mod telemetry;
@@ -50,3 +51,5 @@ pub mod view;
 pub mod watch;
 mod wired;
 pub mod worker_group;
+
+pub use plugin::render;

@@ -13,12 +13,15 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
+use serde_json::Value;
 
 use crate::{
     context::Context,
     crd::{ClusterPhase, DaskCluster},
+    invalid::Invalid,
     k8s, takeover,
 };
+use build::Desired;
 
 /// How soon a name that is taken is tried again: objects of other people are not watched.
 const BLOCKED_RETRY: Duration = Duration::from_secs(10);
@@ -44,6 +47,12 @@ impl Error {
             Self::TakeOver(error) | Self::Apply(error) | Self::Status(error) => error.category(),
         }
     }
+}
+
+/// The objects that `cluster` is made of: scheduler Deployment, Service and default group.
+pub(crate) fn manifests(cluster: &DaskCluster) -> Result<[Value; 3], Invalid> {
+    let Desired { scheduler, service, group } = build::build(&validate::validate(cluster)?);
+    Ok([scheduler.manifest, service.manifest, group.manifest])
 }
 
 /// Brings one DaskCluster a step closer to its spec.

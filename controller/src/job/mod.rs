@@ -23,6 +23,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
+use serde_json::Value;
 
 use crate::{
     context::Context,
@@ -60,6 +61,12 @@ impl Error {
             Self::Observe(error) | Self::Status(error) | Self::Apply(error) => error.category(),
         }
     }
+}
+
+/// The objects that a new `job` is made of: its DaskCluster and its runner.
+pub(crate) fn manifests(job: &DaskJob, cluster_domain: &str) -> Result<[Value; 2], Invalid> {
+    let valid = validate::validate(job, cluster_domain)?;
+    Ok([build::build_cluster(&valid), build::build_runner(&valid, 0)])
 }
 
 /// Brings one DaskJob a step closer to its spec.

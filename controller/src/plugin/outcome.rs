@@ -103,11 +103,17 @@ fn full_jitter(failures: usize) -> Duration {
 /// The answer to the request with `uid`.
 pub(super) fn interpret(raw: &RawAnswer, uid: &str) -> Result<PluginResponse, CallError> {
     check_code(raw)?;
-    let review: ReviewResponse = parse(&raw.body)?;
-    let response = review.response;
+    let response = answered(&raw.body)?;
     if response.uid != uid {
         return Err(CallError::Protocol("the answer has another uid than the request".to_owned()));
     }
+    Ok(response)
+}
+
+/// The answer in the body of a 200, to whatever request.
+pub(super) fn answered(body: &[u8]) -> Result<PluginResponse, CallError> {
+    let review: ReviewResponse = parse(body)?;
+    let response = review.response;
     if response.status == ResponseStatus::Success && response.children.is_none() {
         let message = "the answer is a Success without children; an empty list deletes them".to_owned();
         return Err(CallError::Protocol(message));

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
+    ops::Deref,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -14,8 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     client::Caller,
+    expression::Variables,
     kinds::ChildKind,
-    matcher::Matcher,
+    matcher::{Matcher, Undecided},
+    review::to_json,
     subject::{self, SubjectKey},
     summary::Summary,
     writer::Writer,
@@ -49,9 +52,9 @@ impl PluginKey {
     }
 }
 
-/// A plugin that is accepted, discovered and authorised: what its worker works by.
+/// What a plugin is asked about, and what it may answer: all that decisions need.
 #[derive(Clone, Debug)]
-pub(super) struct Registered {
+pub(super) struct Registration {
     pub(super) key: PluginKey,
     /// Its name in labels, field managers and statuses: [`PluginKey::identity`].
     pub(super) identity: String,
@@ -59,11 +62,17 @@ pub(super) struct Registered {
     pub(super) generation: i64,
     pub(super) spec: DaskOperatorPluginSpec,
     pub(super) kinds: Vec<ChildKind>,
-    /// Who writes and watches its children.
-    pub(super) writer: Writer,
     pub(super) matcher: Matcher,
     /// The namespace whose subjects it is asked about, unless all that are watched.
     pub(super) scope: Option<String>,
+}
+
+/// A plugin that is accepted, discovered and authorised: what its worker works by.
+#[derive(Clone, Debug)]
+pub(super) struct Registered {
+    pub(super) registration: Registration,
+    /// Who writes and watches its children.
+    pub(super) writer: Writer,
     pub(super) hooks: Vec<Hook>,
     pub(super) version: String,
     pub(super) caller: Caller,
@@ -71,7 +80,15 @@ pub(super) struct Registered {
     pub(super) allow_prune: Option<String>,
 }
 
-impl Registered {
+impl Deref for Registered {
+    type Target = Registration;
+
+    fn deref(&self) -> &Registration {
+        &self.registration
+    }
+}
+
+impl Registration {
     /// The subject rules for objects of this kind and component.
     pub(super) fn rules_for<'a>(
         &'a self,
@@ -95,6 +112,19 @@ impl Registered {
         self.scope.is_none() || self.scope.as_deref() == namespace
     }
 
+    /// What the conditions say of `object`, below `owner`.
+    pub(super) fn decide(
+        &self,
+        (kind, object): (SubjectKind, &DynamicObject),
+        (owner_kind, owner): (SubjectKind, &DynamicObject),
+    ) -> Result<bool, Undecided> {
+        let object_json = to_json(object, &subject::api_resource(kind));
+        let owner_json = to_json(owner, &subject::api_resource(owner_kind));
+        self.matcher.decide(&Variables::new(&object_json, &owner_json, subject::component(kind, object)))
+    }
+}
+
+impl Registered {
     /// Whether going on with `other` needs another look at every subject.
     pub(super) fn asks_differently(&self, other: &Self) -> bool {
         (&self.uid, self.generation, &self.version) != (&other.uid, other.generation, &other.version)
@@ -270,16 +300,19 @@ mod tests {
             "children": [{"apiVersion": "v1", "kind": "ConfigMap"}],
         });
         let spec: DaskOperatorPluginSpec = serde_json::from_value(spec).unwrap();
-        let registered = Registered {
+        let registration = Registration {
             identity: key.identity(OPERATOR),
             key: key.clone(),
             uid: String::new(),
             generation: 1,
             kinds: Vec::new(),
-            writer: test_writer(),
             matcher: Matcher::compile(&spec.match_).unwrap(),
             spec,
             scope: (namespace != OPERATOR).then(|| namespace.to_owned()),
+        };
+        let registered = Registered {
+            registration,
+            writer: test_writer(),
             hooks: vec![Hook::Sync],
             version: String::new(),
             caller: Caller::new(&Route::Socket(PathBuf::new()), Duration::from_secs(1)).unwrap(),

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     finalize,
-    registry::Registered,
+    registry::Registration,
     subject::{self, SubjectKey},
 };
 
@@ -20,13 +20,15 @@ const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// All that a request is made of, but for the children.
 pub(super) struct Question<'a> {
-    pub(super) plugin: &'a Registered,
+    pub(super) plugin: &'a Registration,
     pub(super) key: &'a SubjectKey,
     pub(super) object: &'a DynamicObject,
     pub(super) owner_key: &'a SubjectKey,
     pub(super) owner: &'a DynamicObject,
     pub(super) reason: EventReason,
     pub(super) now: Timestamp,
+    /// Whether the answer is only shown to somebody.
+    pub(super) dry_run: bool,
 }
 
 impl Question<'_> {
@@ -46,7 +48,7 @@ impl Question<'_> {
                 _ => Hook::Sync,
             },
             attempt,
-            dry_run: false,
+            dry_run: self.dry_run,
             event: Event {
                 type_: event_type(self.key, component),
                 reason: self.reason,
@@ -115,20 +117,13 @@ fn redacted(mut object: Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use std::{path::PathBuf, time::Duration};
-
     use super::*;
     use crate::{
         crd::SubjectKind,
-        plugin::{
-            client::{Caller, Route},
-            matcher::Matcher,
-            registry::PluginKey,
-            writer::test_writer,
-        },
+        plugin::{matcher::Matcher, registry::PluginKey},
     };
 
-    fn plugin(on_status: bool) -> Registered {
+    fn plugin(on_status: bool) -> Registration {
         let spec = json!({
             "endpoint": {"socket": "ingress.sock"},
             "subjects": [
@@ -138,20 +133,15 @@ mod tests {
             "children": [{"apiVersion": "networking.k8s.io/v1", "kind": "Ingress"}],
             "settings": {"domain": "dask.example.org"},
         });
-        Registered {
+        Registration {
             key: PluginKey { namespace: "dask-operator".to_owned(), name: "ingress".to_owned() },
             uid: "plugin-uid".to_owned(),
             generation: 3,
             spec: serde_json::from_value(spec).unwrap(),
             identity: "ingress".to_owned(),
             kinds: Vec::new(),
-            writer: test_writer(),
             matcher: Matcher::default(),
             scope: None,
-            hooks: vec![Hook::Sync],
-            version: "1.2.0".to_owned(),
-            caller: Caller::new(&Route::Socket(PathBuf::from("unused.sock")), Duration::from_secs(1)).unwrap(),
-            allow_prune: None,
         }
     }
 
@@ -232,6 +222,7 @@ mod tests {
                 owner: &owner,
                 reason: self.reason,
                 now: Timestamp::new(self.second, 999_999_999).unwrap(),
+                dry_run: false,
             };
             let children = self.children.into_iter().map(|(key, child)| (key.to_owned(), child)).collect();
             question.request(children, self.attempt).unwrap()

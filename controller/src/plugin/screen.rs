@@ -4,12 +4,16 @@
 
 use std::collections::BTreeSet;
 
-use kube::core::ApiResource;
+use kube::{ResourceExt as _, api::DynamicObject, core::ApiResource};
 use plugin_protocol::{Child, ChildKey, limits};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::kinds::{self, ChildKind};
+use super::{
+    kinds::{self, ChildKind},
+    registry::Registration,
+    subject::{self, SubjectKey},
+};
 use crate::meta;
 
 /// Marks a child's plugin.
@@ -49,6 +53,33 @@ pub(super) struct Origin<'a> {
     /// The owner reference that children get.
     pub(super) owner: Value,
     pub(super) kinds: &'a [ChildKind],
+}
+
+impl<'a> Origin<'a> {
+    /// The children of `registration` for a subject, with its uid, below the Dask resource `owner`.
+    pub(super) fn new(
+        registration: &'a Registration,
+        (key, uid): (&'a SubjectKey, &'a str),
+        (owner_key, owner): (&SubjectKey, &DynamicObject),
+    ) -> Self {
+        let resource = subject::api_resource(owner_key.kind);
+        Self {
+            plugin: &registration.identity,
+            subject_name: &key.name,
+            subject_uid: uid,
+            namespace: &key.namespace,
+            // Not blocking: where owner references are checked, that would ask for rights on the owner.
+            owner: json!({
+                "apiVersion": resource.api_version,
+                "kind": resource.kind,
+                "name": owner.name_any(),
+                "uid": owner.uid(),
+                "controller": true,
+                "blockOwnerDeletion": false,
+            }),
+            kinds: &registration.kinds,
+        }
+    }
 }
 
 /// A child that may be written. Its fields are private: it cannot be made elsewhere.

@@ -2,13 +2,7 @@
 
 use kube::{ResourceExt as _, api::DynamicObject};
 
-use super::{
-    expression::Variables,
-    matcher::Undecided,
-    review::to_json,
-    subject::{self, SubjectKey},
-    sync::Syncing,
-};
+use super::{matcher::Undecided, subject::SubjectKey, sync::Syncing};
 
 impl Syncing<'_> {
     /// Whether the plugin is asked about `object`. Without the Dask resource `above` the conditions are left out,
@@ -23,10 +17,7 @@ impl Syncing<'_> {
         }
         let matcher = &self.plugin.matcher;
         let Some((owner_key, owner)) = above.filter(|_| matcher.has_conditions()) else { return Ok(true) };
-        let kind = self.key.kind;
-        let object_json = to_json(object, &subject::api_resource(kind));
-        let owner_json = to_json(owner, &subject::api_resource(owner_key.kind));
-        matcher.decide(&Variables::new(&object_json, &owner_json, subject::component(kind, object)))
+        self.plugin.decide((self.key.kind, object), (owner_key.kind, owner))
     }
 
     async fn serves_namespace(&self) -> bool {

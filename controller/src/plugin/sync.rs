@@ -9,7 +9,6 @@ use std::{
 use jiff::Timestamp;
 use kube::{Client, ResourceExt as _, api::DynamicObject};
 use plugin_protocol::{EventReason, PluginResponse, ResponseStatus, ReviewRequest};
-use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::{
@@ -26,7 +25,7 @@ use super::{
     registry::{PluginKey, Registered},
     review::Question,
     screen::{self, Origin},
-    subject::{self, SubjectKey},
+    subject::SubjectKey,
     summary::Verdict,
     trace,
     watches::Watches,
@@ -198,6 +197,7 @@ impl<'a> Syncing<'a> {
             owner: &observed.owner,
             reason,
             now: Timestamp::now(),
+            dry_run: false,
         }
     }
 
@@ -243,7 +243,9 @@ impl<'a> Syncing<'a> {
         }
         let answered = answer.children.unwrap_or_default();
         let keys = answered.iter().map(|child| child.key.clone()).collect();
-        let (approved, rejected) = screen::screen(answered, &self.origin(observed));
+        let origin =
+            Origin::new(self.plugin, (self.key, &self.memory.subject_uid), (&observed.owner_key, &observed.owner));
+        let (approved, rejected) = screen::screen(answered, &origin);
         for child in &rejected {
             self.env.metrics.rejected(&self.plugin.identity, child.reason);
         }
@@ -264,25 +266,5 @@ impl<'a> Syncing<'a> {
             let again = problem.again.map_or(Again::Rewrite, Again::RewriteAfter);
             (Verdict::failing(problem.reason, &problem.message), again)
         }))
-    }
-
-    fn origin<'o>(&'o self, observed: &Observed) -> Origin<'o> {
-        let owner = subject::api_resource(observed.owner_key.kind);
-        Origin {
-            plugin: &self.plugin.identity,
-            subject_name: &self.key.name,
-            subject_uid: &self.memory.subject_uid,
-            namespace: &self.key.namespace,
-            // Not blocking: where owner references are checked, that would ask for rights on the owner.
-            owner: json!({
-                "apiVersion": owner.api_version,
-                "kind": owner.kind,
-                "name": observed.owner.name_any(),
-                "uid": observed.owner.uid(),
-                "controller": true,
-                "blockOwnerDeletion": false,
-            }),
-            kinds: &self.plugin.kinds,
-        }
     }
 }

@@ -18,14 +18,20 @@ mod victims;
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::runtime::controller::Action;
+use kube::{ResourceExt as _, runtime::controller::Action};
+use serde_json::Value;
 
 pub(crate) use census::Censuses;
 pub(crate) use registered::registered;
 pub(crate) use remove::Pauses;
 pub(crate) use status::AVAILABLE;
 
-use crate::{context::Context, crd::DaskWorkerGroup, k8s};
+use crate::{
+    context::{Context, Defaults},
+    crd::{DaskCluster, DaskWorkerGroup},
+    invalid::Invalid,
+    k8s,
+};
 
 /// How soon a scheduler that refuses or does not answer is asked again.
 const WAITING_RETRY: Duration = Duration::from_secs(10);
@@ -54,6 +60,19 @@ impl Error {
             Self::Apply(error) => error.category(),
         }
     }
+}
+
+/// The worker Deployments that a new `group` of `cluster` is made of.
+pub(crate) fn manifests(
+    group: &DaskWorkerGroup,
+    cluster: Option<Arc<DaskCluster>>,
+    defaults: &Defaults,
+) -> Result<Vec<Value>, Invalid> {
+    let observed = observe::Observed { cluster, ..observe::Observed::default() };
+    let valid = validate::validate(group, &observed, defaults)?;
+    let prefix = scale::prefix_of(&group.uid().unwrap_or_default());
+    let workers = scale::Workers { prefix, ..scale::Workers::default() };
+    Ok(scale::plan(valid.replicas, &workers).iter().map(|id| build::build_worker(&valid, id)).collect())
 }
 
 /// Brings one DaskWorkerGroup a step closer to its spec.

@@ -172,7 +172,7 @@ fn validate_service(service: &ServiceEndpoint, namespace: &str) -> Result<Servic
 }
 
 /// The parts of a URL of this scheme that may be used, or what is wrong with it.
-fn parse_url(text: &str, scheme: &str) -> Result<Base, String> {
+pub(super) fn parse_url(text: &str, scheme: &str) -> Result<Base, String> {
     let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
     if url.scheme() != scheme {
         return Err(format!("must begin with {scheme}://"));

@@ -9,6 +9,7 @@ mod status;
 mod validate;
 
 use std::{
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -27,14 +28,14 @@ use self::{
 use super::{
     authority::Authority,
     brake::ALLOW_ANNOTATION,
-    client::Caller,
+    client::{Base, Caller},
     kinds::ChildKind,
     outcome::CallError,
     plugins::Plugins,
-    registry::{Command, PluginKey, Registered, Registry, WorkerHandle},
+    registry::{Command, PluginKey, Registered, Registration, Registry, WorkerHandle},
     sockets::Sockets,
     sync::Env,
-    wiring::Settings,
+    wiring::{Identity, Lives, Settings, Urls},
     worker,
     writer::{Writer, Writers},
 };
@@ -121,6 +122,32 @@ fn hand_over_leave(context: &PluginContext, key: &PluginKey, plugin: &DaskOperat
     let _ = worker.commands.send(Command::LookAtAll(EventReason::PluginChanged));
 }
 
+/// The plugin as decisions see it, for `render`, where no API server tells the kinds; whatever flags could allow is
+/// allowed.
+pub(super) fn without_cluster(
+    plugin: &DaskOperatorPlugin,
+    kinds: Vec<ChildKind>,
+    home: &str,
+) -> Result<Registration, Invalid> {
+    let settings = Settings {
+        namespace: home.to_owned(),
+        watched: None,
+        socket_dir: PathBuf::new(),
+        service_ip: None,
+        tenants: plugin.namespace().as_deref() != Some(home),
+        urls: Urls { allowed: true, dev: true },
+        identity: Identity { service_account: String::new(), pod: None },
+        lives: Lives { authority: Duration::ZERO, certificate: Duration::ZERO },
+    };
+    let valid = validate::validate(plugin, &settings)?;
+    Ok(validate::registration(plugin, &valid, kinds, home))
+}
+
+/// Where a plugin listens on this machine, or what is wrong with `url`.
+pub(super) fn loopback(url: &str) -> Result<Base, String> {
+    endpoint::parse_url(url, "http")
+}
+
 pub(super) fn key_of(plugin: &DaskOperatorPlugin) -> PluginKey {
     PluginKey { namespace: plugin.namespace().unwrap_or_default(), name: plugin.name_any() }
 }
@@ -167,16 +194,9 @@ async fn probe_plugin(
         context.registry.remove(key);
     } else if let Some(Usable { kinds, writer, caller, discovery }) = outcome {
         let registered = Registered {
-            identity: key.identity(&context.settings.namespace),
-            key: key.clone(),
-            uid: plugin.uid().unwrap_or_default(),
-            generation: plugin.metadata.generation.unwrap_or_default(),
-            spec: plugin.spec.clone(),
-            kinds,
+            registration: validate::registration(plugin, valid, kinds, &context.settings.namespace),
             hooks: discovery.hooks,
-            matcher: valid.matcher.clone(),
             writer,
-            scope: valid.scope.clone(),
             version: discovery.version,
             caller,
             allow_prune: leave_of(plugin),

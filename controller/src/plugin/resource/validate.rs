@@ -1,12 +1,21 @@
 use kube::ResourceExt as _;
 use plugin_protocol::limits;
 
-use super::endpoint::{self, ValidatedEndpoint};
+use super::{
+    endpoint::{self, ValidatedEndpoint},
+    key_of,
+};
 use crate::{
     crd::DaskOperatorPlugin,
     invalid::Invalid,
     meta,
-    plugin::{kinds, matcher::Matcher, wiring::Settings, writer::Account},
+    plugin::{
+        kinds::{self, ChildKind},
+        matcher::Matcher,
+        registry::Registration,
+        wiring::Settings,
+        writer::Account,
+    },
 };
 
 /// A label's value has at most 63 characters, and the plugin's name is one.
@@ -61,6 +70,26 @@ pub(super) fn validate(plugin: &DaskOperatorPlugin, settings: &Settings) -> Resu
     let matcher = Matcher::compile(rules)?;
     let endpoint = endpoint::validate(plugin, &plugin.namespace().unwrap_or_default(), settings.urls)?;
     Ok(ValidatedPlugin { endpoint, matcher, scope })
+}
+
+/// What is decided by: the resource, checked, and its kinds. `home` is the operator's namespace.
+pub(super) fn registration(
+    plugin: &DaskOperatorPlugin,
+    valid: &ValidatedPlugin,
+    kinds: Vec<ChildKind>,
+    home: &str,
+) -> Registration {
+    let key = key_of(plugin);
+    Registration {
+        identity: key.identity(home),
+        key,
+        uid: plugin.uid().unwrap_or_default(),
+        generation: plugin.metadata.generation.unwrap_or_default(),
+        spec: plugin.spec.clone(),
+        kinds,
+        matcher: valid.matcher.clone(),
+        scope: valid.scope.clone(),
+    }
 }
 
 /// A plugin in the operator's namespace works for everybody. That of a team works for its own namespace only, with
