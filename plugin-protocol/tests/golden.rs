@@ -112,3 +112,34 @@ fn a_status_change_is_another_question_only_on_request() {
     let (before, after) = digests(StatusInDigest::Ignored);
     assert_eq!(before, after);
 }
+
+/// RFC 7396.
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    for (name, value) in patch {
+        let fields = target.as_object_mut().unwrap();
+        if value.is_null() {
+            fields.remove(name);
+        } else {
+            merge(fields.entry(name).or_insert(Value::Null), value);
+        }
+    }
+}
+
+/// Authors in other languages compute the same digests.
+#[test]
+fn the_published_digests_are_those_of_this_crate() {
+    for case in value(include_str!("golden/digests.json"))["cases"].as_array().unwrap() {
+        let mut review = value(REQUEST);
+        merge(&mut review, &case["merge"]);
+        let review: ReviewRequest = serde_json::from_value(review).unwrap();
+        let status = if case["status"] == "Included" { StatusInDigest::Included } else { StatusInDigest::Ignored };
+        assert_eq!(digest_of(&review.request, status).unwrap(), case["digest"].as_str().unwrap(), "{}", case["name"]);
+    }
+}

@@ -44,14 +44,14 @@ impl Plugin for Scripted {
 
     async fn sync(&self, request: &PluginRequest) -> Result<Answer, PluginError> {
         match settings::<Script>(request)?.r#do {
-            Deed::Answer => Ok(Answer::from(Child::new("a", json!({"kind": "ConfigMap"})))
+            Deed::Answer => Ok(Answer::from(Child::new("a", json!({"apiVersion": "v1", "kind": "ConfigMap"})))
                 .warning("old")
                 .resync_after(60)
                 .condition(Condition {
                     type_: "Exposed".to_owned(),
                     status: ConditionStatus::True,
                     reason: "Done".to_owned(),
-                    message: String::new(),
+                    message: "all is well".to_owned(),
                 })),
             Deed::Delete => Ok(Answer::none()),
             Deed::Refuse => Err(PluginError::failure("NoPort", "there is no port")),
@@ -112,8 +112,8 @@ async fn each_outcome_is_a_review_with_the_uid_of_the_request() {
             "Answer",
             json!({
                 "status": "Success",
-                "children": [{"key": "a", "manifest": {"kind": "ConfigMap"}}],
-                "conditions": [{"type": "Exposed", "status": "True", "reason": "Done", "message": ""}],
+                "children": [{"key": "a", "manifest": {"apiVersion": "v1", "kind": "ConfigMap"}}],
+                "conditions": [{"type": "Exposed", "status": "True", "reason": "Done", "message": "all is well"}],
                 "warnings": ["old"], "resyncAfterSeconds": 60,
             }),
         ),
@@ -321,4 +321,63 @@ async fn calls_are_counted_by_hook_and_outcome() {
     }
     assert!(text.contains("dask_plugin_call_duration_seconds_count{hook=\"Sync\"} 5\n"), "{text}");
     assert!(text.contains("dask_plugin_calls_in_flight 0\n"), "{text}");
+}
+
+/// RFC 7396.
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    for (name, value) in patch {
+        let fields = target.as_object_mut().unwrap();
+        if value.is_null() {
+            fields.remove(name);
+        } else {
+            merge(fields.entry(name).or_insert(Value::Null), value);
+        }
+    }
+}
+
+/// The golden request, changed as `case` says.
+fn golden_body(case: &Value) -> String {
+    if let Some(raw) = case["raw"].as_str() {
+        return raw.to_owned();
+    }
+    if let Some(size) = case["fill"].as_u64() {
+        return " ".repeat(usize::try_from(size).unwrap());
+    }
+    let golden = include_str!("../../../plugin-protocol/tests/golden/sync_request.json");
+    let mut review = serde_json::from_str(golden).unwrap();
+    merge(&mut review, &case["merge"]);
+    review.to_string()
+}
+
+/// What the kits of all languages answer alike.
+#[tokio::test]
+async fn the_golden_calls_are_answered_as_by_every_kit() {
+    let golden: Value = serde_json::from_str(include_str!("../../../plugin-protocol/tests/golden/http.json")).unwrap();
+    for case in golden["cases"].as_array().unwrap() {
+        let body = golden_body(case);
+        let uid = serde_json::from_str::<Value>(&body).unwrap_or_default()["request"]["uid"].clone();
+        let method = case["method"].as_str().unwrap_or("POST");
+        let mut request = Request::builder().method(method).uri(case["path"].as_str().unwrap());
+        let json = json!({"content-type": "application/json"});
+        for (name, value) in case.get("headers").unwrap_or(&json).as_object().unwrap() {
+            request = request.header(name, value.as_str().unwrap());
+        }
+        let (status, body) = call(mk_router(), request.body(body.into()).unwrap()).await;
+        let mut expected = case["expect"].clone();
+        let what = &case["name"];
+        assert_eq!(json!(status), expected["status"], "{what}: {body}");
+        if expected["response"].is_object() {
+            expected["response"]["uid"] = uid;
+            assert_eq!(body["response"], expected["response"], "{what}");
+        } else {
+            assert_eq!(body["error"], expected["error"], "{what}: {body}");
+        }
+    }
 }
