@@ -1,0 +1,175 @@
+"""Who may call: what the controller shows besides its client certificate, and how it is verified."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import ssl
+import time
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jwt
+from standardwebhooks import Webhook, WebhookVerificationError
+
+CONTROLLER = "system:serviceaccount:dask-operator:dask-operator"
+JWKS = "https://kubernetes.default.svc/openid/v1/jwks"
+ALGORITHMS = ("ES256", "ES384", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA")
+_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+# Keys may be withdrawn, and an unknown key may be new; but anybody can make keys up.
+_LIFE, _PATIENCE = 600.0, 10.0
+
+
+class Unauthorized(Exception):
+    """The caller shows nothing, or something that is not good."""
+
+
+class CannotVerify(Exception):
+    """What the caller shows cannot be judged now."""
+
+
+@dataclass(frozen=True)
+class SignatureVerifier:
+    """Verifies signatures as Standard Webhooks defines them: those of `auth.hmac`.
+
+    The secret is read at each call, so that a new one in a mounted Secret counts at once. It is `whsec_…`, base64, or
+    else the key itself, as for the controller.
+    """
+
+    secret: Path
+
+    def verify(self, headers: Mapping[str, str], body: bytes) -> None:
+        """Raises `Unauthorized` or `CannotVerify`."""
+        if "webhook-signature" not in headers:
+            raise Unauthorized("the call has no signature")
+        try:
+            self._webhook().verify(body, dict(headers))
+        except WebhookVerificationError as error:
+            raise Unauthorized(f"the call's signature is not good: {error}") from error
+        except ValueError:
+            # The library reads the body as JSON after it has verified it; a discovery has none.
+            if body:
+                raise Unauthorized("the body is not JSON") from None
+
+    def _webhook(self) -> Any:
+        try:
+            secret = self.secret.read_bytes()
+        except OSError as error:
+            raise CannotVerify(f"the secret in {self.secret} is unreadable: {error.strerror}") from error
+        text = secret.decode("utf-8", "replace").strip()
+        if text in ("", "whsec_"):
+            raise CannotVerify(f"the secret in {self.secret} is empty")
+        try:
+            return Webhook(base64.b64decode(text.removeprefix("whsec_"), validate=True))
+        except binascii.Error as error:
+            if text.startswith("whsec_"):
+                message = f"the secret in {self.secret} begins with whsec_, and base64 must follow"
+                raise CannotVerify(message) from error
+            return Webhook(secret)
+
+
+@dataclass
+class TokenVerifier:
+    """Verifies the ServiceAccount token that the controller shows (`auth.serviceAccountToken`).
+
+    It must be in force, for this plugin (`audience`: the URL of its endpoint, such as
+    `https://mine.dask-operator.svc:443`) and from the controller (`subject`).
+    """
+
+    audience: str
+    keys: str = JWKS
+    """Path of a file or https address of the cluster's public keys."""
+    authorities: Path | None = None
+    """PEM file of those trusted at that address; else the pod's own ServiceAccount volume is used."""
+    issuer: str | None = None
+    subject: str = CONTROLLER
+    _held: tuple[float, jwt.PyJWKSet] | None = field(default=None, repr=False)
+
+    def verify(self, headers: Mapping[str, str]) -> None:
+        """Raises `Unauthorized` or `CannotVerify`."""
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Unauthorized("the call has no bearer token")
+        try:
+            header = jwt.get_unverified_header(token)
+            if header.get("alg") not in ALGORITHMS:
+                raise Unauthorized(f"the call's token is signed by {header.get('alg')}")
+            key = self._find(header.get("kid"))
+            jwt.decode(
+                token,
+                key,
+                algorithms=[header["alg"]],
+                audience=self.audience,
+                issuer=self.issuer,
+                subject=self.subject,
+                options={"require": ["exp", "aud", "sub"]},
+            )
+        except jwt.PyJWTError as error:
+            raise Unauthorized(f"the call's token is refused: {error}") from error
+
+    def _find(self, identifier: str | None) -> jwt.PyJWK:
+        now = time.monotonic()
+        if self._held is not None:
+            age, found = now - self._held[0], _find(self._held[1], identifier)
+            if found is not None and age < _LIFE:
+                return found
+            if age < _PATIENCE:
+                raise Unauthorized("the call's token is signed with a key that is not the cluster's")
+        self._held = (now, self._read())
+        found = _find(self._held[1], identifier)
+        if found is None:
+            raise Unauthorized("the call's token is signed with a key that is not the cluster's")
+        return found
+
+    def _read(self) -> jwt.PyJWKSet:
+        try:
+            text = self._fetch() if self.keys.startswith("https://") else Path(self.keys).read_bytes()
+            return jwt.PyJWKSet.from_dict(json.loads(text))
+        except (OSError, ValueError, jwt.PyJWTError) as error:
+            raise CannotVerify(f"the cluster's public keys cannot be read: {error}") from error
+
+    def _fetch(self) -> bytes:
+        request = urllib.request.Request(self.keys)
+        authorities = self.authorities
+        if authorities is None:
+            authorities = _SERVICE_ACCOUNT / "ca.crt"
+            token = (_SERVICE_ACCOUNT / "token").read_text().strip()
+            request.add_header("authorization", f"Bearer {token}")
+        context = ssl.create_default_context(cafile=str(authorities))
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context), _NoRedirect()
+        )
+        with opener.open(request, timeout=5) as answer:
+            body: bytes = answer.read(1 << 20)
+            return body
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def _find(keys: jwt.PyJWKSet, identifier: str | None) -> jwt.PyJWK | None:
+    if identifier is None:
+        return keys.keys[0] if len(keys.keys) == 1 else None
+    return next((key for key in keys.keys if key.key_id == identifier), None)
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a caller must show; each one that is configured is required."""
+
+    token: TokenVerifier | None = None
+    signature: SignatureVerifier | None = None
+
+    async def verify(self, headers: Mapping[str, str], body: bytes) -> None:
+        """Raises `Unauthorized` or `CannotVerify`. `headers` have names in lower case."""
+        if self.token is not None:
+            await asyncio.to_thread(self.token.verify, headers)
+        if self.signature is not None:
+            await asyncio.to_thread(self.signature.verify, headers, body)

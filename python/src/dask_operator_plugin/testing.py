@@ -1,0 +1,206 @@
+"""For a plugin's own tests: asks the real application, and looks at the answer as the controller does.
+
+from dask_operator_plugin.testing import TestPlugin
+from my_plugin import plugin
+
+def test_a_cluster_gets_a_greeting():
+    children = TestPlugin(plugin).sync(settings={"greeting": "Hi"}).children
+    assert children["greeting"]["data"] == {"greeting": "Hi demo"}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import rfc8785
+
+from .asgi import FINALIZE, SYNC, Application
+from .plugin import Plugin
+from .request import ControllerInfo, Event, Owner, PluginInfo, Request, Subject, write_review
+
+
+def scheduler_service(cluster: str = "demo", namespace: str = "team-a") -> dict[str, Any]:
+    """The scheduler's Service of a cluster, as the controller makes it."""
+    labels = {"dask.org/cluster-name": cluster, "dask.org/component": "scheduler"}
+    ports = [
+        {"name": "tcp-comm", "protocol": "TCP", "port": 8786, "targetPort": "tcp-comm"},
+        {"name": "http-dashboard", "protocol": "TCP", "port": 8787, "targetPort": "http-dashboard"},
+    ]
+    uid = "7d1f7c4e-5d3a-4a39-9c3a-0d2c5f3b8a11"
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {
+            "name": f"{cluster}-scheduler",
+            "namespace": namespace,
+            "uid": uid,
+            "labels": dict(labels),
+        },
+        "spec": {"type": "ClusterIP", "selector": labels, "ports": ports},
+    }
+
+
+def dask_cluster(name: str = "demo", namespace: str = "team-a") -> dict[str, Any]:
+    """A DaskCluster without much in it."""
+    uid = "0a4be3f2-1c55-4f0e-9a43-3f6d6ac1f1c2"
+    return {
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskCluster",
+        "metadata": {"name": name, "namespace": namespace, "uid": uid},
+        "spec": {},
+    }
+
+
+def digest_of(review: Mapping[str, Any], *, status: bool = False) -> str:
+    """The uid of the request in `review`: `sha256:` and the digest of its canonical form (RFC 8785).
+
+    Without `uid`, `attempt`, `event`, `managedFields`, `resourceVersion` and, unless asked for, `status`.
+    """
+    question = copy.deepcopy(dict(review["request"]))
+    for name in ("uid", "attempt", "event"):
+        question.pop(name, None)
+    children = question.get("observed", {}).get("children", {})
+    for holder in (question["subject"], question["owner"], *children.values()):
+        metadata = holder["object"].get("metadata", {})
+        for name in ("managedFields", "resourceVersion"):
+            metadata.pop(name, None)
+        if not status:
+            holder["object"].pop("status", None)
+    return "sha256:" + hashlib.sha256(rfc8785.dumps(question)).hexdigest()
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer that the controller would accept."""
+
+    status: str
+    """`Success`, `Failure` or `Pending`."""
+    children: dict[str, dict[str, Any]]
+    """Manifests by key."""
+    reason: str = ""
+    message: str = ""
+    warnings: list[str] = field(default_factory=list)
+    conditions: list[dict[str, str]] = field(default_factory=list)
+    resync_after: int = 0
+    finalized: bool = False
+
+
+class TestPlugin:
+    """A plugin behind its real application, without a network."""
+
+    __test__ = False
+
+    def __init__(self, plugin: Plugin) -> None:
+        self._application = Application(plugin)
+
+    def sync(
+        self,
+        subject: Mapping[str, Any] | None = None,
+        *,
+        owner: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        observed: Mapping[str, Mapping[str, Any]] | None = None,
+        reason: str = "Created",
+    ) -> Answered:
+        """The answer of the hook Sync, by default about the scheduler's Service of the cluster `demo` in `team-a`.
+
+        Raises AssertionError if the controller would refuse the answer, or if the same question has another answer
+        the second time.
+        """
+        return self._ask("Sync", subject, owner, settings, observed, reason)
+
+    def finalize(
+        self,
+        subject: Mapping[str, Any] | None = None,
+        *,
+        owner: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        observed: Mapping[str, Mapping[str, Any]] | None = None,
+        reason: str = "Deleting",
+    ) -> Answered:
+        """The answer of the hook Finalize; see `sync`. It is asked once, since it changes what is outside."""
+        return self._ask("Finalize", subject, owner, settings, observed, reason)
+
+    def _ask(self, hook: str, subject: Any, owner: Any, settings: Any, observed: Any, reason: str) -> Answered:
+        subject, owner = subject or scheduler_service(), owner or dask_cluster()
+        review = write_review(_request(hook, subject, owner, settings or {}, observed or {}, reason))
+        uid = review["request"]["uid"] = digest_of(review)
+        first = self._call(SYNC if hook == "Sync" else FINALIZE, review)
+        assert first["uid"] == uid, "the answer has another uid"
+        if hook == "Sync":
+            assert self._call(SYNC, review) == first, "the same question has another answer the second time"
+        assert first["status"] != "Success" or "children" in first, "a Success must have children"
+        return Answered(
+            status=first["status"],
+            children={child["key"]: child["manifest"] for child in first.get("children", [])},
+            reason=first.get("reason", ""),
+            message=first.get("message", ""),
+            warnings=first.get("warnings", []),
+            conditions=first.get("conditions", []),
+            resync_after=first.get("resyncAfterSeconds", 0),
+            finalized=first.get("finalized", False),
+        )
+
+    def _call(self, path: str, review: Mapping[str, Any]) -> dict[str, Any]:
+        status, body = asyncio.run(call(self._application, "POST", path, json.dumps(review).encode()))
+        assert status == 200, f"the plugin answered {status}: {body}"
+        response: dict[str, Any] = body["response"]
+        return response
+
+
+def _request(hook: str, subject: Any, owner: Any, settings: Any, observed: Any, reason: str) -> Request:
+    component = subject["metadata"].get("labels", {}).get("dask.org/component")
+    kind = subject["kind"].lower()
+    return Request(
+        uid="",
+        hook=hook,
+        attempt=1,
+        event=Event(
+            f"org.dask.kubernetes.{kind}" + (f".{component}" if component else ""),
+            reason,
+            "2026-01-01T00:00:00Z",
+        ),
+        plugin=PluginInfo("plugin", "dask-operator", 1, settings),
+        controller=ControllerInfo("0.1.0"),
+        subject=Subject(subject, component),
+        owner=Owner(owner, owner["apiVersion"], owner["kind"]),
+        observed=observed,
+    )
+
+
+async def call(
+    application: Any,
+    method: str,
+    path: str,
+    body: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+) -> tuple[int, Any]:
+    """One HTTP call of an ASGI application, without a network: the status and the JSON of the answer."""
+    path, _, query = path.partition("?")
+    lines = {"content-type": "application/json"} if headers is None else headers
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "query_string": query.encode(),
+        "headers": [(name.lower().encode(), value.encode()) for name, value in lines.items()],
+    }
+    answer: dict[str, Any] = {"body": b""}
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            answer["status"] = message["status"]
+        else:
+            answer["body"] += message.get("body", b"")
+
+    await application(scope, receive, send)
+    return answer["status"], json.loads(answer["body"])
