@@ -1,0 +1,35 @@
+//! From a plugin request to what a `DecoratorController`'s hook is sent.
+
+use plugin_server_kit::protocol::{Hook, PluginRequest};
+use serde_json::{Map, Value, json};
+
+use crate::settings::Settings;
+
+/// The body for the hook. What Metacontroller names `related` needs its customize hook, so it is empty.
+pub(crate) fn question(request: &PluginRequest, settings: &Settings) -> Value {
+    json!({
+        "controller": {
+            "apiVersion": "metacontroller.k8s.io/v1alpha1",
+            "kind": "DecoratorController",
+            "metadata": {"name": request.plugin.name, "generation": request.plugin.generation},
+            "spec": {},
+        },
+        "object": request.subject.object,
+        "attachments": attachments(request, settings),
+        "related": {},
+        "finalizing": request.hook == Hook::Finalize,
+    })
+}
+
+/// `{"Ingress.networking.k8s.io/v1": {"demo": {…}}}`: by kind and by name.
+fn attachments(request: &PluginRequest, settings: &Settings) -> Map<String, Value> {
+    let empty = settings.attachments.iter().map(|kind| (format!("{}.{}", kind.kind, kind.api_version), json!({})));
+    let mut attachments: Map<String, Value> = empty.collect();
+    for child in request.observed.children.values() {
+        let object = &child.object;
+        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let kind = format!("{}.{}", text("/kind"), text("/apiVersion"));
+        attachments.entry(kind).or_insert_with(|| json!({}))[text("/metadata/name")] = object.clone();
+    }
+    attachments
+}

@@ -1,0 +1,94 @@
+//! A dask-operator plugin: an Istio Gateway, its `VirtualService` and its certificate for each Dask cluster.
+
+// One rule for hosts in both plugins, tested there.
+#[path = "../../ingress/src/host.rs"]
+mod host;
+mod route;
+mod settings;
+
+use std::process::ExitCode;
+
+use plugin_server_kit::protocol::{Child, Discovery, PluginRequest};
+use plugin_server_kit::{Answer, Plugin, PluginError, run};
+
+use crate::route::{Route, port_number};
+use crate::settings::Settings;
+
+/// The dashboard's port in the scheduler's Service.
+const DASHBOARD_PORT: &str = "http-dashboard";
+/// The port for clients and workers in the scheduler's Service.
+const COMM_PORT: &str = "tcp-comm";
+
+struct IstioPlugin;
+
+impl Plugin for IstioPlugin {
+    fn discovery(&self) -> Discovery {
+        Discovery::new("istio", env!("CARGO_PKG_VERSION"))
+    }
+
+    async fn sync(&self, request: &PluginRequest) -> Result<Answer, PluginError> {
+        let settings: Settings = plugin_server_kit::settings(request)?;
+        settings.validate()?;
+        let service = &request.subject;
+        let dashboard = port_number(&service.object, DASHBOARD_PORT).ok_or_else(|| no_port(request, DASHBOARD_PORT))?;
+        let (scheduler, warning) = scheduler_port(&settings, request)?;
+        let route = Route {
+            name: format!("{}-{}", service.name(), request.plugin.name),
+            host: host::render(&settings.host_pattern, request.owner.name(), service.namespace())?,
+            namespace: service.namespace(),
+            service: service.name(),
+            dashboard,
+            scheduler,
+        };
+        let mut children = vec![
+            Child::new("gateway", route.gateway(&settings)),
+            Child::new("virtualservice", route.virtual_service(&settings)),
+        ];
+        children
+            .extend(settings.issuer_ref.as_ref().map(|issuer| Child::new("certificate", route.certificate(issuer))));
+        let answer = Answer::new(children);
+        Ok(match warning {
+            Some(warning) => answer.warning(warning),
+            None => answer,
+        })
+    }
+}
+
+/// The Service's port that clients from outside may use, if any, and what to tell if it is none.
+///
+/// Istio tells the clusters behind one port apart by SNI, so only TLS can pass. It is also the only protection that a
+/// scheduler has: whoever can talk to it can run code on the workers.
+fn scheduler_port(settings: &Settings, request: &PluginRequest) -> Result<(Option<u64>, Option<String>), PluginError> {
+    if !settings.expose_scheduler {
+        return Ok((None, None));
+    }
+    let cluster = &request.owner;
+    if cluster.object.pointer("/spec/scheduler/tls/secretName").is_none() {
+        let warning = format!(
+            "the scheduler of {} is not exposed, since it listens without TLS; set spec.scheduler.tls of the DaskCluster",
+            cluster.name()
+        );
+        return Ok((None, Some(warning)));
+    }
+    let port = port_number(&request.subject.object, COMM_PORT).ok_or_else(|| no_port(request, COMM_PORT))?;
+    Ok((Some(port), None))
+}
+
+fn no_port(request: &PluginRequest, port: &str) -> PluginError {
+    let reason = if port == DASHBOARD_PORT { "NoDashboardPort" } else { "NoCommPort" };
+    PluginError::failure(
+        reason,
+        format!(
+            "the Service {} has no port named {port}; add it to spec.scheduler.service.ports of the DaskCluster",
+            request.subject.name()
+        ),
+    )
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    run(IstioPlugin).await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,51 @@
+//! A dask-operator plugin: `NetworkPolicies` that close each Dask cluster to all but its clients.
+
+mod policy;
+mod settings;
+
+use std::process::ExitCode;
+
+use plugin_server_kit::protocol::{Child, Discovery, PluginRequest};
+use plugin_server_kit::{Answer, Plugin, PluginError, run};
+
+use crate::settings::Settings;
+
+struct NetworkPolicyPlugin;
+
+impl Plugin for NetworkPolicyPlugin {
+    fn discovery(&self) -> Discovery {
+        Discovery::new("networkpolicy", env!("CARGO_PKG_VERSION"))
+    }
+
+    async fn sync(&self, request: &PluginRequest) -> Result<Answer, PluginError> {
+        let settings: Settings = plugin_server_kit::settings(request)?;
+        settings.validate()?;
+        let cluster = request.owner.name();
+        let ports = policy::ports_behind(&request.subject.object);
+        if ports.is_empty() {
+            // A rule without ports would open all of them.
+            return Err(PluginError::failure(
+                "NoPorts",
+                format!(
+                    "the Service {} has no ports; add them to spec.scheduler.service.ports of the DaskCluster",
+                    request.subject.name()
+                ),
+            ));
+        }
+        let children = [
+            Child::from_object("scheduler", &policy::of_scheduler(cluster, &settings, &ports)),
+            Child::from_object("workers", &policy::of_workers(cluster)),
+        ];
+        let children: Result<Vec<_>, _> = children.into_iter().collect();
+        // Types of k8s-openapi are JSON; no input leads here.
+        children.map(Answer::new).map_err(|error| PluginError::failure("NotSerializable", error.to_string()))
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    run(NetworkPolicyPlugin).await
+}
+
+#[cfg(test)]
+mod tests;
