@@ -27,7 +27,7 @@ demo: prepare images ## Show a plugin's child on a real Dask cluster
 	@KEEP=1 testbed/with-cluster.sh node demo/run.sh
 
 .PHONY: test
-test: lint unit live e2e takeover ## Run every test
+test: lint unit python examples docs live e2e takeover ## Run every test
 	@echo "all tests passed"
 
 .PHONY: prepare
@@ -38,7 +38,7 @@ prepare: ## Install what is missing and build the testbed
 lint: prepare ## Formatting, clippy, generated files, chart
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
-	@for crate in plugin-protocol plugin-server-kit controller examples/ingress; do \
+	@for crate in plugin-protocol plugin-server-kit plugin-sanity controller $(dir $(wildcard examples/*/Cargo.toml)); do \
 	  echo "checking $$crate alone"; cargo check --quiet --locked --manifest-path $$crate/Cargo.toml; done
 	cd testbed && gofmt -l . | (! grep .)
 	@testbed/env.sh helm lint --strict charts/dask-operator
@@ -49,6 +49,18 @@ unit: ## Tests that need no cluster
 	cargo test --workspace --all-features --locked
 	@testbed/env.sh go -C testbed test ./...
 
+.PHONY: python
+python: ## Tests of the Python package, on the oldest and the newest Python that there are
+	python/check.sh
+
+.PHONY: examples
+examples: python ## Each example plugin judged from outside and rendered
+	examples/check.sh
+
+.PHONY: docs
+docs: ## Build the book, follow its links, type its tutorials as printed
+	docs/check.sh
+
 .PHONY: live
 live: prepare ## Tests against a real API server
 	@testbed/with-cluster.sh control-plane cargo test -p dask-operator --locked --no-fail-fast --test 'live_*' -- --ignored $(TESTARGS)
@@ -56,7 +68,9 @@ live: prepare ## Tests against a real API server
 .PHONY: e2e
 e2e: prepare images ## Tests on real pods with real Dask, the demo among them
 	@testbed/with-cluster.sh node $(SHELL) -euc 'demo/run.sh; \
-	  cargo test -p dask-operator --locked --test e2e_node --test e2e_client --test e2e_job -- \
+	  [[ $$CLUSTER != testbed ]] || testbed load-image --dir "$$TESTBED_DIR" \
+	    "$$IMAGES"/{istio-plugin,networkpolicy-plugin,decorator-plugin,dask-plugin-python}.tar; \
+	  cargo test -p dask-operator --locked --test e2e_node --test e2e_examples --test e2e_client --test e2e_job -- \
 	    --ignored --test-threads 1 $(TESTARGS)'
 
 .PHONY: takeover

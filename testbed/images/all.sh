@@ -18,11 +18,12 @@ say "the Dask image"
 
 say "the controller and the example plugins, statically linked"
 cd "$root"
+plugins=({ingress,istio,networkpolicy,decorator}-plugin)
 # Linked against nothing but the kernel, so that the images hold one file each.
 RUSTFLAGS="-C target-feature=+crt-static" \
-  cargo build --locked --release --target "$RUST_TARGET" -p dask-operator -p ingress-plugin
+  cargo build --locked --release --target "$RUST_TARGET" -p dask-operator "${plugins[@]/#/--package=}"
 programs=$TARGET_DIR/$RUST_TARGET/release
-for program in dask-operator ingress-plugin; do
+for program in dask-operator "${plugins[@]}"; do
   stamp=$IMAGES/$program.sha256
   # Without the path: checkouts and target folders share the cache.
   sum=$(sha256sum <"$programs/$program")
@@ -32,8 +33,11 @@ for program in dask-operator ingress-plugin; do
   fi
 done
 
+say "the image of plugins in Python"
+"$here/images/python-plugin.sh" "$IMAGES/dask-plugin-python.tar" "$IMAGES/dask.tar" "$root/python" "$CACHE/image-build"
+
 if [[ $CLUSTER == current && ${PUSH:-yes} != no ]]; then
-  for image in dask dask-operator ingress-plugin; do
+  for image in dask dask-operator "${plugins[@]}" dask-plugin-python; do
     say "pushing $REGISTRY/$image:test"
     buildah push "docker-archive:$IMAGES/$image.tar" "docker://$REGISTRY/$image:test"
   done
