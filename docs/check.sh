@@ -25,8 +25,8 @@ grep -rhoE '(Invalid::new\(|refuse\(|failing\(|Err\(\(|reason: |=> |: &str = )"[
   grep -oE '[A-Z][A-Za-z]+"$' | tr -d '"' | sort -u >"$programs/reasons"
 while read -r reason; do
   case $reason in
-    # Types of conditions, good states, and examples of tests.
-    Accepted|Discovered|Authorized|Ready|Valid|Answered|Allowed|Success|Failure|Pending|Because|Ingress|Service|DaskCluster) continue ;;
+    # Types of conditions, good states, kinds, and examples of tests.
+    Accepted|Discovered|Authorized|Ready|Valid|Answered|Allowed|Success|Failure|Pending|Because|ConfigMap|Secret|Ingress|Service|DaskCluster) continue ;;
   esac
   grep -q "\`$reason\`" docs/src/troubleshooting.md || fail "troubleshooting.md does not explain $reason"
 done <"$programs/reasons"
