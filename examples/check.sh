@@ -63,6 +63,10 @@ done
 port=$("$python" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
 "$python" examples/decorator/hook.py "$port" >"$work/hook.log" 2>&1 &
 processes+=($!)
+for _ in {1..300}; do
+  (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && break
+  sleep 0.1
+done
 hook=http://127.0.0.1:$port/sync
 serve decorator env HOOK_URL="$hook" FINALIZE_URL="$hook" "$programs/decorator-plugin"
 judge decorator

@@ -11,33 +11,43 @@ pub struct Args {
     /// Where the plugin listens: `http://127.0.0.1:8000`, `https://…` or `unix:/path/of.sock`.
     #[arg(required_unless_present = "list", default_value = "", hide_default_value = true)]
     pub endpoint: String,
-    /// File with the DaskOperatorPlugin: its settings are sent, and its kinds are those that are allowed.
-    #[arg(long)]
+    /// File with the DaskOperatorPlugin: its settings are sent, its subjects are asked about, and its children are what
+    /// is allowed.
+    #[arg(long, value_name = "FILE")]
     pub plugin: Option<PathBuf>,
-    /// File with requests, one JSON document after the other, as `dask-operator render --requests` prints them; else
-    /// the plugin is asked about the scheduler's Service of a cluster.
-    #[arg(long)]
-    pub requests: Option<PathBuf>,
-    /// Seconds that an answer may take.
-    #[arg(long, default_value_t = 10)]
+    /// File with requests, as `dask-operator render --requests` prints them, or with manifests of subjects, as JSON or
+    /// YAML; may be repeated. Without it, the plugin is asked about examples of its subjects.
+    #[arg(long, visible_alias = "request", value_name = "FILE")]
+    pub requests: Vec<PathBuf>,
+    /// File with the Dask resource that owns the subjects of --requests.
+    #[arg(long, value_name = "FILE", requires = "requests")]
+    pub owner: Option<PathBuf>,
+    /// File with settings that are sent instead of those of the plugin or the requests, as JSON or YAML.
+    #[arg(long, value_name = "FILE")]
+    pub settings: Option<PathBuf>,
+    /// A kind that the plugin may answer with, such as `networking.k8s.io/v1/Ingress`; may be repeated.
+    #[arg(long, value_name = "APIVERSION/KIND")]
+    pub allow: Vec<String>,
+    /// Seconds that an answer may take, such as `10s`: 1 to 30.
+    #[arg(long, default_value = "10s", value_parser = seconds)]
     pub timeout: u32,
     /// PEM file of the authorities that sign the plugin's certificate.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,
     /// PEM file of the client certificate.
-    #[arg(long, requires = "key")]
+    #[arg(long, value_name = "FILE", requires = "key")]
     pub cert: Option<PathBuf>,
     /// PEM file of the client certificate's key.
-    #[arg(long, requires = "cert")]
+    #[arg(long, value_name = "FILE", requires = "cert")]
     pub key: Option<PathBuf>,
     /// File with the bearer token.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// File with the secret of signatures.
-    #[arg(long)]
+    #[arg(long, value_name = "FILE")]
     pub hmac_file: Option<PathBuf>,
     /// Connect to this address instead of by DNS, keeping the name for TLS.
-    #[arg(long)]
+    #[arg(long, value_name = "IP")]
     pub connect_to: Option<IpAddr>,
     /// Run these checks only; may be repeated.
     #[arg(long, value_name = "CHECK")]
@@ -54,4 +64,22 @@ pub struct Args {
     /// List the checks.
     #[arg(long)]
     pub list: bool,
+}
+
+fn seconds(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix('s').unwrap_or(text).parse().ok();
+    number.filter(|number| (1..=30).contains(number)).ok_or_else(|| "give it as 1s to 30s, as for a plugin".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_a_number_of_seconds_that_a_plugin_may_have() {
+        assert_eq!((seconds("10s"), seconds("3")), (Ok(10), Ok(3)));
+        for wrong in ["0", "31s", "1m", "", "s"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -1,30 +1,36 @@
 //! What checks work with.
 
-use std::{fs, path::Path};
-
-use http::{Method, StatusCode};
-use plugin_protocol::{Discovery, PluginResponse, ReviewRequest, ReviewResponse, path};
-use plugin_server_kit::testing::RequestBuilder;
-use serde_json::{Deserializer, Value, json};
+use http::{HeaderMap, Method, StatusCode};
+use plugin_protocol::{Discovery, PluginRequest, PluginResponse, ReviewResponse, path};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::{
     Error,
     args::Args,
-    target::{Call, Reply, Shown, Target},
+    matter::Matter,
+    shown::Shown,
+    target::{Call, NoReply, Reply, Target, event_of},
 };
+
+/// What did not come back as it should.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// The request.
+    pub sent: String,
+    /// What the rule asks for.
+    pub expected: String,
+    /// What came back.
+    pub got: String,
+}
 
 /// What a check has found, unless all is well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// The plugin breaks the rule: what was sent, what should have come back, and what did.
-    Failed {
-        /// The request.
-        sent: String,
-        /// What the rule asks for.
-        expected: String,
-        /// What came back.
-        got: String,
-    },
+    /// The plugin breaks the rule.
+    Failed(Trouble),
+    /// The plugin works, but not as its author may think.
+    Warning(Trouble),
     /// The rule cannot be checked here, and why.
     Skipped(String),
 }
@@ -32,41 +38,29 @@ pub enum Finding {
 /// A plugin, and what it is asked.
 #[derive(Debug)]
 pub struct Lab {
-    pub(crate) args: Args,
+    args: Args,
     pub(crate) target: Target,
-    /// Requests to sync, in their envelopes.
-    pub(crate) reviews: Vec<Value>,
-    /// `apiVersion` and `kind` of the children that the plugin may answer with, if known.
-    pub(crate) allowed: Option<Vec<(String, String)>>,
+    pub(crate) matter: Matter,
 }
 
 impl Lab {
     pub(crate) fn new(args: &Args) -> Result<Self, Error> {
-        let plugin = args.plugin.as_deref().map(read_plugin).transpose()?;
-        let settings = plugin.as_ref().map_or_else(|| json!({}), |plugin| plugin["spec"]["settings"].clone());
-        let settings = if settings.is_null() { json!({}) } else { settings };
-        let reviews = match &args.requests {
-            Some(path) => read_reviews(path)?,
-            None => vec![json!(ReviewRequest::new(RequestBuilder::sync().settings(settings).build()))],
-        };
-        let text = |rule: &Value, field: &str| rule[field].as_str().unwrap_or_default().to_owned();
-        let allowed = plugin
-            .as_ref()
-            .and_then(|plugin| plugin["spec"]["children"].as_array())
-            .map(|rules| rules.iter().map(|rule| (text(rule, "apiVersion"), text(rule, "kind"))).collect());
-        Ok(Self { args: args.clone(), target: Target::new(args)?, reviews, allowed })
+        let target = Target::new(args, Shown::read(args)?)?;
+        Ok(Self { args: args.clone(), target, matter: Matter::read(args)? })
     }
 
     /// Whether anything listens at the endpoint.
     pub(crate) async fn reach(&self) -> Result<(), String> {
-        let endpoint = &self.args.endpoint;
-        let outcome = self.target.send(&get(path::DISCOVERY)).await;
-        outcome.map(drop).map_err(|why| format!("{endpoint} cannot be reached: {why}"))
+        match self.target.send(&get(path::DISCOVERY)).await {
+            Err(why @ NoReply::Broken(_)) => Err(format!("{} cannot be reached: {why}", self.args.endpoint)),
+            // What is late or too large is there, and checks say so.
+            _ => Ok(()),
+        }
     }
 
     /// Any call.
     pub(crate) async fn send(&self, call: &Call, what: &str, expected: &str) -> Result<Reply, Finding> {
-        self.target.send(call).await.map_err(|got| failed(what, expected, got))
+        self.target.send(call).await.map_err(|why| failed(what, expected, why.to_string()))
     }
 
     pub(crate) async fn discovery(&self) -> Result<Discovery, Finding> {
@@ -82,17 +76,37 @@ impl Lab {
         parse::<ReviewResponse>(&reply, what, expected).map(|review| review.response)
     }
 
+    /// Each request, what it is about, and its answer.
+    pub(crate) async fn answers(&self) -> Result<Vec<(&Value, String, PluginResponse)>, Finding> {
+        let mut answers = Vec::new();
+        for review in &self.matter.reviews {
+            let what = about(review);
+            let answer = self.ask(review, &what).await?;
+            answers.push((review, what, answer));
+        }
+        Ok(answers)
+    }
+
+    /// The request for checks that need only one.
+    pub(crate) fn review(&self) -> Result<&Value, Finding> {
+        self.matter.reviews.first().ok_or_else(|| Finding::Skipped("there is no request".to_owned()))
+    }
+
     /// The same endpoint, with something else shown to it.
     pub(crate) fn showing(&self, shown: Shown) -> Result<Target, Finding> {
-        Target::with(&self.args, shown).map_err(|error| Finding::Skipped(error.to_string()))
+        Target::new(&self.args, shown).map_err(|error| Finding::Skipped(error.to_string()))
     }
 }
 
 pub(crate) fn failed(sent: impl Into<String>, expected: impl Into<String>, got: impl Into<String>) -> Finding {
-    Finding::Failed { sent: sent.into(), expected: expected.into(), got: got.into() }
+    Finding::Failed(Trouble { sent: sent.into(), expected: expected.into(), got: got.into() })
 }
 
-fn parse<T: serde::de::DeserializeOwned>(reply: &Reply, what: &str, expected: &str) -> Result<T, Finding> {
+pub(crate) fn warning(sent: impl Into<String>, expected: impl Into<String>, got: impl Into<String>) -> Finding {
+    Finding::Warning(Trouble { sent: sent.into(), expected: expected.into(), got: got.into() })
+}
+
+fn parse<T: DeserializeOwned>(reply: &Reply, what: &str, expected: &str) -> Result<T, Finding> {
     if reply.code != StatusCode::OK {
         return Err(failed(what, expected, reply.describe()));
     }
@@ -101,18 +115,23 @@ fn parse<T: serde::de::DeserializeOwned>(reply: &Reply, what: &str, expected: &s
 }
 
 pub(crate) fn get(path: &str) -> Call {
-    Call { method: Method::GET, path: path.to_owned(), content_type: None, body: Vec::new() }
+    Call { method: Method::GET, path: path.to_owned(), content_type: None, event: HeaderMap::new(), body: Vec::new() }
 }
 
 /// A call of the hook that `review` names.
 pub(crate) fn post(review: &Value) -> Call {
     let path = if review["request"]["hook"] == "Finalize" { path::FINALIZE } else { path::SYNC };
-    post_body(path, review.to_string())
+    post_at(path, review)
+}
+
+/// As the controller sends `review`, but to any path.
+pub(crate) fn post_at(path: &str, review: &Value) -> Call {
+    let request: Option<PluginRequest> = serde_json::from_value(review["request"].clone()).ok();
+    Call { event: request.as_ref().map(event_of).unwrap_or_default(), ..post_body(path, review.to_string()) }
 }
 
 pub(crate) fn post_body(path: &str, body: impl Into<Vec<u8>>) -> Call {
-    let content_type = Some("application/json");
-    Call { method: Method::POST, path: path.to_owned(), content_type, body: body.into() }
+    Call { method: Method::POST, content_type: Some("application/json"), body: body.into(), ..get(path) }
 }
 
 /// What a review is about, for people.
@@ -126,27 +145,4 @@ pub(crate) fn about(review: &Value) -> String {
         text("/metadata/namespace"),
         text("/metadata/name")
     )
-}
-
-fn read(path: &Path) -> Result<String, Error> {
-    fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })
-}
-
-fn read_plugin(path: &Path) -> Result<Value, Error> {
-    let failed = |cause: String| Error::File { path: path.to_owned(), cause };
-    let documents: Vec<Value> = serde_saphyr::from_multiple(&read(path)?).map_err(|error| failed(error.to_string()))?;
-    let plugin = documents.into_iter().find(|document| document["kind"] == "DaskOperatorPlugin");
-    plugin.ok_or_else(|| failed("it holds no DaskOperatorPlugin".to_owned()))
-}
-
-fn read_reviews(path: &Path) -> Result<Vec<Value>, Error> {
-    let failed = |cause: String| Error::File { path: path.to_owned(), cause };
-    let text = read(path)?;
-    let reviews = Deserializer::from_str(&text).into_iter::<ReviewRequest>().map(|review| {
-        let mut review = review.map_err(|error| failed(error.to_string()))?;
-        review.request.dry_run = false;
-        Ok(json!(review))
-    });
-    let reviews: Vec<Value> = reviews.collect::<Result<_, Error>>()?;
-    if reviews.is_empty() { Err(failed("it holds no requests".to_owned())) } else { Ok(reviews) }
 }

@@ -1,8 +1,8 @@
 //! `dask-plugin-sanity`: tells whether a plugin keeps the protocol, from outside.
 //!
 //! ```text
-//! arguments ──> Subject matter: reviews, allowed kinds ──┐
-//!           ──> Target: endpoint, credentials ───────────┴──> Lab ──each check──> Report ──> text, JSON, JUnit
+//! arguments ──> Matter: requests, allowed kinds ──┐
+//!           ──> Target: endpoint, credentials ────┴──> Lab ──each check──> Report ──> text, JSON, JUnit
 //! ```
 //!
 //! A check sends a few requests and judges the answers. None knows how the plugin is made, and none changes anything
@@ -11,13 +11,17 @@
 pub mod args;
 mod checks;
 mod lab;
+mod matter;
 pub mod report;
+mod shown;
+mod subjects;
 mod target;
+mod tls;
 
 use std::path::PathBuf;
 
 pub use checks::{CHECKS, Check};
-pub use lab::{Finding, Lab};
+pub use lab::{Finding, Lab, Trouble};
 
 use args::Args;
 use report::{Report, Result as Outcome};
@@ -41,6 +45,12 @@ pub enum Error {
         /// What is wrong with it.
         cause: String,
     },
+    /// What is given makes no request.
+    #[error("{0}")]
+    Matter(&'static str),
+    /// A request has no uid.
+    #[error(transparent)]
+    Digest(#[from] plugin_protocol::DigestError),
     /// The endpoint cannot be called at all.
     #[error("{0}")]
     Endpoint(String),
@@ -69,7 +79,7 @@ pub async fn run(args: &Args) -> Result<Report, Error> {
         }
         let began = std::time::Instant::now();
         let finding = (check.run)(&lab).await.err();
-        results.push(Outcome { id: check.id, rule: check.rule, finding, took: began.elapsed() });
+        results.push(Outcome { check, finding, took: began.elapsed() });
     }
     Ok(Report { endpoint: args.endpoint.clone(), results })
 }

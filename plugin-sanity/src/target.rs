@@ -1,29 +1,25 @@
 //! Sends requests to the plugin.
 
 use std::{
-    fs,
     net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
-    sync::Arc,
+    path::PathBuf,
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use jiff::Timestamp;
-use plugin_server_kit::tls::CONTROLLER_NAME;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use plugin_protocol::{PluginRequest, headers, limits};
 use reqwest::{Client, Url, redirect};
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-};
-use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook};
 
-use crate::{Error, args::Args};
+use crate::{Error, args::Args, shown::Shown, tls};
+
+/// The id under which calls without a review are signed.
+const NO_REVIEW: &str = "discovery";
 
 /// What the plugin answered.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     pub(crate) code: StatusCode,
+    pub(crate) location: Option<String>,
     pub(crate) body: Vec<u8>,
 }
 
@@ -31,21 +27,21 @@ impl Reply {
     /// The status and the start of the body.
     pub(crate) fn describe(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
-        format!("{} {}", self.code.as_u16(), plugin_protocol::limits::cut_message(text.trim()))
+        let to = self.location.as_ref().map(|to| format!(" to {to}")).unwrap_or_default();
+        format!("{}{to} {}", self.code.as_u16(), limits::cut_message(text.trim())).trim_end().to_owned()
     }
 }
 
-/// What is shown to the plugin.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Shown {
-    pub(crate) certificate: Option<(PathBuf, PathBuf)>,
-    pub(crate) forged_certificate: bool,
-    pub(crate) token: Option<String>,
-    pub(crate) secret: Option<Vec<u8>>,
-    /// How many seconds ago signatures were made.
-    pub(crate) signature_age: i64,
-    /// Whether signatures are over another body.
-    pub(crate) signs_other_body: bool,
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoReply {
+    #[error("no answer in time")]
+    Late,
+    #[error("an answer of more than {} bytes", limits::MAX_RESPONSE_BYTES)]
+    TooLarge,
+    /// Not connected, a broken handshake, or a connection that was closed.
+    #[error("no answer: {0}")]
+    Broken(String),
 }
 
 /// An endpoint, and what is shown to it.
@@ -63,30 +59,42 @@ pub(crate) struct Call {
     pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) content_type: Option<&'static str>,
+    /// Headers that tell what the body is about.
+    pub(crate) event: HeaderMap,
     pub(crate) body: Vec<u8>,
 }
 
-impl Target {
-    pub(crate) fn new(args: &Args) -> Result<Self, Error> {
-        let read = |path: &PathBuf| fs::read(path).map_err(|source| Error::Read { path: path.clone(), source });
-        let token = args.token_file.as_ref().map(read).transpose()?;
-        let shown = Shown {
-            certificate: args.cert.clone().zip(args.key.clone()),
-            token: token.map(|token| String::from_utf8_lossy(&token).trim().to_owned()),
-            secret: args.hmac_file.as_ref().map(read).transpose()?,
-            ..Shown::default()
-        };
-        Self::with(args, shown)
-    }
+/// The headers of a call with `request`.
+pub(crate) fn event_of(request: &PluginRequest) -> HeaderMap {
+    let source = format!(
+        "/apis/kubernetes.dask.org/v1alpha1/namespaces/{}/daskoperatorplugins/{}",
+        request.plugin.namespace, request.plugin.name
+    );
+    let named = [
+        (headers::CE_SPECVERSION, headers::CE_SPECVERSION_VALUE.to_owned()),
+        (headers::CE_ID, request.uid.clone()),
+        (headers::CE_TYPE, request.event.type_.clone()),
+        (headers::CE_SOURCE, source),
+        (headers::CE_SUBJECT, format!("{}/{}", request.subject.namespace(), request.subject.name())),
+        (headers::CE_TIME, request.event.time.clone()),
+        (headers::TRACEPARENT, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+    ];
+    // Requests may be given, with texts in them that no header can have.
+    named
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.parse().ok()?, HeaderValue::try_from(value).ok()?)))
+        .collect()
+}
 
-    /// The same endpoint, with something else shown to it.
-    pub(crate) fn with(args: &Args, shown: Shown) -> Result<Self, Error> {
+impl Target {
+    /// The endpoint of `args`, with `shown` shown to it.
+    pub(crate) fn new(args: &Args, shown: Shown) -> Result<Self, Error> {
         let builder = Client::builder()
             .redirect(redirect::Policy::none())
             .no_proxy()
             .http1_only()
             .timeout(Duration::from_secs(args.timeout.into()))
-            .tls_backend_preconfigured(tls(args.ca.as_deref(), &shown)?);
+            .tls_backend_preconfigured(tls::config(args.ca.as_deref(), &shown)?);
         let (builder, base) = if let Some(path) = args.endpoint.strip_prefix("unix:") {
             (builder.unix_socket(PathBuf::from(path)), "http://plugin".to_owned())
         } else {
@@ -102,102 +110,59 @@ impl Target {
     }
 
     /// Sends `call`, or says why there is no answer.
-    pub(crate) async fn send(&self, call: &Call) -> Result<Reply, String> {
-        let separator = if call.path.contains('?') { '&' } else { '?' };
-        let url = format!("{}{}{separator}timeout={}s", self.base, call.path, self.timeout);
-        let mut request = self.client.request(call.method.clone(), url).headers(self.credentials(call)?);
+    pub(crate) async fn send(&self, call: &Call) -> Result<Reply, NoReply> {
+        let url = format!("{}{}?timeout={}s", self.base, call.path, self.timeout);
+        let id = call.event.get(headers::CE_ID).and_then(|id| id.to_str().ok()).unwrap_or(NO_REVIEW);
+        let credentials = self.shown.headers(id, &call.body).map_err(NoReply::Broken)?;
+        let mut request =
+            self.client.request(call.method.clone(), url).headers(call.event.clone()).headers(credentials);
         if let Some(content_type) = call.content_type {
-            request = request.header(http::header::CONTENT_TYPE, content_type);
+            request = request.header(header::CONTENT_TYPE, content_type);
         }
         if call.method != Method::GET {
             request = request.body(call.body.clone());
         }
-        let response = request.send().await.map_err(|error| cause(&error))?;
+        let mut response = request.send().await.map_err(|error| cause(&error))?;
         let code = response.status();
-        let body = response.bytes().await.map_err(|error| cause(&error))?.to_vec();
-        Ok(Reply { code, body })
-    }
-
-    fn credentials(&self, call: &Call) -> Result<HeaderMap, String> {
-        let mut headers = HeaderMap::new();
-        let text = |value: String| HeaderValue::try_from(value).map_err(|error| error.to_string());
-        if let Some(token) = &self.shown.token {
-            headers.insert(http::header::AUTHORIZATION, text(format!("Bearer {token}"))?);
+        let location = response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok()).map(str::to_owned);
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| cause(&error))? {
+            body.extend_from_slice(&chunk);
+            if body.len() > limits::MAX_RESPONSE_BYTES {
+                return Err(NoReply::TooLarge);
+            }
         }
-        let Some(secret) = &self.shown.secret else { return Ok(headers) };
-        let now = Timestamp::now().as_second() - self.shown.signature_age;
-        let id = if call.method == Method::GET { "discovery" } else { "sha256:sanity" };
-        let body = if self.shown.signs_other_body { b"another body".as_slice() } else { &call.body };
-        let signature = webhook(secret).and_then(|webhook| webhook.sign(id, now, body).map_err(|e| e.to_string()))?;
-        headers.insert(HEADER_WEBHOOK_ID, text(id.to_owned())?);
-        headers.insert(HEADER_WEBHOOK_TIMESTAMP, text(now.to_string())?);
-        headers.insert(HEADER_WEBHOOK_SIGNATURE, text(signature)?);
-        Ok(headers)
+        Ok(Reply { code, location, body })
     }
-}
-
-fn webhook(secret: &[u8]) -> Result<Webhook, String> {
-    let text = std::str::from_utf8(secret).unwrap_or_default().trim();
-    let decoded = Webhook::new(text).ok().filter(|_| !text.is_empty());
-    decoded.map_or_else(|| Webhook::from_bytes(secret.to_vec()).map_err(|error| error.to_string()), Ok)
 }
 
 /// The URL without a slash at its end, and where its host is if that is given.
 type Parsed = (String, Option<(String, SocketAddr)>);
 
 fn parse(endpoint: &str, connect_to: Option<IpAddr>) -> Result<Parsed, Error> {
-    let url = Url::parse(endpoint).map_err(|error| Error::Endpoint(format!("{endpoint} is no URL: {error}")))?;
+    let wrong = |cause: String| Error::Endpoint(format!("{endpoint} {cause}"));
+    let url = Url::parse(endpoint).map_err(|error| wrong(format!("is no URL: {error}")))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong("is neither http://… nor https://… nor unix:/path".to_owned()));
+    }
     let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
-        return Err(Error::Endpoint(format!("{endpoint} names no host")));
+        return Err(wrong("names no host".to_owned()));
     };
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(wrong("may have no query and no fragment".to_owned()));
+    }
     let pinned = connect_to.map(|address| (host.to_owned(), SocketAddr::new(address, port)));
     Ok((endpoint.trim_end_matches('/').to_owned(), pinned))
 }
 
-fn tls(ca: Option<&Path>, shown: &Shown) -> Result<ClientConfig, Error> {
-    let mut roots = RootCertStore::empty();
-    for certificate in ca.map(certificates).transpose()?.into_iter().flatten() {
-        roots.add(certificate).map_err(|error| Error::Endpoint(error.to_string()))?;
-    }
-    let failed = |error: rustls::Error| Error::Endpoint(error.to_string());
-    let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(failed)?
-        .with_root_certificates(roots);
-    if shown.forged_certificate {
-        let (certificate, key) = forged()?;
-        return builder.with_client_auth_cert(vec![certificate], key).map_err(failed);
-    }
-    let Some((certificate, key)) = &shown.certificate else { return Ok(builder.with_no_client_auth()) };
-    let key_der = PrivateKeyDer::from_pem_file(key).map_err(|error| bad_pem(key, &error))?;
-    builder.with_client_auth_cert(certificates(certificate)?, key_der).map_err(failed)
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let all = CertificateDer::pem_file_iter(path).map_err(|error| bad_pem(path, &error))?;
-    all.collect::<Result<_, _>>().map_err(|error| bad_pem(path, &error))
-}
-
-fn bad_pem(path: &Path, error: &rustls::pki_types::pem::Error) -> Error {
-    Error::File { path: path.to_owned(), cause: error.to_string() }
-}
-
-/// The controller's name, in a certificate that anybody can make.
-fn forged() -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), Error> {
-    let failed = |error: &dyn std::fmt::Display| Error::Endpoint(format!("failed to make a certificate: {error}"));
-    let made = rcgen::generate_simple_self_signed([CONTROLLER_NAME.to_owned()]).map_err(|error| failed(&error))?;
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).map_err(|error| failed(&error))?;
-    Ok((made.cert.der().clone(), key))
-}
-
 /// The innermost cause says what happened.
-fn cause(error: &reqwest::Error) -> String {
+fn cause(error: &reqwest::Error) -> NoReply {
     if error.is_timeout() {
-        return "no answer in time".to_owned();
+        return NoReply::Late;
     }
     let mut cause: &(dyn std::error::Error + 'static) = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
-    format!("no answer: {cause}")
+    NoReply::Broken(cause.to_string())
 }

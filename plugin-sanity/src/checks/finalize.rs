@@ -7,21 +7,22 @@ use super::Checked;
 use crate::{
     Lab,
     lab::{Finding, about, failed, post},
+    matter::variant,
 };
 
 /// How often a plugin may say that it is not done.
 const PATIENCE: usize = 20;
 
 fn to_finalize(review: &Value) -> Value {
-    let mut review = review.clone();
-    review["request"]["hook"] = json!("Finalize");
-    review["request"]["event"]["reason"] = json!("Deleting");
-    review
+    variant(review, |request| {
+        request["hook"] = json!("Finalize");
+        request["event"]["reason"] = json!("Deleting");
+    })
 }
 
 pub(super) async fn is_served_if_listed(lab: &Lab) -> Checked {
     let listed = lab.discovery().await?.hooks.contains(&Hook::Finalize);
-    let Some(review) = lab.reviews.first().map(to_finalize) else { return Ok(()) };
+    let review = to_finalize(lab.review()?);
     let expected =
         if listed { "200: the discovery lists Finalize" } else { "404 or 405: the discovery does not list it" };
     let reply = lab.send(&post(&review), &about(&review), expected).await?;
@@ -33,7 +34,7 @@ pub(super) async fn is_idempotent(lab: &Lab) -> Checked {
     if !lab.discovery().await?.hooks.contains(&Hook::Finalize) {
         return Err(Finding::Skipped("the discovery does not list Finalize".to_owned()));
     }
-    for review in lab.reviews.iter().map(to_finalize) {
+    for review in lab.matter.reviews.iter().map(to_finalize) {
         let what = about(&review);
         let mut answers = 0;
         while !is_finalized(&lab.ask(&review, &what).await?) {

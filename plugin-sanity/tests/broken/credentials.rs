@@ -1,0 +1,224 @@
+//! Plugins that let in only some.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::{Request, State},
+    response::Response,
+};
+use dask_plugin_sanity::{args::Args, report::Report, run};
+use plugin_server_kit::{
+    Metrics,
+    credentials::{Credentials, SignatureVerifier},
+    router, router_with,
+    serve::{Listener, serve},
+    tls::{CONTROLLER_NAME, Tls},
+};
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rustls::{
+    ServerConfig,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+};
+use standardwebhooks::Webhook;
+use tempfile::TempDir;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tower::ServiceExt as _;
+
+use crate::{
+    CREDENTIALS, listen, mk_args,
+    plugins::{Good, reply},
+};
+
+/// Missing and forged credentials.
+const OPEN: &[&str] = &["missing-credentials", "forged-credentials"];
+const FORGED: &[&str] = &["forged-credentials"];
+
+const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+const TOKEN: &str = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJkYXNrLW9wZXJhdG9yIn0.c2lnbmF0dXJl";
+
+/// A good plugin behind a guard, which lets in whom it holds for good.
+type Guard = fn(&Request<Vec<u8>>) -> bool;
+
+#[derive(Clone)]
+struct Guarded {
+    guard: Guard,
+    /// Whether the first one that is refused is the last that is answered.
+    locks: bool,
+    locked: Arc<AtomicBool>,
+}
+
+fn guarded(guard: Guard, locks: bool) -> Router {
+    async fn ask(State(state): State<Guarded>, request: Request) -> Response {
+        let (parts, body) = request.into_parts();
+        // What is too large is for the good plugin to refuse.
+        let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
+        let whole = Request::from_parts(parts, body);
+        let is_locked = state.locks && state.locked.load(Ordering::SeqCst);
+        if is_locked || !(state.guard)(&whole) {
+            state.locked.store(true, Ordering::SeqCst);
+            return reply(401, "{}");
+        }
+        router(Good).oneshot(whole.map(Body::from)).await.unwrap()
+    }
+    Router::new().fallback(ask).with_state(Guarded { guard, locks, locked: Arc::default() })
+}
+
+fn token_of(request: &Request<Vec<u8>>) -> &str {
+    let header = request.headers().get("authorization").map_or("", |value| value.to_str().unwrap());
+    header.strip_prefix("Bearer ").unwrap_or_default()
+}
+
+#[tokio::test]
+async fn tokens_are_shown_and_a_plugin_that_does_not_verify_them_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let token_file = dir.path().join("token");
+    std::fs::write(&token_file, format!("{TOKEN}\n")).unwrap();
+    let after_a_lock = ["credentials-kept", "alive-afterwards", "finalize-served", "finalize-idempotent"];
+    let plugins: [(Router, &[&str]); 6] = [
+        (guarded(|request| token_of(request) == TOKEN, false), &[]),
+        (guarded(|request| token_of(request) == TOKEN, true), &after_a_lock),
+        (guarded(|_| true, false), OPEN),
+        (guarded(|request| !token_of(request).is_empty(), false), FORGED),
+        (guarded(|request| token_of(request).split('.').nth(1) == TOKEN.split('.').nth(1), false), FORGED),
+        (guarded(|request| token_of(request) == TOKEN || token_of(request).ends_with('.'), false), FORGED),
+    ];
+    for (number, (plugin, failed)) in plugins.into_iter().enumerate() {
+        let args = Args { token_file: Some(token_file.clone()), ..mk_args(listen(plugin).await, &dir) };
+        let report = run(&args).await.unwrap();
+        assert_eq!(report.failed(), failed, "plugin {number}: {}", report.text());
+        assert!(report.skipped().is_empty(), "{}", report.text());
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_that_never_answers_who_is_not_let_in_is_found() {
+    async fn hang(request: Request) -> Response {
+        if request.headers().get("authorization").is_none_or(|value| value != &format!("Bearer {TOKEN}")) {
+            std::future::pending::<()>().await;
+        }
+        router(Good).oneshot(request).await.unwrap()
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let token_file = dir.path().join("token");
+    std::fs::write(&token_file, TOKEN).unwrap();
+    let endpoint = listen(Router::new().fallback(hang)).await;
+    let only = CREDENTIALS.map(str::to_owned).to_vec();
+    let args = Args { token_file: Some(token_file), timeout: 1, only, ..mk_args(endpoint, &dir) };
+    let report = run(&args).await.unwrap();
+    assert_eq!(report.failed(), OPEN, "{}", report.text());
+}
+
+#[tokio::test]
+async fn signatures_are_shown_and_a_plugin_that_does_not_verify_them_is_found() {
+    fn verify_but_time(request: &Request<Vec<u8>>) -> bool {
+        let header = |name| request.headers().get(name).map(|value| value.to_str().unwrap());
+        let (Some(id), Some(at)) = (header("webhook-id"), header("webhook-timestamp")) else { return false };
+        let good = Webhook::new(SECRET).unwrap().sign(id, at.parse().unwrap(), request.body()).unwrap();
+        header("webhook-signature") == Some(good.as_str())
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, SECRET).unwrap();
+    let credentials = Credentials::none().signature(SignatureVerifier::from_file(&secret));
+    let plugins: [(Router, &[&str]); 4] = [
+        (router_with(Good, credentials, Metrics::default()), &[]),
+        (router(Good), OPEN),
+        (guarded(|request| request.headers().contains_key("webhook-signature"), false), FORGED),
+        (guarded(verify_but_time, false), FORGED),
+    ];
+    for (number, (plugin, failed)) in plugins.into_iter().enumerate() {
+        let args = Args { hmac_file: Some(secret.clone()), ..mk_args(listen(plugin).await, &dir) };
+        let report = run(&args).await.unwrap();
+        assert_eq!(report.failed(), failed, "plugin {number}: {}", report.text());
+    }
+}
+
+/// Writes PEM files of an authority, a server for `localhost` and the controller.
+fn make_certificates(dir: &Path) {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    std::fs::write(dir.join("ca.crt"), params.self_signed(&key).unwrap().pem()).unwrap();
+    let issuer = Issuer::new(params, key);
+    for (file, name, usage) in [
+        ("tls", "localhost", ExtendedKeyUsagePurpose::ServerAuth),
+        ("controller", CONTROLLER_NAME, ExtendedKeyUsagePurpose::ClientAuth),
+    ] {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.extended_key_usages = vec![usage];
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &issuer).unwrap().pem();
+        std::fs::write(dir.join(format!("{file}.crt")), certificate).unwrap();
+        std::fs::write(dir.join(format!("{file}.key")), key.serialize_pem()).unwrap();
+    }
+}
+
+async fn judge_by_certificate(port: u16, dir: &TempDir) -> Report {
+    let file = |name: &str| Some(dir.path().join(name));
+    let (ca, cert, key) = (file("ca.crt"), file("controller.crt"), file("controller.key"));
+    let connect_to = Some("127.0.0.1".parse().unwrap());
+    let args = Args { ca, cert, key, connect_to, ..mk_args(format!("https://localhost:{port}"), dir) };
+    run(&args).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_plugin_that_serves_the_controller_alone_passes_with_the_controllers_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    make_certificates(dir.path());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let tls = Tls::load(dir.path()).await.unwrap();
+    tokio::spawn(serve(Listener::tls(listener, tls), router(Good), std::future::pending()));
+    let report = judge_by_certificate(port, &dir).await;
+    assert!(report.results.iter().all(|result| result.finding.is_none()), "{}", report.text());
+}
+
+/// HTTPS that asks nobody for a certificate.
+struct OpenTls(TcpListener, TlsAcceptor);
+
+impl axum::serve::Listener for OpenTls {
+    type Io = TlsStream<TcpStream>;
+    type Addr = std::net::SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, address) = self.0.accept().await.unwrap();
+            if let Ok(stream) = self.1.accept(stream).await {
+                return (stream, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.0.local_addr()
+    }
+}
+
+#[tokio::test]
+async fn a_plugin_that_asks_for_no_client_certificate_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    make_certificates(dir.path());
+    let certificate = CertificateDer::from_pem_file(dir.path().join("tls.crt")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(dir.path().join("tls.key")).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let listener = OpenTls(listener, TlsAcceptor::from(Arc::new(config)));
+    tokio::spawn(async move { axum::serve(listener, router(Good)).await.unwrap() });
+    let report = judge_by_certificate(port, &dir).await;
+    assert_eq!(report.failed(), OPEN, "{}", report.text());
+}

@@ -1,0 +1,61 @@
+//! A good plugin passes; for each check there is a plugin that it fails.
+#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
+
+mod credentials;
+mod defects;
+mod plugins;
+mod subjects;
+mod table;
+
+use axum::Router;
+use dask_plugin_sanity::{args::Args, report::Report, run};
+use plugin_server_kit::{
+    router,
+    serve::{Listener, serve},
+};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+use plugins::Good;
+
+/// What is skipped where nobody asks for credentials.
+const CREDENTIALS: [&str; 3] = ["missing-credentials", "forged-credentials", "credentials-kept"];
+
+async fn listen(router: Router) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(serve(Listener::tcp(listener), router, std::future::pending()));
+    endpoint
+}
+
+/// Arguments for a plugin that may have ConfigMaps and has one setting.
+fn mk_args(endpoint: String, dir: &TempDir) -> Args {
+    let plugin = dir.path().join("plugin.yaml");
+    let manifest = "
+apiVersion: kubernetes.dask.org/v1alpha1
+kind: DaskOperatorPlugin
+metadata: {name: greeting, namespace: plugins}
+spec:
+  children: [{apiVersion: v1, kind: ConfigMap}]
+  settings: {greeting: hello}
+";
+    std::fs::write(&plugin, manifest).unwrap();
+    Args { endpoint, plugin: Some(plugin), timeout: 10, ..Args::default() }
+}
+
+async fn judge(router: Router, dir: &TempDir) -> Report {
+    run(&mk_args(listen(router).await, dir)).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_good_plugin_passes_by_http_below_a_path_and_over_a_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("good.sock");
+    tokio::spawn(serve(Listener::unix(&socket).unwrap(), router(Good), std::future::pending()));
+    let below = format!("{}/base/", listen(Router::new().nest("/base", router(Good))).await);
+    for endpoint in [listen(router(Good)).await, below, format!("unix:{}", socket.display())] {
+        let report = run(&mk_args(endpoint, &dir)).await.unwrap();
+        assert!(report.passed() && report.warned().is_empty(), "{}", report.text());
+        assert_eq!(report.skipped(), CREDENTIALS, "{}", report.text());
+    }
+}

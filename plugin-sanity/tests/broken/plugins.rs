@@ -1,0 +1,175 @@
+//! A good plugin, and a server that passes calls on to it and spoils them.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use axum::{
+    Router,
+    body::{Body, to_bytes},
+    extract::{Request, State},
+    http::header::CONTENT_TYPE,
+    response::Response,
+};
+use plugin_server_kit::{
+    Answer, Plugin, PluginError,
+    protocol::{Child, Discovery, Hook, PluginRequest},
+    router, settings,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tower::ServiceExt as _;
+
+use crate::defects::{Defect, spoil};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    #[serde(default)]
+    greeting: String,
+}
+
+pub(crate) struct Good;
+
+impl Plugin for Good {
+    fn discovery(&self) -> Discovery {
+        Discovery::new("good", "1.0.0").hook(Hook::Finalize)
+    }
+
+    async fn sync(&self, request: &PluginRequest) -> Result<Answer, PluginError> {
+        let Settings { greeting } = settings(request)?;
+        let data = json!({"greeting": format!("{greeting} {}", request.owner.name())});
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "greeting"}, "data": data});
+        Ok(Child::new("map", map).into())
+    }
+
+    async fn finalize(&self, _: &PluginRequest) -> Result<(), PluginError> {
+        Ok(())
+    }
+}
+
+/// What a broken plugin remembers from call to call.
+#[derive(Default)]
+pub(crate) struct Memory {
+    pub(crate) calls: AtomicUsize,
+    pub(crate) finalized: AtomicUsize,
+    running: AtomicUsize,
+    dead: AtomicUsize,
+    latest_uid: Mutex<Value>,
+    answers: Mutex<HashMap<String, Value>>,
+}
+
+#[derive(Clone)]
+struct Broken {
+    defect: Defect,
+    good: Router,
+    memory: Arc<Memory>,
+}
+
+pub(crate) fn broken(defect: Defect) -> Router {
+    let state = Broken { defect, good: router(Good), memory: Arc::default() };
+    Router::new().fallback(misbehave).with_state(state)
+}
+
+pub(crate) fn reply(code: u16, body: impl Into<Body>) -> Response {
+    Response::builder().status(code).header(CONTENT_TYPE, "application/json").body(body.into()).unwrap()
+}
+
+async fn misbehave(State(state): State<Broken>, mut request: Request) -> Response {
+    let Broken { defect, good, memory } = state;
+    if defect == Defect::AnyContentType {
+        request.headers_mut().insert(CONTENT_TYPE, "application/json".parse().unwrap());
+    }
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, usize::MAX).await.unwrap();
+    let sent: Value = serde_json::from_slice(&body).unwrap_or_default();
+    if defect == Defect::Late && parts.uri.path() == "/v1alpha1/sync" {
+        std::future::pending::<()>().await;
+    }
+    let content_type = parts.headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap().to_owned());
+    let method_and_path = format!("{} {}", parts.method, parts.uri.path());
+    if let Some(answer) = instead(defect, &memory, &method_and_path, content_type.as_deref(), (&body, &sent)) {
+        return answer;
+    }
+    *memory.latest_uid.lock().unwrap() = sent["request"]["uid"].clone();
+    let running = memory.running.fetch_add(1, Ordering::SeqCst);
+    let passed = good.oneshot(Request::from_parts(parts, Body::from(body))).await.unwrap();
+    // Others that have been sent at once come in now.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    memory.running.fetch_sub(1, Ordering::SeqCst);
+    if defect == Defect::OneAtATime && running > 0 {
+        return reply(500, "busy");
+    }
+    let code = passed.status().as_u16();
+    let bytes = to_bytes(passed.into_body(), usize::MAX).await.unwrap();
+    let Ok(mut answer) = serde_json::from_slice::<Value>(&bytes) else { return reply(code, bytes) };
+    if defect == Defect::FailsWith500 && answer["response"]["status"] == "Failure" {
+        return reply(500, answer.to_string());
+    }
+    if code == 200 {
+        spoil(defect, &memory, &sent, &mut answer);
+        remember(defect, &memory, &sent, &mut answer);
+    }
+    reply(code, answer.to_string())
+}
+
+/// Defects that need what others have asked.
+fn remember(defect: Defect, memory: &Memory, sent: &Value, answer: &mut Value) {
+    let uid = sent["request"]["uid"].as_str().unwrap_or_default().to_owned();
+    match defect {
+        Defect::MixesUp if sent["request"]["hook"] == "Sync" => {
+            answer["response"]["uid"] = memory.latest_uid.lock().unwrap().clone();
+        }
+        Defect::KeepsAndFlips if sent["request"]["hook"] == "Sync" => {
+            *answer = memory.answers.lock().unwrap().entry(uid).or_insert_with(|| answer.clone()).clone();
+        }
+        _ => {}
+    }
+}
+
+/// Defects that do not let the good plugin answer.
+fn instead(
+    defect: Defect,
+    memory: &Memory,
+    call: &str,
+    content_type: Option<&str>,
+    (body, sent): (&[u8], &Value),
+) -> Option<Response> {
+    let is_sync = call.ends_with(" /v1alpha1/sync");
+    let is_bad = sent["request"]["hook"] != "Sync" || sent["request"]["subject"]["object"].is_null();
+    let (is_large, is_deep) = (body.len() > 5_000_000, body.ends_with(b"]]}"));
+    let anything = |wanted: bool| wanted.then(|| reply(200, "{}"));
+    let dies = |fatal: bool, hit: bool| {
+        memory.dead.fetch_add(usize::from(fatal), Ordering::SeqCst);
+        (hit && memory.dead.load(Ordering::SeqCst) > 0).then(|| reply(500, "dead"))
+    };
+    match defect {
+        Defect::Html if is_sync => Some(reply(200, "<html>")),
+        Defect::Redirects if is_sync => {
+            Some(Response::builder().status(308).header("location", "/v1alpha1/sync/").body(Body::empty()).unwrap())
+        }
+        Defect::GatewayLate if is_sync => Some(reply(504, "{}")),
+        Defect::HugeAnswers if is_sync => Some(reply(200, "x".repeat(2 * 1024 * 1024 + 1))),
+        Defect::HugeErrors if call.ends_with("no-such-path") => Some(reply(404, "x".repeat(2 * 1024 * 1024 + 1))),
+        Defect::BadInputIs(code) if is_sync && is_bad => Some(reply(code, "{}")),
+        Defect::AnyVersion if sent["apiVersion"] == "plugin.kubernetes.dask.org/v9" => anything(true),
+        Defect::AnyPath => anything(call.ends_with("no-such-path")),
+        Defect::AnyVersionOfPath => anything(call.ends_with("/v9/sync")),
+        Defect::PostedDiscovery => anything(call == "POST /v1alpha1/discovery"),
+        Defect::NoCharset if content_type.is_some_and(|given| given.contains(';')) => Some(reply(415, "{}")),
+        Defect::StrictInput if body.windows(6).any(|part| part == b"Future") => Some(reply(422, "{}")),
+        Defect::NoRepetition if sent["request"]["attempt"] == 2 => Some(reply(409, "{}")),
+        Defect::ReadsAll => anything(is_large),
+        Defect::DiesOfSize => dies(is_large, true),
+        Defect::DiesOfDepth => dies(is_deep, true),
+        Defect::HalfDiesOfDepth => dies(is_deep, is_sync && !is_deep),
+        Defect::FinalizeNotServed if call.ends_with("/finalize") => Some(reply(404, "{}")),
+        _ => None,
+    }
+}
