@@ -39,9 +39,9 @@ check() {
   "$venv/bin/python" -m pytest
 }
 
-[[ $newest == "$oldest" ]] || check $oldest test
+[[ $newest == "$oldest" ]] || check $oldest test,dev
 
-check $newest test,lint
+check $newest test,dev,lint
 bin=$here/.venv-3.${newest%% *}/bin
 say "types and style"
 "$bin/mypy" src

@@ -1,7 +1,13 @@
+import contextlib
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from serving import CODE
 
 GOLDEN = Path(__file__).resolve().parents[2] / "plugin-protocol" / "tests" / "golden"
 
@@ -26,3 +32,29 @@ def merge(target, patch):
 @pytest.fixture
 def review():
     return golden("sync_request.json")
+
+
+@pytest.fixture
+def start(tmp_path):
+    (tmp_path / "served.py").write_text(CODE)
+    processes = []
+
+    def start(*arguments, **env):
+        environment = {**os.environ, **{name: str(value) for name, value in env.items()}}
+        process = subprocess.Popen(
+            [sys.executable, *(arguments or ["served.py"])],
+            cwd=tmp_path,
+            env=environment,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+            text=True,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        # With the processes that servers start, which hold the pipe open.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()

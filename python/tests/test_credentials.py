@@ -1,10 +1,15 @@
 import asyncio
+import functools
+import http.server
 import json
+import ssl
+import threading
 import time
 from datetime import datetime, timedelta, timezone
 
 import jwt
 import pytest
+import trustme
 from cryptography.hazmat.primitives.asymmetric import ec
 from standardwebhooks import Webhook
 
@@ -44,12 +49,43 @@ def test_only_a_fresh_signature_over_this_body_opens_the_plugin(tmp_path):
         (signature(other), "not good"),
         (signature(SECRET, body="{}"), "not good"),
         (signature(SECRET, age=400), "too old"),
+        ({**signature(SECRET), "Webhook-Signature": "garbage"}, "not as Standard Webhooks defines it"),
+        ({**signature(SECRET), "Webhook-Signature": "v1,abc"}, "not as Standard Webhooks defines it"),
+        ({**signature(SECRET), "Webhook-Signature": "v1,\xe9"}, "not as Standard Webhooks defines it"),
+        ({**signature(SECRET), "Webhook-Timestamp": "inf"}, "not good"),
     ]:
         status, message = discover(credentials, headers)
         assert status == 401
         assert sentence in message
     secret.write_text(other)
     assert discover(credentials, signature(other))[0] == 200, "a new secret counts at once"
+
+
+def test_a_secret_may_be_any_bytes(tmp_path):
+    secret, key = tmp_path / "secret", b"\xff\x00 no text \xfe"
+    secret.write_bytes(key)
+    credentials = Credentials(signature=SignatureVerifier(secret))
+    assert discover(credentials, signature(key)) == (200, "")
+    assert discover(credentials, signature(b"another"))[0] == 401
+
+
+def test_a_signature_is_over_the_body(tmp_path, review):
+    (tmp_path / "secret").write_text(SECRET)
+    plugin = Plugin("test", version="1")
+    plugin.sync("Service")(lambda request: {})
+    application = Application(plugin, Credentials(signature=SignatureVerifier(tmp_path / "secret")))
+    body = json.dumps(review)
+    headers = {**signature(SECRET, body), "Content-Type": "application/json"}
+    ask = functools.partial(call, application, "POST", "/v1alpha1/sync")
+    assert asyncio.run(ask(body.encode(), headers))[0] == 200
+    for other in (body.replace("demo", "omed").encode(), b"", b"\xff"):
+        assert asyncio.run(ask(other, headers))[0] == 401
+
+
+def test_a_stranger_is_refused_before_the_body_is_read(keys):
+    application = Application(Plugin("test", version="1"), Credentials(token=TokenVerifier(AUDIENCE, str(keys))))
+    status, body = asyncio.run(call(application, "POST", "/v1alpha1/sync", b" " * (5 << 20)))
+    assert (status, body["error"]) == (401, "Unauthorized")
 
 
 @pytest.mark.parametrize("content", ["", "whsec_", "whsec_no base64", None])
@@ -144,3 +180,50 @@ def test_without_keys_nobody_is_let_in(cluster):
     status, message = discover(credentials, bearer(cluster.token()))
     assert status == 503
     assert "/nonexistent/jwks.json" in message
+
+
+@pytest.mark.parametrize("content", ["[]", "5", '{"keys": 5}', '{"keys": [5]}', "{}", "{"])
+def test_keys_that_are_no_keys_let_nobody_in(cluster, tmp_path, content):
+    file = tmp_path / "jwks.json"
+    file.write_text(content)
+    status, message = discover(Credentials(token=TokenVerifier(AUDIENCE, str(file))), bearer(cluster.token()))
+    assert status == 503
+    assert "the cluster's public keys cannot be read" in message
+
+
+@pytest.fixture
+def address(tmp_path, keys):
+    """An https server of the keys, and of a redirect to them; and the file of its authority."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(302 if self.path == "/moved" else 200)
+            self.send_header("location", "/jwks")
+            self.end_headers()
+            self.wfile.write(keys.read_bytes())
+
+        def log_message(self, *_):
+            pass
+
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "jwks-ca.crt")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"https://localhost:{server.server_port}", tmp_path / "jwks-ca.crt"
+        server.shutdown()
+        thread.join()
+
+
+def test_keys_are_read_by_https_from_who_is_trusted_and_without_redirects(cluster, address, tmp_path, monkeypatch):
+    url, trusted = address
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    other = tmp_path / "other.crt"
+    trustme.CA().cert_pem.write_to_path(other)
+    for path, authorities, expected in [("/jwks", trusted, 200), ("/moved", trusted, 503), ("/jwks", other, 503)]:
+        verifier = TokenVerifier(AUDIENCE, url + path, authorities, ISSUER)
+        status, message = discover(Credentials(token=verifier), bearer(cluster.token()))
+        assert status == expected, message

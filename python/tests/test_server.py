@@ -1,86 +1,17 @@
 """The real server in a process of its own: mutual TLS, a Unix socket, signals."""
 
-import contextlib
-import os
+import json
 import signal
 import socket
-import ssl
 import stat
-import subprocess
-import sys
-import time
+import threading
 
 import httpx
 import pytest
 import trustme
+from serving import client_of, discovered, eventually, free_port, mount, over_socket
 
 from dask_operator_plugin.config import Config, ConfigError
-from dask_operator_plugin.tls import CONTROLLER_NAME
-
-CODE = """
-import asyncio
-from pathlib import Path
-from dask_operator_plugin import Plugin
-
-plugin = Plugin("served", version="1.0.0")
-
-@plugin.sync("Service")
-async def sync(request):
-    Path("begun").touch()
-    while not Path("free").exists():
-        await asyncio.sleep(0.01)
-    return {}
-
-if __name__ == "__main__":
-    import dask_operator_plugin.tls as tls
-    tls.POLL = tls.FIRST_POLL = 0.05
-    tls.Reloading.follow.__defaults__ = (0.05,)
-    plugin.run()
-"""
-
-
-def eventually(check, what):
-    deadline = time.monotonic() + 30
-    while True:
-        with contextlib.suppress(httpx.TransportError, FileNotFoundError):
-            if (result := check()) is not None:
-                return result
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.02)
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
-@pytest.fixture
-def start(tmp_path):
-    (tmp_path / "served.py").write_text(CODE)
-    processes = []
-
-    def start(**env):
-        environment = {**os.environ, **{name: str(value) for name, value in env.items()}}
-        process = subprocess.Popen(
-            [sys.executable, "served.py"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
-        )
-        processes.append(process)
-        return process
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.communicate()
-
-
-def over_socket(path):
-    return httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://plugin")
-
-
-def discovered(client):
-    answer = client.get("/v1alpha1/discovery")
-    assert answer.status_code == 200
-    return answer.json()["name"]
 
 
 def test_a_sidecar_listens_on_a_socket_and_replaces_a_stale_one(start, tmp_path):
@@ -109,8 +40,6 @@ def test_a_call_in_flight_is_answered_when_the_process_is_told_to_stop(start, tm
     process = start(PLUGIN_SOCKET=path)
     with over_socket(path) as client:
         eventually(lambda: discovered(client), "the socket")
-        import threading
-
         answers = []
         call = threading.Thread(
             target=lambda: answers.append(client.post("/v1alpha1/sync", json=review, timeout=30).status_code)
@@ -122,6 +51,73 @@ def test_a_call_in_flight_is_answered_when_the_process_is_told_to_stop(start, tm
         call.join(30)
     assert answers == [200]
     assert process.wait(30) == 0
+
+
+def test_a_handler_that_never_returns_does_not_keep_the_process_from_ending(start, tmp_path, review):
+    path = tmp_path / "served.sock"
+    process = start(PLUGIN_SOCKET=path)
+    review["request"]["subject"]["object"]["kind"] = "Pod"
+    with over_socket(path) as client:
+        eventually(lambda: discovered(client), "the socket")
+        assert client.post("/v1alpha1/sync?timeout=1s", json=review, timeout=30).status_code == 504
+        assert discovered(client) == "served"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+
+def test_a_plugin_that_waits_for_its_certificate_can_be_stopped(start, tmp_path):
+    health = free_port()
+    process = start(PLUGIN_TLS_DIR=tmp_path, PLUGIN_PORT=free_port(), PLUGIN_HEALTH_PORT=health)
+    with httpx.Client(base_url=f"http://127.0.0.1:{health}") as probes:
+        eventually(lambda: probes.get("/healthz").status_code == 200 or None, "the probes")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+
+def test_a_socket_that_somebody_serves_stays_theirs(start, tmp_path):
+    path = tmp_path / "served.sock"
+    start(PLUGIN_SOCKET=path)
+    with over_socket(path) as client:
+        eventually(lambda: discovered(client), "the socket")
+        second = start(PLUGIN_SOCKET=path)
+        assert second.communicate(timeout=30)[1].strip() == f"served: {path} is served by another process"
+        assert second.returncode == 1
+        assert discovered(client) == "served"
+
+
+def test_a_port_that_is_taken_is_said_in_one_sentence(start):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = start(PLUGIN_INSECURE_PORT=port)
+        assert process.communicate(timeout=30)[1].splitlines()[-1] == (
+            f"served: failed to listen on port {port}: Address already in use"
+        )
+    assert process.returncode == 1
+
+
+def test_a_body_that_is_too_large_is_refused_in_words_and_the_next_call_is_served(start, tmp_path):
+    path = tmp_path / "served.sock"
+    start(PLUGIN_SOCKET=path)
+    with over_socket(path) as client:
+        eventually(lambda: discovered(client), "the socket")
+        json_type = {"content-type": "application/json"}
+        answer = client.post("/v1alpha1/sync", content=b" " * (5 << 20), headers=json_type, timeout=30)
+        assert (answer.status_code, answer.json()["error"]) == (413, "RequestTooLarge")
+        assert discovered(client) == "served"
+
+
+def test_the_log_is_json_if_told(start, tmp_path):
+    path = tmp_path / "served.sock"
+    process = start(PLUGIN_SOCKET=path, LOG_FORMAT="json")
+    with over_socket(path) as client:
+        eventually(lambda: discovered(client), "the socket")
+        assert client.get("/nothing").status_code == 404
+    process.send_signal(signal.SIGTERM)
+    lines = [json.loads(line) for line in process.communicate(timeout=30)[1].splitlines()]
+    assert "rejected a call of /nothing: UnknownPath: there is nothing at /nothing" in [
+        line["message"] for line in lines
+    ]
+    assert {line["level"] for line in lines} == {"INFO", "WARNING"}
 
 
 def test_the_development_server_and_the_probes(start):
@@ -136,31 +132,6 @@ def test_the_development_server_and_the_probes(start):
         assert metrics.headers["content-type"].startswith("application/openmetrics-text")
         assert 'hook="Discovery"' in metrics.text
         assert probes.get("/v1alpha1/discovery").status_code == 404
-
-
-def mount(directory, authority, version):
-    """Writes the Secret's files as the kubelet does: into a new directory, then one atomic swap."""
-    directory.mkdir(exist_ok=True)
-    files = directory / version
-    files.mkdir()
-    certificate = authority.issue_cert("localhost")
-    certificate.cert_chain_pems[0].write_to_path(files / "tls.crt")
-    certificate.private_key_pem.write_to_path(files / "tls.key")
-    authority.cert_pem.write_to_path(files / "ca.crt")
-    link = directory / "..data_tmp"
-    link.symlink_to(version)
-    link.rename(directory / "..data")
-    for name in ("ca.crt", "tls.crt", "tls.key"):
-        if not (directory / name).is_symlink():
-            (directory / name).symlink_to(f"..data/{name}")
-
-
-def client_of(port, trusted, authority, name=CONTROLLER_NAME):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    trusted.configure_trust(context)
-    if authority is not None:
-        authority.issue_cert(name).configure_cert(context)
-    return httpx.Client(base_url=f"https://localhost:{port}", verify=context)
 
 
 def test_only_the_controller_is_served_and_new_certificates_count_without_a_restart(start, tmp_path):

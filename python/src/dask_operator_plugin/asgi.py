@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from .answer import InvalidAnswer
+from .answer import InvalidAnswer, encode
 from .credentials import CannotVerify, Credentials, Unauthorized
 from .request import API_VERSION, KIND, InvalidRequest, Request, read_review
 
@@ -21,7 +23,10 @@ if TYPE_CHECKING:
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 LONGEST_TIMEOUT = 30.0
 DISCOVERY, SYNC, FINALIZE = "/v1alpha1/discovery", "/v1alpha1/sync", "/v1alpha1/finalize"
+HEALTHZ, METRICS = "/healthz", "/metrics"
 _HOOKS = {DISCOVERY: "Discovery", SYNC: "Sync", FINALIZE: "Finalize"}
+_METHODS = {HEALTHZ: "GET", DISCOVERY: "GET", SYNC: "POST", FINALIZE: "POST"}
+_TEXT = {"content-type": "text/plain; charset=utf-8"}
 
 log = logging.getLogger("dask_operator_plugin")
 
@@ -39,9 +44,9 @@ class Rejection(Exception):
 @dataclass(frozen=True)
 class _Reply:
     status: int
-    body: Any
-    outcome: str
-    headers: dict[str, str]
+    body: bytes
+    outcome: str = "Success"
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 class Application:
@@ -61,87 +66,100 @@ class Application:
             raise RuntimeError(f"there is no {scope['type']} here")
 
     async def _http(self, scope: Any, receive: Any, send: Any) -> None:
-        path: str = scope["path"]
-        if path == "/healthz" and scope["method"] == "GET":
-            await _send(send, 200, b"ok", {"content-type": "text/plain; charset=utf-8"})
-            return
-        hook = _HOOKS.get(path)
-        began = time.monotonic()
-        metrics = self._plugin.metrics
-        with metrics.in_flight.track_inprogress():
+        hook = _HOOKS.get(scope["path"])
+        if hook is None:
             reply = await self._reply(scope, receive)
-        if hook is not None:
+        else:
+            began, metrics = time.monotonic(), self._plugin.metrics
+            with metrics.in_flight.track_inprogress():
+                reply = await self._reply(scope, receive)
             metrics.answered(hook, reply.outcome, time.monotonic() - began)
-        headers = {"content-type": "application/json", **reply.headers}
-        await _send(send, reply.status, json.dumps(reply.body).encode(), headers)
+        await _send(send, reply.status, reply.body, {"content-type": "application/json", **reply.headers})
 
     async def _reply(self, scope: Any, receive: Any) -> _Reply:
         path: str = scope["path"]
         try:
-            if path not in _HOOKS:
-                raise Rejection(404, "UnknownPath", f"there is nothing at {path}")
-            method = "GET" if path == DISCOVERY else "POST"
-            if scope["method"] != method:
-                message = f"{scope['method']} is not allowed here"
-                raise Rejection(405, "MethodNotAllowed", message, {"allow": method})
-            if path == DISCOVERY:
-                await self._authenticate(scope, b"")
-                return _Reply(200, self._plugin.discovery(), "Success", {})
-            seconds = _deadline(scope["query_string"])
-            return await asyncio.wait_for(self._hook(scope, receive), seconds)
+            return await self._routed(scope, receive)
         except Rejection as error:
             rejection = error
-        except (asyncio.TimeoutError, TimeoutError):
-            message = "the plugin did not answer in the time that the caller gave it"
-            rejection = Rejection(504, "DeadlineExceeded", message)
+        except Exception:
+            log.exception("failed to answer a call of %s", path)
+            rejection = Rejection(500, "Panicked", "the plugin's server failed; its log says where")
         log.warning("rejected a call of %s: %s: %s", path, rejection.category, rejection)
-        body = {"error": rejection.category, "message": str(rejection)}
+        body = json.dumps({"error": rejection.category, "message": str(rejection)}).encode()
         return _Reply(rejection.status, body, rejection.category, rejection.headers)
 
-    async def _hook(self, scope: Any, receive: Any) -> _Reply:
-        served = _HOOKS[scope["path"]]
-        body = await _body(receive)
-        await self._authenticate(scope, body)
+    async def _routed(self, scope: Any, receive: Any) -> _Reply:
+        path, method = scope["path"], scope["method"]
+        allowed = _METHODS.get(path)
+        if allowed is None:
+            raise Rejection(404, "UnknownPath", f"there is nothing at {path}")
+        # Servers leave the body of an answer to HEAD away.
+        if method != allowed and (allowed, method) != ("GET", "HEAD"):
+            raise Rejection(405, "MethodNotAllowed", f"{method} is not allowed here", {"allow": allowed})
+        if path == HEALTHZ:
+            return _Reply(200, b"ok", headers=_TEXT)
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        if path == DISCOVERY:
+            with _refusing():
+                await self._credentials.verify_token(headers)
+                await self._credentials.verify_signature(headers, b"")
+            return _Reply(200, encode(self._plugin.discovery()))
+        seconds = _deadline(scope["query_string"])
+        try:
+            return await asyncio.wait_for(self._hook(_HOOKS[path], headers, receive), seconds)
+        except asyncio.TimeoutError as error:
+            message = "the plugin did not answer in the time that the caller gave it"
+            raise Rejection(504, "DeadlineExceeded", message) from error
+
+    async def _hook(self, served: str, headers: dict[str, str], receive: Any) -> _Reply:
+        body = None
+        with _refusing():
+            # Before the body, which may be large, is read for somebody unknown.
+            await self._credentials.verify_token(headers)
+            if self._credentials.signature is not None:
+                body = await _body(receive)
+                await self._credentials.verify_signature(headers, body)
         if served not in self._plugin.hooks:
             raise Rejection(404, "HookNotServed", f"this plugin does not serve the hook {served}")
-        request = _request(scope, body)
+        content_type = headers.get("content-type", "").split(";")[0].strip().lower()
+        if content_type != "application/json" and not content_type.endswith("+json"):
+            raise Rejection(415, "UnsupportedContentType", "the body must have the content type application/json")
+        request = _request(await _body(receive) if body is None else body)
         if request.hook != served:
             message = f"request.hook is {request.hook}, but the path is that of {served}"
             raise Rejection(422, "HookMismatch", message)
+        return await self._answer(request)
+
+    async def _answer(self, request: Request) -> _Reply:
         subject = request.subject
-        what = f"{served} of {subject.kind} {subject.namespace}/{subject.name}"
+        what = f"{request.hook} of {subject.kind} {subject.namespace}/{subject.name}"
         try:
             response = await self._plugin.answer(request)
-            answer = {"apiVersion": API_VERSION, "kind": KIND, "response": response.body(request.uid)}
-            json.dumps(answer)
+            body = encode({"apiVersion": API_VERSION, "kind": KIND, "response": response.body(request.uid)})
         except InvalidAnswer as error:
             log.error("%s: %s", what, error)
             raise Rejection(500, "InvalidAnswer", str(error)) from error
-        except asyncio.CancelledError:
-            raise
         except Exception as error:
             log.exception("%s: the plugin failed", what)
             raise Rejection(500, "Panicked", "the plugin failed; its log says where") from error
         log.info("%s: %s", what, response.status)
-        return _Reply(200, answer, response.status, {})
-
-    async def _authenticate(self, scope: Any, body: bytes) -> None:
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        try:
-            await self._credentials.verify(headers, body)
-        except Unauthorized as error:
-            raise Rejection(401, "Unauthorized", str(error), {"www-authenticate": "Bearer"}) from error
-        except CannotVerify as error:
-            raise Rejection(503, "CannotVerify", str(error)) from error
+        return _Reply(200, body, response.status)
 
 
-def _request(scope: Any, body: bytes) -> Request:
-    headers = dict(scope["headers"])
-    content_type = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
-    if content_type != b"application/json" and not content_type.endswith(b"+json"):
-        raise Rejection(415, "UnsupportedContentType", "the body must have the content type application/json")
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
     try:
-        value = json.loads(body)
+        yield
+    except Unauthorized as error:
+        raise Rejection(401, "Unauthorized", str(error), {"www-authenticate": "Bearer"}) from error
+    except CannotVerify as error:
+        raise Rejection(503, "CannotVerify", str(error)) from error
+
+
+def _request(body: bytes) -> Request:
+    try:
+        value = json.loads(body.decode(), parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise Rejection(422, "InvalidJson", f"the body is not JSON: {error}") from error
     try:
@@ -150,8 +168,14 @@ def _request(scope: Any, body: bytes) -> Request:
         raise Rejection(422, "InvalidRequest", str(error)) from error
 
 
+def _no_constant(name: str) -> None:
+    # Python's own addition to JSON.
+    raise ValueError(f"{name} is no number")
+
+
 def _deadline(query: bytes) -> float:
-    text = dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)).get("timeout")
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    text = next((value for name, value in pairs if name == "timeout"), None)
     if text is None:
         return LONGEST_TIMEOUT * 0.95
     if not re.fullmatch(r"0*[1-9][0-9]{0,9}s", text):
@@ -201,14 +225,13 @@ class Probes:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
             return
-        text = {"content-type": "text/plain; charset=utf-8"}
         path = scope["path"]
-        if path == "/healthz" or (path == "/readyz" and self.ready):
-            await _send(send, 200, b"ok", text)
+        if path == HEALTHZ or (path == "/readyz" and self.ready):
+            await _send(send, 200, b"ok", _TEXT)
         elif path == "/readyz":
-            await _send(send, 503, b"no certificate yet", text)
-        elif path == "/metrics":
+            await _send(send, 503, b"no certificate yet", _TEXT)
+        elif path == METRICS:
             metrics = self._plugin.metrics
             await _send(send, 200, metrics.encode(), {"content-type": metrics.content_type})
         else:
-            await _send(send, 404, b"there is nothing here", text)
+            await _send(send, 404, b"there is nothing here", _TEXT)

@@ -14,6 +14,7 @@ import socket
 import stat
 import sys
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,8 @@ def bind_socket(path: Path) -> socket.socket:
                 probe.connect(str(path))
             except ConnectionRefusedError:
                 path.unlink()
+            except OSError as error:
+                raise ConfigError(f"failed to try the socket {path}: {error.strerror}") from error
             else:
                 raise ConfigError(f"{path} is served by another process")
     listener = socket.socket(socket.AF_UNIX)
@@ -92,7 +95,8 @@ def bind_socket(path: Path) -> socket.socket:
     try:
         listener.bind(str(path))
     except OSError as error:
-        raise ConfigError(f"failed to bind {path}: {error.strerror}") from error
+        listener.close()
+        raise ConfigError(f"failed to bind {path}: {error.strerror or error}") from error
     finally:
         os.umask(mask)
     return listener
@@ -104,7 +108,7 @@ def _bind_tcp(host: str, port: int) -> socket.socket:
             return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
         return socket.create_server((host, port))
     except OSError as error:
-        raise ConfigError(f"failed to listen on port {port}: {error.strerror}") from error
+        raise ConfigError(f"failed to listen on port {port}: {os.strerror(error.errno or 0)}") from error
 
 
 async def _run(plugin: Plugin, config: Config) -> None:
@@ -157,7 +161,7 @@ async def _open(plugin: Plugin, config: Config) -> tuple[_Server, socket.socket,
 class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = {
-            "timestamp": self.formatTime(record),
+            "timestamp": datetime.fromtimestamp(record.created, timezone.utc).isoformat(),
             "level": record.levelname,
             "target": record.name,
             "message": record.getMessage(),
@@ -191,13 +195,15 @@ def _load(target: str) -> Plugin:
     module, _, attribute = target.partition(":")
     sys.path.insert(0, "")
     try:
-        plugin = getattr(importlib.import_module(module), attribute or "plugin")
+        imported = importlib.import_module(module)
     except ImportError as error:
-        raise ConfigError(f"there is no module {module}: {error}") from error
-    except AttributeError as error:
-        raise ConfigError(f"{module} has no {attribute or 'plugin'}") from error
+        raise ConfigError(f"failed to import {module}: {error}; run it where {module} can be imported") from error
+    name = attribute or "plugin"
+    if not hasattr(imported, name):
+        raise ConfigError(f"{module} has no {name}; name the plugin as MODULE:PLUGIN")
+    plugin = getattr(imported, name)
     if not isinstance(plugin, Plugin):
-        raise ConfigError(f"{target} is no Plugin")
+        raise ConfigError(f"{target} is a {type(plugin).__name__}; name a Plugin as MODULE:PLUGIN")
     return plugin
 
 

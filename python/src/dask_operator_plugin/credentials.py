@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import json
 import ssl
 import time
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -47,14 +47,16 @@ class SignatureVerifier:
         """Raises `Unauthorized` or `CannotVerify`."""
         if "webhook-signature" not in headers:
             raise Unauthorized("the call has no signature")
+        webhook = self._webhook()
         try:
-            self._webhook().verify(body, dict(headers))
+            webhook.verify(body, dict(headers), json_parse=False)
         except WebhookVerificationError as error:
             raise Unauthorized(f"the call's signature is not good: {error}") from error
-        except ValueError:
-            # The library reads the body as JSON after it has verified it; a discovery has none.
-            if body:
-                raise Unauthorized("the body is not JSON") from None
+        except ValueError as error:
+            # A header that the library cannot take apart, or a body that is no text.
+            raise Unauthorized(
+                "the call's signature is not good: it is not as Standard Webhooks defines it"
+            ) from error
 
     def _webhook(self) -> Any:
         try:
@@ -66,7 +68,7 @@ class SignatureVerifier:
             raise CannotVerify(f"the secret in {self.secret} is empty")
         try:
             return Webhook(base64.b64decode(text.removeprefix("whsec_"), validate=True))
-        except binascii.Error as error:
+        except ValueError as error:
             if text.startswith("whsec_"):
                 message = f"the secret in {self.secret} begins with whsec_, and base64 must follow"
                 raise CannotVerify(message) from error
@@ -130,7 +132,8 @@ class TokenVerifier:
         try:
             text = self._fetch() if self.keys.startswith("https://") else Path(self.keys).read_bytes()
             return jwt.PyJWKSet.from_dict(json.loads(text))
-        except (OSError, ValueError, jwt.PyJWTError) as error:
+        except (OSError, HTTPException, ValueError, TypeError, AttributeError, jwt.PyJWTError) as error:
+            # The library takes it that the JSON is a key set.
             raise CannotVerify(f"the cluster's public keys cannot be read: {error}") from error
 
     def _fetch(self) -> bytes:
@@ -167,9 +170,12 @@ class Credentials:
     token: TokenVerifier | None = None
     signature: SignatureVerifier | None = None
 
-    async def verify(self, headers: Mapping[str, str], body: bytes) -> None:
+    async def verify_token(self, headers: Mapping[str, str]) -> None:
         """Raises `Unauthorized` or `CannotVerify`. `headers` have names in lower case."""
         if self.token is not None:
             await asyncio.to_thread(self.token.verify, headers)
+
+    async def verify_signature(self, headers: Mapping[str, str], body: bytes) -> None:
+        """Raises `Unauthorized` or `CannotVerify`. `headers` have names in lower case."""
         if self.signature is not None:
             await asyncio.to_thread(self.signature.verify, headers, body)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from .answer import Answerable, Failure, Pending, Response, response_of, response_of_exception
+from .answer import Answerable, Failure, InvalidAnswer, Pending, Response, response_of, response_of_exception
 from .metrics import Metrics
 from .request import API_VERSION, Request
+from .threads import in_thread
 
 SyncHandler = Callable[[Request], "Answerable | Awaitable[Answerable]"]
 FinalizeHandler = Callable[[Request], "Awaitable[None] | None"]
@@ -49,7 +49,7 @@ class Plugin:
         self.metrics = Metrics()
         self._handlers: dict[str, list[tuple[_Rule, Callable[[Request], Any]]]] = {"Sync": [], "Finalize": []}
 
-    def sync(self, kind: str, *, component: str | None = None) -> Callable[[S], S]:
+    def sync(self, kind: str, component: str | None = None) -> Callable[[S], S]:
         """Registers a handler that returns the *complete* set of children for subjects of this kind.
 
         `kind` is one of DaskCluster, DaskWorkerGroup, DaskJob, DaskAutoscaler, Service, Deployment and Pod,
@@ -58,7 +58,7 @@ class Plugin:
         """
         return self._register("Sync", kind, component)
 
-    def finalize(self, kind: str, *, component: str | None = None) -> Callable[[F], F]:
+    def finalize(self, kind: str, component: str | None = None) -> Callable[[F], F]:
         """Registers a handler that releases what is held outside of the cluster for a subject that goes.
 
         When it returns, nothing is held any more; it raises `Pending` while something is. It is called again and
@@ -101,13 +101,12 @@ class Plugin:
     async def answer(self, request: Request) -> Response:
         """The response to `request`. Other exceptions than a handler's `Failure` and `Pending` are passed on."""
         try:
-            handler = self._handler(request)
-            returned = await _call(handler, request)
+            return await _call(self._handler(request), request)
         except (Failure, Pending) as error:
             return response_of_exception(error)
-        if request.hook == "Finalize":
-            return Response("Success", {"children": [], "finalized": True})
-        return response_of(returned, getattr(handler, "__name__", "the handler"))
+        except SystemExit as error:
+            # It would end the whole server.
+            raise RuntimeError("the handler raised SystemExit") from error
 
     def _handler(self, request: Request) -> Callable[[Request], Any]:
         rules = self._handlers[request.hook]
@@ -123,10 +122,14 @@ class Plugin:
         raise Failure("NoHandler", message)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serves one ASGI connection, without checking credentials; see `run` for what does."""
-        from .asgi import Application
+        """Serves one ASGI connection, without checking credentials; see `run` for what does.
 
-        await Application(self)(scope, receive, send)
+        Besides the calls there is `GET /metrics`, which `run` serves on the port of the probes.
+        """
+        from .asgi import METRICS, Application, Probes
+
+        application = Probes(self) if scope.get("path") == METRICS else Application(self)
+        await application(scope, receive, send)
 
     def run(self) -> None:
         """Serves as the environment says until SIGTERM or SIGINT, and ends the process; see `config.Config`."""
@@ -135,8 +138,23 @@ class Plugin:
         raise SystemExit(serve(self))
 
 
-async def _call(handler: Callable[[Request], Any], request: Request) -> Any:
+async def _call(handler: Callable[[Request], Any], request: Request) -> Response:
     if inspect.iscoroutinefunction(handler):
-        return await handler(request)
-    returned = await asyncio.to_thread(handler, request)
-    return await returned if inspect.isawaitable(returned) else returned
+        return _response(handler, request, await handler(request))
+
+    def work() -> Any:
+        returned = handler(request)
+        # Here, since the body of a generator runs only when it is read.
+        return returned if inspect.isawaitable(returned) else _response(handler, request, returned)
+
+    done = await in_thread(work)
+    return done if isinstance(done, Response) else _response(handler, request, await done)
+
+
+def _response(handler: Callable[[Request], Any], request: Request, returned: object) -> Response:
+    name = getattr(handler, "__name__", "the handler")
+    if request.hook == "Sync":
+        return response_of(returned, name)
+    if inspect.isgenerator(returned) or inspect.isasyncgen(returned):
+        raise InvalidAnswer(f"{name} has a yield, so that calling it does nothing; remove the yield")
+    return Response("Success", {"children": [], "finalized": True})

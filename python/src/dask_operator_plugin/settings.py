@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from .answer import Failure
@@ -21,15 +22,16 @@ def read_settings(cls: type[T], settings: Mapping[str, Any]) -> T:
     try:
         return typing.cast("T", validate(settings))
     except ValueError as error:
-        raise Failure("InvalidSettings", f"spec.settings: {_first_pydantic_error(error)}") from error
+        raise _invalid(_first_pydantic_error(error)) from error
 
 
 def _first_pydantic_error(error: ValueError) -> str:
     errors = getattr(error, "errors", None)
     if errors is None:
-        return str(error)
+        return f"spec.settings: {error}"
     first = errors()[0]
-    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+    return f"spec.settings{path}: {first['msg']}"
 
 
 def _invalid(message: str) -> Failure:
@@ -45,7 +47,7 @@ def _dataclass(cls: type, value: object, path: str) -> object:
     if not isinstance(value, Mapping):
         raise _invalid(f"{path} is not an object")
     hints = typing.get_type_hints(cls)
-    fields = {_camel(field.name): field for field in dataclasses.fields(cls)}
+    fields = {_camel(field.name): field for field in dataclasses.fields(cls) if field.init}
     for name in value:
         if name not in fields:
             raise _invalid(f"{path}.{name}: unknown setting, expected one of {', '.join(sorted(fields))}")
@@ -55,7 +57,11 @@ def _dataclass(cls: type, value: object, path: str) -> object:
             arguments[field.name] = _value(hints[field.name], value[name], f"{path}.{name}")
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise _invalid(f"{path}.{name} is required")
-    return cls(**arguments)
+    try:
+        return cls(**arguments)
+    except ValueError as error:
+        # What the plugin's own `__post_init__` says.
+        raise _invalid(f"{path}: {error}") from error
 
 
 def _value(hint: Any, value: object, path: str) -> object:
@@ -65,22 +71,29 @@ def _value(hint: Any, value: object, path: str) -> object:
     if origin in (typing.Union, types.UnionType):
         return _union(arguments, value, path)
     if origin is typing.Literal:
-        if value not in arguments:
-            raise _invalid(f"{path} is {value!r}, expected one of {', '.join(map(repr, arguments))}")
-        return value
+        return _one_of(arguments, value, path)
+    if isinstance(hint, type) and issubclass(hint, enum.Enum):
+        return hint(_one_of([member.value for member in hint], value, path))
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return _dataclass(hint, value, path)
-    if origin in (list, tuple):
+    if origin in (list, tuple, Sequence):
         items = _of(list, value, path)
         read = [_value(arguments[0], item, f"{path}[{index}]") for index, item in enumerate(items)]
         return tuple(read) if origin is tuple else read
-    if origin is dict or hint is dict:
+    if origin in (dict, Mapping) or hint is dict:
         mapping = _of(dict, value, path)
         inner = arguments[1] if arguments else Any
         return {key: _value(inner, item, f"{path}.{key}") for key, item in mapping.items()}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return _of(hint, value, path)
+
+
+def _one_of(allowed: Iterable[object], value: object, path: str) -> object:
+    # By type as well: True is 1 otherwise.
+    if not any(value == one and type(value) is type(one) for one in allowed):
+        raise _invalid(f"{path} is {value!r}, expected one of {', '.join(map(repr, allowed))}")
+    return value
 
 
 def _union(arguments: tuple[Any, ...], value: object, path: str) -> object:

@@ -15,6 +15,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,11 +58,13 @@ def dask_cluster(name: str = "demo", namespace: str = "team-a") -> dict[str, Any
     }
 
 
-def digest_of(review: Mapping[str, Any], *, status: bool = False) -> str:
-    """The uid of the request in `review`: `sha256:` and the digest of its canonical form (RFC 8785).
+def digest_of(request: Request | Mapping[str, Any], *, status: bool = False) -> str:
+    """The uid of a request, or of that in the body of a call: `sha256:` and a digest.
 
-    Without `uid`, `attempt`, `event`, `managedFields`, `resourceVersion` and, unless asked for, `status`.
+    The digest is of the canonical form (RFC 8785) without `uid`, `attempt`, `event`, `managedFields`,
+    `resourceVersion` and, unless asked for, `status`.
     """
+    review = write_review(request) if isinstance(request, Request) else request
     question = copy.deepcopy(dict(review["request"]))
     for name in ("uid", "attempt", "event"):
         question.pop(name, None)
@@ -148,7 +151,10 @@ class TestPlugin:
         )
 
     def _call(self, path: str, review: Mapping[str, Any]) -> dict[str, Any]:
-        status, body = asyncio.run(call(self._application, "POST", path, json.dumps(review).encode()))
+        question = call(self._application, "POST", path, json.dumps(review).encode())
+        # In a thread, since the test may be a coroutine and have a loop already.
+        with ThreadPoolExecutor(1) as thread:
+            status, body = thread.submit(asyncio.run, question).result()
         assert status == 200, f"the plugin answered {status}: {body}"
         response: dict[str, Any] = body["response"]
         return response

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import ssl
 from pathlib import Path
+from typing import Any
 
 CONTROLLER_NAME = "dask-operator.plugin.kubernetes.dask.org"
 """The DNS name in the controller's client certificate. Plugins hold certificates of the same CA, so the CA alone does
@@ -24,6 +25,22 @@ def is_controller(certificate: object) -> bool:
     return ("DNS", CONTROLLER_NAME) in names
 
 
+class _Newest(ssl.SSLContext):
+    """Begins each connection with the newest context.
+
+    With all of it: after `sni_callback` has changed the context of a connection, sessions of the first one can still
+    be resumed, which lets in whoever has a certificate of authorities that are trusted no more.
+    """
+
+    current: ssl.SSLContext | None = None
+
+    def wrap_bio(self, *args: Any, **kwargs: Any) -> ssl.SSLObject:
+        """What asyncio's servers call for each connection."""
+        if self.current is None:
+            raise ssl.SSLError("there is no certificate yet")
+        return self.current.wrap_bio(*args, **kwargs)
+
+
 class Reloading:
     """A context for servers that follows the files in a directory.
 
@@ -35,9 +52,12 @@ class Reloading:
         self._directory = directory
         self._seen: list[bytes] | None = None
         self._complaint = ""
-        self._current: ssl.SSLContext | None = None
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._newest = _Newest(ssl.PROTOCOL_TLS_SERVER)
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """For `asyncio` servers; it is the same for ever."""
+        return self._newest
 
     async def wait(self) -> None:
         """Returns when there are usable files."""
@@ -55,19 +75,14 @@ class Reloading:
         try:
             contents = [(self._directory / name).read_bytes() for name in _FILES]
             if contents == self._seen:
-                return self._current is not None
+                return self._newest.current is not None
             self._seen = contents
-            context = self._load(contents[0])
+            self._newest.current = self._load(contents[0])
         except (OSError, ValueError) as error:
             self._complain(f"{self._directory}: {error}")
-            return self._current is not None
+            return self._newest.current is not None
         log.info("loaded the certificate in %s", self._directory)
         self._complaint = ""
-        if self._current is None:
-            self.context = context
-            # With the first bytes of a connection it changes to the newest files, authorities included.
-            context.sni_callback = self._switch
-        self._current = context
         return True
 
     def _load(self, authorities: bytes) -> ssl.SSLContext:
@@ -78,12 +93,8 @@ class Reloading:
         context.load_cert_chain(self._directory / "tls.crt", self._directory / "tls.key")
         return context
 
-    def _switch(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-        if self._current is not None:
-            connection.context = self._current
-
     def _complain(self, complaint: str) -> None:
         if complaint != self._complaint:
             self._complaint = complaint
-            state = "keeping the certificate that is in use" if self._current else "waiting for a certificate"
+            state = "keeping the certificate that is in use" if self._newest.current else "waiting for a certificate"
             log.warning("%s: %s", state, complaint)
