@@ -11,6 +11,7 @@ import pytest
 import trustme
 from serving import client_of, discovered, eventually, free_port, mount, over_socket
 
+from dask_operator_plugin.cli import bind_tcp
 from dask_operator_plugin.config import Config, ConfigError
 
 
@@ -93,6 +94,13 @@ def test_a_port_that_is_taken_is_said_in_one_sentence(start):
             f"served: failed to listen on port {port}: Address already in use"
         )
     assert process.returncode == 1
+
+
+def test_an_answer_does_not_wait_for_the_callers_acknowledgement():
+    with bind_tcp("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_body_that_is_too_large_is_refused_in_words_and_the_next_call_is_served(start, tmp_path):

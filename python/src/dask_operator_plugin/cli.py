@@ -102,13 +102,19 @@ def bind_socket(path: Path) -> socket.socket:
     return listener
 
 
-def _bind_tcp(host: str, port: int) -> socket.socket:
+def bind_tcp(host: str, port: int) -> socket.socket:
+    """A listener; `host` "" is every address, of both families where there are both."""
     try:
         if host == "" and socket.has_dualstack_ipv6():
-            return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
-        return socket.create_server((host, port))
+            listener = socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+        else:
+            listener = socket.create_server((host, port))
     except OSError as error:
         raise ConfigError(f"failed to listen on port {port}: {os.strerror(error.errno or 0)}") from error
+    # Connections inherit it. asyncio sets it only on sockets that were made with a protocol's number, and without it
+    # each answer waits for the caller's delayed acknowledgement, 40 ms.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 async def _run(plugin: Plugin, config: Config) -> None:
@@ -123,7 +129,7 @@ async def _run(plugin: Plugin, config: Config) -> None:
 
     stopped = asyncio.ensure_future(stop.wait())
     if config.health_port is not None:
-        start(_server(probes), _bind_tcp("", config.health_port))
+        start(_server(probes), bind_tcp("", config.health_port))
     calls = asyncio.ensure_future(_open(plugin, config))
     await asyncio.wait([calls, stopped], return_when=asyncio.FIRST_COMPLETED)
     background: list[asyncio.Future[Any]] = [calls, stopped]
@@ -149,8 +155,8 @@ async def _open(plugin: Plugin, config: Config) -> tuple[_Server, socket.socket,
         return _server(application), bind_socket(config.socket), None
     if config.insecure_port is not None:
         log.warning("plain HTTP without authentication: for development only")
-        return _server(application), _bind_tcp("127.0.0.1", config.insecure_port), None
-    listener = _bind_tcp("", config.port)
+        return _server(application), bind_tcp("127.0.0.1", config.insecure_port), None
+    listener = bind_tcp("", config.port)
     reloading = Reloading(config.tls_dir or Path())
     await reloading.wait()
     server = _server(application, http=_FromController)
