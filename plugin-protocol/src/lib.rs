@@ -36,6 +36,7 @@ mod request;
 mod response;
 #[cfg(feature = "schema")]
 pub mod schema;
+pub mod screening;
 mod version;
 
 pub use child::{Child, ChildKey, InvalidChildKey};

@@ -5,7 +5,10 @@
 use std::collections::BTreeSet;
 
 use kube::{ResourceExt as _, api::DynamicObject, core::ApiResource};
-use plugin_protocol::{Child, ChildKey, limits};
+use plugin_protocol::{
+    Child, ChildKey, limits,
+    screening::{RESERVED_METADATA, is_reserved_key},
+};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -28,20 +31,6 @@ pub(super) const ADOPT_ANNOTATION: &str = "plugin.kubernetes.dask.org/adopt";
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "dask-operator");
 /// Some kinds, such as Service, allow no longer names.
 const MAX_DEFAULT_NAME: usize = 63;
-/// Metadata that only the controller or the API server may set.
-const RESERVED_METADATA: [&str; 11] = [
-    "creationTimestamp",
-    "deletionGracePeriodSeconds",
-    "deletionTimestamp",
-    "finalizers",
-    "generateName",
-    "generation",
-    "managedFields",
-    "ownerReferences",
-    "resourceVersion",
-    "selfLink",
-    "uid",
-];
 
 /// For whom children are screened.
 #[derive(Clone, Debug)]
@@ -233,12 +222,8 @@ fn render_metadata(mut metadata: Map<String, Value>, name: &str, key: &ChildKey,
 }
 
 fn without_reserved_keys(map: Option<Value>) -> Map<String, Value> {
-    let reserved = |key: &str| {
-        let domain = key.split_once('/').map_or("", |(domain, _)| domain);
-        domain == "dask.org" || domain.ends_with(".dask.org")
-    };
     match map {
-        Some(Value::Object(map)) => map.into_iter().filter(|(key, _)| !reserved(key)).collect(),
+        Some(Value::Object(map)) => map.into_iter().filter(|(key, _)| !is_reserved_key(key)).collect(),
         _ => Map::new(),
     }
 }

@@ -214,19 +214,3 @@ fn the_hook_finalize_is_served_only_if_it_has_an_address() {
     assert_eq!(hooks(None), [Hook::Sync]);
     assert_eq!(hooks(Some(DEFAULT_URL)), [Hook::Sync, Hook::Finalize]);
 }
-
-#[test]
-fn the_sidecar_listens_where_its_registration_says() {
-    let mut deployed = from_yaml(include_str!("../manifests/plugin.yaml"));
-    let mut sidecar = from_yaml(include_str!("../manifests/sidecar/plugin.yaml"));
-    let values = from_yaml(include_str!("../manifests/sidecar/values.yaml"));
-    let socket = sidecar["spec"]["endpoint"]["socket"].as_str().unwrap().to_owned();
-    let path = format!("/run/dask-operator/plugins/{socket}");
-    assert_eq!(values["plugins"]["sidecars"][0]["env"][0], json!({"name": "PLUGIN_SOCKET", "value": path}));
-    for plugin in [&mut deployed, &mut sidecar] {
-        let spec = plugin["spec"].as_object_mut().unwrap();
-        spec.remove("endpoint").unwrap();
-        spec.remove("tls");
-    }
-    assert_eq!(sidecar, deployed);
-}

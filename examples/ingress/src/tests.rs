@@ -179,19 +179,3 @@ async fn the_settings_in_the_manifest_give_an_ingress() {
     let request = RequestBuilder::sync().settings(plugin["spec"]["settings"].clone());
     assert_eq!(answer_to(request).await.status, ResponseStatus::Success);
 }
-
-#[test]
-fn the_sidecar_listens_where_its_registration_says() {
-    let mut deployed = from_yaml(include_str!("../manifests/plugin.yaml"));
-    let mut sidecar = from_yaml(include_str!("../manifests/sidecar/plugin.yaml"));
-    let values = from_yaml(include_str!("../manifests/sidecar/values.yaml"));
-    let socket = sidecar["spec"]["endpoint"]["socket"].as_str().unwrap().to_owned();
-    let path = format!("/run/dask-operator/plugins/{socket}");
-    assert_eq!(values["plugins"]["sidecars"][0]["env"][0], json!({"name": "PLUGIN_SOCKET", "value": path}));
-    for plugin in [&mut deployed, &mut sidecar] {
-        let spec = plugin["spec"].as_object_mut().unwrap();
-        spec.remove("endpoint").unwrap();
-        spec.remove("tls");
-    }
-    assert_eq!(sidecar, deployed);
-}

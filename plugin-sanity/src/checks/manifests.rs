@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use plugin_protocol::{Child, ChildKey, ReviewResponse, limits};
+use plugin_protocol::{
+    Child, ChildKey, ReviewResponse, limits,
+    screening::{RESERVED_METADATA, group_of, is_denied, is_reserved_key, is_sensitive},
+};
 use serde_json::{Value, json};
 
 use super::Checked;
@@ -11,37 +14,6 @@ use crate::{
     lab::{Finding, failed, warning},
     matter::Allowed,
 };
-
-/// Groups and core kinds that no plugin may write: the controller's own list.
-const DENIED_GROUPS: [&str; 6] = [
-    "admissionregistration.k8s.io",
-    "apiextensions.k8s.io",
-    "apiregistration.k8s.io",
-    "certificates.k8s.io",
-    "dask.org",
-    "rbac.authorization.k8s.io",
-];
-const DENIED_CORE_KINDS: [&str; 3] = ["Namespace", "Node", "ServiceAccount"];
-/// Kinds that need `allowSensitive`, by group; "" is the core group.
-const SENSITIVE_KINDS: [(&str, &[&str]); 3] = [
-    ("", &["Pod", "ReplicationController", "Secret"]),
-    ("apps", &["DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"]),
-    ("batch", &["CronJob", "Job"]),
-];
-/// Metadata that only the controller or the API server sets.
-const RESERVED_METADATA: [&str; 11] = [
-    "creationTimestamp",
-    "deletionGracePeriodSeconds",
-    "deletionTimestamp",
-    "finalizers",
-    "generateName",
-    "generation",
-    "managedFields",
-    "ownerReferences",
-    "resourceVersion",
-    "selfLink",
-    "uid",
-];
 
 pub(super) async fn have_good_keys(lab: &Lab) -> Checked {
     for (_, what, answer) in lab.answers().await? {
@@ -116,14 +88,14 @@ pub(super) async fn keep_to_kinds(lab: &Lab) -> Checked {
         for child in answer.children.unwrap_or_default() {
             let (api_version, kind) = types(&child.manifest);
             let got = format!("{}: {api_version} {kind}", child.key);
-            if is_denied(api_version, kind) {
+            if is_denied(group_of(api_version), kind) {
                 return Err(failed(what, "no kind that decides over rights, admission or Dask itself", got));
             }
             let Some(allowed) = allowed else { continue };
             let is_it = |rule: &&Allowed| rule.api_version == api_version && rule.kind == kind;
             match allowed.iter().find(is_it) {
                 None => return Err(failed(what, "kinds that are in spec.children of the plugin", got)),
-                Some(rule) if is_sensitive(api_version, kind) && !rule.sensitive => {
+                Some(rule) if is_sensitive(group_of(api_version), kind) && !rule.sensitive => {
                     return Err(failed(what, "allowSensitive: true in spec.children for this kind", got));
                 }
                 Some(_) => {}
@@ -162,8 +134,7 @@ fn superfluous(manifest: &Value, namespace: &Value) -> Option<String> {
         return Some(format!("metadata.namespace: {}", metadata["namespace"]));
     }
     ["labels", "annotations"].into_iter().find_map(|field| {
-        let is_reserved = |name: &&String| name.split_once('/').is_some_and(|(domain, _)| is_below("dask.org", domain));
-        let name = metadata[field].as_object()?.keys().find(is_reserved)?;
+        let name = metadata[field].as_object()?.keys().find(|name| is_reserved_key(name))?;
         Some(format!("metadata.{field}: {name}"))
     })
 }
@@ -171,25 +142,6 @@ fn superfluous(manifest: &Value, namespace: &Value) -> Option<String> {
 fn types(manifest: &Value) -> (&str, &str) {
     let text = |field: &str| manifest[field].as_str().unwrap_or_default();
     (text("apiVersion"), text("kind"))
-}
-
-fn group_of(api_version: &str) -> &str {
-    api_version.rsplit_once('/').map_or("", |(group, _)| group)
-}
-
-fn is_below(parent: &str, name: &str) -> bool {
-    name == parent || name.strip_suffix(parent).is_some_and(|rest| rest.ends_with('.'))
-}
-
-fn is_denied(api_version: &str, kind: &str) -> bool {
-    let group = group_of(api_version);
-    DENIED_GROUPS.iter().any(|parent| is_below(parent, group))
-        || (group.is_empty() && DENIED_CORE_KINDS.contains(&kind))
-}
-
-fn is_sensitive(api_version: &str, kind: &str) -> bool {
-    let group = group_of(api_version);
-    SENSITIVE_KINDS.iter().any(|(sensitive, kinds)| *sensitive == group && kinds.contains(&kind))
 }
 
 /// RFC 1123.
