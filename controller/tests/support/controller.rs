@@ -1,10 +1,12 @@
 //! The real controller as a process.
 
 use std::{
+    collections::BTreeSet,
     fs::OpenOptions,
     net::{Ipv4Addr, SocketAddr},
     path::Path,
     process::{ExitStatus, Stdio},
+    sync::Mutex,
 };
 
 use tokio::{
@@ -110,9 +112,12 @@ async fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
     Ok(answer)
 }
 
-/// A port that nobody listens on; below those that the system gives to outgoing connections.
+/// A port that nobody listens on, and that nobody else in this process gets; below those that the system gives to
+/// outgoing connections.
 pub(crate) fn free_port() -> u16 {
-    let free = |port: &u16| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap();
+    let free = |port: &u16| given.insert(*port) && std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
     std::iter::repeat_with(|| fastrand::u16(20_000..32_000)).find(free).unwrap()
 }
 
