@@ -1,6 +1,10 @@
 //! Probes and metrics.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Json, Router,
@@ -14,18 +18,29 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{metrics::Metrics, watch::Progress};
+use crate::{metrics::Metrics, vitals::Vitals, watch::Progress};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// What probes look at.
+pub struct Health {
+    /// What must have delivered before the controller is ready.
+    pub watches: Vec<Progress>,
+    /// What must get on for it to be alive.
+    pub vitals: Vitals,
+    /// How long a watch may hear nothing of the API server.
+    pub silence: Duration,
+}
+
 /// Answers probes on `listener` until `shutdown`.
 ///
-/// * `/livez`, `/healthz`: the process runs. The body of the latter is that of dask-kubernetes.
+/// * `/livez`, `/healthz`: 200 and the body of dask-kubernetes; 503 and the kinds of whose watch nothing was heard for
+///   too long, and the reconcilers with a pass that does not end.
 /// * `/readyz`: every watch has delivered its first list; else 503 and the kinds that have not.
 /// * `/metrics`: `OpenMetrics` text.
 pub async fn serve(
     listener: TcpListener,
-    watches: Vec<Progress>,
+    health: Health,
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
@@ -33,19 +48,25 @@ pub async fn serve(
         .route("/livez", get(live))
         .route("/healthz", get(live))
         .route("/readyz", get(ready))
-        .with_state(Arc::new(watches))
+        .with_state(Arc::new(health))
         .route("/metrics", get(tell))
         .with_state(metrics);
     axum::serve(listener, app).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
-async fn live() -> Json<Value> {
-    Json(json!({"now": Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string()}))
+async fn live(State(health): State<Arc<Health>>) -> (StatusCode, Json<Value>) {
+    let ailing = health.vitals.ailing(Instant::now(), health.silence);
+    if ailing.is_nothing() {
+        let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string();
+        return (StatusCode::OK, Json(json!({"now": now})));
+    }
+    tracing::warn!(silent = ?ailing.silent, stuck = ?ailing.stuck, "the controller does not get on");
+    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"silentWatches": ailing.silent, "stuckReconcilers": ailing.stuck})))
 }
 
-async fn ready(State(watches): State<Arc<Vec<Progress>>>) -> (StatusCode, Json<Value>) {
+async fn ready(State(health): State<Arc<Health>>) -> (StatusCode, Json<Value>) {
     let missing: Vec<&str> =
-        watches.iter().filter(|watch| !watch.is_synced()).map(|watch| watch.kind.as_str()).collect();
+        health.watches.iter().filter(|watch| !watch.is_synced()).map(|watch| watch.kind.as_str()).collect();
     let code = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(json!({"ready": missing.is_empty(), "waitingFor": missing})))
 }

@@ -7,6 +7,11 @@ use std::{
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::{
+    meta,
+    watch::{SILENCE_SECONDS, WATCH_SECONDS},
+};
+
 /// Kubernetes operator for Dask whose plugins run out of process.
 #[derive(Debug, Parser)]
 #[command(name = "dask-operator", version, about)]
@@ -37,9 +42,9 @@ pub enum Command {
 /// Flags of `run`.
 #[derive(Clone, Debug, Args)]
 pub struct RunArgs {
-    /// Watch this namespace only; all of them unless given.
-    #[arg(long, env = "WATCH_NAMESPACE")]
-    pub namespace: Option<String>,
+    /// Watch these namespaces only, each by its name; all of them unless given.
+    #[arg(long = "namespace", env = "WATCH_NAMESPACE", value_delimiter = ',', value_parser = namespace_name)]
+    pub namespaces: Vec<String>,
     /// Namespace that the operator runs in; plugins and their certificates live there.
     #[arg(long, env = "POD_NAMESPACE")]
     pub operator_namespace: Option<String>,
@@ -91,9 +96,25 @@ pub struct RunArgs {
     /// of the cluster, such as in tests.
     #[arg(long, env = "SCHEDULER_IP", hide = true)]
     pub scheduler_ip: Option<IpAddr>,
+    /// Seconds that one watch request lasts: for tests.
+    #[arg(long, env = "WATCH_SECONDS", default_value_t = WATCH_SECONDS, hide = true)]
+    pub watch_seconds: u32,
+    /// Seconds that a connection to the API server may say nothing: for tests.
+    #[arg(long, env = "SILENCE_SECONDS", default_value_t = SILENCE_SECONDS, hide = true)]
+    pub silence_seconds: u32,
     /// How log lines look.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+}
+
+/// An empty name is that of a variable which is set to nothing.
+fn namespace_name(name: &str) -> Result<String, &'static str> {
+    let name = name.trim();
+    if name.is_empty() || meta::is_dns_label(name) {
+        Ok(name.to_owned())
+    } else {
+        Err("this is no name of a namespace")
+    }
 }
 
 /// Flags of `render`.
@@ -134,4 +155,33 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn namespaces(flags: &[&str]) -> Result<Vec<String>, String> {
+        let words = ["dask-operator", "run"].iter().chain(flags);
+        match Cli::try_parse_from(words).map_err(|error| error.to_string())?.command {
+            Command::Run(args) => Ok(args.namespaces),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    #[test]
+    fn namespaces_are_named_one_by_one_or_in_a_list() {
+        let table: [(&[&str], &[&str]); 4] = [
+            (&[], &[]),
+            (&["--namespace", ""], &[""]),
+            (&["--namespace", "a", "--namespace", "b"], &["a", "b"]),
+            (&["--namespace", "a, b"], &["a", "b"]),
+        ];
+        for (flags, expected) in table {
+            assert_eq!(namespaces(flags).unwrap(), expected, "{flags:?}");
+        }
+        for pattern in ["team-*", "!kube-system", "A", "a/b"] {
+            assert!(namespaces(&["--namespace", pattern]).unwrap_err().contains("no name of a namespace"), "{pattern}");
+        }
+    }
 }

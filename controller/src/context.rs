@@ -14,7 +14,8 @@ use crate::{
     metrics::Metrics,
     plugin,
     view::{DeploymentView, PodView},
-    watch::Cache,
+    vitals::Vitals,
+    watch::{Cache, Pace},
     worker_group::{Censuses, Pauses},
 };
 
@@ -118,4 +119,8 @@ pub struct Context {
     pub(crate) board: Arc<plugin::Board>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// How often watches hear of the API server.
+    pub pace: Pace,
+    /// Whether watches and passes get on.
+    pub vitals: Vitals,
 }

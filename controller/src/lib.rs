@@ -41,6 +41,7 @@ pub mod run;
 pub mod scheduler;
 pub mod scheduler_address;
 pub mod schema;
+pub mod scope;
 pub mod shutdown;
 pub mod takeover;
 pub mod telemetry;
@@ -48,6 +49,7 @@ pub mod template;
 #[cfg(test)]
 mod test_fixtures;
 pub mod view;
+pub mod vitals;
 pub mod watch;
 mod wired;
 pub mod worker_group;

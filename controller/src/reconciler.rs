@@ -1,6 +1,6 @@
 //! Runs one reconciler over its queue.
 
-use std::{convert::Infallible, fmt::Debug, hash::Hash, sync::Arc};
+use std::{convert::Infallible, fmt::Debug, hash::Hash, sync::Arc, time::Instant};
 
 use futures::{Stream, StreamExt as _};
 use kube::{
@@ -13,7 +13,7 @@ use kube::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::Backoff;
+use crate::{backoff::Backoff, vitals::Vitals};
 
 /// Objects of one kind that are reconciled at the same time.
 const CONCURRENCY: u16 = 32;
@@ -28,6 +28,8 @@ pub struct Reconciler<K: Resource<DynamicType = ()> + 'static, Reconcile, Error>
     pub reconcile: Reconcile,
     /// A constant word for an error.
     pub category: fn(&Error) -> &'static str,
+    /// Where passes are seen that do not end.
+    pub vitals: Vitals,
 }
 
 impl<K, Reconcile, Error> Reconciler<K, Reconcile, Error>
@@ -46,7 +48,7 @@ where
         Reconcile: Fn(Arc<K>, Arc<Context>) -> Pass,
         Pass: Future<Output = Result<Action, Error>> + Send + 'static,
     {
-        let Self { name, store, reconcile, category } = self;
+        let Self { name, store, reconcile, category, vitals } = self;
         let backoff = Arc::new(Backoff::<ObjectRef<K>>::default());
         let failures = Arc::clone(&backoff);
         let policy = move |object: Arc<K>, _: &Error, _: Arc<Context>| {
@@ -54,7 +56,13 @@ where
         };
         let requests = queue.map(Ok::<_, Infallible>).take_until(shutdown.cancelled_owned());
         let config = Config::default().concurrency(CONCURRENCY);
-        let pass = move |object, context| Box::pin(reconcile(object, context));
+        let pass = move |object, context| {
+            let (pass, under_way) = (reconcile(object, context), vitals.begin(name, Instant::now()));
+            Box::pin(async move {
+                let _under_way = under_way;
+                pass.await
+            })
+        };
         applier(pass, policy, context, store, requests, config)
             .for_each(|result| {
                 match result {

@@ -4,12 +4,8 @@ use std::{io, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use kube::{
-    Api, Client, Config, Resource,
-    core::NamespaceResourceScope,
-    runtime::{
-        events::{Recorder, Reporter},
-        watcher,
-    },
+    Client, Config,
+    runtime::events::{Recorder, Reporter},
 };
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -22,8 +18,11 @@ use crate::{
     crd::WorkerAllocation,
     dask_side, idle,
     metrics::Metrics,
-    plugin, shutdown,
-    watch::Progress,
+    plugin,
+    scope::Scope,
+    shutdown,
+    vitals::Vitals,
+    watch::{Pace, Progress},
     wired::Task,
     worker_group::{Censuses, Pauses},
 };
@@ -53,45 +52,28 @@ pub enum Error {
     Ended(&'static str),
 }
 
-/// How long one watch request lasts. The API server ends it then, so that whatever is silent for longer is dead.
-const WATCH_SECONDS: u32 = 30;
-/// How long a connection may say nothing while an answer is awaited, where a call has no time-out of its own.
-const SILENCE: Duration = Duration::from_secs(40);
+/// How long it may take to connect to the API server, TLS included.
+const CONNECT: Duration = Duration::from_secs(10);
 
 /// Schedulers that worker groups talk to at a time.
 const CONVERSATIONS: usize = 16;
 
-/// The namespaces that are watched, as it shapes requests.
-#[derive(Clone, Debug)]
-pub(crate) struct Scope(Option<String>);
-
-impl Scope {
-    /// The kind `K` in the scope.
-    pub(crate) fn api<K>(&self, client: &Client) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    {
-        match &self.0 {
-            Some(namespace) => Api::namespaced(client.clone(), namespace),
-            None => Api::all(client.clone()),
-        }
-    }
-}
-
 /// Runs the controller until SIGTERM or SIGINT.
 pub async fn run(args: RunArgs) -> Result<(), Error> {
     let shutdown = shutdown::on_signal()?;
-    let config = client_config().await?;
+    let pace = Pace { watch_seconds: args.watch_seconds, silence_seconds: args.silence_seconds };
+    let config = client_config(pace).await?;
     let listener = TcpListener::bind(args.admin_address)
         .await
         .map_err(|source| Error::Listen { address: args.admin_address, source })?;
     let operator_namespace = args.operator_namespace.unwrap_or_else(|| config.default_namespace.clone());
     let client = Client::try_from(config.clone())?;
     let reporter = Reporter { controller: "dask-operator".to_owned(), instance: std::env::var("POD_NAME").ok() };
-    let scope = Scope(args.namespace);
+    let scope = Scope::of(args.namespaces);
     let settings = plugin::Settings {
         namespace: operator_namespace,
-        watched: scope.0.clone(),
+        watched: scope.clone(),
+        pace,
         socket_dir: args.plugin_socket_dir,
         service_ip: args.plugin_service_ip,
         tenants: args.plugin_tenants,
@@ -102,7 +84,7 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
             certificate: Duration::from_secs(args.plugin_certificate_seconds),
         },
     };
-    let (board, parts) = plugin::Board::new(&settings);
+    let (board, requests) = plugin::Board::new(&settings);
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
         caches: Caches::new(),
@@ -121,13 +103,16 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
         idle: idle::Memory::default(),
         board: Arc::new(board),
         metrics: Arc::new(Metrics::new()),
+        pace,
+        vitals: Vitals::default(),
         client,
     });
     let dask_side = dask_side::wire(&context, &scope, &shutdown);
-    let plugin_side = plugin::wire(&context, config, (settings, parts), &shutdown);
+    let plugin_side = plugin::wire(&context, config, (settings, requests), &shutdown);
     let watches = [dask_side.watches, plugin_side.watches].concat();
     let ready = announce_ready(watches.clone());
-    let admin = admin::serve(listener, watches, Arc::clone(&context.metrics), shutdown.clone());
+    let health = admin::Health { watches, vitals: context.vitals.clone(), silence: pace.limit() };
+    let admin = admin::serve(listener, health, Arc::clone(&context.metrics), shutdown.clone());
     let tasks = dask_side.tasks.into_iter().chain(plugin_side.tasks).collect();
     tokio::select! {
         result = until_first_ends(tasks, shutdown.clone()) => result,
@@ -135,11 +120,15 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
     }
 }
 
-async fn client_config() -> Result<Config, Error> {
+/// A connection that says nothing is closed, also one that waits in the pool: whoever comes next opens another. So
+/// one that a firewall has forgotten heals by itself, without keep-alive packets, which kube does not offer.
+async fn client_config(pace: Pace) -> Result<Config, Error> {
     let mut config = Config::infer().await?;
     // Errors are retried by the reconcilers, which know more; kube's own retries would hold a slot for minutes.
     config.default_retry = false;
-    config.read_timeout = Some(SILENCE);
+    config.connect_timeout = Some(CONNECT.min(pace.silence()));
+    config.read_timeout = Some(pace.silence());
+    config.write_timeout = Some(pace.silence());
     config.reset_reader_on_write = true;
     Ok(config)
 }
@@ -169,14 +158,4 @@ async fn until_first_ends(tasks: Vec<Task>, shutdown: CancellationToken) -> Resu
         }
     }
     Ok(())
-}
-
-/// Watches ask for changes in this way: bookmarks on, and lists from etcd rather than from a cache that
-/// may be old, since decisions rest on what is *not* in them.
-pub(crate) fn watch_config(labels: Option<&str>) -> watcher::Config {
-    let config = watcher::Config::default().timeout(WATCH_SECONDS);
-    match labels {
-        Some(labels) => config.labels(labels),
-        None => config,
-    }
 }

@@ -7,7 +7,10 @@ use kube::Resource;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use crate::watch::{Feed, Progress};
+use crate::{
+    vitals::Vitals,
+    watch::{Feed, Progress},
+};
 
 /// Something that runs until shutdown, with its name for errors.
 pub(crate) type Task = (&'static str, BoxFuture<'static, ()>);
@@ -16,12 +19,13 @@ pub(crate) type Task = (&'static str, BoxFuture<'static, ()>);
 pub(crate) struct Wired {
     pub(crate) watches: Vec<Progress>,
     pub(crate) tasks: Vec<Task>,
+    pub(crate) vitals: Vitals,
     shutdown: CancellationToken,
 }
 
 impl Wired {
-    pub(crate) fn new(shutdown: CancellationToken) -> Self {
-        Self { watches: Vec::new(), tasks: Vec::new(), shutdown }
+    pub(crate) fn new(vitals: Vitals, shutdown: CancellationToken) -> Self {
+        Self { watches: Vec::new(), tasks: Vec::new(), vitals, shutdown }
     }
 
     /// Adds a watch; how far it is.
@@ -32,6 +36,7 @@ impl Wired {
     {
         let (progress, run) = feed.start();
         self.watches.push(progress.clone());
+        self.vitals.watch(progress.clone());
         self.until_shutdown("a watch", run);
         progress
     }

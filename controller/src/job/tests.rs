@@ -93,6 +93,8 @@ async fn pass(cached: DaskJob, live: &DaskJob) -> (Result<Action, Error>, Vec<St
         idle: crate::idle::Memory::default(),
         board: Arc::new(crate::plugin::Board::new(&crate::plugin::test_settings()).0),
         metrics: Arc::default(),
+        pace: crate::watch::Pace::default(),
+        vitals: crate::vitals::Vitals::default(),
     };
     let result = reconcile(Arc::new(cached), Arc::new(context)).await;
     let writes = writes.lock().unwrap().clone();

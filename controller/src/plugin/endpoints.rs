@@ -14,7 +14,6 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::{
     resource::{News, key_of},
     waker::Waker,
-    wiring::Settings,
 };
 use crate::{crd::DaskOperatorPlugin, watch::Cache};
 
@@ -78,16 +77,6 @@ impl SliceView {
 /// An empty cache of slices by Service's name.
 pub(super) fn cache() -> Cache<SliceView> {
     Cache::new(|slice| Some(slice.service().1))
-}
-
-/// Where plugins' Services can be; `None` is everywhere.
-pub(super) fn namespaces(settings: &Settings) -> Vec<Option<String>> {
-    let own = Some(settings.namespace.clone());
-    match (settings.tenants, &settings.watched) {
-        (true, None) => vec![None],
-        (true, Some(watched)) if *watched != settings.namespace => vec![own, Some(watched.clone())],
-        _ => vec![own],
-    }
 }
 
 /// Has plugins discovered again when something behind their Services changes, and asked about every subject when

@@ -58,22 +58,29 @@ pub(super) async fn retire(context: Arc<PluginContext>, plugin: Arc<DaskOperator
     }
 }
 
-/// Asks the API server itself for what carries the plugin's labels, and deletes what a Dask resource controls.
+/// Asks the API server itself for what carries the plugin's labels, and deletes what a Dask resource controls. A
+/// namespace that cannot be read does not keep the children in others.
 async fn delete_children(
     context: &PluginContext,
     writer: &Writer,
     identity: &str,
     kind: &ChildKind,
 ) -> Result<(), k8s::Error> {
-    let all: Api<DynamicObject> = match writer.namespace.as_ref().or(context.settings.watched.as_ref()) {
+    let scope = writer.scope(&context.settings.watched);
+    let apis = scope.parts().into_iter().map(|namespace| match namespace {
         Some(namespace) => Api::namespaced_with(writer.client.clone(), namespace, &kind.resource),
         None => Api::all_with(writer.client.clone(), &kind.resource),
-    };
+    });
+    join_all(apis.map(|api| delete_in(api, identity, kind))).await.into_iter().collect()
+}
+
+async fn delete_in(all: Api<DynamicObject>, identity: &str, kind: &ChildKind) -> Result<(), k8s::Error> {
     let params = ListParams::default().labels(&format!("{PLUGIN_LABEL}={identity},{SUBJECT_LABEL}"));
     let children = k8s::timed("list", &kind.resource.plural, all.list_metadata(&params)).await?;
+    let client = all.into_client();
     for child in children.items.iter().filter(|child| meta::is_controlled_by_dask(*child)) {
         let namespace = child.namespace().unwrap_or_default();
-        let api: Api<DynamicObject> = Api::namespaced_with(writer.client.clone(), &namespace, &kind.resource);
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind.resource);
         k8s::delete(&api, &child.name_any(), &child.uid().unwrap_or_default()).await?;
     }
     Ok(())

@@ -9,10 +9,9 @@ use std::{
 
 use futures::future::join_all;
 use kube::{
-    Api, Config,
+    Config,
     runtime::{events::Reporter, reflector},
 };
-
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +19,7 @@ use super::{
     authority::Authority,
     endpoints::{self, SliceView},
     keeper,
-    plugins::{Part, Parts, Requests},
+    plugins::Requests,
     publish::Publisher,
     registry::{PluginKey, Registry},
     resource::{self, PluginContext, Probes, key_of},
@@ -28,7 +27,7 @@ use super::{
     sockets::{self, Sockets},
     sync::Env,
     waker::Waker,
-    watches::Watches,
+    watches::{Sight, Watches},
     writer::Writers,
 };
 use crate::{
@@ -36,8 +35,8 @@ use crate::{
     crd::DaskOperatorPlugin,
     k8s,
     reconciler::Reconciler,
-    run::watch_config,
-    watch::{Change, Feed, Progress},
+    scope::Scope,
+    watch::{Change, Feed, Pace, Progress},
     wired::Wired,
 };
 
@@ -47,7 +46,8 @@ const SUMMARY_PERIOD: Duration = Duration::from_secs(1);
 /// What flags say about plugins.
 pub(crate) struct Settings {
     pub(crate) namespace: String,
-    pub(crate) watched: Option<String>,
+    pub(crate) watched: Scope,
+    pub(crate) pace: Pace,
     pub(crate) socket_dir: PathBuf,
     pub(crate) service_ip: Option<IpAddr>,
     /// Whether teams may have plugins in their own namespaces.
@@ -55,6 +55,14 @@ pub(crate) struct Settings {
     pub(crate) urls: Urls,
     pub(crate) identity: Identity,
     pub(crate) lives: Lives,
+}
+
+impl Settings {
+    /// Where plugin resources and their Services can be. Without teams' plugins that is the operator's namespace
+    /// alone: the controller need not have the right to read those of others.
+    fn plugin_scope(&self) -> Scope {
+        if self.tenants { self.watched.with(&self.namespace) } else { Scope::of([&self.namespace]) }
+    }
 }
 
 /// Which URLs plugins may have.
@@ -85,12 +93,13 @@ pub(crate) struct Lives {
 pub(crate) fn wire(
     context: &Context,
     config: Config,
-    (settings, parts): (Settings, Parts),
+    (settings, requests): (Settings, Requests),
     shutdown: &CancellationToken,
 ) -> Wired {
     let (client, namespace) = (&context.client, settings.namespace.clone());
     let registry = Arc::new(Registry::default());
-    let watches = Watches::new(client.clone(), settings.watched.clone(), Arc::clone(&registry), shutdown.child_token());
+    let sight = Sight { scope: settings.watched.clone(), pace: settings.pace, vitals: context.vitals.clone() };
+    let watches = Watches::new(client.clone(), sight, Arc::clone(&registry), shutdown.child_token());
     let (doubts, doubted) = mpsc::unbounded_channel();
     let shown = (Arc::clone(&context.board), Arc::clone(&context.metrics));
     let plugin_context = Arc::new(PluginContext {
@@ -105,17 +114,13 @@ pub(crate) fn wire(
         registry,
         probes: Probes::default(),
     });
-    let mut wired = Wired::new(shutdown.clone());
-    for (part, requests) in parts {
-        wire_part(&mut wired, &plugin_context, part, requests, shutdown);
-    }
+    let mut wired = Wired::new(context.vitals.clone(), shutdown.clone());
+    let plugins = wire_plugins(&mut wired, &plugin_context, requests, shutdown);
     wired.until_shutdown("what is told of plugins", tell(context, wired.watches.clone()));
     let waker = Waker(Arc::clone(&plugin_context));
-    for namespace in endpoints::namespaces(&plugin_context.settings) {
-        watch_endpoints(&mut wired, &waker, namespace);
-    }
+    watch_endpoints(&mut wired, &waker);
     wired.until_shutdown("the plugins' sockets", sockets::follow(waker));
-    let (keep, stop) = (keeper::keep(Arc::clone(&plugin_context), context.caches.clone()), shutdown.clone());
+    let (keep, stop) = (keeper::keep(Arc::clone(&plugin_context), context.caches.clone(), plugins), shutdown.clone());
     wired.after_sync("the keeper of plugins' finalizers", async move {
         tokio::select! { () = keep => {}, () = stop.cancelled() => {} }
     });
@@ -124,32 +129,31 @@ pub(crate) fn wire(
     wired
 }
 
-/// A watch of plugin resources and the reconciler for them.
-fn wire_part(
+/// The watch of plugin resources, and the reconciler for them.
+fn wire_plugins(
     wired: &mut Wired,
     context: &Arc<PluginContext>,
-    part: Part,
     requests: Requests,
     shutdown: &CancellationToken,
-) {
-    let api = match &part.namespace {
-        Some(namespace) => Api::namespaced(context.client.clone(), namespace),
-        None => Api::all(context.client.clone()),
-    };
+) -> Progress {
+    let settings = &context.settings;
     let (store, writer) = reflector::store();
-    let feed = Feed::new(api, (), watch_config(None), part.cache)
+    let cache = context.plugins.cache.clone();
+    let feed = Feed::new(&context.client, &settings.plugin_scope(), (), settings.pace.config(None), cache)
         .store(writer)
         .optional()
         .listen(on_plugin_change(Arc::clone(context)));
-    wired.watch(feed);
+    let progress = wired.watch(feed);
     let reconciler = Reconciler {
         name: "DaskOperatorPlugin",
         store,
         reconcile: resource::reconcile,
         category: resource::Error::category,
+        vitals: wired.vitals.clone(),
     };
     let reconcile = reconciler.run(requests, Arc::clone(context), shutdown.clone());
     wired.after_sync("the DaskOperatorPlugin reconciler", reconcile);
+    progress
 }
 
 /// Tells Dask resources about plugins as soon as `watches`, those of plugin resources, have delivered.
@@ -182,13 +186,12 @@ fn on_plugin_change(context: Arc<PluginContext>) -> impl Fn(&Change<DaskOperator
 }
 
 /// Has plugins asked again when something behind their Services changes.
-fn watch_endpoints(wired: &mut Wired, waker: &Waker, namespace: Option<String>) {
-    let client = waker.0.client.clone();
-    let api =
-        namespace.map_or_else(|| Api::all(client.clone()), |namespace| Api::namespaced(client.clone(), &namespace));
+fn watch_endpoints(wired: &mut Wired, waker: &Waker) {
+    let (client, settings) = (&waker.0.client, &waker.0.settings);
     let slices = endpoints::cache();
     let (sender, changes) = mpsc::unbounded_channel();
-    let feed = Feed::new(api, (), watch_config(Some(endpoints::SERVICE_LABEL)), slices.clone());
+    let config = settings.pace.config(Some(endpoints::SERVICE_LABEL));
+    let feed = Feed::new(client, &settings.plugin_scope(), (), config, slices.clone());
     let feed = feed.listen(move |change: &Change<SliceView>| {
         // An error means that the process is ending.
         let _ = sender.send(change.object().service());
@@ -233,12 +236,34 @@ async fn publish_summaries(context: Arc<PluginContext>) {
 pub(crate) fn test_settings() -> Settings {
     Settings {
         namespace: "dask-operator".to_owned(),
-        watched: None,
+        watched: Scope::all(),
+        pace: Pace::default(),
         socket_dir: PathBuf::new(),
         service_ip: None,
         tenants: false,
         urls: Urls::default(),
         identity: Identity { service_account: "dask-operator".to_owned(), pod: None },
         lives: Lives { authority: Duration::ZERO, certificate: Duration::ZERO },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plugins_are_looked_for_where_they_can_be_accepted() {
+        let own = Scope::of(["dask-operator"]);
+        let table = [
+            (false, Scope::all(), own.clone()),
+            (false, Scope::of(["team-a"]), own.clone()),
+            (true, Scope::all(), Scope::all()),
+            (true, Scope::of(["team-a", "team-b"]), Scope::of(["dask-operator", "team-a", "team-b"])),
+            (true, own.clone(), own),
+        ];
+        for (tenants, watched, expected) in table {
+            let settings = Settings { tenants, watched, ..test_settings() };
+            assert_eq!(settings.plugin_scope(), expected, "{tenants} {}", settings.watched);
+        }
     }
 }

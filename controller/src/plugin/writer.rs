@@ -7,6 +7,8 @@ use std::{
 
 use kube::{Client, Config};
 
+use crate::scope::Scope;
+
 /// An identity towards the API server.
 #[derive(Clone)]
 pub(super) struct Writer {
@@ -41,6 +43,11 @@ impl Account {
 }
 
 impl Writer {
+    /// Where it acts, if `watched` is what the controller watches.
+    pub(super) fn scope(&self, watched: &Scope) -> Scope {
+        self.namespace.as_ref().map_or_else(|| watched.clone(), |namespace| Scope::of([namespace]))
+    }
+
     /// Plugins whose writers have the same key share watches.
     pub(super) fn key(&self) -> WriterKey {
         (self.account.clone(), self.namespace.clone())

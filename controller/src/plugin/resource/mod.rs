@@ -39,7 +39,7 @@ use super::{
     worker,
     writer::{Writer, Writers},
 };
-use crate::{crd::DaskOperatorPlugin, invalid::Invalid, k8s, report};
+use crate::{crd::DaskOperatorPlugin, invalid::Invalid, k8s, report, scope::Scope, watch::Pace};
 
 /// How long the answer to "may these kinds be written?" holds. Each asking is a request a verb.
 const AUTHORIZE_PERIOD: Duration = Duration::from_mins(10);
@@ -131,7 +131,8 @@ pub(super) fn without_cluster(
 ) -> Result<Registration, Invalid> {
     let settings = Settings {
         namespace: home.to_owned(),
-        watched: None,
+        watched: Scope::all(),
+        pace: Pace::default(),
         socket_dir: PathBuf::new(),
         service_ip: None,
         tenants: plugin.namespace().as_deref() != Some(home),
