@@ -7,6 +7,7 @@ use std::{
     process::{ExitStatus, Stdio},
 };
 
+use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -75,6 +76,14 @@ impl Controller {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id().unwrap())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// Code and body of `/livez`.
+    pub(crate) async fn live(&self) -> (u16, Value) {
+        let answer = get(self.admin, "/livez").await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let code = head.split_whitespace().nth(1).unwrap().parse().unwrap();
+        (code, serde_json::from_str(body).unwrap())
     }
 
     /// What `/metrics` says.

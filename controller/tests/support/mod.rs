@@ -179,9 +179,14 @@ impl TestContext {
 
     /// Starts a controller whose API server is `proxy`, and waits until it is ready.
     pub(crate) async fn start_controller_through(&self, proxy: &proxy::FaultProxy) -> Controller {
+        self.start_controller_through_with(proxy, &[]).await
+    }
+
+    /// As [`Self::start_controller_through`], with more flags.
+    pub(crate) async fn start_controller_through_with(&self, proxy: &proxy::FaultProxy, flags: &[&str]) -> Controller {
         let kubeconfig = proxy.kubeconfig(&self.folder());
         let mut controller =
-            Controller::spawn_with(&self.namespace, &self.socket_dir(), &self.log(), (Some(&kubeconfig), &[]));
+            Controller::spawn_with(&self.namespace, &self.socket_dir(), &self.log(), (Some(&kubeconfig), flags));
         controller.ready().await;
         controller
     }
