@@ -484,7 +484,7 @@ mod tests {
         };
         assert!(board.holds(&cluster));
         let event = kube::runtime::watcher::Event::Apply(strict());
-        board.plugins.cache.apply(None, event, &mut Arc::new);
+        board.plugins.cache.apply(None, event, &mut std::sync::Arc::new);
         board.loaded();
         assert!(woken().await);
         assert!(board.holds(&cluster));
