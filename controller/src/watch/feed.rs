@@ -110,7 +110,9 @@ where
 
     /// Also fills a store that `kube::runtime::applier` reads.
     #[must_use]
-    pub fn store(mut self, writer: Writer<K>) -> Self {
+    pub fn store(mut self, mut writer: Writer<K>) -> Self {
+        // Empty, and ready: the applier would wait for one list, and is started only when all have come.
+        writer.apply_watcher_event(&watcher::Event::InitDone);
         let (reader, dynamic_type) = (writer.as_reader(), self.dynamic_type.clone());
         self.store = Some(Shared { writer, reader, dynamic_type });
         self
