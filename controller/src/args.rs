@@ -1,11 +1,18 @@
 //! Flags and their environment variables.
 
+mod parse;
+
+pub use parse::{Error, parse};
+
 use std::{
+    ffi::OsString,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::{events, telemetry::Verbosity, version};
 
 use crate::{
     meta,
@@ -24,7 +31,7 @@ pub struct Cli {
 /// Sub-commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the controller.
+    /// Run the controller. Flags of `kopf run` may follow after `--`, or stand without any sub-command.
     Run(Box<RunArgs>),
     /// Print the CustomResourceDefinitions as YAML.
     Crd,
@@ -37,13 +44,20 @@ pub enum Command {
         #[arg(long)]
         dir: Option<PathBuf>,
     },
+    /// Print the version of the program, of the plugin protocol and of the Kubernetes API.
+    Version {
+        /// How it is printed.
+        #[arg(long, short, value_enum, default_value_t)]
+        output: version::Output,
+    },
 }
 
 /// Flags of `run`.
 #[derive(Clone, Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct RunArgs {
     /// Watch these namespaces only, each by its name; all of them unless given.
-    #[arg(long = "namespace", env = "WATCH_NAMESPACE", value_delimiter = ',', value_parser = namespace_name)]
+    #[arg(long = "namespace", value_name = "NAMESPACE", env = "WATCH_NAMESPACE", value_delimiter = ',', value_parser = namespace_name)]
     pub namespaces: Vec<String>,
     /// Namespace that the operator runs in; plugins and their certificates live there.
     #[arg(long, env = "POD_NAMESPACE")]
@@ -105,6 +119,35 @@ pub struct RunArgs {
     /// How log lines look.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+    /// How much is logged where `RUST_LOG` does not say: kopf's flags.
+    #[arg(skip)]
+    pub verbosity: Verbosity,
+    /// Publish Events.
+    #[arg(
+        long,
+        env = "DASK_KUBERNETES__CONTROLLER__EVENTS__ENABLED",
+        value_parser = events::read_enabled,
+        default_value = "true",
+        action = ArgAction::Set,
+    )]
+    pub events: bool,
+    /// Publish Events from this level of Python's logging on, a name or a number: above INFO only warnings.
+    #[arg(
+        long,
+        env = "DASK_KUBERNETES__CONTROLLER__EVENTS__LEVEL",
+        value_parser = events::read_level,
+        default_value = "INFO"
+    )]
+    pub events_level: u32,
+    /// Seconds that a start may wait for the API server, the Dask kinds and rights, if they are not there.
+    #[arg(long, env = "STARTUP_SECONDS", default_value_t = 120)]
+    pub startup_seconds: u64,
+    /// Flags of `kopf run`. Those above win over them.
+    #[arg(last = true, value_name = "KOPF FLAGS")]
+    pub kopf: Vec<OsString>,
+    /// What of kopf's flags is not followed.
+    #[arg(skip)]
+    pub warnings: Vec<String>,
 }
 
 /// An empty name is that of a variable which is set to nothing.

@@ -3,12 +3,13 @@
 use std::{net::IpAddr, sync::Arc};
 
 use k8s_openapi::api::core::v1::Service;
-use kube::{Client, ResourceExt as _, runtime::events::Recorder};
+use kube::{Client, ResourceExt as _};
 use tokio::sync::Semaphore;
 
 use crate::{
     autoscaler,
     crd::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, WorkerAllocation},
+    events::Recorder,
     idle,
     meta::{self, component},
     metrics::Metrics,

@@ -1,24 +1,25 @@
 //! Wiring: client, watches, reconcilers and probes, until a signal comes.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{error::Error as _, io, sync::Arc, time::Duration};
 
 use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
-use kube::{
-    Client, Config,
-    runtime::events::{Recorder, Reporter},
-};
+use kube::{Client, Config, runtime::events::Reporter};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admin,
+    admin::{self, Probes},
     args::RunArgs,
     autoscaler,
     context::{Caches, Context, Defaults},
     crd::WorkerAllocation,
-    dask_side, idle,
+    dask_side,
+    events::{Recorder, Wanted},
+    exit::Exit,
+    idle,
     metrics::Metrics,
     plugin,
+    preflight::{Feature, Findings, Preflight, Problem, Questions},
     scope::Scope,
     shutdown,
     vitals::Vitals,
@@ -31,8 +32,11 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no usable kubeconfig and no ServiceAccount.
-    #[error("cannot find a Kubernetes API server: {0}")]
+    #[error("no usable kubeconfig, and no ServiceAccount of a pod: {}", why(.0))]
     Config(#[from] kube::config::InferConfigError),
+    /// The start-up checks have not passed.
+    #[error(transparent)]
+    Preflight(#[from] Problem),
     /// The client could not be built.
     #[error("cannot connect to the Kubernetes API server: {0}")]
     Client(#[from] kube::Error),
@@ -55,68 +59,148 @@ pub enum Error {
 /// How long it may take to connect to the API server, TLS included.
 const CONNECT: Duration = Duration::from_secs(10);
 
+impl Error {
+    /// What the process ends with.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Config(_) | Self::Client(_) => Exit::NoApiServer,
+            Self::Preflight(problem) => problem.exit(),
+            Self::Listen { .. } | Self::Io(_) | Self::Ended(_) => Exit::Other,
+        }
+    }
+}
+
+/// Outside of a pod, that there is no ServiceAccount is no news.
+fn why(error: &kube::config::InferConfigError) -> String {
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
 /// Schedulers that worker groups talk to at a time.
 const CONVERSATIONS: usize = 16;
 
 /// Runs the controller until SIGTERM or SIGINT.
 pub async fn run(args: RunArgs) -> Result<(), Error> {
+    for warning in &args.warnings {
+        tracing::warn!("{warning}");
+    }
     let shutdown = shutdown::on_signal()?;
     let pace = Pace { watch_seconds: args.watch_seconds, silence_seconds: args.silence_seconds };
     let config = client_config(pace).await?;
     let listener = TcpListener::bind(args.admin_address)
         .await
         .map_err(|source| Error::Listen { address: args.admin_address, source })?;
-    let operator_namespace = args.operator_namespace.unwrap_or_else(|| config.default_namespace.clone());
-    let client = Client::try_from(config.clone())?;
-    let reporter = Reporter { controller: "dask-operator".to_owned(), instance: std::env::var("POD_NAME").ok() };
-    let scope = Scope::of(args.namespaces);
-    let settings = plugin::Settings {
-        namespace: operator_namespace,
-        watched: scope.clone(),
-        pace,
-        socket_dir: args.plugin_socket_dir,
-        service_ip: args.plugin_service_ip,
-        tenants: args.plugin_tenants,
-        urls: plugin::Urls { allowed: args.allow_plugin_urls, dev: args.dev_plugins },
-        identity: plugin::Identity { service_account: args.service_account, pod: args.pod_name.zip(args.pod_uid) },
-        lives: plugin::Lives {
-            authority: Duration::from_secs(args.plugin_authority_seconds),
-            certificate: Duration::from_secs(args.plugin_certificate_seconds),
-        },
+    let (probes, vitals, metrics) = (Probes::new(), Vitals::default(), Arc::new(Metrics::new()));
+    let health = admin::Health { probes: probes.clone(), vitals: vitals.clone(), silence: pace.limit() };
+    let admin = admin::serve(listener, health, Arc::clone(&metrics), shutdown.clone());
+    let control = async {
+        let client = Client::try_from(config.clone())?;
+        let home = args.operator_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let preflight = Preflight {
+            client: client.clone(),
+            questions: questions(&args, &home),
+            probes: probes.clone(),
+            limit: Duration::from_secs(args.startup_seconds),
+        };
+        let Some(findings) = preflight.pass(&shutdown).await? else { return Ok(()) };
+        let tasks = wire(Start { args, home, config, client, pace, vitals, metrics, findings }, &probes, &shutdown);
+        until_first_ends(tasks, shutdown.clone()).await
     };
-    let (board, requests) = plugin::Board::new(&settings);
-    let context = Arc::new(Context {
-        recorder: Recorder::new(client.clone(), reporter),
-        caches: Caches::new(),
-        defaults: Defaults {
-            cluster_domain: args.cluster_domain,
-            allocation: WorkerAllocation {
-                batch_size: args.worker_batch_size.map(i64::from).filter(|size| *size > 0),
-                delay_seconds: args.worker_batch_delay.map(i64::from),
-            },
-            scheduler_ip: args.scheduler_ip,
-        },
-        censuses: Censuses::default(),
-        pauses: Pauses::default(),
-        conversations: Semaphore::new(CONVERSATIONS),
-        autoscaling: autoscaler::Memory::default(),
-        idle: idle::Memory::default(),
-        board: Arc::new(board),
-        metrics: Arc::new(Metrics::new()),
-        pace,
-        vitals: Vitals::default(),
-        client,
-    });
-    let dask_side = dask_side::wire(&context, &scope, &shutdown);
-    let plugin_side = plugin::wire(&context, config, (settings, requests), &shutdown);
-    let watches = [dask_side.watches, plugin_side.watches].concat();
-    let ready = announce_ready(watches.clone());
-    let health = admin::Health { watches, vitals: context.vitals.clone(), silence: pace.limit() };
-    let admin = admin::serve(listener, health, Arc::clone(&context.metrics), shutdown.clone());
-    let tasks = dask_side.tasks.into_iter().chain(plugin_side.tasks).collect();
     tokio::select! {
-        result = until_first_ends(tasks, shutdown.clone()) => result,
-        result = async { tokio::join!(admin, ready).0 } => result.map_err(Error::from),
+        result = control => result,
+        // It ends by itself at shutdown, which the reconcilers may need longer for.
+        Err(error) = admin => Err(error.into()),
+    }
+}
+
+fn questions(args: &RunArgs, home: &str) -> Questions {
+    Questions {
+        namespaces: args.namespaces.clone(),
+        operator_namespace: home.to_owned(),
+        service_account: args.service_account.clone(),
+        tenants: args.plugin_tenants,
+        events: Wanted::of(args.events, args.events_level) != Wanted::Nothing,
+    }
+}
+
+/// What the controller starts from.
+struct Start {
+    args: RunArgs,
+    /// The operator's namespace.
+    home: String,
+    config: Config,
+    client: Client,
+    pace: Pace,
+    vitals: Vitals,
+    metrics: Arc<Metrics>,
+    findings: Findings,
+}
+
+/// Everything that runs until shutdown.
+fn wire(start: Start, probes: &Probes, shutdown: &CancellationToken) -> Vec<Task> {
+    let scope = Scope::of(start.args.namespaces.clone());
+    let settings = start.plugin_settings(&scope);
+    let has_plugins = start.findings.has(Feature::Plugins);
+    let (board, requests) = plugin::Board::new(&settings);
+    let config = start.config.clone();
+    let context = Arc::new(start.context(board));
+    let dask_side = dask_side::wire(&context, &scope, shutdown);
+    let plugin_side = if has_plugins {
+        plugin::wire(&context, config, (settings, requests), shutdown)
+    } else {
+        plugin::wire_nothing(&context, shutdown)
+    };
+    let watches = [dask_side.watches, plugin_side.watches].concat();
+    probes.follow(watches.clone());
+    tokio::spawn(announce_ready(watches));
+    dask_side.tasks.into_iter().chain(plugin_side.tasks).collect()
+}
+
+impl Start {
+    fn plugin_settings(&self, scope: &Scope) -> plugin::Settings {
+        let args = self.args.clone();
+        plugin::Settings {
+            namespace: self.home.clone(),
+            watched: scope.clone(),
+            pace: self.pace,
+            socket_dir: args.plugin_socket_dir,
+            service_ip: args.plugin_service_ip,
+            tenants: args.plugin_tenants,
+            urls: plugin::Urls { allowed: args.allow_plugin_urls, dev: args.dev_plugins },
+            identity: plugin::Identity { service_account: args.service_account, pod: args.pod_name.zip(args.pod_uid) },
+            lives: plugin::Lives {
+                authority: Duration::from_secs(args.plugin_authority_seconds),
+                certificate: Duration::from_secs(args.plugin_certificate_seconds),
+            },
+            endpoints: self.findings.has(Feature::PluginEndpoints),
+        }
+    }
+
+    fn context(self, board: plugin::Board) -> Context {
+        let Self { args, client, pace, vitals, metrics, findings, .. } = self;
+        let reporter = Reporter { controller: "dask-operator".to_owned(), instance: std::env::var("POD_NAME").ok() };
+        let wanted = Wanted::of(args.events && findings.has(Feature::Events), args.events_level);
+        Context {
+            recorder: Recorder::new(client.clone(), reporter, wanted),
+            caches: Caches::new(),
+            defaults: Defaults {
+                cluster_domain: args.cluster_domain,
+                allocation: WorkerAllocation {
+                    batch_size: args.worker_batch_size.map(i64::from).filter(|size| *size > 0),
+                    delay_seconds: args.worker_batch_delay.map(i64::from),
+                },
+                scheduler_ip: args.scheduler_ip,
+            },
+            censuses: Censuses::default(),
+            pauses: Pauses::default(),
+            conversations: Semaphore::new(CONVERSATIONS),
+            autoscaling: autoscaler::Memory::default(),
+            idle: idle::Memory::default(),
+            board: Arc::new(board),
+            metrics,
+            pace,
+            vitals,
+            client,
+        }
     }
 }
 

@@ -82,6 +82,15 @@ impl Error {
         }
     }
 
+    /// The code of the API server's answer, if there was one.
+    pub fn code(&self) -> Option<u16> {
+        let Self::Call { source, .. } = self else { return None };
+        match source.as_ref() {
+            kube::Error::Api(status) => Some(status.code),
+            _ => None,
+        }
+    }
+
     /// A constant word for metrics and Event reasons.
     pub fn category(&self) -> &'static str {
         match self.class() {

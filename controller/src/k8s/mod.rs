@@ -1,12 +1,14 @@
 //! The API server as the reconcilers use it: every call has a timeout, every write a field manager,
 //! every delete a uid precondition, and every error a class.
 
+mod access;
 mod error;
 mod old_definition;
 mod write;
 
+pub use access::may;
 pub use error::{Class, Error};
-pub use old_definition::forget as forget_old_definitions;
+pub use old_definition::{forget as forget_old_definitions, without_status as kinds_without_status};
 pub use write::{
     Creation, Force, apply, apply_new, apply_status, create, delete, delete_foreground, dry_apply, json_patch, merge,
 };

@@ -72,4 +72,4 @@ mod writer;
 pub(crate) use board::Board;
 #[cfg(test)]
 pub(crate) use wiring::test_settings;
-pub(crate) use wiring::{Identity, Lives, Settings, Urls, wire};
+pub(crate) use wiring::{Identity, Lives, Settings, Urls, wire, wire_nothing};

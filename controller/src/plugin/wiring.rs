@@ -8,10 +8,7 @@ use std::{
 };
 
 use futures::future::join_all;
-use kube::{
-    Config,
-    runtime::{events::Reporter, reflector},
-};
+use kube::{Config, runtime::reflector};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +30,6 @@ use super::{
 use crate::{
     context::Context,
     crd::DaskOperatorPlugin,
-    k8s,
     reconciler::Reconciler,
     scope::Scope,
     watch::{Change, Feed, Pace, Progress},
@@ -55,6 +51,8 @@ pub(crate) struct Settings {
     pub(crate) urls: Urls,
     pub(crate) identity: Identity,
     pub(crate) lives: Lives,
+    /// Whether what stands behind plugins' Services may be watched.
+    pub(crate) endpoints: bool,
 }
 
 impl Settings {
@@ -118,7 +116,9 @@ pub(crate) fn wire(
     let plugins = wire_plugins(&mut wired, &plugin_context, requests, shutdown);
     wired.until_shutdown("what is told of plugins", tell(context, wired.watches.clone()));
     let waker = Waker(Arc::clone(&plugin_context));
-    watch_endpoints(&mut wired, &waker);
+    if plugin_context.settings.endpoints {
+        watch_endpoints(&mut wired, &waker);
+    }
     wired.until_shutdown("the plugins' sockets", sockets::follow(waker));
     let (keep, stop) = (keeper::keep(Arc::clone(&plugin_context), context.caches.clone(), plugins), shutdown.clone());
     wired.after_sync("the keeper of plugins' finalizers", async move {
@@ -127,6 +127,13 @@ pub(crate) fn wire(
     wired.until_shutdown("the review of rights", review_rights(Arc::clone(&plugin_context), doubted));
     wired.until_shutdown("the plugin summaries", publish_summaries(plugin_context));
     wired
+}
+
+/// Nothing to be driven: plugin resources may not be read, so no Dask resource waits for a plugin. What plugins have
+/// made stays, and so do their finalizers.
+pub(crate) fn wire_nothing(context: &Context, shutdown: &CancellationToken) -> Wired {
+    context.board.loaded();
+    Wired::new(context.vitals.clone(), shutdown.clone())
 }
 
 /// The watch of plugin resources, and the reconciler for them.
@@ -162,7 +169,6 @@ fn tell(context: &Context, watches: Vec<Progress>) -> impl Future<Output = ()> +
         client: context.client.clone(),
         caches: context.caches.clone(),
         recorder: context.recorder.clone(),
-        reporter: Reporter { controller: k8s::FIELD_MANAGER.to_owned(), instance: std::env::var("POD_NAME").ok() },
         board: Arc::clone(&context.board),
     };
     async move {
@@ -244,6 +250,7 @@ pub(crate) fn test_settings() -> Settings {
         urls: Urls::default(),
         identity: Identity { service_account: "dask-operator".to_owned(), pod: None },
         lives: Lives { authority: Duration::ZERO, certificate: Duration::ZERO },
+        endpoints: true,
     }
 }
 

@@ -71,6 +71,16 @@ impl Controller {
         .await;
     }
 
+    /// The answer of a probe or of the metrics, head and body.
+    pub(crate) async fn answer(&self, path: &str) -> String {
+        get(self.admin, path).await.unwrap_or_default()
+    }
+
+    /// Waits until the process has ended by itself.
+    pub(crate) async fn end(mut self) -> ExitStatus {
+        tokio::time::timeout(super::DEADLINE, self.process.wait()).await.expect("the controller ends").unwrap()
+    }
+
     /// The most memory that it ever had, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id().unwrap())).unwrap();

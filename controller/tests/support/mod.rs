@@ -191,6 +191,12 @@ impl TestContext {
         controller
     }
 
+    /// Starts a controller whose API server is `proxy`, with more flags.
+    pub(crate) fn spawn_controller_through(&self, proxy: &proxy::FaultProxy, flags: &[&str]) -> Controller {
+        let kubeconfig = proxy.kubeconfig(&self.folder());
+        Controller::spawn_with(&self.namespace, &self.socket_dir(), &self.log(), (Some(&kubeconfig), flags))
+    }
+
     /// The objects of one kind, as JSON: nothing that the API server says is lost.
     pub(crate) fn api(&self, kind: &str) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &self.namespace, &resource(kind))

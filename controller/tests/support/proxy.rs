@@ -86,6 +86,7 @@ struct Shared {
     client: Client,
     target: Option<Target>,
     calls: Mutex<Calls>,
+    hidden: Mutex<Option<&'static str>>,
     dark: watch::Sender<bool>,
 }
 
@@ -101,6 +102,8 @@ struct Calls {
     forbidden: BTreeSet<Call>,
     /// What was asked of no single namespace.
     cluster_wide: BTreeSet<Call>,
+    /// Requests for what was hidden.
+    hidden: usize,
 }
 
 impl FaultProxy {
@@ -108,7 +111,14 @@ impl FaultProxy {
     pub(crate) async fn start(client: Client, target: Option<Target>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared { client, target, calls: Mutex::default(), dark: watch::Sender::new(false) });
+        let shared = Shared {
+            client,
+            target,
+            calls: Mutex::default(),
+            hidden: Mutex::default(),
+            dark: watch::Sender::new(false),
+        };
+        let shared = Arc::new(shared);
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared))).abort_handle();
         Self { shared, address, accepting }
     }
@@ -142,6 +152,21 @@ impl FaultProxy {
     /// The calls that were not about one namespace, API discovery included.
     pub(crate) fn cluster_wide(&self) -> BTreeSet<Call> {
         self.shared.calls().cluster_wide.clone()
+    }
+
+    /// From now on nothing is served whose path begins with this, as if it were not installed.
+    pub(crate) fn hide(&self, path: &'static str) {
+        *self.shared.hidden.lock().unwrap() = Some(path);
+    }
+
+    /// How often something hidden was asked for.
+    pub(crate) fn hidden_requests(&self) -> usize {
+        self.shared.calls().hidden
+    }
+
+    /// Everything is served again.
+    pub(crate) fn show(&self) {
+        *self.shared.hidden.lock().unwrap() = None;
     }
 
     /// Whether the call that is to fail was made.
@@ -204,6 +229,10 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 /// An error ends the connection without an answer.
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, io::Error> {
     let call = call_of(request.method(), request.uri());
+    if shared.hidden.lock().unwrap().is_some_and(|hidden| request.uri().path().starts_with(hidden)) {
+        shared.calls().hidden += 1;
+        return Ok(refusal(404, "NotFound"));
+    }
     let _under_way = UnderWay::begin(&shared, &call);
     if !is_in_namespace(request.uri()) {
         shared.calls().cluster_wide.insert(call.clone());

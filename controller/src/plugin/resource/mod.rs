@@ -15,7 +15,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use kube::{Client, ResourceExt as _, runtime::controller::Action, runtime::events::Recorder};
+use kube::{Client, ResourceExt as _, runtime::controller::Action};
 use plugin_protocol::{Discovery, EventReason};
 
 pub(super) use self::probes::{News, Probes};
@@ -39,7 +39,7 @@ use super::{
     worker,
     writer::{Writer, Writers},
 };
-use crate::{crd::DaskOperatorPlugin, invalid::Invalid, k8s, report, scope::Scope, watch::Pace};
+use crate::{crd::DaskOperatorPlugin, events::Recorder, invalid::Invalid, k8s, report, scope::Scope, watch::Pace};
 
 /// How long the answer to "may these kinds be written?" holds. Each asking is a request a verb.
 const AUTHORIZE_PERIOD: Duration = Duration::from_mins(10);
@@ -139,6 +139,7 @@ pub(super) fn without_cluster(
         urls: Urls { allowed: true, dev: true },
         identity: Identity { service_account: String::new(), pod: None },
         lives: Lives { authority: Duration::ZERO, certificate: Duration::ZERO },
+        endpoints: false,
     };
     let valid = validate::validate(plugin, &settings)?;
     Ok(validate::registration(plugin, &valid, kinds, home))

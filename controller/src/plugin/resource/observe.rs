@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use futures::future::{join_all, try_join_all};
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use kube::{
-    Api, Client,
-    api::PostParams,
+    Client,
     core::{GroupVersionKind, TypeMeta},
     discovery::{self, pinned_kind},
 };
@@ -160,22 +159,14 @@ async fn is_allowed(
     namespace: Option<&str>,
     (verb, group, plural): Right<'_>,
 ) -> Result<Option<String>, k8s::Error> {
-    let review = SelfSubjectAccessReview {
-        spec: SelfSubjectAccessReviewSpec {
-            resource_attributes: Some(ResourceAttributes {
-                group: Some(group.to_owned()),
-                resource: Some(plural.to_owned()),
-                verb: Some(verb.to_owned()),
-                namespace: namespace.map(str::to_owned),
-                ..ResourceAttributes::default()
-            }),
-            ..SelfSubjectAccessReviewSpec::default()
-        },
-        ..SelfSubjectAccessReview::default()
+    let attributes = ResourceAttributes {
+        group: Some(group.to_owned()),
+        resource: Some(plural.to_owned()),
+        verb: Some(verb.to_owned()),
+        namespace: namespace.map(str::to_owned),
+        ..ResourceAttributes::default()
     };
-    let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-    let answer = k8s::timed("review", "rights", api.create(&PostParams::default(), &review)).await?;
-    let allowed = answer.status.is_some_and(|status| status.allowed);
+    let allowed = k8s::may(client, attributes).await?;
     Ok((!allowed).then(|| format!("{verb} {plural}")))
 }
 
