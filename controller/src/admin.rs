@@ -14,18 +14,19 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{metrics::Metrics, watch::Progress};
+use crate::{leader::Leadership, metrics::Metrics, watch::Progress};
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Answers probes on `listener` until `shutdown`.
 ///
 /// * `/livez`, `/healthz`: the process runs. The body of the latter is that of dask-kubernetes.
-/// * `/readyz`: every watch has delivered its first list; else 503 and the kinds that have not.
+/// * `/readyz`: every watch has delivered its first list; else 503 and the kinds that have not. Standbys are ready too:
+///   `leader` says whether this process leads.
 /// * `/metrics`: `OpenMetrics` text.
 pub async fn serve(
     listener: TcpListener,
-    watches: Vec<Progress>,
+    (watches, leadership): (Vec<Progress>, Leadership),
     metrics: Arc<Metrics>,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
@@ -33,7 +34,7 @@ pub async fn serve(
         .route("/livez", get(live))
         .route("/healthz", get(live))
         .route("/readyz", get(ready))
-        .with_state(Arc::new(watches))
+        .with_state(Arc::new((watches, leadership)))
         .route("/metrics", get(tell))
         .with_state(metrics);
     axum::serve(listener, app).with_graceful_shutdown(shutdown.cancelled_owned()).await
@@ -43,11 +44,13 @@ async fn live() -> Json<Value> {
     Json(json!({"now": Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string()}))
 }
 
-async fn ready(State(watches): State<Arc<Vec<Progress>>>) -> (StatusCode, Json<Value>) {
+async fn ready(State(state): State<Arc<(Vec<Progress>, Leadership)>>) -> (StatusCode, Json<Value>) {
+    let (watches, leadership) = state.as_ref();
     let missing: Vec<&str> =
         watches.iter().filter(|watch| !watch.is_synced()).map(|watch| watch.kind.as_str()).collect();
     let code = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (code, Json(json!({"ready": missing.is_empty(), "waitingFor": missing})))
+    let leader = leadership.is_leading();
+    (code, Json(json!({"ready": missing.is_empty(), "waitingFor": missing, "leader": leader})))
 }
 
 async fn tell(State(metrics): State<Arc<Metrics>>) -> Response {

@@ -40,6 +40,16 @@ pub struct RunArgs {
     /// Watch this namespace only; all of them unless given.
     #[arg(long, env = "WATCH_NAMESPACE")]
     pub namespace: Option<String>,
+    /// Of several controllers let one work and the others stand by.
+    #[arg(long, env = "LEADER_ELECTION")]
+    pub leader_election: bool,
+    /// Name of the Lease that they share, in the operator's namespace.
+    #[arg(long, env = "LEASE_NAME", default_value = "dask-operator")]
+    pub lease_name: String,
+    /// Seconds after which a leader that died is replaced. It renews the Lease each third of this, and stops when it
+    /// could not for two thirds.
+    #[arg(long, env = "LEASE_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(2..=3600))]
+    pub lease_seconds: u16,
     /// Namespace that the operator runs in; plugins and their certificates live there.
     #[arg(long, env = "POD_NAMESPACE")]
     pub operator_namespace: Option<String>,

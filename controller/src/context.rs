@@ -10,6 +10,7 @@ use crate::{
     autoscaler,
     crd::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, WorkerAllocation},
     idle,
+    leader::Leadership,
     meta::{self, component},
     metrics::Metrics,
     plugin,
@@ -116,6 +117,8 @@ pub struct Context {
     pub idle: idle::Memory,
     /// What plugins did for Dask resources.
     pub(crate) board: Arc<plugin::Board>,
+    /// Whether this process leads.
+    pub leadership: Leadership,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }

@@ -8,12 +8,24 @@ use dask_operator::{
     crd_yaml, render, run, schema, telemetry,
 };
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.to_string()),
+    };
+    let code = runtime.block_on(command());
+    // Look-ups of names may hang in threads that cannot be stopped, and a leader that lost its Lease must not wait.
+    runtime.shutdown_background();
+    code
+}
+
+async fn command() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => {
             telemetry::init(args.log_format);
-            run::run(*args).await.map_err(|error| error.to_string())
+            let Err(error) = run::run(*args).await else { return ExitCode::SUCCESS };
+            failed(&error.to_string());
+            return ExitCode::from(error.exit_code());
         }
         Command::Schema { dir: Some(dir) } => schema::write_files(&dir).map_err(|error| error.to_string()),
         Command::Schema { dir: None } => {

@@ -2,18 +2,18 @@
 
 use std::{convert::Infallible, fmt::Debug, hash::Hash, sync::Arc};
 
-use futures::{Stream, StreamExt as _};
+use futures::StreamExt as _;
 use kube::{
     Resource,
     runtime::{
         applier,
-        controller::{Action, Config, Error as RunError, ReconcileRequest},
+        controller::{Action, Config, Error as RunError},
         reflector::{ObjectRef, Store},
     },
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::backoff::Backoff;
+use crate::{backoff::Backoff, leader::Leading, watch::Requests};
 
 /// Objects of one kind that are reconciled at the same time.
 const CONCURRENCY: u16 = 32;
@@ -36,12 +36,12 @@ where
     Error: std::error::Error + Send + 'static,
     ObjectRef<K>: Hash + Eq,
 {
-    /// Works off `queue` until `shutdown`, finishing what is under way.
+    /// Opens `queue` and works it off until `shutdown`, finishing what is under way.
     pub async fn run<Context, Pass>(
         self,
-        queue: impl Stream<Item = ReconcileRequest<K>>,
+        queue: Requests<K>,
         context: Arc<Context>,
-        shutdown: CancellationToken,
+        (leading, shutdown): (Leading, CancellationToken),
     ) where
         Reconcile: Fn(Arc<K>, Arc<Context>) -> Pass,
         Pass: Future<Output = Result<Action, Error>> + Send + 'static,
@@ -52,6 +52,7 @@ where
         let policy = move |object: Arc<K>, _: &Error, _: Arc<Context>| {
             Action::requeue(failures.failed(ObjectRef::from_obj(object.as_ref())))
         };
+        queue.open(leading, &store);
         let requests = queue.map(Ok::<_, Infallible>).take_until(shutdown.cancelled_owned());
         let config = Config::default().concurrency(CONCURRENCY);
         let pass = move |object, context| Box::pin(reconcile(object, context));

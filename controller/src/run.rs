@@ -1,8 +1,8 @@
 //! Wiring: client, watches, reconcilers and probes, until a signal comes.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, pin::pin, sync::Arc, time::Duration};
 
-use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
+use futures::future::join_all;
 use kube::{
     Api, Client, Config, Resource,
     core::NamespaceResourceScope,
@@ -20,11 +20,13 @@ use crate::{
     autoscaler,
     context::{Caches, Context, Defaults},
     crd::WorkerAllocation,
-    dask_side, idle,
+    dask_side,
+    drive::{self, drive},
+    idle,
+    leader::{self, Election, Leadership},
     metrics::Metrics,
     plugin, shutdown,
     watch::Progress,
-    wired::Task,
     worker_group::{Censuses, Pauses},
 };
 
@@ -51,6 +53,19 @@ pub enum Error {
     /// Something that must run for ever has ended.
     #[error("{0} ended unexpectedly")]
     Ended(&'static str),
+    /// Another process leads, or may soon.
+    #[error("{0}")]
+    Leadership(#[from] leader::Error),
+}
+
+impl Error {
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Leadership(_) => 6,
+            _ => 1,
+        }
+    }
 }
 
 /// How long one watch request lasts. The API server ends it then, so that whatever is silent for longer is dead.
@@ -78,14 +93,16 @@ impl Scope {
     }
 }
 
-/// Runs the controller until SIGTERM or SIGINT.
+/// Runs the controller until SIGTERM or SIGINT. What is under way then is finished; the second signal ends it at once.
 pub async fn run(args: RunArgs) -> Result<(), Error> {
-    let shutdown = shutdown::on_signal()?;
+    let signals = shutdown::on_signal()?;
+    let shutdown = signals.first.clone();
     let config = client_config().await?;
     let listener = TcpListener::bind(args.admin_address)
         .await
         .map_err(|source| Error::Listen { address: args.admin_address, source })?;
-    let operator_namespace = args.operator_namespace.unwrap_or_else(|| config.default_namespace.clone());
+    let operator_namespace = args.operator_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    let (election, leadership) = election(&args, &operator_namespace, &config)?;
     let client = Client::try_from(config.clone())?;
     let reporter = Reporter { controller: "dask-operator".to_owned(), instance: std::env::var("POD_NAME").ok() };
     let scope = Scope(args.namespace);
@@ -120,19 +137,54 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
         autoscaling: autoscaler::Memory::default(),
         idle: idle::Memory::default(),
         board: Arc::new(board),
+        leadership: leadership.clone(),
         metrics: Arc::new(Metrics::new()),
         client,
     });
     let dask_side = dask_side::wire(&context, &scope, &shutdown);
     let plugin_side = plugin::wire(&context, config, (settings, parts), &shutdown);
     let watches = [dask_side.watches, plugin_side.watches].concat();
-    let ready = announce_ready(watches.clone());
-    let admin = admin::serve(listener, watches, Arc::clone(&context.metrics), shutdown.clone());
+    // It answers until the end: what is under way at shutdown is waited for.
+    let probed = (watches.clone(), leadership.clone());
+    let admin = admin::serve(listener, probed, Arc::clone(&context.metrics), CancellationToken::new());
     let tasks = dask_side.tasks.into_iter().chain(plugin_side.tasks).collect();
     tokio::select! {
-        result = until_first_ends(tasks, shutdown.clone()) => result,
-        result = async { tokio::join!(admin, ready).0 } => result.map_err(Error::from),
+        result = drive_elected(drive(tasks, shutdown), election, watches.clone()) => result,
+        result = admin => result.map_err(Error::from).and(Err(Error::Ended("the probes' server"))),
+        () = signals.second.cancelled() => Ok(()),
+        () = announce(watches, leadership) => Ok(()),
     }
+}
+
+fn election(args: &RunArgs, namespace: &str, config: &Config) -> Result<(Election, Leadership), Error> {
+    if !args.leader_election {
+        return Ok(Election::new(None));
+    }
+    let settings = leader::Settings {
+        namespace: namespace.to_owned(),
+        name: args.lease_name.clone(),
+        seconds: args.lease_seconds,
+        pod: args.pod_name.clone(),
+    };
+    Ok(Election::new(Some((Client::try_from(config.clone())?, settings))))
+}
+
+/// Drives `work`, which waits for leadership itself. It ends at once when that is lost; else the next one may lead when
+/// nothing of `work` runs any more.
+async fn drive_elected(
+    work: impl Future<Output = Result<(), drive::Ended>>,
+    election: Election,
+    watches: Vec<Progress>,
+) -> Result<(), Error> {
+    let ended = CancellationToken::new();
+    let mut elected = pin!(election.run(watches, ended.clone()));
+    let result = tokio::select! {
+        lost = &mut elected => return lost.map_err(Error::from),
+        result = work => result.map_err(|drive::Ended(name)| Error::Ended(name)),
+    };
+    ended.cancel();
+    elected.await?;
+    result
 }
 
 async fn client_config() -> Result<Config, Error> {
@@ -144,31 +196,15 @@ async fn client_config() -> Result<Config, Error> {
     Ok(config)
 }
 
-async fn announce_ready(watches: Vec<Progress>) {
+/// Says how far this process is, and never ends.
+async fn announce(watches: Vec<Progress>, leadership: Leadership) {
     join_all(watches.iter().map(Progress::synced)).await;
-    tracing::info!("all watches have delivered; reconciling");
-}
-
-/// Drives `tasks`. Before shutdown none may end; afterwards the reconcilers finish what is under way.
-async fn until_first_ends(tasks: Vec<Task>, shutdown: CancellationToken) -> Result<(), Error> {
-    let running: FuturesUnordered<_> = tasks
-        .into_iter()
-        .map(|(name, task)| async move {
-            // A task of its own, so that one that is busy does not hold up the others.
-            let ended = tokio::spawn(task).await;
-            if let Err(error) = ended {
-                tracing::error!(task = name, %error, "task failed");
-            }
-            name
-        })
-        .collect();
-    let mut running = running;
-    while let Some(name) = running.next().await {
-        if !shutdown.is_cancelled() {
-            return Err(Error::Ended(name));
-        }
+    if !leadership.is_leading() {
+        tracing::info!("all watches have delivered; standing by until this process leads");
     }
-    Ok(())
+    leadership.begun().await;
+    tracing::info!("all watches have delivered; reconciling");
+    std::future::pending::<()>().await;
 }
 
 /// Watches ask for changes in this way: bookmarks on, and lists from etcd rather than from a cache that

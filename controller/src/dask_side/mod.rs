@@ -4,8 +4,7 @@ mod wake;
 
 use std::sync::Arc;
 
-use futures::channel::mpsc::UnboundedReceiver;
-use kube::runtime::{controller::ReconcileRequest, reflector};
+use kube::runtime::reflector;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -16,7 +15,7 @@ use crate::{
     meta::{self, component},
     reconciler::Reconciler,
     run::{Scope, watch_config},
-    watch::{Feed, Queue, queue},
+    watch::{Feed, Queue, Requests, queue},
     wired::Wired,
     worker_group,
 };
@@ -34,12 +33,12 @@ struct Queues {
 }
 
 /// The receiving ends.
-struct Requests {
-    clusters: UnboundedReceiver<ReconcileRequest<DaskCluster>>,
-    idle: UnboundedReceiver<ReconcileRequest<DaskCluster>>,
-    groups: UnboundedReceiver<ReconcileRequest<DaskWorkerGroup>>,
-    jobs: UnboundedReceiver<ReconcileRequest<DaskJob>>,
-    autoscalers: UnboundedReceiver<ReconcileRequest<DaskAutoscaler>>,
+struct AllRequests {
+    clusters: Requests<DaskCluster>,
+    idle: Requests<DaskCluster>,
+    groups: Requests<DaskWorkerGroup>,
+    jobs: Requests<DaskJob>,
+    autoscalers: Requests<DaskAutoscaler>,
 }
 
 /// Where the reconcilers find their own objects.
@@ -53,7 +52,7 @@ struct Stores {
 /// Connects caches, queues and reconcilers.
 pub(crate) fn wire(context: &Arc<Context>, scope: &Scope, shutdown: &CancellationToken) -> Wired {
     let (queues, requests) = queues();
-    let mut wired = Wired::new(shutdown.clone());
+    let mut wired = Wired::new(context.leadership.clone(), shutdown.clone());
     let stores = watch_dask_kinds(&mut wired, context, scope, &queues);
     watch_children(&mut wired, context, scope, &queues);
     context.board.wake_by(queues.clusters.clone(), wired.watches.clone());
@@ -61,14 +60,14 @@ pub(crate) fn wire(context: &Arc<Context>, scope: &Scope, shutdown: &Cancellatio
     wired
 }
 
-fn queues() -> (Queues, Requests) {
+fn queues() -> (Queues, AllRequests) {
     let (clusters, cluster_requests) = queue();
     let (idle, idle_requests) = queue();
     let (groups, group_requests) = queue();
     let (jobs, job_requests) = queue();
     let (autoscalers, autoscaler_requests) = queue();
     let queues = Queues { clusters, idle, groups, jobs, autoscalers };
-    let requests = Requests {
+    let requests = AllRequests {
         clusters: cluster_requests,
         idle: idle_requests,
         groups: group_requests,
@@ -137,7 +136,7 @@ fn watch_children(wired: &mut Wired, context: &Arc<Context>, scope: &Scope, queu
 fn run_reconcilers(
     wired: &mut Wired,
     context: &Arc<Context>,
-    (requests, stores): (Requests, Stores),
+    (requests, stores): (AllRequests, Stores),
     shutdown: &CancellationToken,
 ) {
     let clusters = Reconciler {
@@ -166,18 +165,21 @@ fn run_reconcilers(
         reconcile: autoscaler::reconcile,
         category: autoscaler::Error::category,
     };
-    wired.after_sync(
-        "the DaskCluster reconciler",
-        clusters.run(requests.clusters, Arc::clone(context), shutdown.clone()),
-    );
-    wired.after_sync("the idle time-out", idle.run(requests.idle, Arc::clone(context), shutdown.clone()));
-    wired.after_sync(
-        "the DaskWorkerGroup reconciler",
-        groups.run(requests.groups, Arc::clone(context), shutdown.clone()),
-    );
-    wired.after_sync("the DaskJob reconciler", jobs.run(requests.jobs, Arc::clone(context), shutdown.clone()));
-    wired.after_sync(
-        "the DaskAutoscaler reconciler",
-        autoscalers.run(requests.autoscalers, Arc::clone(context), shutdown.clone()),
-    );
+    let share = || (Arc::clone(context), shutdown.clone());
+    let (context, shutdown) = share();
+    wired.after_sync("the DaskCluster reconciler", move |leading| {
+        clusters.run(requests.clusters, context, (leading, shutdown))
+    });
+    let (context, shutdown) = share();
+    wired.after_sync("the idle time-out", move |leading| idle.run(requests.idle, context, (leading, shutdown)));
+    let (context, shutdown) = share();
+    wired.after_sync("the DaskWorkerGroup reconciler", move |leading| {
+        groups.run(requests.groups, context, (leading, shutdown))
+    });
+    let (context, shutdown) = share();
+    wired.after_sync("the DaskJob reconciler", move |leading| jobs.run(requests.jobs, context, (leading, shutdown)));
+    let (context, shutdown) = share();
+    wired.after_sync("the DaskAutoscaler reconciler", move |leading| {
+        autoscalers.run(requests.autoscalers, context, (leading, shutdown))
+    });
 }

@@ -92,6 +92,7 @@ async fn pass(cached: DaskJob, live: &DaskJob) -> (Result<Action, Error>, Vec<St
         autoscaling: crate::autoscaler::Memory::default(),
         idle: crate::idle::Memory::default(),
         board: Arc::new(crate::plugin::Board::new(&crate::plugin::test_settings()).0),
+        leadership: crate::leader::Election::new(None).1,
         metrics: Arc::default(),
     };
     let result = reconcile(Arc::new(cached), Arc::new(context)).await;

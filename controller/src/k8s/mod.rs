@@ -25,8 +25,18 @@ pub async fn timed<T>(
     object: &str,
     call: impl Future<Output = kube::Result<T>>,
 ) -> Result<T, Error> {
-    match tokio::time::timeout(CALL_TIMEOUT, call).await {
+    timed_within(CALL_TIMEOUT, verb, object, call).await
+}
+
+/// As [`timed`], with another limit.
+pub async fn timed_within<T>(
+    limit: Duration,
+    verb: &'static str,
+    object: &str,
+    call: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(limit, call).await {
         Ok(result) => result.map_err(|source| Error::new(verb, object, source)),
-        Err(_) => Err(Error::timeout(verb, object, CALL_TIMEOUT)),
+        Err(_) => Err(Error::timeout(verb, object, limit)),
     }
 }

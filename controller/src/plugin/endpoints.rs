@@ -16,7 +16,7 @@ use super::{
     waker::Waker,
     wiring::Settings,
 };
-use crate::{crd::DaskOperatorPlugin, watch::Cache};
+use crate::{crd::DaskOperatorPlugin, leader::Leading, watch::Cache};
 
 pub(super) const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 /// Changes within this time are looked at as one: a pod that takes another's place is two of them.
@@ -92,8 +92,13 @@ pub(super) fn namespaces(settings: &Settings) -> Vec<Option<String>> {
 
 /// Has plugins discovered again when something behind their Services changes, and asked about every subject when
 /// something joins. `changes` are those of `slices`.
-pub(super) async fn follow(waker: Waker, slices: Cache<SliceView>, mut changes: UnboundedReceiver<ServiceKey>) {
-    // Who is there when the controller starts did not join: the first round asks about every subject anyway.
+pub(super) async fn follow(
+    waker: Waker,
+    slices: Cache<SliceView>,
+    mut changes: UnboundedReceiver<ServiceKey>,
+    _: Leading,
+) {
+    // Who is there when this process begins to lead did not join: the first round asks about every subject anyway.
     let mut members = Members::of(&slices.all());
     while let Some(first) = changes.recv().await {
         tokio::time::sleep(GATHERED).await;

@@ -32,6 +32,7 @@ use crate::{
     backoff::Backoff,
     context::Caches,
     crd::{DaskOperatorPlugin, SubjectKind},
+    leader::Leading,
     report,
     watch::Cache,
 };
@@ -44,7 +45,7 @@ type Held = (String, String);
 
 /// Keeps finalizers only as long as they are needed, for ever. It must start when all plugin resources are known:
 /// the finalizer of one that seems not to exist is removed at once.
-pub(super) async fn keep(context: Arc<PluginContext>, caches: Caches) {
+pub(super) async fn keep(context: Arc<PluginContext>, caches: Caches, _: Leading) {
     let mut keeper = Keeper { context, failures: Backoff::default(), pauses: HashMap::new() };
     let mut ticks = tokio::time::interval(PERIOD);
     loop {

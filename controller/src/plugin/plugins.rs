@@ -3,13 +3,10 @@
 
 use std::sync::Arc;
 
-use futures::channel::mpsc::UnboundedReceiver;
-use kube::runtime::controller::ReconcileRequest;
-
 use super::{registry::PluginKey, wiring::Settings};
 use crate::{
     crd::DaskOperatorPlugin,
-    watch::{Cache, Queue, queue},
+    watch::{self, Cache, Queue, queue},
 };
 
 /// All plugin resources. Cloning shares the content.
@@ -26,7 +23,7 @@ pub(crate) struct Part {
 }
 
 /// The receiving end of a part's queue.
-pub(super) type Requests = UnboundedReceiver<ReconcileRequest<DaskOperatorPlugin>>;
+pub(super) type Requests = watch::Requests<DaskOperatorPlugin>;
 
 /// All parts, each with the requests of its queue.
 pub(crate) type Parts = Vec<(Part, Requests)>;

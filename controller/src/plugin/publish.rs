@@ -23,6 +23,7 @@ use crate::{
     context::Caches,
     crd::{ClusterPhase, DaskAutoscaler, DaskCluster, DaskWorkerGroup, PluginState, SubjectKind},
     k8s::{self, Class},
+    leader::Leading,
     report,
     watch::Cache,
 };
@@ -61,7 +62,7 @@ shows!(DaskAutoscaler, DaskCluster, DaskWorkerGroup);
 
 impl Publisher {
     /// Publishes until dropped.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(self, _: Leading) {
         loop {
             let (due, stale) = self.board.next().await;
             if stale {

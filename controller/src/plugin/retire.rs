@@ -1,12 +1,13 @@
 //! What happens when a plugin resource is deleted.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use kube::{
     Api, ResourceExt as _,
     api::{DynamicObject, ListParams},
 };
+use tokio::time::timeout;
 
 use super::{
     kinds::ChildKind,
@@ -23,11 +24,15 @@ use crate::{
 /// Tries to delete the children of a deleted plugin, with growing pauses.
 const ROUNDS: usize = 8;
 
+/// How long a standby remembers that a plugin went: the leader may end in the middle of its work.
+const REMEMBERED: Duration = Duration::from_mins(10);
+
 /// Stops a plugin whose resource is gone, and does with its children what the resource asked for. Its
 /// finalizers are the keeper's: they leave every Dask resource, whatever becomes of the children.
 ///
-/// Should the controller end before all children are deleted, the rest stays until the Dask resource above goes:
-/// the kinds were known from the plugin resource alone.
+/// A standby does so when it leads soon after, once more or in place of the leader. Should no process that saw the
+/// deletion get to the end, the rest stays until the Dask resource above goes: the kinds were known from the plugin
+/// resource alone.
 pub(super) async fn retire(context: Arc<PluginContext>, plugin: Arc<DaskOperatorPlugin>) {
     let key = key_of(&plugin);
     let identity = key.identity(&context.settings.namespace);
@@ -38,6 +43,12 @@ pub(super) async fn retire(context: Arc<PluginContext>, plugin: Arc<DaskOperator
     context.env.metrics.forget(&identity);
     if plugin.spec.deletion_policy == DeletionPolicy::Orphan {
         return;
+    }
+    if !context.leadership.is_leading() {
+        let leads = timeout(REMEMBERED, context.leadership.begun()).await.is_ok();
+        if !leads || context.plugins.get(&key).is_some() {
+            return;
+        }
     }
     // One that was refused has no children.
     let Ok(writer) = resource::writer_of(&context, &plugin) else { return };

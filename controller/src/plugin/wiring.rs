@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::future::join_all;
 use kube::{
     Api, Config,
     runtime::{events::Reporter, reflector},
@@ -35,9 +34,10 @@ use crate::{
     context::Context,
     crd::DaskOperatorPlugin,
     k8s,
+    leader::Leading,
     reconciler::Reconciler,
     run::watch_config,
-    watch::{Change, Feed, Progress},
+    watch::{Change, Feed},
     wired::Wired,
 };
 
@@ -99,28 +99,31 @@ pub(crate) fn wire(
         client: client.clone(),
         writers: Writers::new(client.clone(), config),
         sockets: Sockets::new(&settings.socket_dir),
+        leadership: context.leadership.clone(),
         settings,
         recorder: context.recorder.clone(),
         env: Arc::new(Env::new(client.clone(), watches, doubts, shown)),
         registry,
         probes: Probes::default(),
     });
-    let mut wired = Wired::new(shutdown.clone());
+    let mut wired = Wired::new(context.leadership.clone(), shutdown.clone());
     for (part, requests) in parts {
         wire_part(&mut wired, &plugin_context, part, requests, shutdown);
     }
-    wired.until_shutdown("what is told of plugins", tell(context, wired.watches.clone()));
+    let publisher = publisher(context);
+    wired.until_shutdown("what is told of plugins", |leading| tell(publisher, leading));
     let waker = Waker(Arc::clone(&plugin_context));
     for namespace in endpoints::namespaces(&plugin_context.settings) {
         watch_endpoints(&mut wired, &waker, namespace);
     }
-    wired.until_shutdown("the plugins' sockets", sockets::follow(waker));
-    let (keep, stop) = (keeper::keep(Arc::clone(&plugin_context), context.caches.clone()), shutdown.clone());
-    wired.after_sync("the keeper of plugins' finalizers", async move {
-        tokio::select! { () = keep => {}, () = stop.cancelled() => {} }
-    });
-    wired.until_shutdown("the review of rights", review_rights(Arc::clone(&plugin_context), doubted));
-    wired.until_shutdown("the plugin summaries", publish_summaries(plugin_context));
+    wired.until_shutdown("the plugins' sockets", |leading| sockets::follow(waker, leading));
+    let (kept, caches) = (Arc::clone(&plugin_context), context.caches.clone());
+    wired.until_shutdown("the keeper of plugins' finalizers", |leading| keeper::keep(kept, caches, leading));
+    let reviewed = Arc::clone(&plugin_context);
+    wired.until_shutdown("the review of rights", |_| review_rights(reviewed, doubted));
+    let registry = Arc::clone(&plugin_context.registry);
+    wired.at_shutdown("the plugins' workers", async move { registry.finish().await });
+    wired.until_shutdown("the plugin summaries", |_| publish_summaries(plugin_context));
     wired
 }
 
@@ -148,25 +151,29 @@ fn wire_part(
         reconcile: resource::reconcile,
         category: resource::Error::category,
     };
-    let reconcile = reconciler.run(requests, Arc::clone(context), shutdown.clone());
-    wired.after_sync("the DaskOperatorPlugin reconciler", reconcile);
+    let (context, shutdown) = (Arc::clone(context), shutdown.clone());
+    wired.after_sync("the DaskOperatorPlugin reconciler", |leading| async move {
+        reconciler.run(requests, Arc::clone(&context), (leading, shutdown)).await;
+        // Its last passes may have started workers.
+        context.registry.finish().await;
+    });
 }
 
-/// Tells Dask resources about plugins as soon as `watches`, those of plugin resources, have delivered.
-fn tell(context: &Context, watches: Vec<Progress>) -> impl Future<Output = ()> + Send + 'static {
-    let publisher = Publisher {
+fn publisher(context: &Context) -> Publisher {
+    Publisher {
         client: context.client.clone(),
         caches: context.caches.clone(),
         recorder: context.recorder.clone(),
         reporter: Reporter { controller: k8s::FIELD_MANAGER.to_owned(), instance: std::env::var("POD_NAME").ok() },
         board: Arc::clone(&context.board),
-    };
-    async move {
-        join_all(watches.iter().map(Progress::synced)).await;
-        publisher.board.loaded();
-        publisher.board.dask_resources().await;
-        publisher.run().await;
     }
+}
+
+/// Tells Dask resources about plugins. The watches of plugin resources have delivered.
+async fn tell(publisher: Publisher, leading: Leading) {
+    publisher.board.loaded();
+    publisher.board.dask_resources().await;
+    publisher.run(leading).await;
 }
 
 fn on_plugin_change(context: Arc<PluginContext>) -> impl Fn(&Change<DaskOperatorPlugin>) + Send + 'static {
@@ -189,16 +196,17 @@ fn watch_endpoints(wired: &mut Wired, waker: &Waker, namespace: Option<String>) 
     let slices = endpoints::cache();
     let (sender, changes) = mpsc::unbounded_channel();
     let feed = Feed::new(api, (), watch_config(Some(endpoints::SERVICE_LABEL)), slices.clone());
+    let leadership = waker.0.leadership.clone();
     let feed = feed.listen(move |change: &Change<SliceView>| {
-        // An error means that the process is ending.
-        let _ = sender.send(change.object().service());
+        // On a standby nobody takes them, and the slices themselves are looked at when it leads.
+        if leadership.is_leading() {
+            // An error means that the process is ending.
+            let _ = sender.send(change.object().service());
+        }
     });
-    let synced = wired.watch(feed);
+    wired.watch(feed);
     let waker = waker.clone();
-    wired.until_shutdown("the plugins' endpoints", async move {
-        synced.synced().await;
-        endpoints::follow(waker, slices, changes).await;
-    });
+    wired.until_shutdown("the plugins' endpoints", |leading| endpoints::follow(waker, slices, changes, leading));
 }
 
 /// Looks at the rights of a plugin again when a write was refused.

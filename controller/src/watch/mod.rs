@@ -14,4 +14,4 @@ mod queue;
 
 pub use cache::{Cache, Change};
 pub use feed::{Feed, Progress};
-pub use queue::{Queue, queue};
+pub use queue::{Queue, Requests, queue};

@@ -89,10 +89,25 @@ impl Controller {
 
     /// SIGTERM, as the kubelet sends it.
     pub(crate) async fn stop(mut self) -> ExitStatus {
+        self.terminate().await;
+        self.ended().await
+    }
+
+    /// As [`Self::stop`], without waiting for the end.
+    pub(crate) async fn terminate(&self) {
         let pid = self.process.id().unwrap().to_string();
         let signalled = Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
         assert!(signalled.success());
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
         self.process.wait().await.unwrap()
+    }
+
+    /// Whether it says that it leads.
+    pub(crate) async fn leads(&self) -> bool {
+        get(self.admin, "/readyz").await.is_ok_and(|answer| answer.contains(r#""leader":true"#))
     }
 }
 

@@ -39,7 +39,7 @@ use super::{
     worker,
     writer::{Writer, Writers},
 };
-use crate::{crd::DaskOperatorPlugin, invalid::Invalid, k8s, report};
+use crate::{crd::DaskOperatorPlugin, invalid::Invalid, k8s, leader::Leadership, report};
 
 /// How long the answer to "may these kinds be written?" holds. Each asking is a request a verb.
 const AUTHORIZE_PERIOD: Duration = Duration::from_mins(10);
@@ -59,6 +59,7 @@ pub(super) struct PluginContext {
     pub(super) env: Arc<Env>,
     pub(super) probes: Probes,
     pub(super) sockets: Sockets,
+    pub(super) leadership: Leadership,
 }
 
 /// Why a pass ended early.

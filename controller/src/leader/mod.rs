@@ -1,0 +1,311 @@
+//! Leader election: of several processes one leads, and the others stand by with warm caches.
+//!
+//! The Lease is written as client-go writes it, by PUT with the resourceVersion that was seen: of two that want it
+//! one gets a 409. Standbys watch it, so that they learn of a release at once; that it has run out is judged by
+//! this machine's steady clock alone ([`decide`]). They write nothing.
+//!
+//! ```text
+//! standby ──claims a Lease that is free, released or has run out──► leader ──renews each third of it
+//!    leader ──tasks have ended after SIGTERM──► releases the Lease, exit code 0
+//!    leader ──not renewed for two thirds of it, or taken by another──► exit code 6
+//! ```
+
+mod decide;
+mod leadership;
+mod lease;
+
+use std::{
+    future::pending,
+    pin::{Pin, pin},
+    time::{Duration, Instant},
+};
+
+use futures::{Stream, StreamExt as _, future::join_all};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{
+    Client,
+    runtime::{WatchStreamExt as _, watcher, watcher::watch_object},
+};
+use tokio::{
+    sync::watch,
+    time::{sleep_until, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+#[cfg(test)]
+pub(crate) use self::leadership::leading;
+pub use self::leadership::{Leadership, Leading};
+use self::{
+    decide::{Decision, Loss, Observed, Timing, decide},
+    lease::LeaseClient,
+};
+use crate::{
+    k8s::{self, Class},
+    watch::Progress,
+};
+
+/// How the Lease is called and used.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// The operator's namespace.
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+    /// How long it holds.
+    pub(crate) seconds: u16,
+    /// Name of the controller's pod, if it has one.
+    pub(crate) pod: Option<String>,
+}
+
+/// Why a process that led has to end.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another may lead soon.
+    #[error("lost the leadership: the Lease {lease} could not be renewed within {} s", .limit.as_secs_f32())]
+    NotRenewed {
+        /// Namespace and name.
+        lease: String,
+        /// How long after the last renewal.
+        limit: Duration,
+    },
+    /// Another leads.
+    #[error("lost the leadership: the Lease {lease} is held by {holder}")]
+    Taken {
+        /// Namespace and name.
+        lease: String,
+        /// Who is written in it.
+        holder: String,
+    },
+}
+
+/// A process that leads or wants to.
+pub(crate) struct Candidate {
+    lease: LeaseClient,
+    identity: String,
+    timing: Timing,
+    observed: Observed,
+    leading: watch::Sender<bool>,
+    /// Before this moment nothing is tried again.
+    not_before: Instant,
+    /// Whether the watch tells nothing.
+    is_deaf: bool,
+    /// Whether the API server has ever let this process use the Lease.
+    is_allowed: bool,
+}
+
+/// What is to become of this process.
+pub(crate) enum Election {
+    /// It leads if others let it.
+    Candidate(Box<Candidate>),
+    /// It leads as soon as it can.
+    Alone(watch::Sender<bool>),
+}
+
+impl Election {
+    /// An election by the Lease of `settings`, or none. `client` is for the Lease alone: whatever else is asked of
+    /// the API server must not hold up a renewal.
+    pub(crate) fn new(settings: Option<(Client, Settings)>) -> (Self, Leadership) {
+        let (leading, leadership) = Leadership::new();
+        let election = match settings {
+            Some((client, settings)) => Self::Candidate(Box::new(Candidate::new(client, settings, leading))),
+            None => Self::Alone(leading),
+        };
+        (election, leadership)
+    }
+
+    /// Leads, or waits to, until `ended`; then lets the next one lead. A process whose `watches` have not delivered
+    /// does not want to: another may know all.
+    pub(crate) async fn run(self, watches: Vec<Progress>, ended: CancellationToken) -> Result<(), Error> {
+        tokio::select! {
+            _ = join_all(watches.iter().map(Progress::synced)) => {}
+            () = ended.cancelled() => return Ok(()),
+        }
+        match self {
+            Self::Candidate(mut candidate) => {
+                tokio::select! {
+                    lost = candidate.campaign() => return Err(lost),
+                    () = ended.cancelled() => {}
+                }
+                candidate.lease.release(&candidate.identity, candidate.timing).await;
+            }
+            Self::Alone(leading) => {
+                leading.send_replace(true);
+                ended.cancelled().await;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What one try came to.
+type Tried = Result<(), k8s::Error>;
+
+impl Candidate {
+    fn new(client: Client, settings: Settings, leading: watch::Sender<bool>) -> Self {
+        let timing = Timing::new(settings.seconds);
+        // Not the pod's name alone: a process that starts anew in it must not take the last one's promise for its own.
+        let pod = settings.pod.as_deref().unwrap_or("dask-operator");
+        let identity = format!("{pod}_{:08x}", fastrand::u32(..));
+        let now = Instant::now();
+        Self {
+            lease: LeaseClient::new(client, &settings.namespace, settings.name, timing.request()),
+            identity,
+            timing,
+            observed: Observed::new(now),
+            leading,
+            not_before: now,
+            is_deaf: false,
+            is_allowed: false,
+        }
+    }
+
+    /// Leads, or waits to, until the leadership is lost.
+    async fn campaign(&mut self) -> Error {
+        let news = watch_object(self.lease.api.clone(), &self.lease.name).default_backoff();
+        let mut news = pin!(news);
+        let mut tried = self.look().await;
+        loop {
+            if let Err(error) = tried {
+                if error.class() == Class::Forbidden && !self.is_allowed {
+                    return self.lead_alone(&error).await;
+                }
+                tracing::warn!(lease = %self.lease, %error, "the Lease cannot be used and will be tried again");
+                self.pause(if self.deadline().is_some() { self.timing.pause() } else { self.timing.period() / 2 });
+            }
+            let decision = decide(Instant::now(), &self.observed, &self.identity, self.timing);
+            let deadline = self.deadline();
+            let step = async {
+                match decision {
+                    Decision::Stop(loss) => Err(loss),
+                    Decision::Claim if Instant::now() >= self.not_before => Ok(self.claim().await),
+                    Decision::Claim => Ok(self.wait(self.not_before, news.as_mut()).await),
+                    Decision::Wait(until) => Ok(self.wait(until, news.as_mut()).await),
+                }
+            };
+            let result = match deadline {
+                // What is under way then comes too late.
+                Some(deadline) => timeout_at(deadline.into(), step).await.unwrap_or(Ok(Ok(()))),
+                None => step.await,
+            };
+            match result {
+                Ok(result) => tried = result,
+                Err(loss) => return self.lost(loss),
+            }
+        }
+    }
+
+    /// When this process has to stop, if it leads.
+    fn deadline(&self) -> Option<Instant> {
+        self.observed.renewed.map(|renewed| renewed + self.timing.deadline())
+    }
+
+    /// Waits for news until then. A standby that hears none asks now and then.
+    async fn wait(&mut self, until: Instant, mut news: Pin<&mut impl Stream<Item = News>>) -> Tried {
+        let asks = self.is_deaf && self.observed.renewed.is_none();
+        let until = if asks { until.min(Instant::now() + self.timing.period()) } else { until };
+        tokio::select! {
+            Some(news) = news.next() => self.hear(news).await,
+            () = sleep_until(until.into()) => if asks { self.look().await } else { Ok(()) },
+        }
+    }
+
+    async fn hear(&mut self, news: News) -> Tried {
+        let lease = match news {
+            Ok(lease) => lease,
+            Err(error) => {
+                if !self.is_deaf {
+                    tracing::warn!(lease = %self.lease, %error, "watching the Lease failed and will be tried again");
+                }
+                self.is_deaf = true;
+                return Ok(());
+            }
+        };
+        self.is_deaf = false;
+        if self.observed.renewed.is_none() {
+            self.see(lease);
+            return Ok(());
+        }
+        let holder = lease.and_then(|lease| lease.spec?.holder_identity);
+        if holder.as_deref() == Some(&self.identity) {
+            return Ok(());
+        }
+        // It may be older than the last renewal, as watches tell of things late.
+        self.look().await
+    }
+
+    /// Asks the API server for the Lease.
+    async fn look(&mut self) -> Tried {
+        let found = self.lease.get().await?;
+        self.is_allowed = true;
+        self.see(found);
+        Ok(())
+    }
+
+    fn see(&mut self, lease: Option<Lease>) {
+        let before = self.observed.holder().to_owned();
+        self.observed.see(lease, Instant::now());
+        let holder = self.observed.holder();
+        if holder != before && holder != self.identity {
+            tracing::info!(lease = %self.lease, holder, "the Lease is held by another, or by nobody");
+        }
+    }
+
+    /// Tries to become or to stay the holder.
+    async fn claim(&mut self) -> Tried {
+        let begun = Instant::now();
+        let record = decide::claimed(&self.observed.record, &self.identity, self.timing, jiff::Timestamp::now());
+        let before = self.observed.object.clone();
+        let is_there = before.is_some();
+        let written = match self.lease.write(before, record).await {
+            Ok(written) => written,
+            Err(error) => match error.class() {
+                Class::Conflict | Class::AlreadyExists => return self.look_after_all().await,
+                Class::NotFound if is_there => return self.look_after_all().await,
+                Class::Forbidden if self.observed.renewed.is_none() => {
+                    // To read it is not enough.
+                    self.is_allowed = false;
+                    return Err(error);
+                }
+                _ => return Err(error),
+            },
+        };
+        self.is_allowed = true;
+        self.observed.see(Some(written), Instant::now());
+        self.observed.renewed = Some(begun);
+        if !self.leading.send_replace(true) {
+            tracing::info!(lease = %self.lease, identity = self.identity, "this process leads");
+        }
+        Ok(())
+    }
+
+    /// It is not what it was believed to be.
+    async fn look_after_all(&mut self) -> Tried {
+        self.pause(self.timing.pause() / 2);
+        self.look().await
+    }
+
+    /// Without the right to use Leases there is no election, and no standby either.
+    async fn lead_alone(&self, error: &k8s::Error) -> Error {
+        let error = error.message();
+        tracing::warn!(lease = %self.lease, error, "no right to use Leases: this process leads without an election");
+        self.leading.send_replace(true);
+        pending().await
+    }
+
+    fn lost(&self, loss: Loss) -> Error {
+        self.leading.send_replace(false);
+        let lease = self.lease.to_string();
+        match loss {
+            Loss::NotRenewed => Error::NotRenewed { lease, limit: self.timing.deadline() },
+            Loss::Taken(holder) if holder.is_empty() => Error::Taken { lease, holder: "nobody".to_owned() },
+            Loss::Taken(holder) => Error::Taken { lease, holder },
+        }
+    }
+
+    /// Tries nothing for so long, and up to twice that, so that several do not go on in step.
+    fn pause(&mut self, pause: Duration) {
+        self.not_before = Instant::now() + pause.mul_f64(1.0 + fastrand::f64());
+    }
+}
+
+/// The Lease as the watch tells of it; `None` if it is gone.
+type News = Result<Option<Lease>, watcher::Error>;
