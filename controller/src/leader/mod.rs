@@ -244,8 +244,13 @@ impl Candidate {
         let before = self.observed.holder().to_owned();
         self.observed.see(lease, Instant::now());
         let holder = self.observed.holder();
-        if holder != before && holder != self.identity {
-            tracing::info!(lease = %self.lease, holder, "the Lease is held by another, or by nobody");
+        if holder == before || holder == self.identity {
+            return;
+        }
+        if holder.is_empty() {
+            tracing::info!(lease = %self.lease, "the Lease was released");
+        } else {
+            tracing::info!(lease = %self.lease, holder, "another process leads");
         }
     }
 
