@@ -474,6 +474,7 @@ async fn nothing_is_lost_doubled_or_made_in_vain_when_the_leader_is_killed_ten_t
         plugin.install().await;
         let mut made = 0;
         for _ in 0..KILLS {
+            restart_ended(&context, &mut controllers);
             let leader = leader_among(&controllers).await;
             plugin.forget_calls();
             made += create(&context, made, BATCH[0]).await;
@@ -484,6 +485,7 @@ async fn nothing_is_lost_doubled_or_made_in_vain_when_the_leader_is_killed_ten_t
             made += create(&context, made, BATCH[1]).await;
             controllers.push(context.spawn_controller_with(&ELECTED));
         }
+        restart_ended(&context, &mut controllers);
         assert_eq!(made, CLUSTERS);
         until_complete(&context).await;
         assert_owned(&context).await;
@@ -501,10 +503,17 @@ async fn nothing_is_lost_doubled_or_made_in_vain_when_the_leader_is_killed_ten_t
             if made == expected { Ok(()) } else { Err(format!("{made:?} were made")) }
         })
         .await;
-        let transitions = lease(&context).await["leaseTransitions"].clone();
-        assert_eq!(transitions, KILLS, "each kill was followed by one new leader");
+        let transitions = lease(&context).await["leaseTransitions"].as_u64().unwrap();
+        assert!(transitions >= KILLS as u64, "each kill was followed by a new leader, and there were {transitions}");
     })
     .await;
+}
+
+/// Starts those again, as Kubernetes does, that lost the Lease while the API server was too busy to renew it.
+fn restart_ended(context: &TestContext, controllers: &mut [Controller]) {
+    for controller in controllers.iter_mut().filter_map(|controller| controller.has_ended().then_some(controller)) {
+        *controller = context.spawn_controller_with(&ELECTED);
+    }
 }
 
 async fn create(context: &TestContext, from: usize, count: usize) -> usize {

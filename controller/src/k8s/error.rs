@@ -14,7 +14,7 @@ pub enum Error {
         source: Box<kube::Error>,
     },
     /// No answer came.
-    #[error("failed to {verb} {object}: no answer within {} s", .limit.as_secs())]
+    #[error("failed to {verb} {object}: no answer within {} s", .limit.as_secs_f32())]
     Timeout {
         /// What was tried.
         verb: &'static str,

@@ -39,7 +39,7 @@ impl Timing {
 
     /// How long one request may take: so that a second one, on another connection, can still be in time.
     pub(super) fn request(self) -> Duration {
-        self.lease() / 5
+        self.lease() / 4
     }
 
     /// The shortest time between two tries.
@@ -60,12 +60,14 @@ pub(super) struct Observed {
     pub(super) since: Instant,
     /// When the last successful write of this process, which leads, was begun.
     pub(super) renewed: Option<Instant>,
+    /// What it wrote since then without getting an answer, and when each of these writes was begun.
+    pub(super) asked: Vec<(LeaseSpec, Instant)>,
 }
 
 impl Observed {
     /// Nothing was seen yet.
     pub(super) fn new(now: Instant) -> Self {
-        Self { object: None, record: LeaseSpec::default(), since: now, renewed: None }
+        Self { object: None, record: LeaseSpec::default(), since: now, renewed: None, asked: Vec::new() }
     }
 
     /// Takes in the object as it was seen `now`.
@@ -77,6 +79,16 @@ impl Observed {
             (self.record, self.since) = (record, now);
         }
         self.object = object;
+    }
+
+    /// Whether `object` is what this leader wrote without getting an answer. If so, it has renewed after all: where
+    /// the API server is slow, there is no time to ask it for more.
+    pub(super) fn confirm(&mut self, object: &Lease) -> bool {
+        let found = self.asked.iter().find(|(record, _)| object.spec.as_ref() == Some(record));
+        let Some((_, begun)) = found else { return false };
+        self.renewed = Some(*begun);
+        self.asked.clear();
+        true
     }
 
     /// Who holds the Lease; "" is nobody.
@@ -141,8 +153,8 @@ pub(super) fn claimed(record: &LeaseSpec, identity: &str, timing: Timing, now: T
     LeaseSpec {
         holder_identity: Some(identity.to_owned()),
         lease_duration_seconds: Some(i32::from(timing.seconds)),
-        acquire_time: Some(acquired.unwrap_or(MicroTime(now))),
-        renew_time: Some(MicroTime(now)),
+        acquire_time: Some(acquired.unwrap_or_else(|| micro(now))),
+        renew_time: Some(micro(now)),
         lease_transitions: Some(transitions),
         ..record.clone()
     }
@@ -153,10 +165,15 @@ pub(super) fn released(record: &LeaseSpec, now: Timestamp) -> LeaseSpec {
     LeaseSpec {
         holder_identity: Some(String::new()),
         lease_duration_seconds: Some(1),
-        acquire_time: Some(MicroTime(now)),
-        renew_time: Some(MicroTime(now)),
+        acquire_time: Some(micro(now)),
+        renew_time: Some(micro(now)),
         ..record.clone()
     }
+}
+
+/// As it comes back from the API server.
+fn micro(now: Timestamp) -> MicroTime {
+    MicroTime(Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now))
 }
 
 #[cfg(test)]

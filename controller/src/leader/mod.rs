@@ -224,8 +224,12 @@ impl Candidate {
             self.see(lease);
             return Ok(());
         }
-        let holder = lease.and_then(|lease| lease.spec?.holder_identity);
-        if holder.as_deref() == Some(&self.identity) {
+        if let Some(lease) = &lease
+            && lease.spec.as_ref().and_then(|record| record.holder_identity.as_ref()) == Some(&self.identity)
+        {
+            if self.observed.confirm(lease) {
+                self.observed.object = Some(lease.clone());
+            }
             return Ok(());
         }
         // It may be older than the last renewal, as watches tell of things late.
@@ -236,6 +240,9 @@ impl Candidate {
     async fn look(&mut self) -> Tried {
         let found = self.lease.get().await?;
         self.is_allowed = true;
+        if let Some(found) = &found {
+            self.observed.confirm(found);
+        }
         self.see(found);
         Ok(())
     }
@@ -258,6 +265,9 @@ impl Candidate {
     async fn claim(&mut self) -> Tried {
         let begun = Instant::now();
         let record = decide::claimed(&self.observed.record, &self.identity, self.timing, jiff::Timestamp::now());
+        if self.observed.renewed.is_some() {
+            self.observed.asked.push((record.clone(), begun));
+        }
         let before = self.observed.object.clone();
         let is_there = before.is_some();
         let written = match self.lease.write(before, record).await {
@@ -276,6 +286,7 @@ impl Candidate {
         self.is_allowed = true;
         self.observed.see(Some(written), Instant::now());
         self.observed.renewed = Some(begun);
+        self.observed.asked.clear();
         if !self.leading.send_replace(true) {
             tracing::info!(lease = %self.lease, identity = self.identity, "this process leads");
         }

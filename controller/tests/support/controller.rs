@@ -105,6 +105,11 @@ impl Controller {
         self.process.wait().await.unwrap()
     }
 
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_some()
+    }
+
     /// Whether it says that it leads.
     pub(crate) async fn leads(&self) -> bool {
         get(self.admin, "/readyz").await.is_ok_and(|answer| answer.contains(r#""leader":true"#))

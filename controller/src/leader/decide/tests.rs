@@ -109,6 +109,24 @@ fn a_leader_has_stopped_a_third_of_the_lease_before_a_standby_can_take_over() {
 }
 
 #[test]
+fn a_renewal_whose_answer_was_lost_counts_from_when_it_was_begun() {
+    let start = Instant::now();
+    let now: Timestamp = "2026-01-01T00:00:05.123456789Z".parse().unwrap();
+    let mut leader = leading(start);
+    let record = claimed(&leader.record, ME, TIMING, now);
+    leader.asked.push((record.clone(), start + seconds(5)));
+    assert!(!leader.confirm(&mk_lease(ME, &at(0))), "the watch tells of an older one");
+    // As it comes back.
+    let arrived = json!({"spec": serde_json::to_value(record).unwrap()});
+    let arrived: Lease = serde_json::from_value(serde_json::from_str(&arrived.to_string()).unwrap()).unwrap();
+    assert!(leader.confirm(&arrived));
+    leader.see(Some(arrived.clone()), start + seconds(9));
+    assert_eq!(decide(start + seconds(9), &leader, ME, TIMING), Decision::Wait(start + seconds(10)));
+    assert_eq!(decide(start + seconds(15), &leader, ME, TIMING), Decision::Stop(Loss::NotRenewed));
+    assert!(!leader.confirm(&arrived), "it does not count again");
+}
+
+#[test]
 fn clocks_that_are_wrong_or_step_decide_nothing() {
     for written in ["1970-01-01T00:00:00.000000Z", "2999-01-01T00:00:00.000000Z"] {
         let start = Instant::now();
