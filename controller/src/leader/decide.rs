@@ -122,11 +122,14 @@ pub(super) fn decide(now: Instant, observed: &Observed, identity: &str, timing: 
     let is_mine = observed.holder() == identity;
     if let Some(renewed) = observed.renewed {
         let next = renewed + timing.period();
-        return match () {
-            () if !is_mine => Decision::Stop(Loss::Taken(observed.holder().to_owned())),
-            () if now >= renewed + timing.deadline() => Decision::Stop(Loss::NotRenewed),
-            () if observed.object.is_none() || now >= next => Decision::Claim,
-            () => Decision::Wait(next),
+        return if !is_mine {
+            Decision::Stop(Loss::Taken(observed.holder().to_owned()))
+        } else if now >= renewed + timing.deadline() {
+            Decision::Stop(Loss::NotRenewed)
+        } else if observed.object.is_none() || now >= next {
+            Decision::Claim
+        } else {
+            Decision::Wait(next)
         };
     }
     let end = observed.since + promised(&observed.record, timing);
