@@ -1,6 +1,10 @@
 //! What happens when a plugin resource is deleted.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use futures::future::join_all;
 use kube::{
@@ -8,9 +12,11 @@ use kube::{
     api::{DynamicObject, ListParams},
 };
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     kinds::ChildKind,
+    registry::PluginKey,
     resource::{self, PluginContext, key_of},
     screen::{PLUGIN_LABEL, SUBJECT_LABEL},
     writer::Writer,
@@ -44,11 +50,8 @@ pub(super) async fn retire(context: Arc<PluginContext>, plugin: Arc<DaskOperator
     if plugin.spec.deletion_policy == DeletionPolicy::Orphan {
         return;
     }
-    if !context.leadership.is_leading() {
-        let leads = timeout(REMEMBERED, context.leadership.begun()).await.is_ok();
-        if !leads || context.plugins.get(&key).is_some() {
-            return;
-        }
+    if !context.leadership.is_leading() && !leads_soon(&context, &key).await {
+        return;
     }
     // One that was refused has no children.
     let Ok(writer) = resource::writer_of(&context, &plugin) else { return };
@@ -67,6 +70,43 @@ pub(super) async fn retire(context: Arc<PluginContext>, plugin: Arc<DaskOperator
             return;
         }
     }
+}
+
+/// Plugins that went while this process stood by, until it leads or forgets them.
+#[derive(Default)]
+pub(super) struct Departed(Mutex<HashMap<PluginKey, CancellationToken>>);
+
+impl Departed {
+    /// Remembers that the plugin went. The token is cancelled when one of its name comes, which has its children.
+    fn note(&self, key: &PluginKey) -> CancellationToken {
+        let token = CancellationToken::new();
+        if let Some(before) = self.lock().insert(key.clone(), token.clone()) {
+            before.cancel();
+        }
+        token
+    }
+
+    /// There is a plugin of this name.
+    pub(super) fn came_back(&self, key: &PluginKey) {
+        if let Some(token) = self.lock().remove(key) {
+            token.cancel();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PluginKey, CancellationToken>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits on a standby; whether this process leads before what it knows of the plugin is too old.
+async fn leads_soon(context: &PluginContext, key: &PluginKey) -> bool {
+    let came_back = context.departed.note(key);
+    let leads = tokio::select! {
+        leads = timeout(REMEMBERED, context.leadership.begun()) => leads.is_ok(),
+        () = came_back.cancelled() => return false,
+    };
+    context.departed.came_back(key);
+    leads
 }
 
 /// Asks the API server itself for what carries the plugin's labels, and deletes what a Dask resource controls.
@@ -88,4 +128,22 @@ async fn delete_children(
         k8s::delete(&api, &child.name_any(), &child.uid().unwrap_or_default()).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Else the children of the second one would go, which was to leave them.
+    #[test]
+    fn a_plugin_that_comes_back_has_nothing_done_for_the_one_before() {
+        let (departed, name) = (Departed::default(), |name: &str| name.to_owned());
+        let [echo, other] = ["echo", "other"].map(|plugin| PluginKey { namespace: name("ns"), name: name(plugin) });
+        let (first, others) = (departed.note(&echo), departed.note(&other));
+        departed.came_back(&echo);
+        assert!(first.is_cancelled() && !others.is_cancelled());
+        let second = departed.note(&echo);
+        let third = departed.note(&echo);
+        assert!(second.is_cancelled() && !third.is_cancelled(), "the last one is what counts");
+    }
 }

@@ -23,7 +23,7 @@ use super::{
     publish::Publisher,
     registry::{PluginKey, Registry},
     resource::{self, PluginContext, Probes, key_of},
-    retire::retire,
+    retire::{Departed, retire},
     sockets::{self, Sockets},
     sync::Env,
     waker::Waker,
@@ -100,6 +100,7 @@ pub(crate) fn wire(
         writers: Writers::new(client.clone(), config),
         sockets: Sockets::new(&settings.socket_dir),
         leadership: context.leadership.clone(),
+        departed: Departed::default(),
         settings,
         recorder: context.recorder.clone(),
         env: Arc::new(Env::new(client.clone(), watches, doubts, shown)),
@@ -179,6 +180,7 @@ async fn tell(publisher: Publisher, leading: Leading) {
 fn on_plugin_change(context: Arc<PluginContext>) -> impl Fn(&Change<DaskOperatorPlugin>) + Send + 'static {
     move |change| match change {
         Change::Applied(plugin) => {
+            context.departed.came_back(&key_of(plugin));
             context.env.board.plugin_changed(plugin);
             context.plugins.push(&key_of(plugin));
         }

@@ -33,6 +33,7 @@ use super::{
     outcome::CallError,
     plugins::Plugins,
     registry::{Command, PluginKey, Registered, Registration, Registry, WorkerHandle},
+    retire::Departed,
     sockets::Sockets,
     sync::Env,
     wiring::{Identity, Lives, Settings, Urls},
@@ -60,6 +61,7 @@ pub(super) struct PluginContext {
     pub(super) probes: Probes,
     pub(super) sockets: Sockets,
     pub(super) leadership: Leadership,
+    pub(super) departed: Departed,
 }
 
 /// Why a pass ended early.
