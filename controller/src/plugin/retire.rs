@@ -36,10 +36,15 @@ const REMEMBERED: Duration = Duration::from_mins(10);
 /// Stops a plugin whose resource is gone, and does with its children what the resource asked for. Its
 /// finalizers are the keeper's: they leave every Dask resource, whatever becomes of the children.
 ///
-/// A standby does so when it leads soon after, once more or in place of the leader. Should no process that saw the
+/// A standby, which has `came_back` from [`Departed`], does so when it leads soon after, once more or in place of the
+/// leader. Should no process that saw the
 /// deletion get to the end, the rest stays until the Dask resource above goes: the kinds were known from the plugin
 /// resource alone.
-pub(super) async fn retire(context: Arc<PluginContext>, plugin: Arc<DaskOperatorPlugin>) {
+pub(super) async fn retire(
+    context: Arc<PluginContext>,
+    plugin: Arc<DaskOperatorPlugin>,
+    came_back: Option<CancellationToken>,
+) {
     let key = key_of(&plugin);
     let identity = key.identity(&context.settings.namespace);
     context.probes.forget(&key);
@@ -50,7 +55,9 @@ pub(super) async fn retire(context: Arc<PluginContext>, plugin: Arc<DaskOperator
     if plugin.spec.deletion_policy == DeletionPolicy::Orphan {
         return;
     }
-    if !context.leadership.is_leading() && !leads_soon(&context, &key).await {
+    if let Some(came_back) = came_back
+        && !leads_soon(&context, &key, came_back).await
+    {
         return;
     }
     // One that was refused has no children.
@@ -78,7 +85,7 @@ pub(super) struct Departed(Mutex<HashMap<PluginKey, CancellationToken>>);
 
 impl Departed {
     /// Remembers that the plugin went. The token is cancelled when one of its name comes, which has its children.
-    fn note(&self, key: &PluginKey) -> CancellationToken {
+    pub(super) fn note(&self, key: &PluginKey) -> CancellationToken {
         let token = CancellationToken::new();
         if let Some(before) = self.lock().insert(key.clone(), token.clone()) {
             before.cancel();
@@ -99,8 +106,7 @@ impl Departed {
 }
 
 /// Waits on a standby; whether this process leads before what it knows of the plugin is too old.
-async fn leads_soon(context: &PluginContext, key: &PluginKey) -> bool {
-    let came_back = context.departed.note(key);
+async fn leads_soon(context: &PluginContext, key: &PluginKey, came_back: CancellationToken) -> bool {
     let leads = tokio::select! {
         leads = timeout(REMEMBERED, context.leadership.begun()) => leads.is_ok(),
         () = came_back.cancelled() => return false,

@@ -185,7 +185,9 @@ fn on_plugin_change(context: Arc<PluginContext>) -> impl Fn(&Change<DaskOperator
             context.plugins.push(&key_of(plugin));
         }
         Change::Deleted(plugin) => {
-            tokio::spawn(retire(Arc::clone(&context), Arc::clone(plugin)));
+            // Noted here, so that it comes before what the watch tells next.
+            let came_back = (!context.leadership.is_leading()).then(|| context.departed.note(&key_of(plugin)));
+            tokio::spawn(retire(Arc::clone(&context), Arc::clone(plugin), came_back));
         }
     }
 }
