@@ -37,9 +37,8 @@ const REMEMBERED: Duration = Duration::from_mins(10);
 /// finalizers are the keeper's: they leave every Dask resource, whatever becomes of the children.
 ///
 /// A standby, which has `came_back` from [`Departed`], does so when it leads soon after, once more or in place of the
-/// leader. Should no process that saw the
-/// deletion get to the end, the rest stays until the Dask resource above goes: the kinds were known from the plugin
-/// resource alone.
+/// leader. Should no process that saw the deletion get to the end, the rest stays until the Dask resource above goes:
+/// the kinds were known from the plugin resource alone.
 pub(super) async fn retire(
     context: Arc<PluginContext>,
     plugin: Arc<DaskOperatorPlugin>,
