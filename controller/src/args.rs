@@ -36,6 +36,7 @@ pub enum Command {
 
 /// Flags of `run`.
 #[derive(Clone, Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct RunArgs {
     /// Watch this namespace only; all of them unless given.
     #[arg(long, env = "WATCH_NAMESPACE")]

@@ -477,6 +477,7 @@ mod tests {
         let ((board, parts), (queue, mut requests)) =
             (Board::new(&test_settings()), crate::watch::queue::<DaskCluster>());
         board.wake_by(queue, Vec::new());
+        requests.open(crate::leader::leading(), &kube::runtime::reflector::store().0);
         let cluster = mk_cluster("demo");
         let mut woken = async || {
             use futures::StreamExt as _;
