@@ -154,3 +154,12 @@ rollingUpdate:
 {{- end -}}
 {{- end -}}
 {{- end -}}
+
+{{- /* Ports of a NetworkPolicy's rule: those given, else all of TCP. */ -}}
+{{- define "dask-operator.tcpPorts" -}}
+{{- $ports := list -}}
+{{- range . -}}
+{{- $ports = append $ports (dict "port" . "protocol" "TCP") -}}
+{{- end -}}
+{{- $ports | default (list (dict "protocol" "TCP")) | toYaml -}}
+{{- end -}}

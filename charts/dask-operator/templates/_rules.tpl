@@ -123,7 +123,7 @@
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   resourceNames: [{{ include "dask-operator.fullname" . }}]
-  verbs: [get, list, watch, update, patch]
+  verbs: [get, list, watch, update]
 {{- end }}
 {{- end -}}
 
