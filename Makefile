@@ -27,7 +27,7 @@ demo: prepare images ## Show a plugin's child on a real Dask cluster
 	@KEEP=1 testbed/with-cluster.sh node demo/run.sh
 
 .PHONY: test
-test: lint unit python examples docs live e2e takeover ## Run every test
+test: lint unit python examples docs live chart e2e takeover ## Run every test
 	@echo "all tests passed"
 
 .PHONY: prepare
@@ -64,6 +64,14 @@ docs: ## Build the book, follow its links, type its tutorials as printed
 .PHONY: live
 live: prepare ## Tests against a real API server
 	@testbed/with-cluster.sh control-plane cargo test -p dask-operator --locked --no-fail-fast --test 'live_*' -- --ignored $(TESTARGS)
+
+.PHONY: chart
+chart: prepare ## Install, upgrade and remove the chart on a real API server, with Helm 4 and Helm 3
+ifeq ($(CLUSTER),current)
+	@echo "chart: left out, it would remove the definitions of a cluster that others may use"
+else
+	@testbed/with-cluster.sh chart charts/install-check.sh
+endif
 
 .PHONY: e2e
 e2e: prepare images ## Tests on real pods with real Dask, the demo among them

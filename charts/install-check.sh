@@ -19,6 +19,7 @@ on_release() { quietly "$helm" "$1" "$release" "${@:2}" --namespace "$release"; 
 uninstall() { on_release uninstall; }
 strategy() { kubectl -n "$release" get deployment "$release" -o jsonpath='{.spec.strategy.type}'; }
 definitions() { kubectl get crd -o name | grep '\.kubernetes\.dask\.org$' || true; }
+remove_definitions() { definitions | quietly xargs -r kubectl delete --timeout 60s; }
 
 # The definitions of monitors and rules, as the Prometheus operator's module has them.
 monitoring_definitions() {
@@ -60,7 +61,6 @@ installs_every_golden() {
   local values
   for values in golden/*.values.yaml; do
     on_release install dask-operator --values "$values"
-    on_release upgrade dask-operator --values "$values"
     uninstall
     is "what uninstalling $values leaves" \
       "$(kubectl get clusterroles,clusterrolebindings -o name -l app.kubernetes.io/instance="$release")" ""
@@ -106,12 +106,15 @@ keeps_clusters_when_removed() {
   on_release install dask-operator
   uninstall
   quietly kubectl -n "$release" delete daskcluster demo --timeout 20s
-  definitions | xargs kubectl delete --timeout 60s >/dev/null
+  remove_definitions
 }
 
+# What a run before this one may have left.
+quietly helm uninstall "$release" --namespace "$release" --ignore-not-found
+remove_definitions
 monitoring_definitions
 for namespace in $(sed -n 's/^  namespace: //p' golden/*.yaml | sort -u); do
-  quietly kubectl create namespace "$namespace"
+  kubectl create namespace "$namespace" --dry-run=client -o yaml | quietly kubectl apply -f -
 done
 step "the API server accepts what every golden file has"
 accepts_every_golden
@@ -123,6 +126,6 @@ for helm in helm "$helm3"; do
   keeps_clusters_when_removed
   step "$("$helm" version --short): every golden file"
   installs_every_golden
-  definitions | xargs kubectl delete --timeout 60s >/dev/null
+  remove_definitions
 done
 echo "the chart installs, upgrades and goes"

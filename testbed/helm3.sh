@@ -8,8 +8,10 @@ helm=$CACHE/helm3/$version/helm
 if [[ ! -x $helm ]]; then
   echo "== building Helm $version from source" >&2
   mkdir -p "$(dirname "$helm")"
-  GOBIN=$(dirname "$helm")/part go install -ldflags "-s -w -X helm.sh/helm/v3/internal/version.version=$version" \
-    "helm.sh/helm/v3/cmd/helm@$version" >&2
+  flags="-s -w -X helm.sh/helm/v3/internal/version.version=$version"
+  # Without a cluster it takes itself for one of Kubernetes 1.20 otherwise.
+  flags+=" -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37"
+  GOBIN=$(dirname "$helm")/part go install -ldflags "$flags" "helm.sh/helm/v3/cmd/helm@$version" >&2
   mv "$(dirname "$helm")/part/helm" "$helm"
   rmdir "$(dirname "$helm")/part"
 fi
