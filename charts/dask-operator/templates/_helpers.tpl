@@ -163,3 +163,17 @@ rollingUpdate:
 {{- end -}}
 {{- $ports | default (list (dict "protocol" "TCP")) | toYaml -}}
 {{- end -}}
+
+{{- /* Metadata of what works when the release has gone. Takes root, name, namespace (or "") and weight. */ -}}
+{{- define "dask-operator.removal" -}}
+name: {{ .name }}
+{{- with .namespace }}
+namespace: {{ . }}
+{{- end }}
+labels:
+  {{- include "dask-operator.labels" .root | nindent 2 }}
+annotations:
+  helm.sh/hook: post-delete
+  helm.sh/hook-weight: {{ .weight | quote }}
+  helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
+{{- end -}}
