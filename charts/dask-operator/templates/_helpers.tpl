@@ -145,6 +145,9 @@ rollingUpdate:
 
 {{- /* One sentence for each combination of values that cannot work. */ -}}
 {{- define "dask-operator.validate" -}}
+{{- if not (hasKey .Values "leaderElection") -}}
+{{- fail "these are values of an earlier version: use --reset-then-reuse-values in the place of --reuse-values" -}}
+{{- end -}}
 {{- if and (gt (int .Values.replicas) 1) (not .Values.leaderElection.enabled) -}}
 {{- fail "replicas is more than 1 and leaderElection.enabled is false: two controllers must not work side by side" -}}
 {{- end -}}
