@@ -32,6 +32,16 @@ pub enum Command {
         #[arg(long)]
         dir: Option<PathBuf>,
     },
+    /// Take plugins' finalizers off all Dask resources, once the controller is removed for good.
+    ReleaseFinalizers(ReleaseArgs),
+}
+
+/// Flags of `release-finalizers`.
+#[derive(Clone, Debug, Args)]
+pub struct ReleaseArgs {
+    /// Look at this namespace only, and others that are named like it; at all of them unless given.
+    #[arg(long = "namespace", value_name = "NAMESPACE", env = "WATCH_NAMESPACE", value_delimiter = ',')]
+    pub namespaces: Vec<String>,
 }
 
 /// Flags of `run`.

@@ -52,4 +52,4 @@ pub mod watch;
 mod wired;
 pub mod worker_group;
 
-pub use plugin::render;
+pub use plugin::{removal, render};

@@ -45,6 +45,7 @@ mod plan;
 mod plugins;
 mod publish;
 mod registry;
+pub mod removal;
 pub mod render;
 mod resource;
 mod retire;
