@@ -27,7 +27,7 @@ demo: prepare images ## Show a plugin's child on a real Dask cluster
 	@KEEP=1 testbed/with-cluster.sh node demo/run.sh
 
 .PHONY: test
-test: lint unit python examples docs live e2e takeover ## Run every test
+test: lint deny unit python examples docs live e2e takeover ## Run every test
 	@echo "all tests passed"
 
 .PHONY: prepare
@@ -35,7 +35,7 @@ prepare: ## Install what is missing and build the testbed
 	@testbed/prepare.sh
 
 .PHONY: lint
-lint: prepare ## Formatting, clippy, generated files, chart
+lint: prepare ## Formatting, clippy, generated files, chart, versions, workflows
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	@for crate in plugin-protocol plugin-server-kit plugin-sanity controller $(dir $(wildcard examples/*/Cargo.toml)); do \
@@ -43,6 +43,12 @@ lint: prepare ## Formatting, clippy, generated files, chart
 	cd testbed && gofmt -l . | (! grep .)
 	@testbed/env.sh helm lint --strict charts/dask-operator
 	@testbed/env.sh charts/render.sh --check
+	@.github/release-check.sh
+	@testbed/env.sh go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+
+.PHONY: deny
+deny: ## Licences, sources, duplicates and layers of what is shipped
+	@.github/deny.sh
 
 .PHONY: unit
 unit: ## Tests that need no cluster
