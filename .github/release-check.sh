@@ -23,6 +23,7 @@ others=$(
 while read -r place other; do
   [[ $other == "$version" ]] || fail "$place is $other, and the version in Cargo.toml is $version"
 done <<<"$others"
+cmp -s LICENSE python/LICENSE || fail "python/LICENSE is not the LICENSE"
 heading=$(grep -F "## [$version]" CHANGELOG.md) || fail "CHANGELOG.md has no section [$version]"
 [[ -n $(notes | tr -d '[:space:]') ]] || fail "CHANGELOG.md says nothing in the section [$version]"
 
