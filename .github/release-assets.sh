@@ -33,9 +33,12 @@ tar -C plugin-protocol -czf "$out/plugin-protocol-schema.tar.gz" schema
 if [[ ! -x $cache/cargo-cyclonedx-$cyclonedx/bin/cargo-cyclonedx ]]; then
   cargo install --quiet --locked --root "$cache/cargo-cyclonedx-$cyclonedx" --version "$cyclonedx" cargo-cyclonedx
 fi
-# It writes beside each crate's manifest; the folder of the release is where these must not stay.
-"$cache/cargo-cyclonedx-$cyclonedx/bin/cargo-cyclonedx" cyclonedx --quiet --manifest-path controller/Cargo.toml \
-  --format json --describe binaries --target x86_64-unknown-linux-gnu --no-build-deps
-find . -name '*.cdx.json' -not -path './target/*' | head
+# It writes beside the manifests of all crates, so it is given sources that nobody else has.
+mkdir "$work/source"
+git archive HEAD | tar -x -C "$work/source"
+(cd "$work/source" && "$cache/cargo-cyclonedx-$cyclonedx/bin/cargo-cyclonedx" cyclonedx --quiet --format json \
+  --describe binaries --target x86_64-unknown-linux-gnu --no-build-deps)
+mv "$work/source/controller/dask-operator_bin.cdx.json" "$out/dask-operator.cdx.json"
+
 cd "$out"
 sha256sum -- * >SHA256SUMS
