@@ -27,7 +27,7 @@ demo: prepare images ## Show a plugin's child on a real Dask cluster
 	@KEEP=1 testbed/with-cluster.sh node demo/run.sh
 
 .PHONY: test
-test: lint deny unit python examples docs live e2e takeover ## Run every test
+test: lint unit python examples docs live e2e takeover ## Run every test
 	@echo "all tests passed"
 
 .PHONY: prepare
@@ -47,7 +47,7 @@ lint: prepare ## Formatting, clippy, generated files, chart, versions, workflows
 	@testbed/env.sh go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 .PHONY: deny
-deny: ## Licences, sources, duplicates and layers of what is shipped
+deny: ## Licences, sources, duplicates and layers of what is shipped; the first time builds cargo-deny for minutes
 	@.github/deny.sh
 
 .PHONY: unit

@@ -38,7 +38,9 @@ mkdir "$work/source"
 git archive HEAD | tar -x -C "$work/source"
 (cd "$work/source" && "$cache/cargo-cyclonedx-$cyclonedx/bin/cargo-cyclonedx" cyclonedx --quiet --format json \
   --describe binaries --target x86_64-unknown-linux-gnu --no-build-deps)
-mv "$work/source/controller/dask-operator_bin.cdx.json" "$out/dask-operator.cdx.json"
+lists=("$work"/source/controller/*.cdx.json)
+[[ ${#lists[@]} -eq 1 ]] || fail "the controller has not one list of contents, but ${lists[*]}"
+mv "${lists[0]}" "$out/dask-operator.cdx.json"
 
 cd "$out"
 sha256sum -- * >SHA256SUMS
