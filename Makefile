@@ -27,7 +27,7 @@ demo: prepare images ## Show a plugin's child on a real Dask cluster
 	@KEEP=1 testbed/with-cluster.sh node demo/run.sh
 
 .PHONY: test
-test: lint unit python examples docs live e2e takeover ## Run every test
+test: lint unit python examples docs live observability e2e takeover ## Run every test
 	@echo "all tests passed"
 
 .PHONY: prepare
@@ -65,6 +65,13 @@ docs: ## Build the book, follow its links, type its tutorials as printed
 live: prepare ## Tests against a real API server
 	@testbed/with-cluster.sh control-plane cargo test -p dask-operator --locked --no-fail-fast --test 'live_*' -- --ignored $(TESTARGS)
 
+.PHONY: observability
+observability: prepare ## Metrics, dashboard and alert rules with a real Prometheus
+	@testbed/prometheus.sh promtool check rules charts/dask-operator/files/alerts.yaml
+	@testbed/prometheus.sh promtool test rules charts/alerts-test.yaml
+	@testbed/with-cluster.sh control-plane testbed/prometheus.sh \
+	  cargo test -p dask-operator --locked --test observability -- --ignored $(TESTARGS)
+
 .PHONY: e2e
 e2e: prepare images ## Tests on real pods with real Dask, the demo among them
 	@testbed/with-cluster.sh node $(SHELL) -euc 'demo/run.sh; \
@@ -96,6 +103,7 @@ images: prepare ## Build the images of Dask, the controller and the example plug
 generate: prepare ## Write the files that are made from code
 	cargo run --quiet --locked -p dask-operator -- crd > charts/dask-operator/files/crds.yaml
 	cargo run --quiet --locked -p dask-operator -- schema --dir plugin-protocol/schema
+	cargo run --quiet --locked -p dask-operator -- metrics > docs/src/metrics-table.md
 	@testbed/env.sh charts/render.sh
 
 .PHONY: clean

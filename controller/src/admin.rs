@@ -5,7 +5,10 @@ use std::{io, sync::Arc};
 use axum::{
     Json, Router,
     extract::State,
-    http::{StatusCode, header::CONTENT_TYPE},
+    http::{
+        HeaderMap, StatusCode,
+        header::{ACCEPT, CONTENT_TYPE, VARY},
+    },
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -16,13 +19,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{metrics::Metrics, watch::Progress};
 
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 /// Answers probes on `listener` until `shutdown`.
 ///
 /// * `/livez`, `/healthz`: the process runs. The body of the latter is that of dask-kubernetes.
 /// * `/readyz`: every watch has delivered its first list; else 503 and the kinds that have not.
-/// * `/metrics`: `OpenMetrics` text.
+/// * `/metrics`: `OpenMetrics` text for those who ask for it, else Prometheus' own.
 pub async fn serve(
     listener: TcpListener,
     watches: Vec<Progress>,
@@ -50,9 +51,10 @@ async fn ready(State(watches): State<Arc<Vec<Progress>>>) -> (StatusCode, Json<V
     (code, Json(json!({"ready": missing.is_empty(), "waitingFor": missing})))
 }
 
-async fn tell(State(metrics): State<Arc<Metrics>>) -> Response {
-    match metrics.text() {
-        Ok(text) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
+async fn tell(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {
+    let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
+    match metrics.answer(accept) {
+        Ok((media, text)) => ([(CONTENT_TYPE, media), (VARY, "Accept")], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

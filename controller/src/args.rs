@@ -26,6 +26,8 @@ pub enum Command {
     /// Print the children that a plugin's answers lead to, without a cluster: those that the controller would apply,
     /// and why it would refuse the others.
     Render(RenderArgs),
+    /// Print the table of all metrics, as Markdown.
+    Metrics,
     /// Print the plugin protocol as OpenAPI 3.1.
     Schema {
         /// Write the OpenAPI document and a JSON Schema for each body into this directory instead.

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use dask_operator::{
     args::{Cli, Command, RenderArgs},
-    crd_yaml, render, run, schema, telemetry,
+    crd_yaml, metrics, render, run, schema, telemetry,
 };
 
 #[tokio::main]
@@ -20,6 +20,7 @@ async fn main() -> ExitCode {
             schema::print(&mut std::io::stdout().lock()).map_err(|error| error.to_string())
         }
         Command::Render(args) => return rendered(&args).await,
+        Command::Metrics => metrics::print(&mut std::io::stdout().lock()).map_err(|error| error.to_string()),
         Command::Crd => crd_yaml::print(&mut std::io::stdout().lock()).map_err(|error| error.to_string()),
     };
     match result {

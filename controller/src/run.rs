@@ -5,6 +5,7 @@ use std::{io, sync::Arc, time::Duration};
 use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use kube::{
     Api, Client, Config, Resource,
+    client::ClientBuilder,
     core::NamespaceResourceScope,
     runtime::{
         events::{Recorder, Reporter},
@@ -86,7 +87,9 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
         .await
         .map_err(|source| Error::Listen { address: args.admin_address, source })?;
     let operator_namespace = args.operator_namespace.unwrap_or_else(|| config.default_namespace.clone());
-    let client = Client::try_from(config.clone())?;
+    let caches = Caches::new();
+    let metrics = Arc::new(Metrics::new(caches.clone()));
+    let client = ClientBuilder::try_from(config.clone())?.with_layer(&metrics.requests()).build();
     let reporter = Reporter { controller: "dask-operator".to_owned(), instance: std::env::var("POD_NAME").ok() };
     let scope = Scope(args.namespace);
     let settings = plugin::Settings {
@@ -105,7 +108,7 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
     let (board, parts) = plugin::Board::new(&settings);
     let context = Arc::new(Context {
         recorder: Recorder::new(client.clone(), reporter),
-        caches: Caches::new(),
+        caches,
         defaults: Defaults {
             cluster_domain: args.cluster_domain,
             allocation: WorkerAllocation {
@@ -120,14 +123,16 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
         autoscaling: autoscaler::Memory::default(),
         idle: idle::Memory::default(),
         board: Arc::new(board),
-        metrics: Arc::new(Metrics::new()),
+        metrics: Arc::clone(&metrics),
         client,
     });
     let dask_side = dask_side::wire(&context, &scope, &shutdown);
     let plugin_side = plugin::wire(&context, config, (settings, parts), &shutdown);
     let watches = [dask_side.watches, plugin_side.watches].concat();
+    metrics.watch(watches.clone());
+    metrics.leads(true);
     let ready = announce_ready(watches.clone());
-    let admin = admin::serve(listener, watches, Arc::clone(&context.metrics), shutdown.clone());
+    let admin = admin::serve(listener, watches, metrics, shutdown.clone());
     let tasks = dask_side.tasks.into_iter().chain(plugin_side.tasks).collect();
     tokio::select! {
         result = until_first_ends(tasks, shutdown.clone()) => result,

@@ -140,31 +140,41 @@ fn run_reconcilers(
     (requests, stores): (Requests, Stores),
     shutdown: &CancellationToken,
 ) {
+    let metrics = || Arc::clone(&context.metrics);
     let clusters = Reconciler {
         name: "DaskCluster",
         store: stores.clusters.clone(),
         reconcile: cluster::reconcile,
         category: cluster::Error::category,
+        metrics: metrics(),
     };
     let idle = Reconciler {
-        name: "DaskCluster (idle time-out)",
+        name: "DaskClusterIdle",
         store: stores.clusters,
         reconcile: idle::reconcile,
         category: idle::Error::category,
+        metrics: metrics(),
     };
     let groups = Reconciler {
         name: "DaskWorkerGroup",
         store: stores.groups,
         reconcile: worker_group::reconcile,
         category: worker_group::Error::category,
+        metrics: metrics(),
     };
-    let jobs =
-        Reconciler { name: "DaskJob", store: stores.jobs, reconcile: job::reconcile, category: job::Error::category };
+    let jobs = Reconciler {
+        name: "DaskJob",
+        store: stores.jobs,
+        reconcile: job::reconcile,
+        category: job::Error::category,
+        metrics: metrics(),
+    };
     let autoscalers = Reconciler {
         name: "DaskAutoscaler",
         store: stores.autoscalers,
         reconcile: autoscaler::reconcile,
         category: autoscaler::Error::category,
+        metrics: metrics(),
     };
     wired.after_sync(
         "the DaskCluster reconciler",

@@ -6,7 +6,11 @@ use std::sync::Arc;
 use futures::channel::mpsc::UnboundedReceiver;
 use kube::runtime::controller::ReconcileRequest;
 
-use super::{registry::PluginKey, wiring::Settings};
+use super::{
+    registry::PluginKey,
+    resource::{READY, key_of},
+    wiring::Settings,
+};
 use crate::{
     crd::DaskOperatorPlugin,
     watch::{Cache, Queue, queue},
@@ -50,6 +54,12 @@ impl Plugins {
         self.0.iter().flat_map(|part| part.cache.all())
     }
 
+    /// Whether each plugin that is not suspended is ready, by its identity with an operator in this namespace.
+    pub(super) fn readiness(&self, operator_namespace: &str) -> Vec<(String, bool)> {
+        let called = self.all().filter(|plugin| !plugin.spec.suspend);
+        called.map(|plugin| (key_of(&plugin).identity(operator_namespace), is_ready(&plugin))).collect()
+    }
+
     /// Asks for another look at a plugin.
     pub(super) fn push(&self, key: &PluginKey) {
         if let Some(part) = self.part(key) {
@@ -60,6 +70,11 @@ impl Plugins {
     fn part(&self, key: &PluginKey) -> Option<&Part> {
         self.0.iter().find(|part| part.namespace.as_ref().is_none_or(|namespace| *namespace == key.namespace))
     }
+}
+
+fn is_ready(plugin: &DaskOperatorPlugin) -> bool {
+    let conditions = plugin.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().any(|condition| condition.type_ == READY && condition.status == "True")
 }
 
 /// Where to look for plugins. Without teams' plugins that is the operator's namespace alone: the controller need
@@ -75,6 +90,9 @@ fn namespaces(settings: &Settings) -> Vec<Option<String>> {
 
 #[cfg(test)]
 mod tests {
+    use kube::runtime::watcher::Event;
+    use serde_json::json;
+
     use super::*;
     use crate::plugin::wiring::test_settings;
 
@@ -94,5 +112,32 @@ mod tests {
             let found = namespaces(&settings);
             assert_eq!(found.iter().map(Option::as_deref).collect::<Vec<_>>(), expected, "{tenants} {watched:?}");
         }
+    }
+    #[test]
+    fn plugins_are_ready_if_they_say_so_and_suspended_ones_need_not_be() {
+        let plugin = |namespace: &str, name: &str, suspend: bool, ready: &str| -> DaskOperatorPlugin {
+            serde_json::from_value(json!({
+                "apiVersion": "kubernetes.dask.org/v1alpha1",
+                "kind": "DaskOperatorPlugin",
+                "metadata": {"namespace": namespace, "name": name},
+                "spec": {"endpoint": {"socket": "echo.sock"}, "subjects": [], "suspend": suspend},
+                "status": {"conditions": [{
+                    "type": "Ready", "status": ready, "reason": "Because", "message": "",
+                    "lastTransitionTime": "2026-11-28T00:00:00Z",
+                }]},
+            }))
+            .unwrap()
+        };
+        let (plugins, parts) = Plugins::new(&Settings { tenants: true, ..test_settings() });
+        for plugin in [
+            plugin("dask-operator", "good", false, "True"),
+            plugin("team-a", "bad", false, "False"),
+            plugin("dask-operator", "paused", true, "False"),
+        ] {
+            parts[0].0.cache.apply(&Event::Apply(plugin));
+        }
+        let mut readiness = plugins.readiness("dask-operator");
+        readiness.sort();
+        assert_eq!(readiness, [("bad.team-a".to_owned(), false), ("good".to_owned(), true)]);
     }
 }

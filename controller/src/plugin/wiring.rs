@@ -97,7 +97,7 @@ pub(crate) fn wire(
         plugins: context.board.plugins.clone(),
         authority: Authority::new(client.clone(), &namespace, &context.defaults.cluster_domain, settings.lives),
         client: client.clone(),
-        writers: Writers::new(client.clone(), config),
+        writers: Writers::new(client.clone(), config, context.metrics.requests()),
         sockets: Sockets::new(&settings.socket_dir),
         settings,
         recorder: context.recorder.clone(),
@@ -105,6 +105,8 @@ pub(crate) fn wire(
         registry,
         probes: Probes::default(),
     });
+    let (plugins, own) = (plugin_context.plugins.clone(), namespace);
+    context.metrics.watch_plugins(Box::new(move || plugins.readiness(&own)));
     let mut wired = Wired::new(shutdown.clone());
     for (part, requests) in parts {
         wire_part(&mut wired, &plugin_context, part, requests, shutdown);
@@ -147,6 +149,7 @@ fn wire_part(
         store,
         reconcile: resource::reconcile,
         category: resource::Error::category,
+        metrics: Arc::clone(&context.env.metrics),
     };
     let reconcile = reconciler.run(requests, Arc::clone(context), shutdown.clone());
     wired.after_sync("the DaskOperatorPlugin reconciler", reconcile);

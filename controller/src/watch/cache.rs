@@ -71,6 +71,12 @@ impl<K: Resource + Clone> Cache<K> {
         content.objects.values().map(Arc::clone).collect()
     }
 
+    /// Shows each object to `visit`, which must not block: nothing changes meanwhile.
+    pub fn for_each(&self, visit: impl FnMut(&Arc<K>)) {
+        let content = self.content.read().unwrap_or_else(PoisonError::into_inner);
+        content.objects.values().for_each(visit);
+    }
+
     /// Takes in `event` and says what it changed. After a relist that includes what vanished unseen.
     pub fn apply(&self, event: &Event<K>) -> Vec<Change<K>> {
         let mut content = self.content.write().unwrap_or_else(PoisonError::into_inner);

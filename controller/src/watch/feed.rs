@@ -1,4 +1,8 @@
-use std::{fmt::Debug, hash::Hash};
+use std::{
+    fmt::Debug,
+    hash::Hash,
+    time::{Duration, Instant},
+};
 
 use futures::{StreamExt as _, pin_mut};
 use kube::{
@@ -16,6 +20,7 @@ pub struct Progress {
     /// The plural of the watched kind.
     pub kind: String,
     synced: watch::Receiver<bool>,
+    heard: watch::Receiver<Instant>,
 }
 
 impl Progress {
@@ -23,6 +28,11 @@ impl Progress {
     pub async fn synced(&self) {
         // An error means that the watch has ended, which ends the process too.
         let _ = self.synced.clone().wait_for(|synced| *synced).await;
+    }
+
+    /// How long the API server has said nothing.
+    pub fn silent_for(&self, now: Instant) -> Duration {
+        now.duration_since(*self.heard.borrow())
     }
 
     /// Whether the first list is complete.
@@ -91,11 +101,12 @@ where
     /// How far the watch is, and the future that drives it for as long as the process lives.
     pub fn start(self) -> (Progress, impl Future<Output = ()> + Send) {
         let (sender, synced) = watch::channel(false);
-        let progress = Progress { kind: K::plural(&self.dynamic_type).into_owned(), synced };
-        (progress, self.run(sender))
+        let (hears, heard) = watch::channel(Instant::now());
+        let progress = Progress { kind: K::plural(&self.dynamic_type).into_owned(), synced, heard };
+        (progress, self.run(sender, hears))
     }
 
-    async fn run(mut self, synced: watch::Sender<bool>) {
+    async fn run(mut self, synced: watch::Sender<bool>, heard: watch::Sender<Instant>) {
         let kind = K::plural(&self.dynamic_type).into_owned();
         let stream = watcher(self.api.clone(), self.config.clone())
             .modify(|object| object.meta_mut().managed_fields = None)
@@ -104,6 +115,7 @@ where
         while let Some(result) = stream.next().await {
             match result {
                 Ok(event) => {
+                    heard.send_replace(Instant::now());
                     self.take(&event);
                     if matches!(event, watcher::Event::InitDone) {
                         synced.send_replace(true);

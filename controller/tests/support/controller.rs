@@ -82,6 +82,11 @@ impl Controller {
         get(self.admin, "/metrics").await.unwrap()
     }
 
+    /// Where probes and metrics are answered.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// `kill -9`.
     pub(crate) async fn kill(mut self) {
         self.process.kill().await.unwrap();
@@ -102,7 +107,7 @@ async fn probe(address: SocketAddr) -> std::io::Result<String> {
 }
 
 /// The whole answer, head and body.
-async fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
     let mut answer = String::new();

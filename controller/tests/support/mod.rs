@@ -9,6 +9,7 @@ pub(crate) mod https_plugin;
 pub(crate) mod identities;
 pub(crate) mod kubelet;
 pub(crate) mod plugin;
+pub(crate) mod prometheus;
 pub(crate) mod proxy;
 pub(crate) mod real;
 pub(crate) mod scheduler;

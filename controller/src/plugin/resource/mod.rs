@@ -18,12 +18,15 @@ use jiff::Timestamp;
 use kube::{Client, ResourceExt as _, runtime::controller::Action, runtime::events::Recorder};
 use plugin_protocol::{Discovery, EventReason};
 
-pub(super) use self::probes::{News, Probes};
 use self::{
     observe::Rights,
     probes::Probe,
     status::Findings,
     validate::{Tenancy, ValidatedPlugin},
+};
+pub(super) use self::{
+    probes::{News, Probes},
+    status::READY,
 };
 use super::{
     authority::Authority,
