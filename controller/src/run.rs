@@ -129,8 +129,9 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
     let dask_side = dask_side::wire(&context, &scope, &shutdown);
     let plugin_side = plugin::wire(&context, config, (settings, parts), &shutdown);
     let watches = [dask_side.watches, plugin_side.watches].concat();
-    metrics.watch(watches.clone());
-    metrics.leads(true);
+    let followed = watches.clone();
+    metrics.watch(Box::new(move || followed.clone()));
+    metrics.lead(Box::new(|| true));
     let ready = announce_ready(watches.clone());
     let admin = admin::serve(listener, watches, metrics, shutdown.clone());
     let tasks = dask_side.tasks.into_iter().chain(plugin_side.tasks).collect();

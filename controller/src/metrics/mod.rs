@@ -28,11 +28,11 @@ pub(crate) use reconcile::Passes;
 pub use requests::{CountRequests, Counted};
 pub(crate) use retirements::Retirement;
 
-use crate::{context::Caches, watch::Progress};
+use crate::context::Caches;
 use plugins::{Call, Plugins};
 use readiness::{Look, Readiness};
 use reconcile::Reconcilers;
-use replica::Replica;
+use replica::{Leads, Replica, Watches};
 use requests::Requests;
 use retirements::Retirements;
 
@@ -99,8 +99,8 @@ impl Metrics {
         CountRequests(Arc::clone(&self.requests))
     }
 
-    /// Tells the ages of these watches from now on.
-    pub(crate) fn watch(&self, watches: Vec<Progress>) {
+    /// Tells the ages of `watches` from now on.
+    pub(crate) fn watch(&self, watches: Watches) {
         // It is called once, when the controller is wired.
         let _ = self.replica.watches.set(watches);
     }
@@ -110,9 +110,9 @@ impl Metrics {
         let _ = self.readiness.0.set(look);
     }
 
-    /// Whether this replica is the one that acts.
-    pub(crate) fn leads(&self, leads: bool) {
-        self.replica.leads(leads);
+    /// Asks `leads` whether this replica is the one that acts from now on.
+    pub(crate) fn lead(&self, leads: Leads) {
+        let _ = self.replica.leads.set(leads);
     }
 
     /// What is counted of the passes over one kind.

@@ -1,14 +1,6 @@
 //! What is known of this replica: how old the news of each watch is, and whether it leads.
 
-use std::{
-    collections::BTreeMap,
-    fmt,
-    sync::{
-        OnceLock,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Instant,
-};
+use std::{collections::BTreeMap, fmt, sync::OnceLock, time::Instant};
 
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, metrics::gauge::ConstGauge};
 
@@ -24,29 +16,36 @@ const LEADER: Family<0> =
     Family::gauge("dask_operator_leader", [], "1 while this replica is the one that acts, else 0.");
 const BUILD: Family<1> = Family::gauge("dask_operator_build_info", ["version"], "Always 1; the version that runs.");
 
-/// What is known of this replica.
-#[derive(Debug, Default)]
+/// Finds the watches that there are.
+pub(crate) type Watches = Box<dyn Fn() -> Vec<Progress> + Send + Sync>;
+
+/// Looks whether this replica leads.
+pub(crate) type Leads = Box<dyn Fn() -> bool + Send + Sync>;
+
+/// What is known of this replica; nothing before the controller is wired.
+#[derive(Default)]
 pub(super) struct Replica {
-    pub(super) watches: OnceLock<Vec<Progress>>,
-    leads: AtomicBool,
+    pub(super) watches: OnceLock<Watches>,
+    pub(super) leads: OnceLock<Leads>,
 }
 
-impl Replica {
-    pub(super) fn leads(&self, leads: bool) {
-        self.leads.store(leads, Ordering::Relaxed);
+impl fmt::Debug for Replica {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replica").finish_non_exhaustive()
     }
 }
 
 impl Collector for Replica {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let now = Instant::now();
+        let watches = self.watches.get().map(|watches| watches()).unwrap_or_default();
         let mut ages: BTreeMap<&str, f64> = BTreeMap::new();
-        for watch in self.watches.get().into_iter().flatten() {
+        for watch in &watches {
             let age = ages.entry(&watch.kind).or_default();
             *age = age.max(watch.silent_for(now).as_secs_f64());
         }
         AGE.encode(&mut encoder, ages.iter().map(|(kind, age)| ([*kind], ConstGauge::new(*age))))?;
-        let leads = i64::from(self.leads.load(Ordering::Relaxed));
+        let leads = i64::from(self.leads.get().is_some_and(|leads| leads()));
         LEADER.encode(&mut encoder, [([], ConstGauge::new(leads))])?;
         BUILD.encode(&mut encoder, [([env!("CARGO_PKG_VERSION")], ConstGauge::new(1))])
     }

@@ -107,11 +107,11 @@ where
 
     fn call(&mut self, request: Request<Sent>) -> Self::Future {
         let asked = Asked::of(request.method(), request.uri());
-        let mut call = Call { requests: Arc::clone(&self.requests), asked, begin: Instant::now(), end: End::Cancelled };
+        let call = Call { requests: Arc::clone(&self.requests), asked, begin: Instant::now(), end: End::Cancelled };
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await;
-            call.end = answer.as_ref().map_or(End::Failed, |answer| End::Answered(answer.status()));
+            call.ended(answer.as_ref().map_or(End::Failed, |answer| End::Answered(answer.status())));
             answer
         })
     }
@@ -123,6 +123,12 @@ struct Call {
     asked: Asked,
     begin: Instant,
     end: End,
+}
+
+impl Call {
+    fn ended(mut self, end: End) {
+        self.end = end;
+    }
 }
 
 impl Drop for Call {

@@ -59,6 +59,6 @@ fn a_replica_tells_its_version_and_whether_it_leads() {
     let names = ["dask_operator_leader", "dask_operator_build_info"];
     let build = format!(r#"dask_operator_build_info{{version="{version}"}} 1"#);
     assert_eq!(samples(&metrics, &names), ["dask_operator_leader 0", build.as_str()]);
-    metrics.leads(true);
+    metrics.lead(Box::new(|| true));
     assert_eq!(samples(&metrics, &names)[0], "dask_operator_leader 1");
 }
