@@ -1,5 +1,4 @@
 //! The dashboard, the alert rules and the book name what the controller tells, and nothing else.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
 
 mod shown;
 
@@ -7,10 +6,7 @@ use std::collections::BTreeSet;
 
 use dask_operator::metrics;
 use serde_json::Value;
-use shown::{alerts, dashboard, mentioned, problems, questions};
-
-const BOOK: &str = include_str!("../../docs/src/metrics.md");
-const RULE_TESTS: &str = include_str!("../../charts/alerts-test.yaml");
+use shown::{alerts, dashboard, file, mentioned, problems, questions};
 
 #[test]
 fn a_metric_or_label_that_is_misspelt_is_found() {
@@ -84,6 +80,7 @@ fn panels_lie_beside_each_other_and_are_told_apart() {
 
 #[test]
 fn each_alert_says_how_bad_it_is_what_it_means_and_what_to_do() {
+    let book = file("docs/src/metrics.md");
     for alert in alerts() {
         assert!(matches!(alert.labels["severity"].as_str(), Some("warning" | "critical")), "{alert:?}");
         for text in ["summary", "description"] {
@@ -93,16 +90,16 @@ fn each_alert_says_how_bad_it_is_what_it_means_and_what_to_do() {
         let runbook = alert.annotations["runbook_url"].as_str().unwrap();
         let (_, anchor) = runbook.split_once("/docs/src/metrics.md#").unwrap();
         assert_eq!(anchor, alert.alert.to_lowercase());
-        assert!(BOOK.contains(&format!("\n### {}\n", alert.alert)), "the book does not say what {} means", alert.alert);
+        assert!(book.contains(&format!("\n### {}\n", alert.alert)), "the book does not say what {} means", alert.alert);
     }
 }
 
 /// promtool runs these tests; nothing else would tell of an alert that has none.
 #[test]
 fn each_alert_has_a_test_in_which_it_fires_and_one_in_which_it_does_not() {
-    let file: Value = serde_saphyr::from_str(RULE_TESTS).unwrap();
+    let tests: Value = serde_saphyr::from_str(&file("charts/alerts-test.yaml")).unwrap();
     let (mut fire, mut rest) = (BTreeSet::new(), BTreeSet::new());
-    for test in file["tests"].as_array().unwrap() {
+    for test in tests["tests"].as_array().unwrap() {
         for case in test["alert_rule_test"].as_array().unwrap() {
             let name = case["alertname"].as_str().unwrap().to_owned();
             let fires = case["exp_alerts"].as_array().is_some_and(|alerts| !alerts.is_empty());

@@ -8,7 +8,7 @@ mod support;
 use std::path::Path;
 
 use serde_json::Value;
-use shown::{alerts, mentioned, questions};
+use shown::{RULES, alerts, mentioned, questions};
 use support::{
     eventually,
     kubelet::by_name,
@@ -70,7 +70,7 @@ async fn promtool_finds_nothing_wrong_with_a_real_scrape() {
 async fn prometheus_finds_what_the_dashboard_and_the_alerts_ask_for() {
     with_events(|world| async move {
         let (context, controller) = (&world.context, world.controller.as_ref().unwrap());
-        let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/dask-operator/files/alerts.yaml");
+        let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(RULES);
         let prometheus = Prometheus::start(controller.admin(), &rules, &context.folder()).await;
         is_scraped(&prometheus).await;
         for question in questions(WINDOW) {

@@ -1,8 +1,8 @@
 //! What the chart's dashboard and alert rules ask Prometheus for.
 #![allow(dead_code, reason = "each test program uses a part of its own")]
-#![expect(clippy::unwrap_used, clippy::panic, reason = "in tests, what fails must fail loudly")]
+#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
 
-use std::{collections::BTreeSet, convert::Infallible};
+use std::{collections::BTreeSet, convert::Infallible, path::Path};
 
 use dask_operator::metrics::{self, Described};
 use promql_parser::{
@@ -12,10 +12,16 @@ use promql_parser::{
 use serde::Deserialize;
 use serde_json::Value;
 
-pub(crate) const RULES: &str = include_str!("../../../charts/dask-operator/files/alerts.yaml");
-const DASHBOARD: &str = include_str!("../../../charts/dask-operator/files/dashboard.json");
+/// The chart's rules.
+pub(crate) const RULES: &str = "charts/dask-operator/files/alerts.yaml";
+const DASHBOARD: &str = "charts/dask-operator/files/dashboard.json";
 /// Labels that Prometheus gives to whatever it scrapes, and a histogram's buckets have.
 const GIVEN: [&str; 4] = ["namespace", "job", "instance", "le"];
+
+/// A file of this repository.
+pub(crate) fn file(path: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
+}
 
 /// A rule, as Prometheus reads it.
 #[derive(Debug, Deserialize)]
@@ -35,8 +41,8 @@ pub(crate) fn alerts() -> Vec<Alert> {
     struct Group {
         rules: Vec<Alert>,
     }
-    let file: File = serde_saphyr::from_str(RULES).unwrap();
-    file.groups.into_iter().flat_map(|group| group.rules).collect()
+    let rules: File = serde_saphyr::from_str(&file(RULES)).unwrap();
+    rules.groups.into_iter().flat_map(|group| group.rules).collect()
 }
 
 /// A question that a panel asks.
@@ -49,7 +55,7 @@ pub(crate) struct Question {
 }
 
 pub(crate) fn dashboard() -> Value {
-    serde_json::from_str(DASHBOARD).unwrap()
+    serde_json::from_str(&file(DASHBOARD)).unwrap()
 }
 
 /// All questions of the dashboard; a rate looks back so far.

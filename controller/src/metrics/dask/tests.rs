@@ -68,7 +68,7 @@ fn a_group_is_in_one_state_and_waits_while_workers_are_missing() {
 #[test]
 fn what_is_being_deleted_waits_for_nothing_and_wants_no_workers() {
     let mut going = group(&json!({"conditions": [condition("Available", "False", 0)]}));
-    going.metadata.deletion_timestamp = going.metadata.creation_timestamp.clone();
+    going.metadata.deletion_timestamp.clone_from(&going.metadata.creation_timestamp);
     let mut tallies = Tallies::new(at(100));
     tallies.group(&going);
     let workers = (tallies.workers.0["wanted"], tallies.unavailable.0["DaskWorkerGroup"]);
