@@ -67,6 +67,39 @@ async fn promtool_finds_nothing_wrong_with_a_real_scrape() {
 
 #[tokio::test]
 #[ignore = "needs a cluster and Prometheus: make observability"]
+async fn a_scrape_tells_what_happened() {
+    with_events(|world| async move {
+        let expected = [
+            r#"dask_operator_clusters{phase="Running"} 1"#,
+            r#"dask_operator_worker_groups{state="Available"} 1"#,
+            r#"dask_operator_workers{state="wanted"} 2"#,
+            r#"dask_operator_workers{state="created"} 2"#,
+            r#"dask_operator_workers{state="ready"} 2"#,
+            r#"dask_operator_workers{state="connected"} 2"#,
+            r#"dask_operator_longest_unavailable_seconds{kind="DaskWorkerGroup"} 0"#,
+            r#"dask_operator_retirements_total{strategy="rpc",outcome="retired"} 1"#,
+            r#"dask_operator_reconcile_errors_total{kind="DaskCluster",reason="ApiServerError"} 1"#,
+            r#"dask_operator_reconcile_total{kind="DaskCluster",result="error"} 1"#,
+            r#"dask_operator_reconcile_total{kind="DaskAutoscaler",result="error"} 0"#,
+            r#"dask_operator_queue_depth{kind="DaskWorkerGroup"} 0"#,
+            r#"dask_operator_api_requests_total{verb="create",resource="daskworkergroups",code="500"} 1"#,
+            r#"dask_operator_api_requests_total{verb="create",resource="daskworkergroups",code="201"} 1"#,
+            r#"dask_operator_plugin_ready{plugin="good"} 1"#,
+            "dask_operator_leader 1",
+        ];
+        for sample in expected {
+            eventually(sample, async || {
+                let scrape = world.controller.as_ref().unwrap().metrics().await;
+                if scrape.lines().any(|line| line == sample) { Ok(()) } else { Err(scrape) }
+            })
+            .await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster and Prometheus: make observability"]
 async fn prometheus_finds_what_the_dashboard_and_the_alerts_ask_for() {
     with_events(|world| async move {
         let (context, controller) = (&world.context, world.controller.as_ref().unwrap());

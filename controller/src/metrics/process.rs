@@ -45,8 +45,11 @@ impl Collector for ThisProcess {
         OPEN_FDS.encode(to, fds.map(|count| ([], ConstGauge::new(count))))?;
         MAX_FDS.encode(to, max_fds.map(|limit| ([], ConstGauge::new(limit))))?;
         THREADS.encode(to, stat.map(|stat| ([], ConstGauge::new(stat.num_threads))))?;
-        let start = stat.zip(procfs::boot_time_secs().ok());
-        START.encode(to, start.map(|(stat, boot)| ([], ConstGauge::new(seconds(stat.starttime + boot * ticks, ticks)))))
+        let started = stat.zip(procfs::boot_time_secs().ok());
+        START.encode(
+            to,
+            started.map(|(stat, boot)| ([], ConstGauge::new(seconds(stat.starttime + boot * ticks, ticks)))),
+        )
     }
 }
 

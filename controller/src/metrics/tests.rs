@@ -4,8 +4,8 @@ use super::*;
 pub(super) fn samples(metrics: &Metrics, names: &[&str]) -> Vec<String> {
     let (_, text) = metrics.answer(None).unwrap();
     let name = |line: &str| line.split(['{', ' ']).next().unwrap_or_default().to_owned();
-    let named = |line: &&str| names.contains(&name(line).as_str());
-    text.lines().filter(|line| !line.starts_with('#')).filter(named).map(str::to_owned).collect()
+    let is_wanted = |line: &&str| names.contains(&name(line).as_str());
+    text.lines().filter(|line| !line.starts_with('#')).filter(is_wanted).map(str::to_owned).collect()
 }
 
 fn types(text: &str) -> Vec<String> {

@@ -120,7 +120,7 @@ mod tests {
                 "apiVersion": "kubernetes.dask.org/v1alpha1",
                 "kind": "DaskOperatorPlugin",
                 "metadata": {"namespace": namespace, "name": name},
-                "spec": {"endpoint": {"socket": "echo.sock"}, "subjects": [], "suspend": suspend},
+                "spec": {"endpoint": {"socket": "echo.sock"}, "subjects": [], "children": [], "suspend": suspend},
                 "status": {"conditions": [{
                     "type": "Ready", "status": ready, "reason": "Because", "message": "",
                     "lastTransitionTime": "2026-11-28T00:00:00Z",

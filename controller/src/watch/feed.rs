@@ -101,9 +101,9 @@ where
     /// How far the watch is, and the future that drives it for as long as the process lives.
     pub fn start(self) -> (Progress, impl Future<Output = ()> + Send) {
         let (sender, synced) = watch::channel(false);
-        let (hears, heard) = watch::channel(Instant::now());
+        let (hearing, heard) = watch::channel(Instant::now());
         let progress = Progress { kind: K::plural(&self.dynamic_type).into_owned(), synced, heard };
-        (progress, self.run(sender, hears))
+        (progress, self.run(sender, hearing))
     }
 
     async fn run(mut self, synced: watch::Sender<bool>, heard: watch::Sender<Instant>) {

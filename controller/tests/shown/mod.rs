@@ -135,6 +135,10 @@ pub(crate) fn problems(expr: &str, legend: &str) -> Vec<String> {
         );
         known.extend(labels);
     }
+    // Of a metric that there is not, nobody knows the labels.
+    if !problems.is_empty() {
+        return problems;
+    }
     let legend_labels = legend.split("{{").skip(1).filter_map(|rest| rest.split("}}").next());
     let used = mentioned.labels.iter().map(String::as_str).chain(legend_labels);
     problems
