@@ -27,7 +27,7 @@ demo: prepare images ## Show a plugin's child on a real Dask cluster
 	@KEEP=1 testbed/with-cluster.sh node demo/run.sh
 
 .PHONY: test
-test: lint unit python examples docs live e2e takeover ## Run every test
+test: lint unit python examples docs live observability chart e2e takeover ## Run every test
 	@echo "all tests passed"
 
 .PHONY: prepare
@@ -35,7 +35,7 @@ prepare: ## Install what is missing and build the testbed
 	@testbed/prepare.sh
 
 .PHONY: lint
-lint: prepare ## Formatting, clippy, generated files, chart
+lint: prepare ## Formatting, clippy, generated files, chart, versions, workflows
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	@for crate in plugin-protocol plugin-server-kit plugin-sanity controller $(dir $(wildcard examples/*/Cargo.toml)); do \
@@ -43,6 +43,12 @@ lint: prepare ## Formatting, clippy, generated files, chart
 	cd testbed && gofmt -l . | (! grep .)
 	@testbed/env.sh helm lint --strict charts/dask-operator
 	@testbed/env.sh charts/render.sh --check
+	@.github/release-check.sh
+	@testbed/env.sh go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+
+.PHONY: deny
+deny: ## Licences, sources, duplicates and layers of what is shipped; the first time builds cargo-deny for minutes
+	@.github/deny.sh
 
 .PHONY: unit
 unit: ## Tests that need no cluster
@@ -64,6 +70,21 @@ docs: ## Build the book, follow its links, type its tutorials as printed
 .PHONY: live
 live: prepare ## Tests against a real API server
 	@testbed/with-cluster.sh control-plane cargo test -p dask-operator --locked --no-fail-fast --test 'live_*' -- --ignored $(TESTARGS)
+
+.PHONY: chart
+chart: prepare ## Install, upgrade and remove the chart on a real API server, with Helm 4 and Helm 3
+ifeq ($(CLUSTER),current)
+	@echo "chart: left out, it would remove the definitions of a cluster that others may use"
+else
+	@testbed/with-cluster.sh chart charts/install-check.sh
+endif
+
+.PHONY: observability
+observability: prepare ## Metrics, dashboard and alert rules with a real Prometheus
+	@testbed/prometheus.sh promtool check rules charts/dask-operator/files/alerts.yaml
+	@testbed/prometheus.sh promtool test rules charts/alerts-test.yaml
+	@testbed/with-cluster.sh control-plane testbed/prometheus.sh \
+	  cargo test -p dask-operator --locked --test observability -- --ignored $(TESTARGS)
 
 .PHONY: e2e
 e2e: prepare images ## Tests on real pods with real Dask, the demo among them
@@ -96,6 +117,7 @@ images: prepare ## Build the images of Dask, the controller and the example plug
 generate: prepare ## Write the files that are made from code
 	cargo run --quiet --locked -p dask-operator -- crd > charts/dask-operator/files/crds.yaml
 	cargo run --quiet --locked -p dask-operator -- schema --dir plugin-protocol/schema
+	cargo run --quiet --locked -p dask-operator -- metrics > docs/src/metrics-table.md
 	@testbed/env.sh charts/render.sh
 
 .PHONY: clean

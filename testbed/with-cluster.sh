@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Usage: with-cluster.sh control-plane|node|takeover COMMAND...
+# Usage: with-cluster.sh control-plane|chart|node|takeover COMMAND...
 #
-# Runs COMMAND with KUBECONFIG set to a cluster of this checkout; `takeover` is a node beside the other, for
-# what must have all definitions to itself. A cluster that was not running is taken
+# Runs COMMAND with KUBECONFIG set to a cluster of this checkout; `chart` is a control plane and `takeover` a node
+# beside the other, for what must have all definitions to itself. A cluster that was not running is taken
 # down afterwards, unless KEEP=1. With CLUSTER=current, the current kubeconfig is used as it is.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
@@ -14,7 +14,7 @@ if [[ $CLUSTER == current ]]; then
 fi
 dir=$STATE/$kind
 options=()
-[[ $kind != control-plane ]] || options=(--control-plane-only)
+[[ $kind == node || $kind == takeover ]] || options=(--control-plane-only)
 
 was_up=0
 if [[ -d $dir ]] && testbed status --dir "$dir" >/dev/null 2>&1; then was_up=1; fi

@@ -1,11 +1,23 @@
 //! Flags and their environment variables.
 
+mod parse;
+
+pub use parse::{Error, parse};
+
 use std::{
+    ffi::OsString,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
 };
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+use crate::{events, telemetry::Verbosity, version};
+
+use crate::{
+    meta,
+    watch::{SILENCE_SECONDS, WATCH_SECONDS},
+};
 
 /// Kubernetes operator for Dask whose plugins run out of process.
 #[derive(Debug, Parser)]
@@ -19,27 +31,56 @@ pub struct Cli {
 /// Sub-commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the controller.
+    /// Run the controller. Flags of `kopf run` may follow after `--`, or stand without any sub-command.
     Run(Box<RunArgs>),
     /// Print the CustomResourceDefinitions as YAML.
     Crd,
     /// Print the children that a plugin's answers lead to, without a cluster: those that the controller would apply,
     /// and why it would refuse the others.
     Render(RenderArgs),
+    /// Print the table of all metrics, as Markdown.
+    Metrics,
     /// Print the plugin protocol as OpenAPI 3.1.
     Schema {
         /// Write the OpenAPI document and a JSON Schema for each body into this directory instead.
         #[arg(long)]
         dir: Option<PathBuf>,
     },
+    /// Print the version of the program, of the plugin protocol and of the Kubernetes API.
+    Version {
+        /// How it is printed.
+        #[arg(long, short, value_enum, default_value_t)]
+        output: version::Output,
+    },
+    /// Take plugins' finalizers off all Dask resources, once the controller is removed for good.
+    ReleaseFinalizers(ReleaseArgs),
+}
+
+/// Flags of `release-finalizers`.
+#[derive(Clone, Debug, Args)]
+pub struct ReleaseArgs {
+    /// Look at this namespace only, and others that are named like it; at all of them unless given.
+    #[arg(long = "namespace", value_name = "NAMESPACE", env = "WATCH_NAMESPACE", value_delimiter = ',')]
+    pub namespaces: Vec<String>,
 }
 
 /// Flags of `run`.
 #[derive(Clone, Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct RunArgs {
-    /// Watch this namespace only; all of them unless given.
-    #[arg(long, env = "WATCH_NAMESPACE")]
-    pub namespace: Option<String>,
+    /// Watch these namespaces only, each by its name; all of them unless given.
+    #[arg(long = "namespace", value_name = "NAMESPACE", env = "WATCH_NAMESPACE", value_delimiter = ',', value_parser = namespace_name)]
+    pub namespaces: Vec<String>,
+    /// Of several controllers let one work and the others stand by.
+    #[arg(long, env = "LEADER_ELECTION")]
+    pub leader_election: bool,
+    /// Name of the Lease that they share, in the operator's namespace.
+    #[arg(long, env = "LEASE_NAME", default_value = "dask-operator")]
+    pub lease_name: String,
+    /// Seconds after which a leader that died is replaced. It renews the Lease each third of this, and stops when it
+    /// could not for two thirds.
+    #[arg(long, env = "LEASE_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(2..=3600))]
+    pub lease_seconds: u16,
     /// Namespace that the operator runs in; plugins and their certificates live there.
     #[arg(long, env = "POD_NAMESPACE")]
     pub operator_namespace: Option<String>,
@@ -91,9 +132,54 @@ pub struct RunArgs {
     /// of the cluster, such as in tests.
     #[arg(long, env = "SCHEDULER_IP", hide = true)]
     pub scheduler_ip: Option<IpAddr>,
+    /// Seconds that one watch request lasts: for tests.
+    #[arg(long, env = "WATCH_SECONDS", default_value_t = WATCH_SECONDS, hide = true)]
+    pub watch_seconds: u32,
+    /// Seconds that a connection to the API server may say nothing: for tests.
+    #[arg(long, env = "SILENCE_SECONDS", default_value_t = SILENCE_SECONDS, hide = true)]
+    pub silence_seconds: u32,
     /// How log lines look.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
+    /// How much is logged where `RUST_LOG` does not say: kopf's flags.
+    #[arg(skip)]
+    pub verbosity: Verbosity,
+    /// Publish Events.
+    #[arg(
+        long,
+        env = "DASK_KUBERNETES__CONTROLLER__EVENTS__ENABLED",
+        value_parser = events::read_enabled,
+        default_value = "true",
+        action = ArgAction::Set,
+    )]
+    pub events: bool,
+    /// Publish Events from this level of Python's logging on, a name or a number: above INFO only warnings.
+    #[arg(
+        long,
+        env = "DASK_KUBERNETES__CONTROLLER__EVENTS__LEVEL",
+        value_parser = events::read_level,
+        default_value = "INFO"
+    )]
+    pub events_level: u32,
+    /// Seconds that a start may wait for the API server, the Dask kinds and rights, if they are not there.
+    #[arg(long, env = "STARTUP_SECONDS", default_value_t = 120)]
+    pub startup_seconds: u64,
+    /// Flags of `kopf run`. Those above win over them.
+    #[arg(last = true, value_name = "KOPF FLAGS")]
+    pub kopf: Vec<OsString>,
+    /// What of kopf's flags is not followed.
+    #[arg(skip)]
+    pub warnings: Vec<String>,
+}
+
+/// An empty name is that of a variable which is set to nothing.
+fn namespace_name(name: &str) -> Result<String, &'static str> {
+    let name = name.trim();
+    if name.is_empty() || meta::is_dns_label(name) {
+        Ok(name.to_owned())
+    } else {
+        Err("this is no name of a namespace")
+    }
 }
 
 /// Flags of `render`.
@@ -134,4 +220,33 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn namespaces(flags: &[&str]) -> Result<Vec<String>, String> {
+        let words = ["dask-operator", "run"].iter().chain(flags);
+        match Cli::try_parse_from(words).map_err(|error| error.to_string())?.command {
+            Command::Run(args) => Ok(args.namespaces),
+            other => Err(format!("{other:?}")),
+        }
+    }
+
+    #[test]
+    fn namespaces_are_named_one_by_one_or_in_a_list() {
+        let table: [(&[&str], &[&str]); 4] = [
+            (&[], &[]),
+            (&["--namespace", ""], &[""]),
+            (&["--namespace", "a", "--namespace", "b"], &["a", "b"]),
+            (&["--namespace", "a, b"], &["a", "b"]),
+        ];
+        for (flags, expected) in table {
+            assert_eq!(namespaces(flags).unwrap(), expected, "{flags:?}");
+        }
+        for pattern in ["team-*", "!kube-system", "A", "a/b"] {
+            assert!(namespaces(&["--namespace", pattern]).unwrap_err().contains("no name of a namespace"), "{pattern}");
+        }
+    }
 }

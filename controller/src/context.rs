@@ -3,18 +3,21 @@
 use std::{net::IpAddr, sync::Arc};
 
 use k8s_openapi::api::core::v1::Service;
-use kube::{Client, ResourceExt as _, runtime::events::Recorder};
+use kube::{Client, ResourceExt as _};
 use tokio::sync::Semaphore;
 
 use crate::{
     autoscaler,
     crd::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, WorkerAllocation},
+    events::Recorder,
     idle,
+    leader::Leadership,
     meta::{self, component},
     metrics::Metrics,
     plugin,
     view::{DeploymentView, PodView},
-    watch::Cache,
+    vitals::Vitals,
+    watch::{Cache, Pace},
     worker_group::{Censuses, Pauses},
 };
 
@@ -116,6 +119,12 @@ pub struct Context {
     pub idle: idle::Memory,
     /// What plugins did for Dask resources.
     pub(crate) board: Arc<plugin::Board>,
+    /// Whether this process leads.
+    pub leadership: Leadership,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// How often watches hear of the API server.
+    pub pace: Pace,
+    /// Whether watches and passes get on.
+    pub vitals: Vitals,
 }

@@ -1,42 +1,69 @@
 //! The `dask-operator` program.
 
-use std::process::ExitCode;
+use std::{env, io::stdout, process::ExitCode};
 
-use clap::Parser as _;
 use dask_operator::{
-    args::{Cli, Command, RenderArgs},
-    crd_yaml, render, run, schema, telemetry,
+    args::{self, Command, RenderArgs, RunArgs},
+    crd_yaml,
+    exit::Exit,
+    metrics, removal, render, run, schema, telemetry, version,
 };
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Run(args) => {
-            telemetry::init(args.log_format);
-            run::run(*args).await.map_err(|error| error.to_string())
-        }
-        Command::Schema { dir: Some(dir) } => schema::write_files(&dir).map_err(|error| error.to_string()),
-        Command::Schema { dir: None } => {
-            schema::print(&mut std::io::stdout().lock()).map_err(|error| error.to_string())
-        }
-        Command::Render(args) => return rendered(&args).await,
-        Command::Crd => crd_yaml::print(&mut std::io::stdout().lock()).map_err(|error| error.to_string()),
+fn main() -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error, Exit::Other),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(message) => failed(&message),
+    let code = runtime.block_on(command());
+    // Look-ups of names may hang in threads that cannot be stopped, and a leader that lost its Lease must not wait.
+    runtime.shutdown_background();
+    code
+}
+
+async fn command() -> ExitCode {
+    let cli = match args::parse(env::args_os(), |name| env::var(name).ok()) {
+        Ok(cli) => cli,
+        Err(args::Error::Clap(error)) => return printed(&error),
+        Err(error) => return failed(&error, Exit::Usage),
+    };
+    let result = match cli.command {
+        Command::Run(args) => return running(*args).await,
+        Command::Render(args) => return rendered(&args).await,
+        Command::Schema { dir: Some(dir) } => schema::write_files(&dir).map_err(|error| error.to_string()),
+        Command::Schema { dir: None } => schema::print(&mut stdout().lock()).map_err(|error| error.to_string()),
+        Command::Crd => crd_yaml::print(&mut stdout().lock()).map_err(|error| error.to_string()),
+        Command::Metrics => metrics::print(&mut stdout().lock()).map_err(|error| error.to_string()),
+        Command::ReleaseFinalizers(args) => {
+            removal::release_finalizers(&args, &mut stdout()).await.map_err(|error| error.to_string())
+        }
+        Command::Version { output } => version::print(output, &mut stdout().lock()).map_err(|error| error.to_string()),
+    };
+    result.map_or_else(|error| failed(&error, Exit::Other), |()| ExitCode::SUCCESS)
+}
+
+async fn running(args: RunArgs) -> ExitCode {
+    if let Err(error) = telemetry::init(args.log_format, args.verbosity) {
+        return failed(&error, Exit::Usage);
     }
+    run::run(args).await.map_or_else(|error| failed(&error, error.exit()), |()| ExitCode::SUCCESS)
 }
 
 async fn rendered(args: &RenderArgs) -> ExitCode {
-    match render::render(args, &mut std::io::stdout(), &mut std::io::stderr()).await {
+    match render::render(args, &mut stdout(), &mut std::io::stderr()).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(error) => failed(&error.to_string()),
+        Err(error) => failed(&error, Exit::Other),
     }
 }
 
-fn failed(message: &str) -> ExitCode {
-    eprintln!("dask-operator: {message}");
-    ExitCode::FAILURE
+/// Help and the version are such errors too.
+fn printed(error: &clap::Error) -> ExitCode {
+    // Nobody is left to tell if it fails.
+    let _ = error.print();
+    u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+fn failed(error: &impl std::fmt::Display, exit: Exit) -> ExitCode {
+    eprintln!("dask-operator: {error}");
+    exit.into()
 }

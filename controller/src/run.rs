@@ -1,29 +1,31 @@
 //! Wiring: client, watches, reconcilers and probes, until a signal comes.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{error::Error as _, io, pin::pin, sync::Arc, time::Duration};
 
-use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
-use kube::{
-    Api, Client, Config, Resource,
-    core::NamespaceResourceScope,
-    runtime::{
-        events::{Recorder, Reporter},
-        watcher,
-    },
-};
+use futures::future::join_all;
+use kube::{Client, Config, client::ClientBuilder, runtime::events::Reporter};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admin,
+    admin::{self, Probes},
     args::RunArgs,
     autoscaler,
     context::{Caches, Context, Defaults},
     crd::WorkerAllocation,
-    dask_side, idle,
+    dask_side,
+    drive::{self, drive},
+    events::{Recorder, Wanted},
+    exit::Exit,
+    idle,
+    leader::{self, Election, Leadership},
     metrics::Metrics,
-    plugin, shutdown,
-    watch::Progress,
+    plugin,
+    preflight::{Feature, Findings, Preflight, Problem, Questions},
+    scope::Scope,
+    shutdown,
+    vitals::Vitals,
+    watch::{Pace, Progress},
     wired::Task,
     worker_group::{Censuses, Pauses},
 };
@@ -32,8 +34,11 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no usable kubeconfig and no ServiceAccount.
-    #[error("cannot find a Kubernetes API server: {0}")]
+    #[error("no usable kubeconfig, and no ServiceAccount of a pod: {}", why(.0))]
     Config(#[from] kube::config::InferConfigError),
+    /// The start-up checks have not passed.
+    #[error(transparent)]
+    Preflight(#[from] Problem),
     /// The client could not be built.
     #[error("cannot connect to the Kubernetes API server: {0}")]
     Client(#[from] kube::Error),
@@ -51,132 +56,232 @@ pub enum Error {
     /// Something that must run for ever has ended.
     #[error("{0} ended unexpectedly")]
     Ended(&'static str),
+    /// Another process leads, or may soon.
+    #[error("{0}")]
+    Leadership(#[from] leader::Error),
 }
 
-/// How long one watch request lasts. The API server ends it then, so that whatever is silent for longer is dead.
-const WATCH_SECONDS: u32 = 30;
-/// How long a connection may say nothing while an answer is awaited, where a call has no time-out of its own.
-const SILENCE: Duration = Duration::from_secs(40);
+/// How long it may take to connect to the API server, TLS included.
+const CONNECT: Duration = Duration::from_secs(10);
+
+impl Error {
+    /// What the process ends with.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Config(_) | Self::Client(_) => Exit::NoApiServer,
+            Self::Preflight(problem) => problem.exit(),
+            Self::Leadership(_) => Exit::LeadershipLost,
+            Self::Listen { .. } | Self::Io(_) | Self::Ended(_) => Exit::Other,
+        }
+    }
+}
+
+/// Outside of a pod, that there is no ServiceAccount is no news.
+fn why(error: &kube::config::InferConfigError) -> String {
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
+}
 
 /// Schedulers that worker groups talk to at a time.
 const CONVERSATIONS: usize = 16;
 
-/// The namespaces that are watched, as it shapes requests.
-#[derive(Clone, Debug)]
-pub(crate) struct Scope(Option<String>);
+/// Runs the controller until SIGTERM or SIGINT. What is under way then is finished; the second signal ends it at once.
+pub async fn run(args: RunArgs) -> Result<(), Error> {
+    for warning in &args.warnings {
+        tracing::warn!("{warning}");
+    }
+    let signals = shutdown::on_signal()?;
+    let shutdown = signals.first.clone();
+    let pace = Pace { watch_seconds: args.watch_seconds, silence_seconds: args.silence_seconds };
+    let config = client_config(pace).await?;
+    let listener = TcpListener::bind(args.admin_address)
+        .await
+        .map_err(|source| Error::Listen { address: args.admin_address, source })?;
+    let home = args.operator_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    let (probes, vitals, caches) = (Probes::new(), Vitals::default(), Caches::new());
+    let metrics = Arc::new(Metrics::new(caches.clone()));
+    let (election, leadership) = election(&args, &home, client_of(&config, &metrics)?);
+    let health = admin::Health {
+        probes: probes.clone(),
+        vitals: vitals.clone(),
+        silence: pace.limit(),
+        leadership: leadership.clone(),
+    };
+    // It answers until the end: what is under way at shutdown is waited for.
+    let admin = admin::serve(listener, health, Arc::clone(&metrics), CancellationToken::new());
+    let control = async {
+        let client = client_of(&config, &metrics)?;
+        let preflight = Preflight {
+            client: client.clone(),
+            questions: questions(&args, &home),
+            probes: probes.clone(),
+            limit: Duration::from_secs(args.startup_seconds),
+        };
+        let Some(findings) = preflight.pass(&shutdown).await? else { return Ok(()) };
+        let start = Start { args, home, config, client, pace, caches, vitals, leadership, metrics, findings };
+        let (tasks, watches) = wire(start, &shutdown);
+        probes.follow(watches.clone());
+        drive_elected(drive(tasks, shutdown), election, watches).await
+    };
+    tokio::select! {
+        result = control => result,
+        result = admin => result.map_err(Error::from).and(Err(Error::Ended("the probes' server"))),
+        () = signals.second.cancelled() => Ok(()),
+    }
+}
 
-impl Scope {
-    /// The kind `K` in the scope.
-    pub(crate) fn api<K>(&self, client: &Client) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    {
-        match &self.0 {
-            Some(namespace) => Api::namespaced(client.clone(), namespace),
-            None => Api::all(client.clone()),
+/// `client` is for the Lease alone: whatever else is asked of the API server must not hold up a renewal.
+fn election(args: &RunArgs, namespace: &str, client: Client) -> (Election, Leadership) {
+    if !args.leader_election {
+        return Election::new(None);
+    }
+    let settings = leader::Settings {
+        namespace: namespace.to_owned(),
+        name: args.lease_name.clone(),
+        seconds: args.lease_seconds,
+        pod: args.pod_name.clone(),
+    };
+    Election::new(Some((client, settings)))
+}
+
+/// A client whose requests are counted.
+fn client_of(config: &Config, metrics: &Metrics) -> Result<Client, kube::Error> {
+    Ok(ClientBuilder::try_from(config.clone())?.with_layer(&metrics.requests()).build())
+}
+
+/// Drives `work`, which waits for leadership itself. It ends at once when that is lost; else the next one may lead when
+/// nothing of `work` runs any more.
+async fn drive_elected(
+    work: impl Future<Output = Result<(), drive::Ended>>,
+    election: Election,
+    watches: Vec<Progress>,
+) -> Result<(), Error> {
+    let ended = CancellationToken::new();
+    let mut elected = pin!(election.run(watches, ended.clone()));
+    let result = tokio::select! {
+        lost = &mut elected => return lost.map_err(Error::from),
+        result = work => result.map_err(|drive::Ended(name)| Error::Ended(name)),
+    };
+    ended.cancel();
+    elected.await?;
+    result
+}
+
+fn questions(args: &RunArgs, home: &str) -> Questions {
+    Questions {
+        namespaces: args.namespaces.clone(),
+        operator_namespace: home.to_owned(),
+        service_account: args.service_account.clone(),
+        tenants: args.plugin_tenants,
+        events: Wanted::of(args.events, args.events_level) != Wanted::Nothing,
+    }
+}
+
+/// What the controller starts from.
+struct Start {
+    args: RunArgs,
+    /// The operator's namespace.
+    home: String,
+    config: Config,
+    client: Client,
+    pace: Pace,
+    caches: Caches,
+    vitals: Vitals,
+    leadership: Leadership,
+    metrics: Arc<Metrics>,
+    findings: Findings,
+}
+
+/// Everything that runs until shutdown, and the watches among it.
+fn wire(start: Start, shutdown: &CancellationToken) -> (Vec<Task>, Vec<Progress>) {
+    let scope = Scope::of(start.args.namespaces.clone());
+    let settings = start.plugin_settings(&scope);
+    let has_plugins = start.findings.has(Feature::Plugins);
+    let (board, requests) = plugin::Board::new(&settings);
+    let config = start.config.clone();
+    let context = Arc::new(start.context(board));
+    let dask_side = dask_side::wire(&context, &scope, shutdown);
+    let plugin_side = if has_plugins {
+        plugin::wire(&context, config, (settings, requests), shutdown)
+    } else {
+        plugin::wire_nothing(&context, shutdown)
+    };
+    let watches = [dask_side.watches, plugin_side.watches].concat();
+    let (vitals, leadership) = (context.vitals.clone(), context.leadership.clone());
+    context.metrics.watch(Box::new(move || vitals.watches()));
+    context.metrics.lead(Box::new(move || leadership.is_leading()));
+    tokio::spawn(announce(watches.clone(), context.leadership.clone()));
+    (dask_side.tasks.into_iter().chain(plugin_side.tasks).collect(), watches)
+}
+
+impl Start {
+    fn plugin_settings(&self, scope: &Scope) -> plugin::Settings {
+        let args = self.args.clone();
+        plugin::Settings {
+            namespace: self.home.clone(),
+            watched: scope.clone(),
+            pace: self.pace,
+            socket_dir: args.plugin_socket_dir,
+            service_ip: args.plugin_service_ip,
+            tenants: args.plugin_tenants,
+            urls: plugin::Urls { allowed: args.allow_plugin_urls, dev: args.dev_plugins },
+            identity: plugin::Identity { service_account: args.service_account, pod: args.pod_name.zip(args.pod_uid) },
+            lives: plugin::Lives {
+                authority: Duration::from_secs(args.plugin_authority_seconds),
+                certificate: Duration::from_secs(args.plugin_certificate_seconds),
+            },
+            endpoints: self.findings.has(Feature::PluginEndpoints),
+        }
+    }
+
+    fn context(self, board: plugin::Board) -> Context {
+        let Self { args, client, pace, caches, vitals, leadership, metrics, findings, .. } = self;
+        let reporter = Reporter { controller: "dask-operator".to_owned(), instance: std::env::var("POD_NAME").ok() };
+        let wanted = Wanted::of(args.events && findings.has(Feature::Events), args.events_level);
+        Context {
+            recorder: Recorder::new(client.clone(), reporter, wanted),
+            caches,
+            defaults: Defaults {
+                cluster_domain: args.cluster_domain,
+                allocation: WorkerAllocation {
+                    batch_size: args.worker_batch_size.map(i64::from).filter(|size| *size > 0),
+                    delay_seconds: args.worker_batch_delay.map(i64::from),
+                },
+                scheduler_ip: args.scheduler_ip,
+            },
+            censuses: Censuses::default(),
+            pauses: Pauses::default(),
+            conversations: Semaphore::new(CONVERSATIONS),
+            autoscaling: autoscaler::Memory::default(),
+            idle: idle::Memory::default(),
+            board: Arc::new(board),
+            leadership,
+            metrics,
+            pace,
+            vitals,
+            client,
         }
     }
 }
 
-/// Runs the controller until SIGTERM or SIGINT.
-pub async fn run(args: RunArgs) -> Result<(), Error> {
-    let shutdown = shutdown::on_signal()?;
-    let config = client_config().await?;
-    let listener = TcpListener::bind(args.admin_address)
-        .await
-        .map_err(|source| Error::Listen { address: args.admin_address, source })?;
-    let operator_namespace = args.operator_namespace.unwrap_or_else(|| config.default_namespace.clone());
-    let client = Client::try_from(config.clone())?;
-    let reporter = Reporter { controller: "dask-operator".to_owned(), instance: std::env::var("POD_NAME").ok() };
-    let scope = Scope(args.namespace);
-    let settings = plugin::Settings {
-        namespace: operator_namespace,
-        watched: scope.0.clone(),
-        socket_dir: args.plugin_socket_dir,
-        service_ip: args.plugin_service_ip,
-        tenants: args.plugin_tenants,
-        urls: plugin::Urls { allowed: args.allow_plugin_urls, dev: args.dev_plugins },
-        identity: plugin::Identity { service_account: args.service_account, pod: args.pod_name.zip(args.pod_uid) },
-        lives: plugin::Lives {
-            authority: Duration::from_secs(args.plugin_authority_seconds),
-            certificate: Duration::from_secs(args.plugin_certificate_seconds),
-        },
-    };
-    let (board, parts) = plugin::Board::new(&settings);
-    let context = Arc::new(Context {
-        recorder: Recorder::new(client.clone(), reporter),
-        caches: Caches::new(),
-        defaults: Defaults {
-            cluster_domain: args.cluster_domain,
-            allocation: WorkerAllocation {
-                batch_size: args.worker_batch_size.map(i64::from).filter(|size| *size > 0),
-                delay_seconds: args.worker_batch_delay.map(i64::from),
-            },
-            scheduler_ip: args.scheduler_ip,
-        },
-        censuses: Censuses::default(),
-        pauses: Pauses::default(),
-        conversations: Semaphore::new(CONVERSATIONS),
-        autoscaling: autoscaler::Memory::default(),
-        idle: idle::Memory::default(),
-        board: Arc::new(board),
-        metrics: Arc::new(Metrics::new()),
-        client,
-    });
-    let dask_side = dask_side::wire(&context, &scope, &shutdown);
-    let plugin_side = plugin::wire(&context, config, (settings, parts), &shutdown);
-    let watches = [dask_side.watches, plugin_side.watches].concat();
-    let ready = announce_ready(watches.clone());
-    let admin = admin::serve(listener, watches, Arc::clone(&context.metrics), shutdown.clone());
-    let tasks = dask_side.tasks.into_iter().chain(plugin_side.tasks).collect();
-    tokio::select! {
-        result = until_first_ends(tasks, shutdown.clone()) => result,
-        result = async { tokio::join!(admin, ready).0 } => result.map_err(Error::from),
-    }
-}
-
-async fn client_config() -> Result<Config, Error> {
+/// A connection that says nothing is closed, also one that waits in the pool: whoever comes next opens another. So
+/// one that a firewall has forgotten heals by itself, without keep-alive packets, which kube does not offer.
+async fn client_config(pace: Pace) -> Result<Config, Error> {
     let mut config = Config::infer().await?;
     // Errors are retried by the reconcilers, which know more; kube's own retries would hold a slot for minutes.
     config.default_retry = false;
-    config.read_timeout = Some(SILENCE);
+    config.connect_timeout = Some(CONNECT.min(pace.silence()));
+    config.read_timeout = Some(pace.silence());
+    config.write_timeout = Some(pace.silence());
     config.reset_reader_on_write = true;
     Ok(config)
 }
 
-async fn announce_ready(watches: Vec<Progress>) {
+/// Says how far this process is.
+async fn announce(watches: Vec<Progress>, leadership: Leadership) {
     join_all(watches.iter().map(Progress::synced)).await;
+    if !leadership.is_leading() {
+        tracing::info!("all watches have delivered; standing by until this process leads");
+    }
+    leadership.begun().await;
     tracing::info!("all watches have delivered; reconciling");
-}
-
-/// Drives `tasks`. Before shutdown none may end; afterwards the reconcilers finish what is under way.
-async fn until_first_ends(tasks: Vec<Task>, shutdown: CancellationToken) -> Result<(), Error> {
-    let running: FuturesUnordered<_> = tasks
-        .into_iter()
-        .map(|(name, task)| async move {
-            // A task of its own, so that one that is busy does not hold up the others.
-            let ended = tokio::spawn(task).await;
-            if let Err(error) = ended {
-                tracing::error!(task = name, %error, "task failed");
-            }
-            name
-        })
-        .collect();
-    let mut running = running;
-    while let Some(name) = running.next().await {
-        if !shutdown.is_cancelled() {
-            return Err(Error::Ended(name));
-        }
-    }
-    Ok(())
-}
-
-/// Watches ask for changes in this way: bookmarks on, and lists from etcd rather than from a cache that
-/// may be old, since decisions rest on what is *not* in them.
-pub(crate) fn watch_config(labels: Option<&str>) -> watcher::Config {
-    let config = watcher::Config::default().timeout(WATCH_SECONDS);
-    match labels {
-        Some(labels) => config.labels(labels),
-        None => config,
-    }
 }

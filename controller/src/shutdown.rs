@@ -1,23 +1,34 @@
-//! One token that everything stops by.
+//! The signals that end the process.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A token that SIGTERM and SIGINT cancel.
+/// What SIGTERM and SIGINT cancel.
+#[derive(Clone, Debug, Default)]
+pub struct Signals {
+    /// By the first one: what is under way is finished.
+    pub first: CancellationToken,
+    /// By the second one: nothing is waited for any more.
+    pub second: CancellationToken,
+}
+
+/// Tokens that SIGTERM and SIGINT cancel.
 ///
 /// # Errors
 /// If the process may not install signal handlers.
-pub fn on_signal() -> std::io::Result<CancellationToken> {
-    let token = CancellationToken::new();
+pub fn on_signal() -> std::io::Result<Signals> {
+    let signals = Signals::default();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let cancel = token.clone();
+    let cancel = signals.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+        for (token, what) in [(cancel.first, "shutting down"), (cancel.second, "shutting down at once")] {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::info!("{what}");
+            token.cancel();
         }
-        tracing::info!("shutting down");
-        cancel.cancel();
     });
-    Ok(token)
+    Ok(signals)
 }

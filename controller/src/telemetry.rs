@@ -2,17 +2,94 @@
 
 use std::io::{IsTerminal as _, stderr};
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::ParseError};
 
 use crate::args::LogFormat;
 
-/// Sends log lines to standard error, filtered by `RUST_LOG` (default `info`). Colours are for terminals.
-pub fn init(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+/// What kube says at each try of a call that fails. Whoever made the call says it too, once.
+const QUIET: &str = "kube_runtime::watcher=error,kube_client::client::builder=off";
+
+/// Why nothing can be logged.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `RUST_LOG` cannot be read.
+    #[error("RUST_LOG says {value:?}, which is no filter of log lines: {source}")]
+    Filter {
+        /// What it says.
+        value: String,
+        /// What is wrong with it.
+        source: ParseError,
+    },
+}
+
+/// How much is logged where `RUST_LOG` does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verbosity {
+    /// Warnings and errors.
+    Quiet,
+    /// Transitions too.
+    #[default]
+    Normal,
+    /// What the controller does.
+    Verbose,
+    /// What its libraries do too.
+    Debug,
+}
+
+impl Verbosity {
+    fn directives(self) -> &'static str {
+        match self {
+            Self::Quiet => "warn",
+            Self::Normal => "info",
+            Self::Verbose => "info,dask_operator=debug",
+            Self::Debug => "debug",
+        }
+    }
+}
+
+/// Sends log lines to standard error, filtered by `RUST_LOG` or, without it, by `verbosity`. Colours are for
+/// terminals.
+pub fn init(format: LogFormat, verbosity: Verbosity) -> Result<(), Error> {
+    let filter = filter(std::env::var(EnvFilter::DEFAULT_ENV).ok(), verbosity)?;
     let colours = stderr().is_terminal();
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(colours);
     match format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}
+
+fn filter(rust_log: Option<String>, verbosity: Verbosity) -> Result<EnvFilter, Error> {
+    let value = rust_log.filter(|value| !value.trim().is_empty());
+    let value = value.unwrap_or_else(|| verbosity.directives().to_owned());
+    // What comes later wins: these crates can be heard all the same.
+    EnvFilter::try_new(format!("{QUIET},{value}")).map_err(|source| Error::Filter { value, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rust_log_wins_over_verbosity() {
+        let table = [
+            (None, Verbosity::Normal, "info"),
+            (None, Verbosity::Quiet, "warn"),
+            (None, Verbosity::Debug, "debug"),
+            (Some(""), Verbosity::Quiet, "warn"),
+            (Some("error"), Verbosity::Debug, "error"),
+        ];
+        for (rust_log, verbosity, level) in table {
+            let filter = filter(rust_log.map(str::to_owned), verbosity).unwrap();
+            let expected = EnvFilter::new(format!("{QUIET},{level}"));
+            assert_eq!(filter.to_string(), expected.to_string(), "{rust_log:?} {verbosity:?}");
+        }
+    }
+
+    #[test]
+    fn a_filter_that_cannot_be_read_is_told() {
+        let error = filter(Some("dask_operator=loud".to_owned()), Verbosity::Normal).unwrap_err();
+        assert!(error.to_string().starts_with("RUST_LOG says \"dask_operator=loud\", which is no filter"), "{error}");
     }
 }

@@ -7,21 +7,28 @@ use kube::Resource;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use crate::watch::{Feed, Progress};
+use crate::{
+    leader::{Leadership, Leading},
+    vitals::Vitals,
+    watch::{Feed, Progress},
+};
 
 /// Something that runs until shutdown, with its name for errors.
 pub(crate) type Task = (&'static str, BoxFuture<'static, ()>);
 
-/// Collects what is to be driven; nothing runs before the tasks are.
+/// Collects what is to be driven; nothing runs before the tasks are. Watches run on standbys too, all else where this
+/// process leads.
 pub(crate) struct Wired {
     pub(crate) watches: Vec<Progress>,
     pub(crate) tasks: Vec<Task>,
+    pub(crate) vitals: Vitals,
+    leadership: Leadership,
     shutdown: CancellationToken,
 }
 
 impl Wired {
-    pub(crate) fn new(shutdown: CancellationToken) -> Self {
-        Self { watches: Vec::new(), tasks: Vec::new(), shutdown }
+    pub(crate) fn new((vitals, leadership): (Vitals, Leadership), shutdown: CancellationToken) -> Self {
+        Self { watches: Vec::new(), tasks: Vec::new(), vitals, leadership, shutdown }
     }
 
     /// Adds a watch; how far it is.
@@ -32,27 +39,52 @@ impl Wired {
     {
         let (progress, run) = feed.start();
         self.watches.push(progress.clone());
-        self.until_shutdown("a watch", run);
+        self.vitals.watch(progress.clone());
+        let shutdown = self.shutdown.clone();
+        self.tasks.push(("a watch", Box::pin(until(shutdown, run))));
         progress
     }
 
-    /// Adds a task that is dropped at shutdown.
-    pub(crate) fn until_shutdown(&mut self, name: &'static str, run: impl Future<Output = ()> + Send + 'static) {
+    /// Adds a task that is dropped at shutdown. It starts as one of [`Wired::after_sync`] does.
+    pub(crate) fn until_shutdown<Run>(&mut self, name: &'static str, run: impl FnOnce(Leading) -> Run + Send + 'static)
+    where
+        Run: Future<Output = ()> + Send + 'static,
+    {
         let shutdown = self.shutdown.clone();
+        self.after_sync(name, |leading| until(shutdown, run(leading)));
+    }
+
+    /// Adds a reconciler, which ends by itself at shutdown. It starts when this process leads and all watches so far
+    /// have delivered: a missing child must not be mistaken for one not yet seen.
+    pub(crate) fn after_sync<Run>(&mut self, name: &'static str, run: impl FnOnce(Leading) -> Run + Send + 'static)
+    where
+        Run: Future<Output = ()> + Send + 'static,
+    {
+        let (watches, leadership, shutdown) = (self.watches.clone(), self.leadership.clone(), self.shutdown.clone());
         let run = async move {
-            tokio::select! { () = run => {}, () = shutdown.cancelled() => {} }
+            let begun = async {
+                join_all(watches.iter().map(Progress::synced)).await;
+                leadership.begun().await
+            };
+            tokio::select! {
+                leading = begun => run(leading).await,
+                () = shutdown.cancelled() => {}
+            }
         };
         self.tasks.push((name, Box::pin(run)));
     }
 
-    /// Adds a reconciler, which ends by itself at shutdown. It starts when all watches so far have
-    /// delivered: a missing child must not be mistaken for one not yet seen.
-    pub(crate) fn after_sync(&mut self, name: &'static str, run: impl Future<Output = ()> + Send + 'static) {
-        let watches = self.watches.clone();
+    /// Adds what is to be done at shutdown.
+    pub(crate) fn at_shutdown(&mut self, name: &'static str, run: impl Future<Output = ()> + Send + 'static) {
+        let shutdown = self.shutdown.clone();
         let run = async move {
-            join_all(watches.iter().map(Progress::synced)).await;
+            shutdown.cancelled().await;
             run.await;
         };
         self.tasks.push((name, Box::pin(run)));
     }
+}
+
+async fn until(shutdown: CancellationToken, run: impl Future<Output = ()>) {
+    tokio::select! { () = run => {}, () = shutdown.cancelled() => {} }
 }

@@ -307,7 +307,7 @@ async fn metrics_tell_of_calls_children_and_refusals_until_the_plugin_is_gone() 
         plugin.install().await;
         plugin.until_failing("InvalidKey").await;
         let text = controller.metrics().await;
-        assert!(text.to_lowercase().contains("content-type: application/openmetrics-text"), "{text}");
+        assert!(text.to_lowercase().contains("content-type: text/plain; version=0.0.4"), "{text}");
         let samples = [
             r#"requests_total{plugin="echo",hook="Sync",outcome="Success"} 1"#,
             r#"request_duration_seconds_count{plugin="echo",hook="Sync"} 1"#,

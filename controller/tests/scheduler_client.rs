@@ -5,7 +5,7 @@ mod support;
 
 use std::{collections::BTreeSet, time::Duration};
 
-use dask_operator::scheduler::{Client, Endpoint, Error, Idleness, codec, message};
+use dask_operator::scheduler::{Client, Endpoint, Error, Idleness, Retired, Side, codec, message};
 use serde_json::json;
 use support::scheduler::FakeScheduler;
 use tokio::{
@@ -70,12 +70,12 @@ async fn only_those_count_as_retired_of_which_the_scheduler_says_so() {
     scheduler.set(|state| _ = state.refusing.insert(holding.clone()));
     let unknown = "tcp://127.0.0.1:1".to_owned();
     let addresses = [going.clone(), holding, unknown];
-    assert_eq!(client.retire(&addresses).await.unwrap(), set(&[&going]));
+    assert_eq!(client.retire(&addresses).await.unwrap(), Retired { addresses: set(&[&going]), by: Side::Rpc });
     assert_eq!(scheduler.workers(), ["holding"]);
     let expected = json!({"workers": addresses, "close_workers": false, "remove": true});
     assert_eq!(scheduler.calls_of("retire_workers"), [expected]);
     // With an empty list of names or addresses, older versions would choose by themselves.
-    assert!(client.retire(&[]).await.unwrap().is_empty());
+    assert!(client.retire(&[]).await.unwrap().addresses.is_empty());
     assert_eq!(scheduler.calls().len(), 1);
 }
 
@@ -131,7 +131,8 @@ async fn http_is_asked_where_rpc_cannot_be_reached() {
     assert_eq!((workers[0].name.as_str(), &workers[0].address), ("a", &address));
     assert_eq!(client.desired_workers().await.unwrap(), 3);
     assert_eq!(client.idleness().await.unwrap(), Idleness::Since(1000.0));
-    assert_eq!(client.retire(std::slice::from_ref(&address)).await.unwrap(), set(&[&address]));
+    let retired = client.retire(std::slice::from_ref(&address)).await.unwrap();
+    assert_eq!(retired, Retired { addresses: set(&[&address]), by: Side::Http });
     assert!(client.closing_order(1).await.is_err(), "HTTP would retire at once");
     assert!(scheduler.calls().iter().all(|call| call.op.starts_with('/')));
 }

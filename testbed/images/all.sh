@@ -26,9 +26,11 @@ programs=$TARGET_DIR/$RUST_TARGET/release
 for program in dask-operator "${plugins[@]}"; do
   stamp=$IMAGES/$program.sha256
   # Without the path: checkouts and target folders share the cache.
-  sum=$(sha256sum <"$programs/$program")
+  sum=$(cat "$root/Containerfile" "$here"/images/{operator.sh,check.py,binary.sh} "$programs/$program" | sha256sum)
   if [[ ! -f $IMAGES/$program.tar || ! -f $stamp || $sum != "$(cat "$stamp")" ]]; then
-    "$here/images/binary.sh" "$IMAGES/$program.tar" "localhost/$program:test" "$programs/$program"
+    build=binary.sh
+    [[ $program != dask-operator ]] || build=operator.sh
+    "$here/images/$build" "$IMAGES/$program.tar" "localhost/$program:test" "$programs/$program"
     printf '%s\n' "$sum" >"$stamp"
   fi
 done

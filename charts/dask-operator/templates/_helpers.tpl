@@ -34,3 +34,149 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- default "default" .Values.serviceAccount.name -}}
 {{- end -}}
 {{- end -}}
+
+{{- /* What kopf's flags in kopfArgs say, as JSON: the namespaces, and the other flags. */ -}}
+{{- define "dask-operator.kopf" -}}
+{{- $namespaces := list -}}
+{{- $others := list -}}
+{{- $isName := false -}}
+{{- range .Values.kopfArgs -}}
+{{- $arg := toString . -}}
+{{- if $isName -}}
+{{- $namespaces = concat $namespaces (splitList "," $arg) -}}
+{{- $isName = false -}}
+{{- else if has $arg (list "-n" "--namespace") -}}
+{{- $isName = true -}}
+{{- else if regexMatch "^(--namespace=|-n)" $arg -}}
+{{- $namespaces = concat $namespaces (regexReplaceAll "^(--namespace=|-n)" $arg "" | splitList ",") -}}
+{{- else if not (has $arg (list "-A" "--all-namespaces")) -}}
+{{- $others = append $others $arg -}}
+{{- end -}}
+{{- end -}}
+{{- dict "namespaces" $namespaces "others" $others | toJson -}}
+{{- end -}}
+
+{{- /* The watched namespaces as a JSON list; empty means all of them. */ -}}
+{{- define "dask-operator.namespaces" -}}
+{{- $namespaces := .Values.watchNamespaces | default (include "dask-operator.kopf" . | fromJson).namespaces -}}
+{{- if not (or $namespaces .Values.rbac.cluster) -}}
+{{- $namespaces = list .Release.Namespace -}}
+{{- end -}}
+{{- range $namespaces -}}
+{{- if not (regexMatch "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" .) -}}
+{{- fail (printf "%q is no namespace: kopf's patterns are not supported, list the namespaces in watchNamespaces" .) -}}
+{{- end -}}
+{{- end -}}
+{{- $namespaces | uniq | sortAlpha | toJson -}}
+{{- end -}}
+
+{{- /* The container's arguments. Namespaces that are watched are told by WATCH_NAMESPACE, and by no flag beside it. */ -}}
+{{- define "dask-operator.args" -}}
+{{- $kopf := .Values.kopfArgs | default list -}}
+{{- if include "dask-operator.namespaces" . | fromJsonArray -}}
+{{- $kopf = (include "dask-operator.kopf" . | fromJson).others -}}
+{{- end -}}
+{{- if $kopf -}}
+{{- $kopf = prepend $kopf "--" -}}
+{{- end -}}
+{{- concat (list "run") (.Values.extraArgs | default list) $kopf | toYaml -}}
+{{- end -}}
+
+{{- /* Environment variables of the container: ours but for those that extraEnv names, then extraEnv. */ -}}
+{{- define "dask-operator.env" -}}
+{{- $values := .Values -}}
+{{- $own := list -}}
+{{- range $name, $path := dict "POD_NAME" "metadata.name" "POD_NAMESPACE" "metadata.namespace" "POD_UID" "metadata.uid" -}}
+{{- $own = append $own (dict "name" $name "valueFrom" (dict "fieldRef" (dict "fieldPath" $path))) -}}
+{{- end -}}
+{{- $plain := dict "SERVICE_ACCOUNT" (include "dask-operator.serviceAccountName" .) -}}
+{{- $_ := set $plain "CLUSTER_DOMAIN" $values.clusterDomain -}}
+{{- $_ := set $plain "LOG_FORMAT" $values.logFormat -}}
+{{- $_ := set $plain "RUST_LOG" $values.logLevel -}}
+{{- $_ := set $plain "STARTUP_SECONDS" $values.startupSeconds -}}
+{{- $_ := set $plain "WATCH_NAMESPACE" (include "dask-operator.namespaces" . | fromJsonArray | join ",") -}}
+{{- if $values.leaderElection.enabled -}}
+{{- $_ := set $plain "LEADER_ELECTION" true -}}
+{{- $_ := set $plain "LEASE_NAME" (include "dask-operator.fullname" .) -}}
+{{- $_ := set $plain "LEASE_SECONDS" $values.leaderElection.leaseSeconds -}}
+{{- end -}}
+{{- $_ := set $plain "DASK_KUBERNETES__CONTROLLER__WORKER_ALLOCATION__BATCH_SIZE" $values.workerAllocation.size -}}
+{{- $_ := set $plain "DASK_KUBERNETES__CONTROLLER__WORKER_ALLOCATION__DELAY" $values.workerAllocation.delay -}}
+{{- $_ := set $plain "PLUGIN_TENANTS" $values.plugins.tenants.enabled -}}
+{{- $_ := set $plain "ALLOW_PLUGIN_URLS" $values.plugins.allowUrls -}}
+{{- range $name, $value := $plain -}}
+{{- if $value -}}
+{{- /* Numbers are floats here, and large ones would be written with an exponent. */ -}}
+{{- $text := ternary (int64 $value | toString) (toString $value) (kindIs "float64" $value) -}}
+{{- $own = append $own (dict "name" $name "value" $text) -}}
+{{- end -}}
+{{- end -}}
+{{- $extra := $values.extraEnv | default list -}}
+{{- $replaced := list -}}
+{{- range $extra -}}
+{{- $replaced = append $replaced .name -}}
+{{- end -}}
+{{- $kept := list -}}
+{{- range $own -}}
+{{- if not (has .name $replaced) -}}
+{{- $kept = append $kept . -}}
+{{- end -}}
+{{- end -}}
+{{- concat $kept $extra | toYaml -}}
+{{- end -}}
+
+{{- /* RollingUpdate only if the Lease keeps old and new pods from working side by side. Pods that know no Lease (of an
+earlier version, or of dask-kubernetes) are replaced instead; what runs is not known to `helm template`. */ -}}
+{{- define "dask-operator.strategy" -}}
+{{- $live := lookup "apps/v1" "Deployment" .Release.Namespace (include "dask-operator.fullname" .) -}}
+{{- if .Values.strategy -}}
+{{- toYaml .Values.strategy -}}
+{{- else if not .Values.leaderElection.enabled -}}
+type: Recreate
+{{- else if and $live (not (contains "LEADER_ELECTION" (toJson $live.spec.template))) -}}
+type: Recreate
+{{- else -}}
+type: RollingUpdate
+rollingUpdate:
+  maxSurge: 1
+  maxUnavailable: 0
+{{- end -}}
+{{- end -}}
+
+{{- /* One sentence for each combination of values that cannot work. */ -}}
+{{- define "dask-operator.validate" -}}
+{{- if not (hasKey .Values "leaderElection") -}}
+{{- fail "these are values of an earlier version: use --reset-then-reuse-values in the place of --reuse-values" -}}
+{{- end -}}
+{{- if and (gt (int .Values.replicas) 1) (not .Values.leaderElection.enabled) -}}
+{{- fail "replicas is more than 1 and leaderElection.enabled is false: two controllers must not work side by side" -}}
+{{- end -}}
+{{- with .Values.podDisruptionBudget -}}
+{{- if not (or (kindIs "invalid" .minAvailable) (kindIs "invalid" .maxUnavailable)) -}}
+{{- fail "podDisruptionBudget has minAvailable and maxUnavailable: give one of them" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Ports of a NetworkPolicy's rule: those given, else all of TCP. */ -}}
+{{- define "dask-operator.tcpPorts" -}}
+{{- $ports := list -}}
+{{- range . -}}
+{{- $ports = append $ports (dict "port" . "protocol" "TCP") -}}
+{{- end -}}
+{{- $ports | default (list (dict "protocol" "TCP")) | toYaml -}}
+{{- end -}}
+
+{{- /* Metadata of what works when the release has gone. Takes root, name, namespace (or "") and weight. */ -}}
+{{- define "dask-operator.removal" -}}
+name: {{ .name }}
+{{- with .namespace }}
+namespace: {{ . }}
+{{- end }}
+labels:
+  {{- include "dask-operator.labels" .root | nindent 2 }}
+annotations:
+  helm.sh/hook: post-delete
+  helm.sh/hook-weight: {{ .weight | quote }}
+  helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded,hook-failed
+{{- end -}}

@@ -22,6 +22,7 @@ use crate::{
     k8s, takeover,
 };
 use build::Desired;
+pub(crate) use status::SCHEDULER_READY;
 
 /// How soon a name that is taken is tried again: objects of other people are not watched.
 const BLOCKED_RETRY: Duration = Duration::from_secs(10);

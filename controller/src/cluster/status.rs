@@ -26,7 +26,7 @@ const ACCEPTED: &str = "Accepted";
 /// Whether scheduler Deployment, Service and default group stand.
 const COMPONENTS_CREATED: &str = "ComponentsCreated";
 /// Whether the scheduler runs.
-const SCHEDULER_READY: &str = "SchedulerReady";
+pub(crate) const SCHEDULER_READY: &str = "SchedulerReady";
 /// Whether the scheduler is the one that the spec describes.
 const SCHEDULER_UP_TO_DATE: &str = "SchedulerUpToDate";
 /// Whether the default group's workers run and are connected.

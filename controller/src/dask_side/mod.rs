@@ -4,8 +4,7 @@ mod wake;
 
 use std::sync::Arc;
 
-use futures::channel::mpsc::UnboundedReceiver;
-use kube::runtime::{controller::ReconcileRequest, reflector};
+use kube::runtime::reflector;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -15,8 +14,8 @@ use crate::{
     idle, job, k8s,
     meta::{self, component},
     reconciler::Reconciler,
-    run::{Scope, watch_config},
-    watch::{Feed, Queue, queue},
+    scope::Scope,
+    watch::{Feed, Progress, Queue, Requests, queue},
     wired::Wired,
     worker_group,
 };
@@ -34,12 +33,12 @@ struct Queues {
 }
 
 /// The receiving ends.
-struct Requests {
-    clusters: UnboundedReceiver<ReconcileRequest<DaskCluster>>,
-    idle: UnboundedReceiver<ReconcileRequest<DaskCluster>>,
-    groups: UnboundedReceiver<ReconcileRequest<DaskWorkerGroup>>,
-    jobs: UnboundedReceiver<ReconcileRequest<DaskJob>>,
-    autoscalers: UnboundedReceiver<ReconcileRequest<DaskAutoscaler>>,
+struct AllRequests {
+    clusters: Requests<DaskCluster>,
+    idle: Requests<DaskCluster>,
+    groups: Requests<DaskWorkerGroup>,
+    jobs: Requests<DaskJob>,
+    autoscalers: Requests<DaskAutoscaler>,
 }
 
 /// Where the reconcilers find their own objects.
@@ -53,22 +52,33 @@ struct Stores {
 /// Connects caches, queues and reconcilers.
 pub(crate) fn wire(context: &Arc<Context>, scope: &Scope, shutdown: &CancellationToken) -> Wired {
     let (queues, requests) = queues();
-    let mut wired = Wired::new(shutdown.clone());
+    let mut wired = Wired::new((context.vitals.clone(), context.leadership.clone()), shutdown.clone());
     let stores = watch_dask_kinds(&mut wired, context, scope, &queues);
     watch_children(&mut wired, context, scope, &queues);
+    queues.wait_for(&wired.watches);
     context.board.wake_by(queues.clusters.clone(), wired.watches.clone());
     run_reconcilers(&mut wired, context, (requests, stores), shutdown);
     wired
 }
 
-fn queues() -> (Queues, Requests) {
+impl Queues {
+    fn wait_for(&self, watches: &[Progress]) {
+        self.clusters.wait_for(watches);
+        self.idle.wait_for(watches);
+        self.groups.wait_for(watches);
+        self.jobs.wait_for(watches);
+        self.autoscalers.wait_for(watches);
+    }
+}
+
+fn queues() -> (Queues, AllRequests) {
     let (clusters, cluster_requests) = queue();
     let (idle, idle_requests) = queue();
     let (groups, group_requests) = queue();
     let (jobs, job_requests) = queue();
     let (autoscalers, autoscaler_requests) = queue();
     let queues = Queues { clusters, idle, groups, jobs, autoscalers };
-    let requests = Requests {
+    let requests = AllRequests {
         clusters: cluster_requests,
         idle: idle_requests,
         groups: group_requests,
@@ -79,31 +89,31 @@ fn queues() -> (Queues, Requests) {
 }
 
 fn watch_dask_kinds(wired: &mut Wired, context: &Arc<Context>, scope: &Scope, queues: &Queues) -> Stores {
-    let (caches, client) = (&context.caches, &context.client);
+    let (caches, client, pace) = (&context.caches, &context.client, context.pace);
     let (clusters, cluster_writer) = reflector::store();
     let (groups, group_writer) = reflector::store();
     let (jobs, job_writer) = reflector::store();
     let (autoscalers, autoscaler_writer) = reflector::store();
     wired.watch(
-        Feed::new(scope.api(client), (), watch_config(None), caches.clusters.clone())
+        Feed::new(client, scope, (), pace.config(None), caches.clusters.clone())
             .store(cluster_writer)
             .resync(k8s::forget_old_definitions)
             .listen(wake::on_cluster(caches, queues)),
     );
     wired.watch(
-        Feed::new(scope.api(client), (), watch_config(None), caches.groups.clone())
+        Feed::new(client, scope, (), pace.config(None), caches.groups.clone())
             .store(group_writer)
             .resync(k8s::forget_old_definitions)
             .listen(wake::on_group(queues)),
     );
     wired.watch(
-        Feed::new(scope.api(client), (), watch_config(None), caches.jobs.clone())
+        Feed::new(client, scope, (), pace.config(None), caches.jobs.clone())
             .store(job_writer)
             .resync(k8s::forget_old_definitions)
             .listen(wake::on_job(queues)),
     );
     wired.watch(
-        Feed::new(scope.api(client), (), watch_config(None), caches.autoscalers.clone())
+        Feed::new(client, scope, (), pace.config(None), caches.autoscalers.clone())
             .store(autoscaler_writer)
             .resync(k8s::forget_old_definitions)
             .listen(wake::on_autoscaler(caches, queues)),
@@ -112,72 +122,91 @@ fn watch_dask_kinds(wired: &mut Wired, context: &Arc<Context>, scope: &Scope, qu
 }
 
 fn watch_children(wired: &mut Wired, context: &Arc<Context>, scope: &Scope, queues: &Queues) {
-    let (caches, client) = (&context.caches, &context.client);
+    let (caches, client, pace) = (&context.caches, &context.client, context.pace);
     let of_scheduler = format!("{}={}", meta::COMPONENT, component::SCHEDULER);
     let of_worker = format!("{}={}", meta::COMPONENT, component::WORKER);
     let of_any =
         format!("{} in ({},{},{})", meta::COMPONENT, component::SCHEDULER, component::WORKER, component::JOB_RUNNER);
     wired.watch(
-        Feed::new(scope.api(client), (), watch_config(Some(&of_scheduler)), caches.schedulers.clone())
+        Feed::new(client, scope, (), pace.config(Some(&of_scheduler)), caches.schedulers.clone())
             .listen(wake::owning_cluster(queues)),
     );
     wired.watch(
-        Feed::new(scope.api(client), (), watch_config(Some(&of_scheduler)), caches.services.clone())
+        Feed::new(client, scope, (), pace.config(Some(&of_scheduler)), caches.services.clone())
             .listen(wake::owning_cluster(queues)),
     );
     wired.watch(
-        Feed::new(scope.api(client), (), watch_config(Some(&of_worker)), caches.workers.clone())
+        Feed::new(client, scope, (), pace.config(Some(&of_worker)), caches.workers.clone())
             .listen(wake::owning_group(queues)),
     );
     wired.watch(
-        Feed::new(scope.api(client), (), watch_config(Some(&of_any)), caches.pods.clone()).listen(wake::on_pod(queues)),
+        Feed::new(client, scope, (), pace.config(Some(&of_any)), caches.pods.clone()).listen(wake::on_pod(queues)),
     );
 }
 
 fn run_reconcilers(
     wired: &mut Wired,
     context: &Arc<Context>,
-    (requests, stores): (Requests, Stores),
+    (requests, stores): (AllRequests, Stores),
     shutdown: &CancellationToken,
 ) {
+    let vitals = &context.vitals;
+    let metrics = || Arc::clone(&context.metrics);
     let clusters = Reconciler {
         name: "DaskCluster",
         store: stores.clusters.clone(),
         reconcile: cluster::reconcile,
         category: cluster::Error::category,
+        vitals: vitals.clone(),
+        metrics: metrics(),
     };
     let idle = Reconciler {
-        name: "DaskCluster (idle time-out)",
+        name: "DaskClusterIdle",
         store: stores.clusters,
         reconcile: idle::reconcile,
         category: idle::Error::category,
+        vitals: vitals.clone(),
+        metrics: metrics(),
     };
     let groups = Reconciler {
         name: "DaskWorkerGroup",
         store: stores.groups,
         reconcile: worker_group::reconcile,
         category: worker_group::Error::category,
+        vitals: vitals.clone(),
+        metrics: metrics(),
     };
-    let jobs =
-        Reconciler { name: "DaskJob", store: stores.jobs, reconcile: job::reconcile, category: job::Error::category };
+    let jobs = Reconciler {
+        name: "DaskJob",
+        store: stores.jobs,
+        reconcile: job::reconcile,
+        category: job::Error::category,
+        vitals: vitals.clone(),
+        metrics: metrics(),
+    };
     let autoscalers = Reconciler {
         name: "DaskAutoscaler",
         store: stores.autoscalers,
         reconcile: autoscaler::reconcile,
         category: autoscaler::Error::category,
+        vitals: vitals.clone(),
+        metrics: metrics(),
     };
-    wired.after_sync(
-        "the DaskCluster reconciler",
-        clusters.run(requests.clusters, Arc::clone(context), shutdown.clone()),
-    );
-    wired.after_sync("the idle time-out", idle.run(requests.idle, Arc::clone(context), shutdown.clone()));
-    wired.after_sync(
-        "the DaskWorkerGroup reconciler",
-        groups.run(requests.groups, Arc::clone(context), shutdown.clone()),
-    );
-    wired.after_sync("the DaskJob reconciler", jobs.run(requests.jobs, Arc::clone(context), shutdown.clone()));
-    wired.after_sync(
-        "the DaskAutoscaler reconciler",
-        autoscalers.run(requests.autoscalers, Arc::clone(context), shutdown.clone()),
-    );
+    let share = || (Arc::clone(context), shutdown.clone());
+    let (context, shutdown) = share();
+    wired.after_sync("the DaskCluster reconciler", move |leading| {
+        clusters.run(requests.clusters, context, (leading, shutdown))
+    });
+    let (context, shutdown) = share();
+    wired.after_sync("the idle time-out", move |leading| idle.run(requests.idle, context, (leading, shutdown)));
+    let (context, shutdown) = share();
+    wired.after_sync("the DaskWorkerGroup reconciler", move |leading| {
+        groups.run(requests.groups, context, (leading, shutdown))
+    });
+    let (context, shutdown) = share();
+    wired.after_sync("the DaskJob reconciler", move |leading| jobs.run(requests.jobs, context, (leading, shutdown)));
+    let (context, shutdown) = share();
+    wired.after_sync("the DaskAutoscaler reconciler", move |leading| {
+        autoscalers.run(requests.autoscalers, context, (leading, shutdown))
+    });
 }

@@ -32,6 +32,7 @@ use crate::{
     k8s,
 };
 use phase::Next;
+pub(crate) use phase::job_status;
 use validate::{Terms, ValidatedJob};
 use world::World;
 

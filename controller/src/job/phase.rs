@@ -12,13 +12,15 @@ use super::{
 use crate::{conditions::whole_seconds, crd::DaskJobStatus, invalid::Invalid};
 
 /// Values of `jobStatus`, which clients compare.
-pub(super) mod job_status {
+pub(crate) mod job_status {
     pub(in crate::job) const CREATED: &str = "JobCreated";
     pub(in crate::job) const CLUSTER_CREATED: &str = "ClusterCreated";
     pub(in crate::job) const RUNNING: &str = "Running";
     pub(in crate::job) const SUCCESSFUL: &str = "Successful";
     pub(in crate::job) const FAILED: &str = "Failed";
     pub(in crate::job) const SUSPENDED: &str = "Suspended";
+    /// All of them.
+    pub(crate) const ALL: [&str; 6] = [CREATED, CLUSTER_CREATED, RUNNING, SUCCESSFUL, FAILED, SUSPENDED];
 }
 use job_status::{CLUSTER_CREATED, CREATED, FAILED, RUNNING, SUCCESSFUL, SUSPENDED};
 

@@ -7,10 +7,7 @@ use axum::{
     http::{Method, StatusCode, Uri},
     response::{IntoResponse as _, Response},
 };
-use kube::{
-    Client, Config,
-    runtime::events::{Recorder, Reporter},
-};
+use kube::{Client, Config, runtime::events::Reporter};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -18,6 +15,7 @@ use super::{build::tests::mk_job, *};
 use crate::{
     context::{Caches, Defaults},
     crd::WorkerAllocation,
+    events::{Recorder, Wanted},
 };
 
 /// What the stub was asked to write.
@@ -78,7 +76,11 @@ async fn pass(cached: DaskJob, live: &DaskJob) -> (Result<Action, Error>, Vec<St
     let writes = Writes::default();
     let client = stub(live, &writes).await;
     let context = Context {
-        recorder: Recorder::new(client.clone(), Reporter { controller: "test".to_owned(), instance: None }),
+        recorder: Recorder::new(
+            client.clone(),
+            Reporter { controller: "test".to_owned(), instance: None },
+            Wanted::Everything,
+        ),
         client,
         caches: Caches::new(),
         defaults: Defaults {
@@ -92,7 +94,10 @@ async fn pass(cached: DaskJob, live: &DaskJob) -> (Result<Action, Error>, Vec<St
         autoscaling: crate::autoscaler::Memory::default(),
         idle: crate::idle::Memory::default(),
         board: Arc::new(crate::plugin::Board::new(&crate::plugin::test_settings()).0),
+        leadership: crate::leader::Election::new(None).1,
         metrics: Arc::default(),
+        pace: crate::watch::Pace::default(),
+        vitals: crate::vitals::Vitals::default(),
     };
     let result = reconcile(Arc::new(cached), Arc::new(context)).await;
     let writes = writes.lock().unwrap().clone();

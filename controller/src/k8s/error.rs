@@ -14,7 +14,7 @@ pub enum Error {
         source: Box<kube::Error>,
     },
     /// No answer came.
-    #[error("failed to {verb} {object}: no answer within {} s", .limit.as_secs())]
+    #[error("failed to {verb} {object}: no answer within {} s", .limit.as_secs_f32())]
     Timeout {
         /// What was tried.
         verb: &'static str,
@@ -79,6 +79,15 @@ impl Error {
             // What a server-side apply makes of an unknown field; there is nothing else to tell it by.
             500 if status.message.contains("failed to create typed patch object") => Class::Invalid,
             _ => Class::Transient,
+        }
+    }
+
+    /// The code of the API server's answer, if there was one.
+    pub fn code(&self) -> Option<u16> {
+        let Self::Call { source, .. } = self else { return None };
+        match source.as_ref() {
+            kube::Error::Api(status) => Some(status.code),
+            _ => None,
         }
     }
 

@@ -1,12 +1,14 @@
 //! The API server as the reconcilers use it: every call has a timeout, every write a field manager,
 //! every delete a uid precondition, and every error a class.
 
+mod access;
 mod error;
 mod old_definition;
 mod write;
 
+pub use access::may;
 pub use error::{Class, Error};
-pub use old_definition::forget as forget_old_definitions;
+pub use old_definition::{forget as forget_old_definitions, without_status as kinds_without_status};
 pub use write::{
     Creation, Force, apply, apply_new, apply_status, create, delete, delete_foreground, dry_apply, json_patch, merge,
 };
@@ -25,8 +27,18 @@ pub async fn timed<T>(
     object: &str,
     call: impl Future<Output = kube::Result<T>>,
 ) -> Result<T, Error> {
-    match tokio::time::timeout(CALL_TIMEOUT, call).await {
+    timed_within(CALL_TIMEOUT, verb, object, call).await
+}
+
+/// As [`timed`], with another limit.
+pub async fn timed_within<T>(
+    limit: Duration,
+    verb: &'static str,
+    object: &str,
+    call: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(limit, call).await {
         Ok(result) => result.map_err(|source| Error::new(verb, object, source)),
-        Err(_) => Err(Error::timeout(verb, object, CALL_TIMEOUT)),
+        Err(_) => Err(Error::timeout(verb, object, limit)),
     }
 }

@@ -3,7 +3,7 @@
 //! remembered here.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{LazyLock, Mutex, Once, PoisonError},
     time::{Duration, Instant},
 };
@@ -12,6 +12,7 @@ use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
 use serde_json::json;
 
+use super::{Class, Error};
 use crate::template::fingerprint;
 
 /// After this time a status is sent again.
@@ -19,6 +20,22 @@ const REMEMBERED: Duration = Duration::from_mins(5);
 
 type Sent = HashMap<(String, String), (Instant, String)>;
 static SENT: LazyLock<Mutex<Sent>> = LazyLock::new(Mutex::default);
+
+/// Kinds whose definition has no status of its own, by plural.
+static WITHOUT_STATUS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+/// Remembers which kinds have no status of their own. Whoever lacks the right to write such a status is told that,
+/// and not that there is none.
+pub fn without_status<'a>(plurals: impl IntoIterator<Item = &'a str>) {
+    let plurals = plurals.into_iter().map(str::to_owned).collect();
+    *WITHOUT_STATUS.lock().unwrap_or_else(PoisonError::into_inner) = plurals;
+}
+
+/// Whether the API server refused a status since the kind has none of its own: then it goes with the object.
+pub(super) fn explains(error: &Error, plural: &str) -> bool {
+    let is_known = || WITHOUT_STATUS.lock().unwrap_or_else(PoisonError::into_inner).contains(plural);
+    error.class() == Class::NotFound || (error.code() == Some(403) && is_known())
+}
 
 /// Forgets what was sent: the definitions may be newer now.
 pub fn forget() {
@@ -68,6 +85,26 @@ fn print_of<K: Serialize>(object: &K, status: &impl Serialize) -> String {
 mod tests {
     use super::*;
     use crate::test_fixtures::mk_cluster;
+
+    /// dask-kubernetes' roles do not grant what its definitions do not have.
+    #[test]
+    fn a_status_that_is_forbidden_goes_with_the_object_only_if_the_kind_has_none_of_its_own() {
+        let error = |code| {
+            let status = kube::core::Status { code, ..kube::core::Status::default() };
+            Error::new("apply", "the status", kube::Error::Api(Box::new(status)))
+        };
+        without_status(["relics"]);
+        let table = [
+            (404, "relics", true),
+            (404, "others", true),
+            (403, "relics", true),
+            (403, "others", false),
+            (500, "relics", false),
+        ];
+        for (code, plural, expected) in table {
+            assert_eq!(explains(&error(code), plural), expected, "{code} {plural}");
+        }
+    }
 
     #[test]
     fn the_same_status_is_sent_once_until_the_object_changes() {

@@ -144,7 +144,7 @@ where
     let params = PatchParams::apply(manager).force();
     let target = format!("the status of {}", describe(&body));
     match timed("apply", &target, api.patch_status(&name, &params, &Patch::Apply(&body))).await {
-        Err(error) if error.class() == Class::NotFound => {
+        Err(error) if old_definition::explains(&error, &K::plural(&())) => {
             merge(api, object, json!({"status": status})).await?;
             old_definition::sent(manager, object, status);
             Ok(true)

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::{
     hold,
-    plugins::{Parts, Plugins},
+    plugins::{Plugins, Requests},
     registry::PluginKey,
     standing::{Account, Accounts},
     subject::SubjectKey,
@@ -84,9 +84,9 @@ impl Known {
 }
 
 impl Board {
-    /// Nothing is known yet, and what is to be watched for it.
-    pub(crate) fn new(settings: &Settings) -> (Self, Parts) {
-        let (plugins, parts) = Plugins::new(settings);
+    /// Nothing is known yet, and the requests to look at plugins.
+    pub(crate) fn new(settings: &Settings) -> (Self, Requests) {
+        let (plugins, requests) = Plugins::new();
         let board = Self {
             namespace: settings.namespace.clone(),
             plugins,
@@ -95,7 +95,7 @@ impl Board {
             clusters: OnceLock::new(),
             watches: OnceLock::new(),
         };
-        (board, parts)
+        (board, requests)
     }
 
     /// Clusters that are held no longer are looked at again by this queue. Nobody is told of plugins before
@@ -133,7 +133,7 @@ impl Board {
 
     fn holders_in(&self, state: &State, cluster: &DaskCluster) -> Vec<String> {
         let key = cluster_key(cluster);
-        let plugins: Vec<_> = self.plugins.all().collect();
+        let plugins: Vec<_> = self.plugins.all();
         let plugins = plugins.iter().map(|plugin| {
             let is_shared = plugin.namespace().as_deref() == Some(self.namespace.as_str());
             (self.identity(plugin), is_shared, plugin.as_ref())
@@ -246,7 +246,7 @@ impl Board {
 
     /// What is known for `owner`.
     pub(super) fn known(&self, owner: &SubjectKey) -> Known {
-        let identities = self.plugins.all().map(|plugin| self.identity(&plugin)).collect::<BTreeSet<_>>();
+        let identities = self.plugins.all().iter().map(|plugin| self.identity(plugin)).collect::<BTreeSet<_>>();
         let state = self.lock();
         Known {
             accounts: state.owners.get(owner).cloned().unwrap_or_default(),
@@ -474,16 +474,17 @@ mod tests {
     /// One that was made while no controller ran would be `Running` before any plugin is known.
     #[tokio::test]
     async fn a_cluster_is_held_until_plugins_are_known_and_those_that_fail_have_answered() {
-        let ((board, parts), (queue, mut requests)) =
+        let ((board, _requests), (queue, mut requests)) =
             (Board::new(&test_settings()), crate::watch::queue::<DaskCluster>());
         board.wake_by(queue, Vec::new());
+        requests.open(crate::leader::leading(), &kube::runtime::reflector::store().0);
         let cluster = mk_cluster("demo");
         let mut woken = async || {
             use futures::StreamExt as _;
             tokio::time::timeout(Duration::from_secs(2), requests.next()).await.is_ok()
         };
         assert!(board.holds(&cluster));
-        parts[0].0.cache.apply(&kube::runtime::watcher::Event::Apply(strict()));
+        board.plugins.cache.apply(None, kube::runtime::watcher::Event::Apply(strict()), &mut std::sync::Arc::new);
         board.loaded();
         assert!(woken().await);
         assert!(board.holds(&cluster));

@@ -151,7 +151,8 @@ pub(super) fn known_of(resource: &ApiResource, child: &ChildMeta) -> Known {
     }
 }
 
-/// Deletes children of `plugin` whose subject is not among the `living`; whether every deletion went through.
+/// Deletes children of `plugin` whose subject is not among the `living`; whether every deletion went through. Where
+/// subjects are not known yet, nothing is deleted.
 pub(super) async fn prune_orphans(env: &Env, plugin: &Registered, living: &HashSet<String>) -> bool {
     let mut all_gone = true;
     for kind in &plugin.kinds {
@@ -161,6 +162,10 @@ pub(super) async fn prune_orphans(env: &Env, plugin: &Registered, living: &HashS
                 && meta::is_controlled_by_dask(child.as_ref())
                 && labels.get(SUBJECT_LABEL).is_some_and(|subject| !living.contains(subject));
             if !is_ours {
+                continue;
+            }
+            if !plugin.spec.subjects.iter().all(|rule| env.watches.knows(rule.kind, &namespace)) {
+                all_gone = false;
                 continue;
             }
             let children = Children { env, plugin, namespace: &namespace };

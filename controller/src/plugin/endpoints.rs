@@ -14,9 +14,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::{
     resource::{News, key_of},
     waker::Waker,
-    wiring::Settings,
 };
-use crate::{crd::DaskOperatorPlugin, watch::Cache};
+use crate::{crd::DaskOperatorPlugin, leader::Leading, watch::Cache};
 
 pub(super) const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 /// Changes within this time are looked at as one: a pod that takes another's place is two of them.
@@ -80,20 +79,15 @@ pub(super) fn cache() -> Cache<SliceView> {
     Cache::new(|slice| Some(slice.service().1))
 }
 
-/// Where plugins' Services can be; `None` is everywhere.
-pub(super) fn namespaces(settings: &Settings) -> Vec<Option<String>> {
-    let own = Some(settings.namespace.clone());
-    match (settings.tenants, &settings.watched) {
-        (true, None) => vec![None],
-        (true, Some(watched)) if *watched != settings.namespace => vec![own, Some(watched.clone())],
-        _ => vec![own],
-    }
-}
-
 /// Has plugins discovered again when something behind their Services changes, and asked about every subject when
 /// something joins. `changes` are those of `slices`.
-pub(super) async fn follow(waker: Waker, slices: Cache<SliceView>, mut changes: UnboundedReceiver<ServiceKey>) {
-    // Who is there when the controller starts did not join: the first round asks about every subject anyway.
+pub(super) async fn follow(
+    waker: Waker,
+    slices: Cache<SliceView>,
+    mut changes: UnboundedReceiver<ServiceKey>,
+    _: Leading,
+) {
+    // Who is there when this process begins to lead did not join: the first round asks about every subject anyway.
     let mut members = Members::of(&slices.all());
     while let Some(first) = changes.recv().await {
         tokio::time::sleep(GATHERED).await;

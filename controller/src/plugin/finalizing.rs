@@ -19,6 +19,7 @@ use super::{
     subject::{self, SubjectKey},
     summary::Verdict,
     sync::{Error, Observed, Syncing},
+    watches::Unread,
 };
 
 /// How a pass goes on.
@@ -39,7 +40,7 @@ impl Syncing<'_> {
         object: Arc<DynamicObject>,
         reason: EventReason,
     ) -> Result<Before, Error> {
-        let above = self.above(&object).await;
+        let above = self.above(&object).await?;
         let owner_uid = above.as_ref().and_then(|(_, owner)| owner.uid());
         let known = self.children().known(&self.memory, owner_uid.as_deref()).await;
         let engaged = self.marked().is_some() || !known.is_empty();
@@ -114,11 +115,11 @@ impl Syncing<'_> {
     }
 
     /// The Dask resource above, if it is there and really above.
-    async fn above(&self, object: &DynamicObject) -> Option<(SubjectKey, Arc<DynamicObject>)> {
-        let owner_key = subject::owner_of(self.key.kind, object)?;
-        let owner = self.env.watches.subjects(owner_key.kind).await.get(&owner_key.namespace, &owner_key.name)?;
+    async fn above(&self, object: &DynamicObject) -> Result<Option<(SubjectKey, Arc<DynamicObject>)>, Unread> {
+        let Some(owner_key) = subject::owner_of(self.key.kind, object) else { return Ok(None) };
+        let Some(owner) = self.env.watches.subject(&owner_key).await? else { return Ok(None) };
         let above = owner_key == *self.key || subject::is_below(self.key.kind, object, &owner);
-        above.then_some((owner_key, owner))
+        Ok(above.then_some((owner_key, owner)))
     }
 
     fn situation(

@@ -32,8 +32,9 @@ use crate::{
     backoff::Backoff,
     context::Caches,
     crd::{DaskOperatorPlugin, SubjectKind},
+    leader::Leading,
     report,
-    watch::Cache,
+    watch::{Cache, Progress},
 };
 
 /// How often is looked whether a deadline has passed.
@@ -42,10 +43,10 @@ const PERIOD: Duration = Duration::from_secs(1);
 /// The uid of a Dask resource and a finalizer.
 type Held = (String, String);
 
-/// Keeps finalizers only as long as they are needed, for ever. It must start when all plugin resources are known:
-/// the finalizer of one that seems not to exist is removed at once.
-pub(super) async fn keep(context: Arc<PluginContext>, caches: Caches) {
-    let mut keeper = Keeper { context, failures: Backoff::default(), pauses: HashMap::new() };
+/// Keeps finalizers only as long as they are needed, for ever. The finalizer of a plugin that seems not to exist is
+/// removed at once: `plugins`, the watch of plugin resources, says where all of them are known.
+pub(super) async fn keep(context: Arc<PluginContext>, caches: Caches, plugins: Progress, _: Leading) {
+    let mut keeper = Keeper { context, plugins, failures: Backoff::default(), pauses: HashMap::new() };
     let mut ticks = tokio::time::interval(PERIOD);
     loop {
         tokio::select! {
@@ -63,6 +64,7 @@ pub(super) async fn keep(context: Arc<PluginContext>, caches: Caches) {
 
 struct Keeper {
     context: Arc<PluginContext>,
+    plugins: Progress,
     failures: Backoff<Held>,
     /// Until when a removal that failed is not tried again.
     pauses: HashMap<Held, Instant>,
@@ -77,7 +79,7 @@ impl Keeper {
             for finalizer in owner.finalizers() {
                 let Some(identity) = finalize::identity_of(finalizer) else { continue };
                 let held = (owner.uid().unwrap_or_default(), finalizer.clone());
-                if self.pauses.contains_key(&held) {
+                if self.pauses.contains_key(&held) || !self.knows_plugins_of(owner.as_ref()) {
                     continue;
                 }
                 let resource = self.resource(identity);
@@ -106,9 +108,15 @@ impl Keeper {
         }
     }
 
+    /// Plugins are in the operator's namespace, or in that of the objects they serve.
+    fn knows_plugins_of(&self, owner: &impl Resource) -> bool {
+        self.plugins.knows(&self.context.settings.namespace)
+            && self.plugins.knows(&owner.namespace().unwrap_or_default())
+    }
+
     fn resource(&self, identity: &str) -> Option<Arc<DaskOperatorPlugin>> {
         let namespace = &self.context.settings.namespace;
-        self.context.plugins.all().find(|plugin| key_of(plugin).identity(namespace) == identity)
+        self.context.plugins.all().into_iter().find(|plugin| key_of(plugin).identity(namespace) == identity)
     }
 
     fn plugin(&self, resource: Option<&DaskOperatorPlugin>, kind: SubjectKind, owner: &impl Resource) -> Plugin {
@@ -134,6 +142,9 @@ impl Keeper {
         let going = owner.meta().deletion_timestamp.is_some();
         let kinds: HashSet<SubjectKind> = registered.spec.subjects.iter().map(|rule| rule.kind).collect();
         let mut waiting = 0;
+        if !kinds.iter().all(|kind| env.watches.knows(*kind, &key.namespace)) {
+            return None;
+        }
         for kind in kinds {
             let cache = env.watches.subjects(kind).now_or_never()?;
             let subjects = match subject::label_selector(kind) {

@@ -45,6 +45,7 @@ mod plan;
 mod plugins;
 mod publish;
 mod registry;
+pub mod removal;
 pub mod render;
 mod resource;
 mod retire;
@@ -72,4 +73,4 @@ mod writer;
 pub(crate) use board::Board;
 #[cfg(test)]
 pub(crate) use wiring::test_settings;
-pub(crate) use wiring::{Identity, Lives, Settings, Urls, wire};
+pub(crate) use wiring::{Identity, Lives, Settings, Urls, wire, wire_nothing};

@@ -8,7 +8,7 @@ use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta:
 use kube::{
     Api, Client, Resource, ResourceExt as _,
     core::NamespaceResourceScope,
-    runtime::events::{Event, EventType, Recorder, Reporter},
+    runtime::events::{Event, EventType},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
@@ -22,7 +22,9 @@ use crate::{
     conditions,
     context::Caches,
     crd::{ClusterPhase, DaskAutoscaler, DaskCluster, DaskWorkerGroup, PluginState, SubjectKind},
+    events::Recorder,
     k8s::{self, Class},
+    leader::Leading,
     report,
     watch::Cache,
 };
@@ -39,7 +41,6 @@ pub(super) struct Publisher {
     pub(super) client: Client,
     pub(super) caches: Caches,
     pub(super) recorder: Recorder,
-    pub(super) reporter: Reporter,
     pub(super) board: Arc<Board>,
 }
 
@@ -61,7 +62,7 @@ shows!(DaskAutoscaler, DaskCluster, DaskWorkerGroup);
 
 impl Publisher {
     /// Publishes until dropped.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(self, _: Leading) {
         loop {
             let (due, stale) = self.board.next().await;
             if stale {
@@ -176,8 +177,7 @@ impl Publisher {
                 action: "CallPlugin".to_owned(),
                 secondary: None,
             };
-            // A recorder takes Events that differ in nothing but their words for one.
-            let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+            let recorder = self.recorder.fresh();
             let published = k8s::timed("create", "an Event", recorder.publish(&event, &reference)).await;
             if let Err(error) = published {
                 tracing::warn!(%error, "failed to publish an Event");

@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use futures::future::join_all;
 use kube::{ResourceExt as _, api::DynamicObject, core::ApiResource};
 use plugin_protocol::{EventReason, Hook};
 use sha2::{Digest as _, Sha256};
@@ -144,6 +145,8 @@ pub(super) enum Command {
     LookInto(String),
     /// A child of the subject with this uid changed.
     ChildChanged(ChildChange),
+    /// Begin nothing more, and end when what is under way is done.
+    Finish,
     /// The plugin answers again: repeat at once what failed.
     Recovered,
 }
@@ -244,6 +247,18 @@ impl Registry {
         let worker = self.0.write().unwrap_or_else(PoisonError::into_inner).remove(key)?;
         worker.cancel.cancel();
         Some(Arc::clone(&worker.registered.borrow()))
+    }
+
+    /// Has all workers end when what is under way is done, and waits for that. If this is dropped before, they end
+    /// at once.
+    pub(super) async fn finish(&self) {
+        let workers: Vec<WorkerHandle> =
+            self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let _at_the_latest: Vec<_> = workers.iter().map(|worker| worker.cancel.clone().drop_guard()).collect();
+        for worker in &workers {
+            let _ = worker.commands.send(Command::Finish);
+        }
+        join_all(workers.iter().map(|worker| worker.commands.closed())).await;
     }
 
     /// Tells every plugin that has a rule for `kind` to look at a subject. The worker does the rest of

@@ -1,15 +1,22 @@
 //! What happens when a plugin resource is deleted.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use futures::future::join_all;
 use kube::{
     Api, ResourceExt as _,
     api::{DynamicObject, ListParams},
 };
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     kinds::ChildKind,
+    registry::PluginKey,
     resource::{self, PluginContext, key_of},
     screen::{PLUGIN_LABEL, SUBJECT_LABEL},
     writer::Writer,
@@ -23,12 +30,20 @@ use crate::{
 /// Tries to delete the children of a deleted plugin, with growing pauses.
 const ROUNDS: usize = 8;
 
+/// How long a standby remembers that a plugin went: the leader may end in the middle of its work.
+const REMEMBERED: Duration = Duration::from_mins(10);
+
 /// Stops a plugin whose resource is gone, and does with its children what the resource asked for. Its
 /// finalizers are the keeper's: they leave every Dask resource, whatever becomes of the children.
 ///
-/// Should the controller end before all children are deleted, the rest stays until the Dask resource above goes:
+/// A standby, which has `came_back` from [`Departed`], does so when it leads soon after, once more or in place of the
+/// leader. Should no process that saw the deletion get to the end, the rest stays until the Dask resource above goes:
 /// the kinds were known from the plugin resource alone.
-pub(super) async fn retire(context: Arc<PluginContext>, plugin: Arc<DaskOperatorPlugin>) {
+pub(super) async fn retire(
+    context: Arc<PluginContext>,
+    plugin: Arc<DaskOperatorPlugin>,
+    came_back: Option<CancellationToken>,
+) {
     let key = key_of(&plugin);
     let identity = key.identity(&context.settings.namespace);
     context.probes.forget(&key);
@@ -37,6 +52,11 @@ pub(super) async fn retire(context: Arc<PluginContext>, plugin: Arc<DaskOperator
     context.env.board.forget(&identity);
     context.env.metrics.forget(&identity);
     if plugin.spec.deletion_policy == DeletionPolicy::Orphan {
+        return;
+    }
+    if let Some(came_back) = came_back
+        && !leads_soon(&context, &key, came_back).await
+    {
         return;
     }
     // One that was refused has no children.
@@ -58,23 +78,84 @@ pub(super) async fn retire(context: Arc<PluginContext>, plugin: Arc<DaskOperator
     }
 }
 
-/// Asks the API server itself for what carries the plugin's labels, and deletes what a Dask resource controls.
+/// Plugins that went while this process stood by, until it leads or forgets them.
+#[derive(Default)]
+pub(super) struct Departed(Mutex<HashMap<PluginKey, CancellationToken>>);
+
+impl Departed {
+    /// Remembers that the plugin went. The token is cancelled when one of its name comes, which has its children.
+    pub(super) fn note(&self, key: &PluginKey) -> CancellationToken {
+        let token = CancellationToken::new();
+        if let Some(before) = self.lock().insert(key.clone(), token.clone()) {
+            before.cancel();
+        }
+        token
+    }
+
+    /// There is a plugin of this name.
+    pub(super) fn came_back(&self, key: &PluginKey) {
+        if let Some(token) = self.lock().remove(key) {
+            token.cancel();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PluginKey, CancellationToken>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits on a standby; whether this process leads before what it knows of the plugin is too old.
+async fn leads_soon(context: &PluginContext, key: &PluginKey, came_back: CancellationToken) -> bool {
+    let leads = tokio::select! {
+        leads = timeout(REMEMBERED, context.leadership.begun()) => leads.is_ok(),
+        () = came_back.cancelled() => return false,
+    };
+    context.departed.came_back(key);
+    leads
+}
+
+/// Asks the API server itself for what carries the plugin's labels, and deletes what a Dask resource controls. A
+/// namespace that cannot be read does not keep the children in others.
 async fn delete_children(
     context: &PluginContext,
     writer: &Writer,
     identity: &str,
     kind: &ChildKind,
 ) -> Result<(), k8s::Error> {
-    let all: Api<DynamicObject> = match writer.namespace.as_ref().or(context.settings.watched.as_ref()) {
+    let scope = writer.scope(&context.settings.watched);
+    let apis = scope.parts().into_iter().map(|namespace| match namespace {
         Some(namespace) => Api::namespaced_with(writer.client.clone(), namespace, &kind.resource),
         None => Api::all_with(writer.client.clone(), &kind.resource),
-    };
+    });
+    join_all(apis.map(|api| delete_in(api, identity, kind))).await.into_iter().collect()
+}
+
+async fn delete_in(all: Api<DynamicObject>, identity: &str, kind: &ChildKind) -> Result<(), k8s::Error> {
     let params = ListParams::default().labels(&format!("{PLUGIN_LABEL}={identity},{SUBJECT_LABEL}"));
     let children = k8s::timed("list", &kind.resource.plural, all.list_metadata(&params)).await?;
+    let client = all.into_client();
     for child in children.items.iter().filter(|child| meta::is_controlled_by_dask(*child)) {
         let namespace = child.namespace().unwrap_or_default();
-        let api: Api<DynamicObject> = Api::namespaced_with(writer.client.clone(), &namespace, &kind.resource);
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind.resource);
         k8s::delete(&api, &child.name_any(), &child.uid().unwrap_or_default()).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Else the children of the second one would go, which was to leave them.
+    #[test]
+    fn a_plugin_that_comes_back_has_nothing_done_for_the_one_before() {
+        let (departed, name) = (Departed::default(), |name: &str| name.to_owned());
+        let [echo, other] = ["echo", "other"].map(|plugin| PluginKey { namespace: name("ns"), name: name(plugin) });
+        let (first, others) = (departed.note(&echo), departed.note(&other));
+        departed.came_back(&echo);
+        assert!(first.is_cancelled() && !others.is_cancelled());
+        let second = departed.note(&echo);
+        let third = departed.note(&echo);
+        assert!(second.is_cancelled() && !third.is_cancelled(), "the last one is what counts");
+    }
 }

@@ -17,7 +17,7 @@ use super::{
     resource::{News, key_of},
     waker::Waker,
 };
-use crate::invalid::Invalid;
+use crate::{invalid::Invalid, leader::Leading};
 
 /// The reason of refusals.
 pub(super) const INVALID_ENDPOINT: &str = "InvalidEndpoint";
@@ -97,7 +97,7 @@ fn look(path: &Path) -> Sight {
 }
 
 /// Has plugins asked again whose sockets come, go or are replaced.
-pub(super) async fn follow(waker: Waker) {
+pub(super) async fn follow(waker: Waker, _: Leading) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let sockets = &waker.0.sockets;

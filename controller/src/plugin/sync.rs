@@ -28,7 +28,7 @@ use super::{
     subject::SubjectKey,
     summary::Verdict,
     trace,
-    watches::Watches,
+    watches::{Unread, Watches},
     write::Work,
 };
 use crate::{k8s, metrics::Metrics};
@@ -79,6 +79,8 @@ pub(super) enum Error {
     Api(#[from] k8s::Error),
     #[error("{0}")]
     Digest(#[from] plugin_protocol::DigestError),
+    #[error(transparent)]
+    Unread(#[from] Unread),
 }
 
 impl Error {
@@ -87,6 +89,7 @@ impl Error {
             Self::Call(call) => (call.reason(), call.retry(failures as usize).map_or(Again::Resync, Again::After)),
             Self::Api(api) => (api.category(), Again::Rewrite),
             Self::Digest(_) => ("InternalError", Again::Resync),
+            Self::Unread(_) => ("Forbidden", Again::Rewrite),
         };
         (Verdict::failing(reason, &self.to_string()), again)
     }
@@ -140,7 +143,7 @@ impl<'a> Syncing<'a> {
     async fn run(&mut self, reason: EventReason) -> Result<Option<Step>, Error> {
         let key = self.key;
         let children = self.children();
-        let Some(object) = self.env.watches.subjects(key.kind).await.get(&key.namespace, &key.name) else {
+        let Some(object) = self.env.watches.subject(key).await? else {
             children.prune_all(&self.memory).await?;
             self.forget();
             return Ok(None);

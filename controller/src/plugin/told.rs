@@ -59,9 +59,9 @@ async fn account(env: &Env, plugin: &Registered, subject: &SubjectKey, memory: &
 }
 
 async fn owner_of(env: &Env, subject: &SubjectKey) -> Option<Owner> {
-    let object = env.watches.subjects(subject.kind).await.get(&subject.namespace, &subject.name)?;
+    let object = env.watches.subject(subject).await.ok()??;
     let key = subject::owner_of(subject.kind, &object)?;
-    let owner = env.watches.subjects(key.kind).await.get(&key.namespace, &key.name)?;
+    let owner = env.watches.subject(&key).await.ok()??;
     let is_above = key == *subject || subject::is_below(subject.kind, &object, &owner);
     is_above.then(|| Owner { key, uid: owner.uid().unwrap_or_default() })
 }

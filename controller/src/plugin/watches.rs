@@ -7,7 +7,7 @@ use std::{
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
-    Api, Client, Resource, ResourceExt as _,
+    Client, Resource, ResourceExt as _,
     api::{DynamicObject, PartialObjectMeta},
     core::{ApiResource, DynamicResourceScope},
 };
@@ -22,8 +22,9 @@ use super::{
 };
 use crate::{
     crd::SubjectKind,
-    run::watch_config,
-    watch::{Cache, Change, Feed, Progress},
+    scope::Scope,
+    vitals::Vitals,
+    watch::{Cache, Change, Feed, Pace, Progress},
 };
 
 /// An object without its content.
@@ -43,10 +44,27 @@ impl<K> Clone for Watched<K> {
     }
 }
 
+/// How is watched.
+pub(super) struct Sight {
+    /// Where subjects are, and children unless their writer is limited to less.
+    pub(super) scope: Scope,
+    pub(super) pace: Pace,
+    /// Where watches are seen that hear nothing.
+    pub(super) vitals: Vitals,
+}
+
+/// Subjects of a namespace are not known: it may not be read, or not yet.
+#[derive(Debug, thiserror::Error)]
+#[error("the controller may not read {kind:?} objects of the namespace {namespace}, or has not yet")]
+pub(super) struct Unread {
+    kind: SubjectKind,
+    namespace: String,
+}
+
 /// Subjects, owners and children, as far as some plugin needs them.
 pub(super) struct Watches {
     client: Client,
-    namespace: Option<String>,
+    sight: Sight,
     registry: Arc<Registry>,
     cancel: CancellationToken,
     /// For listeners, which must not keep alive what they are part of.
@@ -57,16 +75,11 @@ pub(super) struct Watches {
 }
 
 impl Watches {
-    /// No watches yet. `namespace` narrows all of them.
-    pub(super) fn new(
-        client: Client,
-        namespace: Option<String>,
-        registry: Arc<Registry>,
-        cancel: CancellationToken,
-    ) -> Arc<Self> {
+    /// No watches yet.
+    pub(super) fn new(client: Client, sight: Sight, registry: Arc<Registry>, cancel: CancellationToken) -> Arc<Self> {
         Arc::new_cyclic(|myself| Self {
             client,
-            namespace,
+            sight,
             registry,
             cancel,
             myself: myself.clone(),
@@ -76,14 +89,30 @@ impl Watches {
         })
     }
 
-    /// The objects of `kind`, complete.
+    /// The objects of `kind`, complete in all namespaces that can be read.
     pub(super) async fn subjects(&self, kind: SubjectKind) -> Cache<DynamicObject> {
-        let watched = {
-            let mut subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
-            subjects.entry(kind).or_insert_with(|| self.start_subjects(kind)).clone()
-        };
+        let watched = self.watched(kind);
         watched.progress.synced().await;
         watched.cache
+    }
+
+    /// One object, if it is there. That it is not must not be taken from a namespace that cannot be read.
+    pub(super) async fn subject(&self, key: &SubjectKey) -> Result<Option<Arc<DynamicObject>>, Unread> {
+        let cache = self.subjects(key.kind).await;
+        if !self.knows(key.kind, &key.namespace) {
+            return Err(Unread { kind: key.kind, namespace: key.namespace.clone() });
+        }
+        Ok(cache.get(&key.namespace, &key.name))
+    }
+
+    /// Whether the objects of `kind` in `namespace` are complete.
+    pub(super) fn knows(&self, kind: SubjectKind, namespace: &str) -> bool {
+        self.watched(kind).progress.knows(namespace)
+    }
+
+    fn watched(&self, kind: SubjectKind) -> Watched<DynamicObject> {
+        let mut subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
+        subjects.entry(kind).or_insert_with(|| self.start_subjects(kind)).clone()
     }
 
     /// The children of `resource` that `writer` may see, complete, by `{plugin}/{subject uid}`.
@@ -119,26 +148,26 @@ impl Watches {
     fn start_subjects(&self, kind: SubjectKind) -> Watched<DynamicObject> {
         let resource = subject::api_resource(kind);
         let cache = Cache::new(index_of(kind));
-        let config = watch_config(subject::label_selector(kind));
+        let config = self.sight.pace.config(subject::label_selector(kind));
         let (registry, myself) = (Arc::clone(&self.registry), self.myself.clone());
-        let feed = Feed::new(api(&self.client, self.namespace.as_deref(), &resource), resource, config, cache.clone())
-            .listen(move |change| {
-                let key = SubjectKey::of(kind, change.object());
-                registry.look(&key, EventReason::Updated);
-                // Subjects below a Dask resource are sent with it, so a change of it is one of theirs.
-                if let (None, Some(watches)) = (subject::label_selector(kind), myself.upgrade()) {
-                    for below in [SubjectKind::Service, SubjectKind::Deployment, SubjectKind::Pod] {
-                        watches.below(below, &key).iter().for_each(|key| registry.look(key, EventReason::Updated));
-                    }
+        let feed = Feed::new(&self.client, &self.sight.scope, resource, config, cache.clone()).listen(move |change| {
+            let key = SubjectKey::of(kind, change.object());
+            registry.look(&key, EventReason::Updated);
+            // Subjects below a Dask resource are sent with it, so a change of it is one of theirs.
+            if let (None, Some(watches)) = (subject::label_selector(kind), myself.upgrade()) {
+                for below in [SubjectKind::Service, SubjectKind::Deployment, SubjectKind::Pod] {
+                    watches.below(below, &key).iter().for_each(|key| registry.look(key, EventReason::Updated));
                 }
-            });
+            }
+        });
         self.drive(feed, cache)
     }
 
     fn start_namespaces(&self) -> Watched<Metadata> {
         let resource = ApiResource::erase::<Namespace>(&());
         let (cache, registry) = (Cache::new(|_: &Metadata| None), Arc::clone(&self.registry));
-        let feed = Feed::new(api(&self.client, None, &resource), resource, watch_config(None), cache.clone())
+        let config = self.sight.pace.config(None);
+        let feed = Feed::new(&self.client, &Scope::all(), resource, config, cache.clone())
             .listen(move |change| registry.look_into(&change.object().name_any()));
         self.drive(feed, cache)
     }
@@ -149,10 +178,8 @@ impl Watches {
             Some(child_index(labels.get(PLUGIN_LABEL)?, labels.get(SUBJECT_LABEL)?))
         });
         let (registry, kind) = (Arc::clone(&self.registry), resource.clone());
-        let config = watch_config(Some(PLUGIN_LABEL));
-        let namespace = writer.namespace.as_deref().or(self.namespace.as_deref());
-        let api = api(&writer.client, namespace, resource);
-        let feed = Feed::new(api, resource.clone(), config, cache.clone()).listen(move |change| {
+        let (scope, config) = (writer.scope(&self.sight.scope), self.sight.pace.config(Some(PLUGIN_LABEL)));
+        let feed = Feed::new(&writer.client, &scope, resource.clone(), config, cache.clone()).listen(move |change| {
             let child = change.object();
             let labels = child.labels();
             let (Some(plugin), Some(subject_uid)) = (labels.get(PLUGIN_LABEL), labels.get(SUBJECT_LABEL)) else {
@@ -170,7 +197,7 @@ impl Watches {
 
     fn drive<K>(&self, feed: Feed<K>, cache: Cache<K>) -> Watched<K>
     where
-        K: Resource<DynamicType = ApiResource>
+        K: Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>
             + Clone
             + serde::de::DeserializeOwned
             + std::fmt::Debug
@@ -179,22 +206,12 @@ impl Watches {
             + 'static,
     {
         let (progress, run) = feed.start();
+        self.sight.vitals.watch(progress.clone());
         let cancel = self.cancel.clone();
         tokio::spawn(async move {
             tokio::select! { () = run => {}, () = cancel.cancelled() => {} }
         });
         Watched { cache, progress }
-    }
-}
-
-fn api<K: Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>>(
-    client: &Client,
-    namespace: Option<&str>,
-    resource: &ApiResource,
-) -> Api<K> {
-    match namespace {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
-        None => Api::all_with(client.clone(), resource),
     }
 }
 

@@ -7,12 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::future::join_all;
-use kube::{
-    Api, Config,
-    runtime::{events::Reporter, reflector},
-};
-
+use kube::{Config, runtime::reflector};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -20,24 +15,24 @@ use super::{
     authority::Authority,
     endpoints::{self, SliceView},
     keeper,
-    plugins::{Part, Parts, Requests},
+    plugins::Requests,
     publish::Publisher,
     registry::{PluginKey, Registry},
     resource::{self, PluginContext, Probes, key_of},
-    retire::retire,
+    retire::{Departed, retire},
     sockets::{self, Sockets},
     sync::Env,
     waker::Waker,
-    watches::Watches,
+    watches::{Sight, Watches},
     writer::Writers,
 };
 use crate::{
     context::Context,
     crd::DaskOperatorPlugin,
-    k8s,
+    leader::Leading,
     reconciler::Reconciler,
-    run::watch_config,
-    watch::{Change, Feed, Progress},
+    scope::Scope,
+    watch::{Change, Feed, Pace, Progress},
     wired::Wired,
 };
 
@@ -47,7 +42,8 @@ const SUMMARY_PERIOD: Duration = Duration::from_secs(1);
 /// What flags say about plugins.
 pub(crate) struct Settings {
     pub(crate) namespace: String,
-    pub(crate) watched: Option<String>,
+    pub(crate) watched: Scope,
+    pub(crate) pace: Pace,
     pub(crate) socket_dir: PathBuf,
     pub(crate) service_ip: Option<IpAddr>,
     /// Whether teams may have plugins in their own namespaces.
@@ -55,6 +51,16 @@ pub(crate) struct Settings {
     pub(crate) urls: Urls,
     pub(crate) identity: Identity,
     pub(crate) lives: Lives,
+    /// Whether what stands behind plugins' Services may be watched.
+    pub(crate) endpoints: bool,
+}
+
+impl Settings {
+    /// Where plugin resources and their Services can be. Without teams' plugins that is the operator's namespace
+    /// alone: the controller need not have the right to read those of others.
+    fn plugin_scope(&self) -> Scope {
+        if self.tenants { self.watched.with(&self.namespace) } else { Scope::of([&self.namespace]) }
+    }
 }
 
 /// Which URLs plugins may have.
@@ -85,120 +91,138 @@ pub(crate) struct Lives {
 pub(crate) fn wire(
     context: &Context,
     config: Config,
-    (settings, parts): (Settings, Parts),
+    (settings, requests): (Settings, Requests),
     shutdown: &CancellationToken,
 ) -> Wired {
     let (client, namespace) = (&context.client, settings.namespace.clone());
     let registry = Arc::new(Registry::default());
-    let watches = Watches::new(client.clone(), settings.watched.clone(), Arc::clone(&registry), shutdown.child_token());
+    let sight = Sight { scope: settings.watched.clone(), pace: settings.pace, vitals: context.vitals.clone() };
+    let watches = Watches::new(client.clone(), sight, Arc::clone(&registry), shutdown.child_token());
     let (doubts, doubted) = mpsc::unbounded_channel();
     let shown = (Arc::clone(&context.board), Arc::clone(&context.metrics));
     let plugin_context = Arc::new(PluginContext {
         plugins: context.board.plugins.clone(),
         authority: Authority::new(client.clone(), &namespace, &context.defaults.cluster_domain, settings.lives),
         client: client.clone(),
-        writers: Writers::new(client.clone(), config),
+        writers: Writers::new(client.clone(), config, context.metrics.requests()),
         sockets: Sockets::new(&settings.socket_dir),
+        leadership: context.leadership.clone(),
+        departed: Departed::default(),
         settings,
         recorder: context.recorder.clone(),
         env: Arc::new(Env::new(client.clone(), watches, doubts, shown)),
         registry,
         probes: Probes::default(),
     });
-    let mut wired = Wired::new(shutdown.clone());
-    for (part, requests) in parts {
-        wire_part(&mut wired, &plugin_context, part, requests, shutdown);
-    }
-    wired.until_shutdown("what is told of plugins", tell(context, wired.watches.clone()));
+    let (known, own) = (plugin_context.plugins.clone(), namespace);
+    context.metrics.watch_plugins(Box::new(move || known.readiness(&own)));
+    let mut wired = Wired::new((context.vitals.clone(), context.leadership.clone()), shutdown.clone());
+    let plugins = wire_plugins(&mut wired, &plugin_context, requests, shutdown);
+    let publisher = publisher(context);
+    wired.until_shutdown("what is told of plugins", |leading| tell(publisher, leading));
     let waker = Waker(Arc::clone(&plugin_context));
-    for namespace in endpoints::namespaces(&plugin_context.settings) {
-        watch_endpoints(&mut wired, &waker, namespace);
+    if plugin_context.settings.endpoints {
+        watch_endpoints(&mut wired, &waker);
     }
-    wired.until_shutdown("the plugins' sockets", sockets::follow(waker));
-    let (keep, stop) = (keeper::keep(Arc::clone(&plugin_context), context.caches.clone()), shutdown.clone());
-    wired.after_sync("the keeper of plugins' finalizers", async move {
-        tokio::select! { () = keep => {}, () = stop.cancelled() => {} }
-    });
-    wired.until_shutdown("the review of rights", review_rights(Arc::clone(&plugin_context), doubted));
-    wired.until_shutdown("the plugin summaries", publish_summaries(plugin_context));
+    wired.until_shutdown("the plugins' sockets", |leading| sockets::follow(waker, leading));
+    let (kept, caches) = (Arc::clone(&plugin_context), context.caches.clone());
+    wired.until_shutdown("the keeper of plugins' finalizers", |leading| keeper::keep(kept, caches, plugins, leading));
+    let reviewed = Arc::clone(&plugin_context);
+    wired.until_shutdown("the review of rights", |_| review_rights(reviewed, doubted));
+    let registry = Arc::clone(&plugin_context.registry);
+    wired.at_shutdown("the plugins' workers", async move { registry.finish().await });
+    wired.until_shutdown("the plugin summaries", |_| publish_summaries(plugin_context));
     wired
 }
 
-/// A watch of plugin resources and the reconciler for them.
-fn wire_part(
+/// Nothing to be driven: plugin resources may not be read, so no Dask resource waits for a plugin. What plugins have
+/// made stays, and so do their finalizers.
+pub(crate) fn wire_nothing(context: &Context, shutdown: &CancellationToken) -> Wired {
+    context.board.loaded();
+    Wired::new((context.vitals.clone(), context.leadership.clone()), shutdown.clone())
+}
+
+/// The watch of plugin resources, and the reconciler for them.
+fn wire_plugins(
     wired: &mut Wired,
     context: &Arc<PluginContext>,
-    part: Part,
     requests: Requests,
     shutdown: &CancellationToken,
-) {
-    let api = match &part.namespace {
-        Some(namespace) => Api::namespaced(context.client.clone(), namespace),
-        None => Api::all(context.client.clone()),
-    };
+) -> Progress {
+    let settings = &context.settings;
     let (store, writer) = reflector::store();
-    let feed = Feed::new(api, (), watch_config(None), part.cache)
+    let cache = context.plugins.cache.clone();
+    let feed = Feed::new(&context.client, &settings.plugin_scope(), (), settings.pace.config(None), cache)
         .store(writer)
         .optional()
         .listen(on_plugin_change(Arc::clone(context)));
-    wired.watch(feed);
+    let progress = wired.watch(feed);
     let reconciler = Reconciler {
         name: "DaskOperatorPlugin",
         store,
         reconcile: resource::reconcile,
         category: resource::Error::category,
+        vitals: wired.vitals.clone(),
+        metrics: Arc::clone(&context.env.metrics),
     };
-    let reconcile = reconciler.run(requests, Arc::clone(context), shutdown.clone());
-    wired.after_sync("the DaskOperatorPlugin reconciler", reconcile);
+    let (context, shutdown) = (Arc::clone(context), shutdown.clone());
+    wired.after_sync("the DaskOperatorPlugin reconciler", |leading| async move {
+        reconciler.run(requests, Arc::clone(&context), (leading, shutdown)).await;
+        // Its last passes may have started workers.
+        context.registry.finish().await;
+    });
+    progress
 }
 
-/// Tells Dask resources about plugins as soon as `watches`, those of plugin resources, have delivered.
-fn tell(context: &Context, watches: Vec<Progress>) -> impl Future<Output = ()> + Send + 'static {
-    let publisher = Publisher {
+fn publisher(context: &Context) -> Publisher {
+    Publisher {
         client: context.client.clone(),
         caches: context.caches.clone(),
         recorder: context.recorder.clone(),
-        reporter: Reporter { controller: k8s::FIELD_MANAGER.to_owned(), instance: std::env::var("POD_NAME").ok() },
         board: Arc::clone(&context.board),
-    };
-    async move {
-        join_all(watches.iter().map(Progress::synced)).await;
-        publisher.board.loaded();
-        publisher.board.dask_resources().await;
-        publisher.run().await;
     }
+}
+
+/// Tells Dask resources about plugins. The watches of plugin resources have delivered.
+async fn tell(publisher: Publisher, leading: Leading) {
+    publisher.board.loaded();
+    publisher.board.dask_resources().await;
+    publisher.run(leading).await;
 }
 
 fn on_plugin_change(context: Arc<PluginContext>) -> impl Fn(&Change<DaskOperatorPlugin>) + Send + 'static {
     move |change| match change {
         Change::Applied(plugin) => {
+            context.departed.came_back(&key_of(plugin));
             context.env.board.plugin_changed(plugin);
             context.plugins.push(&key_of(plugin));
         }
         Change::Deleted(plugin) => {
-            tokio::spawn(retire(Arc::clone(&context), Arc::clone(plugin)));
+            // Noted here, so that it comes before what the watch tells next.
+            let came_back = (!context.leadership.is_leading()).then(|| context.departed.note(&key_of(plugin)));
+            tokio::spawn(retire(Arc::clone(&context), Arc::clone(plugin), came_back));
         }
     }
 }
 
 /// Has plugins asked again when something behind their Services changes.
-fn watch_endpoints(wired: &mut Wired, waker: &Waker, namespace: Option<String>) {
-    let client = waker.0.client.clone();
-    let api =
-        namespace.map_or_else(|| Api::all(client.clone()), |namespace| Api::namespaced(client.clone(), &namespace));
+fn watch_endpoints(wired: &mut Wired, waker: &Waker) {
+    let (client, settings) = (&waker.0.client, &waker.0.settings);
     let slices = endpoints::cache();
     let (sender, changes) = mpsc::unbounded_channel();
-    let feed = Feed::new(api, (), watch_config(Some(endpoints::SERVICE_LABEL)), slices.clone());
+    let config = settings.pace.config(Some(endpoints::SERVICE_LABEL));
+    let feed = Feed::new(client, &settings.plugin_scope(), (), config, slices.clone());
+    let leadership = waker.0.leadership.clone();
     let feed = feed.listen(move |change: &Change<SliceView>| {
-        // An error means that the process is ending.
-        let _ = sender.send(change.object().service());
+        // On a standby nobody takes them, and the slices themselves are looked at when it leads.
+        if leadership.is_leading() {
+            // An error means that the process is ending.
+            let _ = sender.send(change.object().service());
+        }
     });
-    let synced = wired.watch(feed);
+    wired.watch(feed);
     let waker = waker.clone();
-    wired.until_shutdown("the plugins' endpoints", async move {
-        synced.synced().await;
-        endpoints::follow(waker, slices, changes).await;
-    });
+    wired.until_shutdown("the plugins' endpoints", |leading| endpoints::follow(waker, slices, changes, leading));
 }
 
 /// Looks at the rights of a plugin again when a write was refused.
@@ -233,12 +257,35 @@ async fn publish_summaries(context: Arc<PluginContext>) {
 pub(crate) fn test_settings() -> Settings {
     Settings {
         namespace: "dask-operator".to_owned(),
-        watched: None,
+        watched: Scope::all(),
+        pace: Pace::default(),
         socket_dir: PathBuf::new(),
         service_ip: None,
         tenants: false,
         urls: Urls::default(),
         identity: Identity { service_account: "dask-operator".to_owned(), pod: None },
         lives: Lives { authority: Duration::ZERO, certificate: Duration::ZERO },
+        endpoints: true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plugins_are_looked_for_where_they_can_be_accepted() {
+        let own = Scope::of(["dask-operator"]);
+        let table = [
+            (false, Scope::all(), own.clone()),
+            (false, Scope::of(["team-a"]), own.clone()),
+            (true, Scope::all(), Scope::all()),
+            (true, Scope::of(["team-a", "team-b"]), Scope::of(["dask-operator", "team-a", "team-b"])),
+            (true, own.clone(), own),
+        ];
+        for (tenants, watched, expected) in table {
+            let settings = Settings { tenants, watched, ..test_settings() };
+            assert_eq!(settings.plugin_scope(), expected, "{tenants} {}", settings.watched);
+        }
     }
 }

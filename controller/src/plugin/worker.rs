@@ -114,7 +114,10 @@ impl Worker {
             let free = running.len() < self.breaker.parallel(PARALLEL);
             let (in_flight, orphans_due) = (&self.in_flight, self.orphans_due);
             tokio::select! {
-                Some(command) = commands.recv() => self.obey(command).await,
+                Some(command) = commands.recv() => match command {
+                    Command::Finish => break,
+                    command => self.obey(command).await,
+                },
                 Some((key, pass)) = running.next() => self.finish(key, pass),
                 Some(key) = next(queue.as_mut(), in_flight), if free => running.push(self.start(key)),
                 Some(answered) = discoveries.next() => self.turn(|breaker, now| breaker.discovered(answered, now)),
@@ -125,6 +128,7 @@ impl Worker {
                 () = sleep_until(orphans_due) => self.prune_orphans().await,
             }
         }
+        while running.next().await.is_some() {}
     }
 
     async fn obey(&mut self, command: Command) {
@@ -139,6 +143,8 @@ impl Worker {
             }
             Command::LookInto(namespace) => drop(self.look_at_all(EventReason::Updated, Some(&namespace)).await),
             Command::ChildChanged(change) => self.child_changed(change),
+            // The end of the loop.
+            Command::Finish => {}
             Command::Recovered => {
                 self.turn(|breaker, now| breaker.discovered(true, now));
                 let failing: Vec<SubjectKey> = self.tally.failing().cloned().collect();

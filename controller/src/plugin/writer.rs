@@ -5,7 +5,11 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use kube::{Client, Config};
+use kube::{Client, Config, client::ClientBuilder};
+
+use crate::metrics::CountRequests;
+
+use crate::scope::Scope;
 
 /// An identity towards the API server.
 #[derive(Clone)]
@@ -41,6 +45,11 @@ impl Account {
 }
 
 impl Writer {
+    /// Where it acts, if `watched` is what the controller watches.
+    pub(super) fn scope(&self, watched: &Scope) -> Scope {
+        self.namespace.as_ref().map_or_else(|| watched.clone(), |namespace| Scope::of([namespace]))
+    }
+
     /// Plugins whose writers have the same key share watches.
     pub(super) fn key(&self) -> WriterKey {
         (self.account.clone(), self.namespace.clone())
@@ -58,12 +67,13 @@ pub(super) struct Writers {
     own: Client,
     /// That of the controller's own client, with its time-outs.
     config: Config,
+    count: CountRequests,
     clients: Mutex<HashMap<Account, Client>>,
 }
 
 impl Writers {
-    pub(super) fn new(own: Client, config: Config) -> Self {
-        Self { own, config, clients: Mutex::default() }
+    pub(super) fn new(own: Client, config: Config, count: CountRequests) -> Self {
+        Self { own, config, count, clients: Mutex::default() }
     }
 
     /// The writer that acts as `account`, or as the controller itself, in `namespace`.
@@ -80,7 +90,7 @@ impl Writers {
         let mut config = self.config.clone();
         config.auth_info.impersonate = Some(account.user());
         config.auth_info.impersonate_groups = None;
-        let client = Client::try_from(config)?;
+        let client = ClientBuilder::try_from(config)?.with_layer(&self.count).build();
         clients.insert(account.clone(), client.clone());
         Ok(client)
     }

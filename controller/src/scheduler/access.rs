@@ -21,7 +21,7 @@ pub async fn client_of(context: &Context, cluster: &DaskCluster) -> Result<Clien
         .as_deref()
         .and_then(|service| endpoint_of(service, &context.defaults.cluster_domain, context.defaults.scheduler_ip));
     let Some(mut endpoint) = endpoint else {
-        let cause = "there is no Service with a port named tcp-comm".to_owned();
+        let cause = "there is no Service with a port named tcp-comm, or it is of type ExternalName".to_owned();
         return Err(Error::Connect { address: name, cause });
     };
     if let Some(SchedulerTls { secret_name }) = &cluster.spec.scheduler.tls {

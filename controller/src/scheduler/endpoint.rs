@@ -32,12 +32,16 @@ pub(super) fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
 
-/// Where the scheduler behind `service` listens, without TLS. `None` if the Service has no port for it.
+/// Where the scheduler behind `service` listens, without TLS. `None` if the Service has no port for it, or leads
+/// elsewhere: of type `ExternalName`, it would be a name in anybody's DNS, and users choose the type.
 ///
 /// The ports are those that Dask's own client looks for: by their names, or by the name of the Service.
 pub fn endpoint_of(service: &Service, cluster_domain: &str, address_override: Option<IpAddr>) -> Option<Endpoint> {
     let name = service.name_any();
     let spec = service.spec.as_ref()?;
+    if spec.type_.as_deref() == Some("ExternalName") {
+        return None;
+    }
     let ports = spec.ports.as_deref().unwrap_or_default();
     let comm = named(ports, &["tcp-comm", &name]).or_else(|| numbered(ports, DEFAULT_PORT))?;
     let http = named(ports, &["http-dashboard"]).or_else(|| numbered(ports, DEFAULT_HTTP_PORT));
@@ -100,6 +104,18 @@ mod tests {
             assert_eq!(ports(&given), expected, "{given}");
         }
         assert!(endpoint_of(&Service::default(), "cluster.local", None).is_none());
+    }
+
+    /// The controller reaches more than its users do.
+    #[test]
+    fn a_service_that_is_a_name_of_elsewhere_has_no_endpoint() {
+        let mut service = service(&json!(null), &json!([{"name": "tcp-comm", "port": 8786}]));
+        let spec = service.spec.as_mut().unwrap();
+        spec.type_ = Some("ExternalName".to_owned());
+        spec.external_name = Some("metadata.example.org".to_owned());
+        assert!(endpoint_of(&service, "cluster.local", None).is_none());
+        service.spec.as_mut().unwrap().type_ = Some("ClusterIP".to_owned());
+        assert!(endpoint_of(&service, "cluster.local", None).is_some());
     }
 
     #[test]

@@ -69,6 +69,24 @@ pub enum Idleness {
     Counted,
 }
 
+/// Which side of a scheduler was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Side {
+    /// Dask's RPC.
+    Rpc,
+    /// The dashboard's HTTP API.
+    Http,
+}
+
+/// Workers that were retired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retired {
+    /// The addresses of those that this call retired.
+    pub addresses: BTreeSet<String>,
+    /// By which side.
+    pub by: Side,
+}
+
 /// Talks to one scheduler, with a connection for each call: there are few, and each may meet a new scheduler.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -105,16 +123,18 @@ impl Client {
     /// Moves away what the workers hold, and makes the scheduler forget them; the tasks that they run are
     /// given to others. Returns the addresses of those that this call retired: the others hold what cannot
     /// be moved, or were not connected any more.
-    pub async fn retire(&self, addresses: &[String]) -> Result<BTreeSet<String>, Error> {
+    pub async fn retire(&self, addresses: &[String]) -> Result<Retired, Error> {
         if addresses.is_empty() {
-            return Ok(BTreeSet::new());
+            return Ok(Retired { addresses: BTreeSet::new(), by: Side::Rpc });
         }
         let arguments = json!({"workers": addresses, "close_workers": false, "remove": true});
         let rpc: Rpc<Entries<IgnoredAny>> = self.call("retire_workers", arguments, RETIRE_TIMEOUT).await;
-        match rpc {
-            Ok(retired) => Ok(retired.into_addresses()),
-            Err(failure) => self.ask_http(failure, async |http| http.retire(addresses, RETIRE_TIMEOUT).await).await,
-        }
+        let failure = match rpc {
+            Ok(retired) => return Ok(Retired { addresses: retired.into_addresses(), by: Side::Rpc }),
+            Err(failure) => failure,
+        };
+        let retired = self.ask_http(failure, async |http| http.retire(addresses, RETIRE_TIMEOUT).await).await?;
+        Ok(Retired { addresses: retired, by: Side::Http })
     }
 
     /// How many workers the scheduler would like to have for what it has to do.

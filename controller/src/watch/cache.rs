@@ -36,8 +36,9 @@ pub struct Cache<K> {
 struct Content<K> {
     objects: HashMap<Key, Arc<K>>,
     index: HashMap<String, BTreeMap<Key, Arc<K>>>,
-    /// Objects of a list in progress; they replace all others when the list is complete.
-    relist: Option<HashMap<Key, Arc<K>>>,
+    /// Objects of lists in progress, each of one namespace or of all; they replace the others of that part when their
+    /// list is complete.
+    relists: HashMap<Option<String>, HashMap<Key, K>>,
 }
 
 impl<K> Clone for Cache<K> {
@@ -49,7 +50,7 @@ impl<K> Clone for Cache<K> {
 impl<K: Resource + Clone> Cache<K> {
     /// An empty cache whose index is the value of `index_of`.
     pub fn new(index_of: fn(&K) -> Option<String>) -> Self {
-        let content = Content { objects: HashMap::new(), index: HashMap::new(), relist: None };
+        let content = Content { objects: HashMap::new(), index: HashMap::new(), relists: HashMap::new() };
         Self { content: Arc::new(RwLock::new(content)), index_of }
     }
 
@@ -65,31 +66,45 @@ impl<K: Resource + Clone> Cache<K> {
         content.index.get(value).map(|objects| objects.values().map(Arc::clone).collect()).unwrap_or_default()
     }
 
+    /// The objects of one namespace, or of all.
+    pub fn part(&self, part: Option<&str>) -> Vec<Arc<K>> {
+        let content = self.content.read().unwrap_or_else(PoisonError::into_inner);
+        let objects = content.objects.iter().filter(|(key, _)| is_in(part, key));
+        objects.map(|(_, object)| Arc::clone(object)).collect()
+    }
+
     /// All objects.
     pub fn all(&self) -> Vec<Arc<K>> {
         let content = self.content.read().unwrap_or_else(PoisonError::into_inner);
         content.objects.values().map(Arc::clone).collect()
     }
 
-    /// Takes in `event` and says what it changed. After a relist that includes what vanished unseen.
-    pub fn apply(&self, event: &Event<K>) -> Vec<Change<K>> {
+    /// Shows each object to `visit`, which must not block: nothing changes meanwhile.
+    pub fn for_each(&self, visit: impl FnMut(&Arc<K>)) {
+        let content = self.content.read().unwrap_or_else(PoisonError::into_inner);
+        content.objects.values().for_each(visit);
+    }
+
+    /// Takes in `event` of the watch of `part`, a namespace or all of them, and says what it changed. After a relist
+    /// that includes what vanished unseen. `share` may put an object where others need it as well.
+    pub fn apply(&self, part: Option<&str>, event: Event<K>, share: &mut dyn FnMut(K) -> Arc<K>) -> Vec<Change<K>> {
         let mut content = self.content.write().unwrap_or_else(PoisonError::into_inner);
         match event {
-            Event::Apply(object) => vec![content.insert(Arc::new(object.clone()), self.index_of)],
+            Event::Apply(object) => vec![content.insert(share(object), self.index_of)],
             Event::Delete(object) => {
-                content.remove(&key_of(object), self.index_of);
-                vec![Change::Deleted(Arc::new(object.clone()))]
+                content.remove(&key_of(&object), self.index_of);
+                vec![Change::Deleted(Arc::new(object))]
             }
             Event::Init => {
-                content.relist = Some(HashMap::new());
+                content.relists.insert(part.map(str::to_owned), HashMap::new());
                 Vec::new()
             }
             Event::InitApply(object) => {
-                let relist = content.relist.get_or_insert_default();
-                relist.insert(key_of(object), Arc::new(object.clone()));
+                let relist = content.relists.entry(part.map(str::to_owned)).or_default();
+                relist.insert(key_of(&object), object);
                 Vec::new()
             }
-            Event::InitDone => content.finish_relist(self.index_of),
+            Event::InitDone => content.finish_relist(part, self.index_of, share),
         }
     }
 }
@@ -118,19 +133,30 @@ impl<K: Resource + Clone> Content<K> {
         Some(old)
     }
 
-    fn finish_relist(&mut self, index_of: fn(&K) -> Option<String>) -> Vec<Change<K>> {
-        let listed = self.relist.take().unwrap_or_default();
-        let vanished: Vec<Key> = self.objects.keys().filter(|key| !listed.contains_key(*key)).cloned().collect();
+    fn finish_relist(
+        &mut self,
+        part: Option<&str>,
+        index_of: fn(&K) -> Option<String>,
+        share: &mut dyn FnMut(K) -> Arc<K>,
+    ) -> Vec<Change<K>> {
+        let listed = self.relists.remove(&part.map(str::to_owned)).unwrap_or_default();
+        let vanished = |key: &&Key| is_in(part, key) && !listed.contains_key(*key);
+        let vanished: Vec<Key> = self.objects.keys().filter(vanished).cloned().collect();
         let deleted = vanished.iter().filter_map(|key| self.remove(key, index_of)).map(Change::Deleted);
         let mut changes: Vec<Change<K>> = deleted.collect();
         for (key, object) in listed {
             let known = self.objects.get(&key).map(|old| old.resource_version());
             if known != Some(object.resource_version()) {
-                changes.push(self.insert(object, index_of));
+                changes.push(self.insert(share(object), index_of));
             }
         }
         changes
     }
+}
+
+/// Whether `part` is the namespace of `key`, or all of them.
+fn is_in(part: Option<&str>, (namespace, _): &Key) -> bool {
+    part.is_none_or(|part| part == namespace)
 }
 
 fn key_of<K: Resource>(object: &K) -> Key {
@@ -159,11 +185,15 @@ mod tests {
         objects.iter().map(|object| object.name_any()).collect()
     }
 
+    fn apply(cache: &Cache<ConfigMap>, event: Event<ConfigMap>) -> Vec<Change<ConfigMap>> {
+        cache.apply(None, event, &mut Arc::new)
+    }
+
     #[test]
     fn an_object_that_moves_to_another_group_leaves_the_old_one() {
         let cache = cache();
-        cache.apply(&Event::Apply(config_map("a", "one", 1)));
-        cache.apply(&Event::Apply(config_map("a", "two", 2)));
+        apply(&cache, Event::Apply(config_map("a", "one", 1)));
+        apply(&cache, Event::Apply(config_map("a", "two", 2)));
         assert!(cache.indexed("one").is_empty());
         assert_eq!(names(&cache.indexed("two")), ["a"]);
     }
@@ -171,8 +201,8 @@ mod tests {
     #[test]
     fn a_deleted_object_leaves_cache_and_index() {
         let cache = cache();
-        cache.apply(&Event::Apply(config_map("a", "one", 1)));
-        cache.apply(&Event::Delete(config_map("a", "one", 2)));
+        apply(&cache, Event::Apply(config_map("a", "one", 1)));
+        apply(&cache, Event::Delete(config_map("a", "one", 2)));
         assert!(cache.get("ns", "a").is_none());
         assert!(cache.indexed("one").is_empty());
     }
@@ -182,19 +212,67 @@ mod tests {
     fn a_relist_reports_what_vanished_what_changed_and_nothing_else() {
         let cache = cache();
         for name in ["vanished", "changed", "same"] {
-            cache.apply(&Event::Apply(config_map(name, "one", 1)));
+            apply(&cache, Event::Apply(config_map(name, "one", 1)));
         }
-        assert!(cache.apply(&Event::Init).is_empty());
-        assert!(cache.apply(&Event::InitApply(config_map("changed", "one", 2))).is_empty());
-        assert!(cache.apply(&Event::InitApply(config_map("same", "one", 1))).is_empty());
+        assert!(apply(&cache, Event::Init).is_empty());
+        assert!(apply(&cache, Event::InitApply(config_map("changed", "one", 2))).is_empty());
+        assert!(apply(&cache, Event::InitApply(config_map("same", "one", 1))).is_empty());
         assert!(cache.get("ns", "vanished").is_some(), "until the list is complete the old state stays");
 
-        let changes = cache.apply(&Event::InitDone);
+        let changes = apply(&cache, Event::InitDone);
         let expected = [
             Change::Deleted(Arc::new(config_map("vanished", "one", 1))),
             Change::Applied(Arc::new(config_map("changed", "one", 2))),
         ];
         assert_eq!(changes, expected);
         assert_eq!(names(&cache.indexed("one")), ["changed", "same"]);
+    }
+
+    /// Else the clusters of one team would go from the controller's sight whenever another's watch begins anew.
+    #[test]
+    fn a_relist_of_one_namespace_replaces_its_own_part_even_while_another_is_listed() {
+        let cache = cache();
+        let of = |namespace: &str, name: &str| {
+            let mut object = config_map(name, "one", 1);
+            object.metadata.namespace = Some(namespace.to_owned());
+            object
+        };
+        let feed = |part: &str, event| cache.apply(Some(part), event, &mut Arc::new);
+        for namespace in ["a", "b"] {
+            feed(namespace, Event::Apply(of(namespace, "old")));
+        }
+        feed("a", Event::Init);
+        feed("b", Event::Init);
+        feed("a", Event::InitApply(of("a", "new")));
+        feed("b", Event::InitApply(of("b", "new")));
+        let changes = feed("a", Event::InitDone);
+        assert_eq!(changes, [Change::Deleted(Arc::new(of("a", "old"))), Change::Applied(Arc::new(of("a", "new")))]);
+        assert_eq!(names(&cache.part(Some("a"))), ["new"]);
+        assert_eq!(names(&cache.part(Some("b"))), ["old"]);
+        let changes = feed("b", Event::InitDone);
+        assert_eq!(changes.len(), 2);
+        assert_eq!(names(&cache.part(Some("b"))), ["new"]);
+        assert_eq!(cache.part(None).len(), 2);
+    }
+
+    /// Thousands of clusters are held by a reconciler's store as well.
+    #[test]
+    fn objects_are_held_once_and_those_that_did_not_change_stay_as_they_are() {
+        let cache = cache();
+        let mut shared = Vec::new();
+        let mut feed = |event| {
+            let mut share = |object| {
+                let object = Arc::new(object);
+                shared.push(Arc::clone(&object));
+                object
+            };
+            cache.apply(None, event, &mut share)
+        };
+        feed(Event::Apply(config_map("a", "one", 1)));
+        for event in [Event::Init, Event::InitApply(config_map("a", "one", 1)), Event::InitDone] {
+            feed(event);
+        }
+        assert_eq!(shared.len(), 1);
+        assert!(Arc::ptr_eq(&shared[0], &cache.get("ns", "a").unwrap()));
     }
 }

@@ -1,52 +1,73 @@
-use std::{fmt::Debug, hash::Hash};
+use std::{fmt::Debug, hash::Hash, sync::Arc, time::Instant};
 
-use futures::{StreamExt as _, pin_mut};
+use futures::{
+    StreamExt as _,
+    stream::{BoxStream, SelectAll},
+};
 use kube::{
-    Api, Resource,
-    runtime::{WatchStreamExt as _, reflector::store::Writer, watcher},
+    Api, Client, Resource,
+    core::{DynamicResourceScope, NamespaceResourceScope},
+    runtime::{
+        WatchStreamExt as _,
+        reflector::{ObjectRef, Store, store::Writer},
+        watcher,
+    },
 };
 use serde::de::DeserializeOwned;
-use tokio::sync::watch;
 
-use super::{Cache, Change};
+use super::{
+    Cache, Change, Progress, pace,
+    pulse::{Delivery, Pulse, is_refused},
+};
+use crate::scope::Scope;
 
-/// Whether a watch has delivered its first list.
-#[derive(Clone, Debug)]
-pub struct Progress {
-    /// The plural of the watched kind.
-    pub kind: String,
-    synced: watch::Receiver<bool>,
+/// How requests reach a kind in one namespace: kube has another function for kinds that are known at run time only.
+pub trait Reach<K: Resource> {
+    /// The objects of `namespace`.
+    fn within(client: Client, namespace: &str, dynamic_type: &K::DynamicType) -> Api<K>;
 }
 
-impl Progress {
-    /// Waits until the first list is complete.
-    pub async fn synced(&self) {
-        // An error means that the watch has ended, which ends the process too.
-        let _ = self.synced.clone().wait_for(|synced| *synced).await;
-    }
-
-    /// Whether the first list is complete.
-    pub fn is_synced(&self) -> bool {
-        *self.synced.borrow()
+impl<K: Resource<Scope = Self, DynamicType = ()>> Reach<K> for NamespaceResourceScope {
+    fn within(client: Client, namespace: &str, (): &()) -> Api<K> {
+        Api::namespaced(client, namespace)
     }
 }
 
+impl<K: Resource<Scope = Self>> Reach<K> for DynamicResourceScope {
+    fn within(client: Client, namespace: &str, dynamic_type: &K::DynamicType) -> Api<K> {
+        Api::namespaced_with(client, namespace, dynamic_type)
+    }
+}
+
+/// What a watch said, and which.
+type Heard<K> = (Arc<Pulse>, watcher::Result<watcher::Event<K>>);
 type Listener<K> = Box<dyn Fn(&Change<K>) + Send>;
 
-/// One watch with all that listens to it.
+/// The watches of one kind, one in each namespace, with all that listens to them.
 pub struct Feed<K>
 where
     K: Resource + Clone + 'static,
     K::DynamicType: Eq + Hash + Clone,
 {
-    api: Api<K>,
+    parts: Vec<(Arc<Pulse>, Api<K>)>,
     dynamic_type: K::DynamicType,
     config: watcher::Config,
     cache: Cache<K>,
-    writer: Option<Writer<K>>,
+    store: Option<Shared<K>>,
     listeners: Vec<Listener<K>>,
     optional: bool,
     on_list: Option<fn()>,
+}
+
+/// A store that is filled with the cache's own objects.
+struct Shared<K>
+where
+    K: Resource + Clone + 'static,
+    K::DynamicType: Eq + Hash + Clone,
+{
+    writer: Writer<K>,
+    reader: Store<K>,
+    dynamic_type: K::DynamicType,
 }
 
 impl<K> Feed<K>
@@ -54,15 +75,44 @@ where
     K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     K::DynamicType: Eq + Hash + Clone + Debug + Unpin + Send + Sync,
 {
-    /// A watch of `api`, narrowed by `config`, that fills `cache`.
-    pub fn new(api: Api<K>, dynamic_type: K::DynamicType, config: watcher::Config, cache: Cache<K>) -> Self {
-        Self { api, dynamic_type, config, cache, writer: None, listeners: Vec::new(), optional: false, on_list: None }
+    /// Watches of `scope`, narrowed by `config`, that fill `cache`.
+    pub fn new(
+        client: &Client,
+        scope: &Scope,
+        dynamic_type: K::DynamicType,
+        config: watcher::Config,
+        cache: Cache<K>,
+    ) -> Self
+    where
+        K::Scope: Reach<K>,
+    {
+        let (kind, now) = (K::plural(&dynamic_type).into_owned(), Instant::now());
+        let part = |namespace: Option<&str>| {
+            let pulse = Arc::new(Pulse::new(&kind, namespace, now));
+            let client = pulse.listen(client);
+            let api = match namespace {
+                Some(namespace) => K::Scope::within(client, namespace, &dynamic_type),
+                None => Api::all_with(client, &dynamic_type),
+            };
+            (pulse, api)
+        };
+        Self {
+            parts: scope.parts().into_iter().map(part).collect(),
+            dynamic_type,
+            config,
+            cache,
+            store: None,
+            listeners: Vec::new(),
+            optional: false,
+            on_list: None,
+        }
     }
 
     /// Also fills a store that `kube::runtime::applier` reads.
     #[must_use]
     pub fn store(mut self, writer: Writer<K>) -> Self {
-        self.writer = Some(writer);
+        let (reader, dynamic_type) = (writer.as_reader(), self.dynamic_type.clone());
+        self.store = Some(Shared { writer, reader, dynamic_type });
         self
     }
 
@@ -73,8 +123,8 @@ where
         self
     }
 
-    /// After each list `on_list` is called and all objects count as changed: lists are rare, and one comes
-    /// whenever the kind's definition is replaced.
+    /// After each list `on_list` is called and all objects of the namespace count as changed: lists are rare, and one
+    /// comes whenever the kind's definition is replaced.
     #[must_use]
     pub fn resync(mut self, on_list: fn()) -> Self {
         self.on_list = Some(on_list);
@@ -88,51 +138,66 @@ where
         self
     }
 
-    /// How far the watch is, and the future that drives it for as long as the process lives.
+    /// How far the watches are, and the future that drives them for as long as the process lives.
     pub fn start(self) -> (Progress, impl Future<Output = ()> + Send) {
-        let (sender, synced) = watch::channel(false);
-        let progress = Progress { kind: K::plural(&self.dynamic_type).into_owned(), synced };
-        (progress, self.run(sender))
+        let pulses = self.parts.iter().map(|(pulse, _)| Arc::clone(pulse)).collect();
+        (Progress::new(&K::plural(&self.dynamic_type), pulses), self.run())
     }
 
-    async fn run(mut self, synced: watch::Sender<bool>) {
-        let kind = K::plural(&self.dynamic_type).into_owned();
-        let stream = watcher(self.api.clone(), self.config.clone())
+    async fn run(mut self) {
+        let mut events: SelectAll<_> = self.parts.iter().map(|(pulse, api)| self.events(pulse, api)).collect();
+        while let Some((pulse, result)) = events.next().await {
+            self.hear(&pulse, result);
+        }
+    }
+
+    fn events(&self, pulse: &Arc<Pulse>, api: &Api<K>) -> BoxStream<'static, Heard<K>> {
+        let pulse = Arc::clone(pulse);
+        watcher(api.clone(), self.config.clone())
             .modify(|object| object.meta_mut().managed_fields = None)
-            .default_backoff();
-        pin_mut!(stream);
-        while let Some(result) = stream.next().await {
-            match result {
-                Ok(event) => {
-                    self.take(&event);
-                    if matches!(event, watcher::Event::InitDone) {
-                        synced.send_replace(true);
-                    }
+            .backoff(pace::pauses(&self.config))
+            .map(move |result| (Arc::clone(&pulse), result))
+            .boxed()
+    }
+
+    fn hear(&mut self, pulse: &Pulse, result: watcher::Result<watcher::Event<K>>) {
+        match result {
+            Ok(event) => self.take(pulse, event),
+            Err(error) if self.optional && is_refused(&error, 404) => {
+                if !pulse.is_delivered() {
+                    let kind = K::plural(&self.dynamic_type);
+                    tracing::info!(%kind, "this kind is not installed; it is watched as soon as it is");
+                    self.take(pulse, watcher::Event::Init);
+                    self.take(pulse, watcher::Event::InitDone);
                 }
-                Err(error) if self.optional && is_unserved(&error) => {
-                    if !*synced.borrow() {
-                        tracing::info!(kind, "this kind is not installed; it is watched as soon as it is");
-                        self.take(&watcher::Event::Init);
-                        self.take(&watcher::Event::InitDone);
-                        synced.send_replace(true);
-                    }
-                }
-                Err(error) => {
-                    tracing::warn!(kind, %error, "watch failed and will be started again");
+            }
+            Err(error) => {
+                pulse.failed(&error);
+                if is_refused(&error, 403) && !pulse.is_delivered() {
+                    pulse.delivery.send_replace(Delivery::Refused);
                 }
             }
         }
     }
 
-    fn take(&mut self, event: &watcher::Event<K>) {
-        if let Some(writer) = &mut self.writer {
-            writer.apply_watcher_event(event);
+    fn take(&mut self, pulse: &Pulse, event: watcher::Event<K>) {
+        let part = pulse.namespace.as_deref();
+        let is_list = matches!(event, watcher::Event::InitDone);
+        let mut share = |object: K| match &mut self.store {
+            Some(store) => store.share(object),
+            None => Arc::new(object),
+        };
+        let mut changes = self.cache.apply(part, event, &mut share);
+        if let Some(store) = &mut self.store {
+            changes.iter().for_each(|change| store.forget(change));
         }
-        let mut changes = self.cache.apply(event);
-        if let (Some(on_list), watcher::Event::InitDone) = (self.on_list, event) {
+        if is_list {
+            pulse.delivery.send_replace(Delivery::Delivered);
+        }
+        if let (Some(on_list), true) = (self.on_list, is_list) {
             on_list();
             changes.retain(|change| matches!(change, Change::Deleted(_)));
-            changes.extend(self.cache.all().into_iter().map(Change::Applied));
+            changes.extend(self.cache.part(part).into_iter().map(Change::Applied));
         }
         for change in &changes {
             for listener in &self.listeners {
@@ -142,9 +207,24 @@ where
     }
 }
 
-fn is_unserved(error: &watcher::Error) -> bool {
-    let (watcher::Error::InitialListFailed(source) | watcher::Error::WatchStartFailed(source)) = error else {
-        return false;
-    };
-    matches!(source, kube::Error::Api(status) if status.code == 404)
+impl<K> Shared<K>
+where
+    K: Resource + Clone + 'static,
+    K::DynamicType: Eq + Hash + Clone,
+{
+    /// Puts `object` into the store, and returns what is held there: there are thousands, and one copy is enough.
+    fn share(&mut self, object: K) -> Arc<K> {
+        let key = ObjectRef::from_obj_with(&object, self.dynamic_type.clone());
+        self.writer.apply_watcher_event(&watcher::Event::Apply(object.clone()));
+        self.reader.get(&key).unwrap_or_else(|| Arc::new(object))
+    }
+
+    fn forget(&mut self, change: &Change<K>) {
+        if let Change::Deleted(object) = change {
+            self.writer.apply_watcher_event(&watcher::Event::Delete(object.as_ref().clone()));
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

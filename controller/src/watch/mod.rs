@@ -1,8 +1,8 @@
-//! Watches: one per kind, feeding a cache and the queues of whoever must look again.
+//! Watches: one per kind and namespace, feeding a cache and the queues of whoever must look again.
 //!
 //! ```text
 //! API server ──watch──> Feed ──events──> Cache (and kube's Store for a reconciler's own kind)
-//!                         └──changes──> listeners ──ObjectRef──> queues of the reconcilers
+//!      └──answers──> Pulse └──changes──> listeners ──ObjectRef──> queues of the reconcilers
 //! ```
 //!
 //! kube's own `Controller::owns` keeps no cache of children, and its relists do not report what vanished
@@ -10,8 +10,13 @@
 
 mod cache;
 mod feed;
+mod pace;
+mod progress;
+mod pulse;
 mod queue;
 
 pub use cache::{Cache, Change};
-pub use feed::{Feed, Progress};
-pub use queue::{Queue, queue};
+pub use feed::{Feed, Reach};
+pub use pace::{Pace, SILENCE_SECONDS, WATCH_SECONDS};
+pub use progress::Progress;
+pub use queue::{Queue, Requests, queue};

@@ -1,84 +1,224 @@
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex, PoisonError},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use futures::channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded};
-use kube::{
-    Resource,
-    runtime::{controller::ReconcileRequest, reflector::ObjectRef},
+use futures::{
+    Stream, StreamExt as _,
+    channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded},
 };
+use kube::{
+    Resource, ResourceExt as _,
+    runtime::{
+        controller::ReconcileRequest,
+        reflector::{ObjectRef, Store},
+    },
+};
+
+use super::Progress;
+use crate::leader::Leading;
 
 /// Changes of one object within this time are handled as one. It runs from the first of them: kube's own
 /// debounce runs from the last, and an object that changes all the time would never be looked at.
 const GATHERED: Duration = Duration::from_millis(100);
 
-type Pending = Arc<Mutex<HashSet<(String, String)>>>;
+type Key = (String, String);
 
-/// The sending end of a reconciler's queue. Sending never blocks; equal requests are merged, so its length is
-/// bounded by the number of objects.
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    /// What has to be known of an object's namespace before it is asked for.
+    watches: OnceLock<Vec<Progress>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Whether somebody takes.
+    is_open: bool,
+    /// What was asked for and not taken yet.
+    pending: HashSet<Key>,
+}
+
+/// The sending end of a reconciler's queue. Sending never blocks; equal requests are merged until they are taken, so
+/// its length is bounded by the number of objects. Until the receiving end is opened nothing is kept: a standby
+/// would gather the names of all objects that ever were.
 pub struct Queue<K: Resource> {
     sender: UnboundedSender<ReconcileRequest<K>>,
-    pending: Pending,
+    shared: Arc<Shared>,
+}
+
+/// The receiving end.
+pub struct Requests<K: Resource> {
+    receiver: UnboundedReceiver<ReconcileRequest<K>>,
+    queue: Queue<K>,
 }
 
 impl<K: Resource> Clone for Queue<K> {
     fn clone(&self) -> Self {
-        Self { sender: self.sender.clone(), pending: Arc::clone(&self.pending) }
+        Self { sender: self.sender.clone(), shared: Arc::clone(&self.shared) }
     }
 }
 
 /// A queue and its receiving end.
-pub fn queue<K: Resource>() -> (Queue<K>, UnboundedReceiver<ReconcileRequest<K>>)
+pub fn queue<K: Resource>() -> (Queue<K>, Requests<K>)
 where
     K::DynamicType: Default,
 {
     let (sender, receiver) = unbounded();
-    (Queue { sender, pending: Pending::default() }, receiver)
+    let queue = Queue { sender, shared: Arc::default() };
+    (queue.clone(), Requests { receiver, queue })
+}
+
+impl<K: Resource> Queue<K> {
+    /// How many requests were not taken yet.
+    pub fn depth(&self) -> usize {
+        self.state().pending.len()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl<K: Resource<DynamicType = ()> + 'static> Queue<K> {
+    /// Nobody looks at an object before `watches` know its namespace: a child that is not there must not be
+    /// mistaken for one not yet seen, and a namespace may be refused for long while others are served.
+    pub fn wait_for(&self, watches: &[Progress]) {
+        // Set once, by the wiring.
+        let _ = self.shared.watches.set(watches.to_vec());
+    }
+
     /// Asks for another look at `name`, a moment later. Must be called within the runtime.
     pub fn push(&self, namespace: &str, name: &str) {
-        let key = (namespace.to_owned(), name.to_owned());
-        if !self.pending.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
+        let mut state = self.state();
+        if !state.is_open || !state.pending.insert((namespace.to_owned(), name.to_owned())) {
             return;
         }
-        let queue = self.clone();
+        drop(state);
+        let (sender, shared, namespace) = (self.sender.clone(), Arc::clone(&self.shared), namespace.to_owned());
+        let object = ObjectRef::<K>::new(name).within(&namespace);
         tokio::spawn(async move {
             tokio::time::sleep(GATHERED).await;
-            queue.pending.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
-            let (namespace, name) = key;
+            for watch in shared.watches.get().into_iter().flatten() {
+                watch.known(&namespace).await;
+            }
             // An error means that the reconciler has ended, which ends the process too.
-            let _ = queue.sender.unbounded_send(ObjectRef::<K>::new(&name).within(&namespace).into());
+            let _ = sender.unbounded_send(object.into());
         });
+    }
+}
+
+impl<K: Resource<DynamicType = ()> + Clone + 'static> Requests<K> {
+    /// From now on requests are kept; the first ones are for all that there is. Must be called within the runtime.
+    pub fn open(&self, _: Leading, store: &Store<K>) {
+        self.queue.state().is_open = true;
+        for object in store.state() {
+            self.queue.push(&object.namespace().unwrap_or_default(), &object.name_any());
+        }
+    }
+}
+
+impl<K: Resource<DynamicType = ()>> Stream for Requests<K> {
+    type Item = ReconcileRequest<K>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let polled = self.receiver.poll_next_unpin(context);
+        if let Poll::Ready(Some(request)) = &polled {
+            let object = &request.obj_ref;
+            let key = (object.namespace.clone().unwrap_or_default(), object.name.clone());
+            self.queue.state().pending.remove(&key);
+        }
+        polled
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use futures::StreamExt as _;
+    use std::time::Instant;
+
+    use futures::FutureExt as _;
+    use kube::runtime::{reflector, watcher::Event};
 
     use super::*;
-    use crate::crd::DaskCluster;
+    use crate::{crd::DaskCluster, leader, test_fixtures::mk_cluster};
+
+    /// The names that are asked for now.
+    fn taken(requests: &mut Requests<DaskCluster>) -> Vec<String> {
+        std::iter::from_fn(|| requests.next().now_or_never().flatten()).map(|request| request.obj_ref.name).collect()
+    }
 
     #[tokio::test(start_paused = true)]
     async fn an_object_that_changes_all_the_time_is_looked_at_all_the_same() {
         let (queue, mut requests) = queue::<DaskCluster>();
+        requests.open(leader::leading(), &reflector::store().0);
         let pushing = async {
             for _ in 0..10 {
                 queue.push("ns", "busy");
                 tokio::time::sleep(GATHERED / 2).await;
             }
         };
-        pushing.await;
-        drop(queue);
         let mut looks = 0;
-        while let Some(request) = requests.next().await {
-            assert_eq!(request.obj_ref.name, "busy");
-            looks += 1;
-        }
+        let taking = async {
+            while let Some(request) = requests.next().await {
+                assert_eq!(request.obj_ref.name, "busy");
+                looks += 1;
+            }
+        };
+        tokio::select! { () = pushing => {}, () = taking => {} }
         assert!((4..=6).contains(&looks), "{looks} looks at ten changes in half a second");
+    }
+
+    /// Children that were not seen yet would be made again.
+    #[tokio::test(start_paused = true)]
+    async fn an_object_waits_until_its_namespace_is_known_and_is_then_asked_for_once() {
+        let (queue, mut requests) = queue::<DaskCluster>();
+        requests.open(leader::leading(), &reflector::store().0);
+        let watch = Progress::listening("pods", &[Instant::now()]);
+        queue.wait_for(&[watch.clone()]);
+        for _ in 0..3 {
+            queue.push("ns", "demo");
+            tokio::time::sleep(GATHERED * 2).await;
+        }
+        assert!(requests.next().now_or_never().is_none());
+        watch.deliver();
+        assert_eq!(requests.next().await.unwrap().obj_ref.name, "demo");
+        tokio::time::sleep(GATHERED * 2).await;
+        assert!(requests.next().now_or_never().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_takes_does_not_grow_with_the_number_of_changes() {
+        let (queue, mut requests) = queue::<DaskCluster>();
+        requests.open(leader::leading(), &reflector::store().0);
+        for _ in 0..10 {
+            queue.push("ns", "a");
+            queue.push("ns", "b");
+            tokio::time::sleep(2 * GATHERED).await;
+        }
+        assert_eq!(queue.depth(), 2);
+        let mut names = taken(&mut requests);
+        names.sort();
+        assert_eq!((names, queue.depth()), (vec!["a".to_owned(), "b".to_owned()], 0));
+    }
+
+    /// A standby sees objects come and go for weeks.
+    #[tokio::test(start_paused = true)]
+    async fn a_standby_keeps_nothing_and_looks_at_all_that_there_is_when_it_leads() {
+        let (queue, mut requests) = queue::<DaskCluster>();
+        let (store, mut writer) = reflector::store();
+        for number in 0..100 {
+            queue.push("ns", &format!("gone-{number}"));
+            tokio::time::sleep(2 * GATHERED).await;
+        }
+        assert_eq!((queue.depth(), taken(&mut requests)), (0, Vec::new()));
+
+        let cluster = mk_cluster("demo");
+        writer.apply_watcher_event(&Event::Apply(cluster.clone()));
+        requests.open(leader::leading(), &store);
+        tokio::time::sleep(2 * GATHERED).await;
+        assert_eq!(taken(&mut requests), [cluster.name_any()]);
     }
 }

@@ -24,7 +24,7 @@ use serde_json::Value;
 pub(crate) use census::Censuses;
 pub(crate) use registered::registered;
 pub(crate) use remove::Pauses;
-pub(crate) use status::AVAILABLE;
+pub(crate) use status::{ACCEPTED, AVAILABLE};
 
 use crate::{
     context::{Context, Defaults},

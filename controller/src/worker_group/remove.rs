@@ -29,7 +29,9 @@ use crate::{
     context::Context,
     crd::{DaskCluster, DaskWorkerGroup},
     invalid::Invalid,
-    k8s, meta, report, scheduler,
+    k8s, meta,
+    metrics::Retirement,
+    report, scheduler,
     view::DeploymentView,
 };
 
@@ -180,6 +182,7 @@ impl Remover<'_> {
                 break;
             }
             self.delete(&free).await?;
+            self.count(Retirement::Unregistered, &free);
             unfinished |= held.len() > AT_ONCE;
             let held = &held[..held.len().min(AT_ONCE)];
             let kept = self.retire(held, (cluster, scheduler)).await?;
@@ -216,18 +219,26 @@ impl Remover<'_> {
             Scheduler::Silent(error) => Err(error.clone()),
             _ => retire_processes(self.context, cluster, held).await,
         };
-        let confirmed = retired.as_ref().cloned().unwrap_or_default();
+        let confirmed = |address| retired.as_ref().is_ok_and(|retired| retired.addresses.contains(address));
         let (done, kept): (Vec<&Candidate>, Vec<&Candidate>) = held.iter().partition(|victim| {
             let Standing::Registered { addresses, .. } = &victim.standing else { return false };
-            addresses.iter().all(|address| confirmed.contains(address))
+            addresses.iter().all(confirmed)
         });
         self.delete(&done).await?;
+        match &retired {
+            Ok(retired) => {
+                self.count(Retirement::Retired(retired.by), &done);
+                self.count(Retirement::Refused(retired.by), &kept);
+            }
+            Err(_) => self.count(Retirement::Unanswered, &kept),
+        }
         let deadline = self.valid.worker.retire_deadline_seconds;
         let (overdue, kept): (Vec<&Candidate>, Vec<&Candidate>) =
             kept.into_iter().partition(|victim| self.retiring.is_overdue(&victim.name, deadline, self.now));
         if !overdue.is_empty() {
             self.tell_forced(&overdue).await;
             self.delete(&overdue).await?;
+            self.count(Retirement::Forced, &overdue);
         }
         let names: BTreeSet<String> = kept.iter().map(|victim| victim.name.clone()).collect();
         if !names.is_empty() {
@@ -250,6 +261,10 @@ impl Remover<'_> {
             tracing::info!(group = self.valid.name, namespace = self.valid.namespace, ?names, "workers removed");
         }
         results.into_iter().collect()
+    }
+
+    fn count(&self, retirement: Retirement, workers: &[&Candidate]) {
+        self.context.metrics.retired(retirement, workers.len());
     }
 
     /// Writes down what is being retired, unless the group says so already.
@@ -308,7 +323,7 @@ async fn retire_processes(
     context: &Context,
     cluster: &DaskCluster,
     held: &[&Candidate],
-) -> Result<BTreeSet<String>, scheduler::Error> {
+) -> Result<scheduler::Retired, scheduler::Error> {
     let processes = |victim: &&Candidate| match &victim.standing {
         Standing::Registered { addresses, .. } => addresses.clone(),
         _ => Vec::new(),

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Whether the spec can be acted on.
-const ACCEPTED: &str = "Accepted";
+pub(crate) const ACCEPTED: &str = "Accepted";
 /// Whether as many workers exist as are wanted, all of the current template.
 const SCALED: &str = "Scaled";
 /// Whether all workers run and the scheduler knows them.

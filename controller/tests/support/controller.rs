@@ -9,6 +9,7 @@ use std::{
     sync::Mutex,
 };
 
+use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
@@ -72,6 +73,16 @@ impl Controller {
         .await;
     }
 
+    /// The answer of a probe or of the metrics, head and body.
+    pub(crate) async fn answer(&self, path: &str) -> String {
+        get(self.admin, path).await.unwrap_or_default()
+    }
+
+    /// Waits until the process has ended by itself.
+    pub(crate) async fn end(mut self) -> ExitStatus {
+        tokio::time::timeout(super::DEADLINE, self.process.wait()).await.expect("the controller ends").unwrap()
+    }
+
     /// The most memory that it ever had, in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id().unwrap())).unwrap();
@@ -79,9 +90,22 @@ impl Controller {
         peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
+    /// Code and body of `/livez`.
+    pub(crate) async fn live(&self) -> (u16, Value) {
+        let answer = get(self.admin, "/livez").await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let code = head.split_whitespace().nth(1).unwrap().parse().unwrap();
+        (code, serde_json::from_str(body).unwrap())
+    }
+
     /// What `/metrics` says.
     pub(crate) async fn metrics(&self) -> String {
         get(self.admin, "/metrics").await.unwrap()
+    }
+
+    /// Where probes and metrics are answered.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin
     }
 
     /// `kill -9`.
@@ -91,10 +115,30 @@ impl Controller {
 
     /// SIGTERM, as the kubelet sends it.
     pub(crate) async fn stop(mut self) -> ExitStatus {
+        self.terminate().await;
+        self.ended().await
+    }
+
+    /// As [`Self::stop`], without waiting for the end.
+    pub(crate) async fn terminate(&self) {
         let pid = self.process.id().unwrap().to_string();
         let signalled = Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
         assert!(signalled.success());
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
         self.process.wait().await.unwrap()
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_some()
+    }
+
+    /// Whether it says that it leads.
+    pub(crate) async fn leads(&self) -> bool {
+        get(self.admin, "/readyz").await.is_ok_and(|answer| answer.contains(r#""leader":true"#))
     }
 }
 
@@ -104,7 +148,7 @@ async fn probe(address: SocketAddr) -> std::io::Result<String> {
 }
 
 /// The whole answer, head and body.
-async fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
     let mut answer = String::new();

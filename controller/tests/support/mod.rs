@@ -9,6 +9,7 @@ pub(crate) mod https_plugin;
 pub(crate) mod identities;
 pub(crate) mod kubelet;
 pub(crate) mod plugin;
+pub(crate) mod prometheus;
 pub(crate) mod proxy;
 pub(crate) mod real;
 pub(crate) mod scheduler;
@@ -29,6 +30,7 @@ use futures::FutureExt as _;
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
+        coordination::v1::Lease,
         core::v1::{ConfigMap, Namespace, Pod, ResourceQuota, Secret, Service, ServiceAccount},
         discovery::v1::EndpointSlice,
         events::v1::Event,
@@ -170,20 +172,36 @@ impl TestContext {
         Controller::spawn(&self.namespace, &self.socket_dir(), &self.log())
     }
 
+    /// As [`Self::spawn_controller`], with more flags.
+    pub(crate) fn spawn_controller_with(&self, flags: &[&str]) -> Controller {
+        Controller::spawn_with(&self.namespace, &self.socket_dir(), &self.log(), (None, flags))
+    }
+
     /// As [`Self::start_controller`], with more flags.
     pub(crate) async fn start_controller_with(&self, flags: &[&str]) -> Controller {
-        let mut controller = Controller::spawn_with(&self.namespace, &self.socket_dir(), &self.log(), (None, flags));
+        let mut controller = self.spawn_controller_with(flags);
         controller.ready().await;
         controller
     }
 
     /// Starts a controller whose API server is `proxy`, and waits until it is ready.
     pub(crate) async fn start_controller_through(&self, proxy: &proxy::FaultProxy) -> Controller {
+        self.start_controller_through_with(proxy, &[]).await
+    }
+
+    /// As [`Self::start_controller_through`], with more flags.
+    pub(crate) async fn start_controller_through_with(&self, proxy: &proxy::FaultProxy, flags: &[&str]) -> Controller {
         let kubeconfig = proxy.kubeconfig(&self.folder());
         let mut controller =
-            Controller::spawn_with(&self.namespace, &self.socket_dir(), &self.log(), (Some(&kubeconfig), &[]));
+            Controller::spawn_with(&self.namespace, &self.socket_dir(), &self.log(), (Some(&kubeconfig), flags));
         controller.ready().await;
         controller
+    }
+
+    /// Starts a controller whose API server is `proxy`, with more flags.
+    pub(crate) fn spawn_controller_through(&self, proxy: &proxy::FaultProxy, flags: &[&str]) -> Controller {
+        let kubeconfig = proxy.kubeconfig(&self.folder());
+        Controller::spawn_with(&self.namespace, &self.socket_dir(), &self.log(), (Some(&kubeconfig), flags))
     }
 
     /// The objects of one kind, as JSON: nothing that the API server says is lost.
@@ -338,6 +356,7 @@ fn resource(kind: &str) -> ApiResource {
         "Deployment" => ApiResource::erase::<Deployment>(&()),
         "EndpointSlice" => ApiResource::erase::<EndpointSlice>(&()),
         "Event" => ApiResource::erase::<Event>(&()),
+        "Lease" => ApiResource::erase::<Lease>(&()),
         "Ingress" => ApiResource::erase::<Ingress>(&()),
         "NetworkPolicy" => ApiResource::erase::<NetworkPolicy>(&()),
         "Pod" => ApiResource::erase::<Pod>(&()),

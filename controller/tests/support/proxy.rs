@@ -31,6 +31,8 @@ pub(crate) enum Fault {
     Reset,
     /// No answer comes for as long as the controller waits.
     Hang,
+    /// A watch begins, and the API server says that it has forgotten what came since, so that all is listed again.
+    Expired,
     /// The API server does what it is asked for, and answers 500.
     LostError,
     /// The API server does what it is asked for, and the connection ends before its answer.
@@ -84,6 +86,7 @@ struct Shared {
     client: Client,
     target: Option<Target>,
     calls: Mutex<Calls>,
+    hidden: Mutex<Option<&'static str>>,
     dark: watch::Sender<bool>,
 }
 
@@ -97,6 +100,10 @@ struct Calls {
     has_failed: bool,
     /// What the API server itself answered 403.
     forbidden: BTreeSet<Call>,
+    /// What was asked of no single namespace.
+    cluster_wide: BTreeSet<Call>,
+    /// Requests for what was hidden.
+    hidden: usize,
 }
 
 impl FaultProxy {
@@ -104,7 +111,14 @@ impl FaultProxy {
     pub(crate) async fn start(client: Client, target: Option<Target>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let shared = Arc::new(Shared { client, target, calls: Mutex::default(), dark: watch::Sender::new(false) });
+        let shared = Shared {
+            client,
+            target,
+            calls: Mutex::default(),
+            hidden: Mutex::default(),
+            dark: watch::Sender::new(false),
+        };
+        let shared = Arc::new(shared);
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared))).abort_handle();
         Self { shared, address, accepting }
     }
@@ -133,6 +147,26 @@ impl FaultProxy {
     /// The calls that the API server itself forbade.
     pub(crate) fn forbidden(&self) -> BTreeSet<Call> {
         self.shared.calls().forbidden.clone()
+    }
+
+    /// The calls that were not about one namespace, API discovery included.
+    pub(crate) fn cluster_wide(&self) -> BTreeSet<Call> {
+        self.shared.calls().cluster_wide.clone()
+    }
+
+    /// From now on nothing is served whose path begins with this, as if it were not installed.
+    pub(crate) fn hide(&self, path: &'static str) {
+        *self.shared.hidden.lock().unwrap() = Some(path);
+    }
+
+    /// How often something hidden was asked for.
+    pub(crate) fn hidden_requests(&self) -> usize {
+        self.shared.calls().hidden
+    }
+
+    /// Everything is served again.
+    pub(crate) fn show(&self) {
+        *self.shared.hidden.lock().unwrap() = None;
     }
 
     /// Whether the call that is to fail was made.
@@ -195,7 +229,14 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
 /// An error ends the connection without an answer.
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, io::Error> {
     let call = call_of(request.method(), request.uri());
+    if shared.hidden.lock().unwrap().is_some_and(|hidden| request.uri().path().starts_with(hidden)) {
+        shared.calls().hidden += 1;
+        return Ok(refusal(404, "NotFound"));
+    }
     let _under_way = UnderWay::begin(&shared, &call);
+    if !is_in_namespace(request.uri()) {
+        shared.calls().cluster_wide.insert(call.clone());
+    }
     let Some(fault) = shared.take_fault(&call) else {
         let response = forward(&shared.client, request).await?;
         if response.status() == StatusCode::FORBIDDEN {
@@ -208,6 +249,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
         Fault::Reset => Err(io::ErrorKind::ConnectionReset.into()),
         // It ends when the controller closes the connection.
         Fault::Hang => std::future::pending().await,
+        Fault::Expired => Ok(expiry()),
         Fault::LostError => forward(&shared.client, request).await.map(|_| refusal(500, "InternalError")),
         Fault::LostAnswer => {
             forward(&shared.client, request).await?;
@@ -290,6 +332,21 @@ fn refusal(code: u16, reason: &str) -> Response<Body> {
         headers.insert(header::RETRY_AFTER, "1".parse().unwrap());
     }
     response
+}
+
+/// A watch whose first event is that it cannot go on.
+fn expiry() -> Response<Body> {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "code": 410});
+    let event = json!({"type": "ERROR", "object": status});
+    let mut response = Response::new(Body::from(format!("{event}\n").into_bytes()));
+    response.headers_mut().insert(header::CONTENT_TYPE, "application/json".parse().unwrap());
+    response
+}
+
+/// Whether the call is about what is in one namespace.
+fn is_in_namespace(uri: &Uri) -> bool {
+    let parts: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
+    matches!(parts.as_slice(), ["api", _, "namespaces", _, _, ..] | ["apis", _, _, "namespaces", _, _, ..])
 }
 
 /// Reads `/api/v1/...` and `/apis/{group}/{version}/...`; whatever else there is keeps its path.

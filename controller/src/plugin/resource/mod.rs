@@ -15,15 +15,18 @@ use std::{
 };
 
 use jiff::Timestamp;
-use kube::{Client, ResourceExt as _, runtime::controller::Action, runtime::events::Recorder};
+use kube::{Client, ResourceExt as _, runtime::controller::Action};
 use plugin_protocol::{Discovery, EventReason};
 
-pub(super) use self::probes::{News, Probes};
 use self::{
     observe::Rights,
     probes::Probe,
     status::Findings,
     validate::{Tenancy, ValidatedPlugin},
+};
+pub(super) use self::{
+    probes::{News, Probes},
+    status::READY,
 };
 use super::{
     authority::Authority,
@@ -33,13 +36,17 @@ use super::{
     outcome::CallError,
     plugins::Plugins,
     registry::{Command, PluginKey, Registered, Registration, Registry, WorkerHandle},
+    retire::Departed,
     sockets::Sockets,
     sync::Env,
     wiring::{Identity, Lives, Settings, Urls},
     worker,
     writer::{Writer, Writers},
 };
-use crate::{crd::DaskOperatorPlugin, invalid::Invalid, k8s, report};
+use crate::{
+    crd::DaskOperatorPlugin, events::Recorder, invalid::Invalid, k8s, leader::Leadership, report, scope::Scope,
+    watch::Pace,
+};
 
 /// How long the answer to "may these kinds be written?" holds. Each asking is a request a verb.
 const AUTHORIZE_PERIOD: Duration = Duration::from_mins(10);
@@ -59,6 +66,8 @@ pub(super) struct PluginContext {
     pub(super) env: Arc<Env>,
     pub(super) probes: Probes,
     pub(super) sockets: Sockets,
+    pub(super) leadership: Leadership,
+    pub(super) departed: Departed,
 }
 
 /// Why a pass ended early.
@@ -131,13 +140,15 @@ pub(super) fn without_cluster(
 ) -> Result<Registration, Invalid> {
     let settings = Settings {
         namespace: home.to_owned(),
-        watched: None,
+        watched: Scope::all(),
+        pace: Pace::default(),
         socket_dir: PathBuf::new(),
         service_ip: None,
         tenants: plugin.namespace().as_deref() != Some(home),
         urls: Urls { allowed: true, dev: true },
         identity: Identity { service_account: String::new(), pod: None },
         lives: Lives { authority: Duration::ZERO, certificate: Duration::ZERO },
+        endpoints: false,
     };
     let valid = validate::validate(plugin, &settings)?;
     Ok(validate::registration(plugin, &valid, kinds, home))

@@ -1,12 +1,13 @@
 //! What the API server says about the kinds that a plugin may write.
 
+use std::collections::BTreeMap;
+
 use futures::future::{join_all, try_join_all};
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use kube::{
-    Api, Client,
-    api::PostParams,
+    Client,
     core::{GroupVersionKind, TypeMeta},
-    discovery::{Scope, pinned_kind},
+    discovery::{self, pinned_kind},
 };
 
 use crate::{
@@ -19,6 +20,7 @@ use crate::{
         wiring::Settings,
         writer::{Account, Writer},
     },
+    scope::Scope,
 };
 
 /// What the engine does with children.
@@ -38,7 +40,7 @@ async fn resolve(client: &Client, rule: &ChildRule) -> Result<ChildKind, Invalid
     let found = k8s::timed("discover", &what, pinned_kind(client, &kind)).await;
     let (resource, capabilities) = found
         .map_err(|error| unknown(format!("children: the API server does not serve {what}: {}", error.message())))?;
-    let namespaced = capabilities.scope == Scope::Namespaced;
+    let namespaced = capabilities.scope == discovery::Scope::Namespaced;
     if !namespaced {
         let message = format!("children: {what} is cluster-scoped, and children live in their owner's namespace");
         return Err(Invalid { reason: "ClusterScoped", message });
@@ -55,17 +57,20 @@ pub(super) struct Rights<'a> {
     pub(super) namespaces: bool,
 }
 
-/// One thing that somebody may or may not do.
+/// One thing that somebody may or may not do: verb, group and plural.
 type Right<'a> = (&'static str, &'a str, &'a str);
+
+/// What is not allowed, with the namespaces in which it is not; `None` is all of them.
+type Gaps = BTreeMap<Vec<String>, Vec<Option<String>>>;
 
 /// Whether everything that is needed is allowed; if not, exactly what is missing, and how to grant it.
 pub(super) async fn authorize(context: &PluginContext, rights: Rights<'_>) -> Result<Result<(), Invalid>, k8s::Error> {
     let Rights { writer, kinds, namespaces } = rights;
-    let scope = writer.namespace.as_deref().or(context.settings.watched.as_deref());
-    let needed = |kind: &'_ ChildKind| VERBS.map(|verb| (verb, kind.resource.clone()));
-    let needed: Vec<_> = kinds.iter().flat_map(needed).collect();
+    let scope = writer.scope(&context.settings.watched);
+    let of_kind = |kind: &'_ ChildKind| VERBS.map(|verb| (verb, kind.resource.clone()));
+    let needed: Vec<_> = kinds.iter().flat_map(of_kind).collect();
     let needed = needed.iter().map(|(verb, resource)| (*verb, resource.group.as_str(), resource.plural.as_str()));
-    let missing = match missing(&writer.client, scope, needed).await {
+    let missing = match missing(&writer.client, &scope, &needed.collect::<Vec<_>>()).await {
         Ok(missing) => missing,
         // Everybody who is somebody may ask what he may do.
         Err(error) if error.class() == Class::Forbidden => {
@@ -77,13 +82,13 @@ pub(super) async fn authorize(context: &PluginContext, rights: Rights<'_>) -> Re
         Err(error) => return Err(error),
     };
     if !missing.is_empty() {
-        return Ok(Err(forbidden(writer.account.as_ref(), scope, &missing)));
+        return Ok(Err(forbidden(writer.account.as_ref(), &context.settings, &missing)));
     }
     if namespaces {
         let needed = ["list", "watch"].map(|verb| (verb, "", "namespaces"));
-        let missing = self::missing(&context.client, None, needed.into_iter()).await?;
+        let missing = self::missing(&context.client, &Scope::all(), &needed).await?;
         if !missing.is_empty() {
-            let mut refusal = forbidden(None, None, &missing);
+            let mut refusal = forbidden(None, &context.settings, &missing);
             refusal.message.push_str("; match.namespaceSelector needs it");
             return Ok(Err(refusal));
         }
@@ -91,20 +96,32 @@ pub(super) async fn authorize(context: &PluginContext, rights: Rights<'_>) -> Re
     Ok(Ok(()))
 }
 
-fn forbidden(account: Option<&Account>, scope: Option<&str>, missing: &[String]) -> Invalid {
-    let missing = missing.join(", ");
-    let message = match (account, scope) {
-        (None, _) => format!(
-            "the controller may not {missing}; grant it with a ClusterRole labelled \
+fn forbidden(account: Option<&Account>, settings: &Settings, missing: &Gaps) -> Invalid {
+    let everywhere = missing.values().flatten().any(Option::is_none);
+    let wheres: Vec<String> = missing
+        .iter()
+        .map(|(rights, namespaces)| match (account, everywhere) {
+            (None, true) => rights.join(", "),
+            _ => format!("{} in {}", rights.join(", "), Scope::of(namespaces.iter().flatten())),
+        })
+        .collect();
+    let (what, many) = (wheres.join(", nor "), missing.values().flatten().count() > 1);
+    let role = if many { "a Role in each of these namespaces" } else { "a Role there" };
+    let message = match (account, everywhere) {
+        (None, true) => format!(
+            "the controller may not {what}; grant it with a ClusterRole labelled \
              kubernetes.dask.org/aggregate-to-operator: \"true\""
         ),
-        (Some(account), Some(scope)) => format!(
-            "the ServiceAccount {account} may not {missing} in the namespace {scope}; grant it with a Role there \
-             that is bound to this ServiceAccount"
+        (None, false) => format!(
+            "the controller may not {what}; grant it with {role} that is bound to the ServiceAccount {}/{}",
+            settings.namespace, settings.identity.service_account
         ),
-        (Some(account), None) => format!(
-            "the ServiceAccount {account} may not {missing} in all namespaces; grant it with a ClusterRole that is \
-             bound to this ServiceAccount"
+        (Some(account), false) => format!(
+            "the ServiceAccount {account} may not {what}; grant it with {role} that is bound to this ServiceAccount"
+        ),
+        (Some(account), true) => format!(
+            "the ServiceAccount {account} may not {what}; grant it with a ClusterRole that is bound to this \
+             ServiceAccount"
         ),
     };
     Invalid::new("Forbidden", message)
@@ -123,14 +140,17 @@ fn impersonation_forbidden(context: &PluginContext, account: &Account, error: &k
     Invalid::new("ImpersonationForbidden", message)
 }
 
-/// What of `needed` is not allowed to `client`.
-async fn missing<'a>(
-    client: &Client,
-    namespace: Option<&str>,
-    needed: impl Iterator<Item = Right<'a>>,
-) -> Result<Vec<String>, k8s::Error> {
-    let answers = try_join_all(needed.map(|right| is_allowed(client, namespace, right))).await?;
-    Ok(answers.into_iter().flatten().collect())
+/// What of `needed` is not allowed to `client`, in each part of `scope`.
+async fn missing(client: &Client, scope: &Scope, needed: &[Right<'_>]) -> Result<Gaps, k8s::Error> {
+    let mut gaps = Gaps::new();
+    for namespace in scope.parts() {
+        let asked = needed.iter().map(|right| is_allowed(client, namespace, *right));
+        let rights: Vec<String> = try_join_all(asked).await?.into_iter().flatten().collect();
+        if !rights.is_empty() {
+            gaps.entry(rights).or_default().push(namespace.map(str::to_owned));
+        }
+    }
+    Ok(gaps)
 }
 
 /// `None` if allowed, else what is missing.
@@ -139,52 +159,65 @@ async fn is_allowed(
     namespace: Option<&str>,
     (verb, group, plural): Right<'_>,
 ) -> Result<Option<String>, k8s::Error> {
-    let review = SelfSubjectAccessReview {
-        spec: SelfSubjectAccessReviewSpec {
-            resource_attributes: Some(ResourceAttributes {
-                group: Some(group.to_owned()),
-                resource: Some(plural.to_owned()),
-                verb: Some(verb.to_owned()),
-                namespace: namespace.map(str::to_owned),
-                ..ResourceAttributes::default()
-            }),
-            ..SelfSubjectAccessReviewSpec::default()
-        },
-        ..SelfSubjectAccessReview::default()
+    let attributes = ResourceAttributes {
+        group: Some(group.to_owned()),
+        resource: Some(plural.to_owned()),
+        verb: Some(verb.to_owned()),
+        namespace: namespace.map(str::to_owned),
+        ..ResourceAttributes::default()
     };
-    let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-    let answer = k8s::timed("review", "rights", api.create(&PostParams::default(), &review)).await?;
-    let allowed = answer.status.is_some_and(|status| status.allowed);
+    let allowed = k8s::may(client, attributes).await?;
     Ok((!allowed).then(|| format!("{verb} {plural}")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugin::wiring::test_settings;
+
+    fn gaps(missing: &[(&[&str], &[Option<&str>])]) -> Gaps {
+        let rights = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let namespaces = |names: &[Option<&str>]| names.iter().map(|name| name.map(str::to_owned)).collect();
+        missing.iter().map(|(words, names)| (rights(words), namespaces(names))).collect()
+    }
 
     #[test]
-    fn a_missing_right_is_told_with_whom_to_grant_it_to() {
+    fn a_missing_right_is_told_with_where_it_is_missing_and_whom_to_grant_it_to() {
         let account = Account { namespace: "team-a".to_owned(), name: "writer".to_owned() };
-        let missing = ["create ingresses".to_owned(), "patch ingresses".to_owned()];
+        let both = ["create ingresses", "patch ingresses"].as_slice();
         let table = [
             (
                 None,
-                Some("team-a"),
+                gaps(&[(both, &[None])]),
                 "the controller may not create ingresses, patch ingresses; grant it with a ClusterRole labelled",
             ),
             (
-                Some(&account),
-                Some("team-a"),
-                "the ServiceAccount team-a/writer may not create ingresses, patch ingresses in the namespace team-a; grant it with a Role there",
+                None,
+                gaps(&[(both, &[Some("team-a")])]),
+                "the controller may not create ingresses, patch ingresses in the namespace team-a; grant it with a \
+                 Role there that is bound to the ServiceAccount dask-operator/dask-operator",
+            ),
+            (
+                None,
+                gaps(&[(&["get pods"], &[Some("team-c")]), (both, &[Some("team-a"), Some("team-b")])]),
+                "the controller may not create ingresses, patch ingresses in the namespaces team-a, team-b, nor get \
+                 pods in the namespace team-c; grant it with a Role in each of these namespaces that is bound to",
             ),
             (
                 Some(&account),
-                None,
-                "the ServiceAccount team-a/writer may not create ingresses, patch ingresses in all namespaces; grant it with a ClusterRole",
+                gaps(&[(both, &[Some("team-a")])]),
+                "the ServiceAccount team-a/writer may not create ingresses, patch ingresses in the namespace team-a; \
+                 grant it with a Role there that is bound to this ServiceAccount",
+            ),
+            (
+                Some(&account),
+                gaps(&[(both, &[None])]),
+                "the ServiceAccount team-a/writer may not create ingresses, patch ingresses in all namespaces; grant \
+                 it with a ClusterRole",
             ),
         ];
-        for (account, scope, expected) in table {
-            let refusal = forbidden(account, scope, &missing);
+        for (account, missing, expected) in table {
+            let refusal = forbidden(account, &test_settings(), &missing);
             assert_eq!(refusal.reason, "Forbidden");
             assert!(refusal.message.starts_with(expected), "{}", refusal.message);
         }

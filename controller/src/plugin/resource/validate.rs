@@ -60,11 +60,14 @@ pub(super) fn validate(plugin: &DaskOperatorPlugin, settings: &Settings) -> Resu
         return refuse("SettingsTooLarge", message);
     }
     let rules = &plugin.spec.match_;
-    if rules.namespace_selector.is_some() && settings.watched.is_some() {
+    if rules.namespace_selector.is_some() && settings.watched.is_limited() {
         return refuse(
             "NamespacedInstallation",
-            "match.namespaceSelector: the controller watches one namespace only, and may not read labels of \
-             namespaces; remove the selector",
+            format!(
+                "match.namespaceSelector: the controller watches {} only, and may not read labels of namespaces; remove \
+                 the selector",
+                settings.watched
+            ),
         );
     }
     let matcher = Matcher::compile(rules)?;
@@ -111,7 +114,7 @@ pub(super) fn tenancy(plugin: &DaskOperatorPlugin, settings: &Settings) -> Resul
         let message = format!("plugins are accepted in the operator's namespace {own} only: plugins of teams are off");
         return refuse("TenantsDisabled", message);
     }
-    if settings.watched.as_ref().is_some_and(|watched| *watched != namespace) {
+    if !settings.watched.contains(&namespace) {
         let message = format!("the controller does not watch the namespace {namespace}, where the plugin would work");
         return refuse("NotWatched", message);
     }
@@ -148,7 +151,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::plugin::wiring::test_settings;
+    use crate::{plugin::wiring::test_settings, scope::Scope};
 
     fn plugin(edit: impl Fn(&mut Value)) -> Result<ValidatedPlugin, Invalid> {
         let mut value = json!({
@@ -179,7 +182,8 @@ mod tests {
             },
         });
         edit(&mut value);
-        let settings = Settings { tenants: true, watched: watched.map(str::to_owned), ..test_settings() };
+        let watched = Scope::of(watched.map(|names| names.split(',')).into_iter().flatten());
+        let settings = Settings { tenants: true, watched, ..test_settings() };
         let plugin = serde_json::from_value(value).unwrap();
         validate(&plugin, &settings)?;
         tenancy(&plugin, &settings)
@@ -214,7 +218,9 @@ mod tests {
         let account = Account { namespace: "team-a".to_owned(), name: "writer".to_owned() };
         let tenancy = Tenancy { account: Some(account), scope: Some("team-a".to_owned()) };
         assert_eq!(team_plugin(|_| {}, None), Ok(tenancy.clone()));
-        assert_eq!(team_plugin(|_| {}, Some("team-a")), Ok(tenancy));
+        for watched in ["team-a", "team-b,team-a"] {
+            assert_eq!(team_plugin(|_| {}, Some(watched)), Ok(tenancy.clone()));
+        }
         let table: [(&str, Value, &str); 5] = [
             ("writer", Value::Null, "WriterRequired"),
             ("endpoint", json!({"socket": "ingress.sock"}), "InvalidEndpoint"),
@@ -256,9 +262,11 @@ mod tests {
 
     /// Reading labels of namespaces is a request to the whole cluster.
     #[test]
-    fn an_installation_in_one_namespace_refuses_selectors_of_namespaces() {
+    fn an_installation_in_named_namespaces_refuses_selectors_of_namespaces() {
         let select = |value: &mut Value| value["spec"]["match"] = json!({"namespaceSelector": {}});
-        assert_eq!(team_plugin(select, Some("team-a")).unwrap_err().reason, "NamespacedInstallation");
+        let refusal = team_plugin(select, Some("team-a,team-b")).unwrap_err();
+        assert_eq!(refusal.reason, "NamespacedInstallation");
+        assert!(refusal.message.contains("watches the namespaces team-a, team-b only"), "{}", refusal.message);
         assert!(team_plugin(select, None).is_ok());
         let expression = |value: &mut Value| {
             value["spec"]["match"] = json!({"conditions": [{"name": "a", "expression": "unknown"}]});

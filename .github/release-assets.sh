@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Makes the files of a release: chart, definitions, protocol, list of what the programs contain, programs, checksums.
+# Usage: release-assets.sh DIRECTORY IMAGE [PROGRAM...]. The chart installs IMAGE, of its own version.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cache=${CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/dask-operator}
+cyclonedx=0.5.9
+
+fail() { echo "release-assets.sh: $*" >&2; exit 1; }
+
+[[ $# -ge 2 ]] || fail "usage: release-assets.sh DIRECTORY IMAGE [PROGRAM...]"
+out=$(realpath -m "$1")
+image=$2
+shift 2
+rm -rf "$out"
+mkdir -p "$out"
+[[ $# -eq 0 ]] || cp "$@" "$out"
+cd "$root"
+
+work=$(mktemp -d)
+clean_up() { rm -rf "$work"; }
+trap clean_up EXIT
+
+# In the repository the chart names no registry.
+cp -r charts/dask-operator "$work"
+sed -i "/^image:/,/^[^ #]/ s|^  name: dask-operator\$|  name: $image|" "$work/dask-operator/values.yaml"
+helm template release "$work/dask-operator" | grep -qF "image: \"$image:" || fail "the chart does not install $image"
+helm package "$work/dask-operator" --destination "$out" >/dev/null
+
+cp charts/dask-operator/files/crds.yaml "$out/crds.yaml"
+tar -C plugin-protocol -czf "$out/plugin-protocol-schema.tar.gz" schema
+
+if [[ ! -x $cache/cargo-cyclonedx-$cyclonedx/bin/cargo-cyclonedx ]]; then
+  cargo install --quiet --locked --root "$cache/cargo-cyclonedx-$cyclonedx" --version "$cyclonedx" cargo-cyclonedx
+fi
+# It writes beside the manifests of all crates, so it is given sources that nobody else has.
+mkdir "$work/source"
+git archive HEAD | tar -x -C "$work/source"
+(cd "$work/source" && "$cache/cargo-cyclonedx-$cyclonedx/bin/cargo-cyclonedx" cyclonedx --quiet --format json \
+  --describe binaries --target x86_64-unknown-linux-gnu --no-build-deps)
+lists=("$work"/source/controller/*.cdx.json)
+[[ ${#lists[@]} -eq 1 ]] || fail "the controller has not one list of contents, but ${lists[*]}"
+mv "${lists[0]}" "$out/dask-operator.cdx.json"
+
+cd "$out"
+sha256sum -- * >SHA256SUMS

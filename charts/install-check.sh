@@ -1,0 +1,147 @@
+#!/usr/bin/env bash
+# Usage: install-check.sh, with KUBECONFIG of a cluster of its own: it replaces and removes the definitions there.
+#
+# Installs, upgrades, rolls back and removes the chart on a real API server, with Helm 4 and Helm 3. No pod runs.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+release=dask-operator
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+. ../testbed/env.sh
+step() { printf '== %s\n' "$*"; }
+fail() { echo "install-check: $*" >&2; exit 1; }
+is() { [[ $2 == "$3" ]] || fail "$1: $2, and not $3"; }
+quietly() { "$@" >"$work/out" 2>&1 || fail "$*: $(cat "$work/out")"; }
+
+# Whichever Helm is on its turn.
+on_release() { quietly "$helm" "$1" "$release" "${@:2}" --namespace "$release"; }
+# No pod runs here that would end the hook's Job.
+uninstall() { on_release uninstall --no-hooks; }
+strategy() { kubectl -n "$release" get deployment "$release" -o jsonpath='{.spec.strategy.type}'; }
+definitions() { kubectl get crd -o name | grep '\.kubernetes\.dask\.org$' || true; }
+remove_definitions() { definitions | quietly xargs -r kubectl delete --timeout 60s; }
+
+# The definitions of monitors and rules, as the Prometheus operator's module has them.
+monitoring_definitions() {
+  local module=github.com/prometheus-operator/prometheus-operator@v0.85.0 folder kind
+  folder=$(cd / && go mod download -json "$module" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+  for kind in servicemonitors podmonitors prometheusrules; do
+    quietly kubectl apply --server-side -f "$folder/example/prometheus-operator-crd/monitoring.coreos.com_$kind.yaml"
+  done
+}
+
+# Stand-ins for dask-kubernetes' definitions: the four kinds of old, without what is new, and of no release.
+old_definitions() {
+  kubectl create --dry-run=client -o json -f dask-operator/files/crds.yaml | python3 -c '
+import json, sys
+decoder, text, old = json.JSONDecoder(), sys.stdin.read().strip(), []
+while text:
+    document, end = decoder.raw_decode(text)
+    text = text[end:].strip()
+    old += document["items"] if document["kind"] == "List" else [document]
+for definition in old:
+    for version in definition["spec"]["versions"]:
+        version["schema"] = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+        version.pop("subresources", None)
+        version.pop("additionalPrinterColumns", None)
+old = [definition for definition in old if definition["spec"]["names"]["kind"] != "DaskOperatorPlugin"]
+json.dump({"apiVersion": "v1", "kind": "List", "items": old}, sys.stdout)'
+}
+
+# No unknown field, and nothing that the API server refuses.
+accepts_every_golden() {
+  local golden
+  for golden in golden/*.yaml; do
+    [[ $golden == *.values.yaml ]] ||
+      quietly kubectl apply --server-side --force-conflicts --dry-run=server --validate=strict -f "$golden"
+  done
+}
+
+installs_every_golden() {
+  local values
+  for values in golden/*.values.yaml; do
+    on_release install dask-operator --values "$values"
+    uninstall
+  done
+}
+
+# As the chart's README says for those who come from dask-kubernetes.
+takes_over_old_definitions() {
+  local options=(--take-ownership) idle_action
+  [[ $("$helm" version --short) == v3* ]] || options+=(--force-conflicts)
+  old_definitions | kubectl create -f - >/dev/null
+  if "$helm" install "$release" dask-operator --namespace "$release" >"$work/out" 2>&1; then
+    fail "definitions that belong to no release were overwritten without a word"
+  fi
+  grep -q "cannot be imported into the current release" "$work/out" || fail "$(cat "$work/out")"
+  on_release install dask-operator "${options[@]}"
+  idle_action=.spec.versions[0].schema.openAPIV3Schema.properties.spec.properties.idleAction.type
+  is "idleAction of the new definition" \
+    "$(kubectl get crd daskclusters.kubernetes.dask.org -o jsonpath="{$idle_action}")" string
+}
+
+# A pod that knows no Lease must have ended before one that does begins, and the other way round.
+rolls_only_between_pods_with_a_lease() {
+  is "the strategy of a first installation" "$(strategy)" RollingUpdate
+  on_release upgrade dask-operator --set leaderElection.enabled=false
+  is "the strategy without leader election" "$(strategy)" Recreate
+  on_release upgrade dask-operator --set logLevel=debug
+  is "the strategy of the upgrade that brings leader election" "$(strategy)" Recreate
+  on_release upgrade dask-operator --set logLevel=info
+  is "the strategy of the next upgrade" "$(strategy)" RollingUpdate
+  on_release rollback 2
+  is "the strategy after the way back" "$(strategy)" Recreate
+}
+
+# Where no pod runs, the hook's Job is told that it has succeeded once its account has the rights that it needs.
+uninstall_with_hooks() {
+  local job=$release-removal account=system:serviceaccount:$release:$release-removal verb
+  on_release uninstall &
+  quietly kubectl -n "$release" wait --for=create "job/$job" --timeout 60s
+  for verb in list patch; do
+    is "$verb by the hook" "$(kubectl auth can-i "$verb" daskclusters.kubernetes.dask.org --as "$account" -A)" yes
+  done
+  quietly kubectl -n "$release" wait --for=jsonpath='{.status.startTime}' "job/$job" --timeout 60s
+  kubectl -n "$release" patch job "$job" --subresource status --type merge --patch '{"status": {"succeeded": 1, "active": null, "ready": null,
+    "completionTime": "'"$(date -u +%FT%TZ)"'", "conditions": [
+      {"type": "SuccessCriteriaMet", "status": "True"}, {"type": "Complete", "status": "True"}]}}' >/dev/null
+  wait $!
+  is "what removing leaves" "$(kubectl get serviceaccounts,roles,rolebindings,jobs,clusterroles,clusterrolebindings -A \
+    -o name -l app.kubernetes.io/instance="$release")" ""
+}
+
+# Definitions and clusters stay; nothing waits for a controller that is gone.
+keeps_clusters_when_removed() {
+  local before
+  kubectl -n "$release" apply -f ../demo/cluster.yaml >/dev/null
+  before=$(definitions)
+  uninstall_with_hooks
+  is "the definitions afterwards" "$(definitions)" "$before"
+  quietly kubectl -n "$release" get daskcluster demo
+  on_release install dask-operator
+  uninstall
+  quietly kubectl -n "$release" delete daskcluster demo --timeout 20s
+  remove_definitions
+}
+
+# What a run before this one may have left.
+quietly helm uninstall "$release" --namespace "$release" --ignore-not-found --no-hooks
+remove_definitions
+monitoring_definitions
+for namespace in $(sed -n 's/^  namespace: //p' golden/*.yaml | sort -u); do
+  kubectl create namespace "$namespace" --dry-run=client -o yaml | quietly kubectl apply -f -
+done
+step "the API server accepts what every golden file has"
+accepts_every_golden
+helm3=$(../testbed/helm3.sh)
+for helm in helm "$helm3"; do
+  step "$("$helm" version --short): taking over, upgrading, rolling back, removing"
+  takes_over_old_definitions
+  rolls_only_between_pods_with_a_lease
+  keeps_clusters_when_removed
+  step "$("$helm" version --short): every golden file"
+  installs_every_golden
+  remove_definitions
+done
+echo "the chart installs, upgrades and goes"

@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""What the chart's values are, told once: in values.yaml, where comments stand above keys.
+
+values.py readme [--check]   writes the table of the chart's README, or fails if it is another
+values.py used               fails for a value that no file in golden/ sets, or that its render does not depend on;
+                             needs helm
+"""
+
+import json
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).parent
+CHART = HERE / "dask-operator"
+BEGIN, END = "<!-- values: made by charts/values.py -->\n", "<!-- end of values -->\n"
+
+
+class Value(NamedTuple):
+    path: str
+    default: str | None
+    """As in the file; None for a key that only has others below it."""
+    description: str
+
+
+def values() -> list[Value]:
+    """The keys of values.yaml in its order. It has no list or map over several lines but for nested keys."""
+    found: list[Value] = []
+    above: list[tuple[int, str]] = []
+    comment: list[str] = []
+    for number, line in enumerate((CHART / "values.yaml").read_text().splitlines(), 1):
+        text = line.strip()
+        if text.startswith("#"):
+            comment.append(text.lstrip("# "))
+            continue
+        if not text:
+            comment.clear()
+            continue
+        key = re.fullmatch(r"( *)([A-Za-z]+):(?: (\S.*))?", line)
+        if not key:
+            sys.exit(f"values.yaml:{number}: neither a comment nor a key with its default on one line: {line}")
+        indent = len(key[1])
+        above = [entry for entry in above if entry[0] < indent] + [(indent, key[2])]
+        path = ".".join(name for _, name in above)
+        found.append(Value(path, key[3], " ".join(comment)))
+        comment.clear()
+    return found
+
+
+def table() -> str:
+    rows = ["| key | default | what it does |", "|---|---|---|"]
+    for value in values():
+        if value.default is None and not value.description:
+            continue
+        default = "" if value.default is None else f"`{value.default}`"
+        rows.append(f"| `{value.path}` | {default} | {value.description.replace('|', chr(92) + '|')} |")
+    return "\n".join(rows) + "\n"
+
+
+def readme(check: bool) -> None:
+    file = CHART / "README.md"
+    before, rest = file.read_text().split(BEGIN)
+    _, after = rest.split(END)
+    fresh = before + BEGIN + "\n" + table() + "\n" + END + after
+    if not check:
+        file.write_text(fresh)
+    elif file.read_text() != fresh:
+        sys.exit(f"{file} is stale: run make generate")
+
+
+def as_json(default: str) -> str:
+    try:
+        json.loads(default)
+    except json.JSONDecodeError:
+        return json.dumps(default)
+    return default
+
+
+def rendered(golden: Path, *more: str) -> str:
+    command = ["helm", "template", "dask-operator", CHART, "--namespace", "dask-operator", "--values", golden, *more]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    # Not every combination of a file with a default is a valid one; that is a dependency as well.
+    return result.stdout if result.returncode == 0 else result.stderr
+
+
+def used() -> None:
+    goldens = {file: rendered(file) for file in sorted(HERE.glob("golden/*.values.yaml"))}
+
+    def is_used(value: Value) -> bool:
+        key = value.path.rsplit(".", 1)[-1] + ":"
+        default = f"{value.path}={as_json(value.default or '')}"
+        setting = (file for file in goldens if key in file.read_text())
+        return any(rendered(file, "--set-json", default) != goldens[file] for file in setting)
+
+    leaves = [value for value in values() if value.default is not None]
+    with ThreadPoolExecutor() as pool:
+        unused = [value.path for value, ok in zip(leaves, pool.map(is_used, leaves), strict=True) if not ok]
+    if unused:
+        sys.exit("set by no file in charts/golden, or without an effect there: " + ", ".join(unused))
+    print(f"each of {len(leaves)} values changes a render")
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["readme"]:
+            readme(check=False)
+        case ["readme", "--check"]:
+            readme(check=True)
+        case ["used"]:
+            used()
+        case _:
+            sys.exit(__doc__)

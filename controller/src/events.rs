@@ -1,0 +1,159 @@
+//! Which Events are published: dask-kubernetes' settings for them are honoured.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{
+    Client,
+    runtime::events::{Event, EventType, Recorder as KubeRecorder, Reporter},
+};
+
+/// Python's `logging.WARNING`.
+const WARNING: u32 = 30;
+
+/// Which Events are published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// None.
+    Nothing,
+    /// Those of type Warning.
+    Warnings,
+    /// All.
+    Everything,
+}
+
+impl Wanted {
+    /// What the two settings of dask-kubernetes ask for. `level` is one of Python's `logging`; a Normal Event is at
+    /// INFO and above.
+    ///
+    /// ```
+    /// use dask_operator::events::Wanted;
+    ///
+    /// assert_eq!(Wanted::of(true, 20), Wanted::Everything);
+    /// assert_eq!(Wanted::of(true, 30), Wanted::Warnings);
+    /// assert_eq!(Wanted::of(false, 20), Wanted::Nothing);
+    /// ```
+    pub fn of(enabled: bool, level: u32) -> Self {
+        match (enabled, level) {
+            (false, _) => Self::Nothing,
+            (true, WARNING..) => Self::Warnings,
+            (true, _) => Self::Everything,
+        }
+    }
+
+    fn includes(self, type_: EventType) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Warnings => type_ == EventType::Warning,
+            Self::Everything => true,
+        }
+    }
+}
+
+/// Publishes Events as far as they are wanted. Cloning shares what was published, which is counted up.
+#[derive(Clone)]
+pub struct Recorder {
+    inner: KubeRecorder,
+    client: Client,
+    reporter: Reporter,
+    wanted: Wanted,
+}
+
+impl Recorder {
+    /// Publishes in the name of `reporter`.
+    pub fn new(client: Client, reporter: Reporter, wanted: Wanted) -> Self {
+        Self { inner: KubeRecorder::new(client.clone(), reporter.clone()), client, reporter, wanted }
+    }
+
+    /// One that has published nothing yet: a recorder takes Events that differ in nothing but their words for one.
+    #[must_use]
+    pub fn fresh(&self) -> Self {
+        Self::new(self.client.clone(), self.reporter.clone(), self.wanted)
+    }
+
+    /// Publishes `event` about `object`, if such Events are wanted.
+    ///
+    /// # Errors
+    /// If the API server does not take it.
+    pub async fn publish(&self, event: &Event, object: &ObjectReference) -> kube::Result<()> {
+        if self.wanted.includes(event.type_) { self.inner.publish(event, object).await } else { Ok(()) }
+    }
+}
+
+/// Reads a truth value as Dask reads its environment: a Python literal, or `true` and `false` in any case.
+///
+/// # Errors
+/// One sentence, if it is something else.
+pub fn read_enabled(value: &str) -> Result<bool, String> {
+    match unquoted(value).to_lowercase().as_str() {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err("it must be true or false".to_owned()),
+    }
+}
+
+/// Reads a level of Python's `logging`: its name in any case, or its number.
+///
+/// # Errors
+/// One sentence, if it is something else.
+pub fn read_level(value: &str) -> Result<u32, String> {
+    let value = unquoted(value);
+    match value.to_uppercase().as_str() {
+        "NOTSET" => Ok(0),
+        "DEBUG" => Ok(10),
+        "INFO" => Ok(20),
+        "WARNING" | "WARN" => Ok(WARNING),
+        "ERROR" => Ok(40),
+        "CRITICAL" | "FATAL" => Ok(50),
+        _ => value.parse().map_err(|_| "it must be DEBUG, INFO, WARNING, ERROR, CRITICAL or a number".to_owned()),
+    }
+}
+
+/// Without the quotes of a Python string.
+fn unquoted(value: &str) -> &str {
+    let value = value.trim();
+    let within = |quote| value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+    within('\'').or_else(|| within('"')).unwrap_or(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn truth_is_read_as_dask_reads_it() {
+        for value in ["True", "true", "TRUE", "'true'", "\"True\"", " 1 "] {
+            assert_eq!(read_enabled(value), Ok(true), "{value}");
+        }
+        for value in ["False", "false", "'false'", "0"] {
+            assert_eq!(read_enabled(value), Ok(false), "{value}");
+        }
+        for value in ["", "maybe", "'true", "2"] {
+            assert_eq!(read_enabled(value), Err("it must be true or false".to_owned()), "{value}");
+        }
+    }
+
+    #[test]
+    fn levels_are_those_of_python_by_name_or_number() {
+        let table =
+            [("INFO", 20), ("info", 20), ("'WARNING'", 30), ("warn", 30), ("Critical", 50), ("35", 35), ("NOTSET", 0)];
+        for (value, level) in table {
+            assert_eq!(read_level(value), Ok(level), "{value}");
+        }
+        for value in ["", "LOUD", "-1", "1.5"] {
+            assert!(read_level(value).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn from_warning_on_only_warnings_are_published() {
+        let table = [
+            (Wanted::of(true, 29), true, true),
+            (Wanted::of(true, 30), false, true),
+            (Wanted::of(true, 50), false, true),
+            (Wanted::of(false, 0), false, false),
+        ];
+        for (wanted, normal, warning) in table {
+            assert_eq!(wanted.includes(EventType::Normal), normal, "{wanted:?}");
+            assert_eq!(wanted.includes(EventType::Warning), warning, "{wanted:?}");
+        }
+    }
+}

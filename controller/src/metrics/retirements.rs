@@ -1,0 +1,119 @@
+//! Workers that were to be removed, by how that was done and what came of it.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, metrics::counter::ConstCounter};
+
+use super::family::{Described, Family, Word};
+use crate::scheduler::Side;
+
+const RETIREMENTS: Family<2> = Family::counter(
+    "dask_operator_retirements",
+    ["strategy", "outcome"],
+    "Workers that were to be removed. By `rpc` or `http` the scheduler was asked to move away what they hold: \
+     `retired`, `refused` (such a worker is kept and counts again with each new try) or `unanswered`. Those that no \
+     scheduler knew are `unregistered`, those that went against its will after `retireDeadlineSeconds` are `forced`; \
+     both end as `removed`.",
+);
+
+/// What became of workers that were to be removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Retirement {
+    /// The scheduler let them go.
+    Retired(Side),
+    /// It did not.
+    Refused(Side),
+    /// It said nothing, or could not be reached.
+    Unanswered,
+    /// It did not know them.
+    Unregistered,
+    /// The deadline was over.
+    Forced,
+}
+
+impl Retirement {
+    const ALL: [Self; 7] = [
+        Self::Retired(Side::Rpc),
+        Self::Retired(Side::Http),
+        Self::Refused(Side::Rpc),
+        Self::Refused(Side::Http),
+        Self::Unanswered,
+        Self::Unregistered,
+        Self::Forced,
+    ];
+
+    fn words(self) -> [Word; 2] {
+        let strategy = |side| match side {
+            Side::Rpc => "rpc",
+            Side::Http => "http",
+        };
+        match self {
+            Self::Retired(side) => [strategy(side), "retired"],
+            Self::Refused(side) => [strategy(side), "refused"],
+            // HTTP is asked only where RPC cannot be.
+            Self::Unanswered => ["rpc", "unanswered"],
+            Self::Unregistered => ["unregistered", "removed"],
+            Self::Forced => ["forced", "removed"],
+        }
+    }
+}
+
+/// All retirements so far.
+#[derive(Debug)]
+pub(super) struct Retirements(Mutex<BTreeMap<Retirement, u64>>);
+
+impl Default for Retirements {
+    fn default() -> Self {
+        Self(Mutex::new(Retirement::ALL.into_iter().map(|retirement| (retirement, 0)).collect()))
+    }
+}
+
+impl Retirements {
+    pub(super) fn add(&self, retirement: Retirement, workers: usize) {
+        *self.lock().entry(retirement).or_default() += u64::try_from(workers).unwrap_or(u64::MAX);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Retirement, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Collector for Retirements {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let counts = self.lock();
+        let samples = counts.iter().map(|(retirement, count)| (retirement.words(), ConstCounter::new(*count)));
+        RETIREMENTS.encode(&mut encoder, samples)
+    }
+}
+
+pub(super) fn described() -> Vec<Described> {
+    vec![RETIREMENTS.described()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Metrics, tests::samples};
+    use super::*;
+
+    #[test]
+    fn workers_are_counted_from_zero_by_strategy_and_outcome() {
+        let metrics = Metrics::default();
+        metrics.retired(Retirement::Refused(Side::Http), 2);
+        metrics.retired(Retirement::Forced, 2);
+        metrics.retired(Retirement::Forced, 1);
+        let expected = [
+            r#"dask_operator_retirements_total{strategy="rpc",outcome="retired"} 0"#,
+            r#"dask_operator_retirements_total{strategy="http",outcome="retired"} 0"#,
+            r#"dask_operator_retirements_total{strategy="rpc",outcome="refused"} 0"#,
+            r#"dask_operator_retirements_total{strategy="http",outcome="refused"} 2"#,
+            r#"dask_operator_retirements_total{strategy="rpc",outcome="unanswered"} 0"#,
+            r#"dask_operator_retirements_total{strategy="unregistered",outcome="removed"} 0"#,
+            r#"dask_operator_retirements_total{strategy="forced",outcome="removed"} 3"#,
+        ];
+        assert_eq!(samples(&metrics, &["dask_operator_retirements_total"]), expected);
+    }
+}

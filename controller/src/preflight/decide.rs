@@ -1,0 +1,158 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Problem,
+    rights::{Feature, Need, Right, Wanted},
+    served::Served,
+    words,
+};
+
+/// What the controller has to do without.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// The rights that are missing, in words.
+    pub missing_optional: BTreeMap<Feature, String>,
+}
+
+impl Findings {
+    /// Whether the rights for `feature` are complete.
+    pub fn has(&self, feature: Feature) -> bool {
+        !self.missing_optional.contains_key(&feature)
+    }
+
+    /// Logs what is missing, once each.
+    pub(super) fn tell(&self) {
+        for (feature, missing) in &self.missing_optional {
+            let without = words::without(*feature);
+            // The chart does not grant them unless asked to, and the clusters that need them say so themselves.
+            if *feature == Feature::SchedulerSecrets {
+                tracing::info!(missing, "{without}: the controller lacks rights for it");
+            } else {
+                tracing::warn!(missing, "{without}: the controller lacks rights for it");
+            }
+        }
+    }
+}
+
+/// Whether all essential kinds are served.
+pub(super) fn definitions(served: &Served) -> Result<(), Problem> {
+    let missing = served.missing();
+    if missing.is_empty() { Ok(()) } else { Err(Problem::Definitions(missing.join(", "))) }
+}
+
+/// What the missing rights mean: the controller cannot start, or goes without something.
+pub(super) fn rights(wanted: &Wanted, denied: &BTreeSet<&Right>) -> Result<Findings, Problem> {
+    let mut by_need: BTreeMap<Need, Vec<&Right>> = BTreeMap::new();
+    for (right, needs) in wanted.iter().filter(|(right, _)| denied.contains(right)) {
+        for need in needs {
+            by_need.entry(*need).or_default().push(right);
+        }
+    }
+    let mut findings = Findings::default();
+    for (need, missing) in by_need {
+        let missing = words::tell(missing);
+        match need {
+            Need::Essential => return Err(Problem::Rights(missing)),
+            Need::Optional(feature) => drop(findings.missing_optional.insert(feature, missing)),
+        }
+    }
+    // Who has no plugins needs nothing for them.
+    if !findings.has(Feature::Plugins) {
+        findings.missing_optional.retain(|feature, _| !feature.serves_plugins());
+    }
+    Ok(findings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::rights::{At, Questions, wanted},
+        *,
+    };
+
+    fn all() -> Wanted {
+        let questions = Questions {
+            namespaces: vec!["a".to_owned()],
+            operator_namespace: "own".to_owned(),
+            service_account: "operator".to_owned(),
+            tenants: false,
+            events: true,
+        };
+        wanted(&questions, &Served::Unknown)
+    }
+
+    /// What is decided if whatever `is_denied` is denied.
+    fn decide(is_denied: impl Fn(&Right) -> bool) -> Result<Findings, Problem> {
+        let wanted = all();
+        rights(&wanted, &wanted.keys().filter(|right| is_denied(right)).collect())
+    }
+
+    #[test]
+    fn nothing_missing_is_nothing_to_tell() {
+        assert_eq!(decide(|_| false), Ok(Findings::default()));
+    }
+
+    #[test]
+    fn one_missing_essential_right_is_named() {
+        let problem = decide(|right| right.resource == "pods" && right.verb == "watch").unwrap_err();
+        assert_eq!(problem, Problem::Rights("watch pods in namespace a".to_owned()));
+    }
+
+    #[test]
+    fn missing_optional_rights_take_away_their_feature_alone() {
+        type Case = (&'static str, &'static str, Feature, &'static str);
+        let table: [Case; 5] = [
+            ("events.k8s.io", "events", Feature::Events, "create, patch events.events.k8s.io in namespace a"),
+            (
+                "discovery.k8s.io",
+                "endpointslices",
+                Feature::PluginEndpoints,
+                "get, list, watch endpointslices.discovery.k8s.io in namespace own",
+            ),
+            ("", "configmaps", Feature::PluginWork, "get configmaps in namespace own"),
+            ("", "serviceaccounts", Feature::PluginWork, "create serviceaccounts/token of operator in namespace own"),
+            (
+                "kubernetes.dask.org",
+                "daskoperatorplugins",
+                Feature::Plugins,
+                "get, list, watch daskoperatorplugins.kubernetes.dask.org in namespace own",
+            ),
+        ];
+        for (group, resource, feature, missing) in table {
+            let is_it = |right: &Right| {
+                right.group == group && right.resource == resource && right.subresource != Some("status")
+            };
+            let findings = decide(|right| is_it(right) && right.subresource != Some("finalizers")).unwrap();
+            let expected = BTreeMap::from([(feature, missing.to_owned())]);
+            assert_eq!(findings.missing_optional, expected, "{resource}");
+            assert!(!findings.has(feature), "{resource}");
+        }
+    }
+
+    #[test]
+    fn without_plugins_nothing_is_told_of_what_they_need() {
+        let findings =
+            decide(|right| right.at == At::Namespace("own".to_owned()) && right.resource != "events").unwrap();
+        let told: Vec<&Feature> = findings.missing_optional.keys().collect();
+        assert_eq!(told, [&Feature::BlockingOwners, &Feature::Plugins]);
+    }
+
+    #[test]
+    fn a_right_that_two_features_need_takes_away_both() {
+        let mut wanted = Wanted::new();
+        let key = all().into_keys().find(|right| right.resource == "secrets").unwrap();
+        let both = [Feature::SchedulerSecrets, Feature::PluginWork];
+        wanted.insert(key.clone(), both.map(Need::Optional).into());
+        let findings = rights(&wanted, &BTreeSet::from([&key])).unwrap();
+        assert!(both.iter().all(|feature| !findings.has(*feature)));
+    }
+
+    #[test]
+    fn definitions_that_are_not_served_are_named() {
+        let served = |kinds: &[&str]| Served::Known(kinds.iter().map(|kind| (*kind).to_owned()).collect());
+        assert_eq!(definitions(&Served::Unknown), Ok(()));
+        assert_eq!(definitions(&served(&["daskclusters", "daskworkergroups", "daskjobs", "daskautoscalers"])), Ok(()));
+        let some = definitions(&served(&["daskclusters", "daskworkergroups", "daskoperatorplugins"]));
+        assert_eq!(some, Err(Problem::Definitions("daskjobs, daskautoscalers".to_owned())));
+    }
+}
