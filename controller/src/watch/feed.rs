@@ -189,7 +189,9 @@ where
         };
         let mut changes = self.cache.apply(part, event, &mut share);
         if let Some(store) = &mut self.store {
-            changes.iter().for_each(|change| store.forget(change));
+            for change in &changes {
+                store.forget(change);
+            }
         }
         if is_list {
             pulse.delivery.send_replace(Delivery::Delivered);

@@ -70,9 +70,9 @@ impl Progress {
     /// All first lists are complete.
     #[cfg(test)]
     pub(crate) fn deliver(&self) {
-        self.parts.iter().for_each(|part| {
+        for part in self.parts.iter() {
             part.delivery.send_replace(Delivery::Delivered);
-        });
+        }
     }
 
     fn of<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Arc<Pulse>> {
