@@ -24,7 +24,7 @@ pub enum Output {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Version {
+struct About {
     version: &'static str,
     /// Of the plugin protocol.
     protocol_versions: [&'static str; 1],
@@ -37,7 +37,7 @@ struct Version {
 /// # Errors
 /// If `out` cannot be written to.
 pub fn print(output: Output, out: &mut impl Write) -> io::Result<()> {
-    let version = Version {
+    let version = About {
         version: env!("CARGO_PKG_VERSION"),
         protocol_versions: [PROTOCOL_VERSION],
         kubernetes: KUBERNETES,

@@ -111,7 +111,7 @@ mod tests {
         let vitals = Vitals::default();
         // The first part of `pods` began to listen earlier.
         vitals.watch(Progress::listening("pods", &[start, start + Duration::from_secs(100)]));
-        vitals.watch(Progress::listening("services", &[start + Duration::from_secs(60)]));
+        vitals.watch(Progress::listening("services", &[start + Duration::from_mins(1)]));
         let table: [(u64, &[&str]); 5] =
             [(0, &[]), (190, &[]), (191, &["pods"]), (250, &["pods"]), (251, &["pods", "services"])];
         for (seconds, expected) in table {
@@ -128,7 +128,7 @@ mod tests {
         let at = |seconds| vitals.ailing(start + Duration::from_secs(seconds), LIMIT);
         let first = vitals.begin("DaskJob", start);
         let second = vitals.begin("DaskJob", start);
-        let later = vitals.begin("DaskCluster", start + Duration::from_secs(60));
+        let later = vitals.begin("DaskCluster", start + Duration::from_mins(1));
         for (seconds, expected) in [(600, vec![]), (601, vec!["DaskJob"]), (661, vec!["DaskCluster", "DaskJob"])] {
             assert_eq!(at(seconds), ailing(&[], &expected), "{seconds}");
         }

@@ -39,7 +39,7 @@ fn the_dashboard_asks_for_metrics_that_there_are() {
 fn alerts_ask_for_metrics_that_there_are() {
     for alert in alerts() {
         let problems = problems(&alert.expr, "");
-        assert!(problems.is_empty(), "{}: {problems:?} in {}", alert.alert, alert.expr);
+        assert!(problems.is_empty(), "{}: {problems:?} in {}", alert.name, alert.expr);
     }
 }
 
@@ -89,8 +89,8 @@ fn each_alert_says_how_bad_it_is_what_it_means_and_what_to_do() {
         }
         let runbook = alert.annotations["runbook_url"].as_str().unwrap();
         let (_, anchor) = runbook.split_once("/docs/src/metrics.md#").unwrap();
-        assert_eq!(anchor, alert.alert.to_lowercase());
-        assert!(book.contains(&format!("\n### {}\n", alert.alert)), "the book does not say what {} means", alert.alert);
+        assert_eq!(anchor, alert.name.to_lowercase());
+        assert!(book.contains(&format!("\n### {}\n", alert.name)), "the book does not say what {} means", alert.name);
     }
 }
 
@@ -110,6 +110,6 @@ fn each_alert_has_a_test_in_which_it_fires_and_one_in_which_it_does_not() {
             };
         }
     }
-    let all: BTreeSet<String> = alerts().into_iter().map(|alert| alert.alert).collect();
+    let all: BTreeSet<String> = alerts().into_iter().map(|alert| alert.name).collect();
     assert_eq!((&fire, &rest), (&all, &all));
 }

@@ -115,7 +115,7 @@ async fn prometheus_finds_what_the_dashboard_and_the_alerts_ask_for() {
             each_selector_finds_something(&prometheus, &question.panel, &question.expr).await;
         }
         for alert in alerts() {
-            each_selector_finds_something(&prometheus, &alert.alert, &alert.expr).await;
+            each_selector_finds_something(&prometheus, &alert.name, &alert.expr).await;
         }
         rules_can_be_evaluated(&prometheus).await;
     })

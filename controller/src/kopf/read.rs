@@ -66,9 +66,12 @@ fn from_args(args: &[OsString]) -> Result<Given, Error> {
             Short('P') | Long("peering") => given.idle.push(valued("--peering", &mut parser).map_err(syntax)?),
             Short('p') | Long("priority") => given.idle.push(valued("--priority", &mut parser).map_err(syntax)?),
             Short('m') | Long("module") => given.idle.push(valued("--module", &mut parser).map_err(syntax)?),
-            Short(other) => given.unknown(format!("-{other}"), &mut parser),
-            Long(other) => given.unknown(format!("--{other}"), &mut parser),
-            Value(other) => given.warnings.push(format!("ignored the argument {other:?}: no handlers are loaded")),
+            Short(other) => given.unknown(&format!("-{other}"), &mut parser),
+            Long(other) => given.unknown(&format!("--{other}"), &mut parser),
+            Value(other) => {
+                let other = other.display();
+                given.warnings.push(format!("ignored the argument {other}: no handlers are loaded"));
+            }
         }
     }
     Ok(given)
@@ -85,7 +88,7 @@ fn valued(flag: &'static str, parser: &mut Parser) -> Result<&'static str, lexop
 }
 
 impl Given {
-    fn unknown(&mut self, flag: String, parser: &mut Parser) {
+    fn unknown(&mut self, flag: &str, parser: &mut Parser) {
         parser.optional_value();
         self.warnings.push(format!("ignored the unknown flag {flag}"));
     }

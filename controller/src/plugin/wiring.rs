@@ -284,7 +284,7 @@ mod tests {
             (true, own.clone(), own),
         ];
         for (tenants, watched, expected) in table {
-            let settings = Settings { tenants, watched, ..test_settings() };
+            let settings = Settings { watched, tenants, ..test_settings() };
             assert_eq!(settings.plugin_scope(), expected, "{tenants} {}", settings.watched);
         }
     }

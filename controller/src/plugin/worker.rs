@@ -243,7 +243,8 @@ impl Worker {
         self.in_flight.insert(key.clone());
         async move {
             let before = memory.verdict.clone();
-            let pass = trace::traced(&plugin, &key, sync::sync(&env, &plugin, &key, memory, reason)).await;
+            let sync = Box::pin(sync::sync(&env, &plugin, &key, memory, reason));
+            let pass = trace::traced(&plugin, &key, sync).await;
             told::tell(&env, &plugin, &key, before.as_ref(), pass.memory.as_ref()).await;
             (key, pass)
         }

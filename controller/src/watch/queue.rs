@@ -177,7 +177,7 @@ mod tests {
         let (queue, mut requests) = queue::<DaskCluster>();
         requests.open(leader::leading(), &reflector::store().0);
         let watch = Progress::listening("pods", &[Instant::now()]);
-        queue.wait_for(&[watch.clone()]);
+        queue.wait_for(std::slice::from_ref(&watch));
         for _ in 0..3 {
             queue.push("ns", "demo");
             tokio::time::sleep(GATHERED * 2).await;

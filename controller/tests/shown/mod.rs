@@ -26,7 +26,8 @@ pub(crate) fn file(path: &str) -> String {
 /// A rule, as Prometheus reads it.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Alert {
-    pub(crate) alert: String,
+    #[serde(rename = "alert")]
+    pub(crate) name: String,
     pub(crate) expr: String,
     pub(crate) labels: Value,
     pub(crate) annotations: Value,

@@ -22,7 +22,7 @@ fn answering(address: &str) -> KopfFlags {
 }
 
 fn logging(verbosity: Verbosity, log_format: Option<LogFormat>) -> KopfFlags {
-    KopfFlags { verbosity, log_format, ..KopfFlags::default() }
+    KopfFlags { log_format, verbosity, ..KopfFlags::default() }
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn the_charts_roles_grant_what_is_asked_for_and_nothing_else() {
     for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/golden")).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
-        if !name.ends_with(".yaml") || name.ends_with(".values.yaml") {
+        if path.extension().is_none_or(|extension| extension != "yaml") || name.ends_with(".values.yaml") {
             continue;
         }
         let chart: Vec<Value> = serde_saphyr::from_multiple(&std::fs::read_to_string(&path).unwrap()).unwrap();
