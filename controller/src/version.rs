@@ -24,7 +24,7 @@ pub enum Output {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct About {
+struct Facts {
     version: &'static str,
     /// Of the plugin protocol.
     protocol_versions: [&'static str; 1],
@@ -37,19 +37,19 @@ struct About {
 /// # Errors
 /// If `out` cannot be written to.
 pub fn print(output: Output, out: &mut impl Write) -> io::Result<()> {
-    let version = About {
+    let facts = Facts {
         version: env!("CARGO_PKG_VERSION"),
         protocol_versions: [PROTOCOL_VERSION],
         kubernetes: KUBERNETES,
         platform: format!("{OS}/{ARCH}"),
     };
     match output {
-        Output::Json => writeln!(out, "{}", serde_json::to_string(&version)?),
+        Output::Json => writeln!(out, "{}", serde_json::to_string(&facts)?),
         Output::Text => {
-            writeln!(out, "dask-operator {}", version.version)?;
-            writeln!(out, "plugin protocol {}", version.protocol_versions.join(", "))?;
-            writeln!(out, "Kubernetes API {}", version.kubernetes)?;
-            writeln!(out, "platform {}", version.platform)
+            writeln!(out, "dask-operator {}", facts.version)?;
+            writeln!(out, "plugin protocol {}", facts.protocol_versions.join(", "))?;
+            writeln!(out, "Kubernetes API {}", facts.kubernetes)?;
+            writeln!(out, "platform {}", facts.platform)
         }
     }
 }

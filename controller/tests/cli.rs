@@ -115,7 +115,8 @@ fn usage_errors_are_one_sentence_and_end_with_2() {
         (
             &["run"],
             &[("RUST_LOG", "dask_operator=loud")],
-            "RUST_LOG says \"dask_operator=loud\", which is no filter of log lines: invalid filter directive",
+            "RUST_LOG says \"dask_operator=loud\", which is no filter of log lines: error parsing level filter: \
+             expected one of \"off\", \"error\", \"warn\", \"info\", \"debug\", \"trace\", or a number 0-5",
         ),
     ];
     for (words, env, sentence) in table {

@@ -85,12 +85,16 @@ fn overreaching(proxy: &FaultProxy) -> Vec<String> {
     proxy.cluster_wide().into_iter().filter(|call| call != REVIEW && !is_discovery(call)).collect()
 }
 
-/// Deletes the worker's Deployment, which must come again.
+/// Deletes the only worker's Deployment; another one must take its place.
 async fn is_looked_after(context: &TestContext) {
-    let workers = context.list("Deployment", "dask.org/component=worker").await;
-    let worker = &workers[0];
-    context.delete("Deployment", name(worker)).await;
-    context.until("Deployment", name(worker), |found| uid(found) != uid(worker)).await;
+    let workers = async || context.list("Deployment", "dask.org/component=worker").await;
+    let lost = workers().await.remove(0);
+    context.delete("Deployment", name(&lost)).await;
+    eventually("another worker", async || match workers().await.as_slice() {
+        [worker] if uid(worker) != uid(&lost) => Ok(()),
+        others => Err(format!("there are {:?}", others.iter().map(name).collect::<Vec<_>>())),
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

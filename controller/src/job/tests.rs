@@ -99,7 +99,7 @@ async fn pass(cached: DaskJob, live: &DaskJob) -> (Result<Action, Error>, Vec<St
         pace: crate::watch::Pace::default(),
         vitals: crate::vitals::Vitals::default(),
     };
-    let result = Box::pin(reconcile(Arc::new(cached), Arc::new(context))).await;
+    let result = reconcile(Arc::new(cached), Arc::new(context)).await;
     let writes = writes.lock().unwrap().clone();
     (result, writes)
 }

@@ -22,12 +22,12 @@ pub const FIELD_MANAGER: &str = "dask-operator";
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Awaits `call` for at most [`CALL_TIMEOUT`]; `verb` and `object` say in errors what was tried.
-pub async fn timed<T>(
+pub fn timed<T>(
     verb: &'static str,
     object: &str,
     call: impl Future<Output = kube::Result<T>>,
-) -> Result<T, Error> {
-    timed_within(CALL_TIMEOUT, verb, object, call).await
+) -> impl Future<Output = Result<T, Error>> {
+    timed_within(CALL_TIMEOUT, verb, object, call)
 }
 
 /// As [`timed`], with another limit.

@@ -1,6 +1,6 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use http::Uri;
+use http::{Uri, uri::Authority};
 
 use super::Error;
 
@@ -21,10 +21,17 @@ pub(super) fn address(url: &str) -> Result<(SocketAddr, Option<String>), Error> 
         Err(_) if host == "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
         Err(_) => return Err(refuse("its host must be an IP address")),
     };
+    let authority = uri.authority().map(Authority::as_str).unwrap_or_default();
+    let names_port = authority.rsplit_once(':').is_some_and(|(_, rest)| !rest.ends_with(']'));
+    let port = match uri.port_u16() {
+        Some(port) => port,
+        None if names_port => return Err(refuse("its port must be a number below 65536")),
+        None => 80,
+    };
     let warning = (uri.path() != PATH).then(|| {
         format!("--liveness {url:?}: probes are answered at {PATH}, /livez and /readyz, not at {}", uri.path())
     });
-    Ok((SocketAddr::new(ip, uri.port_u16().unwrap_or(80)), warning))
+    Ok((SocketAddr::new(ip, port), warning))
 }
 
 #[cfg(test)]
@@ -52,7 +59,7 @@ mod tests {
             ("0.0.0.0:8080", "it must be a URL that begins with http://"),
             ("https://0.0.0.0:8080/healthz", "it must be a URL that begins with http://"),
             ("http://example.org/healthz", "its host must be an IP address"),
-            ("http://0.0.0.0:808080/healthz", "it is no URL"),
+            ("http://0.0.0.0:808080/healthz", "its port must be a number below 65536"),
         ];
         for (url, why) in table {
             let expected = format!("--liveness {url:?}: {why}");

@@ -69,8 +69,7 @@ fn from_args(args: &[OsString]) -> Result<Given, Error> {
             Short(other) => given.unknown(&format!("-{other}"), &mut parser),
             Long(other) => given.unknown(&format!("--{other}"), &mut parser),
             Value(other) => {
-                let other = other.display();
-                given.warnings.push(format!("ignored the argument {other}: no handlers are loaded"));
+                given.warnings.push(format!("ignored the argument {}: no handlers are loaded", other.display()))
             }
         }
     }

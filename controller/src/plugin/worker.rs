@@ -243,8 +243,7 @@ impl Worker {
         self.in_flight.insert(key.clone());
         async move {
             let before = memory.verdict.clone();
-            let sync = Box::pin(sync::sync(&env, &plugin, &key, memory, reason));
-            let pass = trace::traced(&plugin, &key, sync).await;
+            let pass = trace::traced(&plugin, &key, sync::sync(&env, &plugin, &key, memory, reason)).await;
             told::tell(&env, &plugin, &key, before.as_ref(), pass.memory.as_ref()).await;
             (key, pass)
         }

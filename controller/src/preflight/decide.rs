@@ -102,7 +102,7 @@ mod tests {
     fn missing_optional_rights_take_away_their_feature_alone() {
         type Case = (&'static str, &'static str, Feature, &'static str);
         let table: [Case; 5] = [
-            ("events.k8s.io", "events", Feature::Events, "create, patch events.events.k8s.io in namespace a"),
+            ("events.k8s.io", "events", Feature::Events, "create, patch events.events.k8s.io in namespaces a, own"),
             (
                 "discovery.k8s.io",
                 "endpointslices",

@@ -1,8 +1,8 @@
 //! Checks before anything is watched: the API server can be reached, the Dask kinds are installed, and the
 //! controller's account has the rights that it uses.
 //!
-//! They come before the first lists rather than beside them: they take some tens of milliseconds, and what may not
-//! be read must not be watched. What is essential and missing is waited for, since definitions and roles are often
+//! They come before the first lists rather than beside them: they take a tenth of a second or so, and what may
+//! not be read must not be watched. What is essential and missing is waited for, since definitions and roles are often
 //! installed in the same moment as the controller; what is optional and missing is done without until the next start.
 
 mod decide;

@@ -93,8 +93,8 @@ mod tests {
         rights.push(right("create", "pods", "a"));
         assert_eq!(
             tell(&rights),
-            "create, list, watch pods in namespace a; list, watch pods in namespace b; list, watch services in \
-             namespaces a, b"
+            "create, list, watch pods in namespace a; list, watch services in namespaces a, b; list, watch pods in \
+             namespace b"
         );
     }
 

@@ -110,7 +110,10 @@ where
 
     /// Also fills a store that `kube::runtime::applier` reads.
     #[must_use]
-    pub fn store(mut self, writer: Writer<K>) -> Self {
+    pub fn store(mut self, mut writer: Writer<K>) -> Self {
+        // What it holds is decided by the cache; kube's applier only runs once a list is complete, and ours is awaited.
+        writer.apply_watcher_event(&watcher::Event::Init);
+        writer.apply_watcher_event(&watcher::Event::InitDone);
         let (reader, dynamic_type) = (writer.as_reader(), self.dynamic_type.clone());
         self.store = Some(Shared { writer, reader, dynamic_type });
         self

@@ -84,10 +84,16 @@ impl Pulse {
 
     /// Says so, once until the watch works again.
     pub(super) fn failed(&self, error: &Error) {
-        if self.is_news(error) {
-            tracing::warn!(kind = self.kind, namespace = self.namespace, %error, "a watch fails and is tried again and again");
+        let (is_news, error) = (self.is_news(error), sentence(error));
+        if is_news {
+            tracing::warn!(
+                kind = self.kind,
+                namespace = self.namespace,
+                error,
+                "a watch fails and is tried again and again"
+            );
         } else {
-            tracing::debug!(kind = self.kind, namespace = self.namespace, %error, "a watch fails still");
+            tracing::debug!(kind = self.kind, namespace = self.namespace, error, "a watch fails still");
         }
     }
 
@@ -112,6 +118,17 @@ impl Pulse {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The API server's own words where it spoke.
+fn sentence(error: &Error) -> String {
+    match error {
+        InitialListFailed(kube::Error::Api(status)) | WatchStartFailed(kube::Error::Api(status)) => {
+            status.message.clone()
+        }
+        WatchError(status) => format!("{} {}", status.reason, status.message),
+        other => other.to_string(),
     }
 }
 

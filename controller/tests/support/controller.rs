@@ -16,7 +16,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::eventually;
+use super::{DEADLINE, eventually};
 
 /// Among a controller's flags: it watches all namespaces. Otherwise it watches its own, or that of `--namespace`.
 pub(crate) const EVERYWHERE: &str = "(all namespaces)";
@@ -128,7 +128,7 @@ impl Controller {
 
     /// Waits for its end.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
-        self.process.wait().await.unwrap()
+        tokio::time::timeout(DEADLINE, self.process.wait()).await.expect("the controller ends").unwrap()
     }
 
     /// Whether it has ended.

@@ -97,7 +97,7 @@ fn what_is_not_followed_is_told() {
             vec![
                 "ignored the unknown flag --colour".to_owned(),
                 "ignored the unknown flag -x".to_owned(),
-                "ignored the argument \"handlers.py\": no handlers are loaded".to_owned(),
+                "ignored the argument handlers.py: no handlers are loaded".to_owned(),
             ],
         ),
         (

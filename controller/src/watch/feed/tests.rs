@@ -54,6 +54,7 @@ async fn a_namespace_that_is_refused_is_known_as_soon_as_it_may_be_read() {
     tokio::spawn(run);
 
     progress.synced().await;
+    store.wait_until_ready().await.unwrap();
     assert!(progress.knows("a") && !progress.knows("b"));
     assert_eq!(*heard.lock().unwrap(), ["a"]);
     // Many tries later.
