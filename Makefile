@@ -40,7 +40,7 @@ lint: prepare ## Formatting, clippy, generated files, chart, versions, workflows
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	@for crate in plugin-protocol plugin-server-kit plugin-sanity controller $(dir $(wildcard examples/*/Cargo.toml)); do \
 	  echo "checking $$crate alone"; cargo check --quiet --locked --manifest-path $$crate/Cargo.toml; done
-	cd testbed && gofmt -l . | (! grep .)
+	gofmt -l testbed charts | (! grep .)
 	@testbed/env.sh helm lint --strict charts/dask-operator
 	@testbed/env.sh charts/render.sh --check
 	@.github/release-check.sh
@@ -95,13 +95,14 @@ e2e: prepare images ## Tests on real pods with real Dask, the demo among them
 	    --ignored --test-threads 1 $(TESTARGS)'
 
 .PHONY: takeover
-takeover: prepare images ## Test on a node of its own how what upstream's operator made goes on under ours
+takeover: prepare images ## Test on a node of its own how what upstream's operator made goes on under ours, and the life of a release
 ifeq ($(CLUSTER),current)
 	@echo "takeover: left out, it would replace the definitions of a cluster that others may use"
 else
 	@testbed/with-cluster.sh takeover testbed/env.sh $(SHELL) -euc ' \
 	  testbed load-image --dir "$$TESTBED_DIR" "$$IMAGES"/{dask,dask-operator}.tar; \
-	  cargo test -p dask-operator --locked --test e2e_takeover -- --ignored'
+	  export HELM3=$$(testbed/helm3.sh); \
+	  cargo test -p dask-operator --locked --test e2e_takeover --test e2e_release -- --ignored'
 endif
 
 .PHONY: bench

@@ -207,7 +207,7 @@ async fn a_namespace_that_comes_later_is_served() {
 /// Of each watch that is refused there is one warning, however often it is tried again.
 fn warnings(context: &TestContext) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
-    for line in context.controller_log().lines().filter(|line| line.contains("WARN") && line.contains("watch")) {
+    for line in context.controller_log().lines().filter(|line| line.contains("a watch fails")) {
         let kind = line.split_whitespace().find(|word| word.contains("kind")).unwrap_or(line);
         *counts.entry(kind.to_owned()).or_default() += 1;
     }

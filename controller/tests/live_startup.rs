@@ -250,15 +250,13 @@ async fn what_is_optional_is_done_without_and_told_once() {
 #[ignore = "needs a cluster: make live"]
 async fn events_are_published_as_dask_kubernetes_settings_say() {
     with_temp_ns(async |context| {
-        let table: [(&str, &[&str], Option<usize>); 3] = [
-            ("off.name", &["--events", "False"], None),
-            ("warnings.name", &["--events-level", "'WARNING'"], Some(1)),
-            ("all.name", &[], Some(1)),
+        let table: [(&str, &[&str], usize); 3] = [
+            ("off.name", &["--events", "False"], 0),
+            ("warnings.name", &["--events-level", "'WARNING'"], 1),
+            ("all.name", &[], 1),
         ];
         for (name, flags, published) in table {
-            let proxy = FaultProxy::start(context.client.clone(), None).await;
-            let mut controller = context.spawn_controller_through(&proxy, flags);
-            controller.ready().await;
+            let controller = context.start_controller_with(flags).await;
             context.create(&cluster(name, 0)).await;
             let is_refused = |cluster: &Value| condition(cluster, "Accepted") == ("False", "InvalidName");
             context.until("DaskCluster", name, is_refused).await;
@@ -266,8 +264,9 @@ async fn events_are_published_as_dask_kubernetes_settings_say() {
             context.create(&cluster("demo", 0)).await;
             context.running("demo").await;
             eventually("the Event", async || {
-                let calls = proxy.calls().get("create events").copied();
-                if calls == published { Ok(()) } else { Err(format!("{flags:?}: {calls:?} were published")) }
+                let events = context.list("Event", "").await;
+                let about: Vec<_> = events.iter().filter(|event| event["regarding"]["name"] == name).collect();
+                if about.len() == published { Ok(()) } else { Err(format!("{flags:?}: {about:?} were published")) }
             })
             .await;
             controller.kill().await;
@@ -348,20 +347,20 @@ async fn namespaced(home: &TestContext, teams: [&TestContext; 2]) {
     for team in teams {
         team.create(&cluster("demo", 1)).await;
         team.settled("demo", 1).await;
-        team.appears("ConfigMap", "demo-echo-config").await;
+        team.appears("ConfigMap", "demo-scheduler-echo-config").await;
     }
     plugin.until_counts(2, 2, 0).await;
     plugin.answer(Reply::Children(vec![config("other", "second")]));
     for team in teams {
         team.annotate("DaskCluster", "demo", "example.com/nudge", "a").await;
-        team.appears("ConfigMap", "demo-echo-other").await;
-        team.goes("ConfigMap", "demo-echo-config").await;
+        team.appears("ConfigMap", "demo-scheduler-echo-other").await;
+        team.goes("ConfigMap", "demo-scheduler-echo-config").await;
         team.merge("DaskCluster", "demo", json!({"spec": {"worker": {"replicas": 0}}})).await;
         team.settled("demo", 0).await;
     }
     home.delete("DaskOperatorPlugin", "echo").await;
     for team in teams {
-        team.goes("ConfigMap", "demo-echo-other").await;
+        team.goes("ConfigMap", "demo-scheduler-echo-other").await;
         team.delete("DaskCluster", "demo").await;
         team.goes("Deployment", "demo-scheduler").await;
     }

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Problem,
-    rights::{Feature, Need, Right, Wanted},
+    rights::{At, Feature, Need, Right, Wanted},
     served::Served,
     words,
 };
@@ -12,6 +12,8 @@ use super::{
 pub struct Findings {
     /// The rights that are missing, in words.
     pub missing_optional: BTreeMap<Feature, String>,
+    /// Essential rights that are missing in some of the watched namespaces, in words.
+    pub refused: Option<String>,
 }
 
 impl Findings {
@@ -22,6 +24,9 @@ impl Findings {
 
     /// Logs what is missing, once each.
     pub(super) fn tell(&self) {
+        if let Some(missing) = &self.refused {
+            tracing::warn!(missing, "some namespaces cannot be served until the controller gets rights there");
+        }
         for (feature, missing) in &self.missing_optional {
             let without = words::without(*feature);
             // The chart does not grant them unless asked to, and the clusters that need them say so themselves.
@@ -40,7 +45,8 @@ pub(super) fn definitions(served: &Served) -> Result<(), Problem> {
     if missing.is_empty() { Ok(()) } else { Err(Problem::Definitions(missing.join(", "))) }
 }
 
-/// What the missing rights mean: the controller cannot start, or goes without something.
+/// What the missing rights mean: the controller cannot start, or goes without something. One namespace of several
+/// that lacks a Role keeps nobody from serving the others.
 pub(super) fn rights(wanted: &Wanted, denied: &BTreeSet<&Right>) -> Result<Findings, Problem> {
     let mut by_need: BTreeMap<Need, Vec<&Right>> = BTreeMap::new();
     for (right, needs) in wanted.iter().filter(|(right, _)| denied.contains(right)) {
@@ -50,9 +56,11 @@ pub(super) fn rights(wanted: &Wanted, denied: &BTreeSet<&Right>) -> Result<Findi
     }
     let mut findings = Findings::default();
     for (need, missing) in by_need {
+        let lacking: BTreeSet<&At> = missing.iter().map(|right| &right.at).collect();
         let missing = words::tell(missing);
         match need {
-            Need::Essential => return Err(Problem::Rights(missing)),
+            Need::Essential if lacking == places_of(wanted) => return Err(Problem::Rights(missing)),
+            Need::Essential => findings.refused = Some(missing),
             Need::Optional(feature) => drop(findings.missing_optional.insert(feature, missing)),
         }
     }
@@ -63,16 +71,25 @@ pub(super) fn rights(wanted: &Wanted, denied: &BTreeSet<&Right>) -> Result<Findi
     Ok(findings)
 }
 
+/// Where essential rights are needed: everywhere, or in each watched namespace.
+fn places_of(wanted: &Wanted) -> BTreeSet<&At> {
+    wanted.iter().filter(|(_, needs)| needs.contains(&Need::Essential)).map(|(right, _)| &right.at).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::{
-        super::rights::{At, Questions, wanted},
+        super::rights::{Questions, wanted},
         *,
     };
 
     fn all() -> Wanted {
+        in_namespaces(&["a"])
+    }
+
+    fn in_namespaces(names: &[&str]) -> Wanted {
         let questions = Questions {
-            namespaces: vec!["a".to_owned()],
+            namespaces: names.iter().map(|name| (*name).to_owned()).collect(),
             operator_namespace: "own".to_owned(),
             service_account: "operator".to_owned(),
             tenants: false,
@@ -96,6 +113,20 @@ mod tests {
     fn one_missing_essential_right_is_named() {
         let problem = decide(|right| right.resource == "pods" && right.verb == "watch").unwrap_err();
         assert_eq!(problem, Problem::Rights("watch pods in namespace a".to_owned()));
+    }
+
+    /// A team whose Role is not there yet must not keep the others from being served.
+    #[test]
+    fn an_essential_right_that_is_missing_in_one_of_two_namespaces_is_told_and_not_waited_for() {
+        let decide = |is_denied: &dyn Fn(&Right) -> bool| {
+            let wanted = in_namespaces(&["a", "b"]);
+            rights(&wanted, &wanted.keys().filter(|right| is_denied(right)).collect())
+        };
+        let is_pods = |right: &Right| right.resource == "pods" && right.verb == "watch";
+        let in_b = |right: &Right| is_pods(right) && right.at == At::Namespace("b".to_owned());
+        let expected = Findings { refused: Some("watch pods in namespace b".to_owned()), ..Findings::default() };
+        assert_eq!(decide(&in_b), Ok(expected));
+        assert_eq!(decide(&is_pods), Err(Problem::Rights("watch pods in namespaces a, b".to_owned())));
     }
 
     #[test]
