@@ -82,7 +82,7 @@ async fn serves_the_new_field(context: &TestContext) -> bool {
     schema["properties"]["spec"]["properties"].get(NEW_FIELD).is_some()
 }
 
-/// What an earlier test left, definitions included.
+/// The release and the definitions, as far as they are there.
 async fn remove_everything(context: &TestContext) {
     let _ = Command::new("helm").args(["uninstall", OPERATOR, "--namespace", OPERATOR, "--wait"]).output().unwrap();
     let api: Api<CustomResourceDefinition> = Api::all(context.client.clone());
@@ -256,4 +256,6 @@ async fn a_release_is_installed_upgraded_rolled_back_cut_off_and_removed_and_no_
     pods_ready(&team, "steady", 2).await;
     team.delete("DaskCluster", "steady").await;
     team.goes("DaskCluster", "steady").await;
+    // For the tests that follow.
+    remove_everything(&team).await;
 }
