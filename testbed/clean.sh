@@ -14,5 +14,5 @@ if [[ -s $CACHE/installed-packages && $(id -u) -eq 0 ]]; then
   xargs -a "$CACHE/installed-packages" apt-get purge -qq -y >/dev/null
 fi
 # By name, since CACHE may be a folder that holds other things too.
-rm -rf "$root/.cache" "$root/target" "$CACHE"/{bin,go-build,go-mod,image-build,images,installed-packages,target}
+rm -rf "$root/.cache" "$root/target" "$CACHE"/{bin,go-build,go-mod,image-build,images,installed-packages,kwok,target,upstream}
 [[ ! -d $CACHE ]] || rmdir --ignore-fail-on-non-empty "$CACHE"

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Usage: with-cluster.sh control-plane|node|takeover COMMAND...
+# Usage: with-cluster.sh control-plane|upstream|chaos|node|takeover COMMAND...
 #
-# Runs COMMAND with KUBECONFIG set to a cluster of this checkout; `takeover` is a node beside the other, for
-# what must have all definitions to itself. A cluster that was not running is taken
-# down afterwards, unless KEEP=1. With CLUSTER=current, the current kubeconfig is used as it is.
+# Runs COMMAND with KUBECONFIG set to a cluster of this checkout. Beside the two usual ones, `upstream` is a control
+# plane and `takeover` a node for what must have all definitions to itself, and `chaos` a control plane whose API
+# server may be killed. A cluster that was not running is taken down afterwards, unless KEEP=1. With CLUSTER=current, the current kubeconfig is used as it is.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
@@ -13,8 +13,10 @@ if [[ $CLUSTER == current ]]; then
   exec "$@"
 fi
 dir=$STATE/$kind
-options=()
-[[ $kind != control-plane ]] || options=(--control-plane-only)
+case $kind in
+  node | takeover) options=() ;;
+  *) options=(--control-plane-only) ;;
+esac
 
 was_up=0
 if [[ -d $dir ]] && testbed status --dir "$dir" >/dev/null 2>&1; then was_up=1; fi
