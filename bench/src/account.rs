@@ -56,7 +56,7 @@ impl Account {
         let request: TokenRequest =
             serde_json::from_value(json!({"spec": {"expirationSeconds": 86400, "audiences": []}}))?;
         let token = accounts.create_token_request(NAME, &PostParams::default(), &request).await?;
-        let token = token.status.map(|status| status.token).unwrap_or_default();
+        let token = token.status.and_then(|status| status.token).unwrap_or_default();
         let kubeconfig = dir.join("kubeconfig");
         std::fs::write(&kubeconfig, with_token(&config, &token)?.to_string())?;
         let own = client_of(Kubeconfig::read_from(&kubeconfig)?).await?;

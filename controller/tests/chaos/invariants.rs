@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// How often somebody looks.
-const PERIOD: Duration = Duration::from_millis(200);
+const PERIOD: Duration = Duration::from_millis(500);
 const CLUSTER: &str = "dask.org/cluster-name";
 const GROUP: &str = "dask.org/workergroup-name";
 
@@ -105,13 +105,15 @@ impl Scene {
         let deployments = self.ours("Deployment").await;
         // What was wanted after the look, so that it includes all that was wanted before.
         let wanted = self.wanted();
-        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        // Workers of a deleted group stay until they are collected, beside those of its namesake.
+        let mut counts: BTreeMap<(&str, String), usize> = BTreeMap::new();
         for worker in deployments.iter().filter(|object| !is_going(object)) {
             if let Some(group) = worker["metadata"]["labels"][GROUP].as_str() {
-                *counts.entry(group).or_default() += 1;
+                let owner = worker["metadata"]["ownerReferences"][0]["uid"].to_string();
+                *counts.entry((group, owner)).or_default() += 1;
             }
         }
-        for (group, count) in counts {
+        for ((group, _), count) in counts {
             let most = wanted.most.get(group).copied().unwrap_or_default();
             if count > most {
                 return Err(format!("{group} has {count} workers and was never to have more than {most}"));

@@ -248,17 +248,19 @@ impl Run<'_> {
     }
 
     async fn no_extra(&self) {
-        self.want(|wanted| drop(wanted.groups.remove(EXTRA)));
+        self.want(|wanted| {
+            wanted.groups.remove(EXTRA);
+        });
         self.delete("DaskWorkerGroup", EXTRA).await;
     }
 
     async fn brief(&self, workers: usize) {
-        // Its group follows the cluster only when it is made; later it is scaled by itself.
         let group = format!("{BRIEF}-default");
-        if self.scene.context.get("DaskWorkerGroup", &group).await.is_some() && self.is_wanted(BRIEF) {
-            return self.scale(&group, workers).await;
-        }
         if self.is_wanted(BRIEF) {
+            // A group has its number of workers from the cluster when it is made; later it is scaled by itself.
+            if self.is_of_the_present_brief(&group).await {
+                self.scale(&group, workers).await;
+            }
             return;
         }
         self.want(|wanted| {
@@ -269,6 +271,17 @@ impl Run<'_> {
             serde_json::from_str(&self.world.manifest(workers).to_string().replace("demo", BRIEF)).unwrap();
         manifest["metadata"]["name"] = json!(BRIEF);
         self.scene.context.apply(&manifest).await;
+    }
+
+    /// The group of a namesake may not have been collected yet.
+    async fn is_of_the_present_brief(&self, group: &str) -> bool {
+        let context = &self.scene.context;
+        let (Some(cluster), Some(group)) =
+            (context.get("DaskCluster", BRIEF).await, context.get("DaskWorkerGroup", group).await)
+        else {
+            return false;
+        };
+        group["metadata"]["ownerReferences"][0]["uid"] == cluster["metadata"]["uid"]
     }
 
     async fn no_brief(&self) {
