@@ -165,6 +165,18 @@ impl Lab<'_> {
         Ok(operator)
     }
 
+    /// Takes the finalizers from what an operator, which is gone, would have to release.
+    async fn release(&self) -> Result<(), Error> {
+        for kind in [Kind::DaskCluster, Kind::DaskWorkerGroup] {
+            let objects = self.metadata(kind).list(&ListParams::default()).await?.items;
+            for object in objects.iter().filter(|object| !object.finalizers().is_empty()) {
+                let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+                self.api(kind).patch_metadata(&object.name_any(), &PatchParams::default(), &patch).await?;
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) fn api(&self, kind: Kind) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &self.namespace, &kind.resource())
     }

@@ -14,6 +14,7 @@ mod keeper;
 mod play;
 mod proxy;
 mod report;
+mod revival;
 mod script;
 mod sinners;
 #[path = "../support/mod.rs"]

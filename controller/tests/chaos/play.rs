@@ -24,6 +24,7 @@ use crate::{
     invariants::{Scene, Wanted, Watchman},
     keeper::{Keeper, log_of},
     proxy::Proxy,
+    revival::Revival,
     script::{BUSY, Script, Step},
     sinners::Sinners,
     support::{
@@ -70,6 +71,7 @@ struct Run<'a> {
     clock: Clock,
     keeper: Keeper,
     sinners: Sinners,
+    _revival: Revival,
     began: Instant,
     story: &'a mut Vec<String>,
     faults: &'a mut BTreeMap<&'static str, usize>,

@@ -66,7 +66,10 @@ impl Script {
         let mut steps: Vec<(Duration, Step)> = Vec::new();
         for _ in 0..rng.usize(5..=12) {
             let pause = Duration::from_millis(rng.u64(0..2000));
-            steps.push((pause, step(&mut rng)));
+            let step = step(&mut rng);
+            // With the Service its children go, which are made again only if their plugin does not sin.
+            let step = if step == Step::LoseService && !sins.is_empty() { Step::Kill } else { step };
+            steps.push((pause, step));
         }
         if !sins.is_empty() {
             steps.insert(rng.usize(0..steps.len()), (Duration::ZERO, Step::Sin));
