@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kube::api::ListParams;
+use serde_json::{Value, json};
 
 use crate::{
     Error,
     account::{Requests, since},
-    lab::{Bench, Kind, Lab, PARALLEL, until},
+    lab::{Bench, Kind, Lab, PARALLEL, cluster, until},
     operator::Operator,
 };
 use made::Made;
@@ -64,12 +65,22 @@ impl Size {
     }
 }
 
+/// A cluster whose pods wait in silence: without nodes, Kubernetes' scheduler would tell of each that it finds no place,
+/// which is work for everybody.
+fn manifest(name: &str, workers: usize) -> Value {
+    let mut manifest = cluster(name, workers);
+    for part in ["scheduler", "worker"] {
+        manifest["spec"][part]["spec"]["schedulerName"] = json!("nobody");
+    }
+    manifest
+}
+
 /// The objects of one cluster as the operator makes them.
 pub(crate) async fn template(bench: &Bench, workers: usize) -> Result<Template, Error> {
     bench
         .with_lab(async |lab| {
             let _operator = lab.start().await?;
-            lab.create_cluster(template::NAME, workers).await?;
+            lab.create(Kind::DaskCluster, &manifest(template::NAME, workers)).await?;
             Template::of(lab, workers).await
         })
         .await
@@ -102,7 +113,7 @@ pub(crate) async fn operated(bench: &Bench, size: Size) -> Result<Operated, Erro
             let names = size.names();
             let creations = names.iter().map(async |name| {
                 begun.note(name);
-                lab.create_cluster(name, size.workers).await
+                lab.create(Kind::DaskCluster, &manifest(name, size.workers)).await
             });
             stream::iter(creations).buffer_unordered(PARALLEL).try_collect::<()>().await?;
             let burst = made.complete(STALL).await?;
