@@ -93,6 +93,11 @@ chaos: ## Run the controller in bad weather: SEEDS=300 runs, or SEED=7 again
 	@testbed/prepare.sh libfaketime
 	@testbed/with-cluster.sh chaos cargo test -p dask-operator --locked --test chaos
 
+.PHONY: chaos-smoke
+chaos-smoke: SEEDS = 6
+chaos-smoke: ## A few of these runs, two minutes
+	@$(MAKE) chaos SEEDS=$(SEEDS)
+
 .PHONY: images
 images: prepare ## Build the images of Dask, the controller and the example plugins
 	@testbed/images/all.sh

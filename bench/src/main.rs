@@ -12,6 +12,7 @@ mod fake_scheduler;
 mod fleet;
 mod kwok;
 mod lab;
+mod machine;
 mod operator;
 mod plugins;
 mod report;
@@ -32,6 +33,7 @@ use serde_json::{Value, json};
 use burst::Size;
 use kwok::Kwok;
 use lab::Bench;
+use machine::Machine;
 use operator::Program;
 use plugins::throughput::Setup;
 
@@ -113,7 +115,9 @@ async fn run(args: &Args) -> Result<(), Error> {
     let program = std::env::current_exe()?;
     let controller = args.controller.clone().unwrap_or_else(|| program.with_file_name("dask-operator"));
     let bench = Bench::new(&args.kubeconfig, Program::Ours(controller)).await?;
-    let mut document = json!({"machine": report::machine()?, "date": jiff::Timestamp::now().to_string()});
+    let (machine, date) = (Machine::this()?, jiff::Timestamp::now().to_string());
+    println!("{machine}, {date}");
+    let mut document = json!({"machine": machine.json(), "date": date});
     let target = program.ancestors().nth(2).map(PathBuf::from).unwrap_or_default();
     let file = target.join("bench/bench.json");
     std::fs::create_dir_all(target.join("bench"))?;

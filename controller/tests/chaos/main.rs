@@ -11,6 +11,8 @@ mod clock;
 mod foreign;
 mod invariants;
 mod keeper;
+#[path = "../../../bench/src/machine.rs"]
+mod machine;
 mod play;
 mod proxy;
 mod report;

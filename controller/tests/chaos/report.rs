@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::Range, path::PathBuf, process::ExitCode, t
 
 use serde_json::json;
 
-use crate::{clock, play::Played};
+use crate::{clock, machine::Machine, play::Played};
 
 /// So far.
 #[derive(Default)]
@@ -16,7 +16,7 @@ pub(crate) struct Report {
 
 /// Says what is going to happen.
 pub(crate) fn head(seeds: &Range<u64>, restarts: bool) {
-    println!("seeds {} to {}", seeds.start, seeds.end - 1);
+    println!("seeds {} to {} on {}", seeds.start, seeds.end - 1, Machine::this().unwrap());
     if !restarts {
         println!("the API server is not restarted: it is not a testbed's");
     }
@@ -61,6 +61,7 @@ impl Report {
         );
         let document = json!({
             "date": jiff::Timestamp::now().to_string(),
+            "machine": Machine::this().unwrap().json(),
             "runs": runs,
             "seconds": time.as_secs_f64(),
             "faults": self.faults,
