@@ -114,8 +114,9 @@ impl Bench {
         let manifest = serde_json::from_value(json!({"metadata": {"name": namespace}}))?;
         namespaces.create(&PostParams::default(), &manifest).await?;
         let dir = tempfile::tempdir_in(self.dir.path())?;
-        let result =
-            measure(&Lab { bench: self, client: self.client.clone(), namespace: namespace.clone(), dir }).await;
+        let lab = Lab { bench: self, client: self.client.clone(), namespace: namespace.clone(), dir };
+        let result = measure(&lab).await;
+        lab.release().await?;
         namespaces.delete(&namespace, &DeleteParams::default()).await?;
         until("the namespace to go", async || Ok(namespaces.get_opt(&namespace).await?.is_none())).await?;
         result

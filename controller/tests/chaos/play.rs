@@ -88,7 +88,7 @@ pub(crate) async fn play(stage: &Stage, seed: u64) -> Played {
         run.account();
         result
     };
-    let result = AssertUnwindSafe(acting).catch_unwind().await.unwrap_or_else(|panic| Err(words_of(&panic)));
+    let result = AssertUnwindSafe(acting).catch_unwind().await.unwrap_or_else(|panic| Err(words_of(&*panic)));
     let namespaces: Api<Namespace> = Api::all(stage.client.clone());
     // If it is there, it goes; nobody waits for that.
     let _gone = namespaces.delete(&context.namespace, &DeleteParams::default()).await;
@@ -130,7 +130,20 @@ impl<'a> Run<'a> {
         context.apply(&world.manifest(script.workers)).await;
         within(CALM, "the cluster", async || scene.settled().await).await;
         let sinners = Sinners::install(context, &script.sins).await;
-        let run = Self { stage, scene, world, proxy, clock, keeper, sinners, began: Instant::now(), story, faults };
+        let revival = Revival::begin(context.clone(), Arc::clone(&scene.scheduler));
+        let run = Self {
+            stage,
+            scene,
+            world,
+            proxy,
+            clock,
+            keeper,
+            sinners,
+            _revival: revival,
+            began: Instant::now(),
+            story,
+            faults,
+        };
         run.occupy().await;
         run
     }

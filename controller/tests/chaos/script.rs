@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
-use crate::{support::sins, weather::Weather};
+use crate::{
+    support::{identities::Identity, sinner::Way, sins},
+    weather::Weather,
+};
 
 /// Workers that compute and must not be lost.
 pub(crate) const BUSY: usize = 2;
@@ -61,8 +64,8 @@ impl Script {
         let workers = rng.usize(LEAST..=MOST);
         let weather = Weather::of(&mut rng);
         let count = sins::all().len();
-        let sins =
-            if rng.u8(0..3) == 0 { (0..rng.usize(1..=4)).map(|_| rng.usize(0..count)).collect() } else { vec![] };
+        let sins = if rng.u8(0..3) == 0 { rng.usize(1..=4) } else { 0 };
+        let sins = distinct((0..sins).map(|_| rng.usize(0..count)).collect());
         let mut steps: Vec<(Duration, Step)> = Vec::new();
         for _ in 0..rng.usize(5..=12) {
             let pause = Duration::from_millis(rng.u64(0..2000));
@@ -78,11 +81,14 @@ impl Script {
         if seed % 16 == 5 {
             steps.insert(rng.usize(0..steps.len()), (Duration::ZERO, Step::RestartApiServer));
         }
-        Self { workers, weather, sins: distinct(sins), steps }
+        Self { workers, weather, sins, steps }
     }
 }
 
+/// Each once, and none that needs another plugin's certificate: the good one has none.
 fn distinct(mut sins: Vec<usize>) -> Vec<usize> {
+    let catalogue = sins::all();
+    sins.retain(|place| !matches!(catalogue[*place].way, Way::Identity(Identity::Stolen(_))));
     sins.sort_unstable();
     sins.dedup();
     sins
