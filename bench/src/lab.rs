@@ -27,6 +27,7 @@ use tempfile::TempDir;
 use crate::{
     Error,
     account::{self, Account},
+    components::Components,
     operator::{Operator, Place, Program},
 };
 
@@ -70,6 +71,7 @@ pub(crate) struct Bench {
     pub(crate) client: Client,
     pub(crate) account: Account,
     pub(crate) program: Program,
+    pub(crate) components: Components,
     /// The administrator's kubeconfig.
     pub(crate) kubeconfig: PathBuf,
     pub(crate) dir: TempDir,
@@ -101,7 +103,8 @@ impl Bench {
         }
         let dir = tempfile::tempdir()?;
         let account = Account::new(kubeconfig, dir.path()).await?;
-        Ok(Self { client, account, program, kubeconfig: kubeconfig.to_owned(), dir })
+        let components = Components::of(kubeconfig)?;
+        Ok(Self { client, account, program, components, kubeconfig: kubeconfig.to_owned(), dir })
     }
 
     /// Measures in a new lab, which goes afterwards with all that is in it, so that its end disturbs nobody else.

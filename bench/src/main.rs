@@ -5,6 +5,7 @@
 
 mod account;
 mod burst;
+mod components;
 #[path = "../../controller/tests/support/scheduler.rs"]
 #[allow(dead_code, reason = "tests use more of it")]
 #[expect(clippy::unwrap_used, reason = "it is a part of tests too, in which what fails must fail loudly")]
@@ -15,6 +16,7 @@ mod lab;
 mod machine;
 mod operator;
 mod plugins;
+mod process;
 mod report;
 mod requests;
 mod scale;

@@ -14,10 +14,8 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::{Error, lab::until_every};
+use crate::{Error, lab::until_every, process};
 
-/// Length of the kernel's ticks on every Linux that Rust runs on.
-const TICK: Duration = Duration::from_millis(10);
 /// How often an operator is asked whether it is ready: the time until then is measured.
 const POLL: Duration = Duration::from_millis(10);
 
@@ -115,31 +113,21 @@ impl Operator {
 
     /// Processor time so far.
     pub(crate) fn cpu(&self) -> Result<Duration, Error> {
-        let stat = self.proc("stat")?;
-        // The second field is the program's name in parentheses, in which anything may stand.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<u32>().ok()).unwrap_or_default();
-        Ok(TICK * (ticks(11) + ticks(12)))
+        process::cpu(self.pid())
     }
 
     /// The memory that it holds, in KiB.
     pub(crate) fn rss(&self) -> Result<u64, Error> {
-        self.memory("VmRSS:")
+        process::rss(self.pid())
     }
 
     /// The most memory that it ever held, in KiB.
     pub(crate) fn peak_rss(&self) -> Result<u64, Error> {
-        self.memory("VmHWM:")
+        process::peak_rss(self.pid())
     }
 
-    fn memory(&self, field: &str) -> Result<u64, Error> {
-        let status = self.proc("status")?;
-        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
-        Ok(line.split_whitespace().next().and_then(|kib| kib.parse().ok()).unwrap_or_default())
-    }
-
-    fn proc(&self, file: &str) -> Result<String, Error> {
-        Ok(std::fs::read_to_string(format!("/proc/{}/{file}", self.process.id().unwrap_or_default()))?)
+    fn pid(&self) -> u32 {
+        self.process.id().unwrap_or_default()
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     Error,
     account::{Requests, since},
+    components::Usage,
     fleet::Fleet,
     lab::{Kind, Lab, PARALLEL, until, until_every},
     operator::Operator,
@@ -26,6 +27,8 @@ pub(crate) struct Steady {
     pub(crate) time: Duration,
     pub(crate) cpu: Duration,
     pub(crate) requests: Requests,
+    /// What Kubernetes' own processes did in the time.
+    pub(crate) usage: Usage,
     /// Questions to schedulers in the time.
     pub(crate) questions: usize,
     /// Without a cluster, with all, after a new start with all, and the most then.
@@ -57,7 +60,9 @@ pub(crate) async fn measure(lab: &Lab<'_>, clusters: usize, time: Duration) -> R
     tokio::time::sleep(SETTLE).await;
     let account = &lab.bench.account;
     let (requests, cpu, asked) = (account.requests().await?, operator.cpu()?, total(&fleet));
+    let usage = lab.bench.components.usage()?;
     tokio::time::sleep(time).await;
+    let usage = lab.bench.components.usage()?.since(&usage);
     let cpu = operator.cpu()?.saturating_sub(cpu);
     let requests = since(&requests, &account.requests().await?);
     let (questions, full) = (total(&fleet) - asked, operator.rss()?);
@@ -65,7 +70,7 @@ pub(crate) async fn measure(lab: &Lab<'_>, clusters: usize, time: Duration) -> R
     let (cold, operator) = cold_start(lab, &fleet).await?;
     tokio::time::sleep(SETTLE).await;
     let rss_kib = [empty, full, operator.rss()?, operator.peak_rss()?];
-    Ok(Steady { clusters, time, cpu, requests, questions, rss_kib, cold })
+    Ok(Steady { clusters, time, cpu, requests, usage, questions, rss_kib, cold })
 }
 
 fn total(fleet: &Fleet) -> usize {
@@ -151,7 +156,7 @@ pub(crate) fn report(steady: &Steady) -> Value {
     );
     json!({
         "clusters": steady.clusters, "seconds": seconds, "cores": cores, "writes": writes, "requests": steady.requests,
-        "questions": steady.questions, "rssKib": steady.rss_kib, "kbPerCluster": each(full), "kbPerClusterColdStart": each(again),
+        "components": steady.usage.json(), "questions": steady.questions, "rssKib": steady.rss_kib, "kbPerCluster": each(full), "kbPerClusterColdStart": each(again),
         "cold": {"syncedSeconds": synced, "firstSeconds": first, "allSeconds": all, "cpuSeconds": cold_cpu, "requests": requests},
     })
 }

@@ -7,6 +7,7 @@ use std::{
 use super::{Burst, Size};
 use crate::{
     Error,
+    components::Usage,
     lab::{Kind, Lab},
     sightings::Sightings,
 };
@@ -16,7 +17,8 @@ use crate::{
 pub(super) struct Begun(Arc<Mutex<HashMap<String, Instant>>>);
 
 /// Objects as a watch sees them, by the cluster that they belong to.
-pub(super) struct Made {
+pub(super) struct Made<'a> {
+    lab: &'a Lab<'a>,
     size: Size,
     sightings: Vec<Sightings>,
     begun: Begun,
@@ -34,20 +36,26 @@ impl Begun {
     }
 }
 
-impl Made {
+impl<'a> Made<'a> {
     /// Watches what is to come.
-    pub(super) fn watch(lab: &Lab<'_>, size: Size) -> Self {
+    pub(super) fn watch(lab: &'a Lab<'a>, size: Size) -> Self {
         let kinds = [Kind::Deployment, Kind::Service, Kind::DaskWorkerGroup];
         let sightings = kinds.map(|kind| Sightings::of(lab.metadata(kind), "")).into();
-        Self { size, sightings, begun: Begun::default() }
+        Self { lab, size, sightings, begun: Begun::default() }
     }
 
     pub(super) fn begun(&self) -> Begun {
         self.begun.clone()
     }
 
-    /// Waits until all stand, or until nothing more has come for the time of `stall`.
-    pub(super) async fn complete(&mut self, stall: Duration) -> Result<Burst, Error> {
+    /// Has `act` begin the burst, and waits until all stand, or until nothing more has come for the time of `stall`.
+    pub(super) async fn complete(
+        &self,
+        stall: Duration,
+        act: impl Future<Output = Result<(), Error>>,
+    ) -> Result<Burst, Error> {
+        let before = self.lab.bench.components.usage()?;
+        act.await?;
         let (mut count, mut since) = (0, Instant::now());
         while count < self.size.objects() && since.elapsed() < stall {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -56,10 +64,10 @@ impl Made {
                 (count, since) = (now, Instant::now());
             }
         }
-        Ok(self.burst())
+        Ok(self.burst(self.lab.bench.components.usage()?.since(&before)))
     }
 
-    fn burst(&self) -> Burst {
+    fn burst(&self, usage: Usage) -> Burst {
         let mut objects: HashMap<String, (usize, Instant)> = HashMap::new();
         for (name, seen) in self.sightings.iter().flat_map(Sightings::seen) {
             let cluster = name.split('-').next().unwrap_or_default().to_owned();
@@ -78,6 +86,7 @@ impl Made {
             total: last.zip(first).map(|(last, first)| last.duration_since(first)).unwrap_or_default(),
             each: each.collect(),
             missing: self.size.objects().saturating_sub(found),
+            usage,
         }
     }
 }

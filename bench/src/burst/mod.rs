@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     Error,
     account::{Requests, since},
+    components::Usage,
     lab::{Bench, Kind, Lab, PARALLEL, cluster, until},
     operator::Operator,
 };
@@ -41,6 +42,8 @@ pub(crate) struct Burst {
     pub(crate) each: Vec<Duration>,
     /// Objects that never came.
     pub(crate) missing: usize,
+    /// What Kubernetes' own processes did in the time.
+    pub(crate) usage: Usage,
 }
 
 /// One burst with an operator.
@@ -90,13 +93,12 @@ pub(crate) async fn template(bench: &Bench, workers: usize) -> Result<Template, 
 pub(crate) async fn floor(bench: &Bench, size: Size, template: &Template) -> Result<Burst, Error> {
     bench
         .with_lab(async |lab| {
-            let mut made = Made::watch(lab, size);
+            let made = Made::watch(lab, size);
             tokio::time::sleep(SETTLE).await;
             let (lab, made_by) = (lab, &made.begun());
             let names = size.names();
             let writes = names.iter().map(|name| floor::write(lab, template, name, made_by));
-            stream::iter(writes).buffer_unordered(PARALLEL).try_collect::<()>().await?;
-            made.complete(STALL).await
+            made.complete(STALL, stream::iter(writes).buffer_unordered(PARALLEL).try_collect()).await
         })
         .await
 }
@@ -106,7 +108,7 @@ pub(crate) async fn operated(bench: &Bench, size: Size) -> Result<Operated, Erro
     bench
         .with_lab(async |lab| {
             let operator = lab.start().await?;
-            let mut made = Made::watch(lab, size);
+            let made = Made::watch(lab, size);
             tokio::time::sleep(SETTLE).await;
             let (before, cpu) = (bench.account.requests().await?, operator.cpu()?);
             let begun = made.begun();
@@ -115,8 +117,8 @@ pub(crate) async fn operated(bench: &Bench, size: Size) -> Result<Operated, Erro
                 begun.note(name);
                 lab.create(Kind::DaskCluster, &manifest(name, size.workers)).await
             });
-            stream::iter(creations).buffer_unordered(PARALLEL).try_collect::<()>().await?;
-            let burst = made.complete(STALL).await?;
+            let creating = stream::iter(creations).buffer_unordered(PARALLEL).try_collect();
+            let burst = made.complete(STALL, creating).await?;
             finish(lab, &operator, burst, (before, cpu)).await
         })
         .await

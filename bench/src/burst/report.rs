@@ -17,7 +17,7 @@ pub(crate) fn head() {
 /// Prints the floor.
 pub(crate) fn floor(size: Size, burst: &Burst) -> Value {
     let row = times(size, "floor", burst, burst);
-    println!();
+    println!("\n{:>19} {}", "", burst.usage);
     row
 }
 
@@ -32,6 +32,7 @@ pub(crate) fn operated(size: Size, who: &str, operated: &Operated, floor: &Burst
     };
     let (stuck, cpu) = (operated.stuck, operated.cpu.as_secs_f64());
     println!(" {stuck:>5} {each:>9.1} {cpu:>7.2} {mib:>8.1}");
+    println!("{:>19} {}", "", operated.burst.usage);
     println!("{:>19} requests: {}", "", verbs(operated));
     row["stuck"] = json!(stuck);
     row["cpuSeconds"] = json!(cpu);
@@ -60,5 +61,6 @@ fn times(size: Size, who: &str, burst: &Burst, floor: &Burst) -> Value {
         "p50Ms": p50,
         "p99Ms": p99,
         "missing": burst.missing,
+        "components": burst.usage.json(),
     })
 }
