@@ -106,9 +106,19 @@ else
 endif
 
 .PHONY: bench
-bench: prepare ## Measure what plugins cost, beside the API server's own speed; BENCHARGS=--quick for less
+bench: prepare ## Measure us beside the API server's own speed and dask-kubernetes' operator; BENCHARGS=--quick for less
 	cargo build --release --locked -p dask-operator -p dask-operator-bench
-	@testbed/with-cluster.sh control-plane $(TARGET_DIR)/release/dask-operator-bench $(BENCHARGS)
+	@testbed/bench.sh $(TARGET_DIR)/release/dask-operator-bench $(BENCHARGS)
+
+.PHONY: chaos
+chaos: ## Run the controller in bad weather: SEEDS=300 runs, or SEED=7 again
+	@testbed/prepare.sh libfaketime
+	@testbed/with-cluster.sh chaos cargo test -p dask-operator --locked --test chaos
+
+.PHONY: chaos-smoke
+chaos-smoke: SEEDS = 6
+chaos-smoke: ## A few of these runs, two minutes
+	@$(MAKE) chaos SEEDS=$(SEEDS)
 
 .PHONY: images
 images: prepare ## Build the images of Dask, the controller and the example plugins

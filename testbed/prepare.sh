@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that are missing and builds the testbed. Nothing to do the second time.
+# Usage: prepare.sh [further packages]
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
@@ -11,7 +12,7 @@ for program in cargo go python3 make; do
 done
 
 # What each is for: a node; images; the images' binaries; linking Rust programs.
-packages=(containerd runc containernetworking-plugins iptables nftables buildah debootstrap binutils gcc libc6-dev)
+packages=(containerd runc containernetworking-plugins iptables nftables buildah debootstrap binutils gcc libc6-dev "$@")
 if [[ $CLUSTER == testbed ]]; then
   missing=()
   for package in "${packages[@]}"; do

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Usage: with-cluster.sh control-plane|chart|node|takeover COMMAND...
+# Usage: with-cluster.sh control-plane|chart|upstream|chaos|node|takeover COMMAND...
 #
-# Runs COMMAND with KUBECONFIG set to a cluster of this checkout; `chart` is a control plane and `takeover` a node
-# beside the other, for what must have all definitions to itself. A cluster that was not running is taken
-# down afterwards, unless KEEP=1. With CLUSTER=current, the current kubeconfig is used as it is.
+# Runs COMMAND with KUBECONFIG set to a cluster of this checkout. Beside the usual `control-plane` and `node` there are
+# control planes and a node for what must have all definitions to itself, and `chaos`, whose API server may be killed.
+# A cluster that was not running is taken down afterwards, unless KEEP=1. With CLUSTER=current, the current kubeconfig
+# is used as it is.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 

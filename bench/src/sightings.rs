@@ -51,6 +51,16 @@ impl Sightings {
         Self { seen, watching: watching.abort_handle() }
     }
 
+    /// How many objects stand.
+    pub(crate) fn count(&self) -> usize {
+        self.seen.borrow().len()
+    }
+
+    /// Names of the objects that stand, and when each was first seen.
+    pub(crate) fn seen(&self) -> Vec<(String, Instant)> {
+        self.seen.borrow().iter().map(|(name, seen)| (name.clone(), *seen)).collect()
+    }
+
     /// Waits until `count` objects stand; when the last of them was seen.
     pub(crate) async fn until(&self, count: usize) -> Result<Instant, Error> {
         let seen = self.when(|seen| seen.len() == count, &format!("{count} objects")).await?;

@@ -329,7 +329,8 @@ fn is_settled(deployment: &Value) -> bool {
     deployment["status"]["updatedReplicas"] == 1 && condition(deployment, "Progressing").1 == "ReplicaSetUpdated"
 }
 
-async fn install_crds(client: &Client) {
+/// Once in this program.
+pub(crate) async fn install_crds(client: &Client) {
     static INSTALLED: OnceCell<()> = OnceCell::const_new();
     INSTALLED.get_or_init(|| apply_crds(client)).await;
 }

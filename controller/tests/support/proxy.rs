@@ -294,7 +294,7 @@ impl Shared {
     }
 }
 
-async fn forward(client: &Client, request: Request<Incoming>) -> Result<Response<Body>, io::Error> {
+pub(crate) async fn forward(client: &Client, request: Request<Incoming>) -> Result<Response<Body>, io::Error> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
@@ -314,7 +314,7 @@ async fn forward(client: &Client, request: Request<Incoming>) -> Result<Response
 }
 
 /// What the API server says when it refuses.
-fn refusal(code: u16, reason: &str) -> Response<Body> {
+pub(crate) fn refusal(code: u16, reason: &str) -> Response<Body> {
     let status = json!({
         "kind": "Status",
         "apiVersion": "v1",
@@ -350,7 +350,7 @@ fn is_in_namespace(uri: &Uri) -> bool {
 }
 
 /// Reads `/api/v1/...` and `/apis/{group}/{version}/...`; whatever else there is keeps its path.
-fn call_of(method: &Method, uri: &Uri) -> Call {
+pub(crate) fn call_of(method: &Method, uri: &Uri) -> Call {
     let parts: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
     let rest = match parts.as_slice() {
         ["api", _, rest @ ..] | ["apis", _, _, rest @ ..] => rest,

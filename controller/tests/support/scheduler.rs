@@ -154,6 +154,11 @@ impl FakeScheduler {
         self.state.lock().unwrap().calls.clone()
     }
 
+    /// How many calls there were so far.
+    pub(crate) fn asked(&self) -> usize {
+        self.state.lock().unwrap().calls.len()
+    }
+
     /// The calls so far of one op, by their arguments.
     pub(crate) fn calls_of(&self, op: &str) -> Vec<Value> {
         self.calls().into_iter().filter(|call| call.op == op).map(|call| call.arguments).collect()

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::{
     Error,
     lab::{Kind, Lab, until},
-    plugin::{Installed, Temper},
+    plugins::plugin::{Installed, Temper},
     sightings::Sightings,
 };
 
@@ -19,11 +19,12 @@ pub(crate) struct Hang {
 }
 
 /// Measures `rounds` rounds, each with so many clusters without a plugin and with one that hangs, in turn.
-pub(crate) async fn measure(lab: &Lab, clusters: usize, rounds: usize) -> Result<Hang, Error> {
+pub(crate) async fn measure(lab: &Lab<'_>, clusters: usize, rounds: usize) -> Result<Hang, Error> {
     let subjects = json!([
         {"kind": "DaskCluster"}, {"kind": "DaskWorkerGroup"}, {"kind": "Service"}, {"kind": "Deployment"},
     ]);
-    let plugin = Installed::new(lab, Temper::Hanging, subjects).await?;
+    let _operator = lab.start().await?;
+    let plugin = Installed::new(lab, "hanging", Temper::Hanging, &subjects).await?;
     let mut measured = Vec::with_capacity(rounds);
     // The first clusters of a process pay for its connections.
     create(lab, clusters.min(10)).await?;
@@ -39,7 +40,7 @@ pub(crate) async fn measure(lab: &Lab, clusters: usize, rounds: usize) -> Result
 }
 
 /// Creates clusters with one worker each, and removes them; the time until all their components stood.
-async fn create(lab: &Lab, count: usize) -> Result<Duration, Error> {
+async fn create(lab: &Lab<'_>, count: usize) -> Result<Duration, Error> {
     let names: Vec<String> = (0..count).map(|number| format!("c{number}")).collect();
     let components = [
         (Sightings::of(lab.metadata(Kind::Service), "dask.org/component"), count),

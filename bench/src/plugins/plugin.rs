@@ -1,6 +1,15 @@
-//! The plugin whose cost is measured: a real one over mutual TLS.
+//! The plugins whose cost is measured: real ones over mutual TLS.
 
-use std::{future::pending, net::Ipv4Addr, path::PathBuf, time::Duration};
+use std::{
+    future::pending,
+    net::Ipv4Addr,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use k8s_openapi::ByteString;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
@@ -19,10 +28,8 @@ use crate::{
     lab::{Kind, Lab, until},
 };
 
-/// Name of the plugin resource.
-const NAME: &str = "bench";
-/// What selects its children.
-pub(crate) const CHILDREN: &str = "plugin.kubernetes.dask.org/plugin=bench";
+/// What selects the children of all plugins.
+pub(crate) const CHILDREN: &str = "plugin.kubernetes.dask.org/plugin";
 /// How long a call takes.
 const LATENCY: Duration = Duration::from_millis(1);
 
@@ -35,13 +42,20 @@ pub(crate) enum Temper {
     Hanging,
 }
 
-impl Plugin for Temper {
+struct Tempered {
+    name: String,
+    temper: Temper,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Plugin for Tempered {
     fn discovery(&self) -> Discovery {
-        Discovery::new(NAME, env!("CARGO_PKG_VERSION"))
+        Discovery::new(&self.name, env!("CARGO_PKG_VERSION"))
     }
 
     async fn sync(&self, request: &PluginRequest) -> Result<Answer, PluginError> {
-        if matches!(self, Self::Hanging) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        if matches!(self.temper, Temper::Hanging) {
             return pending().await;
         }
         tokio::time::sleep(LATENCY).await;
@@ -50,27 +64,34 @@ impl Plugin for Temper {
     }
 }
 
-/// The name of the child of the scheduler's Service of `cluster`.
-pub(crate) fn child_of(cluster: &str) -> String {
-    format!("{cluster}-scheduler-{NAME}-config")
+/// The name of the child that `plugin` makes for the scheduler's Service of `cluster`.
+pub(crate) fn child_of(cluster: &str, plugin: &str) -> String {
+    format!("{cluster}-scheduler-{plugin}-config")
+}
+
+/// Names for so many plugins.
+pub(crate) fn names(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("p{number}")).collect()
 }
 
 /// A plugin that is installed and suspended. Its server stops when this is dropped.
 pub(crate) struct Installed<'a> {
-    lab: &'a Lab,
+    lab: &'a Lab<'a>,
+    name: String,
+    calls: Arc<AtomicUsize>,
     serving: AbortHandle,
 }
 
 impl<'a> Installed<'a> {
     /// Installs and serves a plugin that is asked about `subjects`, and waits until the controller knows it.
-    pub(crate) async fn new(lab: &'a Lab, temper: Temper, subjects: Value) -> Result<Self, Error> {
+    pub(crate) async fn new(lab: &'a Lab<'a>, name: &str, temper: Temper, subjects: &Value) -> Result<Self, Error> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let manifest = json!({
             "apiVersion": "kubernetes.dask.org/v1alpha1",
             "kind": "DaskOperatorPlugin",
-            "metadata": {"name": NAME},
+            "metadata": {"name": name},
             "spec": {
-                "endpoint": {"service": {"name": NAME, "port": listener.local_addr()?.port()}},
+                "endpoint": {"service": {"name": name, "port": listener.local_addr()?.port()}},
                 "subjects": subjects,
                 "children": [{"apiVersion": "v1", "kind": "ConfigMap"}],
                 "suspend": true,
@@ -78,9 +99,11 @@ impl<'a> Installed<'a> {
         });
         let object: DynamicObject = serde_json::from_value(manifest)?;
         lab.api(Kind::DaskOperatorPlugin).create(&PostParams::default(), &object).await?;
-        let tls = Tls::load(certificates(lab).await?).await.map_err(|error| Error::Plugin(error.to_string()))?;
-        let serving = tokio::spawn(serve(Listener::tls(listener, tls), router(temper), pending())).abort_handle();
-        let installed = Self { lab, serving };
+        let tls = Tls::load(certificates(lab, name).await?).await.map_err(|error| Error::Plugin(error.to_string()))?;
+        let calls = Arc::default();
+        let plugin = Tempered { name: name.to_owned(), temper, calls: Arc::clone(&calls) };
+        let serving = tokio::spawn(serve(Listener::tls(listener, tls), router(plugin), pending())).abort_handle();
+        let installed = Self { lab, name: name.to_owned(), calls, serving };
         installed.until("Ready", "Suspended").await?;
         Ok(installed)
     }
@@ -101,15 +124,30 @@ impl<'a> Installed<'a> {
         self.until("Ready", "Ready").await
     }
 
+    /// The plugin is asked about all subjects once more.
+    pub(crate) async fn ask_again(&self) -> Result<(), Error> {
+        let settings = json!({"spec": {"settings": {"again": self.calls()}}});
+        self.patch(settings).await
+    }
+
+    /// Questions so far.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
     async fn set_suspended(&self, suspend: bool) -> Result<(), Error> {
-        let patch = Patch::Merge(json!({"spec": {"suspend": suspend}}));
-        self.lab.api(Kind::DaskOperatorPlugin).patch(NAME, &PatchParams::default(), &patch).await?;
+        self.patch(json!({"spec": {"suspend": suspend}})).await
+    }
+
+    async fn patch(&self, patch: Value) -> Result<(), Error> {
+        let api = self.lab.api(Kind::DaskOperatorPlugin);
+        api.patch(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
         Ok(())
     }
 
     async fn until(&self, type_: &str, reason: &str) -> Result<(), Error> {
         until(&format!("the plugin to be {reason}"), async || {
-            let resource = self.lab.get(Kind::DaskOperatorPlugin, NAME).await?.unwrap_or_default();
+            let resource = self.lab.get(Kind::DaskOperatorPlugin, &self.name).await?.unwrap_or_default();
             let conditions = resource["status"]["conditions"].as_array();
             let is_it = |condition: &Value| condition["type"] == type_ && condition["reason"] == reason;
             Ok(conditions.is_some_and(|conditions| conditions.iter().any(is_it)))
@@ -125,11 +163,11 @@ impl Drop for Installed<'_> {
 }
 
 /// Writes the files of the plugin's Secret to a folder, as the kubelet does.
-async fn certificates(lab: &Lab) -> Result<PathBuf, Error> {
-    let secret = format!("{NAME}-plugin-tls");
+async fn certificates(lab: &Lab<'_>, name: &str) -> Result<PathBuf, Error> {
+    let secret = format!("{name}-plugin-tls");
     until("the plugin's certificate", async || Ok(lab.get(Kind::Secret, &secret).await?.is_some())).await?;
     let secret = lab.get(Kind::Secret, &secret).await?.unwrap_or_default();
-    let folder = lab.dir.path().join("tls");
+    let folder = lab.dir.path().join(name);
     std::fs::create_dir_all(&folder)?;
     for file in ["ca.crt", "tls.crt", "tls.key"] {
         let bytes: ByteString = serde_json::from_value(secret["data"][file].clone())?;

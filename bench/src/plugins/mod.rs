@@ -1,0 +1,7 @@
+//! What plugins cost.
+
+pub(crate) mod hang;
+pub(crate) mod latency;
+mod plugin;
+pub(crate) mod report;
+pub(crate) mod throughput;

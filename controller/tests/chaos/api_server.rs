@@ -1,0 +1,67 @@
+//! The API server as the runs need it: a client that outlasts its restarts, and the restarts.
+
+use std::{
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use http::{Request, Response};
+use kube::{Client, Config, client::Body};
+use serde_json::Value;
+use tokio::{process::Command, sync::RwLock};
+
+/// How long the API server may be away.
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(200);
+
+/// Held by whoever restarts the API server, and for reading by whoever could not bear it.
+pub(crate) static AT_REST: RwLock<()> = RwLock::const_new(());
+
+/// A client that tries again when the API server does not answer. A run's own doings must not fail with it.
+pub(crate) async fn patient_client() -> Client {
+    let config = Config::infer().await.expect("there is a cluster: see `make chaos`");
+    let namespace = config.default_namespace.clone();
+    let client = Client::try_from(config).unwrap();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let client = client.clone();
+        async move { send(&client, request).await }
+    });
+    Client::new(service, namespace)
+}
+
+async fn send(client: &Client, request: Request<Body>) -> Result<Response<Body>, kube::Error> {
+    let (head, body) = request.into_parts();
+    let body = body.collect_bytes().await?;
+    let begin = Instant::now();
+    loop {
+        let mut copy = Request::new(Body::from(body.clone()));
+        *copy.method_mut() = head.method.clone();
+        *copy.uri_mut() = head.uri.clone();
+        *copy.headers_mut() = head.headers.clone();
+        match client.send(copy).await {
+            Ok(response) if !response.status().is_server_error() => return Ok(response),
+            last if begin.elapsed() > PATIENCE => return last,
+            _ => tokio::time::sleep(POLL).await,
+        }
+    }
+}
+
+/// Kills the API server of the testbed in `dir` and starts it again.
+pub(crate) async fn restart(dir: &Path) {
+    let _nobody_else = AT_REST.write().await;
+    let record = std::fs::read_to_string(dir.join("process/kube-apiserver.json")).unwrap();
+    let record: Value = serde_json::from_str(&record).unwrap();
+    let killed = Command::new("kill").args(["-9", &record["pid"].to_string()]).status().await.unwrap();
+    assert!(killed.success(), "the API server runs");
+    let up = Command::new("testbed")
+        .args(["up", "--control-plane-only", "--dir"])
+        .arg(dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .await
+        .unwrap();
+    assert!(up.success(), "the API server is back");
+}

@@ -1,0 +1,238 @@
+//! What must be true whatever happened: the part that is checked all the time, and the part that must become true
+//! when the faults are over.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::task::AbortHandle;
+
+use crate::{
+    foreign::Foreign,
+    support::{TestContext, condition, name, scheduler::FakeScheduler, uid},
+};
+
+/// How often somebody looks.
+const PERIOD: Duration = Duration::from_millis(500);
+const CLUSTER: &str = "dask.org/cluster-name";
+const GROUP: &str = "dask.org/workergroup-name";
+
+/// What the user asks for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wanted {
+    /// Workers by group.
+    pub(crate) groups: BTreeMap<String, usize>,
+    /// The most workers that each group was ever to have.
+    pub(crate) most: BTreeMap<String, usize>,
+    pub(crate) clusters: BTreeSet<String>,
+    /// Workers that compute: name and uid of the Deployment, and address.
+    pub(crate) busy: Vec<(String, String, String)>,
+}
+
+/// Shared between who asks for things and who watches what comes of it.
+pub(crate) type SharedWanted = Arc<Mutex<Wanted>>;
+
+impl Wanted {
+    /// A group is to have so many workers from now on.
+    pub(crate) fn group(&mut self, group: &str, workers: usize) {
+        self.groups.insert(group.to_owned(), workers);
+        let most = self.most.entry(group.to_owned()).or_default();
+        *most = workers.max(*most);
+    }
+}
+
+/// All that is looked at.
+#[derive(Clone)]
+pub(crate) struct Scene {
+    pub(crate) context: TestContext,
+    pub(crate) scheduler: Arc<FakeScheduler>,
+    pub(crate) foreign: Arc<Foreign>,
+    pub(crate) wanted: SharedWanted,
+}
+
+/// Looks all the time, until it is dropped.
+pub(crate) struct Watchman {
+    seen: Arc<Mutex<Option<String>>>,
+    looking: AbortHandle,
+}
+
+impl Watchman {
+    pub(crate) fn begin(scene: Scene) -> Self {
+        let seen: Arc<Mutex<Option<String>>> = Arc::default();
+        let seen_too = Arc::clone(&seen);
+        let looking = tokio::spawn(async move {
+            loop {
+                if let Err(violation) = scene.always().await {
+                    seen_too.lock().unwrap().get_or_insert(violation);
+                    return;
+                }
+                tokio::time::sleep(PERIOD).await;
+            }
+        });
+        Self { seen, looking: looking.abort_handle() }
+    }
+
+    /// The first thing that was wrong.
+    pub(crate) fn violation(&self) -> Result<(), String> {
+        self.seen.lock().unwrap().clone().map_or(Ok(()), Err)
+    }
+}
+
+impl Drop for Watchman {
+    fn drop(&mut self) {
+        self.looking.abort();
+    }
+}
+
+impl Scene {
+    fn wanted(&self) -> Wanted {
+        self.wanted.lock().unwrap().clone()
+    }
+
+    /// The Deployments and Services that look like Dask's and are not foreign.
+    async fn ours(&self, kind: &str) -> Vec<Value> {
+        let mut objects = self.context.list(kind, CLUSTER).await;
+        objects.retain(|object| !self.foreign.is_of(kind, name(object)));
+        objects
+    }
+
+    /// Nothing foreign touched, no busy worker lost, nothing there twice.
+    async fn always(&self) -> Result<(), String> {
+        self.foreign.check(&self.context).await?;
+        let deployments = self.ours("Deployment").await;
+        // What was wanted after the look, so that it includes all that was wanted before.
+        let wanted = self.wanted();
+        // Workers of a deleted group stay until they are collected, beside those of its namesake.
+        let mut counts: BTreeMap<(&str, String), usize> = BTreeMap::new();
+        for worker in deployments.iter().filter(|object| !is_going(object)) {
+            if let Some(group) = worker["metadata"]["labels"][GROUP].as_str() {
+                let owner = worker["metadata"]["ownerReferences"][0]["uid"].to_string();
+                *counts.entry((group, owner)).or_default() += 1;
+            }
+        }
+        for ((group, _), count) in counts {
+            let most = wanted.most.get(group).copied().unwrap_or_default();
+            if count > most {
+                return Err(format!("{group} has {count} workers and was never to have more than {most}"));
+            }
+        }
+        self.busy_workers(&wanted, &deployments)
+    }
+
+    fn busy_workers(&self, wanted: &Wanted, deployments: &[Value]) -> Result<(), String> {
+        let retired = retired(&self.scheduler);
+        for (worker, id, address) in &wanted.busy {
+            let stands = |object: &&Value| name(object) == worker && uid(object) == id && !is_going(object);
+            if !deployments.iter().any(|object| stands(&object)) {
+                return Err(format!("the busy worker {worker} was deleted"));
+            }
+            if retired.contains(address) {
+                return Err(format!("the busy worker {worker} was retired"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Exactly what is wanted stands, belongs to whom it should, and the statuses say so.
+    pub(crate) async fn settled(&self) -> Result<(), String> {
+        let wanted = self.wanted();
+        let clusters = self.context.list("DaskCluster", "").await;
+        let groups = self.context.list("DaskWorkerGroup", "").await;
+        same("clusters", &names(&clusters), &wanted.clusters)?;
+        same("groups", &names(&groups), &wanted.groups.keys().cloned().collect())?;
+        let schedulers: BTreeSet<String> = wanted.clusters.iter().map(|name| format!("{name}-scheduler")).collect();
+        let services = self.ours("Service").await;
+        same("Services", &names(&services), &schedulers)?;
+        let (workers, others): (Vec<Value>, Vec<Value>) = self
+            .ours("Deployment")
+            .await
+            .into_iter()
+            .partition(|object| object["metadata"]["labels"]["dask.org/component"] == "worker");
+        same("schedulers", &names(&others), &schedulers)?;
+        for (group, count) in &wanted.groups {
+            let of_group = |worker: &&Value| worker["metadata"]["labels"][GROUP] == group.as_str();
+            let found = workers.iter().filter(of_group).count();
+            if found != *count {
+                return Err(format!("{group} has {found} workers instead of {count}"));
+            }
+        }
+        if workers.len() != wanted.groups.values().sum::<usize>() {
+            return Err(format!("there are workers of no group: {:?}", names(&workers)));
+        }
+        let all: Vec<&Value> = clusters.iter().chain(&groups).chain(&services).chain(&others).chain(&workers).collect();
+        owners(&all)?;
+        clusters.iter().try_for_each(|cluster| cluster_says(cluster))?;
+        groups.iter().try_for_each(|group| group_says(group, wanted.groups[name(group)]))
+    }
+
+    /// Nothing is left of all clusters, and all that is foreign is.
+    pub(crate) async fn gone(&self) -> Result<(), String> {
+        self.foreign.check(&self.context).await?;
+        for kind in ["DaskCluster", "DaskWorkerGroup", "Deployment", "Service", "ConfigMap", "Pod"] {
+            let mut objects = self.context.list(kind, "").await;
+            objects.retain(|object| !self.foreign.is_of(kind, name(object)) && name(object) != "kube-root-ca.crt");
+            if !objects.is_empty() {
+                return Err(format!("these are left: {kind} {:?}", names(&objects)));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_going(object: &Value) -> bool {
+    object["metadata"]["deletionTimestamp"].is_string()
+}
+
+fn names(objects: &[Value]) -> BTreeSet<String> {
+    objects.iter().map(|object| name(object).to_owned()).collect()
+}
+
+fn same(what: &str, found: &BTreeSet<String>, wanted: &BTreeSet<String>) -> Result<(), String> {
+    if found == wanted { Ok(()) } else { Err(format!("the {what} are {found:?} instead of {wanted:?}")) }
+}
+
+/// Nobody is on the way out, and who has an owner has one that stands.
+fn owners(objects: &[&Value]) -> Result<(), String> {
+    let uids: BTreeSet<&str> = objects.iter().map(|object| uid(object)).collect();
+    for object in objects {
+        let what = format!("{} {}", object["kind"], name(object));
+        if is_going(object) {
+            return Err(format!("{what} is on its way out"));
+        }
+        let owners = object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+        let owned = !owners.is_empty() || object["kind"] == "DaskCluster";
+        let stands = |owner: &Value| owner["uid"].as_str().is_some_and(|owner| uids.contains(owner));
+        if !owned || !owners.iter().all(stands) {
+            return Err(format!("{what} is an orphan: {owners:?}"));
+        }
+    }
+    Ok(())
+}
+
+fn cluster_says(cluster: &Value) -> Result<(), String> {
+    let status = &cluster["status"];
+    let current = status["observedGeneration"] == cluster["metadata"]["generation"];
+    let says = |type_: &str| condition(cluster, type_).0 == "True";
+    let is_true = current
+        && status["phase"] == "Running"
+        && ["Accepted", "ComponentsCreated", "SchedulerReady"].iter().all(|type_| says(type_));
+    if is_true { Ok(()) } else { Err(format!("the cluster {} says {status}", name(cluster))) }
+}
+
+fn group_says(group: &Value, count: usize) -> Result<(), String> {
+    let status = &group["status"];
+    let current = status["observedGeneration"] == group["metadata"]["generation"];
+    let counts = ["replicas", "readyReplicas", "connectedReplicas"].iter().all(|field| status[field] == count);
+    let is_true = current && counts && condition(group, "Scaled").0 == "True";
+    if is_true { Ok(()) } else { Err(format!("the group {} of {count} workers says {status}", name(group))) }
+}
+
+/// Addresses of all workers that the scheduler was asked to retire.
+fn retired(scheduler: &FakeScheduler) -> BTreeSet<String> {
+    let calls = scheduler.calls_of("retire_workers");
+    let addresses = calls.iter().filter_map(|call| call["workers"].as_array()).flatten();
+    addresses.filter_map(|address| address.as_str().map(str::to_owned)).collect()
+}

@@ -1,0 +1,163 @@
+//! Whoever keeps the controller running, as Kubernetes does with its pod.
+
+use std::{
+    fs::OpenOptions,
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use fastrand::Rng;
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    process::{Child, Command},
+    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
+    task::AbortHandle,
+};
+
+use crate::{
+    clock::Clock,
+    proxy::Proxy,
+    support::{TestContext, controller::free_port, eventually},
+};
+
+/// Keeps one controller running until it is dropped, and the controller with it.
+pub(crate) struct Keeper {
+    admin: SocketAddr,
+    kills: Arc<AtomicUsize>,
+    orders: UnboundedSender<()>,
+    keeping: AbortHandle,
+}
+
+/// How a controller is started.
+struct Start {
+    namespace: String,
+    admin: SocketAddr,
+    socket_dir: PathBuf,
+    kubeconfig: PathBuf,
+    log: PathBuf,
+    env: Vec<(&'static str, String)>,
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.keeping.abort();
+    }
+}
+
+impl Keeper {
+    /// Starts a controller whose API server is `proxy`, and waits until it is ready.
+    pub(crate) async fn start(context: &TestContext, proxy: &Arc<Proxy>, clock: &Clock, seed: u64) -> Self {
+        let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        let folder = context.folder();
+        let start = Start {
+            namespace: context.namespace.clone(),
+            admin,
+            socket_dir: context.socket_dir(),
+            kubeconfig: kubeconfig(proxy.address(), &folder),
+            log: log_of(context),
+            env: clock.environment(),
+        };
+        let (orders, received) = unbounded_channel();
+        let kills = Arc::new(AtomicUsize::new(0));
+        let keeping = tokio::spawn(keep(start, Arc::clone(proxy), received, (Arc::clone(&kills), seed))).abort_handle();
+        let keeper = Self { admin, kills, orders, keeping };
+        keeper.ready().await;
+        keeper
+    }
+
+    /// Kills the controller. It is started again a moment later.
+    pub(crate) fn kill(&self) {
+        self.orders.send(()).unwrap();
+    }
+
+    /// How often the controller was killed.
+    pub(crate) fn kills(&self) -> usize {
+        self.kills.load(Ordering::SeqCst)
+    }
+
+    async fn ready(&self) {
+        eventually("the controller to be ready", async || {
+            let mut stream = TcpStream::connect(self.admin).await.map_err(|error| error.to_string())?;
+            stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").await.map_err(|error| error.to_string())?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.map_err(|error| error.to_string())?;
+            if answer.lines().next().is_some_and(|line| line.contains(" 200 ")) { Ok(()) } else { Err(answer) }
+        })
+        .await;
+    }
+}
+
+/// Where a run's controllers write what they have to say.
+pub(crate) fn log_of(context: &TestContext) -> PathBuf {
+    context.socket_dir().join("controller.log")
+}
+
+async fn keep(
+    start: Start,
+    proxy: Arc<Proxy>,
+    mut orders: UnboundedReceiver<()>,
+    (kills, seed): (Arc<AtomicUsize>, u64),
+) {
+    let mut rng = Rng::with_seed(seed);
+    loop {
+        let mut controller = start.spawn();
+        tokio::select! {
+            // It may end by itself, when it finds that it cannot go on, and is then started again.
+            ended = controller.wait() => drop(ended),
+            order = orders.recv() => {
+                if order.is_none() {
+                    return;
+                }
+                kills.fetch_add(1, Ordering::SeqCst);
+                controller.kill().await.unwrap();
+            }
+            () = proxy.kill() => {
+                kills.fetch_add(1, Ordering::SeqCst);
+                controller.kill().await.unwrap();
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(rng.u64(0..1500))).await;
+    }
+}
+
+impl Start {
+    fn spawn(&self) -> Child {
+        let log = OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
+        Command::new(env!("CARGO_BIN_EXE_dask-operator"))
+            .args(["run", "--namespace", &self.namespace, "--operator-namespace", &self.namespace])
+            .args(["--admin-address", &self.admin.to_string()])
+            .args(["--plugin-service-ip", "127.0.0.1", "--scheduler-ip", "127.0.0.1"])
+            .arg("--plugin-socket-dir")
+            .arg(&self.socket_dir)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    }
+}
+
+fn kubeconfig(server: SocketAddr, folder: &Path) -> PathBuf {
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "proxy", "cluster": {"server": format!("http://{server}")}}],
+        "users": [{"name": "nobody", "user": {}}],
+        "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "nobody"}}],
+        "current-context": "proxy",
+    });
+    let path = folder.join("kubeconfig");
+    std::fs::write(&path, config.to_string()).unwrap();
+    path
+}

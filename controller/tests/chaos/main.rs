@@ -1,0 +1,71 @@
+//! Many runs of the controller in bad weather, each decided by a seed: `make chaos`.
+//!
+//! `SEEDS=300` is how many, `FIRST=1` the first, `SEED=7` plays one again, `PARALLEL=6` is how many at a time. A seed
+//! decides what users do, what goes wrong and when; what it cannot decide is who is faster, so that a run that failed
+//! may have to be played a few times.
+#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
+#![expect(clippy::print_stdout, reason = "its output is its purpose")]
+
+mod api_server;
+mod clock;
+mod foreign;
+mod invariants;
+mod keeper;
+#[path = "../../../bench/src/machine.rs"]
+mod machine;
+mod play;
+mod proxy;
+mod report;
+mod revival;
+mod script;
+mod sinners;
+#[path = "../support/mod.rs"]
+mod support;
+mod weather;
+
+use std::{ops::Range, path::PathBuf, process::ExitCode, time::Instant};
+
+use futures::{StreamExt as _, stream};
+use kube::Client;
+
+use play::Stage;
+use report::Report;
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> ExitCode {
+    // A run that panics has failed, and says why itself.
+    std::panic::set_hook(Box::new(|_| {}));
+    let seeds = seeds();
+    let client = api_server::patient_client().await;
+    support::install_crds(&client).await;
+    let stage = Stage {
+        client,
+        plain: Client::try_default().await.unwrap(),
+        testbed: std::env::var_os("TESTBED_DIR").map(PathBuf::from),
+    };
+    report::head(&seeds, stage.testbed.is_some());
+    let begin = Instant::now();
+    let runs = stream::iter(seeds).map(|seed| play::play(&stage, seed)).buffer_unordered(number("PARALLEL", 6));
+    let mut runs = Box::pin(runs);
+    let mut report = Report::default();
+    while let Some(played) = runs.next().await {
+        report.take(&played);
+    }
+    report.end(begin.elapsed())
+}
+
+fn seeds() -> Range<u64> {
+    let number = |name| u64::try_from(number(name, 0)).unwrap();
+    match number("SEED") {
+        0 => {
+            let first = number("FIRST").max(1);
+            first..first + if number("SEEDS") == 0 { 300 } else { number("SEEDS") }
+        }
+        seed => seed..seed + 1,
+    }
+}
+
+fn number(name: &str, default: usize) -> usize {
+    let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+    value.map_or(default, |value| value.parse().expect("it is a number"))
+}
