@@ -322,7 +322,7 @@ const KILLS: usize = 10;
 const BATCH: [usize; 2] = [3, 2];
 const CLUSTERS: usize = KILLS * (BATCH[0] + BATCH[1]);
 const WORKERS: usize = 3;
-const REPAIR: Duration = Duration::from_secs(120);
+const REPAIR: Duration = Duration::from_mins(2);
 
 /// All objects that there ever were of the kinds that controllers make.
 #[derive(Clone, Default)]

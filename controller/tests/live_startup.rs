@@ -27,8 +27,8 @@ const REVIEW: &str = "create selfsubjectaccessreviews";
 fn chart_rules(kind: &str) -> Vec<Value> {
     let chart = include_str!("../../charts/golden/default.yaml");
     let documents: Vec<Value> = serde_saphyr::from_multiple(chart).unwrap();
-    let roles = documents.iter().filter(|document| document["kind"] == kind);
-    let rules = roles.flat_map(|role| role["rules"].as_array().cloned().unwrap_or_default());
+    let of_kind = documents.iter().filter(|document| document["kind"] == kind);
+    let rules = of_kind.flat_map(|role| role["rules"].as_array().cloned().unwrap_or_default());
     rules.filter(|rule| rule["resources"] != json!(["namespaces"])).collect()
 }
 
@@ -312,10 +312,10 @@ async fn a_check_that_fails_for_a_moment_is_tried_again_and_takes_nothing_for_mi
 #[ignore = "needs a cluster: make live"]
 async fn a_namespaced_installation_makes_no_request_to_the_whole_cluster_and_none_is_forbidden() {
     with_temp_ns(async |home| {
-        with_temp_ns(async |one| {
-            with_temp_ns(async |two| namespaced(&home, [&one, &two]).await).await;
-        })
-        .await;
+        let with_two = with_temp_ns(async |one| {
+            Box::pin(with_temp_ns(async |two| namespaced(&home, [&one, &two]).await)).await;
+        });
+        Box::pin(with_two).await;
     })
     .await;
 }

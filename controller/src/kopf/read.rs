@@ -69,7 +69,7 @@ fn from_args(args: &[OsString]) -> Result<Given, Error> {
             Short(other) => given.unknown(&format!("-{other}"), &mut parser),
             Long(other) => given.unknown(&format!("--{other}"), &mut parser),
             Value(other) => {
-                given.warnings.push(format!("ignored the argument {}: no handlers are loaded", other.display()))
+                given.warnings.push(format!("ignored the argument {}: no handlers are loaded", other.display()));
             }
         }
     }
