@@ -32,6 +32,9 @@ impl Kwok {
         let process = Command::new(program)
             .arg("--kubeconfig")
             .arg(kubeconfig)
+            // What it says of nodes and pods; `testbed/kwok.sh` puts it beside the program.
+            .arg("--config")
+            .arg(program.with_file_name("stages.yaml"))
             .args(["--manage-all-nodes=false", &format!("--manage-nodes-with-label-selector={LABEL}=kwok")])
             .args(["--cidr=10.128.0.1/12", "--node-ip=10.127.0.1"])
             .stdin(Stdio::null())
