@@ -25,7 +25,7 @@ use crate::{Error, lab::until};
 /// Name of the account and of all that belongs to it.
 const NAME: &str = "bench-operator";
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-/// Before those that every API server has for ServiceAccounts.
+/// Before those that every API server has for `ServiceAccounts`.
 const PRECEDENCE: u32 = 500;
 
 /// Requests by verb.

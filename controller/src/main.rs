@@ -45,7 +45,7 @@ async fn running(args: RunArgs) -> ExitCode {
     if let Err(error) = telemetry::init(args.log_format, args.verbosity) {
         return failed(&error, Exit::Usage);
     }
-    run::run(args).await.map_or_else(|error| failed(&error, error.exit()), |()| ExitCode::SUCCESS)
+    Box::pin(run::run(args)).await.map_or_else(|error| failed(&error, error.exit()), |()| ExitCode::SUCCESS)
 }
 
 async fn rendered(args: &RenderArgs) -> ExitCode {

@@ -94,9 +94,12 @@ fn versions_are_told_to_people_and_to_programs() {
     assert_eq!(String::from_utf8(program(&["--version"], &[]).stdout).unwrap().trim(), first);
 }
 
+/// Arguments, variables, and what is said.
+type Call = (&'static [&'static str], &'static [(&'static str, &'static str)], &'static str);
+
 #[test]
 fn usage_errors_are_one_sentence_and_end_with_2() {
-    let table: [(&[&str], &[(&str, &str)], &str); 8] = [
+    let table: [Call; 8] = [
         (&["run", "--", "-A", "-n", "a"], &[], "either --namespace or --all-namespaces can be used, not both"),
         (&["--all-namespaces", "--namespace=a"], &[], "either --namespace or --all-namespaces can be used, not both"),
         (
@@ -126,7 +129,7 @@ fn usage_errors_are_one_sentence_and_end_with_2() {
 
 #[test]
 fn what_clap_refuses_ends_with_2_too_and_says_what_is_wrong_first() {
-    let table: [(&[&str], &[(&str, &str)], &str); 4] = [
+    let table: [Call; 4] = [
         (&["walk"], &[], "error: unrecognized subcommand 'walk'"),
         (&["run", "--colour"], &[], "error: unexpected argument '--colour' found"),
         (

@@ -210,7 +210,7 @@ fn widget(context: &TestContext, size: u32) -> Reply {
 
 async fn until_missing(plugin: &TestPlugin, verbs: &[&str]) {
     let missing: Vec<String> = verbs.iter().map(|verb| format!("{verb} widgets")).collect();
-    let words = format!("may not {};", missing.join(", "));
+    let words = format!("may not {} in the namespace ", missing.join(", "));
     plugin
         .until(|resource| {
             condition(resource, "Authorized") == ("False", "Forbidden")

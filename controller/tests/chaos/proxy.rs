@@ -200,6 +200,11 @@ async fn fail(shared: &Shared, fault: Fault, request: Request<Incoming>) -> Resu
             shared.count("hang");
             std::future::pending().await
         }
+        // Refused in the same words when a watch is begun.
+        Fault::Expired => {
+            shared.count("expired");
+            Ok(whole(refusal(410, "Expired")))
+        }
         Fault::LostError => {
             shared.count("done and answered 500");
             forward(&shared.client, request).await.map(|_| whole(refusal(500, "InternalError")))
