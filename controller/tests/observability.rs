@@ -74,8 +74,6 @@ async fn a_scrape_tells_what_happened() {
             r#"dask_operator_worker_groups{state="Available"} 1"#,
             r#"dask_operator_workers{state="wanted"} 2"#,
             r#"dask_operator_workers{state="created"} 2"#,
-            r#"dask_operator_workers{state="ready"} 2"#,
-            r#"dask_operator_workers{state="connected"} 2"#,
             r#"dask_operator_longest_unavailable_seconds{kind="DaskWorkerGroup"} 0"#,
             r#"dask_operator_retirements_total{strategy="rpc",outcome="retired"} 1"#,
             r#"dask_operator_reconcile_errors_total{kind="DaskCluster",reason="ApiServerError"} 1"#,
