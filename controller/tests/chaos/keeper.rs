@@ -3,7 +3,7 @@
 use std::{
     fs::OpenOptions,
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Stdio,
     sync::{
         Arc,
@@ -13,7 +13,6 @@ use std::{
 };
 
 use fastrand::Rng;
-use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -25,7 +24,7 @@ use tokio::{
 use crate::{
     clock::Clock,
     proxy::Proxy,
-    support::{TestContext, controller::free_port, eventually},
+    support::{TestContext, controller::free_port, eventually, proxy::write_kubeconfig},
 };
 
 /// Keeps one controller running until it is dropped, and the controller with it.
@@ -61,7 +60,7 @@ impl Keeper {
             namespace: context.namespace.clone(),
             admin,
             socket_dir: context.socket_dir(),
-            kubeconfig: kubeconfig(proxy.address(), &folder),
+            kubeconfig: write_kubeconfig(proxy.address(), &folder),
             log: log_of(context),
             env: clock.environment(),
         };
@@ -146,18 +145,4 @@ impl Start {
             .spawn()
             .unwrap()
     }
-}
-
-fn kubeconfig(server: SocketAddr, folder: &Path) -> PathBuf {
-    let config = json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "proxy", "cluster": {"server": format!("http://{server}")}}],
-        "users": [{"name": "nobody", "user": {}}],
-        "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "nobody"}}],
-        "current-context": "proxy",
-    });
-    let path = folder.join("kubeconfig");
-    std::fs::write(&path, config.to_string()).unwrap();
-    path
 }

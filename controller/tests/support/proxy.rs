@@ -125,18 +125,7 @@ impl FaultProxy {
 
     /// Writes a kubeconfig that leads here.
     pub(crate) fn kubeconfig(&self, folder: &Path) -> PathBuf {
-        let server = format!("http://{}", self.address);
-        let config = json!({
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "proxy", "cluster": {"server": server}}],
-            "users": [{"name": "nobody", "user": {}}],
-            "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "nobody"}}],
-            "current-context": "proxy",
-        });
-        let path = folder.join("kubeconfig");
-        std::fs::write(&path, config.to_string()).unwrap();
-        path
+        write_kubeconfig(self.address, folder)
     }
 
     /// How often each call was made.
@@ -203,6 +192,21 @@ impl Shared {
     fn calls(&self) -> MutexGuard<'_, Calls> {
         self.calls.lock().unwrap()
     }
+}
+
+/// Writes a kubeconfig that leads to `server`, as nobody and without TLS.
+pub(crate) fn write_kubeconfig(server: SocketAddr, folder: &Path) -> PathBuf {
+    let config = json!({
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "proxy", "cluster": {"server": format!("http://{server}")}}],
+        "users": [{"name": "nobody", "user": {}}],
+        "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "nobody"}}],
+        "current-context": "proxy",
+    });
+    let path = folder.join("kubeconfig");
+    std::fs::write(&path, config.to_string()).unwrap();
+    path
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
