@@ -38,6 +38,7 @@ prepare: ## Install what is missing and build the testbed
 lint: prepare ## Formatting, clippy, generated files, chart, versions, workflows
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+	cargo clippy --workspace --all-features --test chaos --locked -- -D warnings
 	@for crate in plugin-protocol plugin-server-kit plugin-sanity controller $(dir $(wildcard examples/*/Cargo.toml)); do \
 	  echo "checking $$crate alone"; cargo check --quiet --locked --manifest-path $$crate/Cargo.toml; done
 	gofmt -l testbed charts | (! grep .)

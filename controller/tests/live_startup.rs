@@ -39,10 +39,7 @@ fn dask_rules() -> Vec<Value> {
 
 /// What the chart grants in the operator's own namespace.
 fn own_rules() -> Vec<Value> {
-    let mut rules = chart_rules("Role");
-    rules.push(json!({"apiGroups": [""], "resources": ["services"], "verbs": ["get"]}));
-    rules.push(json!({"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]}));
-    rules
+    chart_rules("Role")
 }
 
 /// `rules` without this verb on this resource.

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tokio::{process::Command, sync::RwLock};
 
 /// How long the API server may be away.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 const POLL: Duration = Duration::from_millis(200);
 
 /// Held by whoever restarts the API server, and for reading by whoever could not bear it.

@@ -164,7 +164,7 @@ impl Scene {
         }
         let all: Vec<&Value> = clusters.iter().chain(&groups).chain(&services).chain(&others).chain(&workers).collect();
         owners(&all)?;
-        clusters.iter().try_for_each(|cluster| cluster_says(cluster))?;
+        clusters.iter().try_for_each(cluster_says)?;
         groups.iter().try_for_each(|group| group_says(group, wanted.groups[name(group)]))
     }
 

@@ -36,7 +36,7 @@ use crate::{
 };
 
 /// Longer than the longest pause after failures in a row.
-const CALM: Duration = Duration::from_secs(180);
+const CALM: Duration = Duration::from_mins(3);
 const EXTRA: &str = "extra";
 const BRIEF: &str = "brief";
 
@@ -168,16 +168,16 @@ impl<'a> Run<'a> {
         self.proxy.set_storm(true);
         for (pause, step) in &script.steps {
             tokio::time::sleep(*pause).await;
-            self.tell(format!("{step:?}"));
+            self.tell(&format!("{step:?}"));
             self.carry_out(*step).await;
             watchman.violation()?;
         }
         self.proxy.set_storm(false);
-        self.tell("calm".to_owned());
+        self.tell("calm");
         let calm = Instant::now();
         self.recover(&watchman).await?;
         *recovery = calm.elapsed();
-        self.tell("all is as it should be".to_owned());
+        self.tell("all is as it should be");
         self.sinners.have_lost_nothing(&self.scene.context).await?;
         watchman.violation()?;
         drop(watchman);
@@ -215,7 +215,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn tell(&mut self, what: String) {
+    fn tell(&mut self, what: &str) {
         self.story.push(format!("{:8.3} s  {what}", self.began.elapsed().as_secs_f64()));
     }
 
