@@ -63,6 +63,9 @@ struct Args {
     /// Measure only these.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Part>,
+    /// Other bursts than the usual ones: clusters x workers of each, such as 1000x2.
+    #[arg(long, value_delimiter = ',')]
+    sizes: Vec<Size>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -192,15 +195,16 @@ impl Part {
 
 /// All sizes: for each the floor, ours and dask-kubernetes', one after the other.
 async fn bursts(args: &Args, bench: &Bench) -> Result<Value, Error> {
-    let sizes: &[(usize, usize)] = if args.quick { &[(10, 2)] } else { &[(20, 5), (100, 5), (500, 2)] };
+    let usual: &[Size] =
+        if args.quick { &[Size::of(10, 2)] } else { &[Size::of(20, 5), Size::of(100, 5), Size::of(500, 2)] };
+    let sizes = if args.sizes.is_empty() { usual } else { &args.sizes };
     let upstream = match (&args.upstream, &args.upstream_kubeconfig) {
         (Some(environment), Some(kubeconfig)) => Some(upstream(kubeconfig, environment).await?),
         _ => None,
     };
     let mut rows = Vec::new();
     burst::report::head();
-    for (clusters, workers) in sizes {
-        let size = Size { clusters: *clusters, workers: *workers };
+    for size in sizes.iter().copied() {
         let template = burst::template(bench, size.workers).await?;
         let floor = burst::floor(bench, size, &template).await?;
         rows.push(burst::report::floor(size, &floor));

@@ -17,7 +17,7 @@ use crate::{
     plugin,
     view::{DeploymentView, PodView},
     vitals::Vitals,
-    watch::{Cache, Pace},
+    watch::{Cache, Creations, Pace},
     worker_group::{Censuses, Pauses},
 };
 
@@ -102,6 +102,8 @@ pub struct Context {
     pub client: Client,
     /// What the watches have delivered.
     pub caches: Caches,
+    /// Whether something is being made.
+    pub creations: Creations,
     /// Publishes Events.
     pub recorder: Recorder,
     /// What the controller is told by flags.

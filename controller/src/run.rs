@@ -25,7 +25,7 @@ use crate::{
     scope::Scope,
     shutdown,
     vitals::Vitals,
-    watch::{Pace, Progress},
+    watch::{Creations, Pace, Progress},
     wired::Task,
     worker_group::{Censuses, Pauses},
 };
@@ -240,6 +240,7 @@ impl Start {
         Context {
             recorder: Recorder::new(client.clone(), reporter, wanted),
             caches,
+            creations: Creations::default(),
             defaults: Defaults {
                 cluster_domain: args.cluster_domain,
                 allocation: WorkerAllocation {

@@ -188,7 +188,7 @@ const LIMIT: Duration = Duration::from_secs(50);
 /// When the controller makes no calls for so long, it has nothing more to try again at once.
 const QUIET: Duration = Duration::from_millis(1500);
 /// Scenarios that are played at the same time: most of their time they wait.
-const PARALLEL: usize = 24;
+const PARALLEL: usize = 8;
 /// What may happen to each call.
 const FAULTS: [Fault; 6] = [
     Fault::Hang,

@@ -16,7 +16,7 @@ use support::{
     TestContext, cluster, condition, eventually, message, name, owned_by,
     plugin::TestPlugin,
     sinner::{Asked, Sinner},
-    sins::{self, GOOD, Seen, Sin, VICTIM},
+    sins::{self, GOOD, Seen, Sin, TOO_LARGE, TOO_LATE, VICTIM},
     uid, version, with_temp_ns,
 };
 
@@ -102,7 +102,12 @@ impl Case {
     }
 
     fn is_told_by(&self, plugin: &Value) -> bool {
-        match self.sin.seen {
+        self.tells(plugin, self.sin.seen)
+    }
+
+    fn tells(&self, plugin: &Value, seen: Seen) -> bool {
+        match seen {
+            Seen::Flooded => self.tells(plugin, TOO_LARGE) || self.tells(plugin, TOO_LATE),
             Seen::Failing(reason, word) => {
                 let tells = |failure: &Value| failure["reason"] == reason && text(failure).contains(word);
                 failures(plugin).iter().any(tells)
@@ -129,9 +134,9 @@ impl Case {
         }
         let most = match self.sin.seen {
             _ if ["resync-1", "busy-zero"].contains(&name) => seconds + QUESTIONS,
-            // On a busy machine the time-out may come before the limit of a flood, and is tried again.
-            _ if ["endless", "claims-10gb"].contains(&name) => QUESTIONS + 2,
-            Seen::Failing("Unreachable" | "ServerError" | "Busy", _) | Seen::Waiting => 3 * QUESTIONS + seconds / 4,
+            Seen::Failing("Unreachable" | "ServerError" | "Busy", _) | Seen::Flooded | Seen::Waiting => {
+                3 * QUESTIONS + seconds / 4
+            }
             // Discovery is tried again after 2, 4, 8, 16 and then 30 seconds.
             Seen::NotReady(..) => QUESTIONS + 1 + seconds / 15,
             _ => QUESTIONS,

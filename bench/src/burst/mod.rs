@@ -6,7 +6,7 @@ mod made;
 pub(crate) mod report;
 mod template;
 
-use std::time::Duration;
+use std::{str::FromStr, time::Duration};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kube::api::ListParams;
@@ -56,7 +56,24 @@ pub(crate) struct Operated {
     pub(crate) requests: Requests,
 }
 
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers = text
+            .split_once('x')
+            .and_then(|(clusters, workers)| Some(Self::of(clusters.parse().ok()?, workers.parse().ok()?)));
+        numbers
+            .filter(|size| size.clusters > 0)
+            .ok_or_else(|| "it must be clusters x workers, such as 1000x2".to_owned())
+    }
+}
+
 impl Size {
+    pub(crate) const fn of(clusters: usize, workers: usize) -> Self {
+        Self { clusters, workers }
+    }
+
     /// Scheduler, Service and group of each cluster, and its workers.
     fn objects(self) -> usize {
         self.clusters * (3 + self.workers)

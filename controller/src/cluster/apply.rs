@@ -10,11 +10,12 @@ use serde_json::{Map, Value, json};
 
 use super::{
     build::{Component, Desired},
-    observe::Observed,
+    observe::{self, Observed},
     update::{self, Update},
     validate::ValidatedCluster,
 };
 use crate::{
+    context::Context,
     crd::DaskWorkerGroup,
     k8s::{self, Class, Creation},
     meta,
@@ -54,6 +55,7 @@ pub(super) fn plan(cluster: &ValidatedCluster, observed: &Observed, desired: &De
     plan.component(cluster, observed.scheduler.as_ref(), (scheduler, update::of_scheduler));
     plan.component(cluster, observed.service.as_ref(), (service, update::of_service));
     plan.component(cluster, observed.group.as_ref(), (group, update::of_group));
+    plan.create.retain(|manifest| observe::kind_of(manifest).is_none_or(|kind| !observed.unseen.contains(kind)));
     plan
 }
 
@@ -89,16 +91,21 @@ fn blocked_by(kind: &str, live: &impl Resource) -> Blocked {
     Blocked { reason: "NameTaken", message }
 }
 
-pub(super) async fn apply(client: &Client, owner_uid: &str, plan: Plan) -> Outcome {
-    let Plan { create, update, blocked } = plan;
+pub(super) async fn apply(context: &Context, owner_uid: &str, plan: Plan) -> Outcome {
+    let (client, Plan { create, update, blocked }) = (&context.client, plan);
     let recreating = update.iter().any(|update| matches!(update, Update::RecreateScheduler(_)));
     let mut outcome = Outcome { blocked, recreating, error: None };
     let resources: Vec<ApiResource> = create.iter().map(resource_of).collect();
-    let creations =
-        create.iter().zip(&resources).map(|(manifest, resource)| k8s::create(client, resource, manifest, owner_uid));
+    let creations = create.iter().zip(&resources).map(async |(manifest, resource)| {
+        let creation = k8s::create(client, resource, manifest, owner_uid).await;
+        if let (Ok(Creation::Made), Some(kind)) = (&creation, observe::kind_of(manifest)) {
+            context.creations.made((kind, owner_uid), manifest["metadata"]["name"].as_str().unwrap_or_default());
+        }
+        creation
+    });
     for (creation, resource) in join_all(creations).await.into_iter().zip(&resources) {
         match creation {
-            Ok(Creation::Ours) => {}
+            Ok(Creation::Made | Creation::Stands) => {}
             Ok(Creation::Foreign(found)) => outcome.blocked.push(blocked_by(&resource.kind, found.as_ref())),
             Err(error) => outcome.error = outcome.error.or(Some(error)),
         }
@@ -195,6 +202,13 @@ mod tests {
     #[test]
     fn missing_components_are_made() {
         assert_eq!(kinds(&planned(&Observed::default())), ["Deployment", "Service", "DaskWorkerGroup"]);
+    }
+
+    /// The API server would have to say that it is there.
+    #[test]
+    fn a_component_that_was_made_and_is_not_seen_yet_is_not_made_again() {
+        let observed = Observed { unseen: ["Service"].into(), ..Observed::default() };
+        assert_eq!(kinds(&planned(&observed)), ["Deployment", "DaskWorkerGroup"]);
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod validate;
 
 use std::{sync::Arc, time::Duration};
 
+use futures::future::join;
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use serde_json::Value;
@@ -20,6 +21,7 @@ use crate::{
     crd::{ClusterPhase, DaskCluster},
     invalid::Invalid,
     k8s, takeover,
+    watch::UNSEEN,
 };
 use build::Desired;
 pub(crate) use status::SCHEDULER_READY;
@@ -63,7 +65,7 @@ pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Resu
         return Ok(Action::await_change()); // Kubernetes' garbage collector does the rest.
     }
     let mut current = cluster.status.clone().unwrap_or_default();
-    let observed = observe::observe(&cluster, &context.caches);
+    let observed = observe::observe(&cluster, &context);
     let valid = match validate::validate(&cluster) {
         Ok(valid) => valid,
         Err(invalid) => {
@@ -72,15 +74,22 @@ pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Resu
             return Ok(Action::await_change());
         }
     };
-    if current.phase.is_none() {
-        // Clients expect to see `Created` before anything else.
-        let created = status::of_created(&cluster, &valid, Timestamp::now());
-        status::write(&context, &cluster, &current, &created).await.map_err(Error::Status)?;
-        current = created;
-    }
     let desired = build::build(&valid);
     let plan = apply::plan(&valid, &observed, &desired);
-    let outcome = apply::apply(&context.client, &valid.uid, plan).await;
+    let applied = apply::apply(&context, &valid.uid, plan);
+    let outcome = if current.phase.is_none() {
+        // Clients expect to see `Created` before any other phase, and the components need not wait for it.
+        let created = status::of_created(&cluster, &valid, Timestamp::now());
+        let (written, outcome) = join(status::write(&context, &cluster, &current, &created), applied).await;
+        written.map_err(Error::Status)?;
+        current = created;
+        outcome
+    } else {
+        applied.await
+    };
+    if !observed.unseen.is_empty() && outcome.error.is_none() && outcome.blocked.is_empty() {
+        return Ok(Action::requeue(UNSEEN)); // The watch leads here as soon as it has delivered what was made.
+    }
     // Asked after the components are made: plugins hold back the phase and nothing else.
     let held = current.phase != Some(ClusterPhase::Running) && context.board.holds(&cluster);
     let seen = status::Seen { current: &current, observed: &observed, built: &desired, outcome: &outcome, held };

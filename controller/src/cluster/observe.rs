@@ -1,14 +1,20 @@
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt as _;
+use serde_json::Value;
 
 use crate::{
-    context::Caches,
+    context::Context,
     crd::{DaskCluster, DaskWorkerGroup},
     meta,
     view::{DeploymentView, PodView},
 };
+
+/// Kinds of the components, each of which there is one.
+const SCHEDULER: &str = "Deployment";
+const SERVICE: &str = "Service";
+const GROUP: &str = "DaskWorkerGroup";
 
 /// What stands under the names of a cluster's components, whoever owns it.
 #[derive(Debug, Default)]
@@ -17,15 +23,33 @@ pub(super) struct Observed {
     pub(super) service: Option<Arc<Service>>,
     pub(super) group: Option<Arc<DaskWorkerGroup>>,
     pub(super) scheduler_pods: Vec<Arc<PodView>>,
+    /// Kinds of components that were made and that the caches do not know yet.
+    pub(super) unseen: BTreeSet<&'static str>,
 }
 
-pub(super) fn observe(cluster: &DaskCluster, caches: &Caches) -> Observed {
+/// The component's kind that `manifest` is of.
+pub(super) fn kind_of(manifest: &Value) -> Option<&'static str> {
+    [SCHEDULER, SERVICE, GROUP].into_iter().find(|kind| manifest["kind"] == *kind)
+}
+
+pub(super) fn observe(cluster: &DaskCluster, context: &Context) -> Observed {
     let (namespace, name) = (cluster.namespace().unwrap_or_default(), cluster.name_any());
-    let scheduler = meta::scheduler_name(&name);
-    Observed {
+    let (caches, scheduler, group) = (&context.caches, meta::scheduler_name(&name), meta::default_group_name(&name));
+    let mut observed = Observed {
         scheduler: caches.schedulers.get(&namespace, &scheduler),
         service: caches.services.get(&namespace, &scheduler),
         scheduler_pods: caches.scheduler_pods(&namespace, &name),
-        group: caches.groups.get(&namespace, &meta::default_group_name(&name)),
-    }
+        group: caches.groups.get(&namespace, &group),
+        unseen: BTreeSet::new(),
+    };
+    let stands = [
+        (SCHEDULER, observed.scheduler.is_some()),
+        (SERVICE, observed.service.is_some()),
+        (GROUP, observed.group.is_some()),
+    ];
+    let uid = cluster.uid().unwrap_or_default();
+    let is_unseen =
+        |(kind, stands): &(&'static str, bool)| !context.creations.unseen((kind, &uid), |_| *stands).is_empty();
+    observed.unseen = stands.into_iter().filter(is_unseen).map(|(kind, _)| kind).collect();
+    observed
 }

@@ -15,7 +15,7 @@ use crate::{
     meta::{self, component},
     reconciler::Reconciler,
     scope::Scope,
-    watch::{Feed, Progress, Queue, Requests, queue},
+    watch::{Creations, Feed, Progress, Queue, Requests, queue},
     wired::Wired,
     worker_group,
 };
@@ -51,7 +51,7 @@ struct Stores {
 
 /// Connects caches, queues and reconcilers.
 pub(crate) fn wire(context: &Arc<Context>, scope: &Scope, shutdown: &CancellationToken) -> Wired {
-    let (queues, requests) = queues();
+    let (queues, requests) = queues(&context.creations);
     let mut wired = Wired::new((context.vitals.clone(), context.leadership.clone()), shutdown.clone());
     let stores = watch_dask_kinds(&mut wired, context, scope, &queues);
     watch_children(&mut wired, context, scope, &queues);
@@ -71,12 +71,12 @@ impl Queues {
     }
 }
 
-fn queues() -> (Queues, AllRequests) {
-    let (clusters, cluster_requests) = queue();
-    let (idle, idle_requests) = queue();
-    let (groups, group_requests) = queue();
-    let (jobs, job_requests) = queue();
-    let (autoscalers, autoscaler_requests) = queue();
+fn queues(creations: &Creations) -> (Queues, AllRequests) {
+    let (clusters, cluster_requests) = queue(creations);
+    let (idle, idle_requests) = queue(creations);
+    let (groups, group_requests) = queue(creations);
+    let (jobs, job_requests) = queue(creations);
+    let (autoscalers, autoscaler_requests) = queue(creations);
     let queues = Queues { clusters, idle, groups, jobs, autoscalers };
     let requests = AllRequests {
         clusters: cluster_requests,

@@ -11,11 +11,23 @@ use crate::{
     watch::Change,
 };
 
+/// Whether the spec has not been acted on yet, so that something may have to be made.
+fn is_news<K: Resource>(change: &Change<K>, observed_generation: Option<i64>) -> bool {
+    let Change::Applied(object) = change else { return false };
+    let metadata = object.meta();
+    metadata.deletion_timestamp.is_none() && metadata.generation != observed_generation
+}
+
 pub(super) fn on_cluster(caches: &Caches, queues: &Queues) -> impl Fn(&Change<DaskCluster>) + Send + 'static {
     let (group_cache, autoscaler_cache, queues) = (caches.groups.clone(), caches.autoscalers.clone(), queues.clone());
     move |change| {
         let (namespace, name) = (change.object().namespace().unwrap_or_default(), change.object().name_any());
-        queues.clusters.push(&namespace, &name);
+        let status = change.object().status.as_ref();
+        if is_news(change, status.and_then(|status| status.observed_generation)) {
+            queues.clusters.push_first(&namespace, &name);
+        } else {
+            queues.clusters.push(&namespace, &name);
+        }
         queues.idle.push(&namespace, &name);
         if let Some(job) = meta::dask_controller(change.object().as_ref(), "DaskJob") {
             queues.jobs.push(&namespace, &job.name);
@@ -33,9 +45,14 @@ pub(super) fn on_cluster(caches: &Caches, queues: &Queues) -> impl Fn(&Change<Da
 pub(super) fn on_group(queues: &Queues) -> impl Fn(&Change<DaskWorkerGroup>) + Send + 'static {
     let queues = queues.clone();
     move |change| {
-        let namespace = change.object().namespace().unwrap_or_default();
-        queues.groups.push(&namespace, &change.object().name_any());
-        queues.clusters.push(&namespace, &change.object().spec.cluster);
+        let group = change.object();
+        let namespace = group.namespace().unwrap_or_default();
+        if is_news(change, group.status.as_ref().and_then(|status| status.observed_generation)) {
+            queues.groups.push_first(&namespace, &group.name_any());
+        } else {
+            queues.groups.push(&namespace, &group.name_any());
+        }
+        queues.clusters.push(&namespace, &group.spec.cluster);
     }
 }
 
@@ -63,8 +80,12 @@ pub(super) fn owning_cluster<K: Resource>(queues: &Queues) -> impl Fn(&Change<K>
     move |change| {
         let object = change.object();
         let owner = meta::dask_controller(object.as_ref(), "DaskCluster").map(|owner| &owner.name);
-        if let Some(name) = owner.or_else(|| object.labels().get(meta::CLUSTER_NAME)) {
-            clusters.push(&object.namespace().unwrap_or_default(), name);
+        let Some(name) = owner.or_else(|| object.labels().get(meta::CLUSTER_NAME)) else { return };
+        let namespace = object.namespace().unwrap_or_default();
+        match change {
+            Change::Applied(_) => clusters.push(&namespace, name),
+            // It may have to be made again.
+            Change::Deleted(_) => clusters.push_first(&namespace, name),
         }
     }
 }

@@ -83,6 +83,7 @@ async fn pass(cached: DaskJob, live: &DaskJob) -> (Result<Action, Error>, Vec<St
         ),
         client,
         caches: Caches::new(),
+        creations: crate::watch::Creations::default(),
         defaults: Defaults {
             cluster_domain: "cluster.local".to_owned(),
             allocation: WorkerAllocation::default(),

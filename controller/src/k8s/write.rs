@@ -17,8 +17,10 @@ use crate::meta;
 /// What came of [`create`].
 #[derive(Debug)]
 pub enum Creation {
-    /// The object stands, made now or before, and belongs to the owner.
-    Ours,
+    /// The object was made now.
+    Made,
+    /// The object stood already, and belongs to the owner.
+    Stands,
     /// An object of that name belongs to somebody else and was not touched.
     Foreign(Box<PartialObjectMeta<DynamicObject>>),
 }
@@ -41,12 +43,12 @@ pub async fn create(
     let request = strict_create(api.resource_url(), manifest);
     let posted = timed("create", &target, async { client.request::<PartialObjectMeta<DynamicObject>>(request?).await });
     let exists = match posted.await {
-        Ok(_) => return Ok(Creation::Ours),
+        Ok(_) => return Ok(Creation::Made),
         Err(error) if error.class() == Class::AlreadyExists => error,
         Err(error) => return Err(error),
     };
     match timed("get", &target, api.get_opt(text("/metadata/name"))).await? {
-        Some(found) if meta::is_controlled_by(&found, owner_uid) => Ok(Creation::Ours),
+        Some(found) if meta::is_controlled_by(&found, owner_uid) => Ok(Creation::Stands),
         Some(found) => Ok(Creation::Foreign(Box::new(found))),
         // It has gone in between: the next pass makes it.
         None => Err(exists),

@@ -475,7 +475,7 @@ mod tests {
     #[tokio::test]
     async fn a_cluster_is_held_until_plugins_are_known_and_those_that_fail_have_answered() {
         let ((board, _requests), (queue, mut requests)) =
-            (Board::new(&test_settings()), crate::watch::queue::<DaskCluster>());
+            (Board::new(&test_settings()), crate::watch::queue::<DaskCluster>(&crate::watch::Creations::default()));
         board.wake_by(queue, Vec::new());
         requests.open(crate::leader::leading(), &kube::runtime::reflector::store().0);
         let cluster = mk_cluster("demo");

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     crd::DaskOperatorPlugin,
-    watch::{self, Cache, Queue, queue},
+    watch::{self, Cache, Creations, Queue, queue},
 };
 
 /// All plugin resources. Cloning shares the content.
@@ -24,7 +24,7 @@ pub(crate) type Requests = watch::Requests<DaskOperatorPlugin>;
 impl Plugins {
     /// None yet, and the requests to look at them.
     pub(super) fn new() -> (Self, Requests) {
-        let (queue, requests) = queue();
+        let (queue, requests) = queue(&Creations::default());
         (Self { cache: Cache::new(|_| None), queue }, requests)
     }
 

@@ -9,6 +9,7 @@
 //! while the watch was broken; here every change since the last known state reaches the listeners.
 
 mod cache;
+mod creations;
 mod feed;
 mod pace;
 mod progress;
@@ -16,6 +17,7 @@ mod pulse;
 mod queue;
 
 pub use cache::{Cache, Change};
+pub use creations::{Creations, UNSEEN};
 pub use feed::{Feed, Reach};
 pub use pace::{Pace, SILENCE_SECONDS, WATCH_SECONDS};
 pub use progress::Progress;

@@ -2,11 +2,17 @@ use std::sync::Arc;
 
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::{Api, Client, ResourceExt as _, core::ApiResource};
+use kube::{Api, ResourceExt as _, core::ApiResource};
 use serde_json::{Map, Value, json};
 
-use super::{build, observe::Observed, scale::WorkerId, validate::ValidatedGroup};
+use super::{
+    build,
+    observe::{Observed, WORKER},
+    scale::WorkerId,
+    validate::ValidatedGroup,
+};
 use crate::{
+    context::Context,
     crd::DaskWorkerGroup,
     k8s::{self, Class, Creation, Force},
     view::DeploymentView,
@@ -65,13 +71,15 @@ pub(super) fn writes(valid: &ValidatedGroup, observed: &Observed, create: &[Work
     }
 }
 
-/// Puts the group under its cluster, then makes the workers; one that fails does not stop the others.
+/// Puts the group under its cluster, then makes the workers; one that fails does not stop the others. Says whether any
+/// was made now.
 pub(super) async fn apply(
-    client: &Client,
+    context: &Context,
     group: &DaskWorkerGroup,
     valid: &ValidatedGroup,
     writes: Writes,
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
+    let client = &context.client;
     if let Some(owner) = &valid.adopt_by {
         let api: Api<DaskWorkerGroup> = Api::namespaced(client.clone(), &valid.namespace);
         let manifest = json!({
@@ -96,22 +104,27 @@ pub(super) async fn apply(
         let (client, owner) = (client.clone(), valid.owner.uid.clone());
         async move {
             match k8s::create(&client, &ApiResource::erase::<Deployment>(&()), &worker, &owner).await? {
-                Creation::Ours => Ok(()),
+                Creation::Made => {
+                    let name = worker["metadata"]["name"].as_str().unwrap_or_default();
+                    context.creations.made((WORKER, &owner), name);
+                    Ok(true)
+                }
+                Creation::Stands => Ok(false),
                 Creation::Foreign(found) => Err(Error::NameTaken(found.name_any())),
             }
         }
     };
     // In order, so that the same trouble always has the same words: else each pass would write the status. And
     // no further than the first refusal: a quota that refuses one worker refuses the other thousand too.
-    let mut created = Ok(());
+    let mut created = Ok(false);
     let mut creations = stream::iter(writes.create).map(create).buffered(PARALLEL);
     while let Some(result) = creations.next().await {
         let refused = result.as_ref().is_err_and(Error::is_refusal);
-        created = created.and(result);
+        created = created.and_then(|before| result.map(|made| before || made));
         if refused {
             break;
         }
     }
     let updated = stream::iter(writes.update).map(update).buffered(PARALLEL).collect::<Vec<_>>().await;
-    updated.into_iter().fold(created, Result::and)
+    updated.into_iter().fold(created, |before, result| before.and_then(|made| result.map(|()| made)))
 }

@@ -31,6 +31,7 @@ use crate::{
     crd::{DaskCluster, DaskWorkerGroup},
     invalid::Invalid,
     k8s,
+    watch::UNSEEN,
 };
 
 /// How soon a scheduler that refuses or does not answer is asked again.
@@ -92,13 +93,21 @@ pub async fn reconcile(group: Arc<DaskWorkerGroup>, context: Arc<Context>) -> Re
     let missing = scale::plan(valid.replicas, &observed.workers);
     let paced = scale::paced(missing, valid.pace, observed.creations(), Timestamp::now());
     let writes = apply::writes(&valid, &observed, &paced.create);
-    let mut error = apply::apply(&context.client, &group, &valid, writes).await.err();
+    let (made, mut error) = match apply::apply(&context, &group, &valid, writes).await {
+        Ok(made) => (made, None),
+        Err(error) => (false, Some(error)),
+    };
     let mut removal = remove::Removal::default();
     if remove::is_needed(&group, &valid, &observed) {
         match remove::remove(&context, &group, (&valid, &observed)).await {
             Ok(done) => removal = done,
             Err(failed) => error = error.or(Some(failed.into())),
         }
+    }
+    if (made || observed.lags) && error.is_none() {
+        // What was made is not in the caches yet. It comes with the next pass, to which its watch leads, and so the
+        // status is written once and not twice.
+        return Ok(next(&paced, &removal, Some(UNSEEN)));
     }
     let census = census::take(&context, &valid, &observed).await;
     let seen = status::Seen { valid: &valid, observed: &observed, paced: &paced, removal: &removal, census: &census };

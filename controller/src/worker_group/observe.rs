@@ -18,11 +18,16 @@ use crate::{
     view::{DeploymentView, PodView},
 };
 
+/// The kind of workers, for what was made of it.
+pub(super) const WORKER: &str = "Deployment";
+
 /// What stands around a group, as the caches know it.
 #[derive(Debug, Default)]
 pub(super) struct Observed {
     pub(super) cluster: Option<Arc<DaskCluster>>,
     pub(super) workers: Workers,
+    /// Whether workers were made that the caches do not know yet. They count all the same.
+    pub(super) lags: bool,
     pub(super) deployments: Vec<Arc<DeploymentView>>,
     /// Pods by Deployment.
     pub(super) pods: BTreeMap<String, Vec<Arc<PodView>>>,
@@ -41,13 +46,13 @@ pub(super) async fn observe(group: &DaskWorkerGroup, context: &Context) -> Resul
     let caches = &context.caches;
     let created = group.status.as_ref().and_then(|status| status.workers_created).unwrap_or(0);
     let deployments = caches.workers.indexed(&uid);
+    let is_seen = |name: &str| deployments.iter().any(|worker| worker.metadata.name.as_deref() == Some(name));
+    let unseen = context.creations.unseen((WORKER, &uid), is_seen);
+    let lags = !unseen.is_empty();
+    let standing = deployments.iter().filter(|worker| !is_going(&worker.metadata)).map(|worker| worker.name_any());
     let mut workers = Workers {
         prefix: prefix_of(&uid),
-        names: deployments
-            .iter()
-            .filter(|worker| !is_going(&worker.metadata))
-            .map(|worker| worker.name_any())
-            .collect(),
+        names: standing.chain(unseen).collect(),
         created: u32::try_from(created).unwrap_or(0),
     }
     .advanced();
@@ -67,6 +72,7 @@ pub(super) async fn observe(group: &DaskWorkerGroup, context: &Context) -> Resul
         cluster: caches.clusters.get(&namespace, &group.spec.cluster),
         scheduler_pods: caches.scheduler_pods(&namespace, &group.spec.cluster),
         workers,
+        lags,
         deployments,
         pods,
     })

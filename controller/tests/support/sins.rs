@@ -25,6 +25,8 @@ pub(crate) struct Sin {
 pub(crate) enum Seen {
     /// A failure of the subject: reason, and a part of the message.
     Failing(&'static str, &'static str),
+    /// A failure of the subject: too much, or, where a busy machine takes it in slowly, too late.
+    Flooded,
     /// The plugin is not ready: reason, and a part of the message.
     NotReady(&'static str, &'static str),
     /// Nothing is wrong: what it does is harmless, or made so.
@@ -33,7 +35,7 @@ pub(crate) enum Seen {
     Waiting,
 }
 
-use Seen::{Failing, NotReady, Synced, Waiting};
+use Seen::{Failing, Flooded, NotReady, Synced, Waiting};
 
 /// All sins.
 pub(crate) fn all() -> Vec<Sin> {
@@ -60,7 +62,8 @@ pub(crate) fn all() -> Vec<Sin> {
 
 type Rows = Vec<(&'static str, fn(&Asked) -> Deed, Seen)>;
 
-const TOO_LARGE: Seen = Failing("ProtocolError", "more than 2097152 bytes");
+pub(crate) const TOO_LARGE: Seen = Failing("ProtocolError", "more than 2097152 bytes");
+pub(crate) const TOO_LATE: Seen = Failing("Unreachable", "in time");
 const LATE: Seen = Failing("Unreachable", "did not answer in time");
 
 fn not_json(word: &'static str) -> Seen {
@@ -86,8 +89,8 @@ fn transport() -> Rows {
             Failing("Unreachable", "talk to the plugin"),
         ),
         ("not-http", |_| Deed::Say(b"SSH-2.0-OpenSSH_9.9\r\n".into()), Failing("Unreachable", "invalid HTTP")),
-        ("endless", |_| flood("200 OK"), TOO_LARGE),
-        ("claims-10gb", |_| flood("200 OK\r\ncontent-length: 10737418240"), TOO_LARGE),
+        ("endless", |_| flood("200 OK"), Flooded),
+        ("claims-10gb", |_| flood("200 OK\r\ncontent-length: 10737418240"), Flooded),
         (
             "endless-head",
             |_| Deed::Flood(b"HTTP/1.1 200 OK\r\nx: ".into(), vec![b'x'; 64 * 1024]),
@@ -325,7 +328,7 @@ fn sizes_and_names() -> Rows {
         (
             "child-10mb",
             |asked| with(asked, config("big", &json!({"annotations": {"a": "x".repeat(10_000_000)}}))),
-            TOO_LARGE,
+            Flooded,
         ),
         (
             "child-300k",

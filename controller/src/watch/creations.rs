@@ -1,0 +1,169 @@
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep_until};
+
+/// Without a creation for so long, the others get their turn.
+const QUIET: Duration = Duration::from_millis(50);
+/// Nobody gives way for longer.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// What was made and is not in a cache by then is gone again.
+pub const UNSEEN: Duration = Duration::from_secs(5);
+
+/// What this process makes. Cloning shares it.
+///
+/// In a burst the API server is what everybody waits for. So what only tells how things stand gives way to what makes
+/// them, which lets pods start sooner; and what was made is not made again because its watch has not told of it yet.
+#[derive(Clone, Debug, Default)]
+pub struct Creations(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// When something was last made, or was about to be.
+    last: Option<Instant>,
+    /// Names of what was made, by kind and the owner's uid.
+    made: HashMap<(&'static str, String), HashMap<String, Instant>>,
+    forgotten: Option<Instant>,
+}
+
+impl Creations {
+    /// Something is being made.
+    pub fn note(&self) {
+        self.state().last = Some(Instant::now());
+    }
+
+    /// The `kind` `name` was made for the owner with this uid.
+    pub fn made(&self, (kind, owner): (&'static str, &str), name: &str) {
+        let now = Instant::now();
+        let mut state = self.state();
+        state.last = Some(now);
+        state.forget(now);
+        state.made.entry((kind, owner.to_owned())).or_default().insert(name.to_owned(), now);
+    }
+
+    /// What was made for the owner and is not among `seen` yet, for at most the time of [`UNSEEN`].
+    pub fn unseen(&self, (kind, owner): (&'static str, &str), seen: impl Fn(&str) -> bool) -> BTreeSet<String> {
+        let now = Instant::now();
+        let mut state = self.state();
+        let key = (kind, owner.to_owned());
+        let Some(made) = state.made.get_mut(&key) else { return BTreeSet::new() };
+        made.retain(|name, time| !seen(name) && now.duration_since(*time) < UNSEEN);
+        let unseen = made.keys().cloned().collect();
+        if made.is_empty() {
+            state.made.remove(&key);
+        }
+        unseen
+    }
+
+    /// Waits until nothing has been made for a moment; not for long, however much is made.
+    pub async fn give_way(&self) {
+        let end = Instant::now() + PATIENCE;
+        while let Some(quiet) = self.quiet_at().filter(|quiet| *quiet > Instant::now()) {
+            sleep_until(quiet.min(end)).await;
+            if Instant::now() >= end {
+                return;
+            }
+        }
+    }
+
+    fn quiet_at(&self) -> Option<Instant> {
+        self.state().last.map(|last| last + QUIET)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Nobody asks for what was made for an owner that is gone.
+    fn forget(&mut self, now: Instant) {
+        let due = self.forgotten.is_none_or(|last| now.duration_since(last) >= UNSEEN);
+        if due {
+            self.forgotten = Some(now);
+            self.made.retain(|_, made| made.values().any(|time| now.duration_since(*time) < UNSEEN));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn way_given(creations: &Creations) -> Duration {
+        let begin = Instant::now();
+        creations.give_way().await;
+        begin.elapsed()
+    }
+
+    const GROUP: (&str, &str) = ("Deployment", "uid");
+
+    fn unseen(creations: &Creations, seen: &[&str]) -> Vec<String> {
+        creations.unseen(GROUP, |name| seen.contains(&name)).into_iter().collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_made_counts_until_it_is_seen() {
+        let creations = Creations::default();
+        creations.made(GROUP, "a");
+        creations.made(GROUP, "b");
+        creations.made(("Service", "uid"), "c");
+        creations.made(("Deployment", "other"), "d");
+        assert_eq!(unseen(&creations, &[]), ["a", "b"]);
+        assert_eq!(unseen(&creations, &["a"]), ["b"]);
+        assert_eq!(unseen(&creations, &[]), ["b"], "what was seen once may be gone when it is not seen again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_never_seen_is_gone_again_and_takes_no_room() {
+        let creations = Creations::default();
+        creations.made(GROUP, "a");
+        tokio::time::sleep(UNSEEN).await;
+        assert_eq!(unseen(&creations, &[]), Vec::<String>::new());
+        for owner in 0..100 {
+            creations.made(("Deployment", &owner.to_string()), "b");
+        }
+        tokio::time::sleep(UNSEEN).await;
+        creations.made(GROUP, "a");
+        assert_eq!(creations.state().made.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_while_nothing_is_made() {
+        let creations = Creations::default();
+        assert_eq!(way_given(&creations).await, Duration::ZERO);
+        creations.note();
+        tokio::time::sleep(QUIET).await;
+        assert_eq!(way_given(&creations).await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn others_wait_for_the_last_creation_of_a_burst() {
+        let creations = Creations::default();
+        creations.note();
+        let more = async {
+            tokio::time::sleep(QUIET / 2).await;
+            creations.note();
+        };
+        let (given, ()) = tokio::join!(way_given(&creations), more);
+        assert!(given >= QUIET * 3 / 2 && given < QUIET * 2, "{given:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_that_does_not_end_holds_nobody_up_for_long() {
+        let creations = Creations::default();
+        let burst = async {
+            loop {
+                creations.note();
+                tokio::time::sleep(QUIET / 4).await;
+            }
+        };
+        tokio::select! {
+            () = burst => {}
+            given = way_given(&creations) => assert!(given >= PATIENCE && given < PATIENCE + QUIET, "{given:?}"),
+        }
+    }
+}
