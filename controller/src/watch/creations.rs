@@ -22,7 +22,7 @@ pub struct Creations(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// When something was last made, or was about to be.
+    /// When something was last made.
     last: Option<Instant>,
     /// Names of what was made, by kind and the owner's uid.
     made: HashMap<(&'static str, String), HashMap<String, Instant>>,
@@ -30,11 +30,6 @@ struct State {
 }
 
 impl Creations {
-    /// Something is being made.
-    pub fn note(&self) {
-        self.state().last = Some(Instant::now());
-    }
-
     /// The `kind` `name` was made for the owner with this uid.
     pub fn made(&self, (kind, owner): (&'static str, &str), name: &str) {
         let now = Instant::now();
@@ -135,7 +130,7 @@ mod tests {
     async fn nobody_waits_while_nothing_is_made() {
         let creations = Creations::default();
         assert_eq!(way_given(&creations).await, Duration::ZERO);
-        creations.note();
+        creations.made(GROUP, "a");
         tokio::time::sleep(QUIET).await;
         assert_eq!(way_given(&creations).await, Duration::ZERO);
     }
@@ -143,10 +138,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn others_wait_for_the_last_creation_of_a_burst() {
         let creations = Creations::default();
-        creations.note();
+        creations.made(GROUP, "a");
         let more = async {
             tokio::time::sleep(QUIET / 2).await;
-            creations.note();
+            creations.made(GROUP, "a");
         };
         let (given, ()) = tokio::join!(way_given(&creations), more);
         assert!(given >= QUIET * 3 / 2 && given < QUIET * 2, "{given:?}");
@@ -157,7 +152,7 @@ mod tests {
         let creations = Creations::default();
         let burst = async {
             loop {
-                creations.note();
+                creations.made(GROUP, "a");
                 tokio::time::sleep(QUIET / 4).await;
             }
         };

@@ -133,9 +133,8 @@ impl<K: Resource<DynamicType = ()> + 'static> Queue<K> {
         self.ask(namespace, name, Turn::Later);
     }
 
-    /// Asks for a look at `name`, which is new or is to be changed. Must be called within the runtime.
+    /// Asks for a look at `name`, for which something may have to be made. Must be called within the runtime.
     pub fn push_first(&self, namespace: &str, name: &str) {
-        self.shared.creations.note();
         self.ask(namespace, name, Turn::First);
     }
 
@@ -267,7 +266,7 @@ mod tests {
         queue.push("ns", "new");
         let burst = async {
             for _ in 0..20 {
-                creations.note();
+                creations.made(("Deployment", "uid"), "worker");
                 tokio::time::sleep(GATHERED_FIRST).await;
             }
         };

@@ -35,6 +35,7 @@ fn observed_with(service: &Value) -> Observed {
         service: Some(component(OURS, service)),
         group: Some(component(OURS, &group)),
         scheduler_pods: Vec::new(),
+        unseen: std::collections::BTreeSet::new(),
     }
 }
 
