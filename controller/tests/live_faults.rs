@@ -129,23 +129,26 @@ fn difference(expected: &State, found: &State) -> Option<String> {
 struct Scenario<Act> {
     act: Act,
     is_settled: fn(&State) -> bool,
-    /// Which calls are to fail.
-    fails: fn(&Call) -> bool,
+    /// Which calls are to fail, and how.
+    fails: fn(&Target) -> bool,
 }
 
-/// Every call, for what all objects go through.
-fn any(_: &Call) -> bool {
+/// Every call in every way, for what all objects go through.
+fn any(_: &Target) -> bool {
     true
 }
 
-/// Calls that change something, where another scenario has shown the reading ones and the checks at the start.
-fn writes(call: &Call) -> bool {
-    ["create", "patch", "apply", "delete"].contains(&call.split_once(' ').unwrap().0) && call != STARTUP_CHECK
+/// Calls that change something, where another scenario has shown the reading ones, the checks at the start, and how else
+/// calls fail.
+fn writes(target: &Target) -> bool {
+    let call = &target.call;
+    let is_write = ["create", "patch", "apply", "delete"].contains(&call.split_once(' ').unwrap().0);
+    is_write && call != STARTUP_CHECK && (is_typical(&target.fault) || Fault::OF_CREATES.contains(&target.fault))
 }
 
 /// The same, and what is read about an object that is in the way.
-fn writes_and_looks(call: &Call) -> bool {
-    writes(call) || call.starts_with("get ")
+fn writes_and_looks(target: &Target) -> bool {
+    writes(target) || target.call.starts_with("get ")
 }
 
 /// What came of playing a scenario.
@@ -201,7 +204,7 @@ impl<Act: AsyncFn(&TestContext)> Scenario<Act> {
             assert_eq!(difference(&plain[0].state, &other.state), None, "there is no failure needed for other ends");
         }
         let mut targets = targets(&plain);
-        targets.retain(|target| (self.fails)(&target.call));
+        targets.retain(self.fails);
         let count = targets.len();
         let runs = targets.into_iter().map(|target| self.judge(target, &plain));
         let runs = stream::iter(runs).buffer_unordered(PARALLEL);
