@@ -102,7 +102,7 @@ pub struct Context {
     pub client: Client,
     /// What the watches have delivered.
     pub caches: Caches,
-    /// Whether something is being made.
+    /// What this process makes.
     pub creations: Creations,
     /// Publishes Events.
     pub recorder: Recorder,

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     build::{Component, Desired},
-    observe::{self, Observed},
+    observe::Observed,
     update::{self, Update},
     validate::ValidatedCluster,
 };
@@ -55,7 +55,8 @@ pub(super) fn plan(cluster: &ValidatedCluster, observed: &Observed, desired: &De
     plan.component(cluster, observed.scheduler.as_ref(), (scheduler, update::of_scheduler));
     plan.component(cluster, observed.service.as_ref(), (service, update::of_service));
     plan.component(cluster, observed.group.as_ref(), (group, update::of_group));
-    plan.create.retain(|manifest| observe::kind_of(manifest).is_none_or(|kind| !observed.unseen.contains(kind)));
+    // What was made and is not in the caches yet is not made again.
+    plan.create.retain(|manifest| manifest["kind"].as_str().is_none_or(|kind| !observed.unseen.contains(kind)));
     plan
 }
 
@@ -98,8 +99,9 @@ pub(super) async fn apply(context: &Context, owner_uid: &str, plan: Plan) -> Out
     let resources: Vec<ApiResource> = create.iter().map(resource_of).collect();
     let creations = create.iter().zip(&resources).map(async |(manifest, resource)| {
         let creation = k8s::create(client, resource, manifest, owner_uid).await;
-        if let (Ok(Creation::Made), Some(kind)) = (&creation, observe::kind_of(manifest)) {
-            context.creations.made((kind, owner_uid), manifest["metadata"]["name"].as_str().unwrap_or_default());
+        if let Ok(Creation::Made) = creation {
+            let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
+            context.creations.made((&resource.kind, owner_uid), name);
         }
         creation
     });

@@ -2,7 +2,6 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt as _;
-use serde_json::Value;
 
 use crate::{
     context::Context,
@@ -25,11 +24,6 @@ pub(super) struct Observed {
     pub(super) scheduler_pods: Vec<Arc<PodView>>,
     /// Kinds of components that were made and that the caches do not know yet.
     pub(super) unseen: BTreeSet<&'static str>,
-}
-
-/// The component's kind that `manifest` is of.
-pub(super) fn kind_of(manifest: &Value) -> Option<&'static str> {
-    [SCHEDULER, SERVICE, GROUP].into_iter().find(|kind| manifest["kind"] == *kind)
 }
 
 pub(super) fn observe(cluster: &DaskCluster, context: &Context) -> Observed {

@@ -8,14 +8,24 @@ use crate::{
     crd::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup},
     meta::{self, component},
     view::PodView,
-    watch::Change,
+    watch::{Change, Queue},
 };
 
-/// Whether the spec has not been acted on yet, so that something may have to be made.
-fn is_news<K: Resource>(change: &Change<K>, observed_generation: Option<i64>) -> bool {
-    let Change::Applied(object) = change else { return false };
-    let metadata = object.meta();
-    metadata.deletion_timestamp.is_none() && metadata.generation != observed_generation
+/// Asks for a look at the object itself: first, if its spec has not been acted on yet, so that something may have to be
+/// made.
+fn push<K>(queue: &Queue<K>, change: &Change<K>, observed_generation: Option<i64>)
+where
+    K: Resource<DynamicType = ()> + 'static,
+{
+    let (namespace, name) = (change.object().namespace().unwrap_or_default(), change.object().name_any());
+    match change {
+        Change::Applied(object)
+            if object.meta().deletion_timestamp.is_none() && object.meta().generation != observed_generation =>
+        {
+            queue.push_first(&namespace, &name);
+        }
+        _ => queue.push(&namespace, &name),
+    }
 }
 
 pub(super) fn on_cluster(caches: &Caches, queues: &Queues) -> impl Fn(&Change<DaskCluster>) + Send + 'static {
@@ -23,11 +33,7 @@ pub(super) fn on_cluster(caches: &Caches, queues: &Queues) -> impl Fn(&Change<Da
     move |change| {
         let (namespace, name) = (change.object().namespace().unwrap_or_default(), change.object().name_any());
         let status = change.object().status.as_ref();
-        if is_news(change, status.and_then(|status| status.observed_generation)) {
-            queues.clusters.push_first(&namespace, &name);
-        } else {
-            queues.clusters.push(&namespace, &name);
-        }
+        push(&queues.clusters, change, status.and_then(|status| status.observed_generation));
         queues.idle.push(&namespace, &name);
         if let Some(job) = meta::dask_controller(change.object().as_ref(), "DaskJob") {
             queues.jobs.push(&namespace, &job.name);
@@ -47,11 +53,7 @@ pub(super) fn on_group(queues: &Queues) -> impl Fn(&Change<DaskWorkerGroup>) + S
     move |change| {
         let group = change.object();
         let namespace = group.namespace().unwrap_or_default();
-        if is_news(change, group.status.as_ref().and_then(|status| status.observed_generation)) {
-            queues.groups.push_first(&namespace, &group.name_any());
-        } else {
-            queues.groups.push(&namespace, &group.name_any());
-        }
+        push(&queues.groups, change, group.status.as_ref().and_then(|status| status.observed_generation));
         queues.clusters.push(&namespace, &group.spec.cluster);
     }
 }

@@ -27,25 +27,25 @@ struct State {
     /// When something was last made.
     last: Option<Instant>,
     /// Names of what was made, by kind and the owner's uid.
-    made: HashMap<(&'static str, String), HashMap<String, Instant>>,
+    made: HashMap<(String, String), HashMap<String, Instant>>,
     forgotten: Option<Instant>,
 }
 
 impl Creations {
     /// The `kind` `name` was made for the owner with this uid.
-    pub fn made(&self, (kind, owner): (&'static str, &str), name: &str) {
+    pub fn made(&self, (kind, owner): (&str, &str), name: &str) {
         let now = Instant::now();
         let mut state = self.state();
         state.last = Some(now);
         state.forget(now);
-        state.made.entry((kind, owner.to_owned())).or_default().insert(name.to_owned(), now);
+        state.made.entry((kind.to_owned(), owner.to_owned())).or_default().insert(name.to_owned(), now);
     }
 
     /// What was made for the owner and is not among `seen` yet, for at most the time of [`UNSEEN`].
-    pub fn unseen(&self, (kind, owner): (&'static str, &str), seen: impl Fn(&str) -> bool) -> BTreeSet<String> {
+    pub fn unseen(&self, (kind, owner): (&str, &str), seen: impl Fn(&str) -> bool) -> BTreeSet<String> {
         let now = Instant::now();
         let mut state = self.state();
-        let key = (kind, owner.to_owned());
+        let key = (kind.to_owned(), owner.to_owned());
         let Some(made) = state.made.get_mut(&key) else { return BTreeSet::new() };
         made.retain(|name, time| !seen(name) && now.duration_since(*time) < UNSEEN);
         let unseen = made.keys().cloned().collect();

@@ -14,21 +14,16 @@ use std::{
 use futures::{StreamExt as _, stream};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, BodyStream, StreamBody, combinators::UnsyncBoxBody};
-use hyper::{
-    body::{Bytes, Frame, Incoming},
-    server::conn::http1,
-    service::service_fn,
-};
-use hyper_util::rt::TokioIo;
+use hyper::body::{Bytes, Frame, Incoming};
 use kube::{Client, client::Body};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
     sync::{Notify, watch},
     task::AbortHandle,
 };
 
 use crate::{
-    support::proxy::{Fault, call_of, forward, refusal},
+    support::proxy::{Fault, call_of, forward, refusal, serve},
     weather::{Fate, Weather},
 };
 
@@ -72,7 +67,9 @@ impl Proxy {
             kill: Notify::new(),
             counts: Mutex::default(),
         });
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&shared))).abort_handle();
+        let (dark, answering) = (shared.dark.subscribe(), Arc::clone(&shared));
+        let answer = move |request| answer(Arc::clone(&answering), request);
+        let accepting = tokio::spawn(serve(listener, dark, answer)).abort_handle();
         Self { shared, address, accepting }
     }
 
@@ -142,28 +139,6 @@ impl Shared {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
-    loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        tokio::spawn(serve(stream, Arc::clone(&shared)));
-    }
-}
-
-/// Serves one connection. In the dark it stays open, and is never looked at again.
-async fn serve(stream: TcpStream, shared: Arc<Shared>) {
-    let mut dark = shared.dark.subscribe();
-    let service = service_fn(move |request| answer(Arc::clone(&shared), request));
-    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    tokio::select! {
-        biased;
-        () = async { drop(dark.wait_for(|dark| *dark).await) } => std::future::pending().await,
-        // Failures are the controller's to report.
-        _ = &mut connection => {}
-    }
-}
-
-/// An error ends the connection without an answer.
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer, io::Error> {
     let call = call_of(request.method(), request.uri());
     match shared.fate(&call) {

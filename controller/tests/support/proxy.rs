@@ -119,7 +119,9 @@ impl FaultProxy {
             dark: watch::Sender::new(false),
         };
         let shared = Arc::new(shared);
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&shared))).abort_handle();
+        let (dark, answering) = (shared.dark.subscribe(), Arc::clone(&shared));
+        let answer = move |request| answer(Arc::clone(&answering), request);
+        let accepting = tokio::spawn(serve(listener, dark, answer)).abort_handle();
         Self { shared, address, accepting }
     }
 
@@ -209,18 +211,31 @@ pub(crate) fn write_kubeconfig(server: SocketAddr, folder: &Path) -> PathBuf {
     path
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+/// Answers all that comes to `listener`. In the dark connections stay open, and are never looked at again. An answer that
+/// is an error ends its connection.
+pub(crate) async fn serve<Sent, Answering>(
+    listener: TcpListener,
+    dark: watch::Receiver<bool>,
+    answer: impl Fn(Request<Incoming>) -> Answering + Clone + Send + 'static,
+) where
+    Sent: hyper::body::Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+    Answering: Future<Output = io::Result<Response<Sent>>> + Send + 'static,
+{
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        tokio::spawn(serve(stream, Arc::clone(&shared)));
+        tokio::spawn(serve_connection(stream, dark.clone(), answer.clone()));
     }
 }
 
-/// Serves one connection. In the dark it stays open, and is never looked at again.
-async fn serve(stream: TcpStream, shared: Arc<Shared>) {
-    let mut dark = shared.dark.subscribe();
-    let service = service_fn(move |request| answer(Arc::clone(&shared), request));
-    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+async fn serve_connection<Sent, Answering>(
+    stream: TcpStream,
+    mut dark: watch::Receiver<bool>,
+    answer: impl Fn(Request<Incoming>) -> Answering,
+) where
+    Sent: hyper::body::Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
+    Answering: Future<Output = io::Result<Response<Sent>>>,
+{
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer));
     tokio::pin!(connection);
     tokio::select! {
         biased;
@@ -230,7 +245,6 @@ async fn serve(stream: TcpStream, shared: Arc<Shared>) {
     }
 }
 
-/// An error ends the connection without an answer.
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Response<Body>, io::Error> {
     let call = call_of(request.method(), request.uri());
     if shared.hidden.lock().unwrap().is_some_and(|hidden| request.uri().path().starts_with(hidden)) {
