@@ -70,10 +70,16 @@ async fn a_busy_cluster_is_only_asked_and_an_idle_one_is_deleted_in_time() {
         let _controller = context.start_controller().await;
         let scheduler = FakeScheduler::start().await;
         busy_cluster(&context, &scheduler, "Delete").await;
-        let before = context.expect("DaskCluster", "demo").await;
-        let asked = scheduler.calls().len();
-        probes(&scheduler, 4).await;
-        assert_eq!(version(&before), version(&context.expect("DaskCluster", "demo").await));
+        let demo = async || version(&context.expect("DaskCluster", "demo").await).to_owned();
+        within(3 * DEADLINE, "everything to be said", async || {
+            let before = demo().await;
+            probes(&scheduler, 1).await;
+            if before == demo().await { Ok(()) } else { Err("there was something new".to_owned()) }
+        })
+        .await;
+        let (before, asked) = (demo().await, scheduler.calls().len());
+        probes(&scheduler, 3).await;
+        assert_eq!(before, demo().await);
         // `identity` is how the group counts its connected workers.
         let read_only = ["check_idle", "identity", "/json/counts.json"];
         let calls = scheduler.calls();

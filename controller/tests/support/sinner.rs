@@ -25,6 +25,9 @@ use super::{
     identities::{self, Identity},
 };
 
+/// For each answer, in seconds: on a busy machine those that come at once have to be read in this time, too.
+const TIMEOUT: u32 = 6;
+
 /// A call as it arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
@@ -65,6 +68,12 @@ pub(crate) enum Way {
 impl Asked {
     pub(crate) fn is_review(&self) -> bool {
         self.path.starts_with("/v1alpha1/sync?")
+    }
+
+    /// Why it was asked, and for the how manieth time.
+    pub(crate) fn reason(&self) -> String {
+        let (reason, attempt) = (&self.request["event"]["reason"], &self.request["attempt"]);
+        format!("{} {attempt}", reason.as_str().unwrap_or_default())
     }
 
     pub(crate) fn subject(&self) -> &str {
@@ -182,7 +191,7 @@ fn manifest(name: &str, endpoint: &Value) -> Value {
         "metadata": {"name": name},
         "spec": {
             "endpoint": endpoint,
-            "timeoutSeconds": 2,
+            "timeoutSeconds": TIMEOUT,
             "subjects": [{"kind": "Service", "component": "scheduler"}],
             "children": [{"apiVersion": "v1", "kind": "ConfigMap"}, {"apiVersion": "v1", "kind": "Service"}],
         },
