@@ -52,6 +52,12 @@ async fn leader_and_standby(context: &TestContext) -> (Controller, Controller) {
     let leader = context.start_controller_with(&ELECTED).await;
     until_leading(&leader).await;
     let standby = context.start_controller_with(&ELECTED).await;
+    // One that has not seen the Lease yet may take it when it goes.
+    eventually("the standby to see who leads", async || {
+        let sees = context.controller_log().contains("another process leads");
+        if sees { Ok(()) } else { Err("it did not say so".to_owned()) }
+    })
+    .await;
     (leader, standby)
 }
 
