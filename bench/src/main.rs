@@ -66,7 +66,14 @@ struct Args {
     /// Other bursts than the usual ones: clusters x workers of each, such as 1000x2.
     #[arg(long, value_delimiter = ',')]
     sizes: Vec<Size>,
+    /// How often the floor and ours are measured in turn, since machines do not keep their speed; dask-kubernetes only
+    /// once.
+    #[arg(long)]
+    rounds: Option<usize>,
 }
+
+/// Rounds unless told otherwise.
+const ROUNDS: usize = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
@@ -204,15 +211,22 @@ async fn bursts(args: &Args, bench: &Bench) -> Result<Value, Error> {
     };
     let mut rows = Vec::new();
     burst::report::head();
+    let rounds = args.rounds.unwrap_or(if args.quick { 1 } else { ROUNDS }).max(1);
     for size in sizes.iter().copied() {
         let template = burst::template(bench, size.workers).await?;
-        let floor = burst::floor(bench, size, &template).await?;
-        rows.push(burst::report::floor(size, &floor));
-        rows.push(burst::report::operated(size, "ours", &burst::operated(bench, size).await?, &floor));
-        if let Some(upstream) = &upstream {
-            let operated = burst::operated(upstream, size).await?;
-            rows.push(burst::report::operated(size, "upstream", &operated, &floor));
+        let mut ratios = Vec::new();
+        for round in 1..=rounds {
+            let floor = burst::floor(bench, size, &template).await?;
+            rows.push(burst::report::floor(size, &floor));
+            let ours = burst::operated(bench, size).await?;
+            ratios.push(ours.burst.total.as_secs_f64() / floor.total.as_secs_f64());
+            rows.push(burst::report::operated(size, "ours", &ours, &floor));
+            if let Some(upstream) = upstream.as_ref().filter(|_| round == rounds) {
+                let operated = burst::operated(upstream, size).await?;
+                rows.push(burst::report::operated(size, "upstream", &operated, &floor));
+            }
         }
+        rows.push(burst::report::ratios(size, ratios));
     }
     Ok(json!(rows))
 }

@@ -42,6 +42,15 @@ pub(crate) fn operated(size: Size, who: &str, operated: &Operated, floor: &Burst
     row
 }
 
+/// Prints the median of what ours took in each round, as a multiple of that round's floor.
+pub(crate) fn ratios(size: Size, mut ratios: Vec<f64>) -> Value {
+    ratios.sort_by(f64::total_cmp);
+    let [least, median, most] = [0, ratios.len() / 2, ratios.len().saturating_sub(1)].map(|place| ratios[place]);
+    let Size { clusters, workers } = size;
+    println!("{:>19} ours in {} rounds: {median:.2} x the floor ({least:.2} to {most:.2})", "", ratios.len());
+    json!({"clusters": clusters, "workers": workers, "who": "ours", "medianRatio": median, "ratios": ratios})
+}
+
 fn verbs(operated: &Operated) -> String {
     let verbs: Vec<String> = operated.requests.iter().map(|(verb, count)| format!("{count} {verb}")).collect();
     verbs.join(", ")
