@@ -543,6 +543,8 @@ fn keep_ledger(context: &TestContext) -> (Arc<Mutex<Ledger>>, AbortHandle) {
 #[derive(Clone, Copy, Debug)]
 enum Moment {
     AtOnce,
+    /// Any phase.
+    Told,
     Phase(&'static str),
     Exists(&'static str, &'static str),
     Workers(usize),
@@ -550,7 +552,7 @@ enum Moment {
 
 const MOMENTS: [Moment; 10] = [
     Moment::AtOnce,
-    Moment::Phase("Created"),
+    Moment::Told,
     Moment::Exists("Deployment", "scheduler"),
     Moment::Exists("Service", "scheduler"),
     Moment::Exists("DaskWorkerGroup", "default"),
@@ -565,6 +567,7 @@ impl Moment {
     async fn reached(self, context: &TestContext, cluster: &str) -> bool {
         match self {
             Self::AtOnce => true,
+            Self::Told => context.expect("DaskCluster", cluster).await["status"]["phase"].is_string(),
             Self::Phase(phase) => context.expect("DaskCluster", cluster).await["status"]["phase"] == phase,
             Self::Exists(kind, suffix) => context.get(kind, &format!("{cluster}-{suffix}")).await.is_some(),
             Self::Workers(count) => context.count("Deployment", &workers_of(cluster)).await >= count,

@@ -41,6 +41,8 @@ pub(super) struct Blocked {
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) blocked: Vec<Blocked>,
+    /// Something was made, which the caches do not know yet.
+    pub(super) made: bool,
     /// The scheduler is being replaced.
     pub(super) recreating: bool,
     /// The first error; the other components were tried all the same.
@@ -95,9 +97,10 @@ fn blocked_by(kind: &str, live: &impl Resource) -> Blocked {
 pub(super) async fn apply(context: &Context, owner_uid: &str, plan: Plan) -> Outcome {
     let (client, Plan { create, update, blocked }) = (&context.client, plan);
     let recreating = update.iter().any(|update| matches!(update, Update::RecreateScheduler(_)));
-    let mut outcome = Outcome { blocked, recreating, error: None };
+    let mut outcome = Outcome { blocked, made: false, recreating, error: None };
     let resources: Vec<ApiResource> = create.iter().map(resource_of).collect();
     let creations = create.iter().zip(&resources).map(async |(manifest, resource)| {
+        let _creating = context.creations.begin(&resource.kind).await;
         let creation = k8s::create(client, resource, manifest, owner_uid).await;
         if let Ok(Creation::Made) = creation {
             let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
@@ -107,7 +110,8 @@ pub(super) async fn apply(context: &Context, owner_uid: &str, plan: Plan) -> Out
     });
     for (creation, resource) in join_all(creations).await.into_iter().zip(&resources) {
         match creation {
-            Ok(Creation::Made | Creation::Stands) => {}
+            Ok(Creation::Made) => outcome.made = true,
+            Ok(Creation::Stands) => {}
             Ok(Creation::Foreign(found)) => outcome.blocked.push(blocked_by(&resource.kind, found.as_ref())),
             Err(error) => outcome.error = outcome.error.or(Some(error)),
         }

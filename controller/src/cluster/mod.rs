@@ -9,25 +9,30 @@ mod status;
 mod update;
 mod validate;
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures::future::join;
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::{
     context::Context,
-    crd::{ClusterPhase, DaskCluster},
+    crd::{ClusterPhase, DaskCluster, DaskClusterStatus},
     invalid::Invalid,
     k8s, takeover,
     watch::UNSEEN,
 };
 use build::Desired;
+use observe::{Observed, PHASE};
 pub(crate) use status::SCHEDULER_READY;
+use validate::ValidatedCluster;
 
 /// How soon a name that is taken is tried again: objects of other people are not watched.
 const BLOCKED_RETRY: Duration = Duration::from_secs(10);
+/// Components that take longer to be made do not hold up the first phase.
+const SOON: Duration = Duration::from_secs(5);
 
 /// Why a pass ended early. Each variant is tried again with growing delays.
 #[derive(Debug, thiserror::Error)]
@@ -76,20 +81,20 @@ pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Resu
     };
     let desired = build::build(&valid);
     let plan = apply::plan(&valid, &observed, &desired);
-    let applied = apply::apply(&context, &valid.uid, plan);
-    let outcome = if current.phase.is_none() {
-        // Clients expect to see `Created` before any other phase, and the components need not wait for it.
-        let created = status::of_created(&cluster, &valid, Timestamp::now());
-        let (written, outcome) = join(status::write(&context, &cluster, &current, &created), applied).await;
-        written.map_err(Error::Status)?;
-        current = created;
-        outcome
-    } else {
-        applied.await
+    let mut applying = pin!(apply::apply(&context, &valid.uid, plan));
+    let outcome = match timeout(SOON, &mut applying).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            let telling = tell_created(&context, &cluster, (&valid, &observed), &mut current);
+            let (told, outcome) = join(telling, applying).await;
+            told?;
+            outcome
+        }
     };
-    if !observed.unseen.is_empty() && outcome.error.is_none() && outcome.blocked.is_empty() {
+    if (outcome.made || !observed.unseen.is_empty()) && outcome.error.is_none() && outcome.blocked.is_empty() {
         return Ok(Action::requeue(UNSEEN)); // The watch leads here as soon as it has delivered what was made.
     }
+    tell_created(&context, &cluster, (&valid, &observed), &mut current).await?;
     // Asked after the components are made: plugins hold back the phase and nothing else.
     let held = current.phase != Some(ClusterPhase::Running) && context.board.holds(&cluster);
     let seen = status::Seen { current: &current, observed: &observed, built: &desired, outcome: &outcome, held };
@@ -100,4 +105,20 @@ pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Resu
         None if outcome.blocked.is_empty() => Ok(Action::await_change()),
         None => Ok(Action::requeue(BLOCKED_RETRY)),
     }
+}
+
+/// Clients expect to see `Created` before any other phase.
+async fn tell_created(
+    context: &Context,
+    cluster: &DaskCluster,
+    (valid, observed): (&ValidatedCluster, &Observed),
+    current: &mut DaskClusterStatus,
+) -> Result<(), Error> {
+    if current.phase.is_none() && !observed.unseen.contains(PHASE) {
+        let created = status::of_created(cluster, valid, Timestamp::now());
+        status::write(context, cluster, current, &created).await.map_err(Error::Status)?;
+        context.creations.remember((PHASE, &valid.uid), "");
+        *current = created;
+    }
+    Ok(())
 }

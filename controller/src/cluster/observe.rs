@@ -14,6 +14,8 @@ use crate::{
 const SCHEDULER: &str = "Deployment";
 const SERVICE: &str = "Service";
 const GROUP: &str = "DaskWorkerGroup";
+/// What a cluster is told to be: its status, as a kind of its own.
+pub(super) const PHASE: &str = "phase";
 
 /// What stands under the names of a cluster's components, whoever owns it.
 #[derive(Debug, Default)]
@@ -22,7 +24,7 @@ pub(super) struct Observed {
     pub(super) service: Option<Arc<Service>>,
     pub(super) group: Option<Arc<DaskWorkerGroup>>,
     pub(super) scheduler_pods: Vec<Arc<PodView>>,
-    /// Kinds of components that were made and that the caches do not know yet.
+    /// Kinds of components that were made, and the first phase, if the caches do not know of them yet.
     pub(super) unseen: BTreeSet<&'static str>,
 }
 
@@ -40,6 +42,7 @@ pub(super) fn observe(cluster: &DaskCluster, context: &Context) -> Observed {
         (SCHEDULER, observed.scheduler.is_some()),
         (SERVICE, observed.service.is_some()),
         (GROUP, observed.group.is_some()),
+        (PHASE, cluster.status.as_ref().is_some_and(|status| status.phase.is_some())),
     ];
     let uid = cluster.uid().unwrap_or_default();
     let is_unseen =

@@ -4,10 +4,15 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::{Instant, sleep_until},
+};
 
-/// Without a creation for so long, the others get their turn.
+/// With no creation under way, and none for so long, the others get their turn.
 const QUIET: Duration = Duration::from_millis(50);
+/// The same, if some are under way: they may hang.
+const STALLED: Duration = Duration::from_secs(1);
 /// How rarely those who wait look whether that is so.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Nobody gives way for longer.
@@ -15,15 +20,49 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// What was made and is not in a cache by then is gone again.
 pub const UNSEEN: Duration = Duration::from_secs(5);
 
+/// What is made at the same time. Each needs a connection to the API server, and more of them make it no faster.
+const AT_ONCE: usize = 8;
+/// The same for Services, apart from the others: the API server gives them addresses one after the other.
+const SERVICES_AT_ONCE: usize = 2;
+
 /// What this process makes. Cloning shares it.
 ///
 /// In a burst the API server is what everybody waits for. So what only tells how things stand gives way to what makes
 /// them, which lets pods start sooner; and what was made is not made again because its watch has not told of it yet.
 #[derive(Clone, Debug, Default)]
-pub struct Creations(Arc<Mutex<State>>);
+pub struct Creations(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    services: Semaphore,
+    others: Semaphore,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        let (services, others) = (Semaphore::new(SERVICES_AT_ONCE), Semaphore::new(AT_ONCE));
+        Self { state: Mutex::default(), services, others }
+    }
+}
+
+/// A creation that is under way until it is dropped.
+#[derive(Debug)]
+pub struct Creating<'a> {
+    creations: &'a Creations,
+    _turn: Option<SemaphorePermit<'a>>,
+}
+
+impl Drop for Creating<'_> {
+    fn drop(&mut self) {
+        self.creations.state().under_way -= 1;
+    }
+}
 
 #[derive(Debug, Default)]
 struct State {
+    /// Creations that wait for their turn or for an answer.
+    under_way: usize,
     /// When something was last made.
     last: Option<Instant>,
     /// Names of what was made, by kind and the owner's uid.
@@ -32,11 +71,26 @@ struct State {
 }
 
 impl Creations {
+    /// Waits for the turn of a creation of a `kind`, which then is under way.
+    pub async fn begin(&self, kind: &str) -> Creating<'_> {
+        self.state().under_way += 1;
+        let mut creating = Creating { creations: self, _turn: None };
+        let room = if kind == "Service" { &self.0.services } else { &self.0.others };
+        // Nobody closes it.
+        creating._turn = room.acquire().await.ok();
+        creating
+    }
+
     /// The `kind` `name` was made for the owner with this uid.
-    pub fn made(&self, (kind, owner): (&str, &str), name: &str) {
+    pub fn made(&self, key: (&str, &str), name: &str) {
+        self.state().last = Some(Instant::now());
+        self.remember(key, name);
+    }
+
+    /// As [`Self::made`], for what nobody gives way to.
+    pub fn remember(&self, (kind, owner): (&str, &str), name: &str) {
         let now = Instant::now();
         let mut state = self.state();
-        state.last = Some(now);
         state.forget(now);
         state.made.entry((kind.to_owned(), owner.to_owned())).or_default().insert(name.to_owned(), now);
     }
@@ -66,11 +120,13 @@ impl Creations {
     }
 
     fn is_quiet(&self) -> bool {
-        self.state().last.is_none_or(|last| last.elapsed() >= QUIET)
+        let state = self.state();
+        let quiet = if state.under_way == 0 { QUIET } else { STALLED };
+        state.last.is_none_or(|last| last.elapsed() >= quiet)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -146,6 +202,34 @@ mod tests {
         };
         let (given, ()) = tokio::join!(way_given(&creations), more);
         assert!(given >= QUIET * 3 / 2 && given <= QUIET * 3, "{given:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_creation_that_takes_long_is_waited_for_and_one_that_hangs_is_not() {
+        let creations = Creations::default();
+        creations.made(GROUP, "a");
+        let slow = async {
+            let _creating = creations.begin("Deployment").await;
+            tokio::time::sleep(4 * QUIET).await;
+        };
+        let (given, ()) = tokio::join!(way_given(&creations), slow);
+        assert!(given >= 4 * QUIET && given < STALLED, "{given:?}");
+
+        creations.made(GROUP, "b");
+        let _hangs = creations.begin("Deployment").await;
+        let given = way_given(&creations).await;
+        assert!(given >= STALLED && given < 3 * STALLED, "{given:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn services_wait_for_services_only() {
+        let creations = Creations::default();
+        let _services = futures::future::join_all((0..SERVICES_AT_ONCE).map(|_| creations.begin("Service"))).await;
+        let one_more = creations.begin("Service");
+        let wait = tokio::time::timeout(Duration::from_secs(1), one_more).await;
+        assert!(wait.is_err());
+        assert_eq!(creations.state().under_way, SERVICES_AT_ONCE, "one who gave up is not under way");
+        let _others = futures::future::join_all((0..AT_ONCE).map(|_| creations.begin("Deployment"))).await;
     }
 
     #[tokio::test(start_paused = true)]

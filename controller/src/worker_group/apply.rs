@@ -103,6 +103,7 @@ pub(super) async fn apply(
     let create = |worker: Value| {
         let (client, owner) = (client.clone(), valid.owner.uid.clone());
         async move {
+            let _creating = context.creations.begin(WORKER).await;
             match k8s::create(&client, &ApiResource::erase::<Deployment>(&()), &worker, &owner).await? {
                 Creation::Made => {
                     let name = worker["metadata"]["name"].as_str().unwrap_or_default();
