@@ -70,6 +70,9 @@ struct Args {
     /// once.
     #[arg(long)]
     rounds: Option<usize>,
+    /// Another number of clusters at rest than the usual one.
+    #[arg(long)]
+    clusters: Option<usize>,
 }
 
 /// Rounds unless told otherwise.
@@ -192,7 +195,7 @@ impl Part {
             document["scale"] = scale::report(course, &scaled);
         } else {
             let (clusters, seconds) = if args.quick { (20, 10) } else { (1000, 120) };
-            let time = Duration::from_secs(seconds);
+            let (clusters, time) = (args.clusters.unwrap_or(clusters), Duration::from_secs(seconds));
             let steady = bench.with_lab(async |lab| steady::measure(lab, clusters, time).await).await?;
             document["steady"] = steady::report(&steady);
         }

@@ -25,7 +25,7 @@ const KEY: &str = "plugin.kubernetes.dask.org/key";
 /// What all that goes on at once may take: many times the 2 MiB of a single answer, and far below 10 GB.
 const MOST_MEMORY: u64 = 300 << 20;
 const MOST_LOG: usize = 1 << 20;
-const TOLD_WITHIN: Duration = Duration::from_secs(120);
+const TOLD_WITHIN: Duration = Duration::from_mins(2);
 /// Between looks at all plugins.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Questions about one subject: a change or two of the subject, and one of its owner.

@@ -82,14 +82,13 @@ pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Resu
     let desired = build::build(&valid);
     let plan = apply::plan(&valid, &observed, &desired);
     let mut applying = pin!(apply::apply(&context, &valid.uid, plan));
-    let outcome = match timeout(SOON, &mut applying).await {
-        Ok(outcome) => outcome,
-        Err(_) => {
-            let telling = tell_created(&context, &cluster, (&valid, &observed), &mut current);
-            let (told, outcome) = join(telling, applying).await;
-            told?;
-            outcome
-        }
+    let outcome = if let Ok(outcome) = timeout(SOON, &mut applying).await {
+        outcome
+    } else {
+        let telling = tell_created(&context, &cluster, (&valid, &observed), &mut current);
+        let (told, outcome) = join(telling, applying).await;
+        told?;
+        outcome
     };
     if (outcome.made || !observed.unseen.is_empty()) && outcome.error.is_none() && outcome.blocked.is_empty() {
         return Ok(Action::requeue(UNSEEN)); // The watch leads here as soon as it has delivered what was made.

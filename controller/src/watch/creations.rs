@@ -49,13 +49,17 @@ impl Default for Shared {
 /// A creation that is under way until it is dropped.
 #[derive(Debug)]
 pub struct Creating<'a> {
-    creations: &'a Creations,
+    _under_way: UnderWay<'a>,
     _turn: Option<SemaphorePermit<'a>>,
 }
 
-impl Drop for Creating<'_> {
+/// Counts from before its turn, also if nobody waits for it any more.
+#[derive(Debug)]
+struct UnderWay<'a>(&'a Creations);
+
+impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.creations.state().under_way -= 1;
+        self.0.state().under_way -= 1;
     }
 }
 
@@ -74,11 +78,11 @@ impl Creations {
     /// Waits for the turn of a creation of a `kind`, which then is under way.
     pub async fn begin(&self, kind: &str) -> Creating<'_> {
         self.state().under_way += 1;
-        let mut creating = Creating { creations: self, _turn: None };
+        let under_way = UnderWay(self);
         let room = if kind == "Service" { &self.0.services } else { &self.0.others };
         // Nobody closes it.
-        creating._turn = room.acquire().await.ok();
-        creating
+        let turn = room.acquire().await.ok();
+        Creating { _under_way: under_way, _turn: turn }
     }
 
     /// The `kind` `name` was made for the owner with this uid.
