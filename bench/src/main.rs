@@ -222,7 +222,7 @@ async fn bursts(args: &Args, bench: &Bench) -> Result<Value, Error> {
             let floor = burst::floor(bench, size, &template).await?;
             rows.push(burst::report::floor(size, &floor));
             let ours = burst::operated(bench, size).await?;
-            ratios.push(ours.burst.total.as_secs_f64() / floor.total.as_secs_f64());
+            ratios.push(ours.burst.ratio_to(&floor));
             rows.push(burst::report::operated(size, "ours", &ours, &floor));
             if let Some(upstream) = upstream.as_ref().filter(|_| round == rounds) {
                 let operated = burst::operated(upstream, size).await?;

@@ -78,7 +78,7 @@ async fn a_busy_cluster_is_only_asked_and_an_idle_one_is_deleted_in_time() {
         })
         .await;
         let (before, asked) = (demo().await, scheduler.calls().len());
-        probes(&scheduler, 3).await;
+        probes(&scheduler, 4).await;
         assert_eq!(before, demo().await);
         // `identity` is how the group counts its connected workers.
         let read_only = ["check_idle", "identity", "/json/counts.json"];

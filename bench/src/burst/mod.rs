@@ -46,6 +46,13 @@ pub(crate) struct Burst {
     pub(crate) usage: Usage,
 }
 
+impl Burst {
+    /// How many times as long as `floor` it took.
+    pub(crate) fn ratio_to(&self, floor: &Self) -> f64 {
+        self.total.as_secs_f64() / floor.total.as_secs_f64()
+    }
+}
+
 /// One burst with an operator.
 pub(crate) struct Operated {
     pub(crate) burst: Burst,

@@ -58,7 +58,7 @@ fn verbs(operated: &Operated) -> String {
 
 fn times(size: Size, who: &str, burst: &Burst, floor: &Burst) -> Value {
     let [p50, p99] = milliseconds(&burst.each);
-    let (total, ratio) = (burst.total.as_secs_f64(), burst.total.as_secs_f64() / floor.total.as_secs_f64());
+    let (total, ratio) = (burst.total.as_secs_f64(), burst.ratio_to(floor));
     let name = format!("{}x{}", size.clusters, size.workers);
     print!("{name:>9} {who:>9} {total:>8.2} {ratio:>7.2} {p50:>8.0} {p99:>8.0} {:>7}", burst.missing);
     json!({
