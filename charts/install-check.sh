@@ -20,7 +20,7 @@ on_release() { quietly "$helm" "$1" "$release" "${@:2}" --namespace "$release"; 
 uninstall() { on_release uninstall --no-hooks; }
 strategy() { kubectl -n "$release" get deployment "$release" -o jsonpath='{.spec.strategy.type}'; }
 definitions() { kubectl get crd -o name | grep '\.kubernetes\.dask\.org$' || true; }
-remove_definitions() { definitions | quietly xargs -r kubectl delete --timeout 60s; }
+remove_definitions() { definitions | quietly xargs -r kubectl delete --timeout 5m; }
 
 # Stand-ins for the definitions of the Prometheus operator, so that Helm can install its kinds; what their fields may be
 # is checked by their Go types.
@@ -42,7 +42,7 @@ spec:
     storage: true
     schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
 DEFINITION
-    quietly kubectl wait --for=condition=Established "crd/$plural.monitoring.coreos.com" --timeout 60s
+    quietly kubectl wait --for=condition=Established "crd/$plural.monitoring.coreos.com" --timeout 5m
   done
 }
 
@@ -114,11 +114,11 @@ rolls_only_between_pods_with_a_lease() {
 uninstall_with_hooks() {
   local job=$release-removal account=system:serviceaccount:$release:$release-removal verb
   on_release uninstall &
-  quietly kubectl -n "$release" wait --for=create "job/$job" --timeout 60s
+  quietly kubectl -n "$release" wait --for=create "job/$job" --timeout 5m
   for verb in list patch; do
     is "$verb by the hook" "$(kubectl auth can-i "$verb" daskclusters.kubernetes.dask.org --as "$account" -A)" yes
   done
-  quietly kubectl -n "$release" wait --for=jsonpath='{.status.startTime}' "job/$job" --timeout 60s
+  quietly kubectl -n "$release" wait --for=jsonpath='{.status.startTime}' "job/$job" --timeout 5m
   kubectl -n "$release" patch job "$job" --subresource status --type merge --patch '{"status": {"succeeded": 1, "active": null, "ready": null,
     "completionTime": "'"$(date -u +%FT%TZ)"'", "conditions": [
       {"type": "SuccessCriteriaMet", "status": "True"}, {"type": "Complete", "status": "True"}]}}' >/dev/null
@@ -137,7 +137,7 @@ keeps_clusters_when_removed() {
   quietly kubectl -n "$release" get daskcluster demo
   on_release install dask-operator
   uninstall
-  quietly kubectl -n "$release" delete daskcluster demo --timeout 20s
+  quietly kubectl -n "$release" delete daskcluster demo --timeout 2m
   remove_definitions
 }
 

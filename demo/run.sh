@@ -41,29 +41,29 @@ fi
 
 step "helm install: the controller, its definitions and its rights"
 helm upgrade --install dask-operator "$root/charts/dask-operator" --namespace "$operator" --create-namespace \
-  --set image.name="$REGISTRY/dask-operator",image.tag=test --wait --timeout 3m >/dev/null
+  --set image.name="$REGISTRY/dask-operator",image.tag=test --wait --timeout 5m >/dev/null
 # A second run must show the images of today.
 k -n "$operator" rollout restart deployment dask-operator >/dev/null
-k -n "$operator" rollout status deployment dask-operator --timeout 3m
+k -n "$operator" rollout status deployment dask-operator --timeout 5m
 
 step "Deploying the ingress plugin and registering it; the controller is not touched"
 manifests=$root/examples/ingress/manifests
 for manifest in rbac plugin deployment; do apply "$operator" "$manifests/$manifest.yaml"; done
-k -n "$operator" wait daskoperatorplugin/ingress --for=condition=Ready --timeout 3m | sed 's/^/   /'
+k -n "$operator" wait daskoperatorplugin/ingress --for=condition=Ready --timeout 5m | sed 's/^/   /'
 
 step "Creating a DaskCluster of two workers"
 k create namespace "$team" --dry-run=client -o yaml | k apply -f - >/dev/null
 began=$SECONDS
 apply "$team" "$demo/cluster.yaml"
-k -n "$team" wait daskcluster/demo --for=jsonpath='{.status.phase}'=Running --timeout 1m | sed 's/^/   /'
-k -n "$team" wait daskworkergroup/demo-default --for=condition=Scaled --timeout 1m >/dev/null
-k -n "$team" wait deployment --all --for=condition=Available --timeout 3m | sed 's/^/   /'
+k -n "$team" wait daskcluster/demo --for=jsonpath='{.status.phase}'=Running --timeout 5m | sed 's/^/   /'
+k -n "$team" wait daskworkergroup/demo-default --for=condition=Scaled --timeout 5m >/dev/null
+k -n "$team" wait deployment --all --for=condition=Available --timeout 5m | sed 's/^/   /'
 results+=("DaskCluster running, all pods ready: $((SECONDS - began)) s after its creation")
 
 step "A Python client computes on it"
 k -n "$team" delete pod client --ignore-not-found --wait >/dev/null
 apply "$team" "$demo/client.yaml" >/dev/null
-k -n "$team" wait pod/client --for=jsonpath='{.status.phase}'=Succeeded --timeout 3m >/dev/null ||
+k -n "$team" wait pod/client --for=jsonpath='{.status.phase}'=Succeeded --timeout 5m >/dev/null ||
   { k -n "$team" logs client >&2; fail "the client did not succeed"; }
 computed=$(k -n "$team" logs client)
 shown "$computed"

@@ -157,7 +157,7 @@ async fn a_hook_of_a_decorator_controller_runs_unchanged() {
         // The hook is asked to finalize before the cluster goes.
         let with_finalizer = |cluster: &Value| cluster["metadata"]["finalizers"].is_array();
         context.until("DaskCluster", "demo", with_finalizer).await;
-        kubectl(&["delete", "daskcluster", "demo", "-n", &context.namespace, "--timeout", "60s"], "");
+        kubectl(&["delete", "daskcluster", "demo", "-n", &context.namespace, "--timeout", "5m"], "");
         context.goes("Ingress", "demo-scheduler").await;
         uninstall("decorator");
     })

@@ -14,7 +14,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use support::{
-    TestContext, condition, message, name,
+    TestContext, condition, eventually, message, name,
     real::{CHART, OPERATOR, helm, image, operator, pods_ready, real_cluster},
     with_temp_ns,
 };
@@ -68,12 +68,19 @@ async fn killing_the_plugins_pod_leaves_children_alone_and_it_is_ready_again_by_
     .await;
 }
 
+/// The pods that are not about to end: those that an upgrade replaces are there for a while.
+async fn staying_pods(context: &TestContext, selector: &str) -> Vec<Pod> {
+    let pods: Api<Pod> = Api::namespaced(context.client.clone(), &context.namespace);
+    let list = pods.list(&ListParams::default().labels(selector)).await.unwrap();
+    list.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect()
+}
+
 /// Deletes without grace, as a node that fails does.
 async fn kill_pods(context: &TestContext, selector: &str) {
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &context.namespace);
-    let list = pods.list(&ListParams::default().labels(selector)).await.unwrap();
-    assert!(!list.items.is_empty(), "no pod has {selector}");
-    for pod in list.items {
+    let killed = staying_pods(context, selector).await;
+    assert!(!killed.is_empty(), "no pod has {selector}");
+    for pod in killed {
         let params = DeleteParams::default().grace_period(0);
         pods.delete(pod.metadata.name.as_deref().unwrap(), &params).await.unwrap();
     }
@@ -96,7 +103,11 @@ async fn killing_the_controllers_pod_during_creation_changes_nothing_in_the_end(
         let deployments = context.list("Deployment", "").await;
         let unique: BTreeSet<&str> = deployments.iter().map(name).collect();
         assert_eq!((deployments.len(), unique.len()), (12, 12));
-        assert_eq!(context.list("Ingress", "").await.len(), 4);
+        eventually("an Ingress for each cluster", async || match context.count("Ingress", "").await {
+            4 => Ok(()),
+            other => Err(format!("there are {other}")),
+        })
+        .await;
     })
     .await;
 }
@@ -114,7 +125,7 @@ async fn a_plugin_works_as_a_sidecar_over_a_socket_and_has_no_token() {
             "env": [{"name": "PLUGIN_SOCKET", "value": "/run/dask-operator/plugins/sidecar.sock"}],
         }]);
         let set = format!("plugins.sidecars={sidecar}");
-        helm(&["upgrade", OPERATOR, CHART, "--reuse-values", "--set-json", &set, "--wait", "--timeout", "3m"]);
+        helm(&["upgrade", OPERATOR, CHART, "--reuse-values", "--set-json", &set, "--wait", "--timeout", "5m"]);
         let plugin = json!({
             "apiVersion": "kubernetes.dask.org/v1alpha1",
             "kind": "DaskOperatorPlugin",
@@ -132,9 +143,7 @@ async fn a_plugin_works_as_a_sidecar_over_a_socket_and_has_no_token() {
         let ingress = context.appears("Ingress", "beside-scheduler-sidecar-ingress").await;
         assert_eq!(ingress["spec"]["rules"][0]["host"], "beside.sidecar.example.org");
 
-        let pods: Api<Pod> = Api::namespaced(context.client.clone(), OPERATOR);
-        let selector = ListParams::default().labels("app.kubernetes.io/name=dask-operator");
-        let pod = pods.list(&selector).await.unwrap().items.remove(0);
+        let pod = staying_pods(&operator, "app.kubernetes.io/name=dask-operator").await.remove(0);
         let containers = pod.spec.unwrap().containers;
         let sidecar = containers.iter().find(|container| container.name == "sidecar").unwrap();
         let mounts: Vec<&str> = sidecar.volume_mounts.iter().flatten().map(|mount| mount.mount_path.as_str()).collect();
@@ -151,7 +160,7 @@ async fn a_plugin_works_as_a_sidecar_over_a_socket_and_has_no_token() {
             "plugins.sidecars=[]",
             "--wait",
             "--timeout",
-            "3m",
+            "5m",
         ]);
     })
     .await;

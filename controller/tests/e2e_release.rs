@@ -46,7 +46,7 @@ fn run(program: &str, arguments: &[&str]) -> String {
 
 /// `program` is the Helm to use: releases made by one major version go on under the other.
 fn release(program: &str, verb: &str, arguments: &[&str]) {
-    run(program, &[&[verb, OPERATOR], arguments, &["--namespace", OPERATOR, "--wait", "--timeout", "3m"]].concat());
+    run(program, &[&[verb, OPERATOR], arguments, &["--namespace", OPERATOR, "--wait", "--timeout", "5m"]].concat());
 }
 
 fn install(program: &str, chart: &str, more: &[&str]) {

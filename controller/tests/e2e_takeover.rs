@@ -59,7 +59,7 @@ async fn start_upstream(upstream: &TestContext) {
     let definitions = kubectl(&["-n", &upstream.namespace, "logs", "definitions"], "");
     kubectl(&["apply", "--server-side", "-f", "-"], &definitions);
     apply(upstream, include_str!("e2e_takeover/upstream.yaml"));
-    let rollout = ["-n", &upstream.namespace, "rollout", "status", "deployment/upstream", "--timeout", "2m"];
+    let rollout = ["-n", &upstream.namespace, "rollout", "status", "deployment/upstream", "--timeout", "5m"];
     kubectl(&rollout, "");
 }
 
@@ -99,7 +99,7 @@ async fn stop_upstream(upstream: &TestContext) {
 fn install_ours() {
     let image = format!("image.name={}", image(OPERATOR).replace(":test", ""));
     let values = ["--set", &image, "--set", "image.tag=test,logFormat=json,crds.install=false"];
-    let wait = ["--create-namespace", "--wait", "--timeout", "2m"];
+    let wait = ["--create-namespace", "--wait", "--timeout", "5m"];
     helm(&[&["install", OPERATOR, CHART][..], &values, &wait].concat());
 }
 
@@ -170,7 +170,7 @@ async fn new_definitions_change_no_pod_and_bring_conditions(team: &TestContext) 
     let of_clusters = |pods: Pods| pods.into_iter().filter(|(name, ..)| !name.starts_with("job-")).collect::<Pods>();
     let pods = of_clusters(dask_pods(team, "").await);
     let own = ["--set", "crds.install=true", "--take-ownership", "--force-conflicts"];
-    helm(&[&["upgrade", OPERATOR, CHART, "--reuse-values"][..], &own, &["--wait", "--timeout", "2m"]].concat());
+    helm(&[&["upgrade", OPERATOR, CHART, "--reuse-values"][..], &own, &["--wait", "--timeout", "5m"]].concat());
     for group in ["kept-default", "kept-extra", "adaptive-default", "new-default"] {
         team.until("DaskWorkerGroup", group, |group| condition(group, "Scaled").0 == "True").await;
     }

@@ -52,7 +52,7 @@ use tokio::sync::{OnceCell, RwLock};
 pub(crate) use controller::Controller;
 
 /// How long anything may take unless a test says otherwise: ample, since machines differ.
-pub(crate) const DEADLINE: Duration = Duration::from_mins(1);
+pub(crate) const DEADLINE: Duration = Duration::from_mins(3);
 const POLL: Duration = Duration::from_millis(50);
 const FIELD_MANAGER: &str = "live-test";
 
