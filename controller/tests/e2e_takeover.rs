@@ -56,7 +56,12 @@ impl Drop for SaysWhy {
 async fn start_upstream(upstream: &TestContext) {
     apply(upstream, include_str!("e2e_takeover/definitions.yaml"));
     succeeds(upstream, "definitions").await;
-    let definitions = kubectl(&["-n", &upstream.namespace, "logs", "definitions"], "");
+    // The log may be complete a moment after the phase.
+    let definitions = eventually("all definitions", async || {
+        let said = kubectl(&["-n", &upstream.namespace, "logs", "definitions"], "");
+        if said.trim_end().ends_with("# end") { Ok(said) } else { Err(format!("it has {} bytes", said.len())) }
+    })
+    .await;
     kubectl(&["apply", "--server-side", "-f", "-"], &definitions);
     apply(upstream, include_str!("e2e_takeover/upstream.yaml"));
     let rollout = ["-n", &upstream.namespace, "rollout", "status", "deployment/upstream", "--timeout", "5m"];
