@@ -37,6 +37,8 @@ impl Kwok {
             .arg(program.with_file_name("stages.yaml"))
             .args(["--manage-all-nodes=false", &format!("--manage-nodes-with-label-selector={LABEL}=kwok")])
             .args(["--cidr=10.128.0.1/12", "--node-ip=10.127.0.1"])
+            // Else Kubernetes holds the nodes for lost after a minute, and all of their pods for not ready.
+            .arg("--node-lease-duration-seconds=40")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)

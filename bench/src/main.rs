@@ -113,6 +113,8 @@ enum Error {
     Watch(String),
     #[error("{0}")]
     Plugin(String),
+    #[error("schedulers were asked {asked} times where {due} were due: their pods cannot have been ready")]
+    Asleep { asked: usize, due: usize },
 }
 
 #[tokio::main]

@@ -20,6 +20,8 @@ const WORKERS: u64 = 2;
 /// For ours to write what is left, and for Kubernetes' controllers to come to rest.
 const SETTLE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
+/// How often idle time-out and autoscaler each ask a scheduler whose pod is ready.
+const ASKED_EACH: Duration = Duration::from_secs(5);
 
 /// What came of it.
 pub(crate) struct Steady {
@@ -66,11 +68,19 @@ pub(crate) async fn measure(lab: &Lab<'_>, clusters: usize, time: Duration) -> R
     let cpu = operator.cpu()?.saturating_sub(cpu);
     let requests = since(&requests, &account.requests().await?);
     let (questions, full) = (total(&fleet) - asked, operator.rss()?);
+    awake(questions, clusters, time)?;
     operator.kill().await?;
     let (cold, operator) = cold_start(lab, &fleet).await?;
     tokio::time::sleep(SETTLE).await;
     let rss_kib = [empty, full, operator.rss()?, operator.peak_rss()?];
     Ok(Steady { clusters, time, cpu, requests, usage, questions, rss_kib, cold })
+}
+
+/// Clusters that nobody asks cost nothing, and are not what is to be measured.
+fn awake(asked: usize, clusters: usize, time: Duration) -> Result<(), Error> {
+    let passes = usize::try_from(time.as_secs() / ASKED_EACH.as_secs()).unwrap_or_default();
+    let due = 2 * clusters * passes;
+    if asked * 2 < due { Err(Error::Asleep { asked, due }) } else { Ok(()) }
 }
 
 fn total(fleet: &Fleet) -> usize {
