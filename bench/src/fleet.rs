@@ -39,13 +39,11 @@ pub(crate) struct Workers {
 }
 
 impl Fleet {
-    /// Schedulers of these clusters, with nothing to do and not idle.
+    /// Schedulers of these clusters, which have had nothing to do since long ago.
     pub(crate) async fn start(lab: &Lab<'_>, clusters: &[String]) -> Self {
         let mut schedulers = BTreeMap::new();
         for name in clusters {
-            let scheduler = FakeScheduler::start().await;
-            scheduler.set(|state| state.idle_since = None);
-            schedulers.insert(name.clone(), scheduler);
+            schedulers.insert(name.clone(), FakeScheduler::start().await);
         }
         let (schedulers, workers) = (Arc::new(schedulers), Arc::default());
         let events = watcher(lab.metadata(Kind::Deployment), Config::default().labels("dask.org/component=worker"));

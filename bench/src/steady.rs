@@ -20,8 +20,10 @@ const WORKERS: u64 = 2;
 /// For ours to write what is left, and for Kubernetes' controllers to come to rest.
 const SETTLE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
-/// How often idle time-out and autoscaler each ask a scheduler whose pod is ready.
+/// How often a scheduler is asked whose pod is ready, and what: since when it is idle, for the time-out; which workers it
+/// has and how many it wants, for the autoscaler.
 const ASKED_EACH: Duration = Duration::from_secs(5);
+const QUESTIONS: usize = 3;
 
 /// What came of it.
 pub(crate) struct Steady {
@@ -79,7 +81,7 @@ pub(crate) async fn measure(lab: &Lab<'_>, clusters: usize, time: Duration) -> R
 /// Clusters that nobody asks cost nothing, and are not what is to be measured.
 fn awake(asked: usize, clusters: usize, time: Duration) -> Result<(), Error> {
     let passes = usize::try_from(time.as_secs() / ASKED_EACH.as_secs()).unwrap_or_default();
-    let due = 2 * clusters * passes;
+    let due = QUESTIONS * clusters * passes;
     if asked * 2 < due { Err(Error::Asleep { asked, due }) } else { Ok(()) }
 }
 

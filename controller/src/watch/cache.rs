@@ -1,5 +1,5 @@
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -35,7 +35,8 @@ pub struct Cache<K> {
 
 struct Content<K> {
     objects: HashMap<Key, Arc<K>>,
-    index: HashMap<String, BTreeMap<Key, Arc<K>>>,
+    /// By name. Most lists have one object, for which a tree would take more room than the object itself.
+    index: HashMap<String, Vec<Arc<K>>>,
     /// Objects of lists in progress, each of one namespace or of all; they replace the others of that part when their
     /// list is complete.
     relists: HashMap<Option<String>, HashMap<Key, K>>,
@@ -63,7 +64,7 @@ impl<K: Resource + Clone> Cache<K> {
     /// The objects under this value of the index, by name.
     pub fn indexed(&self, value: &str) -> Vec<Arc<K>> {
         let content = self.content.read().unwrap_or_else(PoisonError::into_inner);
-        content.index.get(value).map(|objects| objects.values().map(Arc::clone).collect()).unwrap_or_default()
+        content.index.get(value).cloned().unwrap_or_default()
     }
 
     /// The objects of one namespace, or of all.
@@ -114,7 +115,11 @@ impl<K: Resource + Clone> Content<K> {
         let key = key_of(object.as_ref());
         self.remove(&key, index_of);
         if let Some(value) = index_of(&object) {
-            self.index.entry(value).or_default().insert(key.clone(), Arc::clone(&object));
+            // Room for one: `Vec` would begin with four.
+            let objects = self.index.entry(value).or_insert_with(|| Vec::with_capacity(1));
+            if let Err(place) = place_of(&key, objects) {
+                objects.insert(place, Arc::clone(&object));
+            }
         }
         self.objects.insert(key, Arc::clone(&object));
         Change::Applied(object)
@@ -125,7 +130,9 @@ impl<K: Resource + Clone> Content<K> {
         if let Some(value) = index_of(&old)
             && let Some(objects) = self.index.get_mut(&value)
         {
-            objects.remove(key);
+            if let Ok(place) = place_of(key, objects) {
+                objects.remove(place);
+            }
             if objects.is_empty() {
                 self.index.remove(&value);
             }
@@ -157,6 +164,15 @@ impl<K: Resource + Clone> Content<K> {
 /// Whether `part` is the namespace of `key`, or all of them.
 fn is_in(part: Option<&str>, (namespace, _): &Key) -> bool {
     part.is_none_or(|part| part == namespace)
+}
+
+/// Where the object of this key is, or would be.
+fn place_of<K: Resource>((namespace, name): &Key, objects: &[Arc<K>]) -> Result<usize, usize> {
+    objects.binary_search_by(|object| {
+        let meta = object.meta();
+        let found = (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
+        found.cmp(&(namespace.as_str(), name.as_str()))
+    })
 }
 
 fn key_of<K: Resource>(object: &K) -> Key {

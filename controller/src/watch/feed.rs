@@ -188,7 +188,8 @@ where
         let is_list = matches!(event, watcher::Event::InitDone);
         let mut share = |object: K| match &mut self.store {
             Some(store) => store.share(object),
-            None => Arc::new(object),
+            // A copy has no room to spare, as what was parsed has: up to a third.
+            None => Arc::new(K::clone(&object)),
         };
         let mut changes = self.cache.apply(part, event, &mut share);
         if let Some(store) = &mut self.store {

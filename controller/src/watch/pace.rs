@@ -6,6 +6,9 @@ use tokio::time::Instant;
 
 /// How long one watch request lasts. The API server ends it then, so that whatever is silent for longer is dead.
 pub const WATCH_SECONDS: u32 = 30;
+/// Objects that a list brings at a time. What is read at once takes several times its room until it is taken in, and
+/// several kinds are listed at once when the controller starts.
+const PAGE: u32 = 100;
 /// How long a connection may say nothing while an answer is awaited, where a call has no time-out of its own.
 pub const SILENCE_SECONDS: u32 = 40;
 /// After a failure a watch is begun again so much later, then twice as much, and so on.
@@ -48,7 +51,7 @@ impl Pace {
     /// Watches ask for changes in this way: bookmarks on, and lists from etcd rather than from a cache that
     /// may be old, since decisions rest on what is *not* in them.
     pub fn config(self, labels: Option<&str>) -> watcher::Config {
-        let config = watcher::Config::default().timeout(self.watch_seconds);
+        let config = watcher::Config::default().timeout(self.watch_seconds).page_size(PAGE);
         match labels {
             Some(labels) => config.labels(labels),
             None => config,
