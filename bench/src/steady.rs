@@ -176,3 +176,18 @@ pub(crate) fn report(steady: &Steady) -> Value {
 fn is_write(verb: &str) -> bool {
     !["get", "list", "watch"].contains(&verb)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pods on nodes that Kubernetes has given up cost nothing, and would look like a fast controller.
+    #[test]
+    fn clusters_that_nobody_asks_are_no_measurement() {
+        let (clusters, time) = (200, Duration::from_mins(2));
+        awake(14_400, clusters, time).unwrap();
+        let error = awake(400, clusters, time).unwrap_err().to_string();
+        assert!(error.contains("400 times where 14400 were due"), "{error}");
+        awake(0, clusters, Duration::from_secs(4)).unwrap();
+    }
+}

@@ -246,6 +246,7 @@ mod tests {
             }
         };
         tokio::select! {
+            biased; // It has begun before anybody gives way.
             () = burst => {}
             given = way_given(&creations) => assert!(given == PATIENCE, "{given:?}"),
         }
