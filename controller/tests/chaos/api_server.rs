@@ -11,8 +11,8 @@ use kube::{Client, Config, client::Body};
 use serde_json::Value;
 use tokio::{process::Command, sync::RwLock};
 
-/// How long the API server may be away.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// How long the API server may be away: on a busy machine it has taken more than a minute to start.
+const PATIENCE: Duration = Duration::from_mins(5);
 const POLL: Duration = Duration::from_millis(200);
 
 /// Held by whoever restarts the API server, and for reading by whoever could not bear it.
