@@ -16,10 +16,9 @@ k() { kubectl "$@"; }
 # apply NAMESPACE FILE...
 apply() { sed "s#localhost/#$REGISTRY/#" "${@:2}" | k -n "$1" apply -f - | sed 's/^/   /'; }
 gone() { [[ -z $(k get "$@" --ignore-not-found -o name) ]]; }
-# until_true SECONDS COMMAND...: waits for a condition that kubectl cannot wait for.
+# until_true COMMAND...: waits for a condition that kubectl cannot wait for.
 until_true() {
-  local deadline=$((SECONDS + $1))
-  shift
+  local deadline=$((SECONDS + 180))
   until "$@"; do
     ((SECONDS < deadline)) || return 1
     sleep 0.2
@@ -67,21 +66,21 @@ k -n "$team" wait pod/client --for=jsonpath='{.status.phase}'=Succeeded --timeou
   { k -n "$team" logs client >&2; fail "the client did not succeed"; }
 # The log may be complete a moment after the phase.
 said() { computed=$(k -n "$team" logs client) && [[ -n $computed ]]; }
-until_true 180 said || fail "the client said nothing"
+until_true said || fail "the client said nothing"
 shown "$computed"
 [[ $computed == "sum of squares on 2 workers: 328350" ]] || fail "the client computed something else"
 results+=("Computed on real Dask: $computed")
 
 step "What the plugin asked for, and who owns it"
 ingress=demo-scheduler-ingress-ingress
-until_true 180 k -n "$team" get ingress "$ingress" >/dev/null 2>&1 || fail "there is no Ingress"
+until_true k -n "$team" get ingress "$ingress" >/dev/null 2>&1 || fail "there is no Ingress"
 k -n "$team" get ingress "$ingress" | sed 's/^/   /'
 owner=$(k -n "$team" get ingress "$ingress" -o jsonpath='{.metadata.ownerReferences[0].kind}/{.metadata.ownerReferences[0].name}')
 host=$(k -n "$team" get ingress "$ingress" -o jsonpath='{.spec.rules[0].host}')
 shown "owner: $owner"
 [[ $owner == DaskCluster/demo ]] || fail "the Ingress has another owner"
 [[ $host == demo.$team.dask.example.org ]] || fail "the Ingress has the host $host"
-until_true 180 eval '[[ $(k -n "$operator" get daskoperatorplugin ingress -o jsonpath="{.status.subjects.synced}") -ge 1 ]]' ||
+until_true eval '[[ $(k -n "$operator" get daskoperatorplugin ingress -o jsonpath="{.status.subjects.synced}") -ge 1 ]]' ||
   fail "the plugin's status does not count the subject"
 k -n "$operator" get daskoperatorplugin ingress | sed 's/^/   /'
 results+=("Ingress by the plugin: $host, owned by $owner")
@@ -89,7 +88,7 @@ results+=("Ingress by the plugin: $host, owned by $owner")
 step "Deleting the cluster: everything goes with it"
 k -n "$team" delete daskcluster demo | sed 's/^/   /'
 k -n "$team" delete pod client >/dev/null
-until_true 180 gone daskworkergroups,deployments,services,ingresses,pods -n "$team" || fail "something was left behind"
+until_true gone daskworkergroups,deployments,services,ingresses,pods -n "$team" || fail "something was left behind"
 shown "no worker group, Deployment, Service, Ingress or pod is left"
 results+=("Deleted: worker group, Deployments, Service, Ingress and pods went with the cluster")
 k delete namespace "$team" >/dev/null

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use support::{
     TestContext, condition, eventually, message, name,
-    real::{CHART, OPERATOR, helm, image, operator, pods_ready, real_cluster},
+    real::{CHART, OF_CONTROLLER, OPERATOR, helm, image, operator, pods_ready, real_cluster},
     with_temp_ns,
 };
 
@@ -95,7 +95,7 @@ async fn killing_the_controllers_pod_during_creation_changes_nothing_in_the_end(
         for name in &names {
             context.create(&real_cluster(name, 2)).await;
         }
-        kill_pods(&operator, "app.kubernetes.io/name=dask-operator").await;
+        kill_pods(&operator, OF_CONTROLLER).await;
         for name in &names {
             context.running(name).await;
             pods_ready(&context, name, 2).await;
@@ -125,7 +125,7 @@ async fn a_plugin_works_as_a_sidecar_over_a_socket_and_has_no_token() {
             "env": [{"name": "PLUGIN_SOCKET", "value": "/run/dask-operator/plugins/sidecar.sock"}],
         }]);
         let set = format!("plugins.sidecars={sidecar}");
-        helm(&["upgrade", OPERATOR, CHART, "--reuse-values", "--set-json", &set, "--wait", "--timeout", "5m"]);
+        helm(&["upgrade", OPERATOR, CHART, "--reuse-values", "--set-json", &set]);
         let plugin = json!({
             "apiVersion": "kubernetes.dask.org/v1alpha1",
             "kind": "DaskOperatorPlugin",
@@ -143,7 +143,7 @@ async fn a_plugin_works_as_a_sidecar_over_a_socket_and_has_no_token() {
         let ingress = context.appears("Ingress", "beside-scheduler-sidecar-ingress").await;
         assert_eq!(ingress["spec"]["rules"][0]["host"], "beside.sidecar.example.org");
 
-        let pod = staying_pods(&operator, "app.kubernetes.io/name=dask-operator").await.remove(0);
+        let pod = staying_pods(&operator, OF_CONTROLLER).await.remove(0);
         let containers = pod.spec.unwrap().containers;
         let sidecar = containers.iter().find(|container| container.name == "sidecar").unwrap();
         let mounts: Vec<&str> = sidecar.volume_mounts.iter().flatten().map(|mount| mount.mount_path.as_str()).collect();
@@ -151,17 +151,7 @@ async fn a_plugin_works_as_a_sidecar_over_a_socket_and_has_no_token() {
 
         operator.delete("DaskOperatorPlugin", "sidecar").await;
         context.goes("Ingress", "beside-scheduler-sidecar-ingress").await;
-        helm(&[
-            "upgrade",
-            OPERATOR,
-            CHART,
-            "--reuse-values",
-            "--set-json",
-            "plugins.sidecars=[]",
-            "--wait",
-            "--timeout",
-            "5m",
-        ]);
+        helm(&["upgrade", OPERATOR, CHART, "--reuse-values", "--set-json", "plugins.sidecars=[]"]);
     })
     .await;
 }

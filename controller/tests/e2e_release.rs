@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 use support::{
     TestContext, condition, name,
-    real::{CHART, OPERATOR, PODS_READY, dask_pods, image, operator, pods_ready, real_cluster},
+    real::{CHART, OF_CONTROLLER, OPERATOR, PODS_READY, dask_pods, image, operator, pods_ready, real_cluster},
     uid, within,
 };
 
@@ -33,7 +33,6 @@ type Pods = Vec<(String, String, u64)>;
 const CUT_OFF: Duration = Duration::from_mins(2);
 /// A field that the previous release does not have.
 const NEW_FIELD: &str = "idleAction";
-const OF_CONTROLLER: &str = "app.kubernetes.io/name=dask-operator";
 
 // --- Helm ---
 

@@ -104,8 +104,7 @@ async fn stop_upstream(upstream: &TestContext) {
 fn install_ours() {
     let image = format!("image.name={}", image(OPERATOR).replace(":test", ""));
     let values = ["--set", &image, "--set", "image.tag=test,logFormat=json,crds.install=false"];
-    let wait = ["--create-namespace", "--wait", "--timeout", "5m"];
-    helm(&[&["install", OPERATOR, CHART][..], &values, &wait].concat());
+    helm(&[&["install", OPERATOR, CHART, "--create-namespace"][..], &values].concat());
 }
 
 async fn nothing_but_the_marks_has_changed(team: &TestContext, pods: &Pods) {
@@ -175,7 +174,7 @@ async fn new_definitions_change_no_pod_and_bring_conditions(team: &TestContext) 
     let of_clusters = |pods: Pods| pods.into_iter().filter(|(name, ..)| !name.starts_with("job-")).collect::<Pods>();
     let pods = of_clusters(dask_pods(team, "").await);
     let own = ["--set", "crds.install=true", "--take-ownership", "--force-conflicts"];
-    helm(&[&["upgrade", OPERATOR, CHART, "--reuse-values"][..], &own, &["--wait", "--timeout", "5m"]].concat());
+    helm(&[&["upgrade", OPERATOR, CHART, "--reuse-values"][..], &own].concat());
     for group in ["kept-default", "kept-extra", "adaptive-default", "new-default"] {
         team.until("DaskWorkerGroup", group, |group| condition(group, "Scaled").0 == "True").await;
     }

@@ -14,6 +14,8 @@ use super::{TestContext, name, within};
 
 /// The release and the namespace of the operator that is tested.
 pub(crate) const OPERATOR: &str = "dask-operator";
+/// Selects the pods of the operator.
+pub(crate) const OF_CONTROLLER: &str = "app.kubernetes.io/name=dask-operator";
 pub(crate) const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/dask-operator");
 /// Images are loaded already, but a Python process takes its time to import Dask on a busy machine.
 pub(crate) const PODS_READY: Duration = Duration::from_mins(3);
@@ -65,9 +67,13 @@ pub(crate) async fn pods_ready(context: &TestContext, cluster: &str, workers: us
     .await;
 }
 
-/// Runs helm on the operator's namespace.
+/// Runs helm on the operator's namespace, and waits until what it made is ready.
 pub(crate) fn helm(arguments: &[&str]) {
-    let output = Command::new("helm").args(arguments).args(["--namespace", OPERATOR]).output().unwrap();
+    let output = Command::new("helm")
+        .args(arguments)
+        .args(["--namespace", OPERATOR, "--wait", "--timeout", "5m"])
+        .output()
+        .unwrap();
     assert!(output.status.success(), "helm {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -116,7 +122,7 @@ pub(crate) async fn logs(context: &TestContext, pod: &str, lines: i64) -> String
 pub(crate) async fn operator_log(context: &TestContext, lines: i64) -> String {
     let operator = operator(context);
     let mut log = String::new();
-    for pod in operator.list("Pod", "app.kubernetes.io/name=dask-operator").await {
+    for pod in operator.list("Pod", OF_CONTROLLER).await {
         log += &logs(&operator, name(&pod), lines).await;
     }
     log
