@@ -1,21 +1,24 @@
 //! The parts of Deployments and Pods that decisions depend on. The rest is not even parsed: with one
 //! Deployment and one pod a worker, these are most of what the controller reads.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
         core::v1::{ContainerState, Pod},
     },
-    apimachinery::pkg::apis::meta::v1::Time,
+    apimachinery::pkg::apis::meta::v1::{OwnerReference, Time},
 };
 use kube::{Resource, ResourceExt as _, api::ObjectMeta};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A Deployment.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, Resource)]
 #[resource(inherit = Deployment)]
 pub struct DeploymentView {
-    /// Its metadata.
+    /// Its metadata, without `managedFields`.
+    #[serde(deserialize_with = "metadata")]
     pub metadata: ObjectMeta,
     /// Its status.
     #[serde(default)]
@@ -53,7 +56,8 @@ pub struct ConditionView {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, Resource)]
 #[resource(inherit = Pod)]
 pub struct PodView {
-    /// Its metadata.
+    /// Its metadata, without `managedFields`.
+    #[serde(deserialize_with = "metadata")]
     pub metadata: ObjectMeta,
     /// Where it runs.
     #[serde(default)]
@@ -109,6 +113,42 @@ pub struct ContainerView {
     pub state: Option<ContainerState>,
     /// How it ended before it was started anew.
     pub last_state: Option<ContainerState>,
+}
+
+/// What anybody asks of metadata. `managedFields` are as large as all the rest of a Deployment or pod, and would be
+/// parsed into one map for each field and level.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct MetadataView {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    generation: Option<i64>,
+    creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
+    owner_references: Option<Vec<OwnerReference>>,
+    finalizers: Option<Vec<String>>,
+}
+
+fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    let view = MetadataView::deserialize(deserializer)?;
+    Ok(ObjectMeta {
+        name: view.name,
+        namespace: view.namespace,
+        uid: view.uid,
+        resource_version: view.resource_version,
+        generation: view.generation,
+        creation_timestamp: view.creation_timestamp,
+        deletion_timestamp: view.deletion_timestamp,
+        labels: view.labels,
+        annotations: view.annotations,
+        owner_references: view.owner_references,
+        finalizers: view.finalizers,
+        ..ObjectMeta::default()
+    })
 }
 
 impl DeploymentView {
@@ -175,6 +215,23 @@ mod tests {
         .unwrap();
         assert_eq!(pod.deployment(), Some("demo-default-worker-0123456789"));
         assert_eq!(PodView::default().deployment(), None);
+    }
+
+    /// Each field of the metadata that decisions read; one that is forgotten here would be missing everywhere.
+    #[test]
+    fn metadata_is_read_without_managed_fields() {
+        let metadata = json!({
+            "name": "demo", "namespace": "ns", "uid": "u", "resourceVersion": "7", "generation": 2,
+            "creationTimestamp": "2026-01-01T00:00:00Z", "deletionTimestamp": "2026-01-02T00:00:00Z",
+            "labels": {"a": "1"}, "annotations": {"b": "2"}, "finalizers": ["foregroundDeletion"],
+            "ownerReferences": [{"apiVersion": "v1", "kind": "K", "name": "n", "uid": "o", "controller": true}],
+        });
+        let mut sent = metadata.clone();
+        sent["managedFields"] = json!([{"manager": "kubelet", "fieldsV1": {"f:status": {}}}]);
+        let pod: PodView = serde_json::from_value(json!({"metadata": sent})).unwrap();
+        assert_eq!(json!(pod.metadata), metadata);
+        let deployment: DeploymentView = serde_json::from_value(json!({"metadata": sent})).unwrap();
+        assert_eq!(json!(deployment.metadata), metadata);
     }
 
     #[test]

@@ -117,9 +117,9 @@ impl<K: Resource + Clone> Content<K> {
         if let Some(value) = index_of(&object) {
             // Room for one: `Vec` would begin with four.
             let objects = self.index.entry(value).or_insert_with(|| Vec::with_capacity(1));
-            if let Err(place) = place_of(&key, objects) {
-                objects.insert(place, Arc::clone(&object));
-            }
+            // It was just removed, so that either says where it belongs.
+            let (Ok(place) | Err(place)) = place_of(&key, objects);
+            objects.insert(place, Arc::clone(&object));
         }
         self.objects.insert(key, Arc::clone(&object));
         Change::Applied(object)
