@@ -39,12 +39,23 @@ async fn send(client: &Client, request: Request<Body>) -> Result<Response<Body>,
         *copy.method_mut() = head.method.clone();
         *copy.uri_mut() = head.uri.clone();
         *copy.headers_mut() = head.headers.clone();
-        match client.send(copy).await {
+        match answer(client, copy).await {
             Ok(response) if !response.status().is_server_error() => return Ok(response),
             last if begin.elapsed() > PATIENCE => return last,
             _ => tokio::time::sleep(POLL).await,
         }
     }
+}
+
+/// A whole answer, since an API server that is killed may end in the middle of one. That of a watch never ends.
+async fn answer(client: &Client, request: Request<Body>) -> Result<Response<Body>, kube::Error> {
+    let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+    let response = client.send(request).await?;
+    if is_watch {
+        return Ok(response);
+    }
+    let (head, body) = response.into_parts();
+    Ok(Response::from_parts(head, Body::from(body.collect_bytes().await?)))
 }
 
 /// Kills the API server of the testbed in `dir` and starts it again.
