@@ -6,7 +6,11 @@ use kube::{
     runtime::events::{Event, EventType},
 };
 
-use crate::{conditions, events::Recorder, k8s};
+use crate::{
+    conditions,
+    events::Recorder,
+    k8s::{self, Class},
+};
 
 /// Reasons of conditions that are false only until what was begun is done.
 const PROGRESS: [&str; 7] = ["Creating", "Scaling", "Pending", "Starting", "RollingUpdate", "Connecting", "Recreating"];
@@ -28,8 +32,9 @@ pub async fn condition_changes<K: Resource<DynamicType = ()>>(
 pub async fn publish<K: Resource<DynamicType = ()>>(recorder: &Recorder, object: &K, mut event: Event) {
     event.note = event.note.map(conditions::cut);
     let reference = object.object_ref(&());
-    if let Err(error) = k8s::timed("create", "an Event", recorder.publish(&event, &reference)).await {
-        tracing::warn!(%error, "failed to publish an Event");
+    match k8s::timed("create", "an Event", recorder.publish(&event, &reference)).await {
+        Err(error) if error.class() != Class::NamespaceEnding => tracing::warn!(%error, "failed to publish an Event"),
+        _ => {}
     }
 }
 

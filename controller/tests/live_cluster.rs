@@ -11,16 +11,18 @@ use std::{
 };
 
 use futures::{StreamExt as _, stream};
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{
-    api::{DynamicObject, Patch, PatchParams},
+    Api,
+    api::{DeleteParams, DynamicObject, Patch, PatchParams},
     runtime::watcher,
 };
 use serde_json::{Value, json};
 use tokio::{sync::oneshot, task::AbortHandle};
 
 use support::{
-    TestContext, alone_with_temp_ns, by_name, cluster, condition, eventually, message, name, owned_by, uid, version,
-    with_temp_ns, within,
+    DEADLINE, TestContext, alone_with_temp_ns, by_name, cluster, condition, eventually, message, name, owned_by, uid,
+    version, with_temp_ns, within,
 };
 
 /// How soon a lost child must be back.
@@ -958,6 +960,34 @@ async fn the_controller_stops_in_good_order_on_sigterm() {
         assert!(code.success(), "{code:?}");
         let _next = context.start_controller().await;
         context.settled("demo", 1).await;
+    })
+    .await;
+}
+
+/// Kubernetes empties a namespace kind by kind, and refuses what a controller would make again. That is no error of
+/// anybody's: nobody is to be alarmed by it.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_namespace_that_is_deleted_ends_without_a_word_of_failure() {
+    with_temp_ns(|context| async move {
+        let ending = TestContext::of(context.client.clone(), &format!("{}-ending", context.namespace));
+        ending.create_namespace().await;
+        let _controller = context.start_controller_with(&["--namespace", &ending.namespace]).await;
+        for index in 0..5 {
+            ending.create(&cluster(&format!("demo{index}"), 2)).await;
+        }
+        for index in 0..5 {
+            ending.settled(&format!("demo{index}"), 2).await;
+        }
+        let namespaces: Api<Namespace> = Api::all(context.client.clone());
+        namespaces.delete(&ending.namespace, &DeleteParams::default()).await.unwrap();
+        within(3 * DEADLINE, "the namespace to go", async || {
+            let found = namespaces.get_opt(&ending.namespace).await.unwrap();
+            found.map_or(Ok(()), |_| Err("it is still there".to_owned()))
+        })
+        .await;
+        let log = context.controller_log();
+        assert!(!log.contains("being terminated") && !log.contains("reconciliation failed"), "{log}");
     })
     .await;
 }

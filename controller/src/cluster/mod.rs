@@ -21,7 +21,8 @@ use crate::{
     context::Context,
     crd::{ClusterPhase, DaskCluster, DaskClusterStatus},
     invalid::Invalid,
-    k8s, takeover,
+    k8s::{self, Class},
+    takeover,
     watch::UNSEEN,
 };
 use build::Desired;
@@ -92,6 +93,9 @@ pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Resu
     };
     if (outcome.made || !observed.unseen.is_empty()) && outcome.error.is_none() && outcome.blocked.is_empty() {
         return Ok(Action::requeue(UNSEEN)); // The watch leads here as soon as it has delivered what was made.
+    }
+    if outcome.error.as_ref().is_some_and(|error| error.class() == Class::NamespaceEnding) {
+        return Ok(Action::await_change()); // The cluster itself goes next.
     }
     tell_created(&context, &cluster, (&valid, &observed), &mut current).await?;
     // Asked after the components are made: plugins hold back the phase and nothing else.

@@ -29,7 +29,7 @@ use crate::{
     context::Context,
     crd::{DaskJob, DaskJobStatus},
     invalid::Invalid,
-    k8s,
+    k8s::{self, Class},
 };
 use phase::Next;
 pub(crate) use phase::job_status;
@@ -147,6 +147,7 @@ impl Decision {
                 Ok(self.rest())
             }
             Ok(Some(foreign)) => Ok(self.blocked(job, &foreign, context).await),
+            Err(error) if error.class() == Class::NamespaceEnding => Ok(Action::await_change()), // The job itself goes next.
             Err(error) if apply::is_final(&error) => {
                 let refused = phase::refused(&self.next.status, Timestamp::now());
                 let why = Invalid::new("Invalid", error.message());

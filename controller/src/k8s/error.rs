@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use kube::core::Status;
+
 /// A failed call to the API server.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -44,6 +46,8 @@ pub enum Class {
     Invalid,
     /// Rights or quota are missing.
     Forbidden,
+    /// The namespace is being deleted, which nothing can stop: nothing can be made in it any more.
+    NamespaceEnding,
     /// The API server asks for patience.
     Throttled,
     /// Anything that may go away by itself.
@@ -74,6 +78,7 @@ impl Error {
             409 if status.is_already_exists() => Class::AlreadyExists,
             409 => Class::Conflict,
             400 | 413 | 415 | 422 => Class::Invalid,
+            403 if is_of_ending_namespace(status) => Class::NamespaceEnding,
             401 | 403 => Class::Forbidden,
             429 => Class::Throttled,
             // What a server-side apply makes of an unknown field; there is nothing else to tell it by.
@@ -99,6 +104,7 @@ impl Error {
             Class::Conflict => "Conflict",
             Class::Invalid => "Invalid",
             Class::Forbidden => "Forbidden",
+            Class::NamespaceEnding => "NamespaceTerminating",
             Class::Throttled => "Throttled",
             Class::Transient => "ApiServerError",
         }
@@ -118,9 +124,15 @@ impl Error {
     }
 }
 
+/// By the cause that the API server's `NamespaceLifecycle` admission gives.
+fn is_of_ending_namespace(status: &Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+}
+
 #[cfg(test)]
 mod tests {
-    use kube::core::Status;
+    use serde_json::json;
 
     use super::*;
 
@@ -144,6 +156,22 @@ mod tests {
             assert_eq!(api_error(code).class(), class, "{code}");
         }
         assert_eq!(Error::timeout("get", "Pod a/b", Duration::from_secs(1)).class(), Class::Transient);
+    }
+
+    /// As it answers to a creation in a namespace that is being deleted.
+    #[test]
+    fn a_namespace_that_ends_is_no_missing_right() {
+        let status = serde_json::from_value(json!({
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 403, "reason": "Forbidden",
+            "message": "deployments.apps \"a\" is forbidden: unable to create new content in namespace b because it is \
+                being terminated",
+            "details": {"name": "a", "group": "apps", "kind": "deployments", "causes": [
+                {"reason": "NamespaceTerminating", "message": "namespace b is being terminated", "field": "metadata.namespace"},
+            ]},
+        }))
+        .unwrap();
+        let error = Error::new("create", "Deployment b/a", kube::Error::Api(status));
+        assert_eq!((error.class(), error.category()), (Class::NamespaceEnding, "NamespaceTerminating"));
     }
 
     #[test]

@@ -8,7 +8,10 @@ use kube::{
     },
     core::{ApiResource, Request, Status},
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::{Value, json};
 
 use super::{Class, Error, FIELD_MANAGER, old_definition, timed};
@@ -41,7 +44,7 @@ pub async fn create(
         Api::namespaced_with(client.clone(), text("/metadata/namespace"), resource);
     let target = describe(manifest);
     let request = strict_create(api.resource_url(), manifest);
-    let posted = timed("create", &target, async { client.request::<PartialObjectMeta<DynamicObject>>(request?).await });
+    let posted = timed("create", &target, async { client.request::<IgnoredAny>(request?).await });
     let exists = match posted.await {
         Ok(_) => return Ok(Creation::Made),
         Err(error) if error.class() == Class::AlreadyExists => error,
@@ -127,8 +130,8 @@ pub async fn apply_new(
 /// Applies `status` to the status subresource of `object` as `manager`. The uid goes along, so that a
 /// namesake made in the meantime is not touched.
 ///
-/// Says whether anything was sent: with an old definition, which drops most of a status, the same one is not sent
-/// again and again.
+/// Says whether anything was written: with an old definition, which drops most of a status, the same one is not sent
+/// again and again, and an object that has gone has none.
 pub async fn apply_status<K>(api: &Api<K>, manager: &str, object: &K, status: &impl Serialize) -> Result<bool, Error>
 where
     K: Clone + Serialize + DeserializeOwned + Debug + Resource<DynamicType = ()>,
@@ -145,9 +148,17 @@ where
     });
     let params = PatchParams::apply(manager).force();
     let target = format!("the status of {}", describe(&body));
-    match timed("apply", &target, api.patch_status(&name, &params, &Patch::Apply(&body))).await {
+    let request = Request::new(api.resource_url()).patch_subresource("status", &name, &params, &Patch::Apply(&body));
+    // The watch brings what came of it; nothing is gained by reading the answer as well.
+    let sent =
+        async { api.clone().into_client().request::<IgnoredAny>(request.map_err(kube::Error::BuildRequest)?).await };
+    match timed("apply", &target, sent).await {
         Err(error) if old_definition::explains(&error, &K::plural(&())) => {
-            merge(api, object, json!({"status": status})).await?;
+            match merge(api, object, json!({"status": status})).await {
+                // The object itself has gone in between.
+                Err(error) if error.class() == Class::NotFound => return Ok(false),
+                result => result?,
+            };
             old_definition::sent(manager, object, status);
             Ok(true)
         }

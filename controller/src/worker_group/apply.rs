@@ -37,8 +37,13 @@ pub enum Error {
 impl Error {
     /// Whether the API server said no, and will say so again.
     fn is_refusal(&self) -> bool {
-        let refusals = [Class::Forbidden, Class::Invalid, Class::Throttled, Class::NotFound];
+        let refusals = [Class::Forbidden, Class::NamespaceEnding, Class::Invalid, Class::Throttled, Class::NotFound];
         matches!(self, Self::Api(error) if refusals.contains(&error.class()))
+    }
+
+    /// Whether nothing can be made any more, and the group goes as well.
+    pub(super) fn is_of_ending_namespace(&self) -> bool {
+        matches!(self, Self::Api(error) if error.class() == Class::NamespaceEnding)
     }
 
     /// A constant word for conditions, metrics and logs.

@@ -95,6 +95,7 @@ pub async fn reconcile(group: Arc<DaskWorkerGroup>, context: Arc<Context>) -> Re
     let writes = apply::writes(&valid, &observed, &paced.create);
     let (made, mut error) = match apply::apply(&context, &group, &valid, writes).await {
         Ok(made) => (made, None),
+        Err(error) if error.is_of_ending_namespace() => return Ok(Action::await_change()), // The group itself goes next.
         Err(error) => (false, Some(error)),
     };
     let mut removal = remove::Removal::default();
