@@ -49,6 +49,8 @@ pub mod scheduler_address;
 pub mod schema;
 pub mod scope;
 pub mod shutdown;
+#[cfg(test)]
+mod stub_api_server;
 pub mod takeover;
 pub mod telemetry;
 pub mod template;

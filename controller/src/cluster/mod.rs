@@ -125,3 +125,6 @@ async fn tell_created(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

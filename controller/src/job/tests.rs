@@ -1,42 +1,18 @@
 //! Whole passes with caches that lag: the API server is a stub that says something else.
 
-use std::sync::Mutex;
-
 use axum::{
-    Json, Router,
-    http::{Method, StatusCode, Uri},
+    Json,
+    http::{Method, StatusCode},
     response::{IntoResponse as _, Response},
 };
-use kube::{Client, Config, runtime::events::Reporter};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 use super::{build::tests::mk_job, *};
-use crate::{
-    context::{Caches, Defaults},
-    crd::WorkerAllocation,
-    events::{Recorder, Wanted},
-};
+use crate::stub_api_server::mk_context;
 
-/// What the stub was asked to write.
-type Writes = Arc<Mutex<Vec<String>>>;
-
-/// An API server that has `job` and both of its children.
-async fn stub(job: &DaskJob, writes: &Writes) -> Client {
-    let (job, writes) = (serde_json::to_value(job).unwrap(), Arc::clone(writes));
-    let answer = move |method: Method, uri: Uri| {
-        let (job, writes) = (job.clone(), Arc::clone(&writes));
-        async move { answer(&job, &writes, &method, uri.path()) }
-    };
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
-    let uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-    tokio::spawn(axum::serve(listener, Router::new().fallback(answer)).into_future());
-    Client::try_from(Config::new(uri)).unwrap()
-}
-
-fn answer(job: &Value, writes: &Writes, method: &Method, path: &str) -> Response {
+/// An API server that has `job` and both of its children, and cannot write.
+fn answer(job: &Value, method: &Method, path: &str) -> Response {
     if method != Method::GET {
-        writes.lock().unwrap().push(format!("{method} {path}"));
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
     let child = |kind: &str, api_version: &str, rest: Value| {
@@ -73,36 +49,10 @@ fn with_status(job_status: &str) -> DaskJob {
 
 /// A pass over `cached` with empty caches, where the API server has `live`.
 async fn pass(cached: DaskJob, live: &DaskJob) -> (Result<Action, Error>, Vec<String>) {
-    let writes = Writes::default();
-    let client = stub(live, &writes).await;
-    let context = Context {
-        recorder: Recorder::new(
-            client.clone(),
-            Reporter { controller: "test".to_owned(), instance: None },
-            Wanted::Everything,
-        ),
-        client,
-        caches: Caches::new(),
-        creations: crate::watch::Creations::default(),
-        defaults: Defaults {
-            cluster_domain: "cluster.local".to_owned(),
-            allocation: WorkerAllocation::default(),
-            scheduler_ip: None,
-        },
-        censuses: crate::worker_group::Censuses::default(),
-        pauses: crate::worker_group::Pauses::default(),
-        conversations: tokio::sync::Semaphore::new(1),
-        autoscaling: crate::autoscaler::Memory::default(),
-        idle: crate::idle::Memory::default(),
-        board: Arc::new(crate::plugin::Board::new(&crate::plugin::test_settings()).0),
-        leadership: crate::leader::Election::new(None).1,
-        metrics: Arc::default(),
-        pace: crate::watch::Pace::default(),
-        vitals: crate::vitals::Vitals::default(),
-    };
+    let live = serde_json::to_value(live).unwrap();
+    let (context, writes) = mk_context(move |method, path| answer(&live, method, path)).await;
     let result = reconcile(Arc::new(cached), Arc::new(context)).await;
-    let writes = writes.lock().unwrap().clone();
-    (result, writes)
+    (result, writes.take())
 }
 
 #[tokio::test]

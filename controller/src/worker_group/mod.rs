@@ -127,3 +127,6 @@ fn next(paced: &scale::Paced, removal: &remove::Removal, census: Option<Duration
     let delays = [paced.next, waiting, unfinished, census];
     delays.into_iter().flatten().min().map_or_else(Action::await_change, Action::requeue)
 }
+
+#[cfg(test)]
+mod tests;

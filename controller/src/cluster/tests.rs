@@ -1,0 +1,69 @@
+//! Whole passes, before and after the watches have told of what they made.
+
+use axum::{
+    Json,
+    http::{Method, StatusCode},
+    response::{IntoResponse as _, Response},
+};
+use kube::runtime::watcher::Event;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+use super::*;
+use crate::{
+    stub_api_server::{mk_context, namespace_ends},
+    test_fixtures::mk_cluster,
+    watch::Cache,
+};
+
+const STATUS: &str = "PATCH /apis/kubernetes.dask.org/v1/namespaces/ns/daskclusters/demo/status";
+const COMPONENTS: [&str; 3] = [
+    "POST /api/v1/namespaces/ns/services",
+    "POST /apis/apps/v1/namespaces/ns/deployments",
+    "POST /apis/kubernetes.dask.org/v1/namespaces/ns/daskworkergroups",
+];
+
+fn made(_: &Method, _: &str) -> Response {
+    (StatusCode::CREATED, Json(json!({}))).into_response()
+}
+
+fn deliver<K>(cache: &Cache<K>, manifest: Value)
+where
+    K: kube::Resource + Clone + DeserializeOwned,
+{
+    cache.apply(None, Event::Apply(serde_json::from_value(manifest).unwrap()), &mut Arc::new);
+}
+
+async fn pass(cluster: &DaskCluster, context: &Arc<Context>) -> Action {
+    reconcile(Arc::new(cluster.clone()), Arc::clone(context)).await.unwrap()
+}
+
+/// Statuses compete with what other clusters wait for.
+#[tokio::test]
+async fn components_are_made_once_and_told_of_when_the_watches_know_them_all() {
+    let (context, writes) = mk_context(made).await;
+    let (context, demo) = (Arc::new(context), mk_cluster("demo"));
+    pass(&demo, &context).await;
+    let mut components = writes.take();
+    components.sort_unstable();
+    assert_eq!(components, COMPONENTS, "at the same time, so in any order");
+    let [mut scheduler, service, group] = manifests(&demo).unwrap();
+    scheduler["status"] = json!({"observedGeneration": 1});
+    deliver(&context.caches.schedulers, scheduler);
+    deliver(&context.caches.services, service);
+    pass(&demo, &context).await;
+    assert_eq!(writes.take(), [""; 0], "of the group no watch has told yet");
+    deliver(&context.caches.groups, group);
+    pass(&demo, &context).await;
+    assert_eq!(writes.take(), [STATUS, STATUS], "Created first, as clients expect, then all there is to say");
+}
+
+#[tokio::test]
+async fn a_namespace_that_ends_is_no_failure_of_a_cluster() {
+    let (context, writes) = mk_context(namespace_ends).await;
+    let action = pass(&mk_cluster("demo"), &Arc::new(context)).await;
+    assert_eq!(action, Action::await_change());
+    let mut tried = writes.take();
+    tried.sort_unstable();
+    assert_eq!(tried, COMPONENTS, "and neither status nor Events");
+}
