@@ -1,6 +1,7 @@
 //! The API server as the runs need it: a client that outlasts its restarts, and the restarts.
 
 use std::{
+    net::Ipv4Addr,
     path::Path,
     process::Stdio,
     time::{Duration, Instant},
@@ -9,7 +10,7 @@ use std::{
 use http::{Request, Response};
 use kube::{Client, Config, client::Body};
 use serde_json::Value;
-use tokio::{process::Command, sync::RwLock};
+use tokio::{net::TcpListener, process::Command, sync::RwLock};
 
 /// How long the API server may be away: on a busy machine it has taken more than a minute to start.
 const PATIENCE: Duration = Duration::from_mins(5);
@@ -61,10 +62,12 @@ async fn answer(client: &Client, request: Request<Body>) -> Result<Response<Body
 /// Kills the API server of the testbed in `dir` and starts it again.
 pub(crate) async fn restart(dir: &Path) {
     let _nobody_else = AT_REST.write().await;
+    let port = Config::infer().await.unwrap().cluster_url.port_u16().unwrap();
     let record = std::fs::read_to_string(dir.join("process/kube-apiserver.json")).unwrap();
     let record: Value = serde_json::from_str(&record).unwrap();
     let killed = Command::new("kill").args(["-9", &record["pid"].to_string()]).status().await.unwrap();
     assert!(killed.success(), "the API server runs");
+    until_free(port).await;
     let up = Command::new("testbed")
         .args(["up", "--control-plane-only", "--dir"])
         .arg(dir)
@@ -75,4 +78,15 @@ pub(crate) async fn restart(dir: &Path) {
         .await
         .unwrap();
     assert!(up.success(), "the API server is back");
+}
+
+/// A process that was killed may hold its port for a moment after it counts as dead; `testbed up` would choose another,
+/// which nobody here would know of.
+async fn until_free(port: u16) {
+    let free = async {
+        while TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.is_err() {
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, free).await.expect("the port of a dead process is free");
 }
