@@ -66,3 +66,22 @@ async fn a_namespace_that_ends_is_no_failure_of_a_group() {
     assert_eq!(action, Action::await_change());
     assert!(writes.take().iter().all(|write| write == DEPLOYMENTS));
 }
+
+#[test]
+fn ready_workers_are_those_with_a_ready_pod_and_not_all_that_exist() {
+    let worker = |ready| {
+        let status = json!({"readyReplicas": ready});
+        Arc::new(serde_json::from_value::<DeploymentView>(json!({"metadata": {}, "status": status})).unwrap())
+    };
+    let observed = observe::Observed {
+        deployments: vec![worker(1), worker(0)],
+        workers: scale::Workers {
+            names: ["a", "b"].map(str::to_owned).into_iter().collect(),
+            ..scale::Workers::default()
+        },
+        ..observe::Observed::default()
+    };
+    let invalid = Invalid::new("InvalidName", "too long");
+    let status = status::of_invalid(&group(), &observed, &invalid, Timestamp::UNIX_EPOCH);
+    assert_eq!((status.replicas, status.ready_replicas), (Some(2), Some(1)));
+}
