@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use crate::{
     context::{Caches, Context},
     events::{Recorder, Wanted},
-    test_fixtures::mk_defaults,
+    test_fixtures::{mk_defaults, namespace_terminating},
 };
 
 /// Methods and paths of the requests that write, in order.
@@ -65,15 +65,12 @@ pub(crate) async fn mk_context(
     (context, writes)
 }
 
+/// Whatever is written is made.
+pub(crate) fn made(_: &Method, _: &str) -> Response {
+    (StatusCode::CREATED, Json(json!({}))).into_response()
+}
+
 /// What the API server says to whoever makes something in a namespace that is being deleted.
 pub(crate) fn namespace_ends(_: &Method, _: &str) -> Response {
-    let status = json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 403, "reason": "Forbidden",
-        "message": "deployments.apps \"a\" is forbidden: unable to create new content in namespace ns because it is being \
-            terminated",
-        "details": {"name": "a", "group": "apps", "kind": "deployments", "causes": [
-            {"reason": "NamespaceTerminating", "message": "namespace ns is being terminated", "field": "metadata.namespace"},
-        ]},
-    });
-    (StatusCode::FORBIDDEN, Json(status)).into_response()
+    (StatusCode::FORBIDDEN, Json(namespace_terminating())).into_response()
 }

@@ -56,3 +56,15 @@ pub(crate) fn mk_resource(api_version: &str, kind: &str) -> ApiResource {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
 }
+
+/// The `Status` that refuses a creation in a namespace that is being deleted.
+pub(crate) fn namespace_terminating() -> Value {
+    json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 403, "reason": "Forbidden",
+        "message": "deployments.apps \"a\" is forbidden: unable to create new content in namespace ns because it is being \
+            terminated",
+        "details": {"name": "a", "group": "apps", "kind": "deployments", "causes": [
+            {"reason": "NamespaceTerminating", "message": "namespace ns is being terminated", "field": "metadata.namespace"},
+        ]},
+    })
+}

@@ -21,8 +21,8 @@ use serde_json::{Value, json};
 use tokio::{sync::oneshot, task::AbortHandle};
 
 use support::{
-    DEADLINE, TestContext, alone_with_temp_ns, by_name, cluster, condition, eventually, message, name, owned_by, uid,
-    version, with_temp_ns, within,
+    TestContext, alone_with_temp_ns, by_name, cluster, condition, eventually, message, name, owned_by, uid, version,
+    with_temp_ns, within,
 };
 
 /// How soon a lost child must be back.
@@ -981,11 +981,7 @@ async fn a_namespace_that_is_deleted_ends_without_a_word_of_failure() {
         }
         let namespaces: Api<Namespace> = Api::all(context.client.clone());
         namespaces.delete(&ending.namespace, &DeleteParams::default()).await.unwrap();
-        within(3 * DEADLINE, "the namespace to go", async || {
-            let found = namespaces.get_opt(&ending.namespace).await.unwrap();
-            found.map_or(Ok(()), |_| Err("it is still there".to_owned()))
-        })
-        .await;
+        ending.namespace_goes().await;
         let log = context.controller_log();
         assert!(!log.contains("being terminated") && !log.contains("reconciliation failed"), "{log}");
     })

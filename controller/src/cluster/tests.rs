@@ -1,17 +1,12 @@
 //! Whole passes, before and after the watches have told of what they made.
 
-use axum::{
-    Json,
-    http::{Method, StatusCode},
-    response::{IntoResponse as _, Response},
-};
 use kube::runtime::watcher::Event;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::*;
 use crate::{
-    stub_api_server::{mk_context, namespace_ends},
+    stub_api_server::{made, mk_context, namespace_ends},
     test_fixtures::mk_cluster,
     watch::Cache,
 };
@@ -22,10 +17,6 @@ const COMPONENTS: [&str; 3] = [
     "POST /apis/apps/v1/namespaces/ns/deployments",
     "POST /apis/kubernetes.dask.org/v1/namespaces/ns/daskworkergroups",
 ];
-
-fn made(_: &Method, _: &str) -> Response {
-    (StatusCode::CREATED, Json(json!({}))).into_response()
-}
 
 fn deliver<K>(cache: &Cache<K>, manifest: Value)
 where

@@ -132,9 +132,8 @@ fn is_of_ending_namespace(status: &Status) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
+    use crate::test_fixtures::namespace_terminating;
 
     fn api_error(code: u16) -> Error {
         let status = Status { code, message: "the reason".to_owned(), ..Status::default() };
@@ -161,15 +160,7 @@ mod tests {
     /// As it answers to a creation in a namespace that is being deleted.
     #[test]
     fn a_namespace_that_ends_is_no_missing_right() {
-        let status = serde_json::from_value(json!({
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 403, "reason": "Forbidden",
-            "message": "deployments.apps \"a\" is forbidden: unable to create new content in namespace b because it is \
-                being terminated",
-            "details": {"name": "a", "group": "apps", "kind": "deployments", "causes": [
-                {"reason": "NamespaceTerminating", "message": "namespace b is being terminated", "field": "metadata.namespace"},
-            ]},
-        }))
-        .unwrap();
+        let status = serde_json::from_value(namespace_terminating()).unwrap();
         let error = Error::new("create", "Deployment b/a", kube::Error::Api(status));
         assert_eq!((error.class(), error.category()), (Class::NamespaceEnding, "NamespaceTerminating"));
     }

@@ -1,16 +1,12 @@
 //! Whole passes, before and after the watch has told of what they made.
 
-use axum::{
-    Json,
-    http::{Method, StatusCode},
-    response::{IntoResponse as _, Response},
-};
+use axum::{http::Method, response::Response};
 use kube::runtime::watcher::Event;
 use serde_json::json;
 
 use super::*;
 use crate::{
-    stub_api_server::{Writes, mk_context, namespace_ends},
+    stub_api_server::{Writes, made, mk_context, namespace_ends},
     test_fixtures::{mk_cluster, mk_group},
     view::DeploymentView,
 };
@@ -29,10 +25,6 @@ async fn world(answer: fn(&Method, &str) -> Response) -> (Arc<Context>, Writes) 
     let (context, writes) = mk_context(answer).await;
     context.caches.clusters.apply(None, Event::Apply(mk_cluster("demo")), &mut Arc::new);
     (Arc::new(context), writes)
-}
-
-fn made(_: &Method, _: &str) -> Response {
-    (StatusCode::CREATED, Json(json!({}))).into_response()
 }
 
 /// The Deployments of `group`, as the watch tells of them.

@@ -80,12 +80,7 @@ pub(crate) async fn alone_with_temp_ns<Test: Future<Output = ()>>(test: impl FnO
     let _nobody_else_runs = ALONE.write().await;
     let context = TestContext::new().await;
     run(&context, test(context.clone())).await;
-    let namespaces: Api<Namespace> = Api::all(context.client.clone());
-    within(3 * DEADLINE, "the namespace to go", async || {
-        let found = namespaces.get_opt(&context.namespace).await.unwrap();
-        found.map_or(Ok(()), |_| Err("it is still there".to_owned()))
-    })
-    .await;
+    context.namespace_goes().await;
 }
 
 async fn run(context: &TestContext, test: impl Future<Output = ()>) {
@@ -137,6 +132,16 @@ impl TestContext {
         let namespace = serde_json::from_value(json!({"metadata": {"name": self.namespace}})).unwrap();
         Api::<Namespace>::all(self.client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
         self.appears("ServiceAccount", "default").await;
+    }
+
+    /// Waits until the namespace, which was deleted, is gone with all that was in it.
+    pub(crate) async fn namespace_goes(&self) {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        within(3 * DEADLINE, "the namespace to go", async || {
+            let found = namespaces.get_opt(&self.namespace).await.unwrap();
+            found.map_or(Ok(()), |_| Err("it is still there".to_owned()))
+        })
+        .await;
     }
 
     /// What controllers of this namespace have logged so far.
