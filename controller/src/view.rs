@@ -8,17 +8,17 @@ use k8s_openapi::{
         apps::v1::Deployment,
         core::v1::{ContainerState, Pod},
     },
-    apimachinery::pkg::apis::meta::v1::{OwnerReference, Time},
+    apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, OwnerReference, Time},
 };
 use kube::{Resource, ResourceExt as _, api::ObjectMeta};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 /// A Deployment.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, Resource)]
 #[resource(inherit = Deployment)]
 pub struct DeploymentView {
     /// Its metadata, without `managedFields`.
-    #[serde(deserialize_with = "metadata")]
+    #[serde(deserialize_with = "MetadataView::deserialize")]
     pub metadata: ObjectMeta,
     /// Its status.
     #[serde(default)]
@@ -57,7 +57,7 @@ pub struct ConditionView {
 #[resource(inherit = Pod)]
 pub struct PodView {
     /// Its metadata, without `managedFields`.
-    #[serde(deserialize_with = "metadata")]
+    #[serde(deserialize_with = "MetadataView::deserialize")]
     pub metadata: ObjectMeta,
     /// Where it runs.
     #[serde(default)]
@@ -118,7 +118,7 @@ pub struct ContainerView {
 /// What anybody asks of metadata. `managedFields` are as large as all the rest of a Deployment or pod, and would be
 /// parsed into one map for each field and level.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "ObjectMeta", rename_all = "camelCase")]
 struct MetadataView {
     name: Option<String>,
     namespace: Option<String>,
@@ -131,24 +131,14 @@ struct MetadataView {
     annotations: Option<BTreeMap<String, String>>,
     owner_references: Option<Vec<OwnerReference>>,
     finalizers: Option<Vec<String>>,
-}
-
-fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
-    let view = MetadataView::deserialize(deserializer)?;
-    Ok(ObjectMeta {
-        name: view.name,
-        namespace: view.namespace,
-        uid: view.uid,
-        resource_version: view.resource_version,
-        generation: view.generation,
-        creation_timestamp: view.creation_timestamp,
-        deletion_timestamp: view.deletion_timestamp,
-        labels: view.labels,
-        annotations: view.annotations,
-        owner_references: view.owner_references,
-        finalizers: view.finalizers,
-        ..ObjectMeta::default()
-    })
+    #[serde(skip)]
+    deletion_grace_period_seconds: Option<i64>,
+    #[serde(skip)]
+    generate_name: Option<String>,
+    #[serde(skip)]
+    managed_fields: Option<Vec<ManagedFieldsEntry>>,
+    #[serde(skip)]
+    self_link: Option<String>,
 }
 
 impl DeploymentView {
