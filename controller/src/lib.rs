@@ -32,6 +32,7 @@ pub mod exit;
 pub mod idle;
 pub mod invalid;
 pub mod job;
+pub mod json_measure;
 pub mod k8s;
 pub mod kopf;
 pub mod leader;
