@@ -21,7 +21,12 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{leader::Leadership, metrics::Metrics, vitals::Vitals, watch::Progress};
+use crate::{
+    leader::Leadership,
+    metrics::Metrics,
+    vitals::{Ailing, Vitals},
+    watch::Progress,
+};
 
 /// What probes look at.
 pub struct Health {
@@ -81,7 +86,8 @@ impl Default for Probes {
 /// Answers probes on `listener` until `shutdown`.
 ///
 /// * `/livez`, `/healthz`: 200 and the body of dask-kubernetes; 503 and the kinds of whose watch nothing was heard for
-///   too long, and the reconcilers with a pass that does not end.
+///   too long, the kinds whose watch delivers nothing although the API server answers, the tasks of a leader that have
+///   not begun, and the reconcilers with a pass that does not end.
 /// * `/readyz`: every watch has delivered its first list; else 503 and the kinds that have not, or what the
 ///   start-up checks have not found. Standbys are ready too: `leader` says whether this process leads.
 /// * `/metrics`: `OpenMetrics` text for those who ask for it, else Prometheus' own.
@@ -107,8 +113,15 @@ async fn live(State(health): State<Arc<Health>>) -> (StatusCode, Json<Value>) {
         let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string();
         return (StatusCode::OK, Json(json!({"now": now})));
     }
-    tracing::warn!(silent = ?ailing.silent, stuck = ?ailing.stuck, "the controller does not get on");
-    (StatusCode::SERVICE_UNAVAILABLE, Json(json!({"silentWatches": ailing.silent, "stuckReconcilers": ailing.stuck})))
+    let Ailing { silent, stalled, waiting, stuck } = ailing;
+    tracing::warn!(?silent, ?stalled, ?waiting, ?stuck, "the controller does not get on");
+    let body = json!({
+        "silentWatches": silent,
+        "stalledWatches": stalled,
+        "tasksNotBegun": waiting,
+        "stuckReconcilers": stuck,
+    });
+    (StatusCode::SERVICE_UNAVAILABLE, Json(body))
 }
 
 async fn ready(State(health): State<Arc<Health>>) -> (StatusCode, Json<Value>) {

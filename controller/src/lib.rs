@@ -57,6 +57,7 @@ pub mod telemetry;
 pub mod template;
 #[cfg(test)]
 mod test_fixtures;
+mod unreadable;
 pub mod version;
 pub mod view;
 pub mod vitals;

@@ -7,7 +7,7 @@ use tracing_subscriber::{EnvFilter, filter::ParseError};
 use crate::args::LogFormat;
 
 /// What kube says at each try of a call that fails. Whoever made the call says it too, once.
-const QUIET: &str = "kube_runtime::watcher=error,kube_client::client::builder=off";
+const QUIET: &str = "kube_runtime::watcher=error,kube_client::client::builder=off,kube_client::client=error";
 
 /// Why nothing can be logged.
 #[derive(Debug, thiserror::Error)]

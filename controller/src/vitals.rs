@@ -6,10 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::watch::Progress;
+use crate::watch::{Progress, UnreadableObject};
 
 /// A reconcile pass that lasts for so long will never end: all that it awaits has a limit of seconds.
 const LONGEST_PASS: Duration = Duration::from_mins(10);
+/// A leader whose tasks have not begun after so long waits for a watch that will never deliver.
+const LONGEST_BEGINNING: Duration = Duration::from_mins(10);
 
 /// All watches and all passes under way. Cloning shares the content.
 #[derive(Clone, Default)]
@@ -19,7 +21,17 @@ pub struct Vitals(Arc<Mutex<Content>>);
 struct Content {
     watches: Vec<Progress>,
     passes: HashMap<u64, (&'static str, Instant)>,
-    last_pass: u64,
+    /// Tasks that wait for leadership and their watches.
+    waiting: HashMap<u64, &'static str>,
+    /// Since when this process leads.
+    leading: Option<Instant>,
+    last_number: u64,
+}
+
+/// A task that has not begun for as long as this lives.
+pub struct Waiting {
+    vitals: Vitals,
+    task: u64,
 }
 
 /// A pass that is under way for as long as this lives.
@@ -39,11 +51,40 @@ impl Vitals {
         self.content().watches.clone()
     }
 
+    /// Registers the task `name`, which has to begin when this process leads.
+    pub fn expect(&self, name: &'static str) -> Waiting {
+        let mut content = self.content();
+        let task = content.number();
+        content.waiting.insert(task, name);
+        Waiting { vitals: self.clone(), task }
+    }
+
+    /// Notes that this process leads.
+    pub fn leads(&self, now: Instant) {
+        self.content().leading.get_or_insert(now);
+    }
+
+    /// Returns the objects that cannot be read, each once.
+    pub fn unreadable(&self) -> Vec<Arc<UnreadableObject>> {
+        let mut all: Vec<_> = self.watches().iter().flat_map(Progress::unreadable).collect();
+        let key = |object: &Arc<UnreadableObject>| {
+            let reference = &object.reference;
+            (object.plural.clone(), reference.namespace.clone(), reference.name.clone())
+        };
+        all.sort_by_cached_key(key);
+        all.dedup_by_key(|object| key(object));
+        all
+    }
+
+    /// Returns how often the objects that cannot be read have changed.
+    pub fn unreadable_changes(&self) -> u64 {
+        self.watches().iter().map(Progress::unreadable_changes).sum()
+    }
+
     /// A pass of the reconciler `name` begins.
     pub fn begin(&self, name: &'static str, now: Instant) -> UnderWay {
         let mut content = self.content();
-        content.last_pass += 1;
-        let pass = content.last_pass;
+        let pass = content.number();
         content.passes.insert(pass, (name, now));
         UnderWay { vitals: self.clone(), pass }
     }
@@ -52,16 +93,34 @@ impl Vitals {
     pub fn ailing(&self, now: Instant, silence: Duration) -> Ailing {
         let content = self.content();
         let silent = content.watches.iter().filter(|watch| watch.silent_for(now) > silence);
+        let stalled = content.watches.iter().filter(|watch| watch.stalled_for(now) > silence);
+        let idle = content.leading.filter(|since| now.saturating_duration_since(*since) > LONGEST_BEGINNING);
+        let waiting = idle.map(|_| content.waiting.values().map(|name| (*name).to_owned())).into_iter().flatten();
         let is_stuck = |since: &Instant| now.saturating_duration_since(*since) > LONGEST_PASS;
         let stuck = content.passes.values().filter(|(_, since)| is_stuck(since));
         Ailing {
             silent: sorted(silent.map(|watch| watch.kind.clone())),
+            stalled: sorted(stalled.map(|watch| watch.kind.clone())),
+            waiting: sorted(waiting),
             stuck: sorted(stuck.map(|(name, _)| (*name).to_owned())),
         }
     }
 
     fn content(&self) -> MutexGuard<'_, Content> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Content {
+    fn number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.vitals.content().waiting.remove(&self.task);
     }
 }
 
@@ -76,6 +135,10 @@ impl Drop for UnderWay {
 pub struct Ailing {
     /// The kinds of whose watch nothing was heard for too long, by plural.
     pub silent: Vec<String>,
+    /// The kinds whose watch delivers nothing although the API server answers, by plural.
+    pub stalled: Vec<String>,
+    /// The tasks of a leader that have not begun.
+    pub waiting: Vec<String>,
     /// The reconcilers with a pass that does not end.
     pub stuck: Vec<String>,
 }
@@ -83,7 +146,7 @@ pub struct Ailing {
 impl Ailing {
     /// Whether all is well.
     pub fn is_nothing(&self) -> bool {
-        self.silent.is_empty() && self.stuck.is_empty()
+        *self == Self::default()
     }
 }
 
@@ -102,7 +165,7 @@ mod tests {
 
     fn ailing(silent: &[&str], stuck: &[&str]) -> Ailing {
         let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-        Ailing { silent: owned(silent), stuck: owned(stuck) }
+        Ailing { silent: owned(silent), stuck: owned(stuck), ..Ailing::default() }
     }
 
     #[test]
@@ -119,6 +182,33 @@ mod tests {
             assert_eq!(found, ailing(expected, &[]), "{seconds}");
             assert_eq!(found.is_nothing(), expected.is_empty(), "{seconds}");
         }
+    }
+
+    #[test]
+    fn a_watch_that_delivers_nothing_although_it_is_answered_is_named() {
+        let start = Instant::now();
+        let vitals = Vitals::default();
+        let watch = Progress::listening("pods", &[start]);
+        vitals.watch(watch.clone());
+        watch.stall(start);
+        let at = |seconds| vitals.ailing(start + Duration::from_secs(seconds), LIMIT).stalled;
+        assert_eq!(at(190), [""; 0]);
+        assert_eq!(at(191), ["pods"]);
+    }
+
+    #[test]
+    fn a_leader_whose_tasks_do_not_begin_is_named() {
+        let start = Instant::now();
+        let vitals = Vitals::default();
+        let at = |seconds| vitals.ailing(start + Duration::from_secs(seconds), LIMIT).waiting;
+        let (first, second) = (vitals.expect("the DaskJob reconciler"), vitals.expect("the idle time-out"));
+        assert_eq!(at(10_000), [""; 0], "a standby waits for as long as another leads");
+        vitals.leads(start);
+        drop(first);
+        assert_eq!(at(600), [""; 0]);
+        assert_eq!(at(601), ["the idle time-out"]);
+        drop(second);
+        assert_eq!(at(601), [""; 0]);
     }
 
     #[test]

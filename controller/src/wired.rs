@@ -1,6 +1,6 @@
 //! Watches and tasks of one half of the controller.
 
-use std::{fmt::Debug, hash::Hash};
+use std::{fmt::Debug, hash::Hash, time::Instant};
 
 use futures::future::{BoxFuture, join_all};
 use kube::Resource;
@@ -61,13 +61,19 @@ impl Wired {
         Run: Future<Output = ()> + Send + 'static,
     {
         let (watches, leadership, shutdown) = (self.watches.clone(), self.leadership.clone(), self.shutdown.clone());
+        let (vitals, waiting) = (self.vitals.clone(), self.vitals.expect(name));
         let run = async move {
             let begun = async {
+                leadership.begun().await;
+                vitals.leads(Instant::now());
                 join_all(watches.iter().map(Progress::synced)).await;
                 leadership.begun().await
             };
             tokio::select! {
-                leading = begun => run(leading).await,
+                leading = begun => {
+                    drop(waiting);
+                    run(leading).await;
+                }
                 () = shutdown.cancelled() => {}
             }
         };

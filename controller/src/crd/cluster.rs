@@ -1,6 +1,8 @@
-use k8s_openapi::apimachinery::pkg::{apis::meta::v1::Condition, util::intstr::IntOrString};
+use std::borrow::Cow;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{PodSpec, ServiceSpec, TemplateMetadata};
@@ -126,8 +128,38 @@ pub struct WorkerUpdateStrategy {
     pub type_: Option<WorkerUpdateType>,
     /// How many workers, or which part of them ("25%", rounded up), may be missing at a time; 1 unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "int_or_string")]
-    pub max_unavailable: Option<IntOrString>,
+    pub max_unavailable: Option<CountOrPercentage>,
+}
+
+/// A number of workers, or a part of all of them. Kubernetes' own `IntOrString` holds 32 bits, and an object with a
+/// larger number would not parse.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum CountOrPercentage {
+    /// A number of workers.
+    Count(i64),
+    /// A percentage such as `25%`.
+    Percentage(String),
+}
+
+impl JsonSchema for CountOrPercentage {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "CountOrPercentage".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "x-kubernetes-int-or-string": true,
+            "x-kubernetes-validations": [{
+                "rule": "type(self) == string || (self >= 0 && self <= 2147483647)",
+                "message": "must be a percentage, or a number from 0 to 2147483647"
+            }]
+        })
+    }
 }
 
 /// Which workers a change of the template reaches.
@@ -152,10 +184,6 @@ pub struct WorkerAllocation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0))]
     pub delay_seconds: Option<i64>,
-}
-
-fn int_or_string(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({"x-kubernetes-int-or-string": true})
 }
 
 /// Where a cluster is on its way.

@@ -13,8 +13,9 @@ mod worker_group;
 
 pub use autoscaler::{AutoscalerBehavior, DaskAutoscaler, DaskAutoscalerSpec, DaskAutoscalerStatus, ScalingRules};
 pub use cluster::{
-    ClusterPhase, DaskCluster, DaskClusterSpec, DaskClusterStatus, IdleAction, PluginState, SchedulerSpec,
-    SchedulerTls, SchedulerUpdatePolicy, WorkerAllocation, WorkerSpec, WorkerUpdateStrategy, WorkerUpdateType,
+    ClusterPhase, CountOrPercentage, DaskCluster, DaskClusterSpec, DaskClusterStatus, IdleAction, PluginState,
+    SchedulerSpec, SchedulerTls, SchedulerUpdatePolicy, WorkerAllocation, WorkerSpec, WorkerUpdateStrategy,
+    WorkerUpdateType,
 };
 pub use job::{DaskJob, DaskJobSpec, DaskJobStatus, EmbeddedCluster, JobSpec};
 pub use plugin::{

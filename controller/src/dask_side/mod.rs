@@ -15,6 +15,7 @@ use crate::{
     meta::{self, component},
     reconciler::Reconciler,
     scope::Scope,
+    unreadable,
     watch::{Creations, Feed, Progress, Queue, Requests, queue},
     wired::Wired,
     worker_group,
@@ -206,7 +207,13 @@ fn run_reconcilers(
     let (context, shutdown) = share();
     wired.after_sync("the DaskJob reconciler", move |leading| jobs.run(requests.jobs, context, (leading, shutdown)));
     let (context, shutdown) = share();
+    let reporter = unreadable::Reporter {
+        client: context.client.clone(),
+        recorder: context.recorder.clone(),
+        vitals: context.vitals.clone(),
+    };
     wired.after_sync("the DaskAutoscaler reconciler", move |leading| {
         autoscalers.run(requests.autoscalers, context, (leading, shutdown))
     });
+    wired.until_shutdown("the reporter of unreadable objects", |leading| reporter.run(leading));
 }

@@ -12,6 +12,11 @@ const AGE: Family<1> = Family::gauge(
     ["kind"],
     "How long ago the API server was last heard on the watch of a kind; of several watches, the most silent.",
 );
+const UNREADABLE: Family<1> = Family::gauge(
+    "dask_operator_unreadable_objects",
+    ["kind"],
+    "Objects that the API server has and the controller cannot read; each is left alone and has an Event.",
+);
 const LEADER: Family<0> =
     Family::gauge("dask_operator_leader", [], "1 while this replica is the one that acts, else 0.");
 const BUILD: Family<1> = Family::gauge("dask_operator_build_info", ["version"], "Always 1; the version that runs.");
@@ -40,11 +45,17 @@ impl Collector for Replica {
         let now = Instant::now();
         let watches = self.watches.get().map(|watches| watches()).unwrap_or_default();
         let mut ages: BTreeMap<&str, f64> = BTreeMap::new();
+        let mut unreadable: BTreeMap<&str, usize> = BTreeMap::new();
         for watch in &watches {
+            *unreadable.entry(&watch.kind).or_default() += watch.unreadable_count();
             let age = ages.entry(&watch.kind).or_default();
             *age = age.max(watch.silent_for(now).as_secs_f64());
         }
         AGE.encode(&mut encoder, ages.iter().map(|(kind, age)| ([*kind], ConstGauge::new(*age))))?;
+        let counts = unreadable
+            .iter()
+            .map(|(kind, count)| ([*kind], ConstGauge::new(i64::try_from(*count).unwrap_or(i64::MAX))));
+        UNREADABLE.encode(&mut encoder, counts)?;
         let leads = i64::from(self.leads.get().is_some_and(|leads| leads()));
         LEADER.encode(&mut encoder, [([], ConstGauge::new(leads))])?;
         BUILD.encode(&mut encoder, [([env!("CARGO_PKG_VERSION")], ConstGauge::new(1))])
@@ -52,5 +63,5 @@ impl Collector for Replica {
 }
 
 pub(super) fn described() -> Vec<Described> {
-    vec![AGE.described(), LEADER.described(), BUILD.described()]
+    vec![AGE.described(), UNREADABLE.described(), LEADER.described(), BUILD.described()]
 }

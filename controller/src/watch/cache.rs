@@ -38,8 +38,8 @@ struct Content<K> {
     /// By name. Most lists have one object, for which a tree would take more room than the object itself.
     index: HashMap<String, Vec<Arc<K>>>,
     /// Objects of lists in progress, each of one namespace or of all; they replace the others of that part when their
-    /// list is complete.
-    relists: HashMap<Option<String>, HashMap<Key, K>>,
+    /// list is complete. Those without content cannot be read, and stay as they were.
+    relists: HashMap<Option<String>, HashMap<Key, Option<K>>>,
 }
 
 impl<K> Clone for Cache<K> {
@@ -102,11 +102,18 @@ impl<K: Resource + Clone> Cache<K> {
             }
             Event::InitApply(object) => {
                 let relist = content.relists.entry(part.map(str::to_owned)).or_default();
-                relist.insert(key_of(&object), object);
+                relist.insert(key_of(&object), Some(object));
                 Vec::new()
             }
             Event::InitDone => content.finish_relist(part, self.index_of, share),
         }
+    }
+
+    /// Keeps an object of a list in progress as it was: it is there, but cannot be read.
+    pub fn keep_listed(&self, part: Option<&str>, namespace: &str, name: &str) {
+        let mut content = self.content.write().unwrap_or_else(PoisonError::into_inner);
+        let relist = content.relists.entry(part.map(str::to_owned)).or_default();
+        relist.insert((namespace.to_owned(), name.to_owned()), None);
     }
 }
 
@@ -152,6 +159,7 @@ impl<K: Resource + Clone> Content<K> {
         let deleted = vanished.iter().filter_map(|key| self.remove(key, index_of)).map(Change::Deleted);
         let mut changes: Vec<Change<K>> = deleted.collect();
         for (key, object) in listed {
+            let Some(object) = object else { continue };
             let known = self.objects.get(&key).map(|old| old.resource_version());
             if known != Some(object.resource_version()) {
                 changes.push(self.insert(share(object), index_of));
@@ -195,6 +203,21 @@ mod tests {
 
     fn cache() -> Cache<ConfigMap> {
         Cache::new(|object| object.labels().get("group").cloned())
+    }
+
+    /// An object that somebody made unreadable goes on as it was, until it is gone.
+    #[test]
+    fn a_listed_object_that_cannot_be_read_stays_as_it_was() {
+        let cache = cache();
+        apply(&cache, Event::Apply(config_map("a", "x", 1)));
+        apply(&cache, Event::Init);
+        cache.keep_listed(None, "ns", "a");
+        cache.keep_listed(None, "ns", "never-read");
+        assert_eq!(apply(&cache, Event::InitDone), []);
+        assert_eq!(names(&cache.all()), ["a"]);
+        apply(&cache, Event::Init);
+        assert_eq!(apply(&cache, Event::InitDone).len(), 1);
+        assert_eq!(cache.indexed("x"), []);
     }
 
     fn names(objects: &[Arc<ConfigMap>]) -> Vec<String> {

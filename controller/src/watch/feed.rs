@@ -1,11 +1,14 @@
+//! The watches of one kind: they fill its cache and tell listeners what changed.
+
 use std::{fmt::Debug, hash::Hash, sync::Arc, time::Instant};
 
 use futures::{
     StreamExt as _,
     stream::{BoxStream, SelectAll},
 };
+use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
-    Api, Client, Resource,
+    Api, Client, Resource, ResourceExt as _,
     core::{DynamicResourceScope, NamespaceResourceScope},
     runtime::{
         WatchStreamExt as _,
@@ -18,6 +21,8 @@ use serde::de::DeserializeOwned;
 use super::{
     Cache, Change, Progress, pace,
     pulse::{Delivery, Pulse, is_refused},
+    received::{Received, Unreadable},
+    unreadable::UnreadableObject,
 };
 use crate::scope::Scope;
 
@@ -40,7 +45,7 @@ impl<K: Resource<Scope = Self>> Reach<K> for DynamicResourceScope {
 }
 
 /// What a watch said, and which.
-type Heard<K> = (Arc<Pulse>, watcher::Result<watcher::Event<K>>);
+type Heard<K> = (Arc<Pulse>, watcher::Result<watcher::Event<Received<K>>>);
 type Listener<K> = Box<dyn Fn(&Change<K>) + Send>;
 
 /// The watches of one kind, one in each namespace, with all that listens to them.
@@ -49,7 +54,7 @@ where
     K: Resource + Clone + 'static,
     K::DynamicType: Eq + Hash + Clone,
 {
-    parts: Vec<(Arc<Pulse>, Api<K>)>,
+    parts: Vec<(Arc<Pulse>, Api<Received<K>>)>,
     dynamic_type: K::DynamicType,
     config: watcher::Config,
     cache: Cache<K>,
@@ -84,7 +89,7 @@ where
         cache: Cache<K>,
     ) -> Self
     where
-        K::Scope: Reach<K>,
+        K::Scope: Reach<Received<K>>,
     {
         let (kind, now) = (K::plural(&dynamic_type).into_owned(), Instant::now());
         let part = |namespace: Option<&str>| {
@@ -154,18 +159,22 @@ where
         }
     }
 
-    fn events(&self, pulse: &Arc<Pulse>, api: &Api<K>) -> BoxStream<'static, Heard<K>> {
+    fn events(&self, pulse: &Arc<Pulse>, api: &Api<Received<K>>) -> BoxStream<'static, Heard<K>> {
         let pulse = Arc::clone(pulse);
         watcher(api.clone(), self.config.clone())
-            .modify(|object| object.meta_mut().managed_fields = None)
             .backoff(pace::pauses(&self.config))
             .map(move |result| (Arc::clone(&pulse), result))
             .boxed()
     }
 
-    fn hear(&mut self, pulse: &Pulse, result: watcher::Result<watcher::Event<K>>) {
+    fn hear(&mut self, pulse: &Pulse, result: watcher::Result<watcher::Event<Received<K>>>) {
         match result {
-            Ok(event) => self.take(pulse, event),
+            Ok(event) => {
+                pulse.delivers();
+                if let Some(event) = self.readable(pulse, event) {
+                    self.take(pulse, event);
+                }
+            }
             Err(error) if self.optional && is_refused(&error, 404) => {
                 if !pulse.is_delivered() {
                     let kind = K::plural(&self.dynamic_type);
@@ -175,11 +184,85 @@ where
                 }
             }
             Err(error) => {
-                pulse.failed(&error);
+                pulse.failed(&error, Instant::now());
                 if is_refused(&error, 403) && !pulse.is_delivered() {
                     pulse.delivery.send_replace(Delivery::Refused);
                 }
             }
+        }
+    }
+
+    /// Sorts out what cannot be read. Such an object stays in the cache as it was, for those that depend on it, and is
+    /// taken from its own reconciler, which would act on an old spec.
+    fn readable(&mut self, pulse: &Pulse, event: watcher::Event<Received<K>>) -> Option<watcher::Event<K>> {
+        use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+        match event {
+            Init => {
+                pulse.unreadable.begin_list();
+                Some(Init)
+            }
+            InitApply(Received::Readable { object, .. }) => Some(InitApply(object)),
+            InitApply(Received::Unreadable(object)) => {
+                let metadata = &object.metadata;
+                let (namespace, name) = (metadata.namespace.as_deref(), metadata.name.as_deref());
+                let (namespace, name) = (namespace.unwrap_or_default(), name.unwrap_or_default());
+                self.cache.keep_listed(pulse.namespace.as_deref(), namespace, name);
+                self.set_aside(namespace, name);
+                pulse.unreadable.note(self.reported(*object));
+                None
+            }
+            InitDone => {
+                pulse.unreadable.end_list();
+                Some(InitDone)
+            }
+            Apply(Received::Readable { object, .. }) => {
+                pulse.unreadable.forget(&object.namespace().unwrap_or_default(), &object.name_any());
+                Some(Apply(object))
+            }
+            Apply(Received::Unreadable(object)) => {
+                let metadata = &object.metadata;
+                let (namespace, name) = (metadata.namespace.as_deref(), metadata.name.as_deref());
+                self.set_aside(namespace.unwrap_or_default(), name.unwrap_or_default());
+                pulse.unreadable.note(self.reported(*object));
+                None
+            }
+            Delete(object) => {
+                let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+                pulse.unreadable.forget(&namespace, &name);
+                if let Received::Readable { object, .. } = object {
+                    return Some(Delete(object));
+                }
+                let last = self.cache.get(&namespace, &name)?;
+                Some(Delete(last.as_ref().clone()))
+            }
+        }
+    }
+
+    fn set_aside(&mut self, namespace: &str, name: &str) {
+        if let (Some(store), Some(known)) = (&mut self.store, self.cache.get(namespace, name)) {
+            store.forget(&known);
+        }
+    }
+
+    fn reported(&self, object: Unreadable) -> UnreadableObject {
+        let dynamic_type = &self.dynamic_type;
+        let reference = ObjectReference {
+            api_version: Some(K::api_version(dynamic_type).into_owned()),
+            kind: Some(K::kind(dynamic_type).into_owned()),
+            namespace: object.metadata.namespace,
+            name: object.metadata.name,
+            uid: object.metadata.uid,
+            resource_version: object.metadata.resource_version,
+            field_path: None,
+        };
+        let plural = K::plural(dynamic_type).into_owned();
+        UnreadableObject {
+            reference,
+            plural,
+            reason: object.reason,
+            message: object.message,
+            conditions: object.conditions,
+            bytes: object.bytes,
         }
     }
 
@@ -194,7 +277,9 @@ where
         let mut changes = self.cache.apply(part, event, &mut share);
         if let Some(store) = &mut self.store {
             for change in &changes {
-                store.forget(change);
+                if let Change::Deleted(object) = change {
+                    store.forget(object);
+                }
             }
         }
         if is_list {
@@ -225,10 +310,8 @@ where
         self.reader.get(&key).unwrap_or_else(|| Arc::new(object))
     }
 
-    fn forget(&mut self, change: &Change<K>) {
-        if let Change::Deleted(object) = change {
-            self.writer.apply_watcher_event(&watcher::Event::Delete(object.as_ref().clone()));
-        }
+    fn forget(&mut self, object: &K) {
+        self.writer.apply_watcher_event(&watcher::Event::Delete(object.clone()));
     }
 }
 

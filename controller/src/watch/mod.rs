@@ -15,6 +15,8 @@ mod pace;
 mod progress;
 mod pulse;
 mod queue;
+mod received;
+mod unreadable;
 
 pub use cache::{Cache, Change};
 pub use creations::{Creations, UNSEEN};
@@ -22,3 +24,5 @@ pub use feed::{Feed, Reach};
 pub use pace::{Pace, SILENCE_SECONDS, WATCH_SECONDS};
 pub use progress::Progress;
 pub use queue::{Queue, Requests, queue};
+pub use received::{LIMITS, Received, Unreadable};
+pub use unreadable::UnreadableObject;

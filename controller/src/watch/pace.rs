@@ -6,9 +6,9 @@ use tokio::time::Instant;
 
 /// How long one watch request lasts. The API server ends it then, so that whatever is silent for longer is dead.
 pub const WATCH_SECONDS: u32 = 30;
-/// Objects that a list brings at a time. What is read at once takes several times its room until it is taken in, and
+/// Objects that a list brings at a time. Each may have 1.5 MiB, and takes several times its room until it is taken in;
 /// several kinds are listed at once when the controller starts.
-const PAGE: u32 = 100;
+const PAGE: u32 = 25;
 /// How long a connection may say nothing while an answer is awaited, where a call has no time-out of its own.
 pub const SILENCE_SECONDS: u32 = 40;
 /// After a failure a watch is begun again so much later, then twice as much, and so on.

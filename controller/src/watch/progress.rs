@@ -5,7 +5,10 @@ use std::{
 
 use futures::future::select_all;
 
-use super::pulse::{Delivery, Pulse};
+use super::{
+    pulse::{Delivery, Pulse},
+    unreadable::UnreadableObject,
+};
 
 /// How far the watch of one kind is, in each of the namespaces that are watched.
 #[derive(Clone, Debug)]
@@ -61,10 +64,39 @@ impl Progress {
         self.parts.iter().map(|part| part.silent_for(now)).max().unwrap_or_default()
     }
 
+    /// Returns how long the watch has delivered nothing although the API server answers: that of the namespace in which
+    /// it is longest.
+    pub fn stalled_for(&self, now: Instant) -> Duration {
+        self.parts.iter().map(|part| part.stalled_for(now)).max().unwrap_or_default()
+    }
+
+    /// Returns the objects that cannot be read, by namespace and name.
+    pub fn unreadable(&self) -> Vec<Arc<UnreadableObject>> {
+        self.parts.iter().flat_map(|part| part.unreadable.all()).collect()
+    }
+
+    /// Returns the number of objects that cannot be read.
+    pub fn unreadable_count(&self) -> usize {
+        self.parts.iter().map(|part| part.unreadable.len()).sum()
+    }
+
+    /// Returns how often the objects that cannot be read have changed.
+    pub fn unreadable_changes(&self) -> u64 {
+        self.parts.iter().map(|part| part.unreadable.changes()).sum()
+    }
+
     /// Watches that began to listen at these times.
     #[cfg(test)]
     pub(crate) fn listening(kind: &str, since: &[Instant]) -> Self {
         Self::new(kind, since.iter().map(|since| Arc::new(Pulse::new(kind, None, *since))).collect())
+    }
+
+    /// What the API server says cannot be read from `now` on.
+    #[cfg(test)]
+    pub(crate) fn stall(&self, now: Instant) {
+        for part in self.parts.iter() {
+            part.failed(&kube::runtime::watcher::Error::NoResourceVersion, now);
+        }
     }
 
     /// All first lists are complete.

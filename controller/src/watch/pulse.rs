@@ -13,6 +13,8 @@ use kube::{
 use tokio::sync::watch;
 use tower::service_fn;
 
+use super::unreadable::UnreadableObjects;
+
 /// What came of the first list of a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delivery {
@@ -30,6 +32,8 @@ pub(super) struct Pulse {
     kind: String,
     pub(super) namespace: Option<String>,
     pub(super) delivery: watch::Sender<Delivery>,
+    /// The objects that cannot be read.
+    pub(super) unreadable: UnreadableObjects,
     state: Mutex<State>,
 }
 
@@ -39,6 +43,8 @@ struct State {
     heard: Instant,
     /// How the watch has failed since it last worked.
     failures: BTreeSet<Failure>,
+    /// Since when what the API server says cannot be read as a list or a watch.
+    garbled: Option<Instant>,
 }
 
 /// At what it failed, and the HTTP code, 0 if there is none.
@@ -50,7 +56,8 @@ impl Pulse {
             kind: kind.to_owned(),
             namespace: namespace.map(str::to_owned),
             delivery: watch::Sender::new(Delivery::Waiting),
-            state: Mutex::new(State { heard: now, failures: BTreeSet::new() }),
+            unreadable: UnreadableObjects::default(),
+            state: Mutex::new(State { heard: now, failures: BTreeSet::new(), garbled: None }),
         }
     }
 
@@ -83,7 +90,10 @@ impl Pulse {
     }
 
     /// Says so, once until the watch works again.
-    pub(super) fn failed(&self, error: &Error) {
+    pub(super) fn failed(&self, error: &Error, now: Instant) {
+        if is_garbled(error) {
+            self.state().garbled.get_or_insert(now);
+        }
         let (is_news, error) = (self.is_news(error), sentence(error));
         if is_news {
             tracing::warn!(
@@ -104,6 +114,16 @@ impl Pulse {
     /// How long the API server has said nothing.
     pub(super) fn silent_for(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.state().heard)
+    }
+
+    /// Notes that the watch delivered something.
+    pub(super) fn delivers(&self) {
+        self.state().garbled = None;
+    }
+
+    /// Returns how long the watch has delivered nothing although the API server answers.
+    pub(super) fn stalled_for(&self, now: Instant) -> Duration {
+        self.state().garbled.map(|since| now.saturating_duration_since(since)).unwrap_or_default()
     }
 
     pub(super) fn is_delivered(&self) -> bool {
@@ -128,6 +148,8 @@ fn sentence(error: &Error) -> String {
             status.message.clone()
         }
         WatchError(status) => format!("{} {}", status.reason, status.message),
+        // Such an error quotes what was read, which is somebody's data.
+        error if is_garbled(error) => "the API server's answer cannot be read".to_owned(),
         other => other.to_string(),
     }
 }
@@ -143,6 +165,21 @@ fn failure_of(error: &Error) -> Failure {
         WatchError(status) => ("event", status.code),
         WatchFailed(error) => ("stream", code(error)),
         NoResourceVersion => ("version", 0),
+    }
+}
+
+/// Returns whether an answer came and could not be read. Refusals and lost connections are not meant: they end.
+fn is_garbled(error: &Error) -> bool {
+    let is_unreadable = |error: &kube::Error| {
+        matches!(
+            error,
+            kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) | kube::Error::LinesCodecMaxLineLengthExceeded
+        )
+    };
+    match error {
+        InitialListFailed(error) | WatchStartFailed(error) | WatchFailed(error) => is_unreadable(error),
+        NoResourceVersion => true,
+        WatchError(_) => false,
     }
 }
 
@@ -189,6 +226,23 @@ mod tests {
         pulse.answered(StatusCode::OK, true, after(5));
         assert_eq!(pulse.silent_for(after(9)), Duration::from_secs(2), "an answer that is noted late changes nothing");
         assert_eq!(pulse.silent_for(start), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_watch_stalls_while_answers_cannot_be_read_and_not_while_there_are_none() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let garbled =
+            || InitialListFailed(kube::Error::SerdeError(serde_json::from_str::<u8>("\"secret\"").unwrap_err()));
+        let pulse = Pulse::new("pods", None, start);
+        pulse.failed(&refusal(500), after(1));
+        assert_eq!(pulse.stalled_for(after(100)), Duration::ZERO);
+        pulse.failed(&garbled(), after(10));
+        pulse.failed(&garbled(), after(20));
+        assert_eq!(pulse.stalled_for(after(100)), Duration::from_secs(90));
+        assert!(!sentence(&garbled()).contains("secret"), "{}", sentence(&garbled()));
+        pulse.delivers();
+        assert_eq!(pulse.stalled_for(after(100)), Duration::ZERO);
     }
 
     #[test]

@@ -1,12 +1,11 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt as _;
 use serde_json::json;
 
 use super::observe::Observed;
 use crate::{
     context::Defaults,
-    crd::{DaskWorkerGroup, WorkerAllocation, WorkerSpec, WorkerUpdateType},
+    crd::{CountOrPercentage, DaskWorkerGroup, WorkerAllocation, WorkerSpec, WorkerUpdateType},
     invalid::Invalid,
     meta::{self, Map},
     scheduler_address::scheduler_address,
@@ -59,11 +58,11 @@ impl MaxUnavailable {
         }
     }
 
-    fn parse(given: Option<&IntOrString>) -> Option<Self> {
+    fn parse(given: Option<&CountOrPercentage>) -> Option<Self> {
         match given {
             None => Some(Self::Count(1)),
-            Some(IntOrString::Int(count)) => usize::try_from(*count).ok().map(Self::Count),
-            Some(IntOrString::String(text)) => {
+            Some(CountOrPercentage::Count(count)) => usize::try_from(*count).ok().map(Self::Count),
+            Some(CountOrPercentage::Percentage(text)) => {
                 let percent = text.strip_suffix('%')?.parse().ok().filter(|percent| *percent <= 100)?;
                 Some(Self::Percent(percent))
             }

@@ -5,6 +5,7 @@
 
 pub(crate) mod controller;
 pub(crate) mod fake_cluster;
+pub(crate) mod hostile;
 pub(crate) mod https_plugin;
 pub(crate) mod identities;
 pub(crate) mod kubelet;
@@ -132,6 +133,12 @@ impl TestContext {
         let namespace = serde_json::from_value(json!({"metadata": {"name": self.namespace}})).unwrap();
         Api::<Namespace>::all(self.client.clone()).create(&PostParams::default(), &namespace).await.unwrap();
         self.appears("ServiceAccount", "default").await;
+    }
+
+    /// Deletes the namespace, and does not wait until it is gone.
+    pub(crate) async fn delete_namespace(&self) {
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        namespaces.delete(&self.namespace, &DeleteParams::default()).await.unwrap();
     }
 
     /// Waits until the namespace, which was deleted, is gone with all that was in it.

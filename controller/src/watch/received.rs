@@ -1,0 +1,181 @@
+//! Objects as the API server sends them, readable or not.
+//!
+//! The API server accepts objects that the controller's types do not: numbers that are too large, JSON that is nested
+//! too deep, more small values than memory can hold as a tree. kube parses a whole page of a list at once, so that one
+//! such object would keep all others from being delivered. [`Received`] parses whatever comes: what cannot be read is
+//! kept by name, with the reason, and everything else goes on.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{Resource, api::ObjectMeta};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde_json::value::RawValue;
+
+use crate::json_measure::{Excess, Limits, measure};
+
+/// The largest object that is read, without its `managedFields`. Kubernetes stores up to 1.5 MiB.
+pub const LIMITS: Limits = Limits { bytes: 1 << 20, nodes: 50_000, depth: 100 };
+/// Conditions of an unreadable object that are looked at.
+const CONDITIONS: usize = 32;
+
+/// One object of a list or watch.
+#[derive(Clone, Debug)]
+pub enum Received<K> {
+    /// It was parsed.
+    Readable {
+        /// The object, without its `managedFields`.
+        object: K,
+        /// Length of the text that it was parsed from.
+        bytes: usize,
+    },
+    /// It cannot be parsed, or is too large to be.
+    Unreadable(Box<Unreadable>),
+}
+
+/// What is known of an object that cannot be read.
+#[derive(Clone, Debug, Default)]
+pub struct Unreadable {
+    /// Name, namespace, uid and resourceVersion, as far as they are there.
+    pub metadata: ObjectMeta,
+    /// Why, as one word.
+    pub reason: &'static str,
+    /// Why, for the object's author: it may quote the object, and so does not belong into the log.
+    pub message: String,
+    /// The conditions in its status, as far as they can be read.
+    pub conditions: Vec<Condition>,
+    /// Length of its text.
+    pub bytes: usize,
+}
+
+/// The fields of a JSON object, unparsed. Finding their ends takes no recursion.
+type Fields<'a> = BTreeMap<String, &'a RawValue>;
+
+impl<'de, K: DeserializeOwned> Deserialize<'de> for Received<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::parse(Box::<RawValue>::deserialize(deserializer)?.get()))
+    }
+}
+
+impl<K: DeserializeOwned> Received<K> {
+    /// Reads the JSON text of one object. Where only the status cannot be read, the object counts as one without: the
+    /// controller writes the status itself.
+    pub fn parse(text: &str) -> Self {
+        let mut fields: Fields<'_> = match serde_json::from_str(text) {
+            Ok(fields) => fields,
+            Err(error) => return Self::unreadable(&Fields::new(), ("Unreadable", error.to_string()), text.len()),
+        };
+        let metadata = fields.get("metadata").and_then(|metadata| without_managed_fields(metadata.get()));
+        if let Some(metadata) = &metadata {
+            fields.insert("metadata".to_owned(), metadata);
+        }
+        let slim = match &metadata {
+            Some(_) => Cow::Owned(text_of(&fields)),
+            None => Cow::Borrowed(text),
+        };
+        if let Err(excess) = measure(slim.as_bytes()).check(&LIMITS) {
+            let reason = match excess {
+                Excess::Bytes { .. } => "TooLarge",
+                Excess::Nodes { .. } => "TooManyValues",
+                Excess::Depth { .. } => "TooDeep",
+            };
+            return Self::unreadable(&fields, (reason, format!("the object cannot be read: {excess}")), text.len());
+        }
+        if let Ok(object) = serde_json::from_str(&slim) {
+            return Self::Readable { object, bytes: slim.len() };
+        }
+        let status = fields.remove("status");
+        let slim = text_of(&fields);
+        match serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_str(&slim)) {
+            Ok(object) => Self::Readable { object, bytes: slim.len() },
+            Err(error) => {
+                let message = format!("{}: {}", error.path(), error.inner());
+                fields.extend(status.map(|status| ("status".to_owned(), status)));
+                Self::unreadable(&fields, ("InvalidField", message), text.len())
+            }
+        }
+    }
+
+    fn unreadable(fields: &Fields<'_>, (reason, message): (&'static str, String), bytes: usize) -> Self {
+        let metadata = fields.get("metadata").map(|metadata| identity(metadata.get())).unwrap_or_default();
+        let status = fields.get("status").map(|status| status.get()).unwrap_or_default();
+        Self::Unreadable(Box::new(Unreadable { metadata, reason, message, conditions: conditions(status), bytes }))
+    }
+}
+
+/// `metadata` without its `managedFields`, which nobody asks for: they are as large as all the rest, and as deep as the
+/// object once was. Nothing if it has none.
+fn without_managed_fields(metadata: &str) -> Option<Box<RawValue>> {
+    let mut fields: Fields<'_> = serde_json::from_str(metadata).ok()?;
+    fields.remove("managedFields")?;
+    RawValue::from_string(text_of(&fields)).ok()
+}
+
+/// The JSON text of an object with these fields.
+fn text_of(fields: &Fields<'_>) -> String {
+    // Writing texts that were read before cannot fail.
+    serde_json::to_string(fields).unwrap_or_default()
+}
+
+/// What tells an object from others.
+fn identity(metadata: &str) -> ObjectMeta {
+    let fields: Fields<'_> = serde_json::from_str(metadata).unwrap_or_default();
+    let text = |key: &str| fields.get(key).and_then(|value| serde_json::from_str(value.get()).ok());
+    ObjectMeta {
+        name: text("name"),
+        namespace: text("namespace"),
+        uid: text("uid"),
+        resource_version: text("resourceVersion"),
+        ..ObjectMeta::default()
+    }
+}
+
+/// The conditions in a status; none if there are too many, or one that cannot be read.
+fn conditions(status: &str) -> Vec<Condition> {
+    let fields: Fields<'_> = serde_json::from_str(status).unwrap_or_default();
+    let all = fields.get("conditions").and_then(|all| serde_json::from_str::<Vec<&RawValue>>(all.get()).ok());
+    let all = all.filter(|all| all.len() <= CONDITIONS).unwrap_or_default();
+    all.into_iter().filter_map(|condition| serde_json::from_str(condition.get()).ok()).collect()
+}
+
+impl<K: Resource> Resource for Received<K> {
+    type DynamicType = K::DynamicType;
+    type Scope = K::Scope;
+
+    fn kind(dynamic_type: &Self::DynamicType) -> Cow<'_, str> {
+        K::kind(dynamic_type)
+    }
+
+    fn group(dynamic_type: &Self::DynamicType) -> Cow<'_, str> {
+        K::group(dynamic_type)
+    }
+
+    fn version(dynamic_type: &Self::DynamicType) -> Cow<'_, str> {
+        K::version(dynamic_type)
+    }
+
+    fn api_version(dynamic_type: &Self::DynamicType) -> Cow<'_, str> {
+        K::api_version(dynamic_type)
+    }
+
+    fn plural(dynamic_type: &Self::DynamicType) -> Cow<'_, str> {
+        K::plural(dynamic_type)
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        match self {
+            Self::Readable { object, .. } => object.meta(),
+            Self::Unreadable(unreadable) => &unreadable.metadata,
+        }
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        match self {
+            Self::Readable { object, .. } => object.meta_mut(),
+            Self::Unreadable(unreadable) => &mut unreadable.metadata,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+//! Objects that the API server accepts and that would stop a controller which trusts them.
+
+use http::Request;
+use serde_json::{Value, json};
+
+use super::{TestContext, cluster};
+
+/// A value in the hostile objects that must not appear in the log.
+pub(crate) const SECRET: &str = "correct-horse-battery";
+/// Objects that are made of small maps: as trees they take 50 MB each. The API server needs seconds and far more memory
+/// than we do for each, so that more of them would only measure it.
+const LARGE: usize = 1;
+
+/// A hostile object as text, and the reason for which it cannot be read; none if it is read all the same.
+pub(crate) struct Hostile {
+    pub(crate) plural: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) name: String,
+    text: String,
+    pub(crate) reason: Option<&'static str>,
+}
+
+/// JSON that is nested `levels` deep.
+pub(crate) fn nested(levels: usize) -> String {
+    format!("{}\"{SECRET}\"{}", "[".repeat(levels), "]".repeat(levels))
+}
+
+fn small_maps(count: usize) -> String {
+    format!("[{}]", vec![r#"{"a":0}"#; count].join(","))
+}
+
+/// A cluster whose worker pod has `value` in a field that Kubernetes does not know.
+fn hostile_cluster(name: &str, value: &str, reason: &'static str) -> Hostile {
+    let mut manifest = cluster(name, 1);
+    manifest["spec"]["worker"]["spec"]["x"] = json!("HERE");
+    Hostile {
+        plural: "daskclusters",
+        kind: "DaskCluster",
+        name: name.to_owned(),
+        text: manifest.to_string().replace("\"HERE\"", value),
+        reason: Some(reason),
+    }
+}
+
+fn hostile_group(name: &str, value: &str, reason: &'static str) -> Hostile {
+    let manifest = json!({
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskWorkerGroup",
+        "metadata": {"name": name},
+        "spec": {"cluster": "nope", "worker": {"spec": {"containers": [{"name": "a"}], "x": "HERE"}}},
+    });
+    Hostile {
+        plural: "daskworkergroups",
+        kind: "DaskWorkerGroup",
+        name: name.to_owned(),
+        text: manifest.to_string().replace("\"HERE\"", value),
+        reason: Some(reason),
+    }
+}
+
+fn hostile_job(name: &str, value: &str, reason: &'static str) -> Hostile {
+    let manifest = json!({
+        "apiVersion": "kubernetes.dask.org/v1",
+        "kind": "DaskJob",
+        "metadata": {"name": name},
+        "spec": {
+            "job": {"spec": {"containers": [{"name": "a", "image": "a"}], "x": "HERE"}},
+            "cluster": {"spec": cluster(name, 1)["spec"]},
+        },
+    });
+    Hostile {
+        plural: "daskjobs",
+        kind: "DaskJob",
+        name: name.to_owned(),
+        text: manifest.to_string().replace("\"HERE\"", value),
+        reason: Some(reason),
+    }
+}
+
+/// All hostile objects.
+pub(crate) fn catalogue() -> Vec<Hostile> {
+    let long = format!("\"{}\"", SECRET.repeat(60_000));
+    let mut all = vec![
+        hostile_cluster("deep", &nested(200), "TooDeep"),
+        hostile_cluster("very-deep", &nested(9_000), "TooDeep"),
+        hostile_group("deep", &nested(200), "TooDeep"),
+        hostile_group("maps", &small_maps(60_000), "TooManyValues"),
+        hostile_job("deep", &nested(200), "TooDeep"),
+    ];
+    all.extend((0..6).map(|number| hostile_cluster(&format!("long-{number}"), &long, "TooLarge")));
+    all.extend(
+        (0..LARGE).map(|number| hostile_cluster(&format!("maps-{number}"), &small_maps(60_000), "TooManyValues")),
+    );
+    all
+}
+
+impl Hostile {
+    /// Creates the object. It is sent as text: the test could not parse it either.
+    pub(crate) async fn create(&self, context: &TestContext) {
+        let path = format!("/apis/kubernetes.dask.org/v1/namespaces/{}/{}", context.namespace, self.plural);
+        let request = Request::post(path).header("content-type", "application/json");
+        let answer = context.client.request_text(request.body(self.text.clone().into_bytes()).unwrap()).await;
+        if let Err(error) = answer {
+            panic!("the API server does not take {} {}: {error}", self.kind, self.name);
+        }
+    }
+
+    /// Changes an annotation, which the watch reports with the whole object.
+    pub(crate) async fn touch(&self, context: &TestContext, value: usize) {
+        let path =
+            format!("/apis/kubernetes.dask.org/v1/namespaces/{}/{}/{}", context.namespace, self.plural, self.name);
+        let patch = json!({"metadata": {"annotations": {"touched": value.to_string()}}});
+        let request = Request::patch(path).header("content-type", "application/merge-patch+json");
+        context.client.request_text(request.body(patch.to_string().into_bytes()).unwrap()).await.unwrap();
+    }
+
+    /// Whether it is small enough for its condition to be written.
+    pub(crate) fn has_condition(&self) -> bool {
+        self.kind != "DaskJob" && self.text.len() < 100_000
+    }
+
+    /// Returns the object's condition `Accepted` as status and reason, without parsing the object as a whole.
+    pub(crate) async fn accepted(&self, context: &TestContext) -> Option<(String, String)> {
+        #[derive(serde::Deserialize)]
+        struct Stored {
+            #[serde(default)]
+            status: Value,
+        }
+        let path =
+            format!("/apis/kubernetes.dask.org/v1/namespaces/{}/{}/{}", context.namespace, self.plural, self.name);
+        let text = context.client.request_text(Request::get(path).body(Vec::new()).unwrap()).await.unwrap();
+        let stored: Stored = serde_json::from_str(&text).unwrap();
+        let conditions = stored.status["conditions"].as_array()?;
+        let accepted = conditions.iter().find(|condition| condition["type"] == "Accepted")?;
+        let text = |field: &str| accepted[field].as_str().map(str::to_owned);
+        Some((text("status")?, text("reason")?))
+    }
+}
