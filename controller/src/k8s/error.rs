@@ -5,8 +5,9 @@ use kube::core::Status;
 /// A failed call to the API server.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The API server answered with an error, or could not be reached.
-    #[error("failed to {verb} {object}: {source}")]
+    /// The API server answered with an error, or could not be reached. Written as text, the error has no values of the
+    /// object: it goes into the log, which others than the object's author read. [`Error::message`] has them.
+    #[error("failed to {verb} {object}: {}", without_values(.source))]
     Call {
         /// What was tried.
         verb: &'static str,
@@ -124,6 +125,23 @@ impl Error {
     }
 }
 
+/// Returns the error without what it quotes of an object: the API server repeats invalid values, and serde what does not
+/// parse. The paths of the invalid fields stay.
+fn without_values(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if matches!(status.code, 400 | 422 | 500) => {
+            let causes = status.details.iter().flat_map(|details| &details.causes);
+            let fields: Vec<&str> = causes.map(|cause| cause.field.as_str()).filter(|field| !field.is_empty()).collect();
+            let reason = if status.reason.is_empty() { "refused" } else { status.reason.as_str() };
+            if fields.is_empty() { format!("{reason} ({})", status.code) } else {
+                format!("{reason} ({}): {}", status.code, fields.join(", "))
+            }
+        }
+        kube::Error::SerdeError(_) => "the API server's answer cannot be read".to_owned(),
+        other => other.to_string(),
+    }
+}
+
 /// By the cause that the API server's `NamespaceLifecycle` admission gives.
 fn is_of_ending_namespace(status: &Status) -> bool {
     let causes = status.details.iter().flat_map(|details| &details.causes);
@@ -163,6 +181,23 @@ mod tests {
         let status = serde_json::from_value(namespace_terminating()).unwrap();
         let error = Error::new("create", "Deployment b/a", kube::Error::Api(status));
         assert_eq!((error.class(), error.category()), (Class::NamespaceEnding, "NamespaceTerminating"));
+    }
+
+    #[test]
+    fn the_log_has_the_fields_that_are_wrong_and_not_what_is_in_them() {
+        let status: Status = serde_json::from_value(serde_json::json!({
+            "status": "Failure", "code": 422, "reason": "Invalid",
+            "message": "Pod \"a\" is invalid: spec.containers[0].name: Invalid value: \"secret\"",
+            "details": {"causes": [
+                {"reason": "FieldValueInvalid", "message": "Invalid value: \"secret\"", "field": "spec.containers[0].name"},
+            ]},
+        }))
+        .unwrap();
+        let error = Error::new("create", "Pod b/a", kube::Error::Api(status.boxed()));
+        assert_eq!(error.to_string(), "failed to create Pod b/a: Invalid (422): spec.containers[0].name");
+        assert!(error.message().contains("secret"), "its author needs to know");
+        let garbled = kube::Error::SerdeError(serde_json::from_str::<u8>("\"secret\"").unwrap_err());
+        assert_eq!(Error::new("get", "Pod b/a", garbled).to_string(), "failed to get Pod b/a: the API server's answer cannot be read");
     }
 
     #[test]
