@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::crd::JsonObject;
+
 /// What the workload allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestartPolicy {
@@ -27,8 +29,7 @@ pub struct EnvVar {
 /// The variables come last, as in dask-kubernetes, where users count on `env[0]` being their own. But
 /// Kubernetes expands `$(NAME)` only from variables further up, so where a user's value refers to an
 /// injected variable, that one comes first.
-pub fn built(spec: &Map<String, Value>, env: &[EnvVar], restart: RestartPolicy) -> Value {
-    let mut spec = spec.clone();
+pub fn built(mut spec: Map<String, Value>, env: &[EnvVar], restart: RestartPolicy) -> Value {
     if restart == RestartPolicy::Always && spec.contains_key("restartPolicy") {
         spec.insert("restartPolicy".to_owned(), json!("Always"));
     }
@@ -40,8 +41,9 @@ pub fn built(spec: &Map<String, Value>, env: &[EnvVar], restart: RestartPolicy) 
 }
 
 /// Whether [`built`] with [`RestartPolicy::Always`] changes what the user wrote.
-pub fn overrides_restart_policy(spec: &Map<String, Value>) -> bool {
-    spec.get("restartPolicy").is_some_and(|policy| policy != "Always")
+pub fn overrides_restart_policy(spec: &JsonObject) -> bool {
+    let policy = spec.field("restartPolicy");
+    !policy.is_null() && policy != "Always"
 }
 
 fn inject(container: &mut Map<String, Value>, env: &[EnvVar]) {
@@ -74,7 +76,7 @@ mod tests {
     }
 
     fn containers(spec: Value) -> Value {
-        built(spec.as_object().unwrap(), &env(), RestartPolicy::Kept)["containers"].clone()
+        built(spec.as_object().unwrap().clone(), &env(), RestartPolicy::Kept)["containers"].clone()
     }
 
     #[test]
@@ -97,14 +99,14 @@ mod tests {
     #[test]
     fn init_containers_get_no_variables() {
         let spec = json!({"containers": [], "initContainers": [{"name": "init"}]});
-        let built = built(spec.as_object().unwrap(), &env(), RestartPolicy::Kept);
+        let built = built(spec.as_object().unwrap().clone(), &env(), RestartPolicy::Kept);
         assert_eq!(built["initContainers"], json!([{"name": "init"}]));
     }
 
     #[test]
     fn fields_that_nobody_knows_yet_survive() {
         let spec = json!({"containers": [], "futureField": {"a": [1]}, "schedulingGates": [{"name": "x"}]});
-        assert_eq!(built(spec.as_object().unwrap(), &env(), RestartPolicy::Always), spec);
+        assert_eq!(built(spec.as_object().unwrap().clone(), &env(), RestartPolicy::Always), spec);
     }
 
     /// `Never` makes a Deployment invalid, and dask-kubernetes then fails for ever without a word.
@@ -112,8 +114,8 @@ mod tests {
     fn deployments_always_restart() {
         let spec = json!({"containers": [], "restartPolicy": "Never"});
         let spec = spec.as_object().unwrap();
-        assert_eq!(built(spec, &[], RestartPolicy::Always)["restartPolicy"], "Always");
-        assert_eq!(built(spec, &[], RestartPolicy::Kept)["restartPolicy"], "Never");
-        assert!(overrides_restart_policy(spec));
+        assert_eq!(built(spec.clone(), &[], RestartPolicy::Always)["restartPolicy"], "Always");
+        assert_eq!(built(spec.clone(), &[], RestartPolicy::Kept)["restartPolicy"], "Never");
+        assert!(overrides_restart_policy(&JsonObject::from(spec.clone())));
     }
 }

@@ -11,7 +11,8 @@ const DEFAULT_PORT: u64 = 8786;
 /// `tcp-comm`, or its own name, as Dask's client looks it up.
 pub fn scheduler_address(name: &str, scheduler: &SchedulerSpec, namespace: &str, cluster_domain: &str) -> String {
     let service = meta::scheduler_name(name);
-    let ports = scheduler.service.0.get("ports").and_then(Value::as_array);
+    let ports = scheduler.service.field("ports");
+    let ports = ports.as_array();
     let is_comm = |port: &&Value| port["name"] == "tcp-comm" || port["name"] == service.as_str();
     let port = ports.and_then(|ports| ports.iter().find(is_comm)?["port"].as_u64()).unwrap_or(DEFAULT_PORT);
     let scheme = if scheduler.tls.is_some() { "tls" } else { "tcp" };
@@ -27,7 +28,7 @@ mod tests {
 
     fn address(cluster: &str, ports: Value, domain: &str) -> String {
         let mut scheduler = mk_cluster(cluster).spec.scheduler;
-        scheduler.service.0.insert("ports".to_owned(), ports);
+        scheduler.service.set("ports", ports);
         scheduler_address(cluster, &scheduler, "team-a", domain)
     }
 

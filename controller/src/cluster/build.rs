@@ -70,7 +70,7 @@ fn base(cluster: &ValidatedCluster, component: &str) -> Map {
 fn build_scheduler(cluster: &ValidatedCluster) -> Component {
     let labels = scheduler_labels(cluster);
     let annotations = merged([&cluster.annotations, &cluster.scheduler.metadata.annotations]);
-    let pod = pod::built(&cluster.scheduler.spec.0, &[], RestartPolicy::Always);
+    let pod = pod::built(cluster.scheduler.spec.object(), &[], RestartPolicy::Always);
     let head = ("apps/v1", "Deployment", meta::scheduler_name(&cluster.name));
     let spec = json!({
         "replicas": 1,
@@ -88,7 +88,8 @@ fn build_service(cluster: &ValidatedCluster) -> Component {
     let labels = merged([&cluster.labels, &own.labels, &base(cluster, component::SCHEDULER)]);
     let annotations = merged([&cluster.annotations, &own.annotations]);
     let head = ("v1", "Service", meta::scheduler_name(&cluster.name));
-    let fields = cluster.scheduler.service.0.keys().map(String::as_str).collect::<Vec<_>>().join(",");
+    let service = cluster.scheduler.service.object();
+    let fields = service.keys().map(String::as_str).collect::<Vec<_>>().join(",");
     let origin = map_of([(meta::TEMPLATE, &cluster.service_template), (meta::SERVICE_FIELDS, &fields)]);
     component(cluster, head, (labels, annotations, origin), &json!(cluster.scheduler.service))
 }

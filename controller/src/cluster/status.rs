@@ -179,7 +179,8 @@ fn scheduler_ready(valid: &ValidatedCluster, observed: &Observed) -> Verdict {
 
 /// Set if nobody can reach the scheduler by its Service.
 fn selected(valid: &ValidatedCluster) -> Option<Verdict> {
-    let selector = valid.scheduler.service.0.get("selector")?.as_object()?;
+    let selector = valid.scheduler.service.field("selector");
+    let selector = selector.as_object()?;
     let labels = build::scheduler_labels(valid);
     let (key, value) = selector.iter().find(|(key, value)| labels.get(*key).map(String::as_str) != value.as_str())?;
     let message = format!("the Service selects {key}={value}, which the scheduler's pod does not have");

@@ -54,7 +54,7 @@ pub(super) fn of_service(cluster: &ValidatedCluster, live: &Arc<Service>, wanted
         let patch = wanted.propagated(&live.metadata).patch(&live.metadata)?;
         return Some(Update::ServiceMetadata(Arc::clone(live), patch));
     }
-    let fields = &cluster.scheduler.service.0;
+    let fields = cluster.scheduler.service.object();
     let set = fields.iter().map(|(field, value)| json!({"op": "add", "path": pointer("/spec", field), "value": value}));
     // What users wrote before and do not any more; all other fields are Kubernetes' own.
     let before = live.annotations().get(meta::SERVICE_FIELDS).map(String::as_str).unwrap_or_default();

@@ -24,7 +24,7 @@ pub use plugin::{
     MatchCondition, MatchRules, PluginAuth, PluginFailure, PluginTls, ServiceEndpoint, Settings, SubjectCounts,
     SubjectKind, SubjectRule, TlsMode, WriterRef,
 };
-pub use template::{PodSpec, RunnerPodSpec, ServiceSpec, TemplateMetadata};
+pub use template::{JsonObject, PodSpec, RunnerPodSpec, ServiceSpec, TemplateMetadata};
 pub use worker_group::{DaskWorkerGroup, DaskWorkerGroupSpec, DaskWorkerGroupStatus};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;

@@ -43,7 +43,7 @@ pub(super) fn build_runner(job: &ValidatedJob, predecessors: i64) -> Value {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": metadata(job, &runner_name(&job.name), &labels, &annotations),
-        "spec": pod::built(&job.runner.0, &env, RestartPolicy::Kept),
+        "spec": pod::built(job.runner.object(), &env, RestartPolicy::Kept),
     })
 }
 

@@ -50,7 +50,7 @@ fn world(job: &DaskJob, cluster: Option<&DaskCluster>, runner: Option<&PodView>)
             is_going: cluster.metadata.deletion_timestamp.is_some(),
             is_broken: cluster.status.as_ref().and_then(|status| status.phase) == Some(ClusterPhase::Error),
         }),
-        runner: seen(job, runner, |pod| Runner::of(pod, runner_kind(job))),
+        runner: seen(job, runner, |pod| Runner::of(pod, &runner_kind(job))),
     }
 }
 

@@ -40,17 +40,17 @@ pub(super) enum State {
 }
 
 /// What a job says about its runner.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Kind<'a> {
+#[derive(Clone, Debug)]
+pub(super) struct Kind {
     /// The container whose end is the job's.
-    pub(super) container: &'a str,
-    pub(super) restart_policy: &'a str,
+    pub(super) container: String,
+    pub(super) restart_policy: String,
 }
 
 impl Runner {
-    pub(super) fn of(pod: &PodView, kind: Kind<'_>) -> Self {
+    pub(super) fn of(pod: &PodView, kind: &Kind) -> Self {
         let container = pod.status.container_statuses.iter().find(|container| container.name == kind.container);
-        let state = state(pod, container, kind.restart_policy);
+        let state = state(pod, container, &kind.restart_policy);
         let ended = pod.has_ended();
         let restarted_after_success = kind.restart_policy == "Always";
         let over = match state {

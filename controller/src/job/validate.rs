@@ -1,7 +1,6 @@
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
-use serde_json::Value;
 
 use super::{build::runner_name, runner::Kind};
 use crate::{
@@ -88,12 +87,11 @@ pub(super) fn terms(job: &DaskJob, invalid: Option<Invalid>) -> Terms {
 }
 
 /// Which container is the runner, and what happens to it when it ends.
-pub(super) fn runner_kind(job: &DaskJob) -> Kind<'_> {
-    let field = |name: &str| job.spec.job.spec.as_ref().and_then(|spec| spec.0.get(name));
-    let first = field("containers").and_then(|containers| containers.get(0)?.get("name")).and_then(Value::as_str);
+pub(super) fn runner_kind(job: &DaskJob) -> Kind {
+    let field = |name: &str| job.spec.job.spec.as_ref().map(|spec| spec.field(name)).unwrap_or_default();
     Kind {
-        container: first.unwrap_or_default(),
-        restart_policy: field("restartPolicy").and_then(Value::as_str).unwrap_or("OnFailure"),
+        container: field("containers")[0]["name"].as_str().unwrap_or_default().to_owned(),
+        restart_policy: field("restartPolicy").as_str().unwrap_or("OnFailure").to_owned(),
     }
 }
 
@@ -133,13 +131,13 @@ mod tests {
     fn the_runner_is_the_first_container_and_restarts_on_failure_unless_said_otherwise() {
         let job = mk_job(|_| {});
         let kind = runner_kind(&job);
-        assert_eq!((kind.container, kind.restart_policy), ("job", "OnFailure"));
+        assert_eq!((kind.container.as_str(), kind.restart_policy.as_str()), ("job", "OnFailure"));
         let job = mk_job(|job| {
             job["spec"]["job"]["spec"] =
                 json!({"restartPolicy": "Never", "containers": [{"name": "z"}, {"name": "a"}]});
         });
         let kind = runner_kind(&job);
-        assert_eq!((kind.container, kind.restart_policy), ("z", "Never"));
+        assert_eq!((kind.container.as_str(), kind.restart_policy.as_str()), ("z", "Never"));
     }
 
     #[test]

@@ -131,9 +131,12 @@ fn without_values(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if matches!(status.code, 400 | 422 | 500) => {
             let causes = status.details.iter().flat_map(|details| &details.causes);
-            let fields: Vec<&str> = causes.map(|cause| cause.field.as_str()).filter(|field| !field.is_empty()).collect();
+            let fields: Vec<&str> =
+                causes.map(|cause| cause.field.as_str()).filter(|field| !field.is_empty()).collect();
             let reason = if status.reason.is_empty() { "refused" } else { status.reason.as_str() };
-            if fields.is_empty() { format!("{reason} ({})", status.code) } else {
+            if fields.is_empty() {
+                format!("{reason} ({})", status.code)
+            } else {
                 format!("{reason} ({}): {}", status.code, fields.join(", "))
             }
         }
@@ -197,7 +200,10 @@ mod tests {
         assert_eq!(error.to_string(), "failed to create Pod b/a: Invalid (422): spec.containers[0].name");
         assert!(error.message().contains("secret"), "its author needs to know");
         let garbled = kube::Error::SerdeError(serde_json::from_str::<u8>("\"secret\"").unwrap_err());
-        assert_eq!(Error::new("get", "Pod b/a", garbled).to_string(), "failed to get Pod b/a: the API server's answer cannot be read");
+        assert_eq!(
+            Error::new("get", "Pod b/a", garbled).to_string(),
+            "failed to get Pod b/a: the API server's answer cannot be read"
+        );
     }
 
     #[test]

@@ -42,8 +42,8 @@ pub async fn client_of(context: &Context, cluster: &DaskCluster) -> Result<Clien
 /// Whether the container of a scheduler runs in one of `pods`. If not, all that its workers hold is lost
 /// already: a new scheduler knows nothing of the old one's results.
 pub fn is_running(cluster: &DaskCluster, pods: &[Arc<PodView>]) -> bool {
-    let containers = cluster.spec.scheduler.spec.0.get("containers");
-    let name = containers.and_then(|containers| containers[0]["name"].as_str()).unwrap_or_default();
+    let containers = cluster.spec.scheduler.spec.field("containers");
+    let name = containers[0]["name"].as_str().unwrap_or_default();
     pods.iter().any(|pod| {
         let containers = &pod.status.container_statuses;
         // A pod that was made from an older spec may call it otherwise.

@@ -40,7 +40,7 @@ pub(super) fn build_worker(group: &ValidatedGroup, id: &WorkerId) -> Value {
             "selector": {"matchLabels": base},
             "template": {
                 "metadata": {"labels": labels, "annotations": annotations},
-                "spec": pod::built(&group.worker.spec.0, &env, RestartPolicy::Always),
+                "spec": pod::built(group.worker.spec.object(), &env, RestartPolicy::Always),
             },
         },
     })

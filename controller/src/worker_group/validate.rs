@@ -281,7 +281,7 @@ mod tests {
             assert_eq!(template(edit), before);
         }
         let other: [fn(&mut DaskWorkerGroup); 2] = [
-            |group| drop(group.spec.worker.spec.0.insert("nodeName".to_owned(), json!("n"))),
+            |group| group.spec.worker.spec.set("nodeName", json!("n")),
             |group| group.spec.worker.metadata.labels = map_of([("team", "a")]),
         ];
         for edit in other {

@@ -278,8 +278,8 @@ fn what_hinders_the_components_is_in_the_condition_errors_first() {
 fn a_restart_policy_that_is_not_followed_is_told() {
     let with = |scheduler: &str, worker: &str| {
         let mut cluster = mk_cluster("demo");
-        cluster.spec.scheduler.spec.0.insert("restartPolicy".to_owned(), json!(scheduler));
-        cluster.spec.worker.spec.0.insert("restartPolicy".to_owned(), json!(worker));
+        cluster.spec.scheduler.spec.set("restartPolicy", json!(scheduler));
+        cluster.spec.worker.spec.set("restartPolicy", json!(worker));
         said(&of_created(&cluster, &validate(&cluster).unwrap(), at(100)), ACCEPTED)
     };
     let ignored = |parts| {

@@ -92,7 +92,7 @@ fn a_label_of_the_cluster_reaches_all_components_and_restarts_none() {
 #[test]
 fn the_scheduler_is_replaced_only_if_the_cluster_says_so() {
     let change = |cluster: &mut DaskCluster| {
-        cluster.spec.scheduler.spec.0.insert("nodeName".to_owned(), json!("n"));
+        cluster.spec.scheduler.spec.set("nodeName", json!("n"));
     };
     let live: Arc<DeploymentView> = live(&old().scheduler.manifest);
     assert!(scheduler_update(&edited(change), &live).is_none());
@@ -108,9 +108,10 @@ fn the_service_gets_the_users_fields_and_keeps_kubernetes_own() {
     let mut manifest = old().service.manifest;
     manifest["spec"]["clusterIP"] = json!("10.96.0.7");
     let cluster = edited(|cluster| {
-        let service = &mut cluster.spec.scheduler.service.0;
+        let mut service = cluster.spec.scheduler.service.object();
         service.remove("selector");
         service.insert("type".to_owned(), json!("LoadBalancer"));
+        cluster.spec.scheduler.service.0 = service.into();
     });
     let Some(Update::ServiceSpec(_, operations)) = service_update(&cluster, &live(&manifest)) else { panic!() };
     assert_eq!(set(&operations, "/spec/type"), Some(&json!("LoadBalancer")));
@@ -124,7 +125,7 @@ fn the_service_gets_the_users_fields_and_keeps_kubernetes_own() {
 fn a_new_template_reaches_the_group_and_leaves_its_size() {
     let mut manifest = old().group.manifest;
     manifest["spec"]["worker"]["replicas"] = json!(9); // Scaled by somebody.
-    let cluster = edited(|cluster| drop(cluster.spec.worker.spec.0.insert("nodeName".to_owned(), json!("n"))));
+    let cluster = edited(|cluster| cluster.spec.worker.spec.set("nodeName", json!("n")));
     let Some(Update::GroupSpec(_, operations)) = group_update(&cluster, &live(&manifest)) else { panic!() };
     let worker = set(&operations, "/spec/worker").unwrap();
     assert_eq!((&worker["replicas"], &worker["spec"]["nodeName"]), (&json!(9), &json!("n")));
@@ -154,8 +155,8 @@ fn components_of_an_older_controller_get_notes_and_nothing_else() {
     let cluster = edited(|cluster| {
         cluster.spec.worker.replicas = 7;
         cluster.spec.scheduler.update_policy = Some(SchedulerUpdatePolicy::Recreate);
-        drop(cluster.spec.scheduler.service.0.insert("type".to_owned(), json!("NodePort")));
-        drop(cluster.spec.scheduler.spec.0.insert("nodeName".to_owned(), json!("n")));
+        cluster.spec.scheduler.service.set("type", json!("NodePort"));
+        cluster.spec.scheduler.spec.set("nodeName", json!("n"));
     });
     let notes = |patch: &Map<String, Value>| -> Vec<String> {
         let annotations = patch["annotations"].as_object().unwrap();

@@ -26,7 +26,10 @@ fn waiting(reason: &str) -> Value {
 
 fn runner_of(status: Value, restart_policy: &str) -> Runner {
     let pod = json!({"metadata": {"uid": "u", "creationTimestamp": time(1)}, "status": status});
-    Runner::of(&serde_json::from_value(pod).unwrap(), Kind { container: "job", restart_policy })
+    Runner::of(
+        &serde_json::from_value(pod).unwrap(),
+        &Kind { container: "job".to_owned(), restart_policy: restart_policy.to_owned() },
+    )
 }
 
 /// A pod whose first container is in `state`, next to a sidecar that runs.
@@ -126,7 +129,7 @@ fn a_runner_says_how_many_failed_before_it_and_when_it_will_be_gone() {
             "uid": "u", "annotations": {"dask.org/failed-runners": annotation}, "deletionTimestamp": time(30),
         });
         let pod = serde_json::from_value(json!({"metadata": metadata})).unwrap();
-        Runner::of(&pod, Kind { container: "job", restart_policy: "Never" })
+        Runner::of(&pod, &Kind { container: "job".to_owned(), restart_policy: "Never".to_owned() })
     };
     assert_eq!((pod("2").predecessors, pod("x").predecessors), (2, 0));
     assert_eq!(pod("2").gone_by, Some(at(30)));
