@@ -134,7 +134,9 @@ fn add_value(value: &Value, above: usize, measure: &mut Measure) {
         }
         Value::Array(items) => {
             measure.depth = measure.depth.max(above + 1);
-            items.iter().for_each(|item| add_value(item, above + 1, measure));
+            for item in items {
+                add_value(item, above + 1, measure);
+            }
         }
         Value::Object(fields) => {
             measure.depth = measure.depth.max(above + 1);

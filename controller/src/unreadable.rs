@@ -61,7 +61,7 @@ impl Reporter {
             if changes.replace(now) == Some(now) {
                 continue;
             }
-            for object in unreported(self.vitals.unreadable(), &mut reported) {
+            for object in unreported(&self.vitals.unreadable(), &mut reported) {
                 self.report(&object).await;
             }
         }
@@ -109,7 +109,7 @@ fn resource_of(object: &UnreadableObject) -> ApiResource {
 
 /// Returns what has not been reported yet, one object of each namespace in turn, and notes it as reported. What is gone
 /// or can be read is forgotten.
-fn unreported(objects: Vec<Arc<UnreadableObject>>, reported: &mut Reported) -> Vec<Arc<UnreadableObject>> {
+fn unreported(objects: &[Arc<UnreadableObject>], reported: &mut Reported) -> Vec<Arc<UnreadableObject>> {
     let uid = |object: &UnreadableObject| object.reference.uid.clone().unwrap_or_default();
     let present: HashMap<String, (&'static str, String)> =
         objects.iter().map(|object| (uid(object), (object.reason, object.message.clone()))).collect();
@@ -183,10 +183,10 @@ mod tests {
             .map(|(namespace, name)| Arc::new(object("DaskCluster", namespace, name)))
             .to_vec();
         let mut reported = Reported::new();
-        assert_eq!(names(&unreported(objects.clone(), &mut reported)), ["a-1", "b-1", "a-2", "a-3"]);
-        assert_eq!(names(&unreported(objects.clone(), &mut reported)), [""; 0]);
+        assert_eq!(names(&unreported(&objects, &mut reported)), ["a-1", "b-1", "a-2", "a-3"]);
+        assert_eq!(names(&unreported(&objects, &mut reported)), [""; 0]);
         let changed = UnreadableObject { reason: "TooLarge", ..object("DaskCluster", "b", "1") };
-        assert_eq!(names(&unreported(vec![Arc::new(changed)], &mut reported)), ["b-1"]);
+        assert_eq!(names(&unreported(&[Arc::new(changed)], &mut reported)), ["b-1"]);
         assert_eq!(reported.len(), 1, "what is gone is forgotten");
     }
 

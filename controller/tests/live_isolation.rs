@@ -1,5 +1,5 @@
 //! What one user's objects cost the others: nothing. Run them with `make live`.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "in tests, what fails must fail loudly")]
+#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
 
 mod support;
 

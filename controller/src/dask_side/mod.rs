@@ -59,6 +59,12 @@ pub(crate) fn wire(context: &Arc<Context>, scope: &Scope, shutdown: &Cancellatio
     queues.wait_for(&wired.watches);
     context.board.wake_by(queues.clusters.clone(), wired.watches.clone());
     run_reconcilers(&mut wired, context, (requests, stores), shutdown);
+    let reporter = unreadable::Reporter {
+        client: context.client.clone(),
+        recorder: context.recorder.clone(),
+        vitals: context.vitals.clone(),
+    };
+    wired.until_shutdown("the reporter of unreadable objects", |leading| reporter.run(leading));
     wired
 }
 
@@ -207,13 +213,7 @@ fn run_reconcilers(
     let (context, shutdown) = share();
     wired.after_sync("the DaskJob reconciler", move |leading| jobs.run(requests.jobs, context, (leading, shutdown)));
     let (context, shutdown) = share();
-    let reporter = unreadable::Reporter {
-        client: context.client.clone(),
-        recorder: context.recorder.clone(),
-        vitals: context.vitals.clone(),
-    };
     wired.after_sync("the DaskAutoscaler reconciler", move |leading| {
         autoscalers.run(requests.autoscalers, context, (leading, shutdown))
     });
-    wired.until_shutdown("the reporter of unreadable objects", |leading| reporter.run(leading));
 }

@@ -109,9 +109,9 @@ impl Hostile {
     pub(crate) async fn touch(&self, context: &TestContext, value: usize) {
         let path =
             format!("/apis/kubernetes.dask.org/v1/namespaces/{}/{}/{}", context.namespace, self.plural, self.name);
-        let patch = json!({"metadata": {"annotations": {"touched": value.to_string()}}});
+        let change = json!({"metadata": {"annotations": {"touched": value.to_string()}}});
         let request = Request::patch(path).header("content-type", "application/merge-patch+json");
-        context.client.request_text(request.body(patch.to_string().into_bytes()).unwrap()).await.unwrap();
+        context.client.request_text(request.body(change.to_string().into_bytes()).unwrap()).await.unwrap();
     }
 
     /// Whether it is small enough for its condition to be written.
