@@ -1,0 +1,203 @@
+//! Shares a bounded number of slots among tenants, which are namespaces, so that one that asks for many slows only itself.
+//!
+//! A tenant may take another slot while it holds fewer than are free. So one tenant alone gets half of them, and each of
+//! `n` busy ones about `1 / (n + 1)`: whoever comes next finds a slot that is free, and need not wait for the others.
+//! Of tenants that wait, the one that holds fewest slots is served first, and equals take turns.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::oneshot;
+
+/// Items that wait for a slot, in order of arrival for each tenant. All operations are O(log n).
+#[derive(Debug)]
+pub struct FairQueue<T> {
+    free: usize,
+    tenants: HashMap<Arc<str>, Tenant<T>>,
+    /// The tenants with items that wait.
+    order: BTreeSet<Place>,
+    /// Counts arrivals and turns.
+    clock: u64,
+}
+
+#[derive(Debug)]
+struct Tenant<T> {
+    held: usize,
+    /// When it last had its turn, or came.
+    turn: u64,
+    /// By ticket.
+    waiting: BTreeMap<u64, T>,
+}
+
+/// Where a tenant stands in the queue.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    held: usize,
+    turn: u64,
+    tenant: Arc<str>,
+}
+
+impl<T> FairQueue<T> {
+    /// An empty queue for `slots`, of which one tenant alone gets half, rounded up.
+    pub fn new(slots: usize) -> Self {
+        Self { free: slots, tenants: HashMap::new(), order: BTreeSet::new(), clock: 0 }
+    }
+
+    /// Adds `item` to what `tenant` waits for. The ticket is for [`FairQueue::remove`].
+    pub fn push(&mut self, tenant: &str, item: T) -> u64 {
+        self.clock += 1;
+        let ticket = self.clock;
+        self.change(tenant, |entry| entry.waiting.insert(ticket, item));
+        ticket
+    }
+
+    /// Removes an item that still waits.
+    pub fn remove(&mut self, tenant: &str, ticket: u64) -> Option<T> {
+        self.change(tenant, |entry| entry.waiting.remove(&ticket))
+    }
+
+    /// Takes a slot for the item that is next, if there is one that may have it. [`FairQueue::release`] gives it back.
+    pub fn next(&mut self) -> Option<(Arc<str>, T)> {
+        let place = self.order.first().filter(|place| place.held < self.free)?.clone();
+        self.clock += 1;
+        let turn = self.clock;
+        let item = self.change(&place.tenant, |entry| {
+            entry.turn = turn;
+            entry.held += 1;
+            entry.waiting.pop_first()
+        });
+        self.free -= 1;
+        item.map(|(_, item)| (place.tenant, item))
+    }
+
+    /// Takes a slot for `tenant` without waiting, if it may have one and nothing of it waits.
+    pub fn take(&mut self, tenant: &str) -> bool {
+        let may = match self.tenants.get(tenant) {
+            Some(entry) => entry.waiting.is_empty() && entry.held < self.free,
+            None => self.free > 0,
+        };
+        if may {
+            self.change(tenant, |entry| entry.held += 1);
+            self.free -= 1;
+        }
+        may
+    }
+
+    /// Gives back a slot of `tenant`.
+    pub fn release(&mut self, tenant: &str) {
+        let held = self.change(tenant, |entry| {
+            let held = entry.held;
+            entry.held = held.saturating_sub(1);
+            held
+        });
+        self.free += usize::from(held > 0);
+    }
+
+    /// Changes what is known of `tenant`, and puts it where it belongs then.
+    fn change<R>(&mut self, tenant: &str, change: impl FnOnce(&mut Tenant<T>) -> R) -> R {
+        let (name, mut entry) = self.tenants.remove_entry(tenant).unwrap_or_else(|| {
+            self.clock += 1;
+            (Arc::from(tenant), Tenant { held: 0, turn: self.clock, waiting: BTreeMap::new() })
+        });
+        self.order.remove(&Place { held: entry.held, turn: entry.turn, tenant: Arc::clone(&name) });
+        let result = change(&mut entry);
+        if !entry.waiting.is_empty() {
+            self.order.insert(Place { held: entry.held, turn: entry.turn, tenant: Arc::clone(&name) });
+        }
+        if entry.held > 0 || !entry.waiting.is_empty() {
+            self.tenants.insert(name, entry);
+        }
+        result
+    }
+}
+
+/// A semaphore whose slots are shared as [`FairQueue`] says. Cloning shares it.
+#[derive(Clone, Debug)]
+pub struct FairShare(Arc<Mutex<FairQueue<oneshot::Sender<()>>>>);
+
+/// A slot, until it is dropped.
+#[derive(Debug)]
+#[must_use = "the slot is given back when this is dropped"]
+pub struct Slot {
+    share: FairShare,
+    tenant: Box<str>,
+}
+
+impl FairShare {
+    /// A semaphore with `slots`, of which one tenant alone gets half, rounded up.
+    pub fn new(slots: usize) -> Self {
+        Self(Arc::new(Mutex::new(FairQueue::new(slots))))
+    }
+
+    /// Waits for a slot for `tenant`. Whoever stops waiting leaves the queue.
+    pub async fn acquire(&self, tenant: &str) -> Slot {
+        let mut waiting = {
+            let mut queue = self.lock();
+            if queue.take(tenant) {
+                return self.slot(tenant);
+            }
+            let (sender, receiver) = oneshot::channel();
+            let ticket = queue.push(tenant, sender);
+            Waiting { share: self, tenant, ticket, receiver, is_over: false }
+        };
+        // The sender is kept until it has sent.
+        let _ = (&mut waiting.receiver).await;
+        waiting.is_over = true;
+        self.slot(tenant)
+    }
+
+    /// Takes a slot for `tenant` if it may have one now.
+    pub fn try_acquire(&self, tenant: &str) -> Option<Slot> {
+        let taken = self.lock().take(tenant);
+        taken.then(|| self.slot(tenant))
+    }
+
+    fn slot(&self, tenant: &str) -> Slot {
+        Slot { share: self.clone(), tenant: tenant.into() }
+    }
+
+    fn release(&self, tenant: &str) {
+        let mut queue = self.lock();
+        queue.release(tenant);
+        while let Some((_, sender)) = queue.next() {
+            // One that has stopped waiting meanwhile gives the slot back by itself.
+            let _ = sender.send(());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, FairQueue<oneshot::Sender<()>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.share.release(&self.tenant);
+    }
+}
+
+/// A place in the queue, which is left when this is dropped.
+struct Waiting<'a> {
+    share: &'a FairShare,
+    tenant: &'a str,
+    ticket: u64,
+    receiver: oneshot::Receiver<()>,
+    is_over: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let still_waits = self.share.lock().remove(self.tenant, self.ticket).is_some();
+        if !still_waits {
+            self.share.release(self.tenant);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
