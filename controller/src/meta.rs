@@ -42,6 +42,9 @@ pub mod component {
     pub const WORKER_GROUP: &str = "workergroup";
 }
 
+/// The longest name of an object.
+const MAX_OBJECT_NAME: usize = 253;
+
 /// Keys that describe who manages an object, and so must not be copied to what is made from it.
 /// dask-kubernetes copies them, and the tools that work by them then prune the children.
 const TOOL_PREFIXES: [&str; 8] = [
@@ -124,6 +127,11 @@ pub fn is_dns_label(name: &str) -> bool {
         && bytes.iter().all(|c| alphanumeric(c) || *c == b'-')
 }
 
+/// Whether `name` may be that of an object such as a Secret: an RFC 1123 subdomain. Others must not become part of a URL.
+pub fn is_object_name(name: &str) -> bool {
+    name.len() <= MAX_OBJECT_NAME && name.split('.').all(is_dns_label)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +148,26 @@ mod tests {
             ("kopf.zalando.org/last-handled-configuration", "{}"),
         ]);
         assert_eq!(inherited(&map), map_of([("team", "a"), ("app.kubernetes.io/name", "dask")]));
+    }
+
+    #[test]
+    fn names_of_objects_hold_nothing_that_a_url_is_made_of() {
+        let table = [
+            ("my-certificate", true),
+            ("a.b-c.d0", true),
+            ("", false),
+            ("..", false),
+            ("a/b", false),
+            ("a?b", false),
+            ("a%2Fb", false),
+            ("a#b", false),
+            ("A", false),
+            ("a..b", false),
+        ];
+        for (name, expected) in table {
+            assert_eq!(is_object_name(name), expected, "{name:?}");
+        }
+        assert!(is_object_name(&"a".repeat(MAX_OBJECT_NAME)) && !is_object_name(&"a".repeat(MAX_OBJECT_NAME + 1)));
     }
 
     #[test]

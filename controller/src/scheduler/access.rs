@@ -25,6 +25,11 @@ pub async fn client_of(context: &Context, cluster: &DaskCluster) -> Result<Clien
         return Err(Error::Connect { address: name, cause });
     };
     if let Some(SchedulerTls { secret_name }) = &cluster.spec.scheduler.tls {
+        if !meta::is_object_name(secret_name) {
+            let cause =
+                "scheduler.tls.secretName is not the name of a Secret: it must consist of a-z, 0-9, '-' and '.'";
+            return Err(Error::Certificates(cause.to_owned()));
+        }
         let api: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
         let secret = k8s::timed("get", &format!("Secret {secret_name}"), api.get(secret_name)).await;
         let secret = secret.map_err(|error| Error::Certificates(error.message()))?;
@@ -65,6 +70,25 @@ mod tests {
 
     use super::*;
     use crate::test_fixtures::mk_cluster;
+
+    /// With a question mark the one Secret would become a list.
+    #[tokio::test]
+    async fn a_secret_whose_name_is_none_is_not_asked_for() {
+        let answer = |_: &axum::http::Method, _: &str| panic!("it was asked for");
+        let (context, _) = crate::stub_api_server::mk_context(answer).await;
+        let service = serde_json::from_value(json!({
+            "metadata": {"name": "demo-scheduler", "namespace": "ns"},
+            "spec": {"ports": [{"name": "tcp-comm", "port": 8786}]},
+        }));
+        let event = kube::runtime::watcher::Event::Apply(service.unwrap());
+        context.caches.services.apply(None, event, &mut Arc::new);
+        let mut cluster = mk_cluster("demo");
+        for name in ["", "?limit=500", "../pods/a", "a/b"] {
+            cluster.spec.scheduler.tls = Some(SchedulerTls { secret_name: name.to_owned() });
+            let error = client_of(&context, &cluster).await.unwrap_err();
+            assert!(error.to_string().contains("scheduler.tls.secretName"), "{name}: {error}");
+        }
+    }
 
     fn runs(containers: &[(&str, &str)]) -> bool {
         let status = |(name, state): &(&str, &str)| json!({"name": name, "state": {*state: {}}});
