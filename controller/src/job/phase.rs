@@ -218,17 +218,19 @@ impl Pass<'_> {
 
     /// How many runners failed so far, whether the last one is started anew inside of its pod, and why.
     fn failures(&self) -> Option<(i64, bool, Invalid)> {
-        let lost = || (self.failed() + 1, false, Invalid::new("RunnerLost", "the runner's pod was deleted"));
+        let lost =
+            || (self.failed().saturating_add(1), false, Invalid::new("RunnerLost", "the runner's pod was deleted"));
         let was_there = self.recorded.job_runner_pod_name.is_some();
         let Some(runner) = self.runner() else {
             // One of a later try only shows that the recorded status is an older one.
             return (was_there && !matches!(self.world.runner, Seen::Ours(_))).then(lost);
         };
-        let failures = self.failed() + runner.restarts;
+        let failures = self.failed().saturating_add(runner.restarts);
         match runner.state {
             State::Failed(_) => {
-                let why = Invalid::new("RunnerFailed", format!("the runner failed (failure {})", failures + 1));
-                Some((failures + 1, false, why))
+                let failures = failures.saturating_add(1);
+                let why = Invalid::new("RunnerFailed", format!("the runner failed (failure {failures})"));
+                Some((failures, false, why))
             }
             _ if overdue(runner).is_some_and(|overdue| overdue <= self.now) => Some(lost()),
             // Without a limit the kubelet starts a runner anew for ever, as with dask-kubernetes.

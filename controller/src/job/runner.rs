@@ -139,7 +139,7 @@ fn restarts(container: &ContainerView, state: State) -> i64 {
         let backs_off = |reason: &Option<String>| reason.as_deref() == Some("CrashLoopBackOff");
         state.terminated.is_some() || state.waiting.as_ref().is_some_and(|waiting| backs_off(&waiting.reason))
     });
-    container.restart_count + i64::from(waits_after_failure && state == State::Running)
+    container.restart_count.saturating_add(i64::from(waits_after_failure && state == State::Running))
 }
 
 #[cfg(test)]

@@ -41,8 +41,8 @@ pub(super) async fn write(
 
 /// Tells what stands in the way of a job, once.
 pub(super) async fn tell(context: &Context, job: &DaskJob, why: &Invalid) {
-    let exists = |uid: &str| context.caches.jobs.all().iter().any(|job| job.uid().as_deref() == Some(uid));
-    if TOLD.is_news(&job.uid().unwrap_or_default(), why.reason, exists) {
+    let existing = || context.caches.jobs.all().iter().filter_map(|job| job.uid()).collect();
+    if TOLD.is_news(&job.uid().unwrap_or_default(), why.reason, existing) {
         publish(context, job, why).await;
     }
 }

@@ -1,32 +1,49 @@
 use std::{
-    collections::BTreeMap,
-    sync::{Mutex, PoisonError},
+    collections::{BTreeMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
+
+/// So many entries are kept without a look whether their jobs still exist.
+const ROOM: usize = 64;
 
 /// What stands in the way of which job, as it was told last. A DaskJob has no conditions to remember it by:
 /// clients compare the keys of its status. So an Event may come once more after a restart.
-pub(super) struct Told(Mutex<BTreeMap<String, &'static str>>);
+pub(super) struct Told(Mutex<Content>);
+
+struct Content {
+    /// By the job's uid.
+    reasons: BTreeMap<String, &'static str>,
+    /// With so many entries, those of jobs that are gone are dropped. It doubles, so that looking costs little for each.
+    room: usize,
+}
 
 impl Told {
     pub(super) const fn new() -> Self {
-        Self(Mutex::new(BTreeMap::new()))
+        Self(Mutex::new(Content { reasons: BTreeMap::new(), room: ROOM }))
     }
 
-    /// Whether `reason` is news about the job with `uid`. What is remembered of jobs that do not exist any
-    /// more is dropped then.
-    pub(super) fn is_news(&self, uid: &str, reason: &'static str, exists: impl Fn(&str) -> bool) -> bool {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.get(uid) == Some(&reason) {
+    /// Whether `reason` is news about the job with `uid`. `existing` returns the uids of all jobs, and is asked rarely.
+    pub(super) fn is_news(&self, uid: &str, reason: &'static str, existing: impl FnOnce() -> HashSet<String>) -> bool {
+        let mut told = self.lock();
+        if told.reasons.get(uid) == Some(&reason) {
             return false;
         }
-        told.retain(|uid, _| exists(uid));
-        told.insert(uid.to_owned(), reason);
+        if told.reasons.len() >= told.room {
+            let existing = existing();
+            told.reasons.retain(|uid, _| existing.contains(uid));
+            told.room = (told.reasons.len() * 2).max(ROOM);
+        }
+        told.reasons.insert(uid.to_owned(), reason);
         true
     }
 
     /// Nothing stands in the way of the job any more.
     pub(super) fn forget(&self, uid: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.lock().reasons.remove(uid);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Content> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -37,7 +54,7 @@ mod tests {
     #[test]
     fn the_same_reason_is_news_once_until_it_is_forgotten() {
         let told = Told::new();
-        let all_exist = |_: &str| true;
+        let all_exist = HashSet::new; // Nobody asks for so few.
         assert!(told.is_news("a", "Forbidden", all_exist));
         assert!(!told.is_news("a", "Forbidden", all_exist));
         assert!(told.is_news("b", "Forbidden", all_exist), "another job");
@@ -47,10 +64,29 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_remembered_of_jobs_that_are_gone() {
+    fn what_is_remembered_of_jobs_that_are_gone_does_not_grow() {
         let told = Told::new();
-        assert!(told.is_news("gone", "Forbidden", |_| true));
-        assert!(told.is_news("a", "Forbidden", |uid| uid != "gone"));
-        assert_eq!(told.0.lock().unwrap().len(), 1);
+        for number in 0..10 * ROOM {
+            let here = || HashSet::from(["here".to_owned()]);
+            assert!(told.is_news(if number == 0 { "here" } else { "gone" }, "Forbidden", here) || number > 1);
+            assert!(told.is_news(&number.to_string(), "Forbidden", here));
+        }
+        assert!(told.lock().reasons.len() <= ROOM);
+        assert!(!told.is_news("here", "Forbidden", HashSet::new));
+    }
+
+    /// A look at all jobs for each of them would take minutes.
+    #[test]
+    fn thousands_of_jobs_that_wait_are_told_of_at_once() {
+        let (told, looks) = (Told::new(), std::cell::Cell::new(0));
+        let all: HashSet<String> = (0..100_000).map(|number| number.to_string()).collect();
+        for uid in &all {
+            let existing = || {
+                looks.set(looks.get() + 1);
+                all.clone()
+            };
+            assert!(told.is_news(uid, "Forbidden", existing));
+        }
+        assert!(looks.get() < 20, "{} looks", looks.get());
     }
 }
