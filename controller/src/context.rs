@@ -4,12 +4,12 @@ use std::{net::IpAddr, sync::Arc};
 
 use k8s_openapi::api::core::v1::Service;
 use kube::{Client, ResourceExt as _};
-use tokio::sync::Semaphore;
 
 use crate::{
     autoscaler,
     crd::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, WorkerAllocation},
     events::Recorder,
+    fair_share::FairShare,
     idle,
     leader::Leadership,
     meta::{self, component},
@@ -18,7 +18,7 @@ use crate::{
     view::{DeploymentView, PodView},
     vitals::Vitals,
     watch::{Cache, Creations, Pace},
-    worker_group::{Censuses, Pauses},
+    worker_group::{Censuses, Losses, Pauses},
 };
 
 /// What the watches have delivered.
@@ -112,9 +112,11 @@ pub struct Context {
     pub censuses: Censuses,
     /// Removals of workers that wait.
     pub pauses: Pauses,
-    /// Groups may talk to so many schedulers at a time: fewer than are reconciled at a time, so that schedulers
-    /// that hang hold up nobody else.
-    pub conversations: Semaphore,
+    /// Groups may talk to so many schedulers at a time, shared by namespace: fewer than are reconciled at a time, so that
+    /// schedulers that hang hold up nobody else.
+    pub conversations: FairShare,
+    /// Workers that were lost, by group.
+    pub losses: Losses,
     /// What schedulers asked for lately.
     pub autoscaling: autoscaler::Memory,
     /// What schedulers said of being idle.

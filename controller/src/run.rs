@@ -4,7 +4,7 @@ use std::{error::Error as _, io, pin::pin, sync::Arc, time::Duration};
 
 use futures::future::join_all;
 use kube::{Client, Config, client::ClientBuilder, runtime::events::Reporter};
-use tokio::{net::TcpListener, sync::Semaphore};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     drive::{self, drive},
     events::{Recorder, Wanted},
     exit::Exit,
+    fair_share::FairShare,
     idle,
     leader::{self, Election, Leadership},
     metrics::Metrics,
@@ -27,7 +28,7 @@ use crate::{
     vitals::Vitals,
     watch::{Creations, Pace, Progress},
     wired::Task,
-    worker_group::{Censuses, Pauses},
+    worker_group::{Censuses, Losses, Pauses},
 };
 
 /// Why the controller could not run.
@@ -81,8 +82,8 @@ fn why(error: &kube::config::InferConfigError) -> String {
     error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// Schedulers that worker groups talk to at a time.
-const CONVERSATIONS: usize = 16;
+/// Schedulers that worker groups talk to at a time, shared by namespace: one alone has half of them.
+const CONVERSATIONS: usize = 32;
 
 /// Runs the controller until SIGTERM or SIGINT. What is under way then is finished; the second signal ends it at once.
 pub async fn run(args: RunArgs) -> Result<(), Error> {
@@ -251,7 +252,8 @@ impl Start {
             },
             censuses: Censuses::default(),
             pauses: Pauses::default(),
-            conversations: Semaphore::new(CONVERSATIONS),
+            conversations: FairShare::new(CONVERSATIONS),
+            losses: Losses::default(),
             autoscaling: autoscaler::Memory::default(),
             idle: idle::Memory::default(),
             board: Arc::new(board),

@@ -1,6 +1,9 @@
 //! How many of a group's workers are registered with the scheduler, and how many may yet be.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use kube::{Resource, ResourceExt as _};
@@ -41,14 +44,23 @@ pub(super) struct Count {
 impl Count {
     /// Processes that are registered or will be.
     pub(super) fn expected(&self) -> i64 {
-        self.processes + (self.starting + self.missing) * self.per_worker.unwrap_or(1)
+        let coming = self.starting.saturating_add(self.missing);
+        self.processes.saturating_add(coming.saturating_mul(self.per_worker.unwrap_or(1)))
     }
 }
 
-pub(super) fn count(group: &Group, workers: &[Worker], now: Timestamp) -> Count {
+/// Counts the workers of all groups of a cluster together: what the scheduler says is gone through once.
+pub(super) fn count_all(groups: &[Group], workers: &[Worker], now: Timestamp) -> Vec<Count> {
+    let deployments = groups.iter().flat_map(|group| &group.deployments);
+    let names = deployments.filter_map(|worker| worker.metadata.name.as_deref());
+    let pods = groups.iter().flat_map(|group| &group.pods).map(AsRef::as_ref);
+    let registered = worker_group::registered(names, pods, workers);
+    groups.iter().map(|group| count(group, &registered, now)).collect()
+}
+
+fn count(group: &Group, registered: &BTreeMap<String, Vec<Worker>>, now: Timestamp) -> Count {
     let names = group.deployments.iter().filter_map(|worker| worker.metadata.name.as_deref());
-    let registered = worker_group::registered(names, group.pods.iter().map(AsRef::as_ref), workers);
-    let processes: Vec<i64> = registered.values().map(|of_one| to_i64(of_one.len())).filter(|n| *n > 0).collect();
+    let processes: Vec<i64> = names.filter_map(|name| Some(to_i64(registered.get(name)?.len()))).collect();
     let young_pods: BTreeSet<&str> =
         group.pods.iter().filter(|pod| is_young(pod.as_ref(), now)).filter_map(|pod| pod.deployment()).collect();
     let is_starting = |worker: &&Arc<DeploymentView>| {
@@ -106,6 +118,10 @@ mod tests {
         Worker { address, name: name.to_owned(), status: "running".to_owned(), processing: 0 }
     }
 
+    fn counted(group: Group, workers: &[Worker], now: Timestamp) -> Count {
+        count_all(&[group], workers, now).remove(0)
+    }
+
     #[test]
     fn workers_are_connected_starting_or_stuck() {
         let deployments = vec![
@@ -116,18 +132,18 @@ mod tests {
         ];
         let pods = vec![pod("starting", 1900), pod("restarting", 1950), pod("stuck", 0)];
         let group = Group { replicas: 6, deployments, pods };
-        let counted = count(&group, &[worker("connected"), worker("other")], at(2000));
-        assert_eq!(counted, Count { connected: 1, starting: 2, missing: 2, processes: 1, per_worker: Some(1) });
-        assert_eq!(counted.expected(), 5);
+        let count = counted(group, &[worker("connected"), worker("other")], at(2000));
+        assert_eq!(count, Count { connected: 1, starting: 2, missing: 2, processes: 1, per_worker: Some(1) });
+        assert_eq!(count.expected(), 5);
     }
 
     /// `--nworkers 2`: while they register one by one, the largest number tells how many there will be.
     #[test]
     fn several_processes_of_one_worker_count_as_one_worker() {
         let group = Group { replicas: 3, deployments: vec![deployment("a", 0), deployment("b", 0)], pods: Vec::new() };
-        let counted = count(&group, &[worker("a-0"), worker("a-1"), worker("b-0")], at(9999));
-        assert_eq!(counted, Count { connected: 2, starting: 0, missing: 1, processes: 3, per_worker: Some(2) });
-        assert_eq!(counted.expected(), 5);
+        let count = counted(group, &[worker("a-0"), worker("a-1"), worker("b-0")], at(9999));
+        assert_eq!(count, Count { connected: 2, starting: 0, missing: 1, processes: 3, per_worker: Some(2) });
+        assert_eq!(count.expected(), 5);
     }
 
     #[test]
@@ -135,6 +151,26 @@ mod tests {
         let mut leaving = DeploymentView::clone(&deployment("a", 1990));
         leaving.metadata.deletion_timestamp = leaving.metadata.creation_timestamp.clone();
         let group = Group { replicas: 0, deployments: vec![Arc::new(leaving)], pods: Vec::new() };
-        assert_eq!(count(&group, &[], at(2000)), Count::default());
+        assert_eq!(counted(group, &[], at(2000)), Count::default());
+    }
+
+    /// For each group, what a scheduler says of a hundred thousand workers would be gone through anew.
+    #[test]
+    fn a_thousand_groups_are_counted_together() {
+        let group = |number: usize| Group {
+            replicas: 1,
+            deployments: vec![deployment(&format!("group-{number}"), 0)],
+            pods: Vec::new(),
+        };
+        let groups: Vec<Group> = (0..1000).map(group).collect();
+        let workers: Vec<Worker> = (0..100_000).map(|number| worker(&format!("group-{}", number % 2000))).collect();
+        let counts = count_all(&groups, &workers, at(9999));
+        assert!(counts.iter().all(|count| (count.connected, count.processes) == (1, 50)));
+    }
+
+    #[test]
+    fn the_largest_numbers_are_no_fault() {
+        let most = Count { missing: i64::MAX, starting: 2, processes: 2, per_worker: Some(3), ..Count::default() };
+        assert_eq!(most.expected(), i64::MAX);
     }
 }

@@ -6,10 +6,14 @@
 //! 3. Workers that are starting are unknown to the scheduler, whose target follows those that are connected:
 //!    while there are any, nothing is taken away.
 //! 4. `minimum`, then `maximum`; then at most a quarter is taken away; all this not within the cool-down.
+//!
+//! How much time has passed is told by the steady clock: when the time of day is set back, groups go on growing.
 
 use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
+
+use crate::moment::Moment;
 
 /// How long after a change nothing is changed again.
 pub(super) const COOL_DOWN: SignedDuration = SignedDuration::from_secs(15);
@@ -96,13 +100,23 @@ impl Why {
 /// What is remembered of earlier decisions.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Recent {
-    /// What was asked for, oldest first, as far as the windows reach.
-    wanted: VecDeque<(Timestamp, i64)>,
-    asked: Option<Timestamp>,
+    /// What was asked for and when, oldest first, as far as the windows reach.
+    wanted: VecDeque<(SignedDuration, i64)>,
+    asked: Option<SignedDuration>,
     /// Since when less than what is connected is asked for without a break.
-    below_connected: Option<Timestamp>,
+    below_connected: Option<SignedDuration>,
+    cool_down: Option<CoolDown>,
     per_worker: Option<i64>,
     failures: u32,
+}
+
+/// A cool-down that was seen.
+#[derive(Clone, Copy, Debug)]
+struct CoolDown {
+    /// What the annotation says.
+    until: f64,
+    /// When it is over, however the time of day is set meanwhile.
+    end: SignedDuration,
 }
 
 impl Recent {
@@ -113,19 +127,19 @@ impl Recent {
     }
 
     /// Takes in `situation` and decides.
-    pub(super) fn decide(&mut self, situation: &Situation, rules: &Rules, now: Timestamp) -> Decision {
+    pub(super) fn decide(&mut self, situation: &Situation, rules: &Rules, now: Moment) -> Decision {
         let current = situation.current;
         self.failures = 0;
         self.per_worker = situation.per_worker.or(self.per_worker);
         let wanted = wanted(situation, self.per_worker.unwrap_or(1));
-        self.remember(situation, rules, wanted, now);
+        self.remember(situation, rules, wanted, now.steady);
 
-        let stable = self.stable(wanted, current, rules, now);
-        let starting = stable < current && situation.starting > 0 && !self.below_for_long(rules, now);
+        let stable = self.stable(wanted, current, rules, now.steady);
+        let starting = stable < current && situation.starting > 0 && !self.below_for_long(rules, now.steady);
         let kept = if starting { current } else { stable };
         let clamped = kept.max(rules.minimum).min(rules.maximum);
         let desired = limited(clamped, current);
-        let cooling = rules.cool_down_until.is_some_and(|until| seconds(now) < until);
+        let cooling = self.is_cooling(rules, now);
         if desired != current && cooling {
             return Decision { desired: current, why: Why::CoolDown };
         }
@@ -144,8 +158,16 @@ impl Recent {
         Decision { desired, why }
     }
 
-    fn remember(&mut self, situation: &Situation, rules: &Rules, wanted: i64, now: Timestamp) {
-        if self.asked.is_none_or(|asked| now.duration_since(asked) > GAP) {
+    fn is_cooling(&mut self, rules: &Rules, now: Moment) -> bool {
+        self.cool_down = rules.cool_down_until.map(|until| {
+            let known = self.cool_down.filter(|known| known.until.to_bits() == until.to_bits());
+            known.unwrap_or_else(|| CoolDown { until, end: now.steady.saturating_add(left(until, now.wall)) })
+        });
+        self.cool_down.is_some_and(|cool_down| now.steady < cool_down.end)
+    }
+
+    fn remember(&mut self, situation: &Situation, rules: &Rules, wanted: i64, now: SignedDuration) {
+        if self.asked.is_none_or(|asked| now - asked > GAP) {
             // A window begins: until it is over, the number stays.
             self.wanted = VecDeque::from([(now, situation.current)]);
             self.below_connected = None;
@@ -158,22 +180,22 @@ impl Recent {
     }
 
     /// Of what was asked for within the windows, the number closest to the current one.
-    fn stable(&self, wanted: i64, current: i64, rules: &Rules, now: Timestamp) -> i64 {
+    fn stable(&self, wanted: i64, current: i64, rules: &Rules, now: SignedDuration) -> i64 {
         let of = |window| self.wanted.iter().filter(move |(at, _)| within(window, *at, now)).map(|(_, wanted)| *wanted);
         let up = of(rules.up).fold(wanted, i64::min);
         let down = of(rules.down).fold(wanted, i64::max);
         if current < up { up } else { current.min(down) }
     }
 
-    fn below_for_long(&self, rules: &Rules, now: Timestamp) -> bool {
+    fn below_for_long(&self, rules: &Rules, now: SignedDuration) -> bool {
         let window = if rules.down.is_zero() { STARTING_WINDOW } else { rules.down };
-        self.below_connected.is_some_and(|since| now.duration_since(since) >= window)
+        self.below_connected.is_some_and(|since| now - since >= window)
     }
 }
 
 /// Workers that the group would have by the scheduler's wish alone.
 fn wanted(situation: &Situation, per_worker: i64) -> i64 {
-    let processes = (situation.target - situation.elsewhere).max(0);
+    let processes = situation.target.saturating_sub(situation.elsewhere).max(0);
     let per_worker = per_worker.max(1);
     processes / per_worker + i64::from(processes % per_worker > 0)
 }
@@ -183,8 +205,13 @@ fn limited(desired: i64, current: i64) -> i64 {
     if current > 0 { desired.max(current - (current / 4).max(1)) } else { desired }
 }
 
-fn within(window: SignedDuration, at: Timestamp, now: Timestamp) -> bool {
-    now.duration_since(at) < window
+fn within(window: SignedDuration, at: SignedDuration, now: SignedDuration) -> bool {
+    now - at < window
+}
+
+/// How long it is until then.
+fn left(until: f64, now: Timestamp) -> SignedDuration {
+    SignedDuration::try_from_secs_f64((until - seconds(now)).max(0.0)).unwrap_or(SignedDuration::MAX)
 }
 
 /// Epoch seconds.

@@ -3,9 +3,13 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
-use super::decide::{Decision, Recent, Rules, Situation};
+use super::{
+    decide::{Decision, Recent, Rules, Situation},
+    survey::Surveys,
+};
+use crate::moment::Moment;
 
 /// Entries that nobody looked at for so long belong to autoscalers that are gone.
 const STALE: SignedDuration = SignedDuration::from_mins(10);
@@ -14,28 +18,31 @@ const STALE: SignedDuration = SignedDuration::from_mins(10);
 #[derive(Debug, Default)]
 pub struct Memory {
     entries: Mutex<HashMap<String, Entry>>,
+    /// Which autoscalers may scale.
+    pub(super) surveys: Surveys,
 }
 
 #[derive(Debug)]
 struct Entry {
     recent: Recent,
-    used: Timestamp,
+    /// By the steady clock.
+    used: SignedDuration,
 }
 
 impl Memory {
-    pub(super) fn decide(&self, uid: &str, situation: &Situation, rules: &Rules, now: Timestamp) -> Decision {
-        self.with(uid, now, |recent| recent.decide(situation, rules, now))
+    pub(super) fn decide(&self, uid: &str, situation: &Situation, rules: &Rules, now: Moment) -> Decision {
+        self.with(uid, now.steady, |recent| recent.decide(situation, rules, now))
     }
 
     /// Counts a failure to ask; whether there were enough in a row to tell.
-    pub(super) fn failed(&self, uid: &str, now: Timestamp) -> bool {
-        self.with(uid, now, Recent::failed)
+    pub(super) fn failed(&self, uid: &str, now: Moment) -> bool {
+        self.with(uid, now.steady, Recent::failed)
     }
 
-    fn with<T>(&self, uid: &str, now: Timestamp, run: impl FnOnce(&mut Recent) -> T) -> T {
+    fn with<T>(&self, uid: &str, now: SignedDuration, run: impl FnOnce(&mut Recent) -> T) -> T {
         let mut entries = self.lock();
         if !entries.contains_key(uid) {
-            entries.retain(|_, entry| now.duration_since(entry.used) < STALE);
+            entries.retain(|_, entry| now - entry.used < STALE);
         }
         let entry = entries.entry(uid.to_owned()).or_insert_with(|| Entry { recent: Recent::default(), used: now });
         entry.used = now;
@@ -54,7 +61,7 @@ mod tests {
     #[test]
     fn what_was_remembered_of_autoscalers_that_are_gone_goes_when_a_new_one_comes() {
         let memory = Memory::default();
-        let at = |second| Timestamp::from_second(second).unwrap();
+        let at = |second| Moment { wall: jiff::Timestamp::UNIX_EPOCH, steady: SignedDuration::from_secs(second) };
         memory.failed("gone", at(0));
         memory.failed("here", at(500));
         memory.failed("new", at(700));

@@ -9,16 +9,17 @@ mod decide;
 mod memory;
 mod observe;
 mod status;
+mod survey;
 mod validate;
 
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::{ResourceExt as _, runtime::controller::Action};
+use kube::ResourceExt as _;
 
 pub use memory::Memory;
 
-use crate::{context::Context, crd::DaskAutoscaler, k8s, scheduler, takeover};
+use crate::{context::Context, crd::DaskAutoscaler, k8s, moment::Moment, reconciler::Action, scheduler, takeover};
 use apply::Outcome;
 use decide::{Decision, Situation};
 use status::Seen;
@@ -55,7 +56,7 @@ pub async fn reconcile(autoscaler: Arc<DaskAutoscaler>, context: Arc<Context>) -
     if autoscaler.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let observed = observe::observe(&autoscaler, &context.caches);
+    let observed = observe::observe(&autoscaler, &context, Moment::now());
     if let Some(owner) = validate::adoption(&autoscaler, observed.cluster.as_deref()) {
         apply::adopt(&context.client, &autoscaler, &owner).await.map_err(Error::Apply)?;
         return Ok(Action::requeue(SOON));
@@ -80,14 +81,17 @@ async fn act(
     valid: &Validated,
     situation: &Situation,
 ) -> Result<Action, Error> {
-    let now = Timestamp::now();
+    let now = Moment::now();
     let decision = context.autoscaling.decide(&valid.uid, situation, &valid.rules, now);
     let mut scaled = None;
     if decision.desired != situation.current {
-        match apply::scale(&context.client, autoscaler, valid, decision.desired, now).await.map_err(Error::Apply)? {
+        match apply::scale(&context.client, autoscaler, valid, decision.desired, now.wall)
+            .await
+            .map_err(Error::Apply)?
+        {
             Outcome::Scaled => {
                 log_scaled(autoscaler, valid, &decision, situation.current);
-                scaled = Some(now);
+                scaled = Some(now.wall);
             }
             Outcome::Outdated => return Ok(Action::requeue(SOON)),
         }
@@ -101,7 +105,7 @@ async fn unreachable(
     autoscaler: &DaskAutoscaler,
     error: &scheduler::Error,
 ) -> Result<Action, Error> {
-    if context.autoscaling.failed(&autoscaler.uid().unwrap_or_default(), Timestamp::now()) {
+    if context.autoscaling.failed(&autoscaler.uid().unwrap_or_default(), Moment::now()) {
         return report(context, autoscaler, &Seen::Unreachable(error)).await;
     }
     Ok(Action::requeue(PERIOD))

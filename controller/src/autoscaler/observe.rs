@@ -4,13 +4,15 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::{
-    count::{Group, count, to_i64},
+    count::{Group, count_all, to_i64},
     decide::Situation,
+    survey::Survey,
     validate::{self, Validated},
 };
 use crate::{
     context::{Caches, Context, cluster_key},
     crd::{DaskAutoscaler, DaskCluster, DaskWorkerGroup},
+    moment::Moment,
     scheduler,
 };
 
@@ -19,18 +21,21 @@ use crate::{
 pub(super) struct Observed {
     pub(super) cluster: Option<Arc<DaskCluster>>,
     pub(super) group: Option<Arc<DaskWorkerGroup>>,
-    /// Of the same cluster, this one included.
-    pub(super) autoscalers: Vec<Arc<DaskAutoscaler>>,
+    /// The oldest autoscalers of the same cluster, this one among them.
+    pub(super) survey: Arc<Survey>,
     pub(super) scheduler_ready: bool,
 }
 
-pub(super) fn observe(autoscaler: &DaskAutoscaler, caches: &Caches) -> Observed {
-    let (namespace, cluster) = (autoscaler.namespace().unwrap_or_default(), &autoscaler.spec.cluster);
+pub(super) fn observe(autoscaler: &DaskAutoscaler, context: &Context, now: Moment) -> Observed {
+    let (namespace, name) = (autoscaler.namespace().unwrap_or_default(), &autoscaler.spec.cluster);
+    let (caches, group, key) = (&context.caches, validate::group_name(autoscaler), cluster_key(&namespace, name));
+    let cluster = caches.clusters.get(&namespace, name);
+    let take = || validate::survey(cluster.as_deref(), &caches.autoscalers.indexed(&key));
     Observed {
-        cluster: caches.clusters.get(&namespace, cluster),
-        group: caches.groups.get(&namespace, &validate::group_name(autoscaler)),
-        autoscalers: caches.autoscalers.indexed(&cluster_key(&namespace, cluster)),
-        scheduler_ready: scheduler::is_ready(&caches.scheduler_pods(&namespace, cluster)),
+        survey: context.autoscaling.surveys.get(&key, &group, now.steady, take),
+        group: caches.groups.get(&namespace, &group),
+        scheduler_ready: scheduler::is_ready(&caches.scheduler_pods(&namespace, name)),
+        cluster,
     }
 }
 
@@ -39,20 +44,20 @@ pub(super) async fn ask(context: &Context, valid: &Validated, now: Timestamp) ->
     let client = scheduler::client_of(context, &valid.cluster).await?;
     let (workers, target) = futures::try_join!(client.workers(), client.desired_workers())?;
     let key = cluster_key(&valid.namespace, &valid.cluster.name_any());
-    let own = count(&seen(&context.caches, &valid.group), &workers, now);
     let others = context.caches.groups.indexed(&key);
     let others = others.iter().filter(|group| group.uid() != valid.group.uid());
-    let starting: i64 = others
-        .map(|group| count(&seen(&context.caches, group), &workers, now))
-        .map(|other| other.expected() - other.processes)
-        .sum();
+    let groups: Vec<Group> =
+        std::iter::once(&valid.group).chain(others).map(|group| seen(&context.caches, group)).collect();
+    let mut counts = count_all(&groups, &workers, now).into_iter();
+    let own = counts.next().unwrap_or_default();
+    let starting = counts.map(|other| other.expected() - other.processes).fold(0, i64::saturating_add);
     Ok(Situation {
         current: valid.group.spec.worker.replicas.max(0),
         connected: own.connected,
         starting: own.starting,
         per_worker: own.per_worker,
         // Those of nobody's group too: somebody may have started workers by hand.
-        elsewhere: to_i64(workers.len()) - own.processes + starting,
+        elsewhere: (to_i64(workers.len()) - own.processes).saturating_add(starting),
         target: i64::try_from(target).unwrap_or(i64::MAX),
     })
 }

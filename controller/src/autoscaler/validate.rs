@@ -4,7 +4,11 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
 
-use super::{decide::Rules, observe::Observed};
+use super::{
+    decide::Rules,
+    observe::Observed,
+    survey::{Age, Survey},
+};
 use crate::{
     crd::{DaskAutoscaler, DaskCluster, DaskWorkerGroup, ScalingRules},
     invalid::Invalid,
@@ -51,8 +55,8 @@ pub(super) fn validate(autoscaler: &DaskAutoscaler, observed: &Observed) -> Resu
         let message = format!("the DaskCluster {} has no DaskWorkerGroup {name}", spec.cluster);
         return Err(Invalid { reason: "GroupNotFound", message });
     };
-    if let Some(elder) = elder(autoscaler, cluster, &observed.autoscalers) {
-        let message = format!("the older DaskAutoscaler {} scales {name} already", elder.name_any());
+    if let Some(elder) = observed.survey.get(&name).filter(|eldest| **eldest < Age::of(autoscaler)) {
+        let message = format!("the older DaskAutoscaler {} scales {name} already", elder.name);
         return Err(Invalid { reason: "AlreadyAutoscaled", message });
     }
     let (Some(namespace), Some(uid)) = (autoscaler.namespace(), autoscaler.uid()) else {
@@ -76,22 +80,22 @@ pub(super) fn group_name(autoscaler: &DaskAutoscaler) -> String {
     spec.worker_group.clone().unwrap_or_else(|| meta::default_group_name(&spec.cluster))
 }
 
-/// The oldest other autoscaler of the same group that is older, and could scale it.
-fn elder<'a>(
-    autoscaler: &DaskAutoscaler,
-    cluster: &DaskCluster,
-    all: &'a [Arc<DaskAutoscaler>],
-) -> Option<&'a Arc<DaskAutoscaler>> {
-    let age = |one: &DaskAutoscaler| (one.metadata.creation_timestamp.clone(), one.name_any());
-    let group = group_name(autoscaler);
-    let competes = |other: &&Arc<DaskAutoscaler>| {
-        other.metadata.deletion_timestamp.is_none()
-            && group_name(other) == group
-            && invalid_bounds(other).is_none()
-            && !belongs_elsewhere(other, cluster)
-            && age(other) < age(autoscaler)
+/// The oldest of `all` autoscalers of `cluster` for each group, of those that could scale it.
+pub(super) fn survey(cluster: Option<&DaskCluster>, all: &[Arc<DaskAutoscaler>]) -> Survey {
+    let competes = |one: &&Arc<DaskAutoscaler>| {
+        one.metadata.deletion_timestamp.is_none()
+            && invalid_bounds(one).is_none()
+            && cluster.is_some_and(|cluster| !belongs_elsewhere(one, cluster))
     };
-    all.iter().filter(competes).min_by_key(|other| age(other))
+    let mut survey = Survey::new();
+    for one in all.iter().filter(competes) {
+        let age = Age::of(one);
+        let eldest = survey.entry(group_name(one)).or_insert_with(|| age.clone());
+        if age < *eldest {
+            *eldest = age;
+        }
+    }
+    survey
 }
 
 fn belongs_elsewhere(autoscaler: &DaskAutoscaler, cluster: &DaskCluster) -> bool {

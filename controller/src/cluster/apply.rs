@@ -43,6 +43,8 @@ pub(super) struct Outcome {
     pub(super) blocked: Vec<Blocked>,
     /// Something was made, which the caches do not know yet.
     pub(super) made: bool,
+    /// Something was there already, and has the labels by which it is watched.
+    pub(super) stands: bool,
     /// The scheduler is being replaced.
     pub(super) recreating: bool,
     /// The first error; the other components were tried all the same.
@@ -94,24 +96,25 @@ fn blocked_by(kind: &str, live: &impl Resource) -> Blocked {
     Blocked { reason: "NameTaken", message }
 }
 
-pub(super) async fn apply(context: &Context, owner_uid: &str, plan: Plan) -> Outcome {
+pub(super) async fn apply(context: &Context, cluster: &ValidatedCluster, plan: Plan) -> Outcome {
+    let owner_uid = cluster.uid.as_str();
     let (client, Plan { create, update, blocked }) = (&context.client, plan);
     let recreating = update.iter().any(|update| matches!(update, Update::RecreateScheduler(_)));
-    let mut outcome = Outcome { blocked, made: false, recreating, error: None };
+    let mut outcome = Outcome { blocked, made: false, stands: false, recreating, error: None };
     let resources: Vec<ApiResource> = create.iter().map(resource_of).collect();
     let creations = create.iter().zip(&resources).map(async |(manifest, resource)| {
-        let _creating = context.creations.begin(&resource.kind).await;
+        let creating = context.creations.begin(&cluster.namespace, &resource.kind).await;
         let creation = k8s::create(client, resource, manifest, owner_uid).await;
         if let Ok(Creation::Made) = creation {
             let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
-            context.creations.made((&resource.kind, owner_uid), name);
+            creating.made(owner_uid, name);
         }
         creation
     });
     for (creation, resource) in join_all(creations).await.into_iter().zip(&resources) {
         match creation {
             Ok(Creation::Made) => outcome.made = true,
-            Ok(Creation::Stands) => {}
+            Ok(Creation::Stands) => outcome.stands = true,
             Ok(Creation::Foreign(found)) => outcome.blocked.push(blocked_by(&resource.kind, found.as_ref())),
             Err(error) => outcome.error = outcome.error.or(Some(error)),
         }

@@ -13,7 +13,6 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures::future::join;
 use jiff::Timestamp;
-use kube::runtime::controller::Action;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -22,6 +21,7 @@ use crate::{
     crd::{ClusterPhase, DaskCluster, DaskClusterStatus},
     invalid::Invalid,
     k8s::{self, Class},
+    reconciler::Action,
     takeover,
     watch::UNSEEN,
 };
@@ -82,7 +82,7 @@ pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Resu
     };
     let desired = build::build(&valid);
     let plan = apply::plan(&valid, &observed, &desired);
-    let mut applying = pin!(apply::apply(&context, &valid.uid, plan));
+    let mut applying = pin!(apply::apply(&context, &valid, plan));
     let outcome = if let Ok(outcome) = timeout(SOON, &mut applying).await {
         outcome
     } else {
@@ -105,7 +105,8 @@ pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Resu
     status::write(&context, &cluster, &current, &desired).await.map_err(Error::Status)?;
     match outcome.error {
         Some(error) => Err(Error::Apply(error)),
-        None if outcome.blocked.is_empty() => Ok(Action::await_change()),
+        // What was there already comes with its watch; another pass sees to it if the watch says nothing.
+        None if outcome.blocked.is_empty() && !outcome.stands => Ok(Action::await_change()),
         None => Ok(Action::requeue(BLOCKED_RETRY)),
     }
 }

@@ -27,10 +27,10 @@ pub struct DaskAutoscalerSpec {
     /// Name of the DaskCluster, in the same namespace.
     pub cluster: String,
     /// The fewest workers.
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
     pub minimum: i64,
     /// The most workers.
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
     pub maximum: i64,
     /// Name of the DaskWorkerGroup to scale; the cluster's default group unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]

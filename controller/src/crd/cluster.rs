@@ -32,6 +32,7 @@ use super::{PodSpec, ServiceSpec, TemplateMetadata};
 pub struct DaskClusterSpec {
     /// Act on a cluster that was idle for so many seconds; 0 means never.
     #[serde(default)]
+    #[schemars(range(max = 2_147_483_647))]
     pub idle_timeout: i64,
     /// What to do with an idle cluster; `Delete` unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -94,8 +95,9 @@ pub struct SchedulerTls {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkerSpec {
-    /// How many workers; negative numbers count as 0.
+    /// How many workers; negative numbers count as 0. Some hundreds at a time are made.
     #[serde(default = "one")]
+    #[schemars(range(max = 2_147_483_647))]
     pub replicas: i64,
     /// Labels and annotations of the workers' Deployments and pods.
     #[serde(default)]
@@ -111,7 +113,7 @@ pub struct WorkerSpec {
     /// Remove a worker that the scheduler does not let go after so many seconds, and lose what it holds.
     /// Without it such a worker is kept for as long as the scheduler says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
     pub retire_deadline_seconds: Option<i64>,
 }
 
@@ -178,11 +180,11 @@ pub enum WorkerUpdateType {
 pub struct WorkerAllocation {
     /// How many workers are made in one step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 2_147_483_647))]
     pub batch_size: Option<i64>,
     /// Seconds between steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0))]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
     pub delay_seconds: Option<i64>,
 }
 

@@ -63,13 +63,19 @@ pub(super) fn on_job(queues: &Queues) -> impl Fn(&Change<DaskJob>) + Send + 'sta
     move |change| queues.jobs.push(&change.object().namespace().unwrap_or_default(), &change.object().name_any())
 }
 
-/// The others of the same cluster too: when one goes, the next may take its place.
+/// When one goes that scaled a group, the next of the same cluster may take its place.
 pub(super) fn on_autoscaler(caches: &Caches, queues: &Queues) -> impl Fn(&Change<DaskAutoscaler>) + Send + 'static {
     let (cache, queues) = (caches.autoscalers.clone(), queues.clone());
     move |change| {
         let object = change.object();
         let namespace = object.namespace().unwrap_or_default();
         queues.autoscalers.push(&namespace, &object.name_any());
+        // The others wait and look again by themselves. All of them for each change of one would be too many.
+        let scaled = object.status.as_ref().is_some_and(|status| status.desired_replicas.is_some());
+        let is_going = matches!(change, Change::Deleted(_)) || object.metadata.deletion_timestamp.is_some();
+        if !scaled || !is_going {
+            return;
+        }
         for other in cache.indexed(&cluster_key(&namespace, &object.spec.cluster)) {
             queues.autoscalers.push(&namespace, &other.name_any());
         }

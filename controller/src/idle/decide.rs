@@ -2,14 +2,15 @@
 //!
 //! The clocks of scheduler and controller may differ, so the controller's counts where it can: from the probe
 //! that first saw the idleness after one that saw work. The scheduler's word counts where there was no
-//! such probe, which is after a restart of the controller. `Since` the same moment in two probes says that
+//! such probe, which is after a restart of the controller. Time that the controller has seen pass is told by its steady
+//! clock: one that is set forward must not end a cluster early. `Since` the same moment in two probes says that
 //! nothing happened between them, however long that was.
 
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::scheduler::Idleness;
+use crate::{moment::Moment, scheduler::Idleness};
 
 /// How often the scheduler is asked.
 pub(super) const PERIOD: Duration = Duration::from_secs(5);
@@ -81,45 +82,50 @@ enum State {
 struct Period {
     /// What the scheduler says; `None` if it can only say that it is idle now.
     since: Option<String>,
-    /// From when on to count.
-    from: Timestamp,
+    /// When it was first seen.
+    seen: Moment,
+    /// How long it had lasted then.
+    before: SignedDuration,
     /// Probes in a row that saw it.
     probes: u32,
 }
 
 impl Watched {
     /// Takes in `probe`. The scheduler cannot have been idle before `not_before`.
-    pub(super) fn take_in(&mut self, probe: &Probe, not_before: Timestamp, rules: &Rules, now: Timestamp) -> Verdict {
+    pub(super) fn take_in(&mut self, probe: &Probe, not_before: Timestamp, rules: &Rules, now: Moment) -> Verdict {
         self.failures = if *probe == Probe::Failed { self.failures.saturating_add(1) } else { 0 };
         match probe {
             Probe::NotReady | Probe::Failed => self.missed(),
             Probe::Answered(Idleness::Busy) => self.state = State::Busy,
             Probe::Answered(Idleness::Since(since)) => self.idle_since(*since, not_before, now),
             Probe::Answered(Idleness::Counted) if self.tells_since => self.state = State::Busy,
-            Probe::Answered(Idleness::Counted) => self.idle(None, now),
+            Probe::Answered(Idleness::Counted) => self.idle(None, SignedDuration::ZERO, now),
         }
         let unreachable = self.failures >= TOLD_FAILURES;
         let answered = matches!(probe, Probe::Answered(_));
         Verdict { decision: if answered { self.decision(rules, now) } else { Decision::Wait(PERIOD) }, unreachable }
     }
 
-    fn idle_since(&mut self, since: f64, not_before: Timestamp, now: Timestamp) {
+    fn idle_since(&mut self, since: f64, not_before: Timestamp, now: Moment) {
         self.tells_since = true;
-        let from = match &self.state {
+        let before = match &self.state {
             // Nobody saw it begin. A clock that is ahead of ours says nothing; one that is behind cannot
             // make a scheduler idle before it was there.
-            State::Unknown => timestamp(since).filter(|since| *since <= now).unwrap_or(now).max(not_before.min(now)),
+            State::Unknown => {
+                let told = timestamp(since).filter(|since| *since <= now.wall).unwrap_or(now.wall);
+                now.wall.duration_since(told.max(not_before.min(now.wall)))
+            }
             // It worked since it was last asked.
-            State::Busy | State::Idle(_) => now,
+            State::Busy | State::Idle(_) => SignedDuration::ZERO,
         };
-        self.idle(Some(since.to_string()), from);
+        self.idle(Some(since.to_string()), before, now);
     }
 
     /// Goes on with the idle period that `since` is of, or begins one.
-    fn idle(&mut self, since: Option<String>, from: Timestamp) {
+    fn idle(&mut self, since: Option<String>, before: SignedDuration, now: Moment) {
         match &mut self.state {
             State::Idle(period) if period.since == since => period.probes = period.probes.saturating_add(1),
-            state => *state = State::Idle(Period { since, from, probes: 1 }),
+            state => *state = State::Idle(Period { since, seen: now, before, probes: 1 }),
         }
     }
 
@@ -132,16 +138,17 @@ impl Watched {
         }
     }
 
-    fn decision(&self, rules: &Rules, now: Timestamp) -> Decision {
+    fn decision(&self, rules: &Rules, now: Moment) -> Decision {
         let State::Idle(period) = &self.state else {
             return Decision::Wait(PERIOD);
         };
-        let left = rules.timeout.saturating_sub(now.duration_since(period.from));
+        let lasted = period.before.saturating_add(now.steady - period.seen.steady);
+        let left = rules.timeout.saturating_sub(lasted);
         if left.is_positive() {
             let left = Duration::try_from(left).unwrap_or(PERIOD);
             return Decision::Wait(left.clamp(SHORTEST, PERIOD));
         }
-        let name = period.since.clone().unwrap_or_else(|| format!("seen at {}", period.from));
+        let name = period.since.clone().unwrap_or_else(|| format!("seen at {}", period.seen.wall));
         if period.probes < PROBES || rules.handled.as_ref() == Some(&name) {
             return Decision::Wait(PERIOD);
         }

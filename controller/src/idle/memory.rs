@@ -6,6 +6,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 
 use super::decide::{Probe, Rules, Verdict, Watched};
+use crate::moment::Moment;
 
 /// Entries that nobody looked at for so long belong to clusters that are gone.
 const STALE: SignedDuration = SignedDuration::from_mins(10);
@@ -19,7 +20,8 @@ pub struct Memory {
 #[derive(Debug)]
 struct Entry {
     watched: Watched,
-    used: Timestamp,
+    /// By the steady clock.
+    used: SignedDuration,
 }
 
 impl Memory {
@@ -28,14 +30,15 @@ impl Memory {
         uid: &str,
         probe: &Probe,
         not_before: Timestamp,
-        (rules, now): (&Rules, Timestamp),
+        (rules, now): (&Rules, Moment),
     ) -> Verdict {
         let mut entries = self.lock();
         if !entries.contains_key(uid) {
-            entries.retain(|_, entry| now.duration_since(entry.used) < STALE);
+            entries.retain(|_, entry| now.steady - entry.used < STALE);
         }
-        let entry = entries.entry(uid.to_owned()).or_insert_with(|| Entry { watched: Watched::default(), used: now });
-        entry.used = now;
+        let entry =
+            entries.entry(uid.to_owned()).or_insert_with(|| Entry { watched: Watched::default(), used: now.steady });
+        entry.used = now.steady;
         entry.watched.take_in(probe, not_before, rules, now)
     }
 
@@ -56,8 +59,8 @@ mod tests {
     fn what_was_seen_of_clusters_that_are_gone_goes_when_a_new_one_comes() {
         let memory = Memory::default();
         let look = |uid: &str, second: i64| {
-            let now = Timestamp::from_second(second).unwrap();
-            memory.take_in(uid, &Probe::NotReady, now, (&Rules::default(), now));
+            let now = Moment { wall: Timestamp::UNIX_EPOCH, steady: SignedDuration::from_secs(second) };
+            memory.take_in(uid, &Probe::NotReady, now.wall, (&Rules::default(), now));
         };
         look("gone", 0);
         look("forgotten", 500);

@@ -12,8 +12,7 @@ mod validate;
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
-use kube::{ResourceExt as _, runtime::controller::Action};
+use kube::ResourceExt as _;
 
 pub use memory::Memory;
 
@@ -21,6 +20,8 @@ use crate::{
     context::Context,
     crd::{DaskCluster, IdleAction},
     k8s,
+    moment::Moment,
+    reconciler::Action,
 };
 use apply::Outcome;
 use decide::{Decision, Probe};
@@ -64,10 +65,10 @@ pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Resu
         return Ok(Action::await_change());
     };
     let probed = observe::probe(&context, &cluster).await;
-    let now = Timestamp::now();
+    let now = Moment::now();
     let (probe, not_before) = match &probed {
-        Probed::NotReady => (Probe::NotReady, now),
-        Probed::Failed(_) => (Probe::Failed, now),
+        Probed::NotReady => (Probe::NotReady, now.wall),
+        Probed::Failed(_) => (Probe::Failed, now.wall),
         Probed::Answered { idleness, not_before } => (Probe::Answered(*idleness), *not_before),
     };
     let verdict = context.idle.take_in(&uid, &probe, not_before, (&valid.rules, now));

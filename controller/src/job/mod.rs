@@ -22,7 +22,6 @@ mod world;
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::runtime::controller::Action;
 use serde_json::Value;
 
 use crate::{
@@ -30,6 +29,7 @@ use crate::{
     crd::{DaskJob, DaskJobStatus},
     invalid::Invalid,
     k8s::{self, Class},
+    reconciler::Action,
 };
 use phase::Next;
 pub(crate) use phase::job_status;

@@ -3,7 +3,7 @@ use std::fmt::Debug;
 use kube::{
     Api, Client, Resource, ResourceExt as _,
     api::{
-        DeleteParams, DynamicObject, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions,
+        DeleteParams, DynamicObject, ObjectMeta, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions,
         PropagationPolicy,
     },
     core::{ApiResource, Request, Status},
@@ -12,7 +12,7 @@ use serde::{
     Serialize,
     de::{DeserializeOwned, IgnoredAny},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Class, Error, FIELD_MANAGER, old_definition, timed};
 use crate::meta;
@@ -22,14 +22,14 @@ use crate::meta;
 pub enum Creation {
     /// The object was made now.
     Made,
-    /// The object stood already, and belongs to the owner.
+    /// The object stood already, belongs to the owner, and has the labels of the manifest.
     Stands,
     /// An object of that name belongs to somebody else and was not touched.
     Foreign(Box<PartialObjectMeta<DynamicObject>>),
 }
 
 /// Makes the object of `manifest`, which `owner_uid` is to control, unless there is one of that name.
-/// Unknown fields are errors.
+/// Unknown fields are errors. One that is there and lost labels gets them back: by these it is watched.
 ///
 /// A POST and not an apply: an apply of the fields that an object has already succeeds, and would take over
 /// an object of somebody else that looks the same.
@@ -51,11 +51,40 @@ pub async fn create(
         Err(error) => return Err(error),
     };
     match timed("get", &target, api.get_opt(text("/metadata/name"))).await? {
-        Some(found) if meta::is_controlled_by(&found, owner_uid) => Ok(Creation::Stands),
+        Some(found) if meta::is_controlled_by(&found, owner_uid) => {
+            match restore_labels(&api, &found, manifest).await {
+                Err(error) if error.class() == Class::NotFound => Err(exists),
+                result => result.map(|()| Creation::Stands),
+            }
+        }
         Some(found) => Ok(Creation::Foreign(Box::new(found))),
         // It has gone in between: the next pass makes it.
         None => Err(exists),
     }
+}
+
+async fn restore_labels(
+    api: &Api<PartialObjectMeta<DynamicObject>>,
+    found: &PartialObjectMeta<DynamicObject>,
+    manifest: &Value,
+) -> Result<(), Error> {
+    let Some(lost) = lost_labels(&found.metadata, manifest) else { return Ok(()) };
+    let patch = json!({"metadata": {"uid": found.metadata.uid, "labels": lost}});
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    tracing::info!(object = describe(manifest), "giving back labels that an object has lost");
+    timed("patch", &describe(manifest), api.patch(&found.name_any(), &params, &Patch::Merge(&patch))).await.map(|_| ())
+}
+
+/// The labels of `manifest` that `live` does not have. Whoever is being deleted needs none.
+fn lost_labels(live: &ObjectMeta, manifest: &Value) -> Option<Map<String, Value>> {
+    let wanted = manifest.pointer("/metadata/labels").and_then(Value::as_object)?;
+    let has = |key: &str| live.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
+    let lost: Map<String, Value> = wanted
+        .iter()
+        .filter(|(key, value)| has(key) != value.as_str())
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    (live.deletion_timestamp.is_none() && !lost.is_empty()).then_some(lost)
 }
 
 /// kube's own `create` cannot ask for strict validation.
@@ -243,5 +272,30 @@ fn describe(manifest: &Value) -> String {
     match text("/metadata/namespace") {
         "" => format!("{} {}", text("/kind"), text("/metadata/name")),
         namespace => format!("{} {namespace}/{}", text("/kind"), text("/metadata/name")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost(live: &Value) -> Option<Value> {
+        let manifest = json!({"metadata": {"labels": {"component": "scheduler", "team": "a"}}});
+        lost_labels(&serde_json::from_value(live.clone()).unwrap(), &manifest).map(Value::Object)
+    }
+
+    #[test]
+    fn an_object_gets_the_labels_back_that_it_lost_and_keeps_its_own() {
+        let both = json!({"component": "scheduler", "team": "a", "other": "b"});
+        let table = [
+            (json!({"labels": both}), None),
+            (json!({"labels": {"team": "a"}}), Some(json!({"component": "scheduler"}))),
+            (json!({"labels": {"component": "x", "team": "a"}}), Some(json!({"component": "scheduler"}))),
+            (json!({}), Some(json!({"component": "scheduler", "team": "a"}))),
+            (json!({"deletionTimestamp": "2026-11-23T09:00:00Z"}), None),
+        ];
+        for (live, expected) in table {
+            assert_eq!(lost(&live), expected, "{live}");
+        }
     }
 }

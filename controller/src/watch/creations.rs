@@ -1,13 +1,14 @@
+//! What this process creates: how much at a time, for whom, and who waits for it meanwhile.
+
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
+
+use crate::fair_share::{FairShare, Slot};
 
 /// With no creation under way, and none for so long, the others get their turn.
 const QUIET: Duration = Duration::from_millis(50);
@@ -15,79 +16,110 @@ const QUIET: Duration = Duration::from_millis(50);
 const STALLED: Duration = Duration::from_secs(1);
 /// How rarely those who wait look whether that is so.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// Nobody gives way for longer.
+/// How long to give way to creations in the same namespace at most.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// How long to give way to creations in other namespaces at most: a moment is enough for a burst that many users share,
+/// and whoever keeps the controller creating something must not hold up everybody else.
+const PATIENCE_WITH_OTHERS: Duration = Duration::from_millis(300);
 /// What was made and is not in a cache by then is gone again.
 pub const UNSEEN: Duration = Duration::from_secs(5);
 
-/// What is made at the same time. Each needs a connection to the API server, and more of them make it no faster.
-const AT_ONCE: usize = 8;
+/// What is made at the same time, shared by namespace: one alone has half of it. Each creation needs a connection to the
+/// API server, and more than eight at a time make it no faster.
+const AT_ONCE: usize = 16;
 /// The same for Services, apart from the others: the API server gives them addresses one after the other.
-const SERVICES_AT_ONCE: usize = 2;
+const SERVICES_AT_ONCE: usize = 4;
 
 /// What this process makes. Cloning shares it.
 ///
 /// In a burst the API server is what everybody waits for. So what only tells how things stand gives way to what makes
 /// them, which lets pods start sooner; and what was made is not made again because its watch has not told of it yet.
-#[derive(Clone, Debug, Default)]
-pub struct Creations(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
-    services: Semaphore,
-    others: Semaphore,
+#[derive(Clone, Debug)]
+pub struct Creations {
+    state: Arc<Mutex<State>>,
+    services: FairShare,
+    others: FairShare,
 }
 
-impl Default for Shared {
+impl Default for Creations {
     fn default() -> Self {
-        let (services, others) = (Semaphore::new(SERVICES_AT_ONCE), Semaphore::new(AT_ONCE));
-        Self { state: Mutex::default(), services, others }
+        let (services, others) = (FairShare::new(SERVICES_AT_ONCE), FairShare::new(AT_ONCE));
+        Self { state: Arc::default(), services, others }
     }
 }
 
 /// A creation that is under way until it is dropped.
 #[derive(Debug)]
-pub struct Creating<'a> {
-    _under_way: UnderWay<'a>,
-    _turn: Option<SemaphorePermit<'a>>,
+pub struct Creating {
+    under_way: UnderWay,
+    kind: String,
+    _turn: Slot,
 }
 
 /// Counts from before its turn, also if nobody waits for it any more.
 #[derive(Debug)]
-struct UnderWay<'a>(&'a Creations);
+struct UnderWay {
+    creations: Creations,
+    namespace: String,
+}
 
-impl Drop for UnderWay<'_> {
+impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.state().under_way -= 1;
+        self.creations.state().under_way(&self.namespace, |count| count.saturating_sub(1));
     }
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Creations that wait for their turn or for an answer.
-    under_way: usize,
-    /// When something was last made.
-    last: Option<Instant>,
+    /// Creations in all namespaces together.
+    all: Burst,
+    /// By namespace, as long as something is made there.
+    bursts: HashMap<String, Burst>,
     /// Names of what was made, by kind and the owner's uid.
     made: HashMap<(String, String), HashMap<String, Instant>>,
     forgotten: Option<Instant>,
 }
 
+/// Creations that follow each other.
+#[derive(Clone, Copy, Debug, Default)]
+struct Burst {
+    /// Those that wait for their turn or for an answer.
+    under_way: usize,
+    /// When something was last made.
+    last: Option<Instant>,
+}
+
+impl Burst {
+    fn is_quiet(&self, now: Instant) -> bool {
+        let quiet = if self.under_way == 0 { QUIET } else { STALLED };
+        self.last.is_none_or(|last| now.duration_since(last) >= quiet)
+    }
+}
+
+impl Creating {
+    /// The object `name` was made for the owner with this uid.
+    pub fn made(&self, owner: &str, name: &str) {
+        self.under_way.creations.made(&self.under_way.namespace, (&self.kind, owner), name);
+    }
+}
+
 impl Creations {
-    /// Waits for the turn of a creation of a `kind`, which then is under way.
-    pub async fn begin(&self, kind: &str) -> Creating<'_> {
-        self.state().under_way += 1;
-        let under_way = UnderWay(self);
-        let room = if kind == "Service" { &self.0.services } else { &self.0.others };
-        // Nobody closes it.
-        let turn = room.acquire().await.ok();
-        Creating { _under_way: under_way, _turn: turn }
+    /// Waits for the turn of a creation of a `kind` in `namespace`, which then is under way.
+    pub async fn begin(&self, namespace: &str, kind: &str) -> Creating {
+        self.state().under_way(namespace, |count| count + 1);
+        let under_way = UnderWay { creations: self.clone(), namespace: namespace.to_owned() };
+        let room = if kind == "Service" { &self.services } else { &self.others };
+        Creating { under_way, kind: kind.to_owned(), _turn: room.acquire(namespace).await }
     }
 
-    /// The `kind` `name` was made for the owner with this uid.
-    pub fn made(&self, key: (&str, &str), name: &str) {
-        self.state().last = Some(Instant::now());
+    /// The `kind` `name` was made in `namespace` for the owner with this uid.
+    pub fn made(&self, namespace: &str, key: (&str, &str), name: &str) {
+        let now = Instant::now();
+        {
+            let mut state = self.state();
+            state.all.last = Some(now);
+            state.bursts.entry(namespace.to_owned()).or_default().last = Some(now);
+        }
         self.remember(key, name);
     }
 
@@ -113,34 +145,47 @@ impl Creations {
         unseen
     }
 
-    /// Waits until nothing has been made for a moment; not for long, however much is made.
-    pub async fn give_way(&self) {
-        let (end, mut pause) = (Instant::now() + PATIENCE, QUIET);
-        while !self.is_quiet() && Instant::now() < end {
+    /// Waits until nothing has been made in `namespace` for a moment; not for long, however much is made. For creations
+    /// in other namespaces it waits for a much shorter time.
+    pub async fn give_way(&self, namespace: &str) {
+        let (begin, mut pause) = (Instant::now(), QUIET);
+        while let Some(end) = self.busy_until(namespace, begin).filter(|end| Instant::now() < *end) {
             sleep_until(end.min(Instant::now() + pause)).await;
             // Hundreds wait in a burst, and must not look all the time.
             pause = LONGEST_PAUSE.min(pause * 2);
         }
     }
 
-    fn is_quiet(&self) -> bool {
-        let state = self.state();
-        let quiet = if state.under_way == 0 { QUIET } else { STALLED };
-        state.last.is_none_or(|last| last.elapsed() >= quiet)
+    /// When one of `namespace` who has waited since `begin` goes on at the latest; `None` if nothing is being made.
+    fn busy_until(&self, namespace: &str, begin: Instant) -> Option<Instant> {
+        let (state, now) = (self.state(), Instant::now());
+        let own = state.bursts.get(namespace).is_some_and(|burst| !burst.is_quiet(now));
+        let patience = if own { PATIENCE } else { PATIENCE_WITH_OTHERS };
+        (!state.all.is_quiet(now)).then(|| begin + patience)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
+    fn under_way(&mut self, namespace: &str, change: impl Fn(usize) -> usize) {
+        self.all.under_way = change(self.all.under_way);
+        let burst = self.bursts.entry(namespace.to_owned()).or_default();
+        burst.under_way = change(burst.under_way);
+        if burst.under_way == 0 && burst.last.is_none() {
+            self.bursts.remove(namespace);
+        }
+    }
+
     /// Nobody asks for what was made for an owner that is gone.
     fn forget(&mut self, now: Instant) {
         let due = self.forgotten.is_none_or(|last| now.duration_since(last) >= UNSEEN);
         if due {
             self.forgotten = Some(now);
             self.made.retain(|_, made| made.values().any(|time| now.duration_since(*time) < UNSEEN));
+            self.bursts.retain(|_, burst| burst.under_way > 0 || !burst.is_quiet(now));
         }
     }
 }
@@ -151,7 +196,7 @@ mod tests {
 
     async fn way_given(creations: &Creations) -> Duration {
         let begin = Instant::now();
-        creations.give_way().await;
+        creations.give_way("ns").await;
         begin.elapsed()
     }
 
@@ -164,10 +209,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_was_made_counts_until_it_is_seen() {
         let creations = Creations::default();
-        creations.made(GROUP, "a");
-        creations.made(GROUP, "b");
-        creations.made(("Service", "uid"), "c");
-        creations.made(("Deployment", "other"), "d");
+        creations.made("ns", GROUP, "a");
+        creations.made("ns", GROUP, "b");
+        creations.made("ns", ("Service", "uid"), "c");
+        creations.made("ns", ("Deployment", "other"), "d");
         assert_eq!(unseen(&creations, &[]), ["a", "b"]);
         assert_eq!(unseen(&creations, &["a"]), ["b"]);
         assert_eq!(unseen(&creations, &[]), ["b"], "what was seen once may be gone when it is not seen again");
@@ -176,22 +221,23 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_never_seen_is_gone_again_and_takes_no_room() {
         let creations = Creations::default();
-        creations.made(GROUP, "a");
+        creations.made("ns", GROUP, "a");
         tokio::time::sleep(UNSEEN).await;
         assert_eq!(unseen(&creations, &[]), Vec::<String>::new());
         for owner in 0..100 {
-            creations.made(("Deployment", &owner.to_string()), "b");
+            creations.made(&format!("ns-{owner}"), ("Deployment", &owner.to_string()), "b");
         }
         tokio::time::sleep(UNSEEN).await;
-        creations.made(GROUP, "a");
-        assert_eq!(creations.state().made.len(), 1);
+        creations.made("ns", GROUP, "a");
+        let state = creations.state();
+        assert_eq!((state.made.len(), state.bursts.len()), (1, 1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_while_nothing_is_made() {
         let creations = Creations::default();
         assert_eq!(way_given(&creations).await, Duration::ZERO);
-        creations.made(GROUP, "a");
+        creations.made("ns", GROUP, "a");
         tokio::time::sleep(QUIET).await;
         assert_eq!(way_given(&creations).await, Duration::ZERO);
     }
@@ -199,10 +245,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn others_wait_for_the_last_creation_of_a_burst() {
         let creations = Creations::default();
-        creations.made(GROUP, "a");
+        creations.made("ns", GROUP, "a");
         let more = async {
             tokio::time::sleep(QUIET / 2).await;
-            creations.made(GROUP, "a");
+            creations.made("ns", GROUP, "a");
         };
         let (given, ()) = tokio::join!(way_given(&creations), more);
         assert!(given >= QUIET * 3 / 2 && given <= QUIET * 3, "{given:?}");
@@ -211,16 +257,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_creation_that_takes_long_is_waited_for_and_one_that_hangs_is_not() {
         let creations = Creations::default();
-        creations.made(GROUP, "a");
+        creations.made("ns", GROUP, "a");
         let slow = async {
-            let _creating = creations.begin("Deployment").await;
+            let _creating = creations.begin("ns", "Deployment").await;
             tokio::time::sleep(4 * QUIET).await;
         };
         let (given, ()) = tokio::join!(way_given(&creations), slow);
         assert!(given >= 4 * QUIET && given < STALLED, "{given:?}");
 
-        creations.made(GROUP, "b");
-        let _hangs = creations.begin("Deployment").await;
+        creations.made("ns", GROUP, "b");
+        let _hangs = creations.begin("ns", "Deployment").await;
         let given = way_given(&creations).await;
         assert!(given >= STALLED && given < 3 * STALLED, "{given:?}");
     }
@@ -228,12 +274,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn services_wait_for_services_only() {
         let creations = Creations::default();
-        let _services = futures::future::join_all((0..SERVICES_AT_ONCE).map(|_| creations.begin("Service"))).await;
-        let one_more = creations.begin("Service");
+        let _services =
+            futures::future::join_all((0..SERVICES_AT_ONCE / 2).map(|_| creations.begin("ns", "Service"))).await;
+        let one_more = creations.begin("ns", "Service");
         let wait = tokio::time::timeout(Duration::from_secs(1), one_more).await;
         assert!(wait.is_err());
-        assert_eq!(creations.state().under_way, SERVICES_AT_ONCE, "one who gave up is not under way");
-        let _others = futures::future::join_all((0..AT_ONCE).map(|_| creations.begin("Deployment"))).await;
+        assert_eq!(creations.state().all.under_way, SERVICES_AT_ONCE / 2, "one who gave up is not under way");
+        let _others = futures::future::join_all((0..AT_ONCE / 2).map(|_| creations.begin("ns", "Deployment"))).await;
     }
 
     #[tokio::test(start_paused = true)]
@@ -241,7 +288,7 @@ mod tests {
         let creations = Creations::default();
         let burst = async {
             loop {
-                creations.made(GROUP, "a");
+                creations.made("ns", GROUP, "a");
                 tokio::time::sleep(QUIET / 4).await;
             }
         };
@@ -250,5 +297,39 @@ mod tests {
             () = burst => {}
             given = way_given(&creations) => assert!(given == PATIENCE, "{given:?}"),
         }
+    }
+
+    /// Its statuses, scale-downs and the ends of its jobs would come as late as a burst is long.
+    #[tokio::test(start_paused = true)]
+    async fn whoever_keeps_the_controller_creating_something_holds_up_only_the_own_namespace() {
+        let creations = Creations::default();
+        let burst = async {
+            loop {
+                creations.made("hog", GROUP, "a");
+                tokio::time::sleep(QUIET / 4).await;
+            }
+        };
+        let others = async {
+            creations.made("ns", GROUP, "one");
+            tokio::time::sleep(QUIET).await;
+            way_given(&creations).await
+        };
+        tokio::select! {
+            biased;
+            () = burst => {}
+            given = others => assert!(given <= PATIENCE_WITH_OTHERS, "{given:?}"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_in_which_much_is_made_leaves_room_to_others() {
+        let creations = Creations::default();
+        let mut thousands: Vec<_> = (0..1000).map(|_| Box::pin(creations.begin("hog", "Deployment"))).collect();
+        let under_way = thousands.iter_mut().filter_map(|turn| futures::FutureExt::now_or_never(turn.as_mut()));
+        let under_way: Vec<_> = under_way.collect();
+        assert_eq!(under_way.len(), AT_ONCE / 2);
+        assert!(futures::FutureExt::now_or_never(creations.begin("ns", "Deployment")).is_some());
+        drop((under_way, thousands));
+        assert_eq!(creations.state().all.under_way, 0);
     }
 }

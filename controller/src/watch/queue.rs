@@ -147,7 +147,7 @@ impl<K: Resource<DynamicType = ()> + 'static> Queue<K> {
                 Turn::First => tokio::time::sleep(GATHERED_FIRST).await,
                 Turn::Later => {
                     tokio::time::sleep(GATHERED).await;
-                    shared.creations.give_way().await;
+                    shared.creations.give_way(&key.0).await;
                 }
             }
             for watch in shared.watches.get().into_iter().flatten() {
@@ -266,7 +266,7 @@ mod tests {
         queue.push("ns", "new");
         let burst = async {
             for _ in 0..20 {
-                creations.made(("Deployment", "uid"), "worker");
+                creations.made("ns", ("Deployment", "uid"), "worker");
                 tokio::time::sleep(GATHERED_FIRST).await;
             }
         };

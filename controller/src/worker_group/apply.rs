@@ -1,14 +1,15 @@
-use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::{Api, ResourceExt as _, core::ApiResource};
+use kube::{Api, ResourceExt as _, api::ObjectMeta, core::ApiResource};
 use serde_json::{Map, Value, json};
+use tokio::time::{Instant, sleep};
 
 use super::{
     build,
     observe::{Observed, WORKER},
-    scale::WorkerId,
+    scale::{SLICE, WorkerId},
     validate::ValidatedGroup,
 };
 use crate::{
@@ -18,10 +19,16 @@ use crate::{
     view::DeploymentView,
 };
 
-/// Deployments of one group that are made at the same time.
+/// Deployments of one group that are written at the same time.
 const PARALLEL: usize = 8;
 /// The owner reference has a manager of its own, so that applying it does not give up other fields.
 const OWNER_MANAGER: &str = "dask-operator/owner";
+/// A pass begins no write after this time: the group is looked at again, and other groups have their turn.
+const BUDGET: Duration = Duration::from_secs(5);
+/// A creation that has had no turn after this time is left to the next pass.
+const TURN: Duration = Duration::from_secs(10);
+/// How often a creation that waits for its turn looks whether it is still wanted.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Why a group is not as wanted.
 #[derive(Debug, thiserror::Error)]
@@ -55,38 +62,70 @@ impl Error {
     }
 }
 
-/// What is to be written about workers.
+/// What is to be written about workers, of each kind at most [`SLICE`].
 #[derive(Debug, Default)]
 pub(super) struct Writes {
-    /// Deployments to make.
-    pub(super) create: Vec<Value>,
+    /// Deployments to make. Their manifests are built one at a time.
+    create: Vec<WorkerId>,
     /// Deployments whose labels or annotations are out of date, with what changes.
-    pub(super) update: Vec<(Arc<DeploymentView>, Map<String, Value>)>,
+    update: Vec<Change>,
+    /// There is more to change than this.
+    more: bool,
+}
+
+/// A change of one Deployment.
+#[derive(Debug)]
+struct Change {
+    /// Its name and its uid.
+    live: DeploymentView,
+    metadata: Map<String, Value>,
+}
+
+/// What came of [`apply`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Applied {
+    /// A worker was made, which the caches do not know yet.
+    pub(super) made: bool,
+    /// The group has changed, or the time was over, before all was written.
+    pub(super) cut: bool,
+    /// More labels and annotations are to be written when the caches know of these.
+    pub(super) updating: bool,
 }
 
 /// What `observed` lacks.
-pub(super) fn writes(valid: &ValidatedGroup, observed: &Observed, create: &[WorkerId]) -> Writes {
-    let update = |worker: &Arc<DeploymentView>| {
-        let patch = build::propagated(valid, &worker.metadata).patch(&worker.metadata)?;
-        Some((Arc::clone(worker), patch))
-    };
-    Writes {
-        create: create.iter().map(|id| build::build_worker(valid, id)).collect(),
-        update: observed.deployments.iter().filter_map(update).collect(),
-    }
+pub(super) fn writes(valid: &ValidatedGroup, observed: &Observed, create: Vec<WorkerId>) -> Writes {
+    let watched = observed.deployments.iter().map(|worker| &worker.metadata);
+    let changes = watched.chain(&observed.strays).filter_map(|live| {
+        let metadata = build::propagated(valid, live).patch(live)?;
+        Some(Change { live: DeploymentView { metadata: identity(live), ..DeploymentView::default() }, metadata })
+    });
+    let mut update: Vec<Change> = changes.take(SLICE + 1).collect();
+    let more = update.len() > SLICE;
+    update.truncate(SLICE);
+    Writes { create, update, more }
 }
 
-/// Puts the group under its cluster, then makes the workers; one that fails does not stop the others. Says whether any
-/// was made now.
+fn identity(live: &ObjectMeta) -> ObjectMeta {
+    ObjectMeta { name: live.name.clone(), uid: live.uid.clone(), ..ObjectMeta::default() }
+}
+
+/// One pass over a group that writes.
+struct Pass<'a> {
+    context: &'a Context,
+    group: &'a DaskWorkerGroup,
+    valid: &'a ValidatedGroup,
+    begin: Instant,
+}
+
+/// Puts the group under its cluster, then makes the workers; one that fails does not stop the others.
 pub(super) async fn apply(
     context: &Context,
     group: &DaskWorkerGroup,
     valid: &ValidatedGroup,
     writes: Writes,
-) -> Result<bool, Error> {
-    let client = &context.client;
+) -> Result<Applied, Error> {
     if let Some(owner) = &valid.adopt_by {
-        let api: Api<DaskWorkerGroup> = Api::namespaced(client.clone(), &valid.namespace);
+        let api: Api<DaskWorkerGroup> = Api::namespaced(context.client.clone(), &valid.namespace);
         let manifest = json!({
             "apiVersion": "kubernetes.dask.org/v1",
             "kind": "DaskWorkerGroup",
@@ -94,43 +133,102 @@ pub(super) async fn apply(
         });
         k8s::apply(&api, OWNER_MANAGER, Force::Yes, &manifest).await?;
     }
-    let api: Api<DeploymentView> = Api::namespaced(client.clone(), &valid.namespace);
-    let update = |(worker, metadata): (Arc<DeploymentView>, Map<String, Value>)| {
-        let api = api.clone();
-        async move {
-            match k8s::merge(&api, &worker, json!({"metadata": metadata})).await {
-                // It has gone in between.
-                Err(error) if error.class() == Class::NotFound => Ok(()),
-                result => result.map(|_| ()).map_err(Error::Api),
+    let pass = Pass { context, group, valid, begin: Instant::now() };
+    let created = pass.create(writes.create).await;
+    let updated = pass.update(writes.update).await;
+    let (created, updated) = (created?, updated?);
+    Ok(Applied { updating: updated.cut || writes.more, ..created })
+}
+
+impl Pass<'_> {
+    /// Whether another write may begin: there is time left, and the group still is what the pass is about.
+    fn goes_on(&self) -> bool {
+        self.begin.elapsed() < BUDGET && self.is_current()
+    }
+
+    /// Whether the group still is what the pass is about, as far as the cache knows. One that was never cached is.
+    fn is_current(&self) -> bool {
+        let cached = self.context.caches.groups.get(&self.valid.namespace, &self.valid.name);
+        cached.is_none_or(|cached| {
+            let (cached, seen) = (&cached.metadata, &self.group.metadata);
+            let is_same = cached.uid == seen.uid && cached.deletion_timestamp.is_none();
+            is_same && cached.generation <= seen.generation
+        })
+    }
+
+    /// In order, so that the same trouble always has the same words: else each pass would write the status. And no
+    /// further than the first refusal: a quota that refuses one worker refuses the other thousand too.
+    async fn create(&self, ids: Vec<WorkerId>) -> Result<Applied, Error> {
+        let mut applied = Ok(Applied::default());
+        let begun = ids.into_iter().map(|id| self.goes_on().then_some(id));
+        let mut creations = stream::iter(begun).map(|id| self.create_one(id)).buffered(PARALLEL);
+        while let Some(result) = creations.next().await {
+            let stop = result.as_ref().map_or_else(Error::is_refusal, |one| one.cut);
+            applied = applied.and_then(|before: Applied| {
+                result.map(|one| Applied { made: before.made || one.made, cut: before.cut || one.cut, ..before })
+            });
+            if stop {
+                break;
             }
         }
-    };
-    let create = |worker: Value| {
-        let (client, owner) = (client.clone(), valid.owner.uid.clone());
-        async move {
-            let _creating = context.creations.begin(WORKER).await;
-            match k8s::create(&client, &ApiResource::erase::<Deployment>(&()), &worker, &owner).await? {
-                Creation::Made => {
-                    let name = worker["metadata"]["name"].as_str().unwrap_or_default();
-                    context.creations.made((WORKER, &owner), name);
-                    Ok(true)
-                }
-                Creation::Stands => Ok(false),
-                Creation::Foreign(found) => Err(Error::NameTaken(found.name_any())),
-            }
+        applied
+    }
+
+    /// Makes one worker; `None` is one for which no time is left.
+    async fn create_one(&self, id: Option<WorkerId>) -> Result<Applied, Error> {
+        let cut = Applied { cut: true, ..Applied::default() };
+        let Some(id) = id else { return Ok(cut) };
+        let creating = tokio::select! {
+            biased;
+            creating = self.context.creations.begin(&self.valid.namespace, WORKER) => creating,
+            () = self.superseded() => return Ok(cut),
+        };
+        if !self.is_current() {
+            return Ok(cut);
         }
-    };
-    // In order, so that the same trouble always has the same words: else each pass would write the status. And
-    // no further than the first refusal: a quota that refuses one worker refuses the other thousand too.
-    let mut created = Ok(false);
-    let mut creations = stream::iter(writes.create).map(create).buffered(PARALLEL);
-    while let Some(result) = creations.next().await {
-        let refused = result.as_ref().is_err_and(Error::is_refusal);
-        created = created.and_then(|before| result.map(|made| before || made));
-        if refused {
-            break;
+        let (manifest, owner) = (build::build_worker(self.valid, &id), &self.valid.owner.uid);
+        let resource = ApiResource::erase::<Deployment>(&());
+        match k8s::create(&self.context.client, &resource, &manifest, owner).await? {
+            Creation::Made => {
+                creating.made(owner, manifest["metadata"]["name"].as_str().unwrap_or_default());
+                Ok(Applied { made: true, ..Applied::default() })
+            }
+            Creation::Stands => Ok(Applied::default()),
+            Creation::Foreign(found) => Err(Error::NameTaken(found.name_any())),
         }
     }
-    let updated = stream::iter(writes.update).map(update).buffered(PARALLEL).collect::<Vec<_>>().await;
-    updated.into_iter().fold(created, |before, result| before.and_then(|made| result.map(|()| made)))
+
+    /// Waits until the group is not what the pass is about any more, or the pass has taken too long.
+    async fn superseded(&self) {
+        while self.begin.elapsed() < TURN && self.is_current() {
+            sleep(LOOK).await;
+        }
+    }
+
+    async fn update(&self, changes: Vec<Change>) -> Result<Applied, Error> {
+        let api: Api<DeploymentView> = Api::namespaced(self.context.client.clone(), &self.valid.namespace);
+        let begun = changes.into_iter().map(|change| self.goes_on().then_some(change));
+        let mut updates = stream::iter(begun).map(|change| update_one(&api, change)).buffered(PARALLEL);
+        let mut updated = Ok(Applied::default());
+        while let Some(result) = updates.next().await {
+            let cut = result.as_ref().is_ok_and(|one| one.cut);
+            updated =
+                updated.and_then(|before: Applied| result.map(|one| Applied { cut: before.cut || one.cut, ..one }));
+            if cut {
+                break;
+            }
+        }
+        updated
+    }
+}
+
+async fn update_one(api: &Api<DeploymentView>, change: Option<Change>) -> Result<Applied, Error> {
+    let Some(Change { live, metadata }) = change else {
+        return Ok(Applied { cut: true, ..Applied::default() });
+    };
+    match k8s::merge(api, &live, json!({"metadata": metadata})).await {
+        // It has gone in between.
+        Err(error) if error.class() == Class::NotFound => Ok(Applied::default()),
+        result => result.map(|_| Applied::default()).map_err(Error::Api),
+    }
 }

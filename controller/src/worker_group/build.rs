@@ -1,7 +1,10 @@
 use kube::api::ObjectMeta;
 use serde_json::{Value, json};
 
-use super::{scale::WorkerId, validate::ValidatedGroup};
+use super::{
+    scale::{self, WorkerId},
+    validate::ValidatedGroup,
+};
 use crate::{
     meta::{self, ISTIO_INJECT, Map, component, map_of, merged},
     pod::{self, EnvVar, RestartPolicy},
@@ -53,13 +56,24 @@ pub(super) fn propagated(group: &ValidatedGroup, live: &ObjectMeta) -> Propagati
         (meta::COMPONENT, component::WORKER),
         (meta::WORKER_GROUP, &group.name),
     ]);
-    if let Some(id) = live.labels.as_ref().and_then(|labels| labels.get(meta::WORKER_ID)) {
-        base.insert(meta::WORKER_ID.to_owned(), id.clone());
+    if let Some(id) = id_of(group, live) {
+        base.insert(meta::WORKER_ID.to_owned(), id);
     }
     let (labels, annotations) = template_metadata(group, &base);
     // One that an older controller made counts as made from the template of today.
     let recorded = live.annotations.as_ref().and_then(|annotations| annotations.get(meta::TEMPLATE));
     propagation(labels, &annotations, recorded.unwrap_or(&group.template))
+}
+
+/// The id of the worker `live`: from its label, or from its name if it lost the label and was made by this program.
+fn id_of(group: &ValidatedGroup, live: &ObjectMeta) -> Option<String> {
+    let labelled = live.labels.as_ref().and_then(|labels| labels.get(meta::WORKER_ID));
+    let named = || {
+        let name = live.name.as_deref()?;
+        let is_ours = scale::is_of_group(name, &group.name, &scale::prefix_of(&group.owner.uid));
+        name.rsplit_once('-').filter(|_| is_ours).map(|(_, id)| id.to_owned())
+    };
+    labelled.cloned().or_else(named)
 }
 
 fn template_metadata(group: &ValidatedGroup, base: &Map) -> (Map, Map) {

@@ -46,7 +46,7 @@ pub(super) async fn take(context: &Context, valid: &ValidatedGroup, observed: &O
     if let Some(fresh) = context.censuses.fresh(&valid.owner.uid, observed, valid.replicas) {
         return fresh;
     }
-    let Ok(_slot) = context.conversations.try_acquire() else {
+    let Some(_slot) = context.conversations.try_acquire(&valid.namespace) else {
         return context.censuses.last(&valid.owner.uid);
     };
     let answer = async { scheduler::client_of(context, cluster).await?.workers().await };
@@ -89,7 +89,9 @@ impl Censuses {
     fn keep(&self, uid: &str, census: &Census) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Of groups that are gone, nothing is ever asked again.
-        known.retain(|_, (taken, _)| taken.elapsed() < LATER * 10);
+        if !known.contains_key(uid) {
+            known.retain(|_, (taken, _)| taken.elapsed() < LATER * 10);
+        }
         known.insert(uid.to_owned(), (Instant::now(), census.clone()));
     }
 

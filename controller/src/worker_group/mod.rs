@@ -6,6 +6,7 @@
 mod apply;
 mod build;
 mod census;
+mod losses;
 mod observe;
 mod registered;
 mod remove;
@@ -18,19 +19,23 @@ mod victims;
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::{ResourceExt as _, runtime::controller::Action};
+use kube::ResourceExt as _;
 use serde_json::Value;
 
 pub(crate) use census::Censuses;
+pub(crate) use losses::Losses;
 pub(crate) use registered::registered;
 pub(crate) use remove::Pauses;
 pub(crate) use status::{ACCEPTED, AVAILABLE};
+
+use apply::Applied;
 
 use crate::{
     context::{Context, Defaults},
     crd::{DaskCluster, DaskWorkerGroup},
     invalid::Invalid,
     k8s,
+    reconciler::Action,
     watch::UNSEEN,
 };
 
@@ -63,7 +68,7 @@ impl Error {
     }
 }
 
-/// The worker Deployments that a new `group` of `cluster` is made of.
+/// The worker Deployments that a new `group` of `cluster` is made of, as far as its first pass makes them.
 pub(crate) fn manifests(
     group: &DaskWorkerGroup,
     cluster: Option<Arc<DaskCluster>>,
@@ -73,7 +78,7 @@ pub(crate) fn manifests(
     let valid = validate::validate(group, &observed, defaults)?;
     let prefix = scale::prefix_of(&group.uid().unwrap_or_default());
     let workers = scale::Workers { prefix, ..scale::Workers::default() };
-    Ok(scale::plan(valid.replicas, &workers).iter().map(|id| build::build_worker(&valid, id)).collect())
+    Ok(scale::plan(valid.replicas, &workers).create.iter().map(|id| build::build_worker(&valid, id)).collect())
 }
 
 /// Brings one DaskWorkerGroup a step closer to its spec.
@@ -90,13 +95,13 @@ pub async fn reconcile(group: Arc<DaskWorkerGroup>, context: Arc<Context>) -> Re
             return Ok(Action::await_change()); // The group is looked at again when its cluster appears.
         }
     };
-    let missing = scale::plan(valid.replicas, &observed.workers);
-    let paced = scale::paced(missing, valid.pace, observed.creations(), Timestamp::now());
-    let writes = apply::writes(&valid, &observed, &paced.create);
-    let (made, mut error) = match apply::apply(&context, &group, &valid, writes).await {
-        Ok(made) => (made, None),
+    let plan = scale::plan(valid.replicas, &observed.workers);
+    let paced = scale::paced(plan, valid.pace, observed.creations(), Timestamp::now());
+    let writes = apply::writes(&valid, &observed, paced.create.clone());
+    let (applied, mut error) = match apply::apply(&context, &group, &valid, writes).await {
+        Ok(applied) => (applied, None),
         Err(error) if error.is_of_ending_namespace() => return Ok(Action::await_change()), // The group itself goes next.
-        Err(error) => (false, Some(error)),
+        Err(error) => (Applied::default(), Some(error)),
     };
     let mut removal = remove::Removal::default();
     if remove::is_needed(&group, &valid, &observed) {
@@ -105,10 +110,11 @@ pub async fn reconcile(group: Arc<DaskWorkerGroup>, context: Arc<Context>) -> Re
             Err(failed) => error = error.or(Some(failed.into())),
         }
     }
-    if (made || observed.lags) && error.is_none() {
+    let more = paced.next == Some(Duration::ZERO);
+    if (applied.made || observed.lags) && error.is_none() && !more {
         // What was made is not in the caches yet. It comes with the next pass, to which its watch leads, and so the
-        // status is written once and not twice.
-        return Ok(next(&paced, &removal, Some(UNSEEN)));
+        // status is written once and not twice. Only a group that needs many passes tells how far it is.
+        return Ok(next((&applied, &paced), &removal, Some(UNSEEN)));
     }
     let census = census::take(&context, &valid, &observed).await;
     let seen = status::Seen { valid: &valid, observed: &observed, paced: &paced, removal: &removal, census: &census };
@@ -116,15 +122,17 @@ pub async fn reconcile(group: Arc<DaskWorkerGroup>, context: Arc<Context>) -> Re
     status::write(&context, &group, desired).await.map_err(Error::Status)?;
     match error {
         Some(error) => Err(Error::Apply(error)),
-        None => Ok(next(&paced, &removal, census.next)),
+        None => Ok(next((&applied, &paced), &removal, census.next)),
     }
 }
 
 /// When to look again although nothing changed.
-fn next(paced: &scale::Paced, removal: &remove::Removal, census: Option<Duration>) -> Action {
+fn next((applied, paced): (&Applied, &scale::Paced), removal: &remove::Removal, census: Option<Duration>) -> Action {
+    let cut = applied.cut.then_some(Duration::ZERO);
+    let updating = applied.updating.then_some(NEXT_STEP);
     let waiting = removal.waiting.is_some().then_some(WAITING_RETRY);
     let unfinished = removal.unfinished.then_some(NEXT_STEP);
-    let delays = [paced.next, waiting, unfinished, census];
+    let delays = [cut, updating, paced.next, waiting, unfinished, census];
     delays.into_iter().flatten().min().map_or_else(Action::await_change, Action::requeue)
 }
 

@@ -1,4 +1,8 @@
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -8,18 +12,21 @@ use kube::{
 };
 
 use super::{
-    scale::{Workers, prefix_of},
+    scale::{Workers, is_of_group, prefix_of},
     victims::Candidate,
 };
 use crate::{
     context::Context,
     crd::{DaskCluster, DaskWorkerGroup},
-    k8s, meta,
+    k8s,
+    meta::{self, component},
     view::{DeploymentView, PodView},
 };
 
 /// The kind of workers, for what was made of it.
 pub(super) const WORKER: &str = "Deployment";
+/// Workers of which the API server tells at a time.
+const PAGE: u32 = 500;
 
 /// What stands around a group, as the caches know it.
 #[derive(Debug, Default)]
@@ -29,6 +36,8 @@ pub(super) struct Observed {
     /// Whether workers were made that the caches do not know yet. They count all the same.
     pub(super) lags: bool,
     pub(super) deployments: Vec<Arc<DeploymentView>>,
+    /// Workers that are not watched, since they lost a label.
+    pub(super) strays: Vec<ObjectMeta>,
     /// Pods by Deployment.
     pub(super) pods: BTreeMap<String, Vec<Arc<PodView>>>,
     pub(super) scheduler_pods: Vec<Arc<PodView>>,
@@ -46,8 +55,8 @@ pub(super) async fn observe(group: &DaskWorkerGroup, context: &Context) -> Resul
     let caches = &context.caches;
     let created = group.status.as_ref().and_then(|status| status.workers_created).unwrap_or(0);
     let deployments = caches.workers.indexed(&uid);
-    let is_seen = |name: &str| deployments.iter().any(|worker| worker.metadata.name.as_deref() == Some(name));
-    let unseen = context.creations.unseen((WORKER, &uid), is_seen);
+    let cached: HashSet<&str> = deployments.iter().filter_map(|worker| worker.metadata.name.as_deref()).collect();
+    let unseen = context.creations.unseen((WORKER, &uid), |name| cached.contains(name));
     let lags = !unseen.is_empty();
     let standing = deployments.iter().filter(|worker| !is_going(&worker.metadata)).map(|worker| worker.name_any());
     let mut workers = Workers {
@@ -56,11 +65,21 @@ pub(super) async fn observe(group: &DaskWorkerGroup, context: &Context) -> Resul
         created: u32::try_from(created).unwrap_or(0),
     }
     .advanced();
-    let short = i64::try_from(workers.names.len()).unwrap_or(i64::MAX) < group.spec.worker.replicas;
-    if short && workers.misses_known() {
+    let mut strays = Vec::new();
+    let lost = workers.lost();
+    let vanished = context.losses.grew(&uid, lost, Instant::now());
+    let count = i64::try_from(workers.names.len()).unwrap_or(i64::MAX);
+    let wanted = group.spec.worker.replicas.max(0);
+    // By the caches alone, workers that lost a label would be replaced, and run on beside their successors.
+    if lost > 0 && (count < wanted || (vanished && count == wanted)) {
         let live = live_workers(group, context).await?;
-        workers.names = live.iter().filter_map(|worker| worker.name.clone()).collect();
+        // The list is by another label than the watch: each knows the workers that lost the other's.
+        let unlisted = deployments.iter().filter(|worker| !is_going(&worker.metadata) && !is_listed(worker, group));
+        let live_names = live.iter().filter_map(|worker| worker.name.clone());
+        workers.names = live_names.chain(unlisted.map(|worker| worker.name_any())).collect();
         workers = workers.advanced();
+        context.losses.grew(&uid, workers.lost(), Instant::now());
+        strays = live.into_iter().filter(|worker| is_stray(worker, &group.name_any(), &workers.prefix)).collect();
     }
     let mut pods: BTreeMap<String, Vec<Arc<PodView>>> = BTreeMap::new();
     for pod in caches.worker_pods(&namespace, &group.name_any()) {
@@ -74,6 +93,7 @@ pub(super) async fn observe(group: &DaskWorkerGroup, context: &Context) -> Resul
         workers,
         lags,
         deployments,
+        strays,
         pods,
     })
 }
@@ -93,13 +113,33 @@ pub(super) async fn observe_live(group: &DaskWorkerGroup, context: &Context) -> 
 async fn live_workers(group: &DaskWorkerGroup, context: &Context) -> Result<Vec<ObjectMeta>, k8s::Error> {
     let (namespace, uid) = (group.namespace().unwrap_or_default(), group.uid().unwrap_or_default());
     let api: Api<DeploymentView> = Api::namespaced(context.client.clone(), &namespace);
-    let selector = meta::worker_selector(&group.name_any());
-    let params = ListParams::default().labels(&selector);
-    let list = k8s::timed("list", "worker Deployments", api.list_metadata(&params)).await?;
-    let ours = |worker: &PartialObjectMeta<DeploymentView>| {
-        meta::is_controlled_by(worker, &uid) && !is_going(&worker.metadata)
-    };
-    Ok(list.items.into_iter().filter(ours).map(|worker| worker.metadata).collect())
+    // Not by component, which the watch selects by already.
+    let selector = format!("{}={}", meta::WORKER_GROUP, group.name_any());
+    let mut params = ListParams::default().labels(&selector).limit(PAGE);
+    let mut workers = Vec::new();
+    loop {
+        let list = k8s::timed("list", "worker Deployments", api.list_metadata(&params)).await?;
+        let ours = |worker: &PartialObjectMeta<DeploymentView>| {
+            meta::is_controlled_by(worker, &uid) && !is_going(&worker.metadata)
+        };
+        let page = list.items.into_iter().filter(ours);
+        workers.extend(page.map(|worker| ObjectMeta { managed_fields: None, ..worker.metadata }));
+        let Some(token) = list.metadata.continue_.filter(|token| !token.is_empty()) else { return Ok(workers) };
+        params = params.continue_token(&token);
+    }
+}
+
+/// Whether the label is there by which workers are listed.
+fn is_listed(worker: &DeploymentView, group: &DaskWorkerGroup) -> bool {
+    worker.labels().get(meta::WORKER_GROUP) == group.metadata.name.as_ref()
+}
+
+/// Whether the label is lost by which workers are watched, of one that this program has made for the group: owner
+/// references alone are anybody's to write.
+fn is_stray(worker: &ObjectMeta, group: &str, prefix: &str) -> bool {
+    let component = worker.labels.as_ref().and_then(|labels| labels.get(meta::COMPONENT));
+    component.is_none_or(|component| component != component::WORKER)
+        && worker.name.as_deref().is_some_and(|name| is_of_group(name, group, prefix))
 }
 
 /// A worker that waits for its finalizers or its pods is no worker any more.

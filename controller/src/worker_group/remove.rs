@@ -5,7 +5,7 @@
 //! if a worker holds what nobody else can take; it is kept, and another one is asked for.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -22,6 +22,7 @@ use super::{
     observe::{self, Live, Observed},
     registered::registered,
     retiring::Retiring,
+    scale::SLICE,
     validate::ValidatedGroup,
     victims::{self, Candidate, Demand, Scheduler, Standing},
 };
@@ -43,6 +44,8 @@ const PARALLEL: usize = 8;
 const PAUSE: Duration = Duration::from_secs(10);
 /// How often other workers are asked for in one pass, after the scheduler refused some.
 const ATTEMPTS: usize = 32;
+/// No other workers are asked for after this time: a scheduler may take as long as it likes to refuse.
+const ATTEMPTS_TIME: Duration = Duration::from_secs(30);
 
 /// What came of it.
 #[derive(Clone, Debug, Default)]
@@ -82,7 +85,9 @@ impl Pauses {
 
     fn pause(&self, uid: &str, occasion: Occasion, why: &Invalid) {
         let mut pauses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        pauses.retain(|_, (since, ..)| since.elapsed() < PAUSE);
+        if !pauses.contains_key(uid) {
+            pauses.retain(|_, (since, ..)| since.elapsed() < PAUSE);
+        }
         pauses.insert(uid.to_owned(), (Instant::now(), occasion, why.clone()));
     }
 }
@@ -99,7 +104,7 @@ pub(super) async fn remove(
         return Ok(Removal { waiting: Some(why), unfinished: false });
     }
     // Schedulers that hang must not take all the room that other groups need.
-    let Ok(_slot) = context.conversations.try_acquire() else {
+    let Some(_slot) = context.conversations.try_acquire(&valid.namespace) else {
         return Ok(Removal { waiting: None, unfinished: true });
     };
     let removal = attempt(context, group, (valid, observed)).await?;
@@ -149,7 +154,7 @@ async fn ask(context: &Context, cluster: &DaskCluster, observed: &Observed, cand
         let strangers = strangers.filter_map(|worker| worker.host().map(str::to_owned)).collect();
         // It is only an order: a scheduler that is reached by HTTP cannot give one.
         let asked = if registered.is_empty() { 0 } else { workers.len() };
-        let order = client.closing_order(asked).await.unwrap_or_default();
+        let order = victims::places(client.closing_order(asked).await.unwrap_or_default());
         Ok(Scheduler::Answers { registered, order, strangers })
     };
     answer.await.unwrap_or_else(Scheduler::Silent)
@@ -171,7 +176,7 @@ impl Remover<'_> {
         mut demand: Demand,
         (cluster, scheduler): (&DaskCluster, &Scheduler),
     ) -> Result<Removal, k8s::Error> {
-        let rolling = demand.surplus == 0;
+        let (rolling, begin) = (demand.surplus == 0, Instant::now());
         let (mut unfinished, mut why) = (false, None);
         for _ in 0..ATTEMPTS {
             let chosen = victims::choose(&candidates, &self.retiring, demand);
@@ -181,9 +186,10 @@ impl Remover<'_> {
             if held.is_empty() && free.is_empty() {
                 break;
             }
-            self.delete(&free).await?;
-            self.count(Retirement::Unregistered, &free);
-            unfinished |= held.len() > AT_ONCE;
+            unfinished |= held.len() > AT_ONCE || free.len() > SLICE;
+            let free = &free[..free.len().min(SLICE)];
+            self.delete(free).await?;
+            self.count(Retirement::Unregistered, free);
             let held = &held[..held.len().min(AT_ONCE)];
             let kept = self.retire(held, (cluster, scheduler)).await?;
             let tried: BTreeSet<String> = free.iter().chain(held).map(|victim| victim.name.clone()).collect();
@@ -192,7 +198,7 @@ impl Remover<'_> {
             candidates.retain(|candidate| !tried.contains(&candidate.name));
             let refused = kept.refused;
             why = kept.why.or(why);
-            if !refused {
+            if !refused || begin.elapsed() > ATTEMPTS_TIME {
                 break;
             }
         }
@@ -212,9 +218,10 @@ impl Remover<'_> {
         if held.is_empty() {
             return Ok(Kept::default());
         }
-        let exists = |name: &str| self.live.workers.iter().any(|worker| worker.name.as_deref() == Some(name));
         let asking = self.retiring.asking(held.iter().map(|victim| victim.name.clone()));
-        self.record(asking.only(exists)).await?;
+        let names: HashSet<&str> = self.live.workers.iter().filter_map(|worker| worker.name.as_deref()).collect();
+        let asking = asking.only(|name| names.contains(name));
+        self.record(asking).await?;
         let retired = match scheduler {
             Scheduler::Silent(error) => Err(error.clone()),
             _ => retire_processes(self.context, cluster, held).await,

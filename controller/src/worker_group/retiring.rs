@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{crd::DaskWorkerGroup, meta::RETIRING};
 
+/// Workers that are recorded as not let go, so that the annotation stays within what the API server takes. The others
+/// are asked for again, and their deadlines begin when there is room.
+const MAX_KEPT: usize = 1000;
+
 /// What is being retired.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -42,9 +46,9 @@ impl Retiring {
     /// The record after `names` were not let go.
     pub(super) fn refused(&self, names: &BTreeSet<String>, now: Timestamp) -> Self {
         let mut kept = self.kept.clone();
-        for name in names {
-            kept.entry(name.clone()).or_insert(now);
-        }
+        let new: Vec<&String> = names.iter().filter(|name| !kept.contains_key(*name)).collect();
+        let room = MAX_KEPT.saturating_sub(kept.len());
+        kept.extend(new.into_iter().take(room).map(|name| (name.clone(), now)));
         Self { workers: BTreeSet::new(), kept }
     }
 
@@ -97,6 +101,16 @@ mod tests {
         assert_eq!(refused.asking(["a".to_owned()].into_iter()), refused);
         assert_eq!(refused.refused(&names(&["a"]), at(60)), refused);
         assert_eq!(refused.clone().only(|name| name == "a").kept.len(), 1);
+    }
+
+    /// The API server takes 256 KiB of annotations; all else of the group would be refused with them.
+    #[test]
+    fn the_record_stays_small_however_many_workers_are_not_let_go() {
+        let longest = |number: usize| format!("{}-worker-abcde{number:05x}", "a".repeat(63));
+        let all: BTreeSet<String> = (0..10_000).map(longest).collect();
+        let refused = Retiring::default().refused(&all, at(0));
+        assert!(refused.annotation().unwrap().len() < 128 * 1024);
+        assert_eq!(refused.refused(&all, at(60)), refused);
     }
 
     /// A worker that was asked for just now is not overdue because another one is.

@@ -7,11 +7,12 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
-
 use sha2::{Digest as _, Sha256};
 
 use crate::crd::WorkerAllocation;
 
+/// Workers that are made, changed or removed in one pass: whatever number a group asks for, no pass plans for more.
+pub(super) const SLICE: usize = 256;
 /// How soon the next batch comes where no delay is given.
 const SHORTEST_STEP: Duration = Duration::from_millis(200);
 
@@ -47,25 +48,23 @@ impl Workers {
     /// there, in order, and never over one that was not yet seen.
     pub(super) fn advanced(mut self) -> Self {
         let seen = self.indices();
-        while seen.contains(&self.created) {
-            self.created += 1;
+        while seen.contains(&self.created)
+            && let Some(next) = self.created.checked_add(1)
+        {
+            self.created = next;
         }
         self
     }
 
-    /// Whether workers that existed once are missing. If so, a cache that lags looks the same, and the API
+    /// How many workers that existed once are missing. If any are, a cache that lags looks the same, and the API
     /// server has to be asked before new names are chosen.
-    pub(super) fn misses_known(&self) -> bool {
-        let seen = self.indices();
-        (0..self.created).any(|index| !seen.contains(&index))
+    pub(super) fn lost(&self) -> usize {
+        let known = self.indices().range(..self.created).count();
+        usize::try_from(self.created).unwrap_or(usize::MAX).saturating_sub(known)
     }
 
     fn indices(&self) -> BTreeSet<u32> {
-        let index_of = |name: &String| {
-            let (_, id) = name.rsplit_once('-')?;
-            u32::from_str_radix(id.strip_prefix(&self.prefix)?, 16).ok()
-        };
-        self.names.iter().filter_map(index_of).collect()
+        self.names.iter().filter_map(|name| index_of(name, &self.prefix)).collect()
     }
 
     fn id(&self, index: u32) -> WorkerId {
@@ -73,12 +72,33 @@ impl Workers {
     }
 }
 
-/// Names for as many workers as are missing: the lowest indices that are neither there nor were before.
-pub(super) fn plan(replicas: usize, workers: &Workers) -> Vec<WorkerId> {
+/// Whether `name` is one that this program gives to a worker of the group whose ids begin with `prefix`.
+pub(super) fn is_of_group(name: &str, group: &str, prefix: &str) -> bool {
+    let rest = name.strip_prefix(group).and_then(|rest| rest.strip_prefix("-worker-"));
+    rest.is_some_and(|id| !id.contains('-') && index_of(name, prefix).is_some())
+}
+
+fn index_of(name: &str, prefix: &str) -> Option<u32> {
+    let (_, id) = name.rsplit_once('-')?;
+    u32::from_str_radix(id.strip_prefix(prefix)?, 16).ok()
+}
+
+/// Workers to make.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// Their names: at most [`SLICE`].
+    pub(super) create: Vec<WorkerId>,
+    /// More are missing, for passes that follow.
+    pub(super) more: bool,
+}
+
+/// Names for workers that are missing: the lowest indices that are neither there nor were before.
+pub(super) fn plan(replicas: usize, workers: &Workers) -> Plan {
     let seen = workers.indices();
     let missing = replicas.saturating_sub(workers.names.len());
-    let free = (workers.created..).filter(|index| !seen.contains(index));
-    free.take(missing).map(|index| workers.id(index)).collect()
+    let free = (workers.created..=u32::MAX).filter(|index| !seen.contains(index));
+    let create = free.take(missing.min(SLICE)).map(|index| workers.id(index)).collect();
+    Plan { create, more: missing > SLICE }
 }
 
 /// What of a plan is done now.
@@ -90,25 +110,31 @@ pub(super) struct Paced {
     pub(super) next: Option<Duration>,
 }
 
-/// The part of `create` that `pace` allows, if workers were made at the times `made` before.
+/// The part of `plan` that `pace` allows, if workers were made at the times `made` before.
 pub(super) fn paced(
-    mut create: Vec<WorkerId>,
+    Plan { mut create, more }: Plan,
     pace: WorkerAllocation,
     made: impl Iterator<Item = Timestamp>,
     now: Timestamp,
 ) -> Paced {
+    let at_once = more.then_some(Duration::ZERO);
     let size = pace.batch_size.and_then(|size| usize::try_from(size).ok()).filter(|size| *size > 0);
-    let Some(size) = size.filter(|_| !create.is_empty()) else { return Paced { create, next: None } };
+    let Some(size) = size.filter(|_| !create.is_empty()) else { return Paced { create, next: at_once } };
     let delay = Duration::from_secs(u64::try_from(pace.delay_seconds.unwrap_or(0)).unwrap_or(0));
-    // Ages, as far as they are below the delay; a time in the future is another machine's clock.
+    // Ages, as far as they are below the delay. A time in the near future is another machine's clock; one that is
+    // further ahead says that a clock was set back, and must not stop everything until that time comes.
     let recent: Vec<Duration> = made
+        .filter(|time| Duration::try_from(time.duration_since(now)).unwrap_or_default() <= delay)
         .map(|time| Duration::try_from(now.duration_since(time)).unwrap_or_default())
         .filter(|age| *age < delay)
         .collect();
     let room = size.saturating_sub(recent.len());
     let rest = create.split_off(room.min(create.len()));
+    if rest.is_empty() && room > create.len() {
+        return Paced { create, next: at_once };
+    }
     let oldest = recent.into_iter().max().filter(|_| room == 0).unwrap_or_default();
-    let next = (!rest.is_empty()).then(|| delay.saturating_sub(oldest).max(SHORTEST_STEP));
+    let next = (more || !rest.is_empty()).then(|| delay.saturating_sub(oldest).max(SHORTEST_STEP));
     Paced { create, next }
 }
 
@@ -150,7 +176,7 @@ mod tests {
     }
 
     fn created(replicas: usize, workers: &Workers) -> Vec<String> {
-        plan(replicas, workers).into_iter().map(|id| id.0).collect()
+        plan(replicas, workers).create.into_iter().map(|id| id.0).collect()
     }
 
     #[test]
@@ -182,7 +208,7 @@ mod tests {
         let settled = workers(&[0, 1, 2], 0).advanced();
         assert_eq!(settled.created, 3);
         let lost = workers(&[0, 2], settled.created);
-        assert!(lost.misses_known());
+        assert_eq!(lost.lost(), 1);
         assert_eq!(created(3, &lost), ["abcde00003"]);
     }
 
@@ -191,6 +217,58 @@ mod tests {
         let mut group = workers(&[], 0);
         group.names.insert("demo-default-worker-0123456789".to_owned());
         assert_eq!(created(2, &group), ["abcde00000"]);
-        assert!(!group.misses_known());
+        assert_eq!(group.lost(), 0);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_does_not_stop_a_paced_group() {
+        assert_eq!(paced_at(2, (2, 10), &[3600, 3600], 0), (2, None));
+        assert_eq!(paced_at(2, (2, 10), &[5, 5], 0), (0, Some(10)), "clocks of two machines may differ");
+    }
+
+    /// The names alone of as many workers would take more memory than any node has.
+    #[test]
+    fn whatever_number_a_group_asks_for_a_pass_plans_for_a_slice_and_leads_to_the_next() {
+        for replicas in [2_147_483_647, usize::MAX] {
+            let plan = plan(replicas, &workers(&[], 0));
+            assert_eq!((plan.create.len(), plan.more), (SLICE, true));
+            let at_once = paced(plan, WorkerAllocation::default(), std::iter::empty(), Timestamp::UNIX_EPOCH);
+            assert_eq!((at_once.create.len(), at_once.next), (SLICE, Some(Duration::ZERO)));
+        }
+        assert_eq!(paced_at(1_000_000, (1000, 10), &[], 100), (SLICE, Some(0)), "the batch goes on");
+        assert_eq!(paced_at(1_000_000, (256, 10), &[], 100), (SLICE, Some(10)), "the batch is made");
+        assert!(!plan(SLICE, &workers(&[], 0)).more);
+    }
+
+    #[test]
+    fn slices_follow_each_other_without_a_gap() {
+        let first = plan(1000, &workers(&[], 0));
+        let names = first.create.iter().map(|id| format!("demo-default-worker-{}", id.as_str())).collect();
+        let next = Workers { prefix: "abcde".to_owned(), names, created: 0 }.advanced();
+        assert_eq!(plan(1000, &next).create[0].as_str(), "abcde00100");
+    }
+
+    /// Both numbers may be written by whoever may write the status.
+    #[test]
+    fn the_last_index_is_followed_by_none() {
+        let last = workers(&[u32::MAX], u32::MAX).advanced();
+        assert_eq!(last.created, u32::MAX);
+        assert!(plan(9, &last).create.is_empty());
+        assert_eq!(workers(&[], u32::MAX).lost(), 4_294_967_295);
+    }
+
+    #[test]
+    fn a_worker_is_known_by_its_name_and_the_groups_uid() {
+        let table = [
+            ("demo-default-worker-abcde00001", true),
+            ("demo-default-worker-abcdf00001", false),
+            ("demo-default-worker-abcdexyz", false),
+            ("demo-worker-abcde00001", false),
+            ("demo-default-worker-x-abcde00001", false),
+            ("", false),
+        ];
+        for (name, expected) in table {
+            assert_eq!(is_of_group(name, "demo-default", "abcde"), expected, "{name}");
+        }
     }
 }

@@ -1,13 +1,16 @@
 //! Whole passes, before and after the watch has told of what they made.
 
-use axum::{http::Method, response::Response};
+use axum::{
+    http::Method,
+    response::{IntoResponse as _, Response},
+};
 use kube::runtime::watcher::Event;
 use serde_json::json;
 
 use super::*;
 use crate::{
     stub_api_server::{Writes, made, mk_context, namespace_ends},
-    test_fixtures::{mk_cluster, mk_group},
+    test_fixtures::{mk_cluster, mk_defaults, mk_group},
     view::DeploymentView,
 };
 
@@ -49,6 +52,71 @@ async fn workers_are_made_once_and_told_of_once_however_late_the_watch_is() {
     deliver(&context, &group);
     reconcile(Arc::new(group), Arc::clone(&context)).await.unwrap();
     assert_eq!(writes.take(), [STATUS]);
+}
+
+fn count(writes: &[String], of: &str) -> usize {
+    writes.iter().filter(|write| *write == of).count()
+}
+
+#[tokio::test]
+async fn a_group_of_two_billion_workers_is_made_in_slices_that_follow_at_once_and_tells_how_far_it_is() {
+    let (context, writes) = world(made).await;
+    let mut group = group();
+    group.spec.worker.replicas = 2_147_483_647;
+    for _ in 0..2 {
+        let action = reconcile(Arc::new(group.clone()), Arc::clone(&context)).await.unwrap();
+        let writes = writes.take();
+        assert_eq!((action, count(&writes, DEPLOYMENTS)), (Action::requeue(Duration::ZERO), scale::SLICE));
+        assert_eq!(count(&writes, STATUS), 1);
+    }
+}
+
+/// The rest of the slice would be made, and removed again.
+#[tokio::test]
+async fn a_pass_stops_when_its_group_changes_and_the_next_one_follows_at_once() {
+    let (context, writes) = world(made).await;
+    let mut newer = group();
+    newer.metadata.generation = Some(2);
+    context.caches.groups.apply(None, Event::Apply(newer.clone()), &mut Arc::new);
+    let action = reconcile(Arc::new(group()), Arc::clone(&context)).await.unwrap();
+    assert_eq!((action, count(&writes.take(), DEPLOYMENTS)), (Action::requeue(Duration::ZERO), 0));
+    reconcile(Arc::new(newer), Arc::clone(&context)).await.unwrap();
+    assert_eq!(count(&writes.take(), DEPLOYMENTS), 2);
+}
+
+/// The metadata of the second worker, as the API server has it after it lost the label by which workers are watched.
+fn stray() -> Value {
+    let group = group();
+    let cluster = Some(Arc::new(mk_cluster("demo")));
+    let mut stray = manifests(&group, cluster, &mk_defaults("cluster.local")).unwrap().remove(1)["metadata"].take();
+    stray["uid"] = json!("stray");
+    stray["labels"].as_object_mut().unwrap().remove("dask.org/component");
+    stray
+}
+
+/// It would run on beside a worker that takes its place, and be counted by nobody.
+#[tokio::test]
+async fn a_worker_that_lost_its_label_is_not_replaced_and_gets_it_back() {
+    let (context, writes) = world(|method, path| {
+        if method == Method::GET && path.ends_with("/deployments") {
+            let kind = json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {}});
+            let mut list = kind;
+            let mut others = stray();
+            others["name"] = json!("mine");
+            list["items"] = json!([{"metadata": others}, {"metadata": stray()}]);
+            return axum::Json(list).into_response();
+        }
+        axum::Json(json!({"metadata": {"name": "a"}})).into_response()
+    })
+    .await;
+    let mut group = group();
+    group.status = Some(serde_json::from_value(json!({"workersCreated": 2})).unwrap());
+    reconcile(Arc::new(group), Arc::clone(&context)).await.unwrap();
+    let name = stray()["name"].as_str().unwrap().to_owned();
+    let writes = writes.take();
+    let restored = format!("PATCH /apis/apps/v1/namespaces/ns/deployments/{name}");
+    assert_eq!((count(&writes, &restored), count(&writes, DEPLOYMENTS)), (1, 0), "{writes:?}");
+    assert!(writes.iter().all(|write| !write.ends_with("/deployments/mine")), "an owner reference proves nothing");
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ impl MaxUnavailable {
     pub(super) fn of(self, replicas: usize) -> usize {
         match self {
             Self::Count(count) => count.max(1),
-            Self::Percent(percent) => (replicas * percent).div_ceil(100).max(1),
+            Self::Percent(percent) => replicas.saturating_mul(percent).div_ceil(100).max(1),
         }
     }
 

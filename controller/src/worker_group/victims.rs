@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
 };
 
 use jiff::Timestamp;
@@ -61,11 +61,16 @@ pub(super) enum Scheduler {
     Answers {
         /// Processes by worker.
         registered: BTreeMap<String, Vec<scheduler::Worker>>,
-        /// Addresses in the order in which it would close them; empty if it did not say.
-        order: Vec<String>,
+        /// The place of each address in the order in which it would close them; empty if it did not say.
+        order: HashMap<String, usize>,
         /// Where processes run that are no known worker's.
         strangers: BTreeSet<String>,
     },
+}
+
+/// The place of each of `addresses`, the first one of those that are named twice.
+pub(super) fn places(addresses: Vec<String>) -> HashMap<String, usize> {
+    addresses.into_iter().enumerate().rev().map(|(place, address)| (address, place)).collect()
 }
 
 /// How the worker `name` with `pods` stands with the scheduler.
@@ -75,9 +80,9 @@ pub(super) fn standing(name: &str, pods: &[impl AsRef<PodView>], scheduler: &Sch
     {
         let addresses: Vec<String> = processes.iter().map(|process| process.address.clone()).collect();
         // A pod is as busy as its busiest process, and one that the scheduler would not close comes last.
-        let place = |address: &String| order.iter().position(|other| other == address).unwrap_or(usize::MAX);
+        let place = |address: &String| order.get(address).copied().unwrap_or(usize::MAX);
         if order.is_empty() {
-            let tasks: u64 = processes.iter().map(|process| process.processing).sum();
+            let tasks = processes.iter().map(|process| process.processing).fold(0, u64::saturating_add);
             return Standing::Registered { rank: usize::try_from(tasks).unwrap_or(usize::MAX), addresses };
         }
         return Standing::Registered { rank: addresses.iter().map(place).max().unwrap_or(usize::MAX), addresses };

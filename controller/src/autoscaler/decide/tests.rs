@@ -2,8 +2,12 @@ use super::*;
 
 const PERIOD: i64 = 5;
 
-fn at(second: i64) -> Timestamp {
+fn wall(second: i64) -> Timestamp {
     Timestamp::from_second(1_000_000 + second).unwrap()
+}
+
+fn at(second: i64) -> Moment {
+    Moment { wall: wall(second), steady: SignedDuration::from_secs(second) }
 }
 
 fn rules(minimum: i64, maximum: i64) -> Rules {
@@ -48,7 +52,7 @@ fn without_other_settings_the_number_is_that_of_dask_kubernetes() {
 
 #[test]
 fn nothing_changes_in_either_direction_before_the_cool_down_is_over() {
-    let until = |second| Rules { cool_down_until: Some(seconds(at(second))), ..rules(0, 10) };
+    let until = |second| Rules { cool_down_until: Some(seconds(wall(second))), ..rules(0, 10) };
     for target in [0, 10] {
         let decision = first(&connected(4, target), &until(1));
         assert_eq!(decision, Decision { desired: 4, why: Why::CoolDown });
@@ -138,7 +142,7 @@ fn tell(rules: &Rules, target: impl Fn(i64, i64) -> i64) -> Story {
             story.created += (desired - current).max(0);
             story.deleted += (current - desired).max(0);
             born.resize(usize::try_from(desired).unwrap(), second);
-            rules.cool_down_until = Some(seconds(at(second) + COOL_DOWN));
+            rules.cool_down_until = Some(seconds(wall(second) + COOL_DOWN));
         }
         story.workers = desired;
     }
@@ -202,6 +206,35 @@ fn windows_do_not_hold_up_minimum_and_maximum() {
     let bounds = |minimum, maximum| Rules { minimum, maximum, ..windows(600, 600) };
     assert_eq!(first(&connected(4, 4), &bounds(6, 9)).desired, 6);
     assert_eq!(first(&connected(4, 4), &bounds(0, 2)).desired, 3);
+}
+
+// --- Clocks that are set ---
+
+#[test]
+fn a_group_goes_on_growing_when_the_clock_is_set_back() {
+    let mut recent = Recent::default();
+    let mut decide = |target, second| {
+        let until = Some(seconds(wall(10) + COOL_DOWN));
+        let rules = Rules { cool_down_until: until, ..rules(0, 20) };
+        let back = if second > 10 { 3600 } else { 0 };
+        let now = Moment { wall: wall(second - back), ..at(second) };
+        recent.decide(&connected(2, target), &rules, now)
+    };
+    assert_eq!(decide(2, 5).why, Why::Enough);
+    assert_eq!(decide(9, 10).why, Why::CoolDown);
+    assert_eq!(decide(9, 20).why, Why::CoolDown);
+    assert_eq!(decide(9, 25), Decision { desired: 9, why: Why::More }, "15 s after the last change");
+}
+
+// --- Numbers that are none ---
+
+/// A scheduler may say what it likes, and who may write groups too.
+#[test]
+fn the_largest_numbers_lead_to_the_maximum() {
+    let most = Situation { elsewhere: i64::MIN, per_worker: Some(i64::MAX), ..connected(4, i64::MAX) };
+    assert_eq!(first(&most, &rules(0, 10)).desired, 3, "one worker is as good as all of them");
+    assert_eq!(first(&connected(4, i64::MAX), &rules(0, 2_147_483_647)).desired, 2_147_483_647);
+    assert_eq!(first(&connected(i64::MAX, 0), &rules(0, 10)).why, Why::Fewer);
 }
 
 // --- Failures ---

@@ -27,10 +27,12 @@ fn owned(mut autoscaler: DaskAutoscaler, kind: &str, uid: &str) -> DaskAutoscale
 }
 
 fn observed(group: &str, autoscalers: &[&DaskAutoscaler]) -> Observed {
+    let cluster = mk_cluster("demo");
+    let all: Vec<_> = autoscalers.iter().map(|one| Arc::new(DaskAutoscaler::clone(one))).collect();
     Observed {
-        cluster: Some(Arc::new(mk_cluster("demo"))),
+        survey: Arc::new(survey(Some(&cluster), &all)),
+        cluster: Some(Arc::new(cluster)),
         group: Some(Arc::new(mk_group(group, "demo"))),
-        autoscalers: autoscalers.iter().map(|one| Arc::new(DaskAutoscaler::clone(one))).collect(),
         scheduler_ready: true,
     }
 }

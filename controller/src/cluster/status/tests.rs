@@ -44,7 +44,7 @@ fn observed() -> Observed {
 }
 
 fn outcome() -> Outcome {
-    Outcome { blocked: Vec::new(), made: false, recreating: false, error: None }
+    Outcome { blocked: Vec::new(), made: false, stands: false, recreating: false, error: None }
 }
 
 fn mk_cluster_in(phase: Option<ClusterPhase>) -> DaskCluster {
@@ -254,7 +254,7 @@ fn what_hinders_the_components_is_in_the_condition_errors_first() {
     let status = status_of(
         &cluster,
         &Observed::default(),
-        &Outcome { blocked: blocked.clone(), made: false, recreating: false, error: None },
+        &Outcome { blocked: blocked.clone(), made: false, stands: false, recreating: false, error: None },
     );
     let expected = saying("False", "NameTaken", "Service demo-scheduler exists");
     assert_eq!(said(&status, COMPONENTS_CREATED), expected);
@@ -263,13 +263,20 @@ fn what_hinders_the_components_is_in_the_condition_errors_first() {
     let object = "Service ns/demo-scheduler".to_owned();
     let source = Box::new(kube::Error::Api(Box::new(refusal)));
     let error = Some(k8s::Error::Call { verb: "apply", object: object.clone(), source });
-    let status = status_of(&cluster, &Observed::default(), &Outcome { blocked, made: false, recreating: false, error });
+    let status = status_of(
+        &cluster,
+        &Observed::default(),
+        &Outcome { blocked, made: false, stands: false, recreating: false, error },
+    );
     let expected = saying("False", "Forbidden", "failed to apply Service ns/demo-scheduler: quota exceeded");
     assert_eq!(said(&status, COMPONENTS_CREATED), expected);
 
     let error = Some(k8s::Error::Timeout { verb: "apply", object, limit: Duration::from_secs(15) });
-    let status =
-        status_of(&cluster, &observed(), &Outcome { blocked: Vec::new(), made: false, recreating: false, error });
+    let status = status_of(
+        &cluster,
+        &observed(),
+        &Outcome { blocked: Vec::new(), made: false, stands: false, recreating: false, error },
+    );
     let message = "failed to apply Service ns/demo-scheduler: no answer within 15 s";
     assert_eq!(said(&status, COMPONENTS_CREATED), saying("False", "ApiServerError", message));
 }

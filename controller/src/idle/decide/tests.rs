@@ -11,8 +11,12 @@ fn since(second: i64) -> Probe {
 
 const EPOCH: i64 = 1_000_000;
 
-fn at(second: i64) -> Timestamp {
+fn wall(second: i64) -> Timestamp {
     Timestamp::from_second(EPOCH + second).unwrap()
+}
+
+fn at(second: i64) -> Moment {
+    Moment { wall: wall(second), steady: SignedDuration::from_secs(second) }
 }
 
 /// A controller that has just started, and a cluster whose scheduler has long been there.
@@ -25,7 +29,7 @@ struct Controller {
 impl Controller {
     fn new(timeout: i64) -> Self {
         let rules = Rules { timeout: SignedDuration::from_secs(timeout), handled: None };
-        Self { watched: Watched::default(), rules, not_before: at(-999_999) }
+        Self { watched: Watched::default(), rules, not_before: wall(-999_999) }
     }
 
     fn sees(&mut self, probe: Probe, second: i64) -> Decision {
@@ -55,7 +59,7 @@ fn a_cluster_that_becomes_idle_is_due_when_the_time_out_is_over() {
 fn a_busy_cluster_is_never_due() {
     let mut controller = Controller::new(1);
     for second in (0..600).step_by(5) {
-        let verdict = controller.watched.take_in(&BUSY, at(0), &controller.rules, at(second));
+        let verdict = controller.watched.take_in(&BUSY, wall(0), &controller.rules, at(second));
         assert_eq!(verdict, Verdict { decision: wait(5), unreachable: false });
     }
 }
@@ -106,7 +110,7 @@ fn a_new_controller_counts_from_what_the_scheduler_says() {
 #[test]
 fn a_scheduler_was_not_idle_before_it_was_there() {
     let mut controller = Controller::new(60);
-    controller.not_before = at(-5);
+    controller.not_before = wall(-5);
     assert!(!controller.acts(since(-3600), 0));
     assert!(!controller.acts(since(-3600), 50));
     assert!(controller.acts(since(-3600), 55));
@@ -130,6 +134,21 @@ fn where_the_work_was_seen_the_schedulers_clock_does_not_count() {
         assert!(!controller.acts(since(5 + skew), 5), "{skew}");
         assert!(!controller.acts(since(5 + skew), 60), "{skew}");
         assert!(controller.acts(since(5 + skew), 65), "{skew}");
+    }
+}
+
+/// Two probes after it, the cluster would be deleted.
+#[test]
+fn a_clock_that_is_set_does_not_end_a_cluster_early_or_late() {
+    for step in [-7200, 7200] {
+        let mut controller = Controller::new(60);
+        let mut acts = |second: i64| {
+            let now = Moment { wall: wall(second + if second > 5 { step } else { 0 }), ..at(second) };
+            let verdict = controller.watched.take_in(&since(2), wall(-999_999), &controller.rules, now);
+            matches!(verdict.decision, Decision::Act { .. })
+        };
+        assert!((0..60).step_by(5).all(|second| !acts(second)), "{step}");
+        assert!(acts(60), "{step}");
     }
 }
 
@@ -205,7 +224,7 @@ fn the_same_idle_period_has_the_same_name_after_a_restart() {
 #[test]
 fn only_a_second_failure_in_a_row_is_told() {
     let mut controller = Controller::new(5);
-    let mut told = |probe: Probe| controller.watched.take_in(&probe, at(0), &controller.rules, at(0)).unreachable;
+    let mut told = |probe: Probe| controller.watched.take_in(&probe, wall(0), &controller.rules, at(0)).unreachable;
     let said = [Probe::Failed, BUSY, Probe::Failed, Probe::NotReady, Probe::Failed, Probe::Failed].map(&mut told);
     assert_eq!(said, [false, false, false, false, false, true]);
 }

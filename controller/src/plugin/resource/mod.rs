@@ -15,7 +15,7 @@ use std::{
 };
 
 use jiff::Timestamp;
-use kube::{Client, ResourceExt as _, runtime::controller::Action};
+use kube::{Client, ResourceExt as _};
 use plugin_protocol::{Discovery, EventReason};
 
 use self::{
@@ -44,8 +44,8 @@ use super::{
     writer::{Writer, Writers},
 };
 use crate::{
-    crd::DaskOperatorPlugin, events::Recorder, invalid::Invalid, k8s, leader::Leadership, report, scope::Scope,
-    watch::Pace,
+    crd::DaskOperatorPlugin, events::Recorder, invalid::Invalid, k8s, leader::Leadership, reconciler::Action, report,
+    scope::Scope, watch::Pace,
 };
 
 /// How long the answer to "may these kinds be written?" holds. Each asking is a request a verb.

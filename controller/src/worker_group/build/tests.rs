@@ -77,7 +77,7 @@ fn valid(group: &DaskWorkerGroup, cluster: DaskCluster) -> ValidatedGroup {
 /// The first worker of `group`, with the id `abcde00000`.
 fn first_worker(group: &ValidatedGroup) -> Value {
     let workers = Workers { prefix: "abcde".to_owned(), ..Workers::default() };
-    build_worker(group, &scale::plan(1, &workers)[0])
+    build_worker(group, &scale::plan(1, &workers).create[0])
 }
 
 fn first_worker_from(edit: impl FnOnce(&mut Value, &mut Value)) -> Value {
@@ -166,7 +166,7 @@ fn a_worker_is_a_deployment_of_the_users_pod_with_name_and_address() {
 #[test]
 fn workers_of_one_group_differ_in_name_and_selector() {
     let group = valid(&from_yaml(GROUP), from_yaml(CLUSTER));
-    let ids = scale::plan(2, &Workers { prefix: "abcde".to_owned(), ..Workers::default() });
+    let ids = scale::plan(2, &Workers { prefix: "abcde".to_owned(), ..Workers::default() }).create;
     let (first, second) = (build_worker(&group, &ids[0]), build_worker(&group, &ids[1]));
     assert_ne!(first["metadata"]["name"], second["metadata"]["name"]);
     assert_ne!(first["spec"]["selector"], second["spec"]["selector"]);

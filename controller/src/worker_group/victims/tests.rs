@@ -142,7 +142,7 @@ fn a_worker_stands_as_its_pods_and_the_scheduler_say() {
     let pulling = || pod(Some("n"), &json!({"waiting": {"reason": "ContainerCreating"}}));
     let pending = || pod(None, &json!(null));
     let silent = Scheduler::Silent(scheduler::Error::Protocol(String::new()));
-    let empty = Scheduler::Answers { registered: BTreeMap::new(), order: Vec::new(), strangers: BTreeSet::new() };
+    let empty = Scheduler::Answers { registered: BTreeMap::new(), order: HashMap::new(), strangers: BTreeSet::new() };
     let table = [
         (vec![], &empty, Standing::NotScheduled),
         (vec![pending()], &empty, Standing::NotScheduled),
@@ -165,7 +165,7 @@ fn a_worker_stands_as_its_pods_and_the_scheduler_say() {
 fn a_registered_worker_ranks_with_its_busiest_process() {
     let registered = BTreeMap::from([("w".to_owned(), vec![process("tcp://a:1"), process("tcp://a:2")])]);
     let rank = |order: &[&str]| {
-        let order = order.iter().map(|address| (*address).to_owned()).collect();
+        let order = places(order.iter().map(|address| (*address).to_owned()).collect());
         let scheduler = Scheduler::Answers { registered: registered.clone(), order, strangers: BTreeSet::new() };
         match standing("w", &[] as &[Arc<PodView>], &scheduler) {
             Standing::Registered { rank, addresses } => (rank, addresses.len()),
@@ -192,7 +192,7 @@ fn a_running_worker_beside_an_unknown_process_may_be_that_process() {
     let mut pod: PodView = (*pod(Some("n"), &json!({"running": {}}))).clone();
     pod.status.pod_ip = Some("10.0.0.1".to_owned());
     let strangers = BTreeSet::from(["10.0.0.1".to_owned()]);
-    let scheduler = Scheduler::Answers { registered: BTreeMap::new(), order: Vec::new(), strangers };
+    let scheduler = Scheduler::Answers { registered: BTreeMap::new(), order: HashMap::new(), strangers };
     assert_eq!(standing("w", &[Arc::new(pod)], &scheduler), Standing::Unknown);
 }
 
@@ -200,7 +200,29 @@ fn a_running_worker_beside_an_unknown_process_may_be_that_process() {
 fn without_an_order_the_worker_with_fewer_tasks_is_cheaper() {
     let process = scheduler::Worker { processing: 3, ..process("tcp://a:1") };
     let registered = BTreeMap::from([("w".to_owned(), vec![process.clone(), process])]);
-    let scheduler = Scheduler::Answers { registered, order: Vec::new(), strangers: BTreeSet::new() };
+    let scheduler = Scheduler::Answers { registered, order: HashMap::new(), strangers: BTreeSet::new() };
     let Standing::Registered { rank, .. } = standing("w", &[] as &[Arc<PodView>], &scheduler) else { panic!() };
     assert_eq!(rank, 6);
+}
+
+/// A search of the order for each address would take minutes.
+#[test]
+fn a_scheduler_that_names_a_hundred_thousand_processes_is_ranked_at_once() {
+    let address = |number: usize| format!("tcp://10.0.0.1:{number}");
+    let process = |number| scheduler::Worker {
+        address: address(number),
+        name: String::new(),
+        status: String::new(),
+        processing: u64::MAX,
+    };
+    let registered = BTreeMap::from([("worker".to_owned(), (0..100_000).map(process).collect())]);
+    let order = places((100_000..200_000).chain([7, 8, 7]).map(address).collect());
+    assert_eq!(order[&address(7)], 100_000, "its first place counts");
+    for order in [order, HashMap::new()] {
+        let scheduler = Scheduler::Answers { registered: registered.clone(), order, strangers: BTreeSet::new() };
+        let Standing::Registered { rank, addresses } = standing("worker", &[] as &[Arc<PodView>], &scheduler) else {
+            panic!("it is registered")
+        };
+        assert_eq!((rank, addresses.len()), (usize::MAX, 100_000));
+    }
 }

@@ -1,0 +1,96 @@
+//! Which autoscaler is the oldest of each group of a cluster, and so may scale it.
+//!
+//! All autoscalers of a cluster are looked at together and at most once a second: if each looked at all others, thousands
+//! of them would keep the controller busy for everybody.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
+
+use crate::crd::DaskAutoscaler;
+
+/// How long a survey is good for.
+const FRESH: SignedDuration = SignedDuration::from_secs(1);
+/// Surveys that nobody looked at for so long are of clusters that are gone.
+const STALE: SignedDuration = SignedDuration::from_mins(10);
+
+/// How old an autoscaler is; of the same age, names decide.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Age {
+    pub(super) created: Option<Time>,
+    pub(super) name: String,
+}
+
+impl Age {
+    pub(super) fn of(autoscaler: &DaskAutoscaler) -> Self {
+        Self { created: autoscaler.metadata.creation_timestamp.clone(), name: autoscaler.name_any() }
+    }
+}
+
+/// The oldest autoscaler by group.
+pub(super) type Survey = HashMap<String, Age>;
+
+/// The last survey by cluster.
+#[derive(Debug, Default)]
+pub(super) struct Surveys(Mutex<HashMap<String, Entry>>);
+
+#[derive(Debug)]
+struct Entry {
+    at: SignedDuration,
+    survey: Arc<Survey>,
+}
+
+impl Surveys {
+    /// Returns a survey of `cluster` that is at most a second old and knows an autoscaler of `group`: one that has just
+    /// come is in none that was made before. `take` makes one.
+    pub(super) fn get(
+        &self,
+        cluster: &str,
+        group: &str,
+        now: SignedDuration,
+        take: impl FnOnce() -> Survey,
+    ) -> Arc<Survey> {
+        let mut surveys = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_good = |entry: &&Entry| now - entry.at < FRESH && entry.survey.contains_key(group);
+        if let Some(entry) = surveys.get(cluster).filter(is_good) {
+            return Arc::clone(&entry.survey);
+        }
+        if !surveys.contains_key(cluster) {
+            surveys.retain(|_, entry| now - entry.at < STALE);
+        }
+        let survey = Arc::new(take());
+        surveys.insert(cluster.to_owned(), Entry { at: now, survey: Arc::clone(&survey) });
+        survey
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn thousands_of_autoscalers_of_one_cluster_are_looked_at_once_a_second() {
+        let (surveys, taken) = (Surveys::default(), Cell::new(0));
+        let age = Age { created: None, name: "a".to_owned() };
+        let take = || {
+            taken.set(taken.get() + 1);
+            Survey::from([("group".to_owned(), age.clone())])
+        };
+        for _ in 0..10_000 {
+            assert_eq!(surveys.get("cluster", "group", SignedDuration::ZERO, take)["group"], age);
+        }
+        assert_eq!(taken.get(), 1);
+        surveys.get("cluster", "new", SignedDuration::ZERO, take);
+        assert_eq!(taken.get(), 2, "one that has just come is looked for");
+        surveys.get("cluster", "group", FRESH, take);
+        surveys.get("other", "group", STALE + FRESH, take);
+        assert_eq!((taken.get(), surveys.0.lock().unwrap().len()), (4, 1));
+    }
+}
