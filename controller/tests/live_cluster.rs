@@ -514,6 +514,33 @@ async fn a_deleted_worker_is_replaced_at_once_under_a_new_name() {
     .await;
 }
 
+/// The watch says that they are gone, and they go on.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn components_that_lose_a_label_get_it_back_and_no_worker_is_one_too_many() {
+    with_temp_ns(|context| async move {
+        let _controller = context.start_controller().await;
+        context.create(&cluster("demo", 2)).await;
+        context.settled("demo", 2).await;
+        let before = by_name(&context.list("Deployment", &workers_of("demo")).await, uid);
+        let worker = before.keys().next().unwrap().as_str();
+        let labels = ["dask.org/component", "dask.org/cluster-name", "dask.org/workergroup-name", "dask.org/worker-id"];
+        for (kind, name) in [("Service", "demo-scheduler"), ("Deployment", "demo-scheduler"), ("Deployment", worker)] {
+            let old = context.expect(kind, name).await;
+            for label in labels.into_iter().filter(|label| old["metadata"]["labels"].get(label).is_some()) {
+                context.merge(kind, name, json!({"metadata": {"labels": {label: null}}})).await;
+                let has_it = |now: &Value| now["metadata"]["labels"] == old["metadata"]["labels"];
+                let new = context.until(kind, name, has_it).await;
+                assert_eq!(uid(&new), uid(&old), "{kind} {name} without {label}");
+            }
+        }
+        context.until("DaskCluster", "demo", |demo| condition(demo, "ComponentsCreated").0 == "True").await;
+        context.settled("demo", 2).await;
+        assert_eq!(by_name(&context.list("Deployment", &workers_of("demo")).await, uid), before);
+    })
+    .await;
+}
+
 // --- Crashes and bursts ---
 
 /// All Deployments that ever existed in the namespace, by uid, and those that were deleted.

@@ -351,6 +351,42 @@ async fn a_controller_that_is_killed_again_and_again_makes_and_removes_the_exact
     .await;
 }
 
+/// The names alone of so many workers would take more memory than the node has.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_group_of_two_billion_workers_grows_in_slices_and_stops_when_it_is_scaled_back() {
+    with_setup(Setup { room: 2, ..Setup::of(0) }, |world| async move {
+        world.scale(GROUP, 2_147_483_647).await;
+        some_workers(&world, 300..).await;
+        // It tells how far it is, and others are served meanwhile.
+        let told = |group: &Value| group["status"]["replicas"].as_i64().is_some_and(|replicas| replicas >= 200);
+        world.context.until("DaskWorkerGroup", GROUP, told).await;
+        world.context.create(&world.group("other", 1)).await;
+        world.has_workers("other", 1).await;
+        world.scale(GROUP, 2).await;
+        world.has_workers(GROUP, 2).await;
+        let workers = world.workers(GROUP).await;
+        stays(Duration::from_secs(5), async || {
+            let now = world.workers(GROUP).await;
+            if now == workers { Ok(()) } else { Err(format!("there are {now:?}")) }
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn numbers_beyond_what_kubernetes_counts_are_refused_by_the_api_server() {
+    with_workers(0, |world| async move {
+        let mut group = world.group("large", 0);
+        group["spec"]["worker"]["replicas"] = json!(2_147_483_648_i64);
+        let error = world.context.try_create(&group).await.unwrap_err().to_string();
+        assert!(error.contains("spec.worker.replicas"), "{error}");
+    })
+    .await;
+}
+
 async fn some_workers(world: &World, wanted: impl std::ops::RangeBounds<usize>) {
     eventually("some workers", async || match world.workers(GROUP).await.len() {
         count if wanted.contains(&count) => Ok(()),
