@@ -39,6 +39,11 @@ impl<Key: Eq + Hash> Backoff<Key> {
     pub fn succeeded(&self, key: &Key) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
+
+    /// Forgets the failures of the keys for which `is_kept` is false.
+    pub fn retain(&self, mut is_kept: impl FnMut(&Key) -> bool) {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| is_kept(key));
+    }
 }
 
 /// The delay after `failures` failures in a row (1 is the first): doubling, with jitter, bounded.

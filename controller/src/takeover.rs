@@ -22,7 +22,7 @@ where
     match k8s::json_patch(&api, object, operations).await {
         // It has gone or changed in between, which leads to another pass.
         Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => Ok(()),
-        result => result.map(|_| ()),
+        result => result,
     }
 }
 

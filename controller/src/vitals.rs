@@ -46,6 +46,11 @@ impl Vitals {
         self.content().watches.push(watch);
     }
 
+    /// From now on `watch`, which was closed, need not hear of anything.
+    pub fn forget(&self, watch: &Progress) {
+        self.content().watches.retain(|other| !other.is_same(watch));
+    }
+
     /// All watches.
     pub fn watches(&self) -> Vec<Progress> {
         self.content().watches.clone()

@@ -385,3 +385,21 @@ async fn a_cluster_that_is_deleted_in_the_foreground_is_not_held_by_workers_that
     })
     .await;
 }
+
+/// Each of them would cost a request, and hold up what others delete.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn any_number_of_finalizers_that_no_plugin_has_leaves_at_once_and_those_of_others_stay() {
+    with_temp_ns(|context| async move {
+        let _controller = context.start_controller().await;
+        let foreign = "example.org/mine";
+        let mut pill = cluster("pill", 0);
+        let made_up = (0..10_000).map(|number| format!("plugin.kubernetes.dask.org/made-up-{number}"));
+        pill["metadata"]["finalizers"] = made_up.chain([foreign.to_owned()]).collect();
+        context.create(&pill).await;
+        let is_free = |pill: &Value| pill["metadata"]["finalizers"] == json!([foreign]);
+        context.until("DaskCluster", "pill", is_free).await;
+        context.merge("DaskCluster", "pill", json!({"metadata": {"finalizers": null}})).await;
+    })
+    .await;
+}

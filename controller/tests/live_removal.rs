@@ -14,11 +14,15 @@ fn finalizers(object: &Value) -> &Value {
     &object["metadata"]["finalizers"]
 }
 
-/// A cluster that two plugins and somebody else hold, and that is to go.
+/// More than anybody's plugins; a user may make up as many as an object can hold.
+const MANY: usize = 500;
+
+/// A cluster that plugins and somebody else hold, and that is to go.
 async fn held(context: &TestContext) {
     let mut manifest = cluster("demo", 0);
-    let plugins = ["plugin.kubernetes.dask.org/echo", "plugin.kubernetes.dask.org/other"];
-    manifest["metadata"]["finalizers"] = json!([plugins[0], FOREIGN, plugins[1]]);
+    let plugins = (1..MANY).map(|number| format!("plugin.kubernetes.dask.org/made-up-{number}"));
+    let finalizers = ["plugin.kubernetes.dask.org/echo".to_owned(), FOREIGN.to_owned()].into_iter().chain(plugins);
+    manifest["metadata"]["finalizers"] = finalizers.collect();
     context.create(&manifest).await;
     context.delete("DaskCluster", "demo").await;
     context.until("DaskCluster", "demo", |cluster| cluster["metadata"]["deletionTimestamp"].is_string()).await;
@@ -34,7 +38,7 @@ async fn after_the_controller_plugins_hold_nothing_and_others_still_do() {
         let arguments = ["release-finalizers", "--namespace", &context.namespace];
         let output = Command::new(program).args(arguments).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert_eq!(String::from_utf8_lossy(&output.stdout), "finalizers taken off Dask resources: 2\n");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("finalizers taken off Dask resources: {MANY}\n"));
 
         assert_eq!(finalizers(&context.expect("DaskCluster", "demo").await), &json!([FOREIGN]));
         context.merge("DaskCluster", "demo", json!({"metadata": {"finalizers": null}})).await;

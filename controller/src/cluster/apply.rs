@@ -163,7 +163,7 @@ async fn patch<K>(client: &Client, live: &Arc<K>, operations: Vec<Value>) -> Res
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
 {
-    k8s::json_patch(&api_of(client, live.as_ref()), live.as_ref(), operations).await.map(|_| ())
+    k8s::json_patch(&api_of(client, live.as_ref()), live.as_ref(), operations).await
 }
 
 /// The API resource of one of the three kinds that a cluster consists of.

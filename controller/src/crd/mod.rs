@@ -7,7 +7,9 @@
 mod autoscaler;
 mod cluster;
 mod job;
+mod lenient;
 mod plugin;
+mod settings;
 mod template;
 mod worker_group;
 
@@ -19,11 +21,12 @@ pub use cluster::{
 };
 pub use job::{DaskJob, DaskJobSpec, DaskJobStatus, EmbeddedCluster, JobSpec};
 pub use plugin::{
-    CertificateRef, ChildRule, DaskOperatorPlugin, DaskOperatorPluginSpec, DaskOperatorPluginStatus, DeletionPolicy,
-    DiscoveredPlugin, DriftPolicy, Endpoint, FailurePolicy, FinalizePolicy, HmacRef, KeyRef, KeyRefKind,
-    MatchCondition, MatchRules, PluginAuth, PluginFailure, PluginTls, ServiceEndpoint, Settings, SubjectCounts,
-    SubjectKind, SubjectRule, TlsMode, WriterRef,
+    CertificateRef, ChildRule, DEADLINE_SECONDS, DaskOperatorPlugin, DaskOperatorPluginSpec, DaskOperatorPluginStatus,
+    DeletionPolicy, DiscoveredPlugin, DriftPolicy, Endpoint, FailurePolicy, FinalizePolicy, HmacRef, KeyRef,
+    KeyRefKind, MatchCondition, MatchRules, PORTS, PluginAuth, PluginFailure, PluginTls, RESYNC_SECONDS,
+    ServiceEndpoint, SubjectCounts, SubjectKind, SubjectRule, TIMEOUT_SECONDS, TlsMode, WriterRef,
 };
+pub use settings::Settings;
 pub use template::{JsonObject, PodSpec, RunnerPodSpec, ServiceSpec, TemplateMetadata};
 pub use worker_group::{DaskWorkerGroup, DaskWorkerGroupSpec, DaskWorkerGroupStatus};
 

@@ -1,10 +1,20 @@
-use std::borrow::Cow;
+use std::{ops::RangeInclusive, time::Duration};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+
+use super::{Settings, lenient};
+
+/// What `timeoutSeconds` may be.
+pub const TIMEOUT_SECONDS: RangeInclusive<i64> = 1..=30;
+/// What `resyncSeconds` may be: at most a year.
+pub const RESYNC_SECONDS: RangeInclusive<i64> = 10..=31_536_000;
+/// What `finalize.deadlineSeconds` may be: at most a year.
+pub const DEADLINE_SECONDS: RangeInclusive<i64> = 1..=31_536_000;
+/// What `endpoint.service.port` may be.
+pub const PORTS: RangeInclusive<i64> = 1..=65_535;
 
 /// An HTTP service that is asked which further objects a Dask resource needs.
 ///
@@ -64,9 +74,9 @@ pub struct DaskOperatorPluginSpec {
     #[serde(default)]
     pub auth: PluginAuth,
     /// How long one call may take.
-    #[serde(default = "default_timeout")]
+    #[serde(default = "default_timeout", deserialize_with = "lenient::integer")]
     #[schemars(with = "i32", range(min = 1, max = 30))]
-    pub timeout_seconds: u32,
+    pub timeout_seconds: i64,
     /// What the plugin is asked about.
     #[schemars(length(min = 1, max = 16))]
     pub subjects: Vec<SubjectRule>,
@@ -92,10 +102,10 @@ pub struct DaskOperatorPluginSpec {
     #[serde(default)]
     pub finalize: FinalizePolicy,
     /// How often every subject is asked about again although nothing changed.
-    #[serde(default = "default_resync")]
-    #[schemars(with = "i32", range(min = 10))]
-    pub resync_seconds: u32,
-    /// Sent with each call, up to 64 KiB.
+    #[serde(default = "default_resync", deserialize_with = "lenient::integer")]
+    #[schemars(with = "i32", range(min = 10, max = 31_536_000))]
+    pub resync_seconds: i64,
+    /// Sent with each call, up to 64 KiB and 64 levels of nesting.
     #[serde(default)]
     pub settings: Settings,
     /// Stops all calls; children stay.
@@ -103,12 +113,29 @@ pub struct DaskOperatorPluginSpec {
     pub suspend: bool,
 }
 
-fn default_timeout() -> u32 {
+fn default_timeout() -> i64 {
     10
 }
 
-fn default_resync() -> u32 {
+fn default_resync() -> i64 {
     36_000
+}
+
+impl DaskOperatorPluginSpec {
+    /// Returns how long one call may take.
+    pub fn timeout(&self) -> Duration {
+        seconds(self.timeout_seconds, &TIMEOUT_SECONDS)
+    }
+
+    /// Returns how often every subject is asked about again.
+    pub fn resync(&self) -> Duration {
+        seconds(self.resync_seconds, &RESYNC_SECONDS)
+    }
+}
+
+/// Returns `value` within `range`: what is outside of it is refused by the validation, and must do no harm before.
+fn seconds(value: i64, range: &RangeInclusive<i64>) -> Duration {
+    Duration::from_secs(value.clamp(*range.start(), *range.end()).unsigned_abs())
 }
 
 /// Where a plugin listens.
@@ -148,16 +175,23 @@ pub struct ServiceEndpoint {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
     /// The Service's port.
-    #[serde(default = "default_port")]
+    #[serde(default = "default_port", deserialize_with = "lenient::integer")]
     #[schemars(with = "i32", range(min = 1, max = 65535))]
-    pub port: u16,
+    pub port: i64,
     /// Prefix of all paths.
     #[serde(default = "default_path")]
     #[schemars(regex(pattern = r"^/[A-Za-z0-9._~/-]*$"))]
     pub path: String,
 }
 
-fn default_port() -> u16 {
+impl ServiceEndpoint {
+    /// Returns the port, 443 if what is written is none: the validation refuses it.
+    pub fn port(&self) -> u16 {
+        u16::try_from(self.port).unwrap_or(443)
+    }
+}
+
+fn default_port() -> i64 {
     443
 }
 
@@ -375,8 +409,16 @@ pub struct FinalizePolicy {
     /// Puts a finalizer on the Dask resource, if the plugin serves the hook.
     pub enabled: bool,
     /// The finalizer goes after so many seconds whatever the plugin says.
-    #[schemars(with = "i32", range(min = 1))]
-    pub deadline_seconds: u32,
+    #[serde(deserialize_with = "lenient::integer")]
+    #[schemars(with = "i32", range(min = 1, max = 31_536_000))]
+    pub deadline_seconds: i64,
+}
+
+impl FinalizePolicy {
+    /// Returns after what time the finalizer goes.
+    pub fn deadline(&self) -> Duration {
+        seconds(self.deadline_seconds, &DEADLINE_SECONDS)
+    }
 }
 
 impl Default for FinalizePolicy {
@@ -385,47 +427,29 @@ impl Default for FinalizePolicy {
     }
 }
 
-/// Free JSON, kept as it was written.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Settings(pub Map<String, Value>);
-
-impl JsonSchema for Settings {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Settings".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
-    }
-}
-
 /// What the controller knows of a plugin.
+// A field that cannot be read counts as absent, and is written again.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DaskOperatorPluginStatus {
     /// The generation of the spec that this status belongs to.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::or_default")]
     pub observed_generation: Option<i64>,
     /// Accepted, Discovered, Authorized and Ready.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient::readable")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,
     /// Where the plugin is called.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::or_default")]
     pub endpoint: Option<String>,
     /// What the plugin said of itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::or_default")]
     pub discovered: Option<DiscoveredPlugin>,
     /// How many subjects there are.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::or_default")]
     pub subjects: Option<SubjectCounts>,
     /// The latest failures, at most 5.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient::readable")]
     pub failures: Vec<PluginFailure>,
 }
 
@@ -470,4 +494,82 @@ pub struct PluginFailure {
     pub message: String,
     /// Since when it fails for this reason.
     pub since: Time,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn plugin(edit: impl Fn(&mut Value)) -> Value {
+        let mut value = json!({
+            "apiVersion": "kubernetes.dask.org/v1alpha1",
+            "kind": "DaskOperatorPlugin",
+            "metadata": {"name": "echo"},
+            "spec": {
+                "endpoint": {"service": {"name": "echo"}},
+                "subjects": [{"kind": "Service"}],
+                "children": [{"apiVersion": "v1", "kind": "ConfigMap"}],
+            },
+        });
+        edit(&mut value);
+        value
+    }
+
+    fn read(value: &Value) -> DaskOperatorPlugin {
+        serde_json::from_str(&value.to_string()).unwrap()
+    }
+
+    #[test]
+    fn a_number_of_any_size_does_not_make_the_object_unreadable() {
+        let numbers = [json!(5_000_000_000_i64), json!(-1), json!(0), json!(u64::MAX), json!(1e300), json!(10.0)];
+        let shortest = [TIMEOUT_SECONDS, RESYNC_SECONDS, DEADLINE_SECONDS].map(|range| range.start().unsigned_abs());
+        let longest = [TIMEOUT_SECONDS, RESYNC_SECONDS, DEADLINE_SECONDS].map(|range| range.end().unsigned_abs());
+        for number in numbers {
+            let spec = read(&plugin(|value| {
+                value["spec"]["timeoutSeconds"] = number.clone();
+                value["spec"]["resyncSeconds"] = number.clone();
+                value["spec"]["finalize"] = json!({"deadlineSeconds": number});
+                value["spec"]["endpoint"]["service"]["port"] = number.clone();
+            }));
+            let spec = spec.spec;
+            let found = [spec.timeout(), spec.resync(), spec.finalize.deadline()].map(|time| time.as_secs());
+            for (index, found) in found.into_iter().enumerate() {
+                assert!((shortest[index]..=longest[index]).contains(&found), "{number}: {found}");
+            }
+        }
+    }
+
+    #[test]
+    fn settings_of_any_depth_and_a_status_of_any_content_do_not_make_the_object_unreadable() {
+        let text = plugin(|value| value["spec"]["settings"] = json!("DEEP")).to_string();
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000));
+        let found: DaskOperatorPlugin = serde_json::from_str(&text.replace("\"DEEP\"", &deep)).unwrap();
+        assert_eq!((found.spec.settings.depth(), found.spec.settings.text()), (5_001, deep.as_str()));
+
+        let ready = json!({
+            "type": "Ready", "status": "True", "reason": "Ready", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        });
+        let mut odd = ready.clone();
+        odd["type"] = json!("Odd");
+        odd["lastTransitionTime"] = json!("2026-01-01T00:00:00+99:99");
+        let failure =
+            json!({"subject": "", "hook": "", "reason": "", "message": "", "since": "2026-01-01T00:00:00+99:99"});
+        let status = read(&plugin(|value| {
+            value["status"] = json!({
+                "observedGeneration": "x",
+                "conditions": [odd, ready],
+                "endpoint": 5,
+                "discovered": {"hooks": 7},
+                "subjects": {"matched": 1e300},
+                "failures": [failure],
+            });
+        }));
+        let status = status.status.unwrap();
+        assert_eq!(status.conditions.iter().map(|found| found.type_.as_str()).collect::<Vec<_>>(), ["Ready"]);
+        let rest = DaskOperatorPluginStatus { conditions: Vec::new(), ..status };
+        assert_eq!(rest, DaskOperatorPluginStatus::default());
+    }
 }

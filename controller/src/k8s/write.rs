@@ -210,7 +210,9 @@ where
 
 /// Applies `operations` (RFC 6902) to `object`, if that still is the one that it was read as. Unknown fields
 /// are errors.
-pub async fn json_patch<K>(api: &Api<K>, object: &K, operations: Vec<Value>) -> Result<K, Error>
+///
+/// Only the metadata of the answer are read: an object whose other parts cannot be read can be patched, too.
+pub async fn json_patch<K>(api: &Api<K>, object: &K, operations: Vec<Value>) -> Result<(), Error>
 where
     K: Clone + DeserializeOwned + Debug + Resource<DynamicType = ()>,
 {
@@ -220,8 +222,8 @@ where
     let patch = serde_json::from_value(Value::Array(operations));
     let patch = Patch::<()>::Json(patch.map_err(|error| Error::new("patch", &target, kube::Error::SerdeError(error)))?);
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    let patched = timed("patch", &target, api.patch(&name, &params.validation_strict(), &patch)).await;
-    patched.map_err(|error| if is_failed_test(&error) { Error::Outdated { object: target } } else { error })
+    let patched = timed("patch", &target, api.patch_metadata(&name, &params.validation_strict(), &patch)).await;
+    patched.map(|_| ()).map_err(|error| if is_failed_test(&error) { Error::Outdated { object: target } } else { error })
 }
 
 /// An object that is refused for its content is named in the details, one whose `test` failed is not.

@@ -19,7 +19,11 @@ pub(super) fn name_of(identity: &str) -> String {
     format!("{PREFIX}{identity}")
 }
 
-/// The plugin that a finalizer belongs to, if it is a plugin's.
+/// Returns the plugin that a finalizer belongs to, if it is a plugin's.
+///
+/// Every finalizer with the prefix counts as one, also if no plugin can have such an identity: the prefix is the
+/// operator's own, so that nobody else would ever remove it. To ignore it would keep the object, and with it the
+/// namespace, for ever. A finalizer of a plugin that does not exist guards nothing, and its removal costs one request.
 pub(super) fn identity_of(finalizer: &str) -> Option<&str> {
     finalizer.strip_prefix(PREFIX)
 }
@@ -146,11 +150,12 @@ pub(super) enum Action {
 }
 
 /// Whether a finalizer leaves a Dask resource that is being deleted since `going_since`, if it is.
-pub(super) fn decide(plugin: Plugin, going_since: Option<Timestamp>, deadline: u32, now: Timestamp) -> Action {
+pub(super) fn decide(plugin: Plugin, going_since: Option<Timestamp>, deadline: Duration, now: Timestamp) -> Action {
     let age = going_since.map(|since| now.duration_since(since).as_secs());
+    let limit = i64::try_from(deadline.as_secs()).unwrap_or(i64::MAX);
     match plugin {
         Plugin::Off | Plugin::Called { looked: true, waiting: 0 } => Action::Remove,
-        _ if age.is_some_and(|age| age >= i64::from(deadline)) => Action::RemoveLate,
+        _ if age.is_some_and(|age| age >= limit) => Action::RemoveLate,
         Plugin::Away | Plugin::Called { .. } => Action::Keep,
     }
 }

@@ -1,6 +1,6 @@
 //! Puts plugins' finalizers on Dask resources, and takes them away.
 
-use std::fmt::Debug;
+use std::{collections::HashSet, fmt::Debug};
 
 use kube::{Api, Client, Resource, ResourceExt as _, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
@@ -44,21 +44,22 @@ where
         match k8s::json_patch(&api, &found, operations).await {
             Err(error) if error.class() == Class::Conflict && tries < TRIES => tries += 1,
             Err(error) if error.class() == Class::NotFound => return Ok(false),
-            result => return result.map(|_| true),
+            result => return result.map(|()| true),
         }
     }
 }
 
-/// Takes `finalizer` off `object`; whether it did. It did not if the object has gone or changed in between.
-pub(super) async fn release<K>(client: &Client, object: &K, finalizer: &str) -> Result<bool, k8s::Error>
+/// Takes all of `finalizers` off `object` in one request; whether it did. It did not if the object has gone, or its
+/// finalizers have changed in between.
+pub(super) async fn release<K>(client: &Client, object: &K, finalizers: &HashSet<String>) -> Result<bool, k8s::Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
 {
-    let Some(operations) = removing(object, finalizer) else { return Ok(false) };
+    let Some(operations) = removing(object, finalizers) else { return Ok(false) };
     let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
     match k8s::json_patch(&api, object, operations).await {
         Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => Ok(false),
-        result => result.map(|_| true),
+        result => result.map(|()| true),
     }
 }
 
@@ -80,11 +81,18 @@ fn adding(object: &impl Resource, finalizer: &str) -> Option<Vec<Value>> {
     Some(vec![unchanged, add])
 }
 
-/// The operations that remove it; others stay, also such as were added since `object` was read.
-fn removing(object: &impl Resource, finalizer: &str) -> Option<Vec<Value>> {
-    let index = object.meta().finalizers.as_ref()?.iter().position(|other| other == finalizer)?;
-    let path = format!("/metadata/finalizers/{index}");
-    Some(vec![json!({"op": "test", "path": path, "value": finalizer}), json!({"op": "remove", "path": path})])
+/// Returns the operations that remove `finalizers`, however many there are; `None` if the object has none of them.
+///
+/// The list as it was read is tested and replaced as a whole. One operation for each finalizer would exceed what the
+/// API server takes in a patch, and one request for each would fail as soon as another has moved the indices.
+fn removing(object: &impl Resource, finalizers: &HashSet<String>) -> Option<Vec<Value>> {
+    const PATH: &str = "/metadata/finalizers";
+    let all = object.meta().finalizers.as_ref()?;
+    let kept: Vec<&String> = all.iter().filter(|finalizer| !finalizers.contains(*finalizer)).collect();
+    if kept.len() == all.len() {
+        return None;
+    }
+    Some(vec![json!({"op": "test", "path": PATH, "value": all}), json!({"op": "replace", "path": PATH, "value": kept})])
 }
 
 #[cfg(test)]
@@ -109,12 +117,19 @@ mod tests {
     }
 
     #[test]
-    fn a_finalizer_goes_and_others_stay() {
+    fn any_number_of_finalizers_goes_in_one_patch_and_others_stay() {
         let mut cluster = mk_cluster("demo");
-        assert_eq!(removing(&cluster, OURS), None);
-        cluster.metadata.finalizers = Some(vec!["example.org/mine".to_owned(), OURS.to_owned()]);
-        let path = "/metadata/finalizers/1";
-        let expected = vec![json!({"op": "test", "path": path, "value": OURS}), json!({"op": "remove", "path": path})];
-        assert_eq!(removing(&cluster, OURS), Some(expected));
+        let ours: HashSet<String> = (0..25_000).map(|number| format!("{OURS}{number}")).collect();
+        assert_eq!(removing(&cluster, &ours), None);
+        let other = "example.org/mine".to_owned();
+        let all: Vec<String> = ours.iter().cloned().chain([other.clone(), OURS.to_owned()]).collect();
+        cluster.metadata.finalizers = Some(all.clone());
+        let path = "/metadata/finalizers";
+        let kept = json!([other, OURS]);
+        let expected = vec![
+            json!({"op": "test", "path": path, "value": all}),
+            json!({"op": "replace", "path": path, "value": kept}),
+        ];
+        assert_eq!(removing(&cluster, &ours), Some(expected));
     }
 }

@@ -111,7 +111,7 @@ impl Syncing<'_> {
     }
 
     fn deadline(&self) -> Duration {
-        Duration::from_secs(u64::from(self.plugin.spec.finalize.deadline_seconds))
+        self.plugin.spec.finalize.deadline()
     }
 
     /// The Dask resource above, if it is there and really above.

@@ -1,7 +1,7 @@
 //! Deletes the children of kinds that a plugin's resource lists no longer: no answer can ask for them, and
 //! nothing else would ever look at them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use kube::{ResourceExt as _, core::ApiResource};
 use tokio::sync::watch;
@@ -17,6 +17,8 @@ use crate::{backoff, crd::DeletionPolicy, k8s, meta};
 
 /// Tries, with growing pauses: the rights to delete may go together with the kind.
 const ROUNDS: usize = 8;
+/// How long it is tried at most.
+const LONGEST: Duration = Duration::from_mins(10);
 
 /// Those of `before` that are not among `now` in any version.
 pub(super) fn kinds(before: &[ChildKind], now: &[ChildKind]) -> Vec<ChildKind> {
@@ -24,16 +26,24 @@ pub(super) fn kinds(before: &[ChildKind], now: &[ChildKind]) -> Vec<ChildKind> {
     before.iter().filter(|kind| !now.iter().any(|now| same(&kind.resource, &now.resource))).cloned().collect()
 }
 
-/// Deletes the children of `former` kinds, as long as they are not listed again.
+/// Deletes the children of `former` kinds, as long as they are not listed again and the plugin is there.
 pub(super) async fn prune(env: Arc<Env>, current: watch::Receiver<Arc<Registered>>, former: Vec<ChildKind>) {
+    let mut changes = current.clone();
+    let gone = async { while changes.changed().await.is_ok() {} };
+    // The rights to watch may have gone together with the kind, so that no list ever comes.
+    let pruned = tokio::time::timeout(LONGEST, prune_all(&env, &current, &former));
+    tokio::select! { _ = pruned => {}, () = gone => {} }
+}
+
+async fn prune_all(env: &Env, current: &watch::Receiver<Arc<Registered>>, former: &[ChildKind]) {
     for round in 1..=ROUNDS {
         let plugin = Arc::clone(&current.borrow());
         if plugin.spec.deletion_policy == DeletionPolicy::Orphan {
             return;
         }
         let mut failed = None;
-        for kind in kinds(&former, &plugin.kinds) {
-            failed = failed.or(prune_kind(&env, &plugin, &kind).await.err());
+        for kind in kinds(former, &plugin.kinds) {
+            failed = failed.or(prune_kind(env, &plugin, &kind).await.err());
         }
         let Some(error) = failed else { return };
         tracing::warn!(plugin = plugin.key.name, %error, "failed to delete the children of a kind that is listed no more");

@@ -2,7 +2,8 @@
 //!
 //! It looks at all of them again and again and needs no worker, so that no plugin can hold a Dask resource by being
 //! down, suspended, refused or deleted, and none is held because the controller was away when one of that
-//! happened. It looks into caches; only a removal is a request.
+//! happened. It looks into caches; only a removal is a request. All finalizers of an object that are to go leave in
+//! one request, and namespaces take turns: finalizers that a user makes up delay nobody else's deletions.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,10 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::FutureExt as _;
+use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
 use kube::{
-    Resource, ResourceExt as _,
+    Resource, ResourceExt,
     core::NamespaceResourceScope,
     runtime::events::{Event, EventType},
 };
@@ -32,6 +33,8 @@ use crate::{
     backoff::Backoff,
     context::Caches,
     crd::{DaskOperatorPlugin, SubjectKind},
+    fair_share::FairQueue,
+    k8s,
     leader::Leading,
     report,
     watch::{Cache, Progress},
@@ -39,73 +42,207 @@ use crate::{
 
 /// How often is looked whether a deadline has passed.
 const PERIOD: Duration = Duration::from_secs(1);
-
-/// The uid of a Dask resource and a finalizer.
-type Held = (String, String);
+/// The shortest pause between two looks at all objects: workers may have news all the time.
+const SHORTEST: Duration = Duration::from_millis(100);
+/// When an object is looked at again after a removal that the watch has not told of.
+const UNTOLD: Duration = Duration::from_secs(30);
+/// Removals at a time, shared by namespaces.
+const PARALLEL: usize = 32;
 
 /// Keeps finalizers only as long as they are needed, for ever. The finalizer of a plugin that seems not to exist is
 /// removed at once: `plugins`, the watch of plugin resources, says where all of them are known.
 pub(super) async fn keep(context: Arc<PluginContext>, caches: Caches, plugins: Progress, _: Leading) {
-    let mut keeper = Keeper { context, plugins, failures: Backoff::default(), pauses: HashMap::new() };
-    let mut ticks = tokio::time::interval(PERIOD);
+    let mut keeper = Keeper::new(context, caches, plugins);
+    let (mut next, mut running) = (tokio::time::Instant::now(), Running::new());
     loop {
         tokio::select! {
-            _ = ticks.tick() => {}
-            () = keeper.context.env.ledger.changed() => {}
+            () = tokio::time::sleep_until(next) => {
+                keeper.look_at_all(Instant::now());
+                next = tokio::time::Instant::now() + PERIOD;
+            }
+            () = keeper.context.env.ledger.changed() => next = next.min(tokio::time::Instant::now() + SHORTEST),
+            Some(done) = running.next() => keeper.finish(done, Instant::now()),
         }
-        let now = Instant::now();
-        keeper.pauses.retain(|_, until| *until > now);
-        keeper.look_at(SubjectKind::DaskCluster, &caches.clusters).await;
-        keeper.look_at(SubjectKind::DaskWorkerGroup, &caches.groups).await;
-        keeper.look_at(SubjectKind::DaskJob, &caches.jobs).await;
-        keeper.look_at(SubjectKind::DaskAutoscaler, &caches.autoscalers).await;
+        running.extend(std::iter::from_fn(|| keeper.start()));
     }
+}
+
+/// Removals under way.
+type Running = FuturesUnordered<BoxFuture<'static, Done>>;
+
+/// What came of a removal.
+struct Done {
+    key: SubjectKey,
+    /// The version of the object that the removal was decided by.
+    version: Option<String>,
+    result: Result<bool, k8s::Error>,
+}
+
+/// Where the keeper is with an object that has finalizers to remove.
+#[derive(Debug)]
+enum State {
+    /// A removal waits for its turn or is under way.
+    Queued,
+    /// All is done about this version of the object; the watch brings the next one before that time.
+    Done(Option<String>, Instant),
+    /// A removal failed, and is not tried again before that time.
+    Paused(Instant),
+}
+
+/// What is to be taken off an object.
+struct Removal {
+    finalizers: HashSet<String>,
+    /// One for each finalizer whose time is over.
+    events: Vec<Event>,
 }
 
 struct Keeper {
     context: Arc<PluginContext>,
+    caches: Caches,
     plugins: Progress,
-    failures: Backoff<Held>,
-    /// Until when a removal that failed is not tried again.
-    pauses: HashMap<Held, Instant>,
+    /// The plugin resources by identity, as of the last look at all objects.
+    resources: HashMap<String, Arc<DaskOperatorPlugin>>,
+    failures: Backoff<SubjectKey>,
+    states: HashMap<SubjectKey, State>,
+    queue: FairQueue<SubjectKey>,
 }
 
 impl Keeper {
-    async fn look_at<K>(&mut self, kind: SubjectKind, owners: &Cache<K>)
+    fn new(context: Arc<PluginContext>, caches: Caches, plugins: Progress) -> Self {
+        Self {
+            context,
+            caches,
+            plugins,
+            resources: HashMap::new(),
+            failures: Backoff::default(),
+            states: HashMap::new(),
+            queue: FairQueue::new(PARALLEL),
+        }
+    }
+
+    /// Queues all objects that have a finalizer to remove.
+    fn look_at_all(&mut self, now: Instant) {
+        let namespace = &self.context.settings.namespace;
+        let plugins = self.context.plugins.all().into_iter();
+        self.resources = plugins.map(|plugin| (key_of(&plugin).identity(namespace), plugin)).collect();
+        let caches = self.caches.clone();
+        let mut pending = HashSet::new();
+        self.look_at(SubjectKind::DaskCluster, &caches.clusters, (&mut pending, now));
+        self.look_at(SubjectKind::DaskWorkerGroup, &caches.groups, (&mut pending, now));
+        self.look_at(SubjectKind::DaskJob, &caches.jobs, (&mut pending, now));
+        self.look_at(SubjectKind::DaskAutoscaler, &caches.autoscalers, (&mut pending, now));
+        self.states.retain(|key, state| matches!(state, State::Queued) || pending.contains(key));
+        self.failures.retain(|key| pending.contains(key));
+    }
+
+    fn look_at<K>(&mut self, kind: SubjectKind, owners: &Cache<K>, (pending, now): (&mut HashSet<SubjectKey>, Instant))
     where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone,
     {
         for owner in owners.all() {
-            for finalizer in owner.finalizers() {
-                let Some(identity) = finalize::identity_of(finalizer) else { continue };
-                let held = (owner.uid().unwrap_or_default(), finalizer.clone());
-                if self.pauses.contains_key(&held) || !self.knows_plugins_of(owner.as_ref()) {
-                    continue;
-                }
-                let resource = self.resource(identity);
-                let plugin = self.plugin(resource.as_deref(), kind, owner.as_ref());
-                let deadline = resource.map_or(0, |resource| resource.spec.finalize.deadline_seconds);
-                let since = owner.meta().deletion_timestamp.as_ref().map(|time| time.0);
-                let action = finalize::decide(plugin, since, deadline, Timestamp::now());
-                if action == Action::Keep {
-                    continue;
-                }
-                match finalizers::release(&self.context.client, owner.as_ref(), finalizer).await {
-                    Ok(released) => {
-                        self.failures.succeeded(&held);
-                        if released && action == Action::RemoveLate {
-                            let event = overdue(finalizer, deadline, plugin);
-                            report::publish(&self.context.recorder, owner.as_ref(), event).await;
-                        }
-                    }
-                    Err(error) => {
-                        tracing::warn!(owner = owner.name_any(), %error, "failed to remove a plugin's finalizer");
-                        let pause = self.failures.failed(held.clone());
-                        self.pauses.insert(held, Instant::now() + pause);
-                    }
+            if self.removal(kind, owner.as_ref()).is_none() {
+                continue;
+            }
+            let key = key_of_owner(kind, owner.as_ref());
+            let is_due = match self.states.get(&key) {
+                None => true,
+                Some(State::Queued) => false,
+                Some(State::Done(version, until)) => *version != owner.resource_version() || *until <= now,
+                Some(State::Paused(until)) => *until <= now,
+            };
+            if is_due {
+                self.queue.push(&key.namespace, key.clone());
+                self.states.insert(key.clone(), State::Queued);
+            }
+            pending.insert(key);
+        }
+    }
+
+    /// Returns the next removal, which is decided anew: it may have waited for long.
+    fn start(&mut self) -> Option<BoxFuture<'static, Done>> {
+        let (_, key) = self.queue.next()?;
+        let caches = &self.caches;
+        Some(match key.kind {
+            SubjectKind::DaskWorkerGroup => self.remove(key, &caches.groups),
+            SubjectKind::DaskJob => self.remove(key, &caches.jobs),
+            SubjectKind::DaskAutoscaler => self.remove(key, &caches.autoscalers),
+            // The other kinds are never queued.
+            _ => self.remove(key, &caches.clusters),
+        })
+    }
+
+    fn remove<K>(&self, key: SubjectKey, owners: &Cache<K>) -> BoxFuture<'static, Done>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + Debug
+            + Send
+            + Sync
+            + 'static,
+    {
+        let owner = owners.get(&key.namespace, &key.name);
+        let removal = owner.as_deref().and_then(|owner| self.removal(key.kind, owner));
+        let version = owner.as_deref().and_then(ResourceExt::resource_version);
+        let (Some(owner), Some(Removal { finalizers, events })) = (owner, removal) else {
+            return std::future::ready(Done { key, version, result: Ok(false) }).boxed();
+        };
+        let context = Arc::clone(&self.context);
+        async move {
+            let result = finalizers::release(&context.client, owner.as_ref(), &finalizers).await;
+            if matches!(result, Ok(true)) {
+                for event in events {
+                    report::publish(&context.recorder, owner.as_ref(), event).await;
                 }
             }
+            Done { key, version, result }
         }
+        .boxed()
+    }
+
+    fn finish(&mut self, done: Done, now: Instant) {
+        let Done { key, version, result } = done;
+        self.queue.release(&key.namespace);
+        let state = match result {
+            Ok(true) => {
+                self.failures.succeeded(&key);
+                State::Done(version, now + UNTOLD)
+            }
+            Ok(false) => State::Paused(now + PERIOD),
+            Err(error) => {
+                tracing::warn!(owner = %key, %error, "failed to remove plugins' finalizers");
+                State::Paused(now + self.failures.failed(key.clone()))
+            }
+        };
+        self.states.insert(key, state);
+    }
+
+    /// Returns what is to be taken off `owner`, if anything is.
+    fn removal<K>(&self, kind: SubjectKind, owner: &K) -> Option<Removal>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        let named = owner.finalizers().iter().filter(|finalizer| finalize::identity_of(finalizer).is_some());
+        // A finalizer may be there many times.
+        let named: HashSet<&String> = named.collect();
+        if named.is_empty() || !self.knows_plugins_of(owner) {
+            return None;
+        }
+        let now = Timestamp::now();
+        let since = owner.meta().deletion_timestamp.as_ref().map(|time| time.0);
+        let mut removal = Removal { finalizers: HashSet::new(), events: Vec::new() };
+        for finalizer in named {
+            let resource = finalize::identity_of(finalizer).and_then(|identity| self.resources.get(identity));
+            let plugin = self.plugin(resource.map(AsRef::as_ref), kind, owner);
+            let deadline = resource.map(|resource| resource.spec.finalize.deadline()).unwrap_or_default();
+            match finalize::decide(plugin, since, deadline, now) {
+                Action::Keep => continue,
+                Action::Remove => {}
+                Action::RemoveLate => removal.events.push(overdue(finalizer, deadline, plugin)),
+            }
+            removal.finalizers.insert(finalizer.clone());
+        }
+        (!removal.finalizers.is_empty()).then_some(removal)
     }
 
     /// Plugins are in the operator's namespace, or in that of the objects they serve.
@@ -114,13 +251,13 @@ impl Keeper {
             && self.plugins.knows(&owner.namespace().unwrap_or_default())
     }
 
-    fn resource(&self, identity: &str) -> Option<Arc<DaskOperatorPlugin>> {
-        let namespace = &self.context.settings.namespace;
-        self.context.plugins.all().into_iter().find(|plugin| key_of(plugin).identity(namespace) == identity)
-    }
-
     fn plugin(&self, resource: Option<&DaskOperatorPlugin>, kind: SubjectKind, owner: &impl Resource) -> Plugin {
         let Some(resource) = resource.filter(|resource| resource.spec.finalize.enabled) else { return Plugin::Off };
+        let serves = [Some(self.context.settings.namespace.clone()), owner.namespace()].contains(&resource.namespace());
+        if !serves {
+            // The plugin of another team is never asked about it, and so must not hold it either.
+            return Plugin::Off;
+        }
         let Some(worker) = self.context.registry.get(&key_of(resource)) else { return Plugin::Away };
         let registered = Arc::clone(&worker.registered.borrow());
         if !registered.hooks.contains(&Hook::Finalize) {
@@ -136,8 +273,7 @@ impl Keeper {
     /// For how many subjects the finalizer has to stay; `None` while not all of them are known.
     fn waiting(&self, registered: &Registered, kind: SubjectKind, owner: &impl Resource) -> Option<usize> {
         let env = &self.context.env;
-        let namespace = owner.namespace().unwrap_or_default();
-        let key = SubjectKey { kind, namespace, name: owner.name_any() };
+        let key = key_of_owner(kind, owner);
         let above = env.watches.subjects(kind).now_or_never()?.get(&key.namespace, &key.name)?;
         let going = owner.meta().deletion_timestamp.is_some();
         let kinds: HashSet<SubjectKind> = registered.spec.subjects.iter().map(|rule| rule.kind).collect();
@@ -163,7 +299,11 @@ impl Keeper {
     }
 }
 
-fn overdue(finalizer: &str, deadline: u32, plugin: Plugin) -> Event {
+fn key_of_owner(kind: SubjectKind, owner: &impl Resource) -> SubjectKey {
+    SubjectKey { kind, namespace: owner.namespace().unwrap_or_default(), name: owner.name_any() }
+}
+
+fn overdue(finalizer: &str, deadline: Duration, plugin: Plugin) -> Event {
     let why = match plugin {
         Plugin::Called { looked: true, waiting } => {
             format!("the plugin has not finalized {waiting} of the objects that it was asked about")
@@ -171,8 +311,9 @@ fn overdue(finalizer: &str, deadline: u32, plugin: Plugin) -> Event {
         _ => "the plugin could not be called".to_owned(),
     };
     let note = format!(
-        "removed the finalizer {finalizer} {deadline} s after the deletion: {why}; what it holds outside of the \
-         cluster may be left"
+        "removed the finalizer {finalizer} {} s after the deletion: {why}; what it holds outside of the \
+         cluster may be left",
+        deadline.as_secs()
     );
     Event {
         type_: EventType::Warning,
@@ -182,3 +323,6 @@ fn overdue(finalizer: &str, deadline: u32, plugin: Plugin) -> Event {
         secondary: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,6 +58,7 @@ mod sockets;
 mod standing;
 mod subject;
 mod summary;
+mod sweep;
 mod sync;
 mod tls;
 mod token;

@@ -22,6 +22,7 @@ use super::{
     review::to_json,
     subject::{self, SubjectKey},
     summary::Summary,
+    watches::WatchKey,
     writer::Writer,
 };
 use crate::crd::{DaskOperatorPluginSpec, SubjectKind, SubjectRule};
@@ -126,6 +127,11 @@ impl Registration {
 }
 
 impl Registered {
+    /// Returns the watches of children that the plugin needs.
+    pub(super) fn watches(&self) -> impl Iterator<Item = WatchKey> {
+        self.kinds.iter().map(|kind| WatchKey { writer: self.writer.key(), resource: kind.resource.clone() })
+    }
+
     /// Whether going on with `other` needs another look at every subject.
     pub(super) fn asks_differently(&self, other: &Self) -> bool {
         (&self.uid, self.generation, &self.version) != (&other.uid, other.generation, &other.version)
@@ -236,6 +242,12 @@ pub(super) struct Registry(RwLock<HashMap<PluginKey, WorkerHandle>>);
 impl Registry {
     pub(super) fn get(&self, key: &PluginKey) -> Option<WorkerHandle> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// Returns what all workers work by.
+    pub(super) fn all(&self) -> Vec<Arc<Registered>> {
+        let workers = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        workers.values().map(|worker| Arc::clone(&worker.registered.borrow())).collect()
     }
 
     pub(super) fn insert(&self, key: PluginKey, worker: WorkerHandle) {

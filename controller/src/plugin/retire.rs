@@ -1,7 +1,7 @@
 //! What happens when a plugin resource is deleted.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -9,7 +9,7 @@ use std::{
 use futures::future::join_all;
 use kube::{
     Api, ResourceExt as _,
-    api::{DynamicObject, ListParams},
+    api::{DynamicObject, ListParams, ObjectMeta},
 };
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     backoff,
-    crd::{DaskOperatorPlugin, DeletionPolicy},
+    crd::{DaskOperatorPlugin, DeletionPolicy, Endpoint, MatchRules, PluginAuth, PluginTls, Settings},
     k8s, meta,
 };
 
@@ -32,6 +32,28 @@ const ROUNDS: usize = 8;
 
 /// How long a standby remembers that a plugin went: the leader may end in the middle of its work.
 const REMEMBERED: Duration = Duration::from_mins(10);
+
+/// Plugins of one namespace that a standby remembers. More go in so short a time only if somebody means it to.
+const MAX_REMEMBERED: usize = 64;
+
+/// Returns what is needed of a plugin resource to delete its children: many may be remembered at a time, and the rest
+/// of each may be of any size.
+pub(super) fn remains(plugin: &DaskOperatorPlugin) -> Arc<DaskOperatorPlugin> {
+    let mut spec = plugin.spec.clone();
+    spec.endpoint = Endpoint { socket: spec.endpoint.socket, ..Endpoint::default() };
+    spec.tls = PluginTls::default();
+    spec.auth = PluginAuth::default();
+    spec.subjects = Vec::new();
+    spec.match_ = MatchRules::default();
+    spec.settings = Settings::default();
+    let metadata = ObjectMeta {
+        name: plugin.metadata.name.clone(),
+        namespace: plugin.metadata.namespace.clone(),
+        uid: plugin.metadata.uid.clone(),
+        ..ObjectMeta::default()
+    };
+    Arc::new(DaskOperatorPlugin { metadata, spec, status: None })
+}
 
 /// Stops a plugin whose resource is gone, and does with its children what the resource asked for. Its
 /// finalizers are the keeper's: they leave every Dask resource, whatever becomes of the children.
@@ -47,6 +69,7 @@ pub(super) async fn retire(
     let key = key_of(&plugin);
     let identity = key.identity(&context.settings.namespace);
     context.probes.forget(&key);
+    context.inquiries.forget(&key);
     let registered = context.registry.remove(&key);
     context.env.ledger.forget_plugin(&identity);
     context.env.board.forget(&identity);
@@ -61,13 +84,17 @@ pub(super) async fn retire(
     }
     // One that was refused has no children.
     let Ok(writer) = resource::writer_of(&context, &plugin) else { return };
+    let slot = context.retirements.acquire(&key.namespace).await;
     // A plugin that is suspended, or has not answered since the controller started, has children too.
     let kinds = match registered {
         Some(registered) => registered.kinds.clone(),
         None => resource::kinds_of(&context, &plugin).await,
     };
+    drop(slot);
     for round in 1..=ROUNDS {
+        let slot = context.retirements.acquire(&key.namespace).await;
         let results = join_all(kinds.iter().map(|kind| delete_children(&context, &writer, &identity, kind))).await;
+        drop(slot);
         let Some(error) = results.into_iter().find_map(Result::err) else { return };
         tracing::warn!(plugin = key.name, %error, "failed to delete the children of a deleted plugin");
         tokio::time::sleep(backoff::delay(round)).await;
@@ -78,28 +105,48 @@ pub(super) async fn retire(
     }
 }
 
-/// Plugins that went while this process stood by, until it leads or forgets them.
+/// Plugins that went while this process stood by, until it leads or forgets them: by namespace, the last one at the
+/// end.
 #[derive(Default)]
-pub(super) struct Departed(Mutex<HashMap<PluginKey, CancellationToken>>);
+pub(super) struct Departed(Mutex<HashMap<String, VecDeque<Gone>>>);
+
+/// The name of a plugin that went, and what is cancelled when nothing is to be done for it any more.
+struct Gone {
+    name: String,
+    token: CancellationToken,
+}
 
 impl Departed {
-    /// Remembers that the plugin went. The token is cancelled when one of its name comes, which has its children.
+    /// Remembers that the plugin went. The token is cancelled when one of its name comes, which has its children, or
+    /// when too many of its namespace have gone since.
     pub(super) fn note(&self, key: &PluginKey) -> CancellationToken {
+        self.came_back(key);
         let token = CancellationToken::new();
-        if let Some(before) = self.lock().insert(key.clone(), token.clone()) {
-            before.cancel();
+        let mut departed = self.lock();
+        let of_namespace = departed.entry(key.namespace.clone()).or_default();
+        of_namespace.push_back(Gone { name: key.name.clone(), token: token.clone() });
+        if of_namespace.len() > MAX_REMEMBERED
+            && let Some(oldest) = of_namespace.pop_front()
+        {
+            oldest.token.cancel();
         }
         token
     }
 
     /// There is a plugin of this name.
     pub(super) fn came_back(&self, key: &PluginKey) {
-        if let Some(token) = self.lock().remove(key) {
-            token.cancel();
+        let mut departed = self.lock();
+        let Some(of_namespace) = departed.get_mut(&key.namespace) else { return };
+        let position = of_namespace.iter().position(|gone| gone.name == key.name);
+        if let Some(gone) = position.and_then(|position| of_namespace.remove(position)) {
+            gone.token.cancel();
+        }
+        if of_namespace.is_empty() {
+            departed.remove(&key.namespace);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<PluginKey, CancellationToken>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, VecDeque<Gone>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -157,5 +204,17 @@ mod tests {
         let second = departed.note(&echo);
         let third = departed.note(&echo);
         assert!(second.is_cancelled() && !third.is_cancelled(), "the last one is what counts");
+    }
+
+    #[test]
+    fn a_standby_remembers_a_bounded_number_of_plugins_of_a_namespace() {
+        let departed = Departed::default();
+        let note = |namespace: &str, number: usize| {
+            departed.note(&PluginKey { namespace: namespace.to_owned(), name: number.to_string() })
+        };
+        let other = note("calm", 0);
+        let tokens: Vec<CancellationToken> = (0..MAX_REMEMBERED + 10).map(|number| note("flood", number)).collect();
+        let forgotten = tokens.iter().filter(|token| token.is_cancelled()).count();
+        assert!(forgotten == 10 && tokens[0].is_cancelled() && !other.is_cancelled());
     }
 }

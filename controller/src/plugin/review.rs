@@ -58,7 +58,7 @@ impl Question<'_> {
                 name: self.plugin.key.name.clone(),
                 namespace: self.plugin.key.namespace.clone(),
                 generation: self.plugin.generation,
-                settings: Value::Object(self.plugin.spec.settings.0.clone()),
+                settings: self.plugin.spec.settings.value(),
             },
             controller: ControllerInfo {
                 version: env!("CARGO_PKG_VERSION").to_owned(),

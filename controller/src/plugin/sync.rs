@@ -133,7 +133,7 @@ pub(super) async fn sync(
         }
     };
     let Syncing { mut memory, reached, until, .. } = syncing;
-    let resync = Duration::from_secs(u64::from(plugin.spec.resync_seconds));
+    let resync = plugin.spec.resync();
     let again = finalize::sooner(memory.conclude((verdict, again), resync, Instant::now()), until, Instant::now());
     Pass { memory: Some(memory), again, reached }
 }

@@ -1,8 +1,12 @@
 //! The watches that plugins need: started when the first plugin asks for a kind.
+//!
+//! Those of subjects are one for each of seven kinds, and stay. Those of children are one for each writer and kind, which
+//! teams choose: they are closed when no plugin needs them any more.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError, Weak},
+    time::{Duration, Instant},
 };
 
 use k8s_openapi::api::core::v1::Namespace;
@@ -12,7 +16,7 @@ use kube::{
     core::{ApiResource, DynamicResourceScope},
 };
 use plugin_protocol::EventReason;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     registry::{ChildChange, ChildVersion, Registry, child_name},
@@ -31,6 +35,25 @@ use crate::{
 type Metadata = PartialObjectMeta<DynamicObject>;
 /// A child without its content.
 pub(super) type ChildMeta = Metadata;
+
+/// How long a watch of children stays open after its last use, if no plugin needs it.
+const UNUSED: Duration = Duration::from_secs(30);
+
+/// What tells watches of children apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct WatchKey {
+    pub(super) writer: WriterKey,
+    pub(super) resource: ApiResource,
+}
+
+/// A watch of children, which ends when this is dropped.
+struct Open {
+    watched: Watched<ChildMeta>,
+    closed: CancellationToken,
+    _end: DropGuard,
+    /// When it was last asked for.
+    used: Instant,
+}
 
 /// A watch in progress.
 struct Watched<K> {
@@ -70,7 +93,7 @@ pub(super) struct Watches {
     /// For listeners, which must not keep alive what they are part of.
     myself: Weak<Self>,
     subjects: Mutex<HashMap<SubjectKind, Watched<DynamicObject>>>,
-    children: Mutex<HashMap<(WriterKey, ApiResource), Watched<ChildMeta>>>,
+    children: Mutex<HashMap<WatchKey, Open>>,
     namespaces: Mutex<Option<Watched<Metadata>>>,
 }
 
@@ -117,15 +140,41 @@ impl Watches {
 
     /// The children of `resource` that `writer` may see, complete, by `{plugin}/{subject uid}`.
     pub(super) async fn children(&self, writer: &Writer, resource: &ApiResource) -> Cache<ChildMeta> {
-        let watched = {
-            let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
-            children
-                .entry((writer.key(), resource.clone()))
-                .or_insert_with(|| self.start_children(writer, resource))
-                .clone()
-        };
-        watched.progress.synced().await;
-        watched.cache
+        loop {
+            let (watched, closed) = self.open(writer, resource, Instant::now());
+            tokio::select! {
+                biased;
+                () = watched.progress.synced() => return watched.cache,
+                // Somebody waits for it, so that it is opened again.
+                () = closed.cancelled(), if !self.cancel.is_cancelled() => {}
+            }
+        }
+    }
+
+    /// The watch of `resource` by `writer`, and what tells that it was closed.
+    fn open(&self, writer: &Writer, resource: &ApiResource, now: Instant) -> (Watched<ChildMeta>, CancellationToken) {
+        let key = WatchKey { writer: writer.key(), resource: resource.clone() };
+        let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = children.entry(key).or_insert_with(|| {
+            let closed = self.cancel.child_token();
+            let watched = self.start_children(writer, resource, closed.clone());
+            Open { watched, _end: closed.clone().drop_guard(), closed, used: now }
+        });
+        open.used = now;
+        (open.watched.clone(), open.closed.clone())
+    }
+
+    /// Closes the watches of children that are not among `wanted` and were not used for a while.
+    pub(super) fn close(&self, wanted: &HashSet<WatchKey>, now: Instant) {
+        let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
+        children.retain(|key, open| {
+            let stays = wanted.contains(key) || now.saturating_duration_since(open.used) < UNUSED;
+            if !stays {
+                // Nobody must take the silence of a watch that was closed for one of the API server.
+                self.sight.vitals.forget(&open.watched.progress);
+            }
+            stays
+        });
     }
 
     /// All Namespaces, which is one request to the whole cluster: not for installations in one namespace.
@@ -160,7 +209,7 @@ impl Watches {
                 }
             }
         });
-        self.drive(feed, cache)
+        self.drive(feed, cache, self.cancel.clone())
     }
 
     fn start_namespaces(&self) -> Watched<Metadata> {
@@ -169,10 +218,10 @@ impl Watches {
         let config = self.sight.pace.config(None);
         let feed = Feed::new(&self.client, &Scope::all(), resource, config, cache.clone())
             .listen(move |change| registry.look_into(&change.object().name_any()));
-        self.drive(feed, cache)
+        self.drive(feed, cache, self.cancel.clone())
     }
 
-    fn start_children(&self, writer: &Writer, resource: &ApiResource) -> Watched<ChildMeta> {
+    fn start_children(&self, writer: &Writer, resource: &ApiResource, cancel: CancellationToken) -> Watched<ChildMeta> {
         let cache = Cache::new(|child: &ChildMeta| {
             let labels = child.labels();
             Some(child_index(labels.get(PLUGIN_LABEL)?, labels.get(SUBJECT_LABEL)?))
@@ -192,10 +241,10 @@ impl Watches {
             let child = child_name(&kind, &child.name_any());
             registry.child_changed(plugin, &ChildChange { subject_uid: subject_uid.clone(), child, state });
         });
-        self.drive(feed, cache)
+        self.drive(feed, cache, cancel)
     }
 
-    fn drive<K>(&self, feed: Feed<K>, cache: Cache<K>) -> Watched<K>
+    fn drive<K>(&self, feed: Feed<K>, cache: Cache<K>, cancel: CancellationToken) -> Watched<K>
     where
         K: Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>
             + Clone
@@ -207,7 +256,6 @@ impl Watches {
     {
         let (progress, run) = feed.start();
         self.sight.vitals.watch(progress.clone());
-        let cancel = self.cancel.clone();
         tokio::spawn(async move {
             tokio::select! { () = run => {}, () = cancel.cancelled() => {} }
         });
@@ -227,5 +275,46 @@ fn index_of(kind: SubjectKind) -> fn(&DynamicObject) -> Option<String> {
         SubjectKind::Deployment => |object| Some(subject::owner_of(SubjectKind::Deployment, object)?.to_string()),
         SubjectKind::Pod => |object| Some(subject::owner_of(SubjectKind::Pod, object)?.to_string()),
         _ => |_| None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+    use crate::{plugin::writer::test_writer, test_fixtures::mk_resource};
+
+    fn watches() -> Arc<Watches> {
+        let sight = Sight { scope: Scope::all(), pace: Pace::default(), vitals: Vitals::default() };
+        Watches::new(test_writer().client, sight, Arc::default(), CancellationToken::new())
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_no_plugin_needs_any_more_is_closed() {
+        let (watches, writer) = (watches(), test_writer());
+        let [kept, dropped] = ["ConfigMap", "Ingress"].map(|kind| mk_resource("v1", kind));
+        let now = Instant::now();
+        let (_, open) = watches.open(&writer, &kept, now);
+        let (_, closed) = watches.open(&writer, &dropped, now);
+        let wanted = HashSet::from([WatchKey { writer: writer.key(), resource: kept }]);
+        watches.close(&wanted, now + UNUSED / 2);
+        assert!(!closed.is_cancelled(), "it was used just now");
+        watches.close(&wanted, now + UNUSED);
+        assert!(closed.is_cancelled() && !open.is_cancelled());
+        assert_eq!(watches.children.lock().unwrap().len(), 1);
+        assert_eq!(watches.sight.vitals.watches().len(), 1, "the API server is not expected to speak of it");
+    }
+
+    /// Else whoever waits when it is closed would wait for ever.
+    #[tokio::test]
+    async fn a_watch_that_is_closed_while_somebody_waits_for_it_is_opened_again() {
+        let (watches, writer, kind) = (watches(), test_writer(), mk_resource("v1", "ConfigMap"));
+        let mut waiting = Box::pin(watches.children(&writer, &kind));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        watches.close(&HashSet::new(), Instant::now() + UNUSED);
+        assert!(watches.children.lock().unwrap().is_empty());
+        assert!(waiting.as_mut().now_or_never().is_none());
+        assert_eq!(watches.children.lock().unwrap().len(), 1);
     }
 }

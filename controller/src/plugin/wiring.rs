@@ -18,9 +18,10 @@ use super::{
     plugins::Requests,
     publish::Publisher,
     registry::{PluginKey, Registry},
-    resource::{self, PluginContext, Probes, key_of},
-    retire::{Departed, retire},
+    resource::{self, Inquiries, PluginContext, Probes, key_of},
+    retire::{Departed, remains, retire},
     sockets::{self, Sockets},
+    sweep,
     sync::Env,
     waker::Waker,
     watches::{Sight, Watches},
@@ -29,6 +30,7 @@ use super::{
 use crate::{
     context::Context,
     crd::DaskOperatorPlugin,
+    fair_share::FairShare,
     leader::Leading,
     reconciler::Reconciler,
     scope::Scope,
@@ -38,6 +40,9 @@ use crate::{
 
 /// How often the counts in a plugin's status may change.
 const SUMMARY_PERIOD: Duration = Duration::from_secs(1);
+
+/// Deleted plugins whose children are deleted at a time, shared by namespaces.
+const RETIREMENTS: usize = 16;
 
 /// What flags say about plugins.
 pub(crate) struct Settings {
@@ -94,27 +99,9 @@ pub(crate) fn wire(
     (settings, requests): (Settings, Requests),
     shutdown: &CancellationToken,
 ) -> Wired {
-    let (client, namespace) = (&context.client, settings.namespace.clone());
-    let registry = Arc::new(Registry::default());
-    let sight = Sight { scope: settings.watched.clone(), pace: settings.pace, vitals: context.vitals.clone() };
-    let watches = Watches::new(client.clone(), sight, Arc::clone(&registry), shutdown.child_token());
-    let (doubts, doubted) = mpsc::unbounded_channel();
-    let shown = (Arc::clone(&context.board), Arc::clone(&context.metrics));
-    let plugin_context = Arc::new(PluginContext {
-        plugins: context.board.plugins.clone(),
-        authority: Authority::new(client.clone(), &namespace, &context.defaults.cluster_domain, settings.lives),
-        client: client.clone(),
-        writers: Writers::new(client.clone(), config, context.metrics.requests()),
-        sockets: Sockets::new(&settings.socket_dir),
-        leadership: context.leadership.clone(),
-        departed: Departed::default(),
-        settings,
-        recorder: context.recorder.clone(),
-        env: Arc::new(Env::new(client.clone(), watches, doubts, shown)),
-        registry,
-        probes: Probes::default(),
-    });
-    let (known, own) = (plugin_context.plugins.clone(), namespace);
+    let own = settings.namespace.clone();
+    let (plugin_context, doubted) = engine(context, config, settings, shutdown);
+    let known = plugin_context.plugins.clone();
     context.metrics.watch_plugins(Box::new(move || known.readiness(&own)));
     let mut wired = Wired::new((context.vitals.clone(), context.leadership.clone()), shutdown.clone());
     let plugins = wire_plugins(&mut wired, &plugin_context, requests, shutdown);
@@ -131,8 +118,42 @@ pub(crate) fn wire(
     wired.until_shutdown("the review of rights", |_| review_rights(reviewed, doubted));
     let registry = Arc::clone(&plugin_context.registry);
     wired.at_shutdown("the plugins' workers", async move { registry.finish().await });
+    let swept = Arc::clone(&plugin_context);
+    wired.until_shutdown("the sweep of what no plugin needs", |_| sweep::sweep(swept));
     wired.until_shutdown("the plugin summaries", |_| publish_summaries(plugin_context));
     wired
+}
+
+/// What all parts of the engine share, and the plugins whose rights are doubted.
+fn engine(
+    context: &Context,
+    config: Config,
+    settings: Settings,
+    shutdown: &CancellationToken,
+) -> (Arc<PluginContext>, mpsc::UnboundedReceiver<PluginKey>) {
+    let (client, namespace) = (&context.client, settings.namespace.clone());
+    let registry = Arc::new(Registry::default());
+    let sight = Sight { scope: settings.watched.clone(), pace: settings.pace, vitals: context.vitals.clone() };
+    let watches = Watches::new(client.clone(), sight, Arc::clone(&registry), shutdown.child_token());
+    let (doubts, doubted) = mpsc::unbounded_channel();
+    let shown = (Arc::clone(&context.board), Arc::clone(&context.metrics));
+    let engine = PluginContext {
+        plugins: context.board.plugins.clone(),
+        authority: Authority::new(client.clone(), &namespace, &context.defaults.cluster_domain, settings.lives),
+        client: client.clone(),
+        writers: Writers::new(client.clone(), config, context.metrics.requests(), &namespace),
+        sockets: Sockets::new(&settings.socket_dir),
+        leadership: context.leadership.clone(),
+        departed: Departed::default(),
+        settings,
+        recorder: context.recorder.clone(),
+        env: Arc::new(Env::new(client.clone(), watches, doubts, shown)),
+        registry,
+        probes: Probes::default(),
+        inquiries: Inquiries::default(),
+        retirements: FairShare::new(RETIREMENTS),
+    };
+    (Arc::new(engine), doubted)
 }
 
 /// Nothing to be driven: plugin resources may not be read, so no Dask resource waits for a plugin. What plugins have
@@ -200,7 +221,7 @@ fn on_plugin_change(context: Arc<PluginContext>) -> impl Fn(&Change<DaskOperator
         Change::Deleted(plugin) => {
             // Noted here, so that it comes before what the watch tells next.
             let came_back = (!context.leadership.is_leading()).then(|| context.departed.note(&key_of(plugin)));
-            tokio::spawn(retire(Arc::clone(&context), Arc::clone(plugin), came_back));
+            tokio::spawn(retire(Arc::clone(&context), remains(plugin), came_back));
         }
     }
 }
@@ -267,6 +288,12 @@ pub(crate) fn test_settings() -> Settings {
         lives: Lives { authority: Duration::ZERO, certificate: Duration::ZERO },
         endpoints: true,
     }
+}
+
+/// What all parts of the engine share, before any plugin is there.
+#[cfg(test)]
+pub(super) fn test_engine(context: &Context, settings: Settings, shutdown: &CancellationToken) -> Arc<PluginContext> {
+    engine(context, Config::new("http://127.0.0.1:1".parse().unwrap()), settings, shutdown).0
 }
 
 #[cfg(test)]

@@ -1,15 +1,31 @@
 //! Who writes and watches the children of a plugin.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use kube::{Client, Config, client::ClientBuilder};
 
-use crate::metrics::CountRequests;
+use crate::{metrics::CountRequests, scope::Scope};
 
-use crate::scope::Scope;
+/// How long the client of an account is kept after its last use, if no plugin is registered with it. Plugins that are
+/// refused are looked at more often than that.
+const UNUSED: Duration = Duration::from_mins(2);
+/// Accounts of one team that the controller acts as at a time. Each costs a pool of connections.
+const MAX_ACCOUNTS: usize = 16;
+
+/// There is no client for a writer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("there is no client for it: {0}")]
+    Client(#[from] kube::Error),
+    #[error(
+        "the plugins of the namespace {0} name more than {MAX_ACCOUNTS} ServiceAccounts; let some of them share one"
+    )]
+    TooMany(String),
+}
 
 /// An identity towards the API server.
 #[derive(Clone)]
@@ -62,36 +78,58 @@ impl std::fmt::Debug for Writer {
     }
 }
 
-/// The clients of all writers: one for each ServiceAccount, made when it is first needed.
+/// The clients of all writers: one for each ServiceAccount, made when it is first needed and dropped when no plugin
+/// needs it any more.
 pub(super) struct Writers {
     own: Client,
     /// That of the controller's own client, with its time-outs.
     config: Config,
     count: CountRequests,
-    clients: Mutex<HashMap<Account, Client>>,
+    /// The operator's namespace, whose plugins may have any number of accounts.
+    home: String,
+    clients: Mutex<HashMap<Account, Kept>>,
+}
+
+struct Kept {
+    client: Client,
+    used: Instant,
 }
 
 impl Writers {
-    pub(super) fn new(own: Client, config: Config, count: CountRequests) -> Self {
-        Self { own, config, count, clients: Mutex::default() }
+    pub(super) fn new(own: Client, config: Config, count: CountRequests, home: &str) -> Self {
+        Self { own, config, count, home: home.to_owned(), clients: Mutex::default() }
     }
 
     /// The writer that acts as `account`, or as the controller itself, in `namespace`.
-    pub(super) fn writer(&self, account: Option<&Account>, namespace: Option<&str>) -> kube::Result<Writer> {
-        let client = account.map_or_else(|| Ok(self.own.clone()), |account| self.client(account))?;
+    pub(super) fn writer(&self, account: Option<&Account>, namespace: Option<&str>) -> Result<Writer, Error> {
+        let client = match account {
+            Some(account) => self.client(account, Instant::now())?,
+            None => self.own.clone(),
+        };
         Ok(Writer { client, account: account.cloned(), namespace: namespace.map(str::to_owned) })
     }
 
-    fn client(&self, account: &Account) -> kube::Result<Client> {
+    /// Drops the clients of accounts that are not among `wanted` and were not used for a while.
+    pub(super) fn close(&self, wanted: &HashSet<Account>, now: Instant) {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(account) {
-            return Ok(client.clone());
+        clients.retain(|account, kept| wanted.contains(account) || now.saturating_duration_since(kept.used) < UNUSED);
+    }
+
+    fn client(&self, account: &Account, now: Instant) -> Result<Client, Error> {
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = clients.get_mut(account) {
+            kept.used = now;
+            return Ok(kept.client.clone());
+        }
+        let of_team = clients.keys().filter(|other| other.namespace == account.namespace).count();
+        if account.namespace != self.home && of_team >= MAX_ACCOUNTS {
+            return Err(Error::TooMany(account.namespace.clone()));
         }
         let mut config = self.config.clone();
         config.auth_info.impersonate = Some(account.user());
         config.auth_info.impersonate_groups = None;
         let client = ClientBuilder::try_from(config)?.with_layer(&self.count).build();
-        clients.insert(account.clone(), client.clone());
+        clients.insert(account.clone(), Kept { client: client.clone(), used: now });
         Ok(client)
     }
 }
@@ -104,4 +142,35 @@ pub(super) fn test_writer() -> Writer {
     let _guard = RUNTIME.get_or_init(|| tokio::runtime::Builder::new_current_thread().build().unwrap()).enter();
     let client = Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();
     Writer { client, account: None, namespace: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(namespace: &str, name: &str) -> Account {
+        Account { namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn a_team_has_a_bounded_number_of_clients_and_those_that_nobody_needs_are_dropped() {
+        let config = Config::new("http://127.0.0.1:1".parse().unwrap());
+        let count = std::sync::Arc::new(crate::metrics::Metrics::default()).requests();
+        let writers = Writers::new(test_writer().client, config, count, "dask-operator");
+        let now = Instant::now();
+        let ask = |namespace: &str, number: usize, now| writers.client(&account(namespace, &number.to_string()), now);
+        for number in 0..MAX_ACCOUNTS {
+            ask("team-a", number, now).unwrap();
+            ask("dask-operator", number, now).unwrap();
+        }
+        assert!(matches!(ask("team-a", MAX_ACCOUNTS, now), Err(Error::TooMany(_))));
+        assert!(ask("team-a", 0, now).is_ok(), "the client is there");
+        assert!(ask("team-b", 0, now).is_ok() && ask("dask-operator", MAX_ACCOUNTS, now).is_ok());
+
+        let wanted = HashSet::from([account("team-a", "7")]);
+        writers.close(&wanted, now + UNUSED / 2);
+        assert!(ask("team-a", MAX_ACCOUNTS, now).is_err(), "they were used just now");
+        writers.close(&wanted, now + UNUSED);
+        assert_eq!(writers.clients.lock().unwrap().keys().collect::<Vec<_>>(), [&account("team-a", "7")]);
+    }
 }

@@ -23,6 +23,11 @@ impl Progress {
         Self { kind: kind.to_owned(), parts }
     }
 
+    /// Returns whether both are of one watch.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.parts, &other.parts)
+    }
+
     /// Waits until the first lists are complete. A namespace that is refused, as one may not read it or it does not
     /// exist yet, does not hold up the others; but if all are, there is nothing to work with.
     ///

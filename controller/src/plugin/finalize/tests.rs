@@ -131,9 +131,9 @@ fn decisions(plugin: Plugin) -> [Action; 3] {
     let since = Timestamp::from_second(1_795_424_400).unwrap();
     let after = |seconds| Timestamp::from_second(since.as_second() + seconds).unwrap();
     [
-        decide(plugin, Some(since), 300, after(299)),
-        decide(plugin, Some(since), 300, after(300)),
-        decide(plugin, None, 300, after(1_000_000)),
+        decide(plugin, Some(since), DEADLINE, after(299)),
+        decide(plugin, Some(since), DEADLINE, after(300)),
+        decide(plugin, None, DEADLINE, after(1_000_000)),
     ]
 }
 

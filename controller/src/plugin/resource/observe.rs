@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use futures::future::{join_all, try_join_all};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use kube::{
     Client,
@@ -23,12 +23,15 @@ use crate::{
     scope::Scope,
 };
 
+/// Requests for one plugin at a time: it may list dozens of kinds, with as many rights each.
+const PARALLEL: usize = 8;
 /// What the engine does with children.
 const VERBS: [&str; 6] = ["get", "list", "watch", "create", "patch", "delete"];
 
 /// The kinds of the allow-list as the API server serves them, or which of them it does not.
 pub(super) async fn resolve_kinds(client: &Client, plugin: &DaskOperatorPlugin) -> Result<Vec<ChildKind>, Invalid> {
-    join_all(plugin.spec.children.iter().map(|rule| resolve(client, rule))).await.into_iter().collect()
+    let resolved: Vec<_> = plugin.spec.children.iter().map(|rule| resolve(client, rule).boxed()).collect();
+    stream::iter(resolved).buffered(PARALLEL).try_collect().await
 }
 
 async fn resolve(client: &Client, rule: &ChildRule) -> Result<ChildKind, Invalid> {
@@ -144,8 +147,9 @@ fn impersonation_forbidden(context: &PluginContext, account: &Account, error: &k
 async fn missing(client: &Client, scope: &Scope, needed: &[Right<'_>]) -> Result<Gaps, k8s::Error> {
     let mut gaps = Gaps::new();
     for namespace in scope.parts() {
-        let asked = needed.iter().map(|right| is_allowed(client, namespace, *right));
-        let rights: Vec<String> = try_join_all(asked).await?.into_iter().flatten().collect();
+        let asked: Vec<_> = needed.iter().map(|right| is_allowed(client, namespace, *right).boxed()).collect();
+        let rights: Vec<Option<String>> = stream::iter(asked).buffered(PARALLEL).try_collect().await?;
+        let rights: Vec<String> = rights.into_iter().flatten().collect();
         if !rights.is_empty() {
             gaps.entry(rights).or_default().push(namespace.map(str::to_owned));
         }

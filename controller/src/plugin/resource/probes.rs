@@ -127,6 +127,12 @@ impl Probes {
         (last, fresh)
     }
 
+    /// The last findings, for whatever generation.
+    pub(super) fn last(&self, key: &PluginKey, plugin: &DaskOperatorPlugin) -> Option<Probe> {
+        let inner = self.inner();
+        inner.last.get(key).filter(|probe| Some(&probe.uid) == plugin.metadata.uid.as_ref()).cloned()
+    }
+
     pub(super) fn remember(&self, key: PluginKey, probe: Probe) {
         self.inner().last.insert(key, probe);
     }

@@ -80,7 +80,7 @@ async fn custom_route(context: &PluginContext, namespace: &str, custom: &CustomE
 fn base_of(service: &ServiceEndpoint, namespace: &str) -> Base {
     Base {
         host: format!("{}.{namespace}.svc", service.name),
-        port: service.port,
+        port: service.port(),
         path: service.path.clone(),
         absolute: false,
     }

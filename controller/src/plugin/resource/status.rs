@@ -141,13 +141,21 @@ fn ready(findings: &Findings) -> Verdict {
     Verdict::no(READY, "Pending", "the plugin was not asked yet")
 }
 
+/// Whether `status` says what is `desired`. Conditions of other types are somebody else's: to write ours would not remove
+/// them, and would be repeated for ever.
+fn shows(status: &DaskOperatorPluginStatus, desired: &DaskOperatorPluginStatus) -> bool {
+    let is_ours = |condition: &Condition| desired.conditions.iter().any(|ours| ours.type_ == condition.type_);
+    let conditions = status.conditions.iter().filter(|condition| is_ours(condition)).cloned().collect();
+    DaskOperatorPluginStatus { conditions, ..status.clone() } == *desired
+}
+
 /// Writes `desired` if it is news; whether it was.
 pub(super) async fn write(
     client: &Client,
     plugin: &DaskOperatorPlugin,
     desired: &DaskOperatorPluginStatus,
 ) -> Result<bool, k8s::Error> {
-    if plugin.status.as_ref() == Some(desired) {
+    if plugin.status.as_ref().is_some_and(|status| shows(status, desired)) {
         return Ok(false);
     }
     let api: Api<DaskOperatorPlugin> = Api::namespaced(client.clone(), &plugin.namespace().unwrap_or_default());
@@ -172,5 +180,30 @@ fn log(plugin: &DaskOperatorPlugin, desired: &DaskOperatorPluginStatus) {
         tracing::info!(namespace, plugin, "a plugin is ready");
     } else {
         tracing::warn!(namespace, plugin, reason, message, "a plugin is not ready");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use super::*;
+
+    #[test]
+    fn conditions_of_somebody_else_are_no_reason_to_write_again_and_again() {
+        let condition = |type_: &str, status: &str| Condition {
+            type_: type_.to_owned(),
+            status: status.to_owned(),
+            reason: "Because".to_owned(),
+            message: String::new(),
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+            observed_generation: None,
+        };
+        let status = |conditions| DaskOperatorPluginStatus { conditions, ..DaskOperatorPluginStatus::default() };
+        let desired = status(vec![condition(READY, "True")]);
+        assert!(shows(&desired, &desired));
+        assert!(shows(&status(vec![condition("Theirs", "True"), condition(READY, "True")]), &desired));
+        assert!(!shows(&status(vec![condition("Theirs", "True"), condition(READY, "False")]), &desired));
+        assert!(!shows(&status(vec![condition("Theirs", "True")]), &desired));
     }
 }

@@ -1,3 +1,5 @@
+use std::ops::RangeInclusive;
+
 use kube::ResourceExt as _;
 use plugin_protocol::limits;
 
@@ -6,7 +8,7 @@ use super::{
     key_of,
 };
 use crate::{
-    crd::DaskOperatorPlugin,
+    crd::{DEADLINE_SECONDS, DaskOperatorPlugin, PORTS, RESYNC_SECONDS, Settings as PluginSettings, TIMEOUT_SECONDS},
     invalid::Invalid,
     meta,
     plugin::{
@@ -20,6 +22,9 @@ use crate::{
 
 /// A label's value has at most 63 characters, and the plugin's name is one.
 const MAX_NAME: usize = 63;
+
+/// How deep settings may be nested. Parsers of JSON stop at about 100 levels, and the request adds some around them.
+const MAX_SETTINGS_DEPTH: usize = 64;
 
 /// A plugin resource that can be acted on.
 #[derive(Clone, Debug)]
@@ -54,11 +59,8 @@ pub(super) fn validate(plugin: &DaskOperatorPlugin, settings: &Settings) -> Resu
         return refuse("InvalidName", "the name may have no dot where plugins of teams are accepted");
     }
     check_children(plugin)?;
-    let size = serde_json::to_vec(&plugin.spec.settings).map_or(0, |bytes| bytes.len());
-    if size > limits::MAX_SETTINGS_BYTES {
-        let message = format!("settings have {size} bytes, and may have {}", limits::MAX_SETTINGS_BYTES);
-        return refuse("SettingsTooLarge", message);
-    }
+    check_numbers(plugin)?;
+    check_settings(&plugin.spec.settings)?;
     let rules = &plugin.spec.match_;
     if rules.namespace_selector.is_some() && settings.watched.is_limited() {
         return refuse(
@@ -130,6 +132,41 @@ pub(super) fn tenancy(plugin: &DaskOperatorPlugin, settings: &Settings) -> Resul
         return refuse("InvalidEndpoint", "endpoint.socket is for plugins in the operator's namespace");
     }
     Ok(Tenancy { account, scope: Some(namespace) })
+}
+
+/// The API server checks these ranges, unless the installed definition is an older one.
+fn check_numbers(plugin: &DaskOperatorPlugin) -> Result<(), Invalid> {
+    let spec = &plugin.spec;
+    let port = spec.endpoint.service.as_ref().map(|service| ("endpoint.service.port", service.port, PORTS));
+    let fields: [(&str, i64, RangeInclusive<i64>); 3] = [
+        ("timeoutSeconds", spec.timeout_seconds, TIMEOUT_SECONDS),
+        ("resyncSeconds", spec.resync_seconds, RESYNC_SECONDS),
+        ("finalize.deadlineSeconds", spec.finalize.deadline_seconds, DEADLINE_SECONDS),
+    ];
+    for (field, value, range) in fields.into_iter().chain(port) {
+        if !range.contains(&value) {
+            let message = format!("{field} is {value}, and may be {} to {}", range.start(), range.end());
+            return refuse("OutOfRange", message);
+        }
+    }
+    Ok(())
+}
+
+/// The size comes first: what is too large is not parsed.
+fn check_settings(settings: &PluginSettings) -> Result<(), Invalid> {
+    let (size, depth) = (settings.text().len(), settings.depth());
+    if size > limits::MAX_SETTINGS_BYTES {
+        let message = format!("settings have {size} bytes, and may have {}", limits::MAX_SETTINGS_BYTES);
+        return refuse("SettingsTooLarge", message);
+    }
+    if depth > MAX_SETTINGS_DEPTH {
+        let message = format!("settings are nested {depth} levels deep, and may be {MAX_SETTINGS_DEPTH}");
+        return refuse("InvalidSettings", message);
+    }
+    match settings.parse() {
+        Ok(_) => Ok(()),
+        Err(error) => refuse("InvalidSettings", format!("settings cannot be read: {error}")),
+    }
 }
 
 fn check_children(plugin: &DaskOperatorPlugin) -> Result<(), Invalid> {
@@ -206,6 +243,35 @@ mod tests {
         };
         assert_eq!(reason(children("rbac.authorization.k8s.io/v1", "RoleBinding")), "KindDenied");
         assert_eq!(reason(children("v1", "Secret")), "Sensitive");
+    }
+
+    #[test]
+    fn a_number_out_of_its_range_is_refused_by_the_name_of_its_field() {
+        let table = [
+            ("/timeoutSeconds", json!(31), "timeoutSeconds is 31, and may be 1 to 30"),
+            ("/resyncSeconds", json!(5_000_000_000_i64), "resyncSeconds is 5000000000, and may be 10 to 31536000"),
+            ("/finalize", json!({"deadlineSeconds": 0}), "finalize.deadlineSeconds is 0, and may be 1 to 31536000"),
+            (
+                "/endpoint",
+                json!({"service": {"name": "a", "port": 70_000}}),
+                "endpoint.service.port is 70000, and may be 1 to 65535",
+            ),
+        ];
+        for (field, value, expected) in table {
+            let refusal = plugin(|plugin| plugin["spec"][&field[1..]] = value.clone()).unwrap_err();
+            assert_eq!((refusal.reason, refusal.message.as_str()), ("OutOfRange", expected));
+        }
+    }
+
+    #[test]
+    fn settings_are_refused_for_their_size_and_their_depth() {
+        let nested = |levels: usize| (0..levels).fold(json!(1), |inner, _| json!({"a": inner}));
+        assert!(plugin(|value| value["spec"]["settings"] = nested(MAX_SETTINGS_DEPTH)).is_ok());
+        assert_eq!(reason(|value| value["spec"]["settings"] = nested(MAX_SETTINGS_DEPTH + 1)), "InvalidSettings");
+        let large = "x".repeat(limits::MAX_SETTINGS_BYTES);
+        assert_eq!(reason(|value| value["spec"]["settings"] = json!({"a": large})), "SettingsTooLarge");
+        let lone: PluginSettings = serde_json::from_str(r#"{"a": "\ud800"}"#).unwrap();
+        assert_eq!(check_settings(&lone).unwrap_err().reason, "InvalidSettings");
     }
 
     #[test]
