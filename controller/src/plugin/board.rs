@@ -26,6 +26,10 @@ use crate::{
 
 /// One owner's status is written at most so often.
 const GATHERED: Duration = Duration::from_secs(1);
+/// Owners that are told at a time; the rest is in later turns.
+const AT_ONCE: usize = 64;
+/// Warnings that wait for one owner to be told.
+const MAX_WAITING: usize = 64;
 
 /// Shared by all workers; cheap to read, never held across I/O.
 pub(crate) struct Board {
@@ -53,6 +57,8 @@ struct State {
     complete: BTreeSet<String>,
     /// Warnings that owners were not told yet, with their plugins.
     warnings: HashMap<SubjectKey, Vec<(String, String)>>,
+    /// How many subjects of an owner a plugin warns of a sentence for, by owner, plugin and sentence.
+    said: HashMap<SubjectKey, HashMap<String, HashMap<String, usize>>>,
     /// Owners to tell, and when.
     due: HashMap<SubjectKey, Instant>,
     told: HashMap<SubjectKey, Instant>,
@@ -319,6 +325,7 @@ impl State {
         if plugins.is_empty() {
             self.owners.remove(&owner);
         }
+        self.unsay(plugin, &owner, &account.warnings);
         Some((owner, account))
     }
 
@@ -326,19 +333,46 @@ impl State {
         let owner = account.owner.key.clone();
         *self.children.entry(plugin.to_owned()).or_default() += account.children;
         self.places.entry(plugin.to_owned()).or_default().insert(subject.clone(), owner.clone());
+        if !account.warnings.is_empty() {
+            let said = self.said.entry(owner.clone()).or_default().entry(plugin.to_owned()).or_default();
+            account.warnings.iter().for_each(|warning| *said.entry(warning.clone()).or_default() += 1);
+        }
         let plugins = self.owners.entry(owner).or_default();
         plugins.entry(plugin.to_owned()).or_default().insert(subject.clone(), account);
     }
 
+    /// A subject warns of these no more.
+    fn unsay(&mut self, plugin: &str, owner: &SubjectKey, warnings: &BTreeSet<String>) {
+        let Some(plugins) = self.said.get_mut(owner).filter(|_| !warnings.is_empty()) else { return };
+        if let Some(said) = plugins.get_mut(plugin) {
+            for warning in warnings {
+                if let Some(count) = said.get_mut(warning) {
+                    *count -= 1;
+                }
+            }
+            said.retain(|_, count| *count > 0);
+            if said.is_empty() {
+                plugins.remove(plugin);
+            }
+        }
+        if plugins.is_empty() {
+            self.said.remove(owner);
+        }
+    }
+
     /// Each sentence is news once, whichever subject it is about.
     fn note_warnings(&mut self, plugin: &str, account: &Account, before: Option<&Account>) {
-        let others = self.owners.get(&account.owner.key).and_then(|plugins| plugins.get(plugin));
-        let known: BTreeSet<&String> =
-            others.into_iter().flat_map(BTreeMap::values).chain(before).flat_map(|account| &account.warnings).collect();
-        let news: Vec<_> = account.warnings.iter().filter(|warning| !known.contains(warning)).collect();
+        let owner = &account.owner.key;
+        let others = self.said.get(owner).and_then(|plugins| plugins.get(plugin));
+        let is_known = |warning: &String| {
+            others.is_some_and(|said| said.contains_key(warning))
+                || before.is_some_and(|before| before.warnings.contains(warning))
+        };
+        let news: Vec<&String> = account.warnings.iter().filter(|warning| !is_known(warning)).collect();
         if !news.is_empty() {
-            let news = news.into_iter().map(|warning| (plugin.to_owned(), warning.clone()));
-            self.warnings.entry(account.owner.key.clone()).or_default().extend(news);
+            let waiting = self.warnings.entry(owner.clone()).or_default();
+            waiting.extend(news.into_iter().map(|warning| (plugin.to_owned(), warning.clone())));
+            waiting.truncate(MAX_WAITING);
         }
     }
 
@@ -350,14 +384,29 @@ impl State {
 
     fn take_due(&mut self, now: Instant) -> (Vec<SubjectKey>, Option<Instant>, bool) {
         self.told.retain(|_, told| *told + GATHERED > now);
-        let due: Vec<SubjectKey> =
-            self.due.iter().filter(|(_, at)| **at <= now).map(|(owner, _)| owner.clone()).collect();
+        let due = self.due.iter().filter(|(_, at)| **at <= now).map(|(owner, at)| (*at, owner.clone()));
+        let due = first_of_each(due.collect());
         for owner in &due {
             self.due.remove(owner);
             self.told.insert(owner.clone(), now);
         }
         (due, self.due.values().min().copied(), std::mem::take(&mut self.stale))
     }
+}
+
+/// Some of `due`, in turns by namespace and the oldest first, so that none waits for all those of another one.
+fn first_of_each(mut due: Vec<(Instant, SubjectKey)>) -> Vec<SubjectKey> {
+    due.sort();
+    let mut counts: HashMap<String, usize> = HashMap::new();
+    let mut numbered: Vec<(usize, SubjectKey)> = Vec::with_capacity(due.len());
+    for (_, owner) in due {
+        let count = counts.entry(owner.namespace.clone()).or_default();
+        numbered.push((*count, owner));
+        *count += 1;
+    }
+    // The order within a turn stays.
+    numbered.sort_by_key(|(count, _)| *count);
+    numbered.into_iter().take(AT_ONCE).map(|(_, owner)| owner).collect()
 }
 
 #[cfg(test)]
@@ -432,6 +481,33 @@ mod tests {
     }
 
     #[test]
+    fn owners_of_a_namespace_that_changes_all_the_time_keep_no_other_one_waiting() {
+        let (mut state, now) = (State::default(), Instant::now());
+        let in_namespace = |namespace: &str, name: usize| SubjectKey {
+            kind: SubjectKind::DaskCluster,
+            namespace: namespace.to_owned(),
+            name: name.to_string(),
+        };
+        (0..1000).for_each(|name| state.mark(in_namespace("flood", name), now));
+        let later = now + Duration::from_millis(1);
+        state.mark(in_namespace("other", 0), later);
+        let (due, next, _) = state.take_due(later);
+        assert_eq!(due.len(), AT_ONCE);
+        assert_eq!(due[1], in_namespace("other", 0));
+        assert_eq!(next, Some(now), "the rest comes at once");
+    }
+
+    #[test]
+    fn warnings_that_nobody_has_been_told_do_not_pile_up() {
+        let (board, _) = Board::new(&test_settings());
+        for number in 0..1000 {
+            let warning = number.to_string();
+            board.report("echo", &key(SubjectKind::Pod, "a"), Some(account(0, &[&warning])));
+        }
+        assert_eq!(board.take_warnings(&owner()).len(), MAX_WAITING);
+    }
+
+    #[test]
     fn a_sentence_is_news_once_whichever_subject_it_is_about() {
         let (board, _) = Board::new(&test_settings());
         let said = |text: &str| ("echo".to_owned(), text.to_owned());
@@ -453,7 +529,9 @@ mod tests {
         board.report("echo", &unseen, Some(account(3, &[])));
         board.completed("echo", std::iter::once(&seen));
         assert_eq!(board.children("echo"), 2);
+        board.report("echo", &seen, Some(account(2, &["x"])));
         board.forget("echo");
+        assert!(board.lock().said.is_empty());
         assert!(board.known(&owner()).accounts.is_empty());
         assert_eq!(board.children("echo"), 0);
     }

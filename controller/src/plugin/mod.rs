@@ -27,6 +27,7 @@ mod claims;
 mod client;
 mod drift;
 mod endpoints;
+mod event_budget;
 mod expression;
 mod finalize;
 mod finalizers;

@@ -1,6 +1,11 @@
 //! Tells Dask resources how plugins fare with them: `status.plugins`, conditions and Events.
 
-use std::{collections::BTreeMap, fmt::Debug, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
@@ -15,6 +20,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     board::{Board, Known},
+    event_budget::{EventBudget, Room},
     standing::{self, PLUGINS_SYNCED, Shown, WAITING},
     subject::{self, SubjectKey},
 };
@@ -42,6 +48,7 @@ pub(super) struct Publisher {
     pub(super) caches: Caches,
     pub(super) recorder: Recorder,
     pub(super) board: Arc<Board>,
+    pub(super) budget: EventBudget,
 }
 
 /// A kind whose status shows plugins.
@@ -155,7 +162,8 @@ impl Publisher {
         Ok(())
     }
 
-    /// Publishes warnings about the owner with `uid`, but for those of plugins that `are_old`.
+    /// Publishes warnings about the owner with `uid`, but for those of plugins that `are_old`, as far as the namespace
+    /// may have more Events.
     async fn warn(&self, owner: &SubjectKey, uid: &str, are_old: impl Fn(&String) -> bool) {
         let resource = subject::api_resource(owner.kind);
         let reference = ObjectReference {
@@ -170,10 +178,18 @@ impl Publisher {
             if are_old(&plugin) {
                 continue;
             }
+            let note = match self.budget.take(&owner.namespace, Instant::now()) {
+                Room::Enough => format!("{plugin}: {warning}"),
+                Room::Last => format!("{plugin}: {warning} (Further warnings in this namespace are left out for now.)"),
+                Room::None => {
+                    tracing::debug!(%owner, plugin, warning, "a plugin's warning is left out: there are too many");
+                    continue;
+                }
+            };
             let event = Event {
                 type_: EventType::Warning,
                 reason: "PluginWarning".to_owned(),
-                note: Some(format!("{plugin}: {warning}")),
+                note: Some(note),
                 action: "CallPlugin".to_owned(),
                 secondary: None,
             };

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     authority::Authority,
     endpoints::{self, SliceView},
+    event_budget::EventBudget,
     keeper,
     plugins::Requests,
     publish::Publisher,
@@ -201,6 +202,7 @@ fn publisher(context: &Context) -> Publisher {
         caches: context.caches.clone(),
         recorder: context.recorder.clone(),
         board: Arc::clone(&context.board),
+        budget: EventBudget::default(),
     }
 }
 
