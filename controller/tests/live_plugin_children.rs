@@ -268,6 +268,51 @@ async fn another_name_under_the_same_key_is_no_drop() {
     .await;
 }
 
+// --- Forged and foreign ---
+
+/// Labels and owner references are anybody's to copy, and anybody's to take off.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn objects_that_look_like_children_hold_no_prune_and_what_a_person_took_over_stays() {
+    with_temp_ns(|context| async move {
+        let _controller = context.start_controller().await;
+        context.create(&cluster("demo", 0)).await;
+        context.settled("demo", 0).await;
+        let mut plugin = TestPlugin::new(&context, "echo");
+        let mut manifest = plugin.manifest();
+        manifest["spec"]["drift"] = json!("Ignore");
+        plugin.answer(configs(0..3));
+        plugin.install_as(&manifest).await;
+        plugin.until_counts(1, 1, 0).await;
+        let [first, second, third] = [0, 1, 2].map(|number| format!("demo-scheduler-echo-config-{number}"));
+
+        let child = context.expect("ConfigMap", &first).await;
+        for number in 0..12 {
+            let metadata = json!({
+                "name": format!("forged-{number}"),
+                "labels": child["metadata"]["labels"],
+                "ownerReferences": child["metadata"]["ownerReferences"],
+            });
+            context.create(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})).await;
+        }
+        let theirs = json!({"metadata": {
+            "labels": {OURS: null, "plugin.kubernetes.dask.org/subject-uid": null}, "ownerReferences": null,
+        }});
+        context.merge("ConfigMap", &second, theirs).await;
+        plugin.answer(configs(0..1));
+        nudge(&context).await;
+        context.goes("ConfigMap", &third).await;
+        plugin.until_counts(1, 1, 0).await;
+        barrier(&context, &plugin).await;
+        context.expect("ConfigMap", &first).await;
+        context.expect("ConfigMap", &second).await;
+        for number in 0..12 {
+            context.expect("ConfigMap", &format!("forged-{number}")).await;
+        }
+    })
+    .await;
+}
+
 // --- Immutable fields ---
 
 fn fixed(value: &str) -> Reply {

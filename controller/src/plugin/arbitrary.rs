@@ -240,7 +240,7 @@ proptest! {
         drop(introduced(&raw));
         match interpret(&raw, UID) {
             Ok(answer) => {
-                prop_assert_eq!((raw.code, answer.uid.as_str()), (200, UID));
+                prop_assert_eq!(raw.code, 200);
                 prop_assert!(answer.status != ResponseStatus::Success || answer.children.is_some());
             }
             Err(error) => {

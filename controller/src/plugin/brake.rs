@@ -1,8 +1,9 @@
 //! Holds back answers that would delete most of what a plugin has made: a plugin that forgot its
-//! configuration answers as well-formed as one that means it. Pure; [`Brakes`] keeps one for each plugin.
+//! configuration answers as well-formed as one that means it. Pure; [`Brakes`] keeps one for each plugin and namespace, so
+//! that nobody's subjects hold the children of others.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -43,18 +44,20 @@ impl std::fmt::Display for Held {
         let Self { dropped, of } = self;
         write!(
             f,
-            "answers within a minute leave out {dropped} of the plugin's {of} children, and no more are deleted; if \
-             that is meant, annotate the DaskOperatorPlugin {ALLOW_ANNOTATION} with the present time (RFC 3339), which \
+            "answers within a minute leave out {dropped} of the plugin's {of} children in the namespace, and no more are \
+             deleted there; if that is meant, annotate the DaskOperatorPlugin {ALLOW_ANNOTATION} with the present time (RFC 3339), which \
              lets them go for 10 minutes"
         )
     }
 }
 
-/// What a plugin's answers dropped lately.
+/// What a plugin's answers dropped lately in one namespace.
 #[derive(Debug, Default)]
 pub(super) struct Brake {
-    /// Uids of children that went.
-    recent: VecDeque<(Instant, String)>,
+    /// Uids of children that went, and when.
+    recent: HashMap<String, Instant>,
+    /// When the last one went.
+    latest: Option<Instant>,
     held: Option<Held>,
     /// Uids of the subjects whose answers are held.
     waiting: HashSet<String>,
@@ -62,7 +65,7 @@ pub(super) struct Brake {
 
 impl Brake {
     /// Whether the children with the uids `dropped` may go because the answer about a subject leaves them out.
-    /// `standing` are all children of the plugin.
+    /// `standing` are all children of the plugin in the namespace.
     ///
     /// Once one answer was too much, none may drop anything until each of those held is taken back or let go:
     /// otherwise all children would go in portions.
@@ -77,10 +80,10 @@ impl Brake {
             self.forget(subject_uid);
             return Ok(());
         }
-        self.recent.retain(|(at, _)| now.duration_since(*at) < WINDOW);
+        self.recent.retain(|_, at| now.duration_since(*at) < WINDOW);
         if self.held.is_none() {
             let going: HashSet<&str> =
-                self.recent.iter().map(|(_, uid)| uid.as_str()).chain(dropped.iter().map(String::as_str)).collect();
+                self.recent.keys().map(String::as_str).chain(dropped.iter().map(String::as_str)).collect();
             let all = standing.iter().filter(|uid| !going.contains(uid.as_str())).count() + going.len();
             if all >= FEWEST && going.len() * 2 > all {
                 self.held = Some(Held { dropped: going.len(), of: all });
@@ -90,7 +93,8 @@ impl Brake {
             self.waiting.insert(subject_uid.to_owned());
             return Err(held);
         }
-        self.recent.extend(dropped.iter().map(|uid| (now, uid.clone())));
+        self.recent.extend(dropped.iter().map(|uid| (uid.clone(), now)));
+        self.latest = Some(now);
         Ok(())
     }
 
@@ -101,44 +105,74 @@ impl Brake {
         }
     }
 
-    fn is_idle(&self) -> bool {
-        self.held.is_none() && self.recent.is_empty()
+    fn is_idle(&self, now: Instant) -> bool {
+        self.held.is_none() && self.latest.is_none_or(|at| now.duration_since(at) >= WINDOW)
     }
 }
 
-/// The brakes of all plugins, by the uid of their resources.
+/// Whose children a brake guards.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Guarded<'a> {
+    /// Of the plugin resource.
+    pub(super) plugin_uid: &'a str,
+    pub(super) namespace: &'a str,
+}
+
+impl Guarded<'_> {
+    fn key(&self) -> Key {
+        (self.plugin_uid.to_owned(), self.namespace.to_owned())
+    }
+}
+
+/// Uid of the plugin resource, and namespace.
+type Key = (String, String);
+
+/// The brakes of all plugins and namespaces.
 #[derive(Default)]
-pub(super) struct Brakes(Mutex<HashMap<String, Brake>>);
+pub(super) struct Brakes(Mutex<HashMap<Key, Brake>>);
 
 impl Brakes {
     /// As [`Brake::admit`].
     pub(super) fn admit(
         &self,
-        plugin_uid: &str,
+        guarded: Guarded<'_>,
         subject_uid: &str,
         dropped: &[String],
         standing: &HashSet<String>,
     ) -> Result<(), Held> {
-        self.lock().entry(plugin_uid.to_owned()).or_default().admit(subject_uid, dropped, standing, Instant::now())
+        let now = Instant::now();
+        let mut brakes = self.lock();
+        if dropped.is_empty() {
+            forget(&mut brakes, guarded, subject_uid, now);
+            return Ok(());
+        }
+        // Nothing else would remove those of namespaces that are gone.
+        brakes.retain(|_, brake| !brake.is_idle(now));
+        brakes.entry(guarded.key()).or_default().admit(subject_uid, dropped, standing, now)
     }
 
     /// As [`Brake::forget`].
-    pub(super) fn forget(&self, plugin_uid: &str, subject_uid: &str) {
-        let mut brakes = self.lock();
-        let Some(brake) = brakes.get_mut(plugin_uid) else { return };
-        brake.forget(subject_uid);
-        if brake.is_idle() {
-            brakes.remove(plugin_uid);
-        }
+    pub(super) fn forget(&self, guarded: Guarded<'_>, subject_uid: &str) {
+        forget(&mut self.lock(), guarded, subject_uid, Instant::now());
     }
 
     /// A person let go what is held.
-    pub(super) fn release(&self, plugin_uid: &str) {
-        self.lock().remove(plugin_uid);
+    pub(super) fn release(&self, guarded: Guarded<'_>) {
+        self.lock().remove(&guarded.key());
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Brake>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Brake>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn forget(brakes: &mut HashMap<Key, Brake>, guarded: Guarded<'_>, subject_uid: &str, now: Instant) {
+    let key = guarded.key();
+    if let Some(brake) = brakes.get_mut(&key) {
+        brake.forget(subject_uid);
+        if brake.is_idle(now) {
+            brakes.remove(&key);
+        }
     }
 }
 
@@ -204,6 +238,29 @@ mod tests {
         brake.forget("b");
         brake.forget("c");
         assert_eq!(brake.admit("c", &uids(18..19), &standing(0..20), later), Ok(()));
+    }
+
+    #[test]
+    fn what_is_held_in_one_namespace_holds_nothing_in_another() {
+        let brakes = Brakes::default();
+        let guarded = |namespace| Guarded { plugin_uid: "plugin", namespace };
+        assert!(brakes.admit(guarded("a"), "s", &uids(0..12), &standing(0..12)).is_err());
+        assert_eq!(brakes.admit(guarded("b"), "t", &uids(12..13), &standing(12..20)), Ok(()));
+        brakes.release(guarded("b"));
+        assert!(brakes.admit(guarded("a"), "s", &uids(0..1), &standing(0..12)).is_err(), "a is still held");
+        brakes.forget(guarded("a"), "s");
+        assert_eq!(brakes.admit(guarded("a"), "s", &uids(0..1), &standing(0..12)), Ok(()));
+    }
+
+    #[test]
+    fn brakes_of_namespaces_with_nothing_to_remember_are_dropped() {
+        let brakes = Brakes::default();
+        let guarded = |namespace| Guarded { plugin_uid: "plugin", namespace };
+        assert_eq!(brakes.admit(guarded("a"), "s", &[], &standing(0..12)), Ok(()));
+        assert!(brakes.lock().is_empty());
+        assert!(brakes.admit(guarded("a"), "s", &uids(0..12), &standing(0..12)).is_err());
+        brakes.forget(guarded("a"), "s");
+        assert!(brakes.lock().is_empty());
     }
 
     #[test]

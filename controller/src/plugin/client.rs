@@ -4,13 +4,15 @@
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use jiff::Timestamp;
-use plugin_protocol::{Discovery, Hook, PluginResponse, ReviewRequest, headers, limits, path};
+use plugin_protocol::{Discovery, Hook, ReviewRequest, headers, limits, path};
 use reqwest::{Client, RequestBuilder, Response, redirect};
 
 use super::{
     address::Resolver,
+    answer::Answer,
     certificates::Pair,
     outcome::{self, CallError, RawAnswer},
+    shares::{Reservation, Shares},
     signature::{self, Signer},
     tls::{self, Roots},
     token::Tokens,
@@ -20,6 +22,8 @@ use super::{
 /// The name in URLs of plugins that listen on a socket.
 const SOCKET_HOST: &str = "plugin";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// What is read of the body of an error: more than is shown of it.
+const MAX_ERROR_BYTES: usize = 16 * 1024;
 /// Idle connections go before a certificate can expire under them, and before a rotated one is wanted.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
@@ -143,12 +147,14 @@ impl Caller {
     /// Asks the plugin who it is.
     pub(super) async fn discover(&self) -> Result<Discovery, CallError> {
         let call = self.http.get(self.url(path::DISCOVERY));
-        let raw = self.send(call, signature::DISCOVERY_ID, Vec::new()).await?;
+        let mut memory = Shares::unlimited().of("");
+        let mut body = Body { most: outcome::DISCOVERY.bytes, memory: &mut memory };
+        let raw = self.send(call, signature::DISCOVERY_ID, Vec::new(), &mut body).await?;
         outcome::introduced(&raw)
     }
 
-    /// Asks the plugin about a subject, by the hook that the request names.
-    pub(super) async fn call(&self, review: &ReviewRequest) -> Result<PluginResponse, CallError> {
+    /// Asks the plugin about a subject, by the hook that the request names. The answer is read into `memory`.
+    pub(super) async fn call(&self, review: &ReviewRequest, memory: &mut Reservation) -> Result<Answer, CallError> {
         let request = &review.request;
         let body = serde_json::to_vec(review).map_err(|error| CallError::Protocol(error.to_string()))?;
         if body.len() > limits::MAX_REQUEST_BYTES {
@@ -174,7 +180,8 @@ impl Caller {
             .header(headers::CE_SUBJECT, format!("{}/{}", request.subject.namespace(), request.subject.name()))
             .header(headers::CE_TIME, &request.event.time)
             .header(headers::TRACEPARENT, trace::traceparent());
-        let raw = self.send(call, &request.uid, body).await?;
+        let mut answer = Body { most: limits::MAX_RESPONSE_BYTES, memory };
+        let raw = self.send(call, &request.uid, body, &mut answer).await?;
         outcome::interpret(&raw, &request.uid)
     }
 
@@ -183,7 +190,13 @@ impl Caller {
     }
 
     /// `id` is what a signature names the request by.
-    async fn send(&self, request: RequestBuilder, id: &str, body: Vec<u8>) -> Result<RawAnswer, CallError> {
+    async fn send(
+        &self,
+        request: RequestBuilder,
+        id: &str,
+        body: Vec<u8>,
+        answer: &mut Body<'_>,
+    ) -> Result<RawAnswer, CallError> {
         let (tokens, signer) = match &self.route {
             Route::Https(https) => (https.tokens.as_ref(), https.signer.as_ref()),
             Route::Socket(_) | Route::Dev(_) => (None, None),
@@ -210,26 +223,36 @@ impl Caller {
         }
         let retry_after = response.headers().get(http::header::RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
-        Ok(RawAnswer { code, retry_after, at: Timestamp::now(), body: read(response).await? })
+        Ok(RawAnswer { code, retry_after, at: Timestamp::now(), body: answer.read(response).await? })
     }
 }
 
-/// Reads at most [`limits::MAX_RESPONSE_BYTES`], whatever the plugin claims or sends.
-async fn read(mut response: Response) -> Result<Vec<u8>, CallError> {
-    // The code of an error says what to do, and the start of its body is enough for people.
-    let is_error = response.status() != http::StatusCode::OK;
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&error))? {
-        if body.len() + chunk.len() > limits::MAX_RESPONSE_BYTES {
-            if is_error {
-                break;
+/// Where the body of an answer is read to.
+struct Body<'a> {
+    /// The most bytes that it may have.
+    most: usize,
+    memory: &'a mut Reservation,
+}
+
+impl Body<'_> {
+    /// Reads at most so many bytes, whatever the plugin claims or sends.
+    async fn read(&mut self, mut response: Response) -> Result<Vec<u8>, CallError> {
+        // The code of an error says what to do, and the start of its body is enough for people.
+        let is_error = response.status() != http::StatusCode::OK;
+        let most = if is_error { MAX_ERROR_BYTES } else { self.most };
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&error))? {
+            if body.len() + chunk.len() > most {
+                if is_error {
+                    break;
+                }
+                return Err(CallError::Protocol(format!("the answer has more than {most} bytes")));
             }
-            let message = format!("the answer has more than {} bytes", limits::MAX_RESPONSE_BYTES);
-            return Err(CallError::Protocol(message));
+            self.memory.grow(chunk.len())?;
+            body.extend_from_slice(&chunk);
         }
-        body.extend_from_slice(&chunk);
+        Ok(body)
     }
-    Ok(body)
 }
 
 /// The innermost cause says what happened; addresses in the outer ones change from call to call, and

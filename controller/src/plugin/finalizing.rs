@@ -7,9 +7,10 @@ use std::{
 };
 
 use kube::{ResourceExt as _, api::DynamicObject};
-use plugin_protocol::{EventReason, PluginResponse, ResponseStatus};
+use plugin_protocol::{EventReason, ResponseStatus};
 
 use super::{
+    answer::Answer,
     children::by_key,
     finalize::{self, Mark, Owner, Situation, Stage},
     finalizers,
@@ -176,7 +177,7 @@ impl Syncing<'_> {
         farewell: EventReason,
     ) -> Result<Step, Error> {
         self.begin(farewell);
-        let question = self.question(observed, farewell);
+        let question = self.question(observed, farewell)?;
         let base = question.request(BTreeMap::new(), 1)?.request.uid;
         // All kinds of things change around something that goes: a plugin that fails is not asked sooner for it.
         let quiet = !matches!(reason, EventReason::Resync | EventReason::PluginChanged);
@@ -187,7 +188,7 @@ impl Syncing<'_> {
         if self.memory.retired.as_ref() == Some(&self.identity()) {
             return Err(CallError::Gone.into());
         }
-        let live = self.children().live(&observed.known).await?;
+        let live = self.live(observed).await?;
         let mut request = question.request(by_key(&live), 1)?;
         request.request.attempt = self.memory.attempt_at(&request.request.uid);
         self.memory.settled = Some(base);
@@ -197,7 +198,8 @@ impl Syncing<'_> {
         if matches!(answer, Err(Error::Call(CallError::Gone))) {
             self.memory.retired = Some(self.identity());
         }
-        self.take_leave(farewell, &answer?, failures).await
+        let answer = answer?;
+        self.take_leave(farewell, &answer, failures).await
     }
 
     /// Has the keeper wait for this subject, and this subject not miss its deadline.
@@ -213,12 +215,7 @@ impl Syncing<'_> {
     }
 
     /// `failures` are those before this answer.
-    async fn take_leave(
-        &mut self,
-        farewell: EventReason,
-        answer: &PluginResponse,
-        failures: u32,
-    ) -> Result<Step, Error> {
+    async fn take_leave(&mut self, farewell: EventReason, answer: &Answer, failures: u32) -> Result<Step, Error> {
         let wish = Some(answer.resync_after_seconds).filter(|seconds| *seconds > 0);
         let wish = wish.map(|seconds| Duration::from_secs(u64::from(seconds)));
         match answer.status {

@@ -7,13 +7,13 @@ use kube::{ResourceExt as _, core::ApiResource};
 use tokio::sync::watch;
 
 use super::{
+    child_meta::Ours,
     children::{Children, known_of},
     kinds::ChildKind,
     registry::Registered,
-    screen::PLUGIN_LABEL,
     sync::Env,
 };
-use crate::{backoff, crd::DeletionPolicy, k8s, meta};
+use crate::{backoff, crd::DeletionPolicy, k8s};
 
 /// Tries, with growing pauses: the rights to delete may go together with the kind.
 const ROUNDS: usize = 8;
@@ -52,11 +52,12 @@ async fn prune_all(env: &Env, current: &watch::Receiver<Arc<Registered>>, former
 }
 
 async fn prune_kind(env: &Env, plugin: &Registered, kind: &ChildKind) -> Result<(), k8s::Error> {
+    let ours = Ours { plugin: &plugin.identity, subject_uid: None, owner_uid: None };
     for child in env.watches.children(&plugin.writer, &kind.resource).await.all() {
-        let is_ours = child.labels().get(PLUGIN_LABEL) == Some(&plugin.identity);
-        if is_ours && meta::is_controlled_by_dask(child.as_ref()) {
+        if ours.holds(&child) {
             let namespace = child.namespace().unwrap_or_default();
-            Children { env, plugin, namespace: &namespace }.delete(&known_of(&kind.resource, child.as_ref())).await?;
+            let children = Children { env, plugin, namespace: &namespace };
+            children.delete(&known_of(&kind.resource, child.as_ref()), ours).await?;
         }
     }
     Ok(())

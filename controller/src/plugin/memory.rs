@@ -1,10 +1,18 @@
 //! What a worker remembers of a subject between passes, and how a pass changes it; pure.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use plugin_protocol::{EventReason, PluginResponse};
+use plugin_protocol::EventReason;
 
-use super::{children::Written, summary::Verdict};
+use super::{
+    answer::Answer,
+    children::Written,
+    shares::{Reservation, Shares},
+    summary::Verdict,
+};
 
 /// Children that could not be written are tried again after 10, 20, 40 … seconds.
 const FIRST_REWRITE: Duration = Duration::from_secs(10);
@@ -19,7 +27,9 @@ pub(super) struct Memory {
     pub(super) settled: Option<String>,
     /// The question, with the children that stood then, that `answer` belongs to.
     pub(super) asked: Option<String>,
-    pub(super) answer: Option<PluginResponse>,
+    pub(super) answer: Option<Arc<Answer>>,
+    /// For the children of `answer`.
+    kept: Option<Arc<Reservation>>,
     /// When the plugin is to be asked again although nothing changed.
     due: Option<Instant>,
     /// Passes in a row after which children were still to be written.
@@ -62,6 +72,24 @@ impl Memory {
         Self { subject_uid: subject_uid.to_owned(), ..Self::default() }
     }
 
+    /// Keeps the answer to the question with `uid`, so that children can be written again without another call. Where
+    /// `kept` has no room for its children in `namespace`, only what it says is kept, and the plugin is asked again;
+    /// whether there is room.
+    pub(super) fn keep(&mut self, uid: &str, answer: &Arc<Answer>, (kept, namespace): (&Shares, &str)) -> bool {
+        // What is kept of the answer before does not count twice.
+        self.kept = None;
+        let mut reservation = kept.of(namespace);
+        if reservation.grow(answer.bytes()).is_ok() {
+            self.kept = Some(Arc::new(reservation));
+            self.asked = Some(uid.to_owned());
+            self.answer = Some(Arc::clone(answer));
+            return true;
+        }
+        self.asked = None;
+        self.answer = Some(Arc::new(Answer { children: None, ..Answer::clone(answer) }));
+        false
+    }
+
     /// Which attempt at the question with `uid` this is; attempts are counted for each question.
     pub(super) fn attempt_at(&mut self, uid: &str) -> u32 {
         if self.question.as_deref() != Some(uid) {
@@ -100,9 +128,48 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::plugin::outcome;
 
     const RESYNC: Duration = Duration::from_hours(10);
+
+    fn answer(letters: usize) -> Arc<Answer> {
+        let body = json!({
+            "apiVersion": "plugin.kubernetes.dask.org/v1alpha1", "kind": "PluginReview",
+            "response": {"uid": "u", "status": "Success", "warnings": ["soon"],
+                "children": [{"key": "a", "manifest": {"x": "x".repeat(letters)}}]},
+        });
+        Arc::new(outcome::answered(body.to_string().as_bytes()).unwrap())
+    }
+
+    /// The others' answers stay, and so does what a plugin says.
+    #[test]
+    fn answers_of_a_namespace_that_has_used_its_share_are_not_kept_and_the_plugin_is_asked_again() {
+        let (shares, long) = (Shares::new(100_000, 1000), answer(40_000));
+        let keep = |namespace: &str| {
+            let mut memory = Memory::of("u");
+            let has_room = memory.keep("uid", &long, (&shares, namespace));
+            assert_eq!((memory.asked.is_some(), has_room), (has_room, has_room));
+            assert_eq!(memory.answer.as_ref().unwrap().children.is_some(), has_room);
+            assert_eq!(memory.answer.as_ref().unwrap().warnings, ["soon"]);
+            memory
+        };
+        let flood: Vec<Memory> = (0..10).map(|_| keep("flood")).collect();
+        assert_eq!(flood.iter().filter(|memory| memory.asked.is_some()).count(), 2);
+        assert!(keep("other").asked.is_some());
+        drop(flood);
+        assert!(keep("flood").asked.is_some());
+    }
+
+    #[test]
+    fn an_answer_that_replaces_another_one_needs_no_room_for_both() {
+        let (shares, mut memory) = (Shares::new(100_000, 1000), Memory::of("u"));
+        for _ in 0..10 {
+            assert!(memory.keep("uid", &answer(80_000), (&shares, "ns")));
+        }
+    }
 
     /// A queue keeps one date for each subject, so a pass that finds nothing must name the old one again.
     #[test]

@@ -15,6 +15,7 @@
 //! delays nothing and deletes nothing. Decisions (outcome of a call, screening, planning, breaker) are pure.
 
 mod address;
+mod answer;
 #[cfg(test)]
 mod arbitrary;
 mod authority;
@@ -22,6 +23,7 @@ mod board;
 mod brake;
 mod breaker;
 mod certificates;
+mod child_meta;
 mod children;
 mod claims;
 mod client;
@@ -54,6 +56,7 @@ mod review;
 mod rotation;
 mod screen;
 mod selecting;
+mod shares;
 mod signature;
 mod sockets;
 mod standing;
@@ -65,6 +68,7 @@ mod tls;
 mod token;
 mod told;
 mod trace;
+mod turns;
 mod waker;
 mod watches;
 mod wiring;

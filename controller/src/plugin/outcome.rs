@@ -4,10 +4,19 @@
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use plugin_protocol::{Discovery, PluginResponse, ResponseStatus, ReviewResponse, limits};
+use plugin_protocol::{Discovery, ResponseStatus, limits};
 
-use super::json;
+use super::{
+    answer::{Answer, Review},
+    json,
+    shares::UsedUp,
+};
+use crate::json_measure::{Limits, measure};
 
+/// What an answer may have. As trees, all its values take 13 MiB at the most.
+const ANSWER: Limits = Limits { bytes: limits::MAX_RESPONSE_BYTES, nodes: 50_000, depth: limits::MAX_JSON_DEPTH };
+/// What a discovery may have.
+pub(super) const DISCOVERY: Limits = Limits { bytes: 64 * 1024, nodes: 2_000, depth: limits::MAX_JSON_DEPTH };
 /// Bytes of a text and entries of a list in what a plugin says of itself.
 const MAX_SAID: usize = 128;
 
@@ -47,6 +56,9 @@ pub(super) enum CallError {
     /// The answer breaks the protocol. Asking again is useless before something changes.
     #[error("{0}")]
     Protocol(String),
+    /// Other calls about the namespace use the memory that it may use.
+    #[error("{0}")]
+    UsedUp(#[from] UsedUp),
 }
 
 impl CallError {
@@ -61,6 +73,7 @@ impl CallError {
             Self::NotServed(_) => "NotServed",
             Self::Gone => "Gone",
             Self::Protocol(_) => "ProtocolError",
+            Self::UsedUp(_) => "MemoryUsedUp",
         }
     }
 
@@ -76,9 +89,11 @@ impl CallError {
         const AUTH: Duration = Duration::from_mins(1);
         match self {
             Self::Busy { retry_after: Some(after), .. } => Some((*after).clamp(SHORTEST, LONGEST)),
-            Self::Unreachable(_) | Self::NoCredentials(_) | Self::ServerError { .. } | Self::Busy { .. } => {
-                Some(full_jitter(failures))
-            }
+            Self::Unreachable(_)
+            | Self::NoCredentials(_)
+            | Self::ServerError { .. }
+            | Self::Busy { .. }
+            | Self::UsedUp(_) => Some(full_jitter(failures)),
             Self::AuthFailed(_) | Self::NotServed(_) => Some(AUTH),
             Self::Gone | Self::Protocol(_) => None,
         }
@@ -101,30 +116,33 @@ fn full_jitter(failures: usize) -> Duration {
 }
 
 /// The answer to the request with `uid`.
-pub(super) fn interpret(raw: &RawAnswer, uid: &str) -> Result<PluginResponse, CallError> {
+pub(super) fn interpret(raw: &RawAnswer, uid: &str) -> Result<Answer, CallError> {
     check_code(raw)?;
-    let response = answered(&raw.body)?;
+    let Review { response, .. } = parse(&raw.body, &ANSWER)?;
     if response.uid != uid {
         return Err(CallError::Protocol("the answer has another uid than the request".to_owned()));
     }
-    Ok(response)
+    complete(response.into())
 }
 
 /// The answer in the body of a 200, to whatever request.
-pub(super) fn answered(body: &[u8]) -> Result<PluginResponse, CallError> {
-    let review: ReviewResponse = parse(body)?;
-    let response = review.response;
-    if response.status == ResponseStatus::Success && response.children.is_none() {
+pub(super) fn answered(body: &[u8]) -> Result<Answer, CallError> {
+    let Review { response, .. } = parse(body, &ANSWER)?;
+    complete(response.into())
+}
+
+fn complete(answer: Answer) -> Result<Answer, CallError> {
+    if answer.status == ResponseStatus::Success && answer.children.is_none() {
         let message = "the answer is a Success without children; an empty list deletes them".to_owned();
         return Err(CallError::Protocol(message));
     }
-    Ok(response)
+    Ok(answer)
 }
 
 /// What the plugin says of itself. It goes into the status of its resource, which must stay small.
 pub(super) fn introduced(raw: &RawAnswer) -> Result<Discovery, CallError> {
     check_code(raw)?;
-    let said: Discovery = parse(&raw.body)?;
+    let said: Discovery = parse(&raw.body, &DISCOVERY)?;
     let lists = [&said.protocol_versions, &said.capabilities];
     let long_text = lists.into_iter().flatten().chain([&said.name, &said.version]).any(|text| text.len() > MAX_SAID);
     let long_list = lists.iter().any(|list| list.len() > MAX_SAID) || said.hooks.len() > MAX_SAID;
@@ -135,17 +153,14 @@ pub(super) fn introduced(raw: &RawAnswer) -> Result<Discovery, CallError> {
     Ok(said)
 }
 
-/// Any JSON body of a 200.
-pub(super) fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, CallError> {
-    let value = json::parse(body).map_err(|error| {
-        CallError::Protocol(limits::cut_message(&format!("the answer is not JSON: {error}")).to_owned())
-    })?;
-    if depth(&value) > limits::MAX_JSON_DEPTH {
-        return Err(CallError::Protocol(format!("the answer is nested deeper than {}", limits::MAX_JSON_DEPTH)));
-    }
-    serde_json::from_value(value).map_err(|error| {
-        CallError::Protocol(limits::cut_message(&format!("the answer is malformed: {error}")).to_owned())
-    })
+/// Parses the JSON body of a 200. Its size is checked before anything is made of it.
+fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8], limits: &Limits) -> Result<T, CallError> {
+    let refuse = |problem: &str, cause: &dyn std::fmt::Display| {
+        CallError::Protocol(limits::cut_message(&format!("the answer {problem}: {cause}")).to_owned())
+    };
+    measure(body).check(limits).map_err(|excess| refuse("is too large", &excess))?;
+    json::check(body).map_err(|error| refuse("is not JSON", &error))?;
+    serde_json::from_slice(body).map_err(|error| refuse("is malformed", &error))
 }
 
 /// Everything but 200 is an error.
@@ -181,15 +196,6 @@ fn text(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.is_empty() { String::new() } else { format!(": {}", limits::cut_message(&line)) }
-}
-
-fn depth(value: &serde_json::Value) -> usize {
-    use serde_json::Value;
-    match value {
-        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
-        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
-        _ => 0,
-    }
 }
 
 #[cfg(test)]

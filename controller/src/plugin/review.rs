@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use kube::api::DynamicObject;
+use kube::{ResourceExt as _, api::DynamicObject};
 use plugin_protocol::{
     ControllerInfo, DigestError, Event, EventReason, Hook, Observed, ObservedChild, Owner, PluginInfo, PluginRequest,
     ReviewRequest, StatusInDigest, Subject, digest_of,
@@ -15,8 +15,23 @@ use super::{
     registry::Registration,
     subject::{self, SubjectKey},
 };
+use crate::json_measure::{Excess, Limits, Measure, measure_value};
+
+/// What a subject or the Dask resource above may have, to be sent to plugins. etcd stores no larger objects by default;
+/// as a tree they take 6.5 MiB.
+const OBJECT: Limits = Limits { bytes: 1536 * 1024, nodes: 20_000, depth: 100 };
+/// An object in a request, and its copy when the digest is made.
+const COPIES: usize = 2;
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// A subject, or the Dask resource above, that is not sent to plugins.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the {kind} is too large to be sent to plugins: {excess}")]
+pub(super) struct TooLarge {
+    kind: &'static str,
+    excess: Excess,
+}
 
 /// All that a request is made of, but for the children.
 pub(super) struct Question<'a> {
@@ -32,6 +47,17 @@ pub(super) struct Question<'a> {
 }
 
 impl Question<'_> {
+    /// Returns the memory that a request without children takes while it is made. Nothing is copied before the size is
+    /// known to be within limits.
+    pub(super) fn bytes(&self) -> Result<usize, TooLarge> {
+        let tree_bytes = |key: &SubjectKey, object| {
+            let measure = size_of_object(object);
+            let too_large = |excess| TooLarge { kind: subject::kind_name(key.kind), excess };
+            measure.check(&OBJECT).map(|()| measure.tree_bytes()).map_err(too_large)
+        };
+        Ok((tree_bytes(self.key, self.object)? + tree_bytes(self.owner_key, self.owner)?) * COPIES)
+    }
+
     /// The request with its uid. `children` are those that stand, by key.
     pub(super) fn request(
         &self,
@@ -79,6 +105,24 @@ impl Question<'_> {
         let included = self.plugin.rules_for(self.key.kind, component).any(|rule| rule.on_status);
         if included { StatusInDigest::Included } else { StatusInDigest::Ignored }
     }
+}
+
+/// The content, and those parts of the metadata that may be many.
+fn size_of_object(object: &DynamicObject) -> Measure {
+    let mut measure = measure_value(&object.data);
+    let pairs = object.labels().iter().chain(object.annotations());
+    let finalizers = object.finalizers().iter().map(String::len);
+    let owners = object.owner_references().iter().map(|owner| owner.name.len() + owner.kind.len() + owner.uid.len());
+    // An owner reference has up to six fields with their names.
+    measure.nodes += 2 * pairs.clone().count() + finalizers.len() + 13 * owners.len();
+    let pairs = pairs.map(|(key, value)| key.len() + value.len());
+    measure.bytes += pairs.chain(finalizers).chain(owners).sum::<usize>();
+    measure
+}
+
+/// Returns the memory that children take while a request with them is made.
+pub(super) fn bytes_of_children<'a>(children: impl Iterator<Item = &'a DynamicObject>) -> usize {
+    children.map(|child| size_of_object(child).tree_bytes() * (COPIES + 1)).sum()
 }
 
 fn event_type(key: &SubjectKey, component: Option<&str>) -> String {
@@ -227,6 +271,36 @@ mod tests {
             let children = self.children.into_iter().map(|(key, child)| (key.to_owned(), child)).collect();
             question.request(children, self.attempt).unwrap()
         }
+    }
+
+    /// As a tree the object has 88 times its bytes, and each request needs copies of it.
+    #[test]
+    fn an_object_that_is_too_large_is_refused_by_its_kind_before_it_is_copied() {
+        let bytes = |object: Value, owner: Value| {
+            let object: DynamicObject = serde_json::from_value(object).unwrap();
+            let owner: DynamicObject = serde_json::from_value(owner).unwrap();
+            Question {
+                plugin: &plugin(false),
+                key: &SubjectKey::of(SubjectKind::Service, &object),
+                object: &object,
+                owner_key: &SubjectKey::of(SubjectKind::DaskCluster, &owner),
+                owner: &owner,
+                reason: EventReason::Created,
+                now: Timestamp::UNIX_EPOCH,
+                dry_run: false,
+            }
+            .bytes()
+        };
+        let usual = bytes(service(), cluster()).unwrap();
+        assert!((10_000..100_000).contains(&usual), "{usual}");
+        let mut bomb = cluster();
+        bomb["spec"]["worker"] = json!(vec![json!({"a": 0}); 10_000]);
+        let error = bytes(service(), bomb).unwrap_err().to_string();
+        assert!(error.starts_with("the DaskCluster is too large to be sent to plugins: it has 300"), "{error}");
+        let mut finalizers = service();
+        finalizers["metadata"]["finalizers"] = json!(vec!["example.org/x"; 25_000]);
+        let error = bytes(finalizers, cluster()).unwrap_err().to_string();
+        assert!(error.starts_with("the Service is too large"), "{error}");
     }
 
     type Edit = fn(&mut Given);

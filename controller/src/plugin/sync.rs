@@ -8,10 +8,11 @@ use std::{
 
 use jiff::Timestamp;
 use kube::{Client, ResourceExt as _, api::DynamicObject};
-use plugin_protocol::{EventReason, PluginResponse, ResponseStatus, ReviewRequest};
+use plugin_protocol::{EventReason, ResponseStatus, ReviewRequest};
 use tokio::sync::mpsc;
 
 use super::{
+    answer::{Answer, Parsed},
     board::Board,
     brake::Brakes,
     children::{self, Children, Found, Live, by_key},
@@ -23,8 +24,9 @@ use super::{
     outcome::CallError,
     plan::{self, Claim, Known},
     registry::{PluginKey, Registered},
-    review::Question,
+    review::{self, Question, TooLarge},
     screen::{self, Origin},
+    shares::{Reservation, Shares, UsedUp},
     subject::SubjectKey,
     summary::Verdict,
     trace,
@@ -32,6 +34,15 @@ use super::{
     write::Work,
 };
 use crate::{k8s, metrics::Metrics};
+
+/// Memory for the passes that are under way: requests, answers and their children as trees.
+const WORK_BYTES: usize = 256 * 1024 * 1024;
+/// What passes about one namespace may always use. Most take less than 1 MiB.
+const WORK_OF_NAMESPACE: usize = 4 * 1024 * 1024;
+/// Memory for the answers that are kept between passes.
+const KEPT_BYTES: usize = 64 * 1024 * 1024;
+/// What answers about one namespace may always use.
+const KEPT_OF_NAMESPACE: usize = 256 * 1024;
 
 /// What workers of all plugins share.
 pub(super) struct Env {
@@ -45,6 +56,8 @@ pub(super) struct Env {
     pub(super) doubts: mpsc::UnboundedSender<PluginKey>,
     pub(super) board: Arc<Board>,
     pub(super) metrics: Arc<Metrics>,
+    work: Shares,
+    kept: Shares,
 }
 
 impl Env {
@@ -55,7 +68,9 @@ impl Env {
         (board, metrics): (Arc<Board>, Arc<Metrics>),
     ) -> Self {
         let (claims, brakes, ledger) = (Claims::default(), Brakes::default(), Ledger::default());
-        Self { client, watches, claims, brakes, ledger, doubts, board, metrics }
+        let work = Shares::new(WORK_BYTES, WORK_OF_NAMESPACE);
+        let kept = Shares::new(KEPT_BYTES, KEPT_OF_NAMESPACE);
+        Self { client, watches, claims, brakes, ledger, doubts, board, metrics, work, kept }
     }
 }
 
@@ -81,6 +96,10 @@ pub(super) enum Error {
     Digest(#[from] plugin_protocol::DigestError),
     #[error(transparent)]
     Unread(#[from] Unread),
+    #[error("{0}")]
+    TooLarge(#[from] TooLarge),
+    #[error("{0}")]
+    UsedUp(#[from] UsedUp),
 }
 
 impl Error {
@@ -90,9 +109,16 @@ impl Error {
             Self::Api(api) => (api.category(), Again::Rewrite),
             Self::Digest(_) => ("InternalError", Again::Resync),
             Self::Unread(_) => ("Forbidden", Again::Rewrite),
+            Self::TooLarge(_) => ("SubjectTooLarge", Again::Resync),
+            Self::UsedUp(_) => ("MemoryUsedUp", Again::After(soon())),
         };
         (Verdict::failing(reason, &self.to_string()), again)
     }
+}
+
+/// When a pass for which there was no memory is repeated.
+fn soon() -> Duration {
+    Duration::from_millis(fastrand::u64(1000..3000))
 }
 
 /// A subject and all that is known about it before the plugin is asked.
@@ -113,6 +139,8 @@ pub(super) struct Syncing<'a> {
     reached: Option<bool>,
     /// When to look again at the latest.
     pub(super) until: Option<Instant>,
+    /// What the pass uses.
+    work: Reservation,
 }
 
 /// Runs one pass. Whatever fails, children that stand stay.
@@ -123,10 +151,16 @@ pub(super) async fn sync(
     memory: Memory,
     reason: EventReason,
 ) -> Pass {
-    let mut syncing = Syncing { env, plugin, key, memory, reached: None, until: None };
+    let work = env.work.of(&key.namespace);
+    let mut syncing = Syncing { env, plugin, key, memory, reached: None, until: None, work };
     let (verdict, again) = match syncing.run(reason).await {
         Ok(None) => return Pass { memory: None, again: None, reached: syncing.reached },
         Ok(Some(step)) => step,
+        // Nothing was done and nothing failed.
+        Err(Error::UsedUp(_)) => {
+            syncing.memory.settled = None;
+            (syncing.memory.verdict.clone().unwrap_or(Verdict::Waiting), Again::After(soon()))
+        }
         Err(error) => {
             syncing.memory.failures = syncing.memory.failures.saturating_add(1);
             error.verdict(syncing.memory.failures)
@@ -158,7 +192,7 @@ impl<'a> Syncing<'a> {
             Before::Sync(observed) => observed,
             Before::Done(step) => return Ok(Some(step)),
         };
-        let question = self.question(&observed, reason);
+        let question = self.question(&observed, reason)?;
         let base = question.request(BTreeMap::new(), 1)?.request.uid;
         let quiet = matches!(reason, EventReason::Updated | EventReason::Created);
         if let (true, Some(verdict)) = (quiet && self.memory.settled.as_ref() == Some(&base), &self.memory.verdict) {
@@ -168,11 +202,12 @@ impl<'a> Syncing<'a> {
         if self.memory.retired.as_ref() == Some(&self.identity()) {
             return Err(CallError::Gone.into());
         }
-        let live = children.live(&observed.known).await?;
+        let live = self.live(&observed).await?;
         let mut request = question.request(by_key(&live), 1)?;
         request.request.attempt = self.memory.attempt_at(&request.request.uid);
         self.memory.settled = Some(base);
         let answer = self.ask(&request, reason).await;
+        drop(request);
         if matches!(answer, Err(Error::Call(CallError::Gone))) {
             self.memory.retired = Some(self.identity());
         }
@@ -188,11 +223,12 @@ impl<'a> Syncing<'a> {
         Children { env: self.env, plugin: self.plugin, namespace: &self.key.namespace }
     }
 
-    pub(super) fn question<'q>(&self, observed: &'q Observed, reason: EventReason) -> Question<'q>
+    /// The question, with memory for the request that it becomes.
+    pub(super) fn question<'q>(&mut self, observed: &'q Observed, reason: EventReason) -> Result<Question<'q>, Error>
     where
         'a: 'q,
     {
-        Question {
+        let question = Question {
             plugin: self.plugin,
             key: self.key,
             object: &observed.object,
@@ -201,32 +237,42 @@ impl<'a> Syncing<'a> {
             reason,
             now: Timestamp::now(),
             dry_run: false,
-        }
+        };
+        self.work.grow(question.bytes()?)?;
+        Ok(question)
+    }
+
+    /// The children that are known, with memory for what a request says of them.
+    pub(super) async fn live(&mut self, observed: &Observed) -> Result<Live, Error> {
+        let live = self.children().live(&observed.known).await?;
+        self.work.grow(review::bytes_of_children(live.objects.values()))?;
+        Ok(live)
     }
 
     /// The answer to `request`: the remembered one, unless the question is new or its time is over.
-    pub(super) async fn ask(&mut self, request: &ReviewRequest, reason: EventReason) -> Result<PluginResponse, Error> {
+    pub(super) async fn ask(&mut self, request: &ReviewRequest, reason: EventReason) -> Result<Arc<Answer>, Error> {
         let memory = &mut self.memory;
         let fresh = matches!(reason, EventReason::Resync | EventReason::PluginChanged);
         if let (Some(asked), Some(answer), false) = (&memory.asked, &memory.answer, fresh)
             && *asked == request.request.uid
         {
-            return Ok(answer.clone());
+            return Ok(Arc::clone(answer));
         }
         // An answer that is out of date must not come back if this call fails.
         memory.asked = None;
-        let result = trace::call(self.env, self.plugin, request).await;
+        let result = trace::call(self.env, self.plugin, request, &mut self.work).await;
         self.reached = Some(!result.as_ref().is_err_and(CallError::is_transport));
-        let answer = result?;
+        let answer = Arc::new(result?);
         if answer.status != ResponseStatus::Pending {
             memory.failures = 0;
         }
-        memory.asked = Some(request.request.uid.clone());
-        memory.answer = Some(answer.clone());
+        if !memory.keep(&request.request.uid, &answer, (&self.env.kept, &self.key.namespace)) {
+            tracing::warn!("the answers that are kept for the namespace are too large; this one is asked for again");
+        }
         Ok(answer)
     }
 
-    async fn act(&mut self, observed: &Observed, live: Live, answer: PluginResponse) -> Result<Step, Error> {
+    async fn act(&mut self, observed: &Observed, live: Live, answer: Arc<Answer>) -> Result<Step, Error> {
         let again = match answer.resync_after_seconds {
             0 => Again::Resync,
             seconds => Again::After(Duration::from_secs(u64::from(seconds))),
@@ -244,26 +290,27 @@ impl<'a> Syncing<'a> {
                 return Ok((Verdict::failing("PluginFailure", &message), again));
             }
         }
-        let answered = answer.children.unwrap_or_default();
-        let keys = answered.iter().map(|child| child.key.clone()).collect();
+        self.work.grow(answer.tree_bytes())?;
+        let keys = answer.children.iter().flatten().map(|child| child.key.clone()).collect();
+        let Parsed { children: answered, rejected: unparsed } = answer.parsed();
         let origin =
             Origin::new(self.plugin, (self.key, &self.memory.subject_uid), (&observed.owner_key, &observed.owner));
         let (approved, rejected) = screen::screen(answered, &origin);
+        let rejected: Vec<_> = unparsed.into_iter().chain(rejected).collect();
         for child in &rejected {
             self.env.metrics.rejected(&self.plugin.identity, child.reason);
         }
-        let children = self.children();
+        let (children, left_out) = (self.children(), live.left_out());
+        let owner_uid = observed.owner.uid().unwrap_or_default();
+        let claim =
+            Claim { plugin: &self.plugin.identity, subject_uid: &self.memory.subject_uid, owner_uid: &owner_uid };
+        let known = observed.known.iter().filter(|known| live.confirms(known, claim)).cloned().collect();
         let Found { wanted, claims } = children.find(approved, live).await?;
         let existing = children::existing(&wanted);
-        let claim = Claim {
-            plugin: &self.plugin.identity,
-            subject_uid: &self.memory.subject_uid,
-            owner_uid: &observed.owner.uid().unwrap_or_default(),
-        };
-        let plan = plan::plan(wanted, observed.known.clone(), claim);
-        let subject_uid = &self.memory.subject_uid;
-        let work = Work { plan, rejected, existing, keys, subject_uid };
-        let problem = children.carry_out(work, &mut self.memory.written).await;
+        self.work.grow(review::bytes_of_children(existing.values()))?;
+        let plan = plan::plan(wanted, known, claim);
+        let work = Work { plan, rejected, existing, keys, claim };
+        let problem = children.carry_out(work, &mut self.memory.written).await.or(left_out);
         drop(claims);
         Ok(problem.map_or((Verdict::Synced, again), |problem| {
             let again = problem.again.map_or(Again::Rewrite, Again::RewriteAfter);

@@ -1,10 +1,12 @@
 //! W3C trace context: one trace for each look at a subject, so that what a plugin logs can be found by what
 //! the controller logs, and the other way round.
 
-use plugin_protocol::{PluginResponse, ResponseStatus, ReviewRequest};
+use plugin_protocol::{ResponseStatus, ReviewRequest};
 use tracing::{Instrument as _, field::Empty};
 
-use super::{outcome::CallError, registry::Registered, subject::SubjectKey, sync::Env};
+use super::{
+    answer::Answer, outcome::CallError, registry::Registered, shares::Reservation, subject::SubjectKey, sync::Env,
+};
 
 tokio::task_local! {
     static TRACE: String;
@@ -23,12 +25,17 @@ pub(super) fn traceparent() -> String {
     format!("00-{trace}-{:016x}-01", fastrand::u64(1..))
 }
 
-/// Calls the plugin; the call is counted, timed and traced.
-pub(super) async fn call(env: &Env, plugin: &Registered, request: &ReviewRequest) -> Result<PluginResponse, CallError> {
+/// Calls the plugin; the call is counted, timed and traced. The answer is read into `memory`.
+pub(super) async fn call(
+    env: &Env,
+    plugin: &Registered,
+    request: &ReviewRequest,
+    memory: &mut Reservation,
+) -> Result<Answer, CallError> {
     let hook = request.request.hook.as_str();
     tracing::Span::current().record("hook", hook);
     let call = env.metrics.call(&plugin.identity, hook);
-    let result = plugin.caller.call(request).await;
+    let result = plugin.caller.call(request, memory).await;
     let outcome = match &result {
         Ok(answer) => match answer.status {
             ResponseStatus::Success => "Success",

@@ -19,6 +19,7 @@ use plugin_protocol::EventReason;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
+    child_meta::ChildMeta,
     registry::{ChildChange, ChildVersion, Registry, child_name},
     screen::{PLUGIN_LABEL, SUBJECT_LABEL},
     subject::{self, SubjectKey},
@@ -33,8 +34,6 @@ use crate::{
 
 /// An object without its content.
 type Metadata = PartialObjectMeta<DynamicObject>;
-/// A child without its content.
-pub(super) type ChildMeta = Metadata;
 
 /// How long a watch of children stays open after its last use, if no plugin needs it.
 const UNUSED: Duration = Duration::from_secs(30);

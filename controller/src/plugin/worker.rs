@@ -1,4 +1,4 @@
-//! The worker of one plugin: a queue of its own, at most eight calls at a time, one a subject.
+//! The worker of one plugin: a queue of its own, at most eight calls at a time, one a subject. Namespaces take turns.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -32,10 +32,13 @@ use super::{
     summary::{Summary, Tally, Verdict},
     sync::{self, Env, Pass},
     told, trace,
+    turns::Turns,
 };
 
 /// Calls to one plugin at a time.
 const PARALLEL: usize = 8;
+/// Further calls, for namespaces that have none under way: calls of others may all hang until their time is over.
+const SPARE: usize = 2;
 /// When the children of subjects that are gone are looked for again, if one could not be deleted.
 const ORPHANS_PAUSE: Duration = Duration::from_secs(10);
 
@@ -59,6 +62,7 @@ pub(super) fn spawn(env: Arc<Env>, registered: Arc<Registered>) -> WorkerHandle 
         reasons: HashMap::new(),
         deferred: Vec::new(),
         in_flight: HashSet::new(),
+        waiting: Turns::default(),
         tally: Tally::default(),
         kinds: Vec::new(),
     };
@@ -88,14 +92,16 @@ struct Worker {
     /// Changes of children whose subject is being looked at: only after that is known which were our own.
     deferred: Vec<ChildChange>,
     in_flight: HashSet<SubjectKey>,
+    /// Subjects that are due.
+    waiting: Turns,
     tally: Tally,
     /// The kinds that may have children.
     kinds: Vec<ChildKind>,
 }
 
 type Running = FuturesUnordered<BoxFuture<'static, (SubjectKey, Pass)>>;
-/// Discovery that decides about an open breaker; one at a time.
-type Discoveries = FuturesUnordered<BoxFuture<'static, bool>>;
+/// Discovery that decides about an open breaker, or the deletion of orphans, and its result; one of each at a time.
+type Errands = FuturesUnordered<BoxFuture<'static, bool>>;
 
 impl Worker {
     async fn run(
@@ -104,14 +110,17 @@ impl Worker {
         requested: futures::channel::mpsc::UnboundedReceiver<ScheduleRequest<SubjectKey>>,
     ) {
         let mut queue = pin!(scheduler(requested));
-        let (mut running, mut discoveries) = (Running::new(), Discoveries::new());
+        let (mut running, mut discoveries, mut orphans) = (Running::new(), Errands::new(), Errands::new());
         self.first_round = self.look_at_all(EventReason::Created, None).await;
-        self.prune_orphans().await;
+        let errand = self.prune_orphans().await;
+        orphans.push(errand);
         self.publish();
         loop {
             let pause = self.breaker.open_until();
             self.env.metrics.breaker(&self.current.borrow().identity, self.breaker.state() != State::Closed);
-            let free = running.len() < self.breaker.parallel(PARALLEL);
+            while let Some(key) = self.next_turn(running.len()) {
+                running.push(self.start(key));
+            }
             let (in_flight, orphans_due) = (&self.in_flight, self.orphans_due);
             tokio::select! {
                 Some(command) = commands.recv() => match command {
@@ -119,13 +128,20 @@ impl Worker {
                     command => self.obey(command).await,
                 },
                 Some((key, pass)) = running.next() => self.finish(key, pass),
-                Some(key) = next(queue.as_mut(), in_flight), if free => running.push(self.start(key)),
+                Some(key) = next(queue.as_mut(), in_flight) => self.waiting.push(key),
                 Some(answered) = discoveries.next() => self.turn(|breaker, now| breaker.discovered(answered, now)),
                 () = sleep_until(pause) => {
                     self.turn(|breaker, _| breaker.discovering());
                     discoveries.push(self.discover());
                 }
-                () = sleep_until(orphans_due) => self.prune_orphans().await,
+                Some(all_gone) = orphans.next() => {
+                    self.orphans_due = (!all_gone).then(|| Instant::now() + ORPHANS_PAUSE);
+                }
+                () = sleep_until(orphans_due) => {
+                    self.orphans_due = None;
+                    let errand = self.prune_orphans().await;
+                    orphans.push(errand);
+                }
             }
         }
         while running.next().await.is_some() {}
@@ -204,15 +220,31 @@ impl Worker {
         }
     }
 
-    /// Children of subjects that went while no worker ran: nothing else would ever find them.
-    async fn prune_orphans(&mut self) {
-        let plugin = Arc::clone(&self.current.borrow());
-        let mut living = HashSet::new();
-        for kind in plugin.spec.subjects.iter().map(|rule| rule.kind) {
-            living.extend(self.env.watches.subjects(kind).await.all().iter().filter_map(|object| object.uid()));
+    /// The subject to look at next, if another look may begin while so many are under way.
+    fn next_turn(&mut self, running: usize) -> Option<SubjectKey> {
+        match room(running, self.breaker.parallel(PARALLEL)) {
+            Room::ForAny => self.waiting.pop(|_| true),
+            Room::ForIdle => {
+                let busy: HashSet<&str> = self.in_flight.iter().map(|key| key.namespace.as_str()).collect();
+                self.waiting.pop(|namespace| !busy.contains(namespace))
+            }
+            Room::None => None,
         }
-        let all_gone = children::prune_orphans(&self.env, &plugin, &living).await;
-        self.orphans_due = (!all_gone).then(|| Instant::now() + ORPHANS_PAUSE);
+    }
+
+    /// Deletes children of subjects that went while no worker ran: nothing else would ever find them. Only what is to
+    /// be deleted is decided at once.
+    async fn prune_orphans(&mut self) -> BoxFuture<'static, bool> {
+        let (env, plugin) = (Arc::clone(&self.env), Arc::clone(&self.current.borrow()));
+        let living = async || {
+            let mut living = HashSet::new();
+            for kind in plugin.spec.subjects.iter().map(|rule| rule.kind) {
+                living.extend(env.watches.subjects(kind).await.all().iter().filter_map(|object| object.uid()));
+            }
+            living
+        };
+        let orphans = children::orphans(&env, &plugin, living).await;
+        async move { children::prune_orphans(&env, &plugin, orphans).await }.boxed()
     }
 
     fn child_changed(&mut self, change: ChildChange) {
@@ -329,6 +361,25 @@ impl Worker {
     }
 }
 
+/// For whom another call may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    ForAny,
+    /// Only for subjects of namespaces that have no call under way.
+    ForIdle,
+    None,
+}
+
+/// For whom another call may begin while `running` are under way, out of `most`. A plugin that may be down gets none
+/// of the spare ones.
+fn room(running: usize, most: usize) -> Room {
+    match running {
+        _ if running < most => Room::ForAny,
+        _ if most == PARALLEL && running < most + SPARE => Room::ForIdle,
+        _ => Room::None,
+    }
+}
+
 async fn next<S>(
     queue: std::pin::Pin<&mut kube::runtime::scheduler::Scheduler<SubjectKey, S>>,
     in_flight: &HashSet<SubjectKey>,
@@ -344,5 +395,27 @@ async fn sleep_until(until: Option<Instant>) {
     match until {
         Some(until) => tokio::time::sleep_until(until.into()).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spare_calls_are_for_idle_namespaces_and_never_for_a_plugin_that_may_be_down() {
+        let table = [
+            (0, PARALLEL, Room::ForAny),
+            (PARALLEL - 1, PARALLEL, Room::ForAny),
+            (PARALLEL, PARALLEL, Room::ForIdle),
+            (PARALLEL + SPARE - 1, PARALLEL, Room::ForIdle),
+            (PARALLEL + SPARE, PARALLEL, Room::None),
+            (0, 0, Room::None),
+            (0, 1, Room::ForAny),
+            (1, 1, Room::None),
+        ];
+        for (running, most, expected) in table {
+            assert_eq!(room(running, most), expected, "{running} of {most}");
+        }
     }
 }

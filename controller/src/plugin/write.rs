@@ -7,17 +7,18 @@ use std::{
 
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
-use kube::{ResourceExt as _, api::DynamicObject};
+use kube::{Resource as _, ResourceExt as _, api::DynamicObject};
 use serde_json::{Value, json};
 
 use super::{
     brake,
+    child_meta::{Ours, manager_of},
     children::{Children, Existing, PARALLEL, Written},
     drift::{self, Deed, Record},
     immutable,
-    plan::{Conflict, Known, Plan},
+    plan::{Claim, Conflict, Known, Plan},
     registry::{ChildVersion, child_name},
-    screen::{Approved, PLUGIN_LABEL, Rejected},
+    screen::{Approved, Rejected},
 };
 use crate::{
     k8s::{self, Force},
@@ -32,7 +33,7 @@ pub(super) struct Work<'a> {
     pub(super) existing: Existing,
     /// All keys of the answer: a child that only gets another name is not dropped.
     pub(super) keys: HashSet<String>,
-    pub(super) subject_uid: &'a str,
+    pub(super) claim: Claim<'a>,
 }
 
 /// Something that went wrong.
@@ -77,7 +78,7 @@ enum Stands {
 impl Children<'_> {
     /// Writes what is planned; prunes only if nothing was refused and every write went through.
     pub(super) async fn carry_out(&self, work: Work<'_>, written: &mut Written) -> Option<Problem> {
-        let Work { plan: Plan { apply, prune, conflicts }, rejected, existing, keys, subject_uid } = work;
+        let Work { plan: Plan { apply, prune, conflicts }, rejected, existing, keys, claim } = work;
         let names: Vec<_> = apply.iter().map(|child| child_name(child.resource(), child.name())).collect();
         let going: HashSet<_> = prune.iter().map(|child| child_name(&child.resource, &child.name)).collect();
         written.retain(|name, _| names.contains(name) || going.contains(name));
@@ -102,7 +103,7 @@ impl Children<'_> {
             problems.extend(done.problem);
         }
         if problems.is_empty() {
-            problems = self.prune(&prune, &keys, subject_uid, written).await;
+            problems = self.prune(&prune, &keys, claim, written).await;
         }
         Problem::first(problems)
     }
@@ -178,8 +179,8 @@ impl Children<'_> {
         }
         k8s::delete(&api, child.name(), &live.uid().unwrap_or_default()).await?;
         let claim = self.env.claims.take(child.resource(), self.namespace, child.name());
-        match (claim, self.get(child.resource(), child.name()).await?) {
-            (Some(_claim), None) => self.make(child).await,
+        match (claim, self.is_taken(child.resource(), child.name()).await?) {
+            (Some(_claim), false) => self.make(child).await,
             _ => Err(is_going(child)),
         }
     }
@@ -205,15 +206,17 @@ impl Children<'_> {
         &self,
         prune: &[Known],
         keys: &HashSet<String>,
-        subject_uid: &str,
+        claim: Claim<'_>,
         written: &mut Written,
     ) -> Vec<Problem> {
         let dropped: Vec<String> =
             prune.iter().filter(|child| !keys.contains(&child.key)).map(|child| child.uid.clone()).collect();
-        if let Err(held) = self.admit(subject_uid, &dropped).await {
+        if let Err(held) = self.admit(claim.subject_uid, &dropped).await {
             return vec![Problem::new("PruneHeld", held.to_string())];
         }
-        let deletions: Vec<_> = prune.iter().map(|child| self.delete(child)).collect();
+        let (subject_uid, owner_uid) = (Some(claim.subject_uid), Some(claim.owner_uid));
+        let ours = Ours { plugin: claim.plugin, subject_uid, owner_uid };
+        let deletions: Vec<_> = prune.iter().map(|child| self.delete(child, ours)).collect();
         let done: Vec<_> = stream::iter(deletions).buffered(PARALLEL).collect().await;
         let mut problems = Vec::new();
         for (child, done) in prune.iter().zip(done) {
@@ -228,23 +231,27 @@ impl Children<'_> {
     async fn admit(&self, subject_uid: &str, dropped: &[String]) -> Result<(), brake::Held> {
         let (brakes, plugin) = (&self.env.brakes, self.plugin);
         if brake::is_allowed(plugin.allow_prune.as_deref(), Timestamp::now()) {
-            brakes.release(&plugin.uid);
+            brakes.release(self.guard());
             return Ok(());
         }
         let mut standing = HashSet::new();
         // To count them takes time, and most answers drop nothing.
         if !dropped.is_empty() {
+            let ours = Ours { plugin: &plugin.identity, subject_uid: None, owner_uid: None };
             for kind in &plugin.kinds {
-                let children = self.env.watches.children(&plugin.writer, &kind.resource).await.all();
-                let ours = children.iter().filter(|child| child.labels().get(PLUGIN_LABEL) == Some(&plugin.identity));
-                standing.extend(ours.filter_map(|child| child.uid()));
+                self.env.watches.children(&plugin.writer, &kind.resource).await.for_each(|child| {
+                    let is_here = child.meta().namespace.as_deref() == Some(self.namespace);
+                    if is_here && ours.holds(child) {
+                        standing.extend(child.uid());
+                    }
+                });
             }
         }
-        brakes.admit(&plugin.uid, subject_uid, dropped, &standing)
+        brakes.admit(self.guard(), subject_uid, dropped, &standing)
     }
 
     fn manager(&self) -> String {
-        format!("{}/{}", k8s::FIELD_MANAGER, self.plugin.identity)
+        manager_of(&self.plugin.identity)
     }
 }
 

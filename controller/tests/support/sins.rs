@@ -162,7 +162,7 @@ fn bodies() -> Rows {
         ("html", |_| http("200 OK", "content-type: text/html\r\n", "<html>It works!</html>"), not_json("not JSON")),
         ("empty", |_| ok(""), not_json("not JSON: EOF")),
         ("gzip", |_| http("200 OK", "content-encoding: gzip\r\n", b"\x1f\x8b\x08\x00\x00"), not_json("not JSON")),
-        ("deep", |_| ok("[".repeat(10_000) + &"]".repeat(10_000)), not_json("recursion limit")),
+        ("deep", |_| ok("[".repeat(10_000) + &"]".repeat(10_000)), not_json("nested deeper than 64")),
         (
             "deep-100",
             |asked| {
@@ -171,7 +171,7 @@ fn bodies() -> Rows {
             },
             not_json("nested deeper than 64"),
         ),
-        ("brackets", |_| ok(format!("[{}[]]", "[],".repeat(690_000))), not_json("malformed")),
+        ("brackets", |_| ok(format!("[{}[]]", "[],".repeat(690_000))), not_json("values and names of fields")),
         ("trailing", |asked| ok(format!("{} x", success(asked, vec![]))), not_json("trailing characters")),
         ("two-reviews", |asked| ok(format!("{0}{0}", success(asked, vec![]))), not_json("trailing characters")),
         (
@@ -401,7 +401,7 @@ fn rest() -> Rows {
             |asked| {
                 let condition = json!({"type": "A", "status": "True", "reason": "B", "message": "c"});
                 let mut review = success(asked, vec![]);
-                review["response"]["conditions"] = json!(vec![condition; 10_000]);
+                review["response"]["conditions"] = json!(vec![condition; 5_000]);
                 ok(review.to_string())
             },
             Synced,
@@ -446,11 +446,11 @@ fn discoveries() -> Rows {
         ("d-html", |_| ok("<html>"), wrong("not JSON")),
         ("d-hangs", |_| Deed::Hang, NotReady("Unreachable", "in time")),
         ("d-redirect", |_| http("302 Found", "location: http://169.254.169.254/\r\n", ""), wrong("redirects")),
-        ("d-endless", |_| flood("200 OK"), wrong("more than 2097152 bytes")),
+        ("d-endless", |_| flood("200 OK"), wrong("more than 65536 bytes")),
         ("d-version", |_| said("protocolVersions", json!(["v9"])), NotReady("VersionMismatch", "v9")),
-        ("d-long", |_| said("version", json!("1".repeat(1_500_000))), wrong("longer than 128")),
-        ("d-many", |_| said("protocolVersions", json!(vec!["v9"; 200_000])), wrong("longer than 128")),
-        ("d-many-hooks", |_| said("hooks", json!(vec!["Sync"; 200_000])), wrong("longer than 128")),
+        ("d-long", |_| said("version", json!("1".repeat(50_000))), wrong("longer than 128")),
+        ("d-many", |_| said("protocolVersions", json!(vec!["v9"; 1_000])), wrong("longer than 128")),
+        ("d-many-hooks", |_| said("hooks", json!(vec!["Sync"; 200_000])), wrong("more than 65536 bytes")),
         // With each call another version.
         ("d-flips", |asked| said("version", json!(asked.before.to_string())), Synced),
     ]

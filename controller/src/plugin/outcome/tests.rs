@@ -17,7 +17,7 @@ fn answer(fields: &Value) -> Value {
     json!({"apiVersion": "plugin.kubernetes.dask.org/v1alpha1", "kind": "PluginReview", "response": response})
 }
 
-fn interpreted(body: &Value) -> Result<PluginResponse, CallError> {
+fn interpreted(body: &Value) -> Result<Answer, CallError> {
     interpret(&raw(200, body.to_string()), UID)
 }
 
@@ -88,7 +88,7 @@ fn the_children_of_a_success_are_taken_as_they_are() {
     }));
     let response = interpreted(&body).unwrap();
     assert_eq!(response.status, ResponseStatus::Success);
-    assert_eq!(response.children, Some(vec![Child::new("config", manifest)]));
+    assert_eq!(response.parsed().children, [Child::new("config", manifest)]);
     assert_eq!((response.warnings, response.resync_after_seconds), (vec!["soon".to_owned()], 60));
 }
 
@@ -171,9 +171,29 @@ fn nested(depth: usize) -> String {
 #[test]
 fn answers_are_nested_at_most_64_deep() {
     assert!(interpret(&raw(200, nested(64)), UID).is_ok());
-    let too_deep = Err(protocol("the answer is nested deeper than 64"));
+    let too_deep = Err(protocol("the answer is too large: it is nested deeper than 64"));
     assert_eq!(interpret(&raw(200, nested(65)), UID), too_deep);
     assert_eq!(interpret(&raw(200, nested(100)), UID), too_deep);
+}
+
+/// Two megabytes of small maps are 176 MiB as a tree.
+#[test]
+fn an_answer_of_too_many_values_is_refused_before_anything_is_made_of_it() {
+    let maps = |count: usize| {
+        let child = json!({"key": "a", "manifest": {"x": "MAPS"}});
+        let body = answer(&json!({"status": "Success", "children": [child]})).to_string();
+        body.replace(r#""MAPS""#, &format!("[{}]", vec![r#"{"a":0}"#; count].join(",")))
+    };
+    assert!(interpret(&raw(200, maps(10_000)), UID).is_ok());
+    let bomb = maps(260_000);
+    assert!(bomb.len() <= limits::MAX_RESPONSE_BYTES);
+    match interpret(&raw(200, bomb), UID) {
+        Err(CallError::Protocol(message)) => {
+            assert!(message.starts_with("the answer is too large: it has 7800"), "{message}");
+            assert!(message.ends_with("values and names of fields, and may have 50000"), "{message}");
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A stack overflow would take down the controller, and with it every cluster's reconciliation.
@@ -336,10 +356,10 @@ fn other_bodies_of_a_200_are_held_to_the_same_limits() {
         "protocolVersions": ["v1alpha1"],
         "hooks": ["Sync"],
     });
-    let parsed: plugin_protocol::Discovery = parse(discovery.to_string().as_bytes()).unwrap();
+    let parsed: plugin_protocol::Discovery = parse(discovery.to_string().as_bytes(), &DISCOVERY).unwrap();
     assert_eq!(parsed, plugin_protocol::Discovery::new("ingress", "1.2.0"));
-    let error = parse::<Value>(format!("{}{}", "[".repeat(65), "]".repeat(65)).as_bytes());
-    assert_eq!(error, Err(protocol("the answer is nested deeper than 64")));
+    let error = parse::<Value>(format!("{}{}", "[".repeat(65), "]".repeat(65)).as_bytes(), &DISCOVERY);
+    assert_eq!(error, Err(protocol("the answer is too large: it is nested deeper than 64")));
 }
 
 /// It is written into the status of the resource, and etcd holds no more than 1.5 MiB.

@@ -2,15 +2,17 @@
 
 use std::{fs, path::PathBuf, time::Duration};
 
-use plugin_protocol::{Hook, PluginResponse, ReviewRequest};
+use plugin_protocol::{Hook, ReviewRequest};
 
 use super::Error;
 use crate::{
     args::RenderArgs,
     plugin::{
+        answer::Answer,
         client::{Caller, Route},
         outcome::{self, CallError},
         resource,
+        shares::Shares,
     },
 };
 
@@ -49,9 +51,9 @@ impl Source {
     }
 
     /// The answer to `review`, checked as the controller checks it.
-    pub(super) async fn answer(&self, review: &ReviewRequest) -> Result<PluginResponse, CallError> {
+    pub(super) async fn answer(&self, review: &ReviewRequest) -> Result<Answer, CallError> {
         match self {
-            Self::Plugin(caller) => caller.call(review).await,
+            Self::Plugin(caller) => caller.call(review, &mut Shares::unlimited().of("")).await,
             Self::File(body) => outcome::answered(body),
         }
     }

@@ -1,11 +1,12 @@
 //! What the controller would make of an answer.
 
 use kube::ResourceExt as _;
-use plugin_protocol::{PluginResponse, ResponseStatus};
+use plugin_protocol::ResponseStatus;
 use serde_json::Value;
 
 use super::world::{Subject, World};
 use crate::plugin::{
+    answer::{Answer, Parsed},
     outcome::CallError,
     plan::{self, Claim, Known},
     registry::Registration,
@@ -29,9 +30,10 @@ pub(super) fn judge(
     plugin: &Registration,
     world: &World,
     subject: &Subject<'_>,
-    answer: Result<PluginResponse, CallError>,
+    answer: Result<Answer, CallError>,
 ) -> Result<Judged, CallError> {
     let answer = answer?;
+    let Parsed { children, rejected: unparsed } = answer.parsed();
     let warnings = answer.warnings;
     let said = match answer.status {
         ResponseStatus::Success => None,
@@ -43,7 +45,7 @@ pub(super) fn judge(
     }
     let (subject_uid, owner_uid) = (subject.object.uid().unwrap_or_default(), subject.owner.uid().unwrap_or_default());
     let origin = Origin::new(plugin, (subject.key, &subject_uid), (&subject.owner_key, subject.owner));
-    let (approved, rejected) = screen::screen(answer.children.unwrap_or_default(), &origin);
+    let (approved, rejected) = screen::screen(children, &origin);
     let wanted = approved.into_iter().map(|child| {
         let live = world.live(child.resource(), &subject.key.namespace, child.name()).cloned();
         (child, live)
@@ -56,7 +58,7 @@ pub(super) fn judge(
     });
     let claim = Claim { plugin: &plugin.identity, subject_uid: &subject_uid, owner_uid: &owner_uid };
     let plan = plan::plan(wanted.collect(), known.collect(), claim);
-    let refused = rejected.into_iter().map(|child| (child.key, child.reason, child.message));
+    let refused = unparsed.into_iter().chain(rejected).map(|child| (child.key, child.reason, child.message));
     let conflicts = plan.conflicts.into_iter().map(|conflict| (conflict.key, "Conflict", conflict.message));
     let refused: Vec<_> = refused.chain(conflicts).collect();
     // The controller prunes only after everything else went through.
