@@ -29,6 +29,7 @@ mod claims;
 mod client;
 mod drift;
 mod endpoints;
+mod evaluation_turns;
 mod event_budget;
 mod expression;
 mod finalize;

@@ -17,7 +17,8 @@ impl Syncing<'_> {
         }
         let matcher = &self.plugin.matcher;
         let Some((owner_key, owner)) = above.filter(|_| matcher.has_conditions()) else { return Ok(true) };
-        self.plugin.decide((self.key.kind, object), (owner_key.kind, owner))
+        let decide = || self.plugin.decide((self.key.kind, object), (owner_key.kind, owner));
+        self.env.turns.run(&self.key.namespace, decide).await
     }
 
     async fn serves_namespace(&self) -> bool {

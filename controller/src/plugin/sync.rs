@@ -17,6 +17,7 @@ use super::{
     brake::Brakes,
     children::{self, Children, Found, Live, by_key},
     claims::Claims,
+    evaluation_turns::EvaluationTurns,
     finalize,
     finalizing::Before,
     ledger::Ledger,
@@ -52,6 +53,8 @@ pub(super) struct Env {
     pub(super) brakes: Brakes,
     /// How far the finalization of subjects got.
     pub(super) ledger: Ledger,
+    /// Turns of those that evaluate conditions.
+    pub(super) turns: EvaluationTurns,
     /// Plugins whose rights seem not to suffice any more.
     pub(super) doubts: mpsc::UnboundedSender<PluginKey>,
     pub(super) board: Arc<Board>,
@@ -70,7 +73,19 @@ impl Env {
         let (claims, brakes, ledger) = (Claims::default(), Brakes::default(), Ledger::default());
         let work = Shares::new(WORK_BYTES, WORK_OF_NAMESPACE);
         let kept = Shares::new(KEPT_BYTES, KEPT_OF_NAMESPACE);
-        Self { client, watches, claims, brakes, ledger, doubts, board, metrics, work, kept }
+        Self {
+            client,
+            watches,
+            claims,
+            brakes,
+            ledger,
+            turns: EvaluationTurns::default(),
+            doubts,
+            board,
+            metrics,
+            work,
+            kept,
+        }
     }
 }
 
