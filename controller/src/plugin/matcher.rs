@@ -8,7 +8,7 @@ use kube::{
     core::{Selector, SelectorExt as _},
 };
 
-use super::expression::{Expression, Variables};
+use super::expression::{Budget, Expression, Variables};
 use crate::{
     crd::{MatchCondition, MatchRules},
     invalid::Invalid,
@@ -66,10 +66,10 @@ impl Matcher {
 
     /// What the conditions say. As with `matchConditions` of admission, one that is false decides, whatever
     /// the others do; otherwise one that fails leaves it open.
-    pub(super) fn decide(&self, variables: &Variables) -> Result<bool, Undecided> {
-        let mut open = None;
+    pub(super) fn decide(&self, variables: &Variables<'_>) -> Result<bool, Undecided> {
+        let (mut open, mut budget) = (None, Budget::new());
         for (condition, expression) in &self.conditions {
-            match expression.evaluate(variables) {
+            match expression.evaluate(variables, &mut budget) {
                 Ok(true) => {}
                 Ok(false) => return Ok(false),
                 Err(error) => {
@@ -115,7 +115,7 @@ mod tests {
         let all = matcher(json!({})).unwrap();
         assert!(all.selects(&object(&[])) && all.selects_namespace(&labels(&[])));
         assert!(!all.reads_namespaces() && !all.has_conditions());
-        assert_eq!(all.decide(&Variables::new(&json!({}), &json!({}), None)), Ok(true));
+        assert_eq!(all.decide(&Variables::of_json(&json!({}), &json!({}), None)), Ok(true));
     }
 
     #[test]
@@ -156,7 +156,8 @@ mod tests {
             (&[yes, fails], Err("1")),
             (&[fails, yes, fails], Err("0")),
         ];
-        let variables = Variables::new(&json!({"a": 1}), &json!({}), None);
+        let (object, owner) = (json!({"a": 1}), json!({}));
+        let variables = Variables::of_json(&object, &owner, None);
         for (texts, expected) in table {
             let conditions: Vec<Value> = texts
                 .iter()
@@ -167,6 +168,36 @@ mod tests {
             let decided = decided.map_err(|open| open.condition);
             assert_eq!(decided, expected.map_err(str::to_owned), "{texts:?}");
         }
+    }
+
+    fn decide(texts: &[String], object: &Value) -> Result<bool, String> {
+        let conditions: Vec<Value> = texts
+            .iter()
+            .enumerate()
+            .map(|(index, text)| json!({"name": index.to_string(), "expression": text}))
+            .collect();
+        let matcher = matcher(json!({"conditions": conditions})).unwrap();
+        matcher.decide(&Variables::of_json(object, &json!({}), None)).map_err(|open| open.to_string())
+    }
+
+    #[test]
+    fn a_condition_that_costs_too_much_is_named_and_leaves_others_to_decide() {
+        let object = json!({"x": vec![0; 500_000]});
+        let costly = "object.x.all(a, object.x.all(b, true))".to_owned();
+        let undecided = decide(&["true".to_owned(), costly.clone()], &object).unwrap_err();
+        assert!(undecided.starts_with("match.conditions 1: it costs more than 1000000 units"), "{undecided}");
+        assert_eq!(decide(&[costly.clone(), "false".to_owned()], &object), Ok(false));
+        assert_eq!(decide(&[costly], &json!({"x": [0, 0]})), Ok(true), "other objects are not affected");
+    }
+
+    #[test]
+    fn all_conditions_have_a_limit_together() {
+        let object = json!({"x": vec![0; 200_000]});
+        // Each costs 600 000 and more.
+        let conditions = |count| vec!["object.x.all(a, true)".to_owned() + " && size(object.x.map(b, b)) > 0"; count];
+        assert_eq!(decide(&conditions(2), &object), Ok(true));
+        let undecided = decide(&conditions(16), &object).unwrap_err();
+        assert!(undecided.contains(": the conditions together cost more than 2500000 units"), "{undecided}");
     }
 
     #[test]

@@ -16,10 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     client::Caller,
-    expression::Variables,
+    expression::{Subject, Variables},
     kinds::ChildKind,
     matcher::{Matcher, Undecided},
-    review::to_json,
     subject::{self, SubjectKey},
     summary::Summary,
     watches::WatchKey,
@@ -120,9 +119,13 @@ impl Registration {
         (kind, object): (SubjectKind, &DynamicObject),
         (owner_kind, owner): (SubjectKind, &DynamicObject),
     ) -> Result<bool, Undecided> {
-        let object_json = to_json(object, &subject::api_resource(kind));
-        let owner_json = to_json(owner, &subject::api_resource(owner_kind));
-        self.matcher.decide(&Variables::new(&object_json, &owner_json, subject::component(kind, object)))
+        if !self.matcher.has_conditions() {
+            return Ok(true);
+        }
+        let component = subject::component(kind, object);
+        let object = Subject::new(object, subject::api_resource(kind));
+        let owner = Subject::new(owner, subject::api_resource(owner_kind));
+        self.matcher.decide(&Variables::new(&object, &owner, component))
     }
 }
 

@@ -8,7 +8,7 @@ use plugin_protocol::{
     ControllerInfo, DigestError, Event, EventReason, Hook, Observed, ObservedChild, Owner, PluginInfo, PluginRequest,
     ReviewRequest, StatusInDigest, Subject, digest_of,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     finalize,
@@ -141,22 +141,35 @@ pub(super) fn to_json(object: &DynamicObject, resource: &kube::core::ApiResource
     redacted(value)
 }
 
+/// Returns `metadata` of [`to_json`] alone.
+pub(super) fn metadata_json(object: &DynamicObject) -> Value {
+    let mut metadata = serde_json::to_value(&object.metadata).unwrap_or_default();
+    if let Some(metadata) = metadata.as_object_mut() {
+        redact(metadata);
+    }
+    metadata
+}
+
 /// Managed fields are noise, and kubectl's annotation may hold what the user has since taken out. Plugins'
 /// finalizers come and go with their calls: that is no other question.
 fn redacted(mut object: Value) -> Value {
     if let Some(metadata) = object.pointer_mut("/metadata").and_then(Value::as_object_mut) {
-        metadata.remove("managedFields");
-        if let Some(finalizers) = metadata.get_mut("finalizers").and_then(Value::as_array_mut) {
-            finalizers.retain(|name| name.as_str().and_then(finalize::identity_of).is_none());
-            if finalizers.is_empty() {
-                metadata.remove("finalizers");
-            }
-        }
-        if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
-            annotations.remove(LAST_APPLIED);
-        }
+        redact(metadata);
     }
     object
+}
+
+fn redact(metadata: &mut Map<String, Value>) {
+    metadata.remove("managedFields");
+    if let Some(finalizers) = metadata.get_mut("finalizers").and_then(Value::as_array_mut) {
+        finalizers.retain(|name| name.as_str().and_then(finalize::identity_of).is_none());
+        if finalizers.is_empty() {
+            metadata.remove("finalizers");
+        }
+    }
+    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+        annotations.remove(LAST_APPLIED);
+    }
 }
 
 #[cfg(test)]
