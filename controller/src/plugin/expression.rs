@@ -10,6 +10,7 @@ mod compile;
 mod cost_tests;
 #[cfg(test)]
 mod differential;
+mod equality;
 mod evaluate;
 mod functions;
 mod node;
@@ -27,6 +28,7 @@ use serde_json::Value as Json;
 
 pub(super) use self::budget::Budget;
 use self::{
+    compile::Compiled,
     evaluate::Evaluation,
     node::Node,
     value::{Held, Key, Value},
@@ -40,7 +42,11 @@ const PARSER_STACK: usize = 64 << 20;
 
 /// A compiled expression.
 #[derive(Clone, Debug)]
-pub(super) struct Expression(Arc<Node>);
+pub(super) struct Expression {
+    node: Arc<Node>,
+    /// The memory that its patterns take, in KiB.
+    pub(super) memory: u64,
+}
 
 /// An object as expressions see it: without what questions to plugins leave out, too.
 pub(super) struct Subject<'a> {
@@ -100,13 +106,13 @@ impl Expression {
         let text = text.to_owned();
         let parser = thread::Builder::new().stack_size(PARSER_STACK).spawn(move || parse(&text));
         let parsed = parser.map_err(|error| error.to_string())?.join();
-        let node = parsed.map_err(|_| "it cannot be parsed".to_owned())??;
-        Ok(Self(Arc::new(node)))
+        let Compiled { node, memory } = parsed.map_err(|_| "it cannot be parsed".to_owned())??;
+        Ok(Self { node: Arc::new(node), memory })
     }
 
     /// Returns what it says of one subject, or why it says nothing.
     pub(super) fn evaluate(&self, variables: &Variables<'_>, budget: &mut Budget) -> Result<bool, String> {
-        match Evaluation::new(&variables.0, budget).value(&self.0) {
+        match Evaluation::new(&variables.0, budget).value(&self.node) {
             Ok(Value::Bool(verdict)) => Ok(verdict),
             Ok(other) => Err(format!("it evaluates to {}, and not to a bool", other.type_name())),
             Err(error) => Err(error.to_string()),
@@ -122,7 +128,6 @@ fn nesting(text: &str) -> usize {
         match (character, quote) {
             ('\\', Some(_)) => drop(characters.next()),
             (character, Some(open)) if character == open => quote = None,
-            (_, Some(_)) => {}
             ('\'' | '"', None) => quote = Some(character),
             ('(' | '[' | '{', None) => depth += 1,
             (')' | ']' | '}', None) => depth = depth.saturating_sub(1),
@@ -134,7 +139,7 @@ fn nesting(text: &str) -> usize {
 }
 
 /// The parsed tree goes where it was made: a deep one takes much of a stack to drop, too.
-fn parse(text: &str) -> Result<Node, String> {
+fn parse(text: &str) -> Result<Compiled, String> {
     let program = Program::compile(text).map_err(|errors| {
         let first = errors.errors.first();
         first.map_or_else(|| "it is no expression".to_owned(), |error| format!("{} at {}", error.msg, error.pos.1))

@@ -14,6 +14,9 @@ use crate::{
     invalid::Invalid,
 };
 
+/// What the patterns of all conditions may take, in KiB. They stay for as long as the plugin is there.
+const MAX_PATTERN_MEMORY: u64 = 1024;
+
 /// The `match` field of a plugin resource, ready to be used.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Matcher {
@@ -40,7 +43,15 @@ impl Matcher {
         };
         let namespaces = selector("namespaceSelector", &rules.namespace_selector)?;
         let objects = selector("objectSelector", &rules.object_selector)?;
-        let conditions = rules.conditions.iter().map(compile).collect::<Result<_, _>>()?;
+        let conditions = rules.conditions.iter().map(compile).collect::<Result<Vec<_>, _>>()?;
+        let memory: u64 = conditions.iter().map(|(_, expression)| expression.memory).sum();
+        if memory > MAX_PATTERN_MEMORY {
+            let message = format!(
+                "match.conditions: all patterns together take {memory} KiB, and may take {MAX_PATTERN_MEMORY} KiB: use \
+                 fewer and smaller ones"
+            );
+            return Err(Invalid::new("InvalidExpression", message));
+        }
         Ok(Self { namespaces, objects, conditions })
     }
 
@@ -198,6 +209,18 @@ mod tests {
         assert_eq!(decide(&conditions(2), &object), Ok(true));
         let undecided = decide(&conditions(16), &object).unwrap_err();
         assert!(undecided.contains(": the conditions together cost more than 2500000 units"), "{undecided}");
+    }
+
+    #[test]
+    fn patterns_of_all_conditions_have_a_limit_together() {
+        let conditions = |count: usize| {
+            let one = |index: usize| json!({"name": index.to_string(), "expression": "component.matches('^a')"});
+            matcher(json!({"conditions": (0..count).map(one).collect::<Vec<_>>()}))
+        };
+        assert!(conditions(15).is_ok());
+        let refused = conditions(16).unwrap_err();
+        assert_eq!(refused.reason, "InvalidExpression");
+        assert!(refused.message.contains("all patterns together take"), "{}", refused.message);
     }
 
     #[test]

@@ -17,18 +17,28 @@ pub(super) const VARIABLES: [&str; 3] = ["object", "owner", "component"];
 pub(super) const MAX_DEPTH: usize = 48;
 /// Macros within macros: each one multiplies the cost.
 const MAX_NESTING: usize = 2;
-/// Each pattern takes memory for as long as the plugin is there.
+/// Each pattern takes time to compile.
 const MAX_PATTERNS: usize = 4;
 
+/// A compiled expression.
+pub(super) struct Compiled {
+    pub(super) node: Node,
+    /// The memory that its patterns take, in KiB.
+    pub(super) memory: u64,
+}
+
 /// Compiles a parsed expression, or says in a few words what is wrong with it.
-pub(super) fn compile(parsed: &IdedExpr) -> Result<Node, String> {
-    Compiler { names: VARIABLES.map(str::to_owned).to_vec(), patterns: 0 }.node(parsed, 1)
+pub(super) fn compile(parsed: &IdedExpr) -> Result<Compiled, String> {
+    let mut compiler = Compiler { names: VARIABLES.map(str::to_owned).to_vec(), patterns: 0, memory: 0 };
+    let node = compiler.node(parsed, 1)?;
+    Ok(Compiled { node, memory: compiler.memory })
 }
 
 struct Compiler {
     /// The variables that are known here, by place.
     names: Vec<String>,
     patterns: usize,
+    memory: u64,
 }
 
 impl Compiler {
@@ -107,7 +117,9 @@ impl Compiler {
         if self.patterns > MAX_PATTERNS {
             return Err(format!("it has more than {MAX_PATTERNS} patterns"));
         }
-        Ok(Node::Matches(Box::new(self.node(text, depth)?), Pattern::compile(pattern.inner())?))
+        let pattern = Pattern::compile(pattern.inner())?;
+        self.memory += pattern.memory();
+        Ok(Node::Matches(Box::new(self.node(text, depth)?), pattern))
     }
 
     /// The parser writes macros as loops with an accumulator; nothing else makes loops.

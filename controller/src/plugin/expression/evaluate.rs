@@ -27,7 +27,7 @@ impl<'a, 'b> Evaluation<'a, 'b> {
         match node {
             Node::Constant(constant) => Ok(value_of(constant)),
             Node::Variable(place) => {
-                self.variables.get(*place).cloned().ok_or(Error::failed("a variable has no value"))
+                self.variables.get(*place).cloned().ok_or_else(|| Error::failed("a variable has no value"))
             }
             Node::Select(operand, field) => self.select(operand, field),
             Node::Has(operand, field) => self.has(operand, field),

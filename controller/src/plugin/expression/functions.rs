@@ -61,14 +61,16 @@ pub(super) fn extreme<'a>(
     for value in values {
         budget.spend(1)?;
         let keep = match &best {
-            Some(best) => compare(best, &value, budget)?.ok_or(Error::failed("not a number has no order"))? == wanted,
+            Some(best) => {
+                compare(best, &value, budget)?.ok_or_else(|| Error::failed("not a number has no order"))? == wanted
+            }
             None => false,
         };
         if !keep {
             best = Some(value);
         }
     }
-    best.ok_or(Error::failed("an empty list has neither min nor max"))
+    best.ok_or_else(|| Error::failed("an empty list has neither min nor max"))
 }
 
 fn unsuited(function: &str, value: &Value<'_>) -> Error {
@@ -134,7 +136,7 @@ fn int<'a>(value: &Value<'a>, budget: &mut Budget) -> Result<Value<'a>, Error> {
         }
         other => return Err(unsuited("int", other)),
     };
-    number.map(Value::Int).ok_or(Error::failed("this is no int"))
+    number.map(Value::Int).ok_or_else(|| Error::failed("this is no int"))
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as for int; it is not negative")]
@@ -151,7 +153,7 @@ fn uint<'a>(value: &Value<'a>, budget: &mut Budget) -> Result<Value<'a>, Error> 
         }
         other => return Err(unsuited("uint", other)),
     };
-    number.map(Value::Uint).ok_or(Error::failed("this is no uint"))
+    number.map(Value::Uint).ok_or_else(|| Error::failed("this is no uint"))
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a double is what is asked for")]
@@ -166,5 +168,5 @@ fn double<'a>(value: &Value<'a>, budget: &mut Budget) -> Result<Value<'a>, Error
         }
         other => return Err(unsuited("double", other)),
     };
-    number.map(Value::Double).ok_or(Error::failed("this is no double"))
+    number.map(Value::Double).ok_or_else(|| Error::failed("this is no double"))
 }

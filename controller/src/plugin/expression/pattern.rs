@@ -8,11 +8,11 @@ use super::{
 };
 
 /// What one pattern may compile to, in KiB.
-const MAX_SIZE: usize = 64;
+const MAX_SIZE: usize = 256;
 /// Smaller sizes that are told apart. Each one is a try, and a try takes time.
-const SIZES: [usize; 3] = [1, 4, 16];
-/// What the engine may remember while it searches.
-const CACHE: usize = 64 << 10;
+const SIZES: [usize; 4] = [1, 4, 16, 64];
+/// What the engine may remember while it searches, in KiB.
+const CACHE: usize = 64;
 
 /// A compiled pattern.
 #[derive(Clone, Debug)]
@@ -26,11 +26,16 @@ impl Pattern {
     /// Compiles `pattern`, or says in a few words what is wrong with it.
     pub(super) fn compile(pattern: &str) -> Result<Self, String> {
         let within = |size: usize| {
-            let regex = RegexBuilder::new(pattern).size_limit(size << 10).dfa_size_limit(CACHE).build()?;
+            let regex = RegexBuilder::new(pattern).size_limit(size << 10).dfa_size_limit(CACHE << 10).build()?;
             Ok(Self { regex, weight: size as u64 })
         };
         let largest = within(MAX_SIZE).map_err(|error| refusal(&error))?;
         Ok(SIZES.iter().find_map(|size| within(*size).ok()).unwrap_or(largest))
+    }
+
+    /// Returns the memory that it takes for as long as the plugin is there, in KiB.
+    pub(super) fn memory(&self) -> u64 {
+        self.weight + CACHE as u64
     }
 
     pub(super) fn matches<'a>(&self, value: &Value<'_>, budget: &mut Budget) -> Result<Value<'a>, Error> {
