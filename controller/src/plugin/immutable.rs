@@ -18,12 +18,30 @@ pub(super) fn field(error: &k8s::Error) -> Option<String> {
 
 fn field_in(status: &Status) -> Option<String> {
     let causes = &status.details.as_ref()?.causes;
-    let says_so = |message: &str| SAYINGS.iter().any(|saying| message.contains(saying));
+    let says_so = |message: &str| {
+        let own_words = without_quoted(message);
+        SAYINGS.iter().any(|saying| own_words.contains(saying))
+    };
     let all = status.code == 422 && causes.iter().all(|cause| says_so(&cause.message));
     if !all {
         return None;
     }
     causes.first().map(|cause| cause.field.clone())
+}
+
+/// `message` without the strings that it quotes. These come from the object, and so from whoever wrote its fields.
+fn without_quoted(message: &str) -> String {
+    let (mut kept, mut quoted, mut escaped) = (String::with_capacity(message.len()), false, false);
+    for c in message.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ if quoted => {}
+            c => kept.push(c),
+        }
+    }
+    kept
 }
 
 #[cfg(test)]
@@ -63,6 +81,12 @@ mod tests {
         assert_eq!(field_of(&[wrong]), None);
         assert_eq!(field_of(&[immutable, wrong]), None);
         assert_eq!(field_of(&[]), None);
+        for value in [r#""field is immutable""#, r#""a \" field is immutable""#, r#"{"host":"field is immutable"}"#] {
+            let message = format!("Invalid value: {value}: a lowercase RFC 1123 subdomain must …");
+            assert_eq!(field_of(&[("spec.rules[0].host", &message)]), None, "{message}");
+            let message = format!("Invalid value: {value}: field is immutable");
+            assert!(field_of(&[("spec.rules[0].host", &message)]).is_some(), "{message}");
+        }
         let conflict = json!({"code": 409, "message": "it is immutable", "details": {"causes": []}});
         assert_eq!(field_in(&serde_json::from_value(conflict).unwrap()), None);
     }
