@@ -15,7 +15,14 @@ from standardwebhooks import Webhook
 
 from dask_operator_plugin import Plugin
 from dask_operator_plugin.asgi import Application
-from dask_operator_plugin.credentials import CONTROLLER, Credentials, SignatureVerifier, TokenVerifier
+from dask_operator_plugin.credentials import (
+    CONTROLLER,
+    CannotVerify,
+    Credentials,
+    SignatureVerifier,
+    TokenVerifier,
+    Unauthorized,
+)
 from dask_operator_plugin.testing import call
 
 AUDIENCE = "https://web.dask-operator.svc:443"
@@ -180,6 +187,64 @@ def test_without_keys_nobody_is_let_in(cluster):
     status, message = discover(credentials, bearer(cluster.token()))
     assert status == 503
     assert "/nonexistent/jwks.json" in message
+
+
+def test_keys_that_cannot_be_read_are_not_read_at_each_call(cluster, keys, monkeypatch):
+    began = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: began)
+    content = keys.read_text()
+    keys.unlink()
+    credentials = Credentials(token=TokenVerifier(AUDIENCE, str(keys)))
+    assert discover(credentials, bearer(cluster.token()))[0] == 503
+    keys.write_text(content)
+    assert discover(credentials, bearer(cluster.token()))[0] == 503
+    monkeypatch.setattr(time, "monotonic", lambda: began + 11)
+    assert discover(credentials, bearer(cluster.token()))[0] == 200
+    keys.unlink()
+    monkeypatch.setattr(time, "monotonic", lambda: began + 22)
+    assert discover(credentials, bearer(Signer("made up").token()))[0] == 503
+    assert discover(credentials, bearer(cluster.token()))[0] == 200, "a failure is no withdrawal"
+
+
+def test_one_thread_reads_the_keys_and_known_keys_do_not_wait_for_it(cluster, keys, monkeypatch):
+    verifier = TokenVerifier(AUDIENCE, str(keys))
+    read, proceed, reads = threading.Event(), threading.Event(), []
+
+    def slowly(self):
+        reads.append(1)
+        read.set()
+        assert proceed.wait(60)
+        return jwt.PyJWKSet.from_dict(json.loads(keys.read_text()))
+
+    monkeypatch.setattr(TokenVerifier, "_read", slowly)
+    verify = functools.partial(verifier.verify, {"authorization": f"Bearer {cluster.token()}"})
+    first = [threading.Thread(target=verify) for _ in range(3)]
+    for thread in first:
+        thread.start()
+    proceed.set()
+    for thread in first:
+        thread.join()
+    assert len(reads) == 1
+
+    proceed.clear()
+    read.clear()
+    later = time.monotonic() + 11
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    forged = {"authorization": f"Bearer {Signer('made up').token()}"}
+
+    def forge():
+        with pytest.raises(Unauthorized):
+            verifier.verify(forged)
+
+    thread = threading.Thread(target=forge)
+    thread.start()
+    assert read.wait(60)
+    verify()
+    with pytest.raises(CannotVerify):
+        verifier.verify(forged)
+    proceed.set()
+    thread.join()
+    assert len(reads) == 2
 
 
 @pytest.mark.parametrize("content", ["[]", "5", '{"keys": 5}', '{"keys": [5]}', "{}", "{"])

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import ssl
+import threading
 import time
 import urllib.request
 from collections.abc import Mapping
@@ -21,7 +22,8 @@ CONTROLLER = "system:serviceaccount:dask-operator:dask-operator"
 JWKS = "https://kubernetes.default.svc/openid/v1/jwks"
 ALGORITHMS = ("ES256", "ES384", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA")
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-# Keys may be withdrawn, and an unknown key may be new; but anybody can make keys up.
+# Keys may be withdrawn, an unknown key may be new, and keys that could not be read may be there again. But anybody can
+# make keys up and call.
 _LIFE, _PATIENCE = 600.0, 10.0
 
 
@@ -91,6 +93,8 @@ class TokenVerifier:
     issuer: str | None = None
     subject: str = CONTROLLER
     _held: tuple[float, jwt.PyJWKSet] | None = field(default=None, repr=False)
+    _tried: tuple[float, CannotVerify | None] | None = field(default=None, repr=False)
+    _reading: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def verify(self, headers: Mapping[str, str]) -> None:
         """Raises `Unauthorized` or `CannotVerify`."""
@@ -115,18 +119,44 @@ class TokenVerifier:
             raise Unauthorized(f"the call's token is refused: {error}") from error
 
     def _find(self, identifier: str | None) -> jwt.PyJWK:
+        if (key := self._answer(identifier)) is not None:
+            return key
+        # Once there are keys, no thread is kept waiting for who may have made up a key.
+        if not self._reading.acquire(blocking=self._held is None):
+            raise CannotVerify("the cluster's public keys are being read")
+        try:
+            # Another thread may have read the keys in the meantime.
+            if (key := self._answer(identifier)) is not None:
+                return key
+            key = _find(self._renewed(), identifier)
+        finally:
+            self._reading.release()
+        if key is None:
+            raise _unknown()
+        return key
+
+    def _renewed(self) -> jwt.PyJWKSet:
+        try:
+            keys = self._read()
+        except CannotVerify as error:
+            self._tried = (time.monotonic(), error)
+            raise
         now = time.monotonic()
-        if self._held is not None:
-            age, found = now - self._held[0], _find(self._held[1], identifier)
-            if found is not None and age < _LIFE:
-                return found
-            if age < _PATIENCE:
-                raise Unauthorized("the call's token is signed with a key that is not the cluster's")
-        self._held = (now, self._read())
-        found = _find(self._held[1], identifier)
-        if found is None:
-            raise Unauthorized("the call's token is signed with a key that is not the cluster's")
-        return found
+        self._held, self._tried = (now, keys), (now, None)
+        return keys
+
+    def _answer(self, identifier: str | None) -> jwt.PyJWK | None:
+        """What can be said without reading the keys; `None` if they have to be read."""
+        now, held, tried = time.monotonic(), self._held, self._tried
+        if held is not None and now - held[0] < _LIFE:
+            key = _find(held[1], identifier)
+            if key is not None:
+                return key
+        if tried is None or now - tried[0] >= _PATIENCE:
+            return None
+        if tried[1] is not None:
+            raise CannotVerify(str(tried[1]))
+        raise _unknown()
 
     def _read(self) -> jwt.PyJWKSet:
         try:
@@ -155,6 +185,10 @@ class TokenVerifier:
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: Any) -> None:
         return None
+
+
+def _unknown() -> Unauthorized:
+    return Unauthorized("the call's token is signed with a key that is not the cluster's")
 
 
 def _find(keys: jwt.PyJWKSet, identifier: str | None) -> jwt.PyJWK | None:
