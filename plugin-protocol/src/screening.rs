@@ -14,27 +14,60 @@ pub const RESERVED_METADATA: [&str; 11] = [
     "selfLink",
     "uid",
 ];
-/// Groups whose objects decide over rights, admission or the API itself.
-const DENIED_GROUPS: [&str; 6] = [
+/// Groups whose objects decide over rights, identities, admission or the API itself.
+const DENIED_GROUPS: [&str; 19] = [
     "admissionregistration.k8s.io",
     "apiextensions.k8s.io",
     "apiregistration.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    // OpenShift's own names of RBAC's kinds: an object of the one is one of the other.
+    "authorization.openshift.io",
     "certificates.k8s.io",
+    "config.openshift.io",
     "dask.org",
+    "flowcontrol.apiserver.k8s.io",
+    "machineconfiguration.openshift.io",
+    "oauth.openshift.io",
+    "operator.openshift.io",
+    // A Project is a Namespace.
+    "project.openshift.io",
     "rbac.authorization.k8s.io",
+    "security.internal.openshift.io",
+    "security.openshift.io",
+    // A TemplateInstance makes objects of any kind, with the rights of who made it.
+    "template.openshift.io",
+    "user.openshift.io",
 ];
-const DENIED_CORE_KINDS: [&str; 3] = ["Namespace", "Node", "ServiceAccount"];
-/// Kinds that hold secrets or run code with the namespace's rights.
-const SENSITIVE_KINDS: [(&str, &str); 9] = [
-    ("", "Pod"),
-    ("", "ReplicationController"),
-    ("", "Secret"),
-    ("apps", "DaemonSet"),
-    ("apps", "Deployment"),
-    ("apps", "ReplicaSet"),
-    ("apps", "StatefulSet"),
-    ("batch", "CronJob"),
-    ("batch", "Job"),
+/// Kinds of the core group, and those that were in a legacy group before they had one of their own.
+const DENIED_KINDS: [(&str, &str); 5] = [
+    ("", "Namespace"),
+    ("", "Node"),
+    ("", "ServiceAccount"),
+    ("extensions", "PodSecurityPolicy"),
+    ("policy", "PodSecurityPolicy"),
+];
+/// Kinds that hold secrets, run code with the namespace's rights or decide over rights, whatever their group is: the
+/// same objects may be served by several groups, such as Deployments by `extensions`, and others take the name of what
+/// they resemble.
+const SENSITIVE_KINDS: [&str; 17] = [
+    "Build",
+    "BuildConfig",
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "CronJob",
+    "DaemonSet",
+    "Deployment",
+    "DeploymentConfig",
+    "Job",
+    "Pod",
+    "ReplicaSet",
+    "ReplicationController",
+    "Role",
+    "RoleBinding",
+    "Secret",
+    "ServiceAccount",
+    "StatefulSet",
 ];
 
 /// Whether no plugin may ever write this kind, whatever its rules say.
@@ -45,17 +78,16 @@ const SENSITIVE_KINDS: [(&str, &str); 9] = [
 /// assert!(!is_denied("networking.k8s.io", "Ingress"));
 /// ```
 pub fn is_denied(group: &str, kind: &str) -> bool {
-    DENIED_GROUPS.iter().any(|parent| is_below(parent, group))
-        || (group.is_empty() && DENIED_CORE_KINDS.contains(&kind))
+    DENIED_GROUPS.iter().any(|parent| is_below(parent, group)) || DENIED_KINDS.contains(&(group, kind))
 }
 
-/// Whether a plugin may write this kind only with `allowSensitive`.
+/// Whether a plugin may write this kind only with `allowSensitive`, in whatever group.
 ///
 /// ```
-/// assert!(plugin_protocol::screening::is_sensitive("", "Secret"));
+/// assert!(plugin_protocol::screening::is_sensitive("Secret"));
 /// ```
-pub fn is_sensitive(group: &str, kind: &str) -> bool {
-    SENSITIVE_KINDS.contains(&(group, kind))
+pub fn is_sensitive(kind: &str) -> bool {
+    SENSITIVE_KINDS.contains(&kind)
 }
 
 /// The group of an `apiVersion`; "" for the core group.
@@ -97,19 +129,38 @@ mod tests {
             ("", "ServiceAccount"),
             ("", "Namespace"),
             ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"),
+            ("authorization.openshift.io", "RoleBinding"),
+            ("oauth.openshift.io", "OAuthClient"),
+            ("project.openshift.io", "ProjectRequest"),
+            ("security.openshift.io", "SecurityContextConstraints"),
+            ("template.openshift.io", "TemplateInstance"),
+            ("user.openshift.io", "Group"),
+            ("extensions", "PodSecurityPolicy"),
+            ("authentication.k8s.io", "TokenRequest"),
         ];
         for (group, kind) in denied {
             assert!(is_denied(group, kind), "{group} {kind}");
         }
-        for (group, kind) in [("networking.k8s.io", "Ingress"), ("", "ConfigMap"), ("notdask.org", "DaskThing")] {
+        for (group, kind) in [
+            ("networking.k8s.io", "Ingress"),
+            ("extensions", "Ingress"),
+            ("route.openshift.io", "Route"),
+            ("", "ConfigMap"),
+            ("notdask.org", "DaskThing"),
+        ] {
             assert!(!is_denied(group, kind), "{group} {kind}");
         }
     }
 
     #[test]
     fn secrets_and_workloads_are_sensitive() {
-        assert!(is_sensitive("", "Secret") && is_sensitive("apps", "Deployment"));
-        assert!(!is_sensitive("networking.k8s.io", "Ingress"));
+        // The last three are kinds of OpenShift and of any group that takes such a name.
+        for kind in ["Secret", "Deployment", "Job", "DeploymentConfig", "BuildConfig", "RoleBinding"] {
+            assert!(is_sensitive(kind), "{kind}");
+        }
+        for kind in ["Ingress", "NetworkPolicy", "Service", "ConfigMap", "Route"] {
+            assert!(!is_sensitive(kind), "{kind}");
+        }
     }
 
     #[test]

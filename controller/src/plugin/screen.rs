@@ -194,7 +194,7 @@ fn permitted_kind<'a>(
     if !rule.namespaced {
         return Err(("ClusterScoped", format!("{key}: {what} is cluster-scoped")));
     }
-    if kinds::is_sensitive(group, kind) && !rule.allow_sensitive {
+    if kinds::is_sensitive(kind) && !rule.allow_sensitive {
         return Err(("Sensitive", format!("{key}: {what} needs allowSensitive in spec.children of the plugin")));
     }
     Ok(rule)

@@ -95,7 +95,7 @@ pub(super) async fn keep_to_kinds(lab: &Lab) -> Checked {
             let is_it = |rule: &&Allowed| rule.api_version == api_version && rule.kind == kind;
             match allowed.iter().find(is_it) {
                 None => return Err(failed(what, "kinds that are in spec.children of the plugin", got)),
-                Some(rule) if is_sensitive(group_of(api_version), kind) && !rule.sensitive => {
+                Some(rule) if is_sensitive(kind) && !rule.sensitive => {
                     return Err(failed(what, "allowSensitive: true in spec.children for this kind", got));
                 }
                 Some(_) => {}

@@ -176,7 +176,7 @@ fn check_children(plugin: &DaskOperatorPlugin) -> Result<(), Invalid> {
         if kinds::is_denied(group, &rule.kind) {
             return refuse("KindDenied", format!("children: no plugin may write {what}"));
         }
-        if kinds::is_sensitive(group, &rule.kind) && !rule.allow_sensitive {
+        if kinds::is_sensitive(&rule.kind) && !rule.allow_sensitive {
             return refuse("Sensitive", format!("children: {what} needs allowSensitive: true"));
         }
     }
