@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Resource, ResourceExt as _};
+use plugin_protocol::screening::is_reserved_key;
 
 /// Labels and annotations.
 pub type Map = BTreeMap<String, String>;
@@ -47,7 +48,7 @@ const MAX_OBJECT_NAME: usize = 253;
 
 /// Keys that describe who manages an object, and so must not be copied to what is made from it.
 /// dask-kubernetes copies them, and the tools that work by them then prune the children.
-const TOOL_PREFIXES: [&str; 8] = [
+const TOOL_PREFIXES: [&str; 7] = [
     "argocd.argoproj.io",
     "helm.sh",
     "helm.toolkit.fluxcd.io",
@@ -55,14 +56,21 @@ const TOOL_PREFIXES: [&str; 8] = [
     "kubectl.kubernetes.io",
     "kustomize.toolkit.fluxcd.io",
     "meta.helm.sh",
-    "operator.dask.org",
 ];
 const TOOL_LABELS: [&str; 2] = ["app.kubernetes.io/instance", "app.kubernetes.io/managed-by"];
 
-/// The part of `map` that children inherit.
+/// The part of an owner's labels or annotations that its children inherit.
 pub fn inherited(map: &Map) -> Map {
     let is_tools = |key: &str| TOOL_LABELS.contains(&key) || TOOL_PREFIXES.iter().any(|prefix| key.starts_with(prefix));
-    map.iter().filter(|(key, _)| !is_tools(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+    let mut inherited = of_template(map);
+    inherited.retain(|key, _| !is_tools(key));
+    inherited
+}
+
+/// The part of the labels or annotations of a template that its objects get: all keys but those of `*.dask.org`. These
+/// say what an object is, whose child it is, and which plugin may take it over. The controller alone decides that.
+pub fn of_template(map: &Map) -> Map {
+    map.iter().filter(|(key, _)| !is_reserved_key(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 /// `layers` merged; later ones win.
@@ -107,6 +115,34 @@ pub fn scheduler_name(cluster: &str) -> String {
     format!("{cluster}-scheduler")
 }
 
+/// Name of the Deployment of the worker of `group` with this id.
+pub fn worker_name(group: &str, id: &str) -> String {
+    format!("{group}-worker-{id}")
+}
+
+/// Whether a worker of `group` can have this name. Ids of workers that dask-kubernetes made are ten random digits;
+/// ours have five of the group's uid and a number of at least five digits.
+pub fn is_worker_name(group: &str, name: &str) -> bool {
+    let id = name.strip_prefix(&worker_name(group, ""));
+    let is_digit = |digit: u8| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit);
+    id.is_some_and(|id| id.len() >= 10 && id.bytes().all(is_digit))
+}
+
+/// Name of the pod that runs a DaskJob.
+pub fn runner_name(job: &str) -> String {
+    format!("{job}-runner")
+}
+
+/// Name of the Deployment that a pod belongs to: that of the `ReplicaSet` that controls it, less the template's hash.
+pub fn deployment_of<K: Resource>(pod: &K) -> Option<&str> {
+    let controller = pod.meta().owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
+    if controller.kind != "ReplicaSet" || !controller.api_version.starts_with("apps/") {
+        return None;
+    }
+    let hash = pod.meta().labels.as_ref()?.get("pod-template-hash")?;
+    controller.name.strip_suffix(hash.as_str())?.strip_suffix('-')
+}
+
 /// Name of the group that a DaskCluster makes.
 pub fn default_group_name(cluster: &str) -> String {
     format!("{cluster}-default")
@@ -148,6 +184,42 @@ mod tests {
             ("kopf.zalando.org/last-handled-configuration", "{}"),
         ]);
         assert_eq!(inherited(&map), map_of([("team", "a"), ("app.kubernetes.io/name", "dask")]));
+    }
+
+    /// Else a user of DaskClusters could hand their Services over to a plugin, or pass them off as its children.
+    #[test]
+    fn keys_of_the_controller_are_neither_inherited_nor_taken_from_templates() {
+        let map = map_of([
+            ("team", "a"),
+            ("dask.org/worker-id", "x"),
+            ("kubernetes.dask.org/x", "x"),
+            ("operator.dask.org/retiring", "{}"),
+            ("plugin.kubernetes.dask.org/adopt", "ingress"),
+            ("plugin.kubernetes.dask.org/plugin", "ingress"),
+            ("notdask.org/kept", "x"),
+        ]);
+        let expected = map_of([("team", "a"), ("notdask.org/kept", "x")]);
+        assert_eq!((inherited(&map), of_template(&map)), (expected.clone(), expected));
+        let tools = map_of([("argocd.argoproj.io/sync-wave", "1")]);
+        assert_eq!((inherited(&tools), of_template(&tools)), (Map::new(), tools.clone()), "templates are for children");
+    }
+
+    #[test]
+    fn workers_of_this_controller_and_of_dask_kubernetes_are_known_by_their_names() {
+        for id in ["0123456789", "abcdef0123", "abcde100000"] {
+            assert!(is_worker_name("demo-default", &worker_name("demo-default", id)), "{id}");
+        }
+        for name in [
+            "demo-default-worker-",
+            "demo-default-worker-012345678",
+            "demo-default-worker-ABCDEF0123",
+            "demo-default-worker-x123456789",
+            "demo-default-worker-x-0123456789",
+            "other-worker-0123456789",
+            "demo-default",
+        ] {
+            assert!(!is_worker_name("demo-default", name), "{name}");
+        }
     }
 
     #[test]

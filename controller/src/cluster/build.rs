@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::validate::ValidatedCluster;
 use crate::{
-    meta::{self, ISTIO_INJECT, Map, component, map_of, merged},
+    meta::{self, ISTIO_INJECT, Map, component, map_of, merged, of_template},
     pod::{self, RestartPolicy},
     propagation::Propagation,
 };
@@ -60,7 +60,8 @@ pub(super) fn build(cluster: &ValidatedCluster) -> Desired {
 /// The scheduler's own label selector.
 pub(super) fn scheduler_labels(cluster: &ValidatedCluster) -> Map {
     let no_mesh = map_of([(ISTIO_INJECT, "false")]);
-    merged([&no_mesh, &cluster.labels, &cluster.scheduler.metadata.labels, &base(cluster, component::SCHEDULER)])
+    let own = of_template(&cluster.scheduler.metadata.labels);
+    merged([&no_mesh, &cluster.labels, &own, &base(cluster, component::SCHEDULER)])
 }
 
 fn base(cluster: &ValidatedCluster, component: &str) -> Map {
@@ -69,7 +70,7 @@ fn base(cluster: &ValidatedCluster, component: &str) -> Map {
 
 fn build_scheduler(cluster: &ValidatedCluster) -> Component {
     let labels = scheduler_labels(cluster);
-    let annotations = merged([&cluster.annotations, &cluster.scheduler.metadata.annotations]);
+    let annotations = merged([&cluster.annotations, &of_template(&cluster.scheduler.metadata.annotations)]);
     let pod = pod::built(cluster.scheduler.spec.object(), &[], RestartPolicy::Always);
     let head = ("apps/v1", "Deployment", meta::scheduler_name(&cluster.name));
     let spec = json!({
@@ -85,8 +86,8 @@ fn build_scheduler(cluster: &ValidatedCluster) -> Component {
 
 fn build_service(cluster: &ValidatedCluster) -> Component {
     let own = &cluster.scheduler.metadata;
-    let labels = merged([&cluster.labels, &own.labels, &base(cluster, component::SCHEDULER)]);
-    let annotations = merged([&cluster.annotations, &own.annotations]);
+    let labels = merged([&cluster.labels, &of_template(&own.labels), &base(cluster, component::SCHEDULER)]);
+    let annotations = merged([&cluster.annotations, &of_template(&own.annotations)]);
     let head = ("v1", "Service", meta::scheduler_name(&cluster.name));
     let service = cluster.scheduler.service.object();
     let fields = service.keys().map(String::as_str).collect::<Vec<_>>().join(",");
@@ -96,8 +97,8 @@ fn build_service(cluster: &ValidatedCluster) -> Component {
 
 fn build_default_group(cluster: &ValidatedCluster) -> Component {
     let own = &cluster.worker.metadata;
-    let labels = merged([&cluster.labels, &own.labels, &base(cluster, component::WORKER_GROUP)]);
-    let annotations = merged([&cluster.annotations, &own.annotations]);
+    let labels = merged([&cluster.labels, &of_template(&own.labels), &base(cluster, component::WORKER_GROUP)]);
+    let annotations = merged([&cluster.annotations, &of_template(&own.annotations)]);
     let head = ("kubernetes.dask.org/v1", "DaskWorkerGroup", meta::default_group_name(&cluster.name));
     let replicas = cluster.worker.replicas.to_string();
     let origin = map_of([(meta::TEMPLATE, &cluster.worker_template), (meta::CLUSTER_REPLICAS, &replicas)]);

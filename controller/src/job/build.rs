@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::validate::ValidatedJob;
 use crate::{
-    meta::{self, ISTIO_INJECT, Map, component, map_of, merged},
+    meta::{self, ISTIO_INJECT, Map, component, map_of, merged, of_template},
     pod::{self, EnvVar, RestartPolicy},
 };
 
@@ -10,15 +10,11 @@ use crate::{
 /// from its successor, which has the same name.
 pub(super) const PREDECESSORS: &str = "dask.org/failed-runners";
 
-pub(super) fn runner_name(job: &str) -> String {
-    format!("{job}-runner")
-}
-
 pub(super) fn build_cluster(job: &ValidatedJob) -> Value {
     let base = map_of([(meta::CLUSTER_NAME, &job.name)]);
     let own = &job.cluster.metadata;
-    let labels = merged([&job.labels, &own.labels, &base]);
-    let annotations = merged([&job.annotations, &own.annotations]);
+    let labels = merged([&job.labels, &of_template(&own.labels), &base]);
+    let annotations = merged([&job.annotations, &of_template(&own.annotations)]);
     json!({
         "apiVersion": "kubernetes.dask.org/v1",
         "kind": "DaskCluster",
@@ -32,9 +28,8 @@ pub(super) fn build_runner(job: &ValidatedJob, predecessors: i64) -> Value {
     let base = map_of([(meta::CLUSTER_NAME, &job.name), (meta::COMPONENT, component::JOB_RUNNER)]);
     let no_mesh = map_of([(ISTIO_INJECT, "false")]);
     let own = &job.runner_metadata;
-    let labels = merged([&no_mesh, &job.labels, &own.labels, &base]);
-    let mut annotations = merged([&job.annotations, &own.annotations]);
-    annotations.remove(PREDECESSORS);
+    let labels = merged([&no_mesh, &job.labels, &of_template(&own.labels), &base]);
+    let mut annotations = merged([&job.annotations, &of_template(&own.annotations)]);
     if predecessors > 0 {
         annotations.insert(PREDECESSORS.to_owned(), predecessors.to_string());
     }
@@ -42,7 +37,7 @@ pub(super) fn build_runner(job: &ValidatedJob, predecessors: i64) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": metadata(job, &runner_name(&job.name), &labels, &annotations),
+        "metadata": metadata(job, &meta::runner_name(&job.name), &labels, &annotations),
         "spec": pod::built(job.runner.object(), &env, RestartPolicy::Kept),
     })
 }

@@ -1,7 +1,6 @@
 use kube::{Api, Resource, ResourceExt as _};
 
 use super::{
-    build::runner_name,
     runner::Runner,
     validate::runner_kind,
     world::{Cluster, Seen, World},
@@ -18,14 +17,14 @@ use crate::{
 pub(super) fn cached(job: &DaskJob, caches: &Caches) -> World {
     let (namespace, name) = (job.namespace().unwrap_or_default(), job.name_any());
     let cluster = caches.clusters.get(&namespace, &name);
-    let runner = caches.pods.get(&namespace, &runner_name(&name));
+    let runner = caches.pods.get(&namespace, &meta::runner_name(&name));
     world(job, cluster.as_deref(), runner.as_deref())
 }
 
 /// The job and what stands, as the API server has it. `None` if the job is gone.
 pub(super) async fn live(job: &DaskJob, context: &Context) -> Result<Option<(DaskJob, World)>, k8s::Error> {
     let (namespace, name) = (job.namespace().unwrap_or_default(), job.name_any());
-    let runner_name = runner_name(&name);
+    let runner_name = meta::runner_name(&name);
     let jobs: Api<DaskJob> = Api::namespaced(context.client.clone(), &namespace);
     let clusters: Api<DaskCluster> = Api::namespaced(context.client.clone(), &namespace);
     let pods: Api<PodView> = Api::namespaced(context.client.clone(), &namespace);

@@ -2,7 +2,7 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
 
-use super::{build::runner_name, runner::Kind};
+use super::runner::Kind;
 use crate::{
     crd::{DaskJob, EmbeddedCluster, RunnerPodSpec, TemplateMetadata},
     invalid::Invalid,
@@ -77,7 +77,7 @@ pub(super) fn terms(job: &DaskJob, invalid: Option<Invalid>) -> Terms {
     let spec = &job.spec;
     Terms {
         name: job.name_any(),
-        runner_name: runner_name(&job.name_any()),
+        runner_name: meta::runner_name(&job.name_any()),
         suspend: spec.suspend.unwrap_or(false),
         backoff_limit: spec.backoff_limit,
         deadline: spec.active_deadline_seconds.map(SignedDuration::from_secs),

@@ -6,14 +6,14 @@ use super::{
     validate::ValidatedGroup,
 };
 use crate::{
-    meta::{self, ISTIO_INJECT, Map, component, map_of, merged},
+    meta::{self, ISTIO_INJECT, Map, component, map_of, merged, of_template},
     pod::{self, EnvVar, RestartPolicy},
     propagation::Propagation,
 };
 
 /// The Deployment of one worker.
 pub(super) fn build_worker(group: &ValidatedGroup, id: &WorkerId) -> Value {
-    let name = format!("{}-worker-{}", group.name, id.as_str());
+    let name = meta::worker_name(&group.name, id.as_str());
     let base = map_of([
         (meta::CLUSTER_NAME, &group.cluster),
         (meta::COMPONENT, component::WORKER),
@@ -79,8 +79,8 @@ fn id_of(group: &ValidatedGroup, live: &ObjectMeta) -> Option<String> {
 fn template_metadata(group: &ValidatedGroup, base: &Map) -> (Map, Map) {
     let no_mesh = map_of([(ISTIO_INJECT, "false")]);
     let own = &group.worker.metadata;
-    let labels = merged([&no_mesh, &group.labels, &own.labels, base]);
-    (labels, merged([&group.annotations, &own.annotations]))
+    let labels = merged([&no_mesh, &group.labels, &of_template(&own.labels), base]);
+    (labels, merged([&group.annotations, &of_template(&own.annotations)]))
 }
 
 fn propagation(labels: Map, annotations: &Map, template: &str) -> Propagation {

@@ -16,6 +16,7 @@ metadata:
     dask.org/component: forged
   annotations:
     from-cluster: cluster
+    plugin.kubernetes.dask.org/adopt: ingress
     overridden: cluster
     argocd.argoproj.io/tracking-id: demo:kubernetes.dask.org/DaskCluster:team-a/demo
     kubectl.kubernetes.io/last-applied-configuration: "{}"
@@ -23,7 +24,7 @@ spec:
   scheduler:
     metadata:
       labels: {overridden: scheduler, dask.org/cluster-name: forged}
-      annotations: {overridden: scheduler}
+      annotations: {overridden: scheduler, plugin.kubernetes.dask.org/adopt: ingress}
     spec:
       containers:
         - name: scheduler
@@ -43,7 +44,7 @@ spec:
     replicas: 3
     metadata:
       labels: {overridden: worker, dask.org/cluster-name: forged}
-      annotations: {overridden: worker}
+      annotations: {overridden: worker, plugin.kubernetes.dask.org/adopt: ingress}
     spec:
       containers: [{name: worker, args: [--name, $(DASK_WORKER_NAME)], futureField: 1}]
 "#;
@@ -207,7 +208,7 @@ fn the_default_group_has_the_whole_worker_spec() {
                 "replicas": 3,
                 "metadata": {
                     "labels": {"overridden": "worker", "dask.org/cluster-name": "forged"},
-                    "annotations": {"overridden": "worker"},
+                    "annotations": {"overridden": "worker", "plugin.kubernetes.dask.org/adopt": "ingress"},
                 },
                 "spec": {
                     "containers": [{"name": "worker", "args": ["--name", "$(DASK_WORKER_NAME)"], "futureField": 1}],

@@ -19,11 +19,12 @@ metadata:
     overridden: job
     argocd.argoproj.io/tracking-id: demo:kubernetes.dask.org/DaskJob:team-a/demo
     dask.org/failed-runners: "9"
+    plugin.kubernetes.dask.org/adopt: ingress
 spec:
   job:
     metadata:
       labels: {overridden: runner, dask.org/cluster-name: forged}
-      annotations: {overridden: runner}
+      annotations: {overridden: runner, plugin.kubernetes.dask.org/adopt: ingress}
     spec:
       restartPolicy: OnFailure
       futureField: {kept: [1, true, null]}
@@ -37,7 +38,7 @@ spec:
   cluster:
     metadata:
       labels: {overridden: cluster, dask.org/cluster-name: forged}
-      annotations: {overridden: cluster}
+      annotations: {overridden: cluster, plugin.kubernetes.dask.org/adopt: ingress}
     spec:
       idleTimeout: 60
       scheduler:
@@ -84,9 +85,8 @@ fn the_cluster_has_the_jobs_name_and_all_of_the_embedded_spec() {
                 "from-job": "job",
                 "overridden": "cluster",
                 "dask.org/cluster-name": "demo",
-                "dask.org/component": "forged",
             },
-            "annotations": {"from-job": "job", "overridden": "cluster", "dask.org/failed-runners": "9"},
+            "annotations": {"from-job": "job", "overridden": "cluster"},
             "ownerReferences": [owner()],
         },
         "spec": {

@@ -47,6 +47,7 @@ metadata:
     app.kubernetes.io/managed-by: Helm
   annotations:
     from-group: group
+    plugin.kubernetes.dask.org/adopt: ingress
     group-and-worker: group
     meta.helm.sh/release-name: release
 spec:
@@ -55,7 +56,7 @@ spec:
     replicas: 2
     metadata:
       labels: {group-and-worker: worker, everywhere: worker, dask.org/component: forged, dask.org/worker-id: forged}
-      annotations: {group-and-worker: worker}
+      annotations: {group-and-worker: worker, plugin.kubernetes.dask.org/adopt: ingress}
     spec:
       schedulingGates: [{name: example.org/quota}]
       initContainers: [{name: init}]
