@@ -10,8 +10,10 @@ use k8s_openapi::{
     },
     apimachinery::pkg::apis::meta::v1::{ManagedFieldsEntry, OwnerReference, Time},
 };
-use kube::{Resource, ResourceExt as _, api::ObjectMeta};
+use kube::{Resource, api::ObjectMeta};
 use serde::{Deserialize, Serialize};
+
+use crate::meta;
 
 /// A Deployment.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, Resource)]
@@ -176,11 +178,9 @@ impl PodView {
         self.status.conditions.iter().find(|condition| condition.type_ == type_)
     }
 
-    /// Name of the Deployment that the pod belongs to: that of its `ReplicaSet`, less the template's hash.
+    /// Name of the Deployment that the pod belongs to.
     pub fn deployment(&self) -> Option<&str> {
-        let owner = self.metadata.owner_references.iter().flatten().find(|owner| owner.kind == "ReplicaSet")?;
-        let hash = self.labels().get("pod-template-hash")?;
-        owner.name.strip_suffix(hash.as_str())?.strip_suffix('-')
+        meta::deployment_of(self)
     }
 
     fn holds(&self, type_: &str) -> bool {

@@ -107,7 +107,7 @@ mod tests {
         let metadata = json!({
             "name": format!("{worker}-abc-xyz"),
             "labels": {"pod-template-hash": "abc"},
-            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "uid": "u", "name": format!("{worker}-abc")}],
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "uid": "u", "name": format!("{worker}-abc"), "controller": true}],
             "creationTimestamp": at(created).to_string(),
         });
         Arc::new(serde_json::from_value(json!({"metadata": metadata})).unwrap())

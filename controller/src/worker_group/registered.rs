@@ -79,7 +79,7 @@ mod tests {
                 "name": format!("{deployment}-5d8f7c-abcde"),
                 "labels": {"pod-template-hash": "5d8f7c"},
                 "ownerReferences": [
-                    {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{deployment}-5d8f7c"), "uid": "u"},
+                    {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{deployment}-5d8f7c"), "uid": "u", "controller": true},
                 ],
             },
             "status": {"podIP": ip},

@@ -116,7 +116,7 @@ impl World {
         }
     }
 
-    fn find(&self, key: &SubjectKey) -> Option<&DynamicObject> {
+    pub(super) fn find(&self, key: &SubjectKey) -> Option<&DynamicObject> {
         self.subjects.get(key).map(|index| &self.objects[*index])
     }
 
@@ -158,14 +158,14 @@ impl World {
                 matched.problems.push(format!("{key}: its labels name no Dask resource"));
                 continue;
             };
-            // A manifest that somebody wrote has no owner references yet.
-            let is_below = |owner: &&DynamicObject| {
-                object.owner_references().is_empty() || subject::is_below(key.kind, object, owner)
-            };
-            let Some(owner) = self.find(&owner_key).filter(is_below) else {
+            let Some(owner) = self.find(&owner_key) else {
                 matched.problems.push(format!("{key}: {owner_key}, which it belongs to, is not among the files"));
                 continue;
             };
+            if !is_below(key.kind, object, owner) {
+                matched.problems.push(format!("{key}: its name or owner is not that of an object of {owner_key}"));
+                continue;
+            }
             match plugin.decide((key.kind, object), (owner_key.kind, owner)) {
                 Ok(true) => matched.subjects.push(Subject { key, object, owner_key, owner }),
                 Ok(false) => {}
@@ -215,6 +215,19 @@ impl World {
             });
             is_kind && object.namespace().as_deref() == Some(namespace) && object.name_any() == name
         })
+    }
+}
+
+/// As for the controller, but a manifest that somebody wrote has no owner references yet, and a pod of a Deployment has
+/// any name then.
+fn is_below(kind: SubjectKind, object: &DynamicObject, owner: &DynamicObject) -> bool {
+    let component = subject::component(kind, object).unwrap_or_default();
+    let has_name = || subject::has_name_below(kind, component, &object.name_any(), &owner.name_any());
+    match kind {
+        _ if !object.owner_references().is_empty() => subject::is_below(kind, object, owner),
+        SubjectKind::Service | SubjectKind::Deployment => has_name(),
+        SubjectKind::Pod => component != meta::component::JOB_RUNNER || has_name(),
+        _ => true,
     }
 }
 
