@@ -90,7 +90,7 @@ pub struct RunArgs {
     /// Where probes are answered.
     #[arg(long, env = "ADMIN_ADDRESS", default_value = "0.0.0.0:8080")]
     pub admin_address: SocketAddr,
-    /// Directory of the Unix sockets of plugins that run as sidecars.
+    /// Directory of the Unix sockets of plugins that run as sidecars: `{container}/{file}`.
     #[arg(long, env = "PLUGIN_SOCKET_DIR", default_value = "/run/dask-operator/plugins")]
     pub plugin_socket_dir: PathBuf,
     /// Connect to plugin Services at this address instead of by DNS, keeping their name for TLS: for a

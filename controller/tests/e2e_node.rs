@@ -146,8 +146,9 @@ async fn a_plugin_works_as_a_sidecar_over_a_socket_and_has_no_token() {
         let pod = staying_pods(&operator, OF_CONTROLLER).await.remove(0);
         let containers = pod.spec.unwrap().containers;
         let sidecar = containers.iter().find(|container| container.name == "sidecar").unwrap();
-        let mounts: Vec<&str> = sidecar.volume_mounts.iter().flatten().map(|mount| mount.mount_path.as_str()).collect();
-        assert_eq!(mounts, ["/run/dask-operator/plugins"]);
+        let mounts = sidecar.volume_mounts.iter().flatten();
+        let mounts: Vec<_> = mounts.map(|mount| (mount.mount_path.as_str(), mount.sub_path.as_deref())).collect();
+        assert_eq!(mounts, [("/run/dask-operator/plugins", Some("sidecar"))]);
 
         operator.delete("DaskOperatorPlugin", "sidecar").await;
         context.goes("Ingress", "beside-scheduler-sidecar-ingress").await;

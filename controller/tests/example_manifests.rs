@@ -19,8 +19,10 @@ fn each_sidecar_listens_where_its_registration_says() {
         let mut sidecar = manifest(example, "sidecar/plugin.yaml");
         let values = manifest(example, "sidecar/values.yaml");
         let socket = sidecar["spec"]["endpoint"]["socket"].as_str().unwrap().to_owned();
-        let path = format!("/run/dask-operator/plugins/{socket}");
+        let (container, file) = socket.split_once('/').unwrap();
+        let path = format!("/run/dask-operator/plugins/{file}");
         let listens = &values["plugins"]["sidecars"][0]["env"][0];
+        assert_eq!(values["plugins"]["sidecars"][0]["name"], container, "{example}");
         assert_eq!(*listens, json!({"name": "PLUGIN_SOCKET", "value": path}), "{example}");
         for plugin in [&mut deployed, &mut sidecar] {
             let spec = plugin["spec"].as_object_mut().unwrap();

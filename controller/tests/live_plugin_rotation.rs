@@ -247,7 +247,7 @@ async fn a_socket_that_vanishes_is_told_soon_and_used_again_when_it_is_back() {
         let _controller = context.start_controller().await;
         with_two_clusters(&context).await;
         let plugin = socket_plugin(&context).await;
-        let (path, away) = (context.socket_dir().join("echo.sock"), context.socket_dir().join("away"));
+        let (path, away) = (context.socket_dir().join("echo/echo.sock"), context.socket_dir().join("away"));
         std::fs::rename(&path, &away).unwrap();
         let gone = plugin.until(|plugin| condition(plugin, "Discovered").0 == "False");
         tokio::time::timeout(SOON, gone).await.expect("it is told soon");
@@ -266,7 +266,7 @@ async fn a_link_in_the_place_of_a_socket_is_refused_and_not_called() {
         let _controller = context.start_controller().await;
         with_two_clusters(&context).await;
         let plugin = socket_plugin(&context).await;
-        let (path, elsewhere) = (context.socket_dir().join("echo.sock"), context.folder().join("echo.sock"));
+        let (path, elsewhere) = (context.socket_dir().join("echo/echo.sock"), context.folder().join("echo.sock"));
         std::fs::rename(&path, &elsewhere).unwrap();
         symlink(&elsewhere, &path).unwrap();
         let refused = plugin.until(|plugin| condition(plugin, "Ready") == ("False", "InvalidEndpoint"));

@@ -156,6 +156,13 @@ rollingUpdate:
 {{- fail "podDisruptionBudget has minAvailable and maxUnavailable: give one of them" -}}
 {{- end -}}
 {{- end -}}
+{{- range $sidecar := .Values.plugins.sidecars -}}
+{{- range $mount := $sidecar.volumeMounts -}}
+{{- if has $mount.name (list "plugins" "api-token") -}}
+{{- fail (printf "plugins.sidecars: %s mounts the volume %s, which has what is others': the directory for its socket is mounted anyway" $sidecar.name $mount.name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* Ports of a NetworkPolicy's rule: those given, else all of TCP. */ -}}

@@ -154,9 +154,10 @@ pub struct Endpoint {
     /// A Service of the cluster, by https.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceEndpoint>,
-    /// File name of a Unix socket in the directory that sidecars share with the controller.
+    /// A sidecar's Unix socket, `{container}/{file}`: the sidecar's container, and the file name in the directory that
+    /// it shares with the controller. A file name alone is one of the container with this resource's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"))]
+    #[schemars(regex(pattern = r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/)?[A-Za-z0-9][A-Za-z0-9._-]{0,62}$"))]
     pub socket: Option<String>,
     /// An https address outside of the cluster, if the operator allows them. With its flag `--dev-plugins`, also
     /// `http://127.0.0.1:PORT`, for a controller that runs on the machine where the plugin is written.

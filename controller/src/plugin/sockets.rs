@@ -1,5 +1,8 @@
 //! Sockets of plugins that run beside the controller: whether they are sockets, and when they come, go or are
 //! replaced.
+//!
+//! Each sidecar has a directory of its own below that of the controller, and cannot reach those of others. So no sidecar
+//! can take the socket of another one, and with it the other one's requests and rights.
 
 use std::{
     collections::HashMap,
@@ -23,6 +26,17 @@ use crate::{invalid::Invalid, leader::Leading};
 pub(super) const INVALID_ENDPOINT: &str = "InvalidEndpoint";
 /// How often the sockets are looked at. That costs one system call each, and works on every file system.
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// The longest path of a socket that Linux connects to, in bytes.
+const MAX_PATH: usize = 107;
+
+/// The path below the directory of sockets that `endpoint.socket` of `plugin` names: `{directory}/{file}`, or a file in
+/// the directory with the plugin's name. `None` if it is neither, and might lead elsewhere.
+pub(super) fn path_below(plugin: &str, socket: &str) -> Option<String> {
+    let (directory, file) = socket.split_once('/').unwrap_or((plugin, socket));
+    let is_plain = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains('/');
+    (is_plain(directory) && is_plain(file)).then(|| format!("{directory}/{file}"))
+}
 
 /// What stands under a socket's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +83,15 @@ impl Sockets {
 }
 
 fn refusal(path: &Path) -> Option<String> {
+    if path.as_os_str().len() > MAX_PATH {
+        let path = path.display();
+        return Some(format!(
+            "endpoint.socket: the path {path} is longer than the {MAX_PATH} bytes that a socket may have"
+        ));
+    }
+    if let Some(directory) = path.parent().filter(|directory| directory.is_symlink()) {
+        return Some(format!("endpoint.socket: {} is a symbolic link", directory.display()));
+    }
     let kind = match fs::symlink_metadata(path).map(|found| found.file_type()) {
         Ok(kind) if kind.is_symlink() => "a symbolic link",
         Ok(kind) if kind.is_dir() => "a directory",
@@ -85,6 +108,9 @@ impl Sight {
 }
 
 fn look(path: &Path) -> Sight {
+    if path.parent().is_some_and(Path::is_symlink) {
+        return Sight::Other;
+    }
     match fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => Sight::Socket(SocketId {
             device: found.dev(),
@@ -105,11 +131,12 @@ pub(super) async fn follow(waker: Waker, _: Leading) {
         ticks.tick().await;
         let mut sights = Vec::new();
         for plugin in waker.0.plugins.all() {
-            let Some(name) = &plugin.spec.endpoint.socket else { continue };
-            // What is not a plain name is refused, and must not be looked at either.
-            if !name.contains('/') && !name.starts_with('.') {
-                let sight = look(&sockets.dir.join(name));
-                sights.push((key_of(&plugin), name.clone(), sight));
+            let Some(socket) = &plugin.spec.endpoint.socket else { continue };
+            let key = key_of(&plugin);
+            // What may lead elsewhere is refused, and must not be looked at either.
+            if let Some(path) = path_below(&key.name, socket) {
+                let sight = look(&sockets.dir.join(&path));
+                sights.push((key, path, sight));
             }
         }
         let changes = sockets.memory().compare(sights);

@@ -166,9 +166,11 @@ impl TestPlugin {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Serves a Unix socket of this name in the folder that the controller looks into.
+    /// Serves a Unix socket of this name in the folder that a sidecar with the plugin's name would have.
     pub(crate) fn serve_socket(&mut self, file: &str) {
-        self.serve_on(Listener::unix(self.context.socket_dir().join(file)).unwrap());
+        let folder = self.context.socket_dir().join(&self.name);
+        std::fs::create_dir_all(&folder).unwrap();
+        self.serve_on(Listener::unix(folder.join(file)).unwrap());
     }
 
     fn serve_on(&mut self, listener: Listener) {

@@ -153,7 +153,9 @@ impl Sinner {
             tokio::spawn(serve_tls(listen(port).await, Arc::clone(&state)))
         } else {
             let socket = format!("{name}.sock");
-            let listener = UnixListener::bind(context.socket_dir().join(&socket)).unwrap();
+            let folder = context.socket_dir().join(name);
+            std::fs::create_dir_all(&folder).unwrap();
+            let listener = UnixListener::bind(folder.join(&socket)).unwrap();
             context.create(&manifest(name, &json!({"socket": socket}))).await;
             tokio::spawn(serve_socket(listener, Arc::clone(&state)))
         };

@@ -56,5 +56,7 @@ def test_wrong_settings_are_refused_by_name(dask_plugin):
 def test_the_sidecar_listens_where_its_registration_says():
     sidecar = Path(__file__).parents[1] / "manifests" / "sidecar"
     [socket] = re.findall(r"^    socket: (\S+)$", (sidecar / "plugin.yaml").read_text(), re.MULTILINE)
-    [path] = re.findall(r"PLUGIN_SOCKET, value: ([^}]+)}", (sidecar / "values.yaml").read_text())
-    assert path == f"/run/dask-operator/plugins/{socket}"
+    values = (sidecar / "values.yaml").read_text()
+    [container] = re.findall(r"^  - name: (\S+)$", values, re.MULTILINE)
+    [path] = re.findall(r"PLUGIN_SOCKET, value: /run/dask-operator/plugins/([^}]+)}", values)
+    assert socket == f"{container}/{path}"

@@ -1,13 +1,14 @@
 //! Where a plugin listens, and what both sides show each other: what the resource says, checked. What the API server
 //! checks is checked here again, since an older definition may be installed.
 
+use kube::ResourceExt as _;
 use reqwest::Url;
 
 use crate::{
     crd::{DaskOperatorPlugin, KeyRefKind, PluginAuth, PluginTls, ServiceEndpoint, TlsMode},
     invalid::Invalid,
     meta,
-    plugin::{Urls, address, client::Base},
+    plugin::{Urls, address, client::Base, sockets},
 };
 
 /// The endpoint is not one that the controller connects to.
@@ -23,7 +24,7 @@ const MAX_NAME: usize = 253;
 /// Where the plugin listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum ValidatedEndpoint {
-    /// A file name.
+    /// A path below the directory of sockets.
     Socket(String),
     /// A program on the controller's own machine, by http.
     Dev(Base),
@@ -58,7 +59,7 @@ pub(super) fn validate(plugin: &DaskOperatorPlugin, namespace: &str, urls: Urls)
     let (endpoint, tls, auth) = (&spec.endpoint, &spec.tls, &spec.auth);
     if let Some(socket) = &endpoint.socket {
         check_bare(tls, auth)?;
-        return validate_socket(socket).map(ValidatedEndpoint::Socket);
+        return validate_socket(&plugin.name_any(), socket).map(ValidatedEndpoint::Socket);
     }
     if let Some(url) = endpoint.url.as_ref().filter(|url| urls.dev && url.starts_with("http://")) {
         check_bare(tls, auth)?;
@@ -147,12 +148,12 @@ pub(super) fn kind_name(kind: KeyRefKind) -> &'static str {
     }
 }
 
-fn validate_socket(socket: &str) -> Result<String, Invalid> {
-    // The API server checks the pattern; a path out of the directory must not depend on that alone.
-    if socket.contains('/') || socket.starts_with('.') || socket.is_empty() {
-        return refuse(INVALID_ENDPOINT, "endpoint.socket must be a file name");
-    }
-    Ok(socket.to_owned())
+/// The API server checks the pattern; a path out of the directory must not depend on that alone.
+fn validate_socket(plugin: &str, socket: &str) -> Result<String, Invalid> {
+    sockets::path_below(plugin, socket).ok_or_else(|| {
+        let message = "endpoint.socket must be {container}/{file}: the sidecar's container and its socket's name";
+        Invalid::new(INVALID_ENDPOINT, message)
+    })
 }
 
 /// Name and path go into a URL: neither may lead to another host.

@@ -62,6 +62,32 @@ fn what_was_there_at_the_first_probe_counts_as_seen() {
 }
 
 #[test]
+fn each_plugin_has_its_socket_in_the_directory_of_one_sidecar() {
+    assert_eq!(path_below("ingress", "a.sock").as_deref(), Some("ingress/a.sock"));
+    assert_eq!(path_below("ingress", "other/a.sock").as_deref(), Some("other/a.sock"));
+    for elsewhere in
+        ["", "/", "/a.sock", "a/", "..", "../a.sock", "a/..", "a/../b/c.sock", "a/b/c.sock", ".a/b", "a/.b"]
+    {
+        assert_eq!(path_below("ingress", elsewhere), None, "{elsewhere}");
+    }
+}
+
+#[test]
+fn a_directory_that_leads_elsewhere_and_a_path_that_is_too_long_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("theirs")).unwrap();
+    let _theirs = UnixListener::bind(dir.path().join("theirs/a.sock")).unwrap();
+    symlink(dir.path().join("theirs"), dir.path().join("mine")).unwrap();
+    let sockets = Sockets::new(dir.path());
+    assert!(sockets.find(key("a"), "theirs/a.sock").is_ok());
+    let refusal = sockets.find(key("a"), "mine/a.sock").unwrap_err();
+    assert!(refusal.message.ends_with("mine is a symbolic link"), "{}", refusal.message);
+    assert_eq!(look(&dir.path().join("mine/a.sock")), Sight::Other);
+    let refusal = sockets.find(key("a"), &format!("theirs/{}", "a".repeat(100))).unwrap_err();
+    assert!(refusal.message.ends_with("the 107 bytes that a socket may have"), "{}", refusal.message);
+}
+
+#[test]
 fn only_what_is_a_socket_itself_is_connected_to() {
     let dir = tempfile::tempdir().unwrap();
     let elsewhere = tempfile::tempdir().unwrap();

@@ -134,7 +134,7 @@ fn addresses_in_urls_are_checked_in_each_notation() {
 fn endpoints_cannot_leave_their_place() {
     let elsewhere = json!({"endpoint": {"service": {"name": "a", "namespace": "kube-system"}}});
     assert_eq!(reason(&elsewhere), "InvalidEndpoint");
-    for socket in ["../run/secret.sock", ".hidden", ""] {
+    for socket in ["../run/secret.sock", "a/../../secret.sock", ".hidden", ""] {
         assert_eq!(reason(&json!({"endpoint": {"socket": socket}})), "InvalidEndpoint", "{socket}");
     }
     assert_eq!(reason(&json!({"endpoint": {}})), "InvalidEndpoint");
@@ -169,6 +169,7 @@ fn who_makes_the_certificates_follows_from_endpoint_and_mode() {
     };
     let (service, address) = (json!({"service": {"name": "a"}}), json!({"url": "https://a.example.com"}));
     assert_eq!(kind(json!({"endpoint": {"socket": "a.sock"}})), "socket");
+    assert_eq!(kind(json!({"endpoint": {"socket": "sidecar/a.sock"}})), "socket");
     assert_eq!(kind(json!({"endpoint": service})), "auto");
     assert_eq!(kind(json!({"endpoint": service, "tls": {"mode": "Custom"}})), "custom");
     // The API server writes Auto where nothing is written.
