@@ -620,7 +620,7 @@ async fn kinds_that_no_plugin_may_write_are_refused_at_the_resource() {
 async fn the_api_server_refuses_resources_without_exactly_one_endpoint() {
     with_temp_ns(|context| async move {
         let two = json!({"service": {"name": "a"}, "socket": "a.sock"});
-        for endpoint in [json!({}), two, json!({"socket": "../a.sock"})] {
+        for endpoint in [json!({}), two, json!({"socket": "../a.sock"}), json!({"socket": "a/b/c"})] {
             let mut manifest = TestPlugin::new(&context, "echo").manifest();
             manifest["spec"]["endpoint"] = endpoint;
             let error = context.try_create(&manifest).await.unwrap_err();
@@ -656,6 +656,63 @@ async fn a_foreign_object_is_not_touched_until_a_person_hands_it_over() {
         assert_eq!(taken["metadata"]["ownerReferences"], owned_by(&demo, false));
         assert_eq!(taken["metadata"]["labels"]["plugin.kubernetes.dask.org/plugin"], "echo");
         plugin.until_counts(1, 1, 0).await;
+    })
+    .await;
+}
+
+/// Whoever may create Services can write any label and owner reference.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_service_that_only_says_that_it_is_a_clusters_is_not_asked_about() {
+    with_temp_ns(|context| async move {
+        let _controller = context.start_controller().await;
+        let demo = context.create(&cluster("demo", 0)).await;
+        let mut plugin = TestPlugin::new(&context, "echo");
+        plugin.install().await;
+        plugin.until_counts(1, 1, 0).await;
+        let forged = json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {
+                "name": "mine",
+                "labels": {"dask.org/component": "scheduler", "dask.org/cluster-name": "demo"},
+                "ownerReferences": owned_by(&demo, false),
+            },
+            "spec": {"selector": {"app": "mine"}, "ports": [{"name": "http-dashboard", "port": 8787}]},
+        });
+        context.create(&forged).await;
+        // This one comes after it.
+        context.create(&cluster("later", 0)).await;
+        context.appears("ConfigMap", "later-scheduler-echo-config").await;
+        plugin.until_counts(2, 2, 0).await;
+        assert_eq!(plugin.calls_about("mine").len(), 0);
+        assert_eq!(context.get("ConfigMap", "mine-echo-config").await, None);
+    })
+    .await;
+}
+
+/// The Service and the Deployment of a scheduler have one name.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn subjects_of_two_kinds_and_one_name_have_a_child_each() {
+    with_temp_ns(|context| async move {
+        let _controller = context.start_controller().await;
+        context.create(&cluster("demo", 0)).await;
+        let mut plugin = TestPlugin::new(&context, "echo");
+        let mut manifest = plugin.manifest();
+        let rule = |kind: &str| json!({"kind": kind, "component": "scheduler"});
+        manifest["spec"]["subjects"] = json!([rule("Service"), rule("Deployment")]);
+        plugin.install_as(&manifest).await;
+        plugin.until_counts(2, 2, 0).await;
+        let children = context.list("ConfigMap", "plugin.kubernetes.dask.org/plugin=echo").await;
+        let mut names: Vec<&str> = children.iter().map(name).collect();
+        names.sort_unstable();
+        assert!(names.len() == 2 && names[0] == CHILD && names[1].starts_with(CHILD), "{names:?}");
+        // The one with the longer name stays where it is.
+        context.delete("ConfigMap", CHILD).await;
+        context.appears("ConfigMap", CHILD).await;
+        plugin.until_counts(2, 2, 0).await;
+        context.expect("ConfigMap", names[1]).await;
     })
     .await;
 }

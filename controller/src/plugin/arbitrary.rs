@@ -218,11 +218,13 @@ proptest! {
         let owner = json!({"kind": "DaskCluster", "name": "demo", "uid": "cluster-uid", "controller": true});
         let origin = Origin {
             plugin: "mine",
+            subject_kind: "Service",
             subject_name: "demo-scheduler",
             subject_uid: "subject-uid",
             namespace: "ns",
             owner: owner.clone(),
             kinds: &kinds,
+            known: &[],
         };
         let (approved, rejected) = screen(children, &origin);
         prop_assert_eq!(approved.len() + rejected.len(), count);

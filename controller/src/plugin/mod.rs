@@ -44,6 +44,7 @@ mod kinds;
 mod ledger;
 mod matcher;
 mod memory;
+mod names;
 mod outcome;
 mod plan;
 mod plugins;

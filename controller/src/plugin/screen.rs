@@ -10,10 +10,11 @@ use plugin_protocol::{
     screening::{RESERVED_METADATA, is_reserved_key},
 };
 use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
 
 use super::{
     kinds::{self, ChildKind},
+    names::{DefaultNames, Role},
+    plan::Known,
     registry::Registration,
     subject::{self, SubjectKey},
 };
@@ -29,31 +30,35 @@ pub(super) const KEY_LABEL: &str = "plugin.kubernetes.dask.org/key";
 pub(super) const ADOPT_ANNOTATION: &str = "plugin.kubernetes.dask.org/adopt";
 
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "dask-operator");
-/// Some kinds, such as Service, allow no longer names.
-const MAX_DEFAULT_NAME: usize = 63;
 
 /// For whom children are screened.
 #[derive(Clone, Debug)]
 pub(super) struct Origin<'a> {
     pub(super) plugin: &'a str,
+    pub(super) subject_kind: &'static str,
     pub(super) subject_name: &'a str,
     pub(super) subject_uid: &'a str,
     pub(super) namespace: &'a str,
     /// The owner reference that children get.
     pub(super) owner: Value,
     pub(super) kinds: &'a [ChildKind],
+    /// The children of this plugin and subject that stand.
+    pub(super) known: &'a [Known],
 }
 
 impl<'a> Origin<'a> {
-    /// The children of `registration` for a subject, with its uid, below the Dask resource `owner`.
+    /// The children of `registration` for a subject, with its uid, below the Dask resource `owner`. Those in `known`
+    /// stand.
     pub(super) fn new(
         registration: &'a Registration,
         (key, uid): (&'a SubjectKey, &'a str),
         (owner_key, owner): (&SubjectKey, &DynamicObject),
+        known: &'a [Known],
     ) -> Self {
         let resource = subject::api_resource(owner_key.kind);
         Self {
             plugin: &registration.identity,
+            subject_kind: subject::kind_name(key.kind),
             subject_name: &key.name,
             subject_uid: uid,
             namespace: &key.namespace,
@@ -67,6 +72,7 @@ impl<'a> Origin<'a> {
                 "blockOwnerDeletion": false,
             }),
             kinds: &registration.kinds,
+            known,
         }
     }
 }
@@ -76,6 +82,8 @@ impl<'a> Origin<'a> {
 pub(super) struct Approved {
     key: ChildKey,
     name: String,
+    /// The name that it may take instead, if `name` is a default.
+    second_name: Option<String>,
     resource: ApiResource,
     manifest: Value,
 }
@@ -95,6 +103,14 @@ impl Approved {
 
     pub(super) fn manifest(&self) -> &Value {
         &self.manifest
+    }
+
+    /// The same child under its second default name. `None` if it has a name of its own, or the second one already.
+    pub(super) fn with_second_name(&self) -> Option<Self> {
+        let name = self.second_name.clone()?;
+        let mut manifest = self.manifest.clone();
+        manifest["metadata"]["name"] = json!(name);
+        Some(Self { name, second_name: None, manifest, ..self.clone() })
     }
 }
 
@@ -153,9 +169,9 @@ fn screen_one(child: Child, origin: &Origin<'_>) -> Result<Approved, Refusal> {
         Some(Value::Object(metadata)) => metadata,
         Some(_) => return Err(("InvalidManifest", format!("{key}: metadata is not an object"))),
     };
-    let name = match metadata.get("name") {
-        None => default_name(origin, &key),
-        Some(Value::String(name)) if is_dns_subdomain(name) => name.clone(),
+    let (name, second_name) = match metadata.get("name") {
+        None => default_name(origin, &key, &kind.resource),
+        Some(Value::String(name)) if is_dns_subdomain(name) => (name.clone(), None),
         Some(_) => return Err(("InvalidManifest", format!("{key}: metadata.name is not a DNS name in lower case"))),
     };
     for field in ["labels", "annotations"] {
@@ -165,7 +181,7 @@ fn screen_one(child: Child, origin: &Origin<'_>) -> Result<Approved, Refusal> {
     }
     manifest.remove("status");
     manifest.insert("metadata".to_owned(), render_metadata(metadata, &name, &key, origin));
-    Ok(Approved { key, name, resource: kind.resource.clone(), manifest: Value::Object(manifest) })
+    Ok(Approved { key, name, second_name, resource: kind.resource.clone(), manifest: Value::Object(manifest) })
 }
 
 /// RFC 1123, as nearly all kinds want names. It also keeps names out of other parts of a URL's path.
@@ -228,16 +244,31 @@ fn without_reserved_keys(map: Option<Value>) -> Map<String, Value> {
     }
 }
 
-/// `{subject}-{plugin}-{key}`; a name that is too long ends in a hash of the whole.
-fn default_name(origin: &Origin<'_>, key: &ChildKey) -> String {
-    // The identity of a team's plugin has a dot, and some kinds, such as Service, have none in their names.
-    let whole = format!("{}-{}-{key}", origin.subject_name, origin.plugin.replace('.', "-"));
-    if whole.len() <= MAX_DEFAULT_NAME {
-        return whole;
-    }
-    let hash = hex::encode(&Sha256::digest(&whole)[..4]);
-    let kept = whole.chars().take(MAX_DEFAULT_NAME - hash.len() - 1).collect::<String>();
-    format!("{}-{hash}", kept.trim_end_matches(['-', '.']))
+/// The default name, and the one that may take its place.
+fn default_name(origin: &Origin<'_>, key: &ChildKey, kind: &ApiResource) -> (String, Option<String>) {
+    let Origin { plugin, subject_kind, subject_name, known, .. } = *origin;
+    let names = DefaultNames::of(Role { subject_kind, subject_name, plugin, key });
+    if names.is_second(known, kind, key) { (names.second, None) } else { (names.first, Some(names.second)) }
+}
+
+/// Children of the plugin `p` for the Service `demo`, with the keys `k`, `l` and so on. They come from nowhere else.
+#[cfg(test)]
+pub(super) fn approved_for_tests(manifests: &[Value]) -> Vec<Approved> {
+    let resource = crate::test_fixtures::mk_resource("v1", "ConfigMap");
+    let kinds = [ChildKind { resource, namespaced: true, allow_sensitive: false, recreate: false }];
+    let origin = Origin {
+        plugin: "p",
+        subject_kind: "Service",
+        subject_name: "demo",
+        subject_uid: "u",
+        namespace: "ns",
+        owner: json!({"kind": "DaskCluster", "name": "demo", "uid": "o", "controller": true}),
+        kinds: &kinds,
+        known: &[],
+    };
+    let keys = ('k'..='z').map(String::from);
+    let children = manifests.iter().zip(keys).map(|(manifest, key)| Child::new(key, manifest.clone())).collect();
+    screen(children, &origin).0
 }
 
 #[cfg(test)]

@@ -308,8 +308,8 @@ impl<'a> Syncing<'a> {
         self.work.grow(answer.tree_bytes())?;
         let keys = answer.children.iter().flatten().map(|child| child.key.clone()).collect();
         let Parsed { children: answered, rejected: unparsed } = answer.parsed();
-        let origin =
-            Origin::new(self.plugin, (self.key, &self.memory.subject_uid), (&observed.owner_key, &observed.owner));
+        let (owner, subject) = ((&observed.owner_key, &*observed.owner), (self.key, &*self.memory.subject_uid));
+        let origin = Origin::new(self.plugin, subject, owner, &observed.known);
         let (approved, rejected) = screen::screen(answered, &origin);
         let rejected: Vec<_> = unparsed.into_iter().chain(rejected).collect();
         for child in &rejected {
@@ -320,7 +320,7 @@ impl<'a> Syncing<'a> {
         let claim =
             Claim { plugin: &self.plugin.identity, subject_uid: &self.memory.subject_uid, owner_uid: &owner_uid };
         let known = observed.known.iter().filter(|known| live.confirms(known, claim)).cloned().collect();
-        let Found { wanted, claims } = children.find(approved, live).await?;
+        let Found { wanted, claims } = children.find_named(self.key, approved, live, claim).await?;
         let existing = children::existing(&wanted);
         self.work.grow(review::bytes_of_children(existing.values()))?;
         let plan = plan::plan(wanted, known, claim);

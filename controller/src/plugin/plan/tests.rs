@@ -17,11 +17,13 @@ fn ingress(key: &str, name: &str) -> Approved {
     let kinds = [ChildKind { resource: ingress_resource(), namespaced: true, allow_sensitive: false, recreate: false }];
     let origin = Origin {
         plugin: CLAIM.plugin,
+        subject_kind: "Service",
         subject_name: "demo-scheduler",
         subject_uid: CLAIM.subject_uid,
         namespace: "ns",
         owner: owner(CLAIM.owner_uid),
         kinds: &kinds,
+        known: &[],
     };
     let manifest = json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": name}});
     screen(vec![Child::new(key, manifest)], &origin).0.remove(0)

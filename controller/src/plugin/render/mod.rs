@@ -25,7 +25,7 @@ use plugin_protocol::{EventReason, ReviewRequest};
 
 use self::{
     ask::Source,
-    judge::Judged,
+    judge::{Given, Judged},
     manifests::Manifests,
     world::{Subject, World},
 };
@@ -96,10 +96,11 @@ pub async fn render(args: &RenderArgs, out: &mut impl Write, err: &mut impl Writ
         return Ok(clean);
     }
     let source = Source::open(args).await?;
+    let mut given = Given::default();
     for subject in &matched.subjects {
         let review = request(&registration, &world, subject)?;
         let answer = source.answer(&review).await;
-        clean &= print(subject, judge::judge(&registration, &world, subject, answer), out, err)?;
+        clean &= print(subject, judge::judge(&registration, (&world, &mut given), subject, answer), out, err)?;
     }
     Ok(clean)
 }

@@ -159,6 +159,33 @@ async fn a_name_that_somebody_else_holds_is_a_conflict_unless_it_is_handed_over(
     assert!(printed.clean, "{}", printed.err);
 }
 
+/// The Service and the Deployment of a scheduler have one name.
+#[tokio::test]
+async fn subjects_of_one_name_get_children_of_different_names() {
+    let two = PLUGIN.replace("[{kind: Service,", "[{kind: Deployment, component: scheduler}, {kind: Service,");
+    let unnamed = json!([{"key": "a", "manifest": {"apiVersion": "v1", "kind": "ConfigMap"}}]);
+    let printed = Case::new(&two, CLUSTER).with_children(&unnamed).printed().await;
+    assert!(printed.clean, "{}", printed.err);
+    let children = yaml(&printed.out);
+    let names: Vec<&str> = children.iter().filter_map(|child| child["metadata"]["name"].as_str()).collect();
+    assert!(names.len() == 2 && names[0] == "demo-scheduler-web-a", "{names:?}");
+    assert!(names[1].starts_with("demo-scheduler-web-a-"), "{names:?}");
+    let standing = format!("{CLUSTER}\n{}", printed.out);
+    let again = Case::new(&two, &standing).with_children(&unnamed).printed().await;
+    assert_eq!((again.out, again.clean), (printed.out, true), "{}", again.err);
+}
+
+#[tokio::test]
+async fn a_service_that_the_controller_would_not_make_is_no_subject() {
+    let forged = format!(
+        "{CLUSTER}\n---\n{{apiVersion: v1, kind: Service, metadata: {{name: mine, namespace: team-a, labels: \
+         {{dask.org/component: scheduler, dask.org/cluster-name: demo}}}}}}"
+    );
+    let printed = Case::new(PLUGIN, &forged).with_children(&json!([config_map("a", "a")])).printed().await;
+    let expected = "Service team-a/mine: its name or owner is not that of an object of DaskCluster team-a/demo";
+    assert!(!printed.clean && printed.err.contains(expected), "{}", printed.err);
+}
+
 /// What one run prints is what the next one finds.
 #[tokio::test]
 async fn children_that_stand_are_shown_to_the_plugin_and_pruned_if_it_drops_them() {

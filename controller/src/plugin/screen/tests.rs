@@ -35,11 +35,13 @@ fn owner() -> Value {
 fn origin(kinds: &[ChildKind]) -> Origin<'_> {
     Origin {
         plugin: "ingress",
+        subject_kind: "Service",
         subject_name: "demo-scheduler",
         subject_uid: "subject-uid",
         namespace: "ns",
         owner: owner(),
         kinds,
+        known: &[],
     }
 }
 
@@ -372,33 +374,21 @@ fn children_beyond_the_64th_are_refused() {
     assert_eq!(reasons(&rejected), [("key-64", "TooManyChildren"), ("key-65", "TooManyChildren")]);
 }
 
-fn default_name_for(subject_name: &str, key: &str) -> String {
+#[test]
+fn a_child_that_stands_under_its_second_default_name_is_not_made_again_under_the_first() {
     let kinds = kinds();
-    let origin = Origin { subject_name, ..origin(&kinds) };
-    let child = Child::new(key, json!({"apiVersion": "v1", "kind": "ConfigMap"}));
-    screen(vec![child], &origin).0[0].name().to_owned()
-}
-
-#[test]
-fn a_default_name_that_fits_is_not_cut() {
-    let subject = "s".repeat(63 - "-ingress-web".len());
-    assert_eq!(default_name_for(&subject, "web"), format!("{subject}-ingress-web"));
-}
-
-/// The names are spelled out because they must never change: a new controller would otherwise make every
-/// such child again under another name and delete the old one.
-#[test]
-fn a_default_name_that_is_too_long_is_cut_and_ends_in_a_hash_of_the_whole() {
-    let within_a_word = "a".repeat(60);
-    let before_a_dash = format!("{}-scheduler", "a".repeat(43));
-    let table = [
-        (&within_a_word, "web", format!("{}-76049398", "a".repeat(54))),
-        (&within_a_word, "api", format!("{}-34d5139b", "a".repeat(54))),
-        (&before_a_dash, "web", format!("{before_a_dash}-f470dfea")),
-    ];
-    for (subject, key, expected) in table {
-        let name = default_name_for(subject, key);
-        assert_eq!(name, expected);
-        assert!(name.len() <= 63, "{name}");
-    }
+    let unnamed = || vec![Child::new("web", json!({"apiVersion": "v1", "kind": "ConfigMap"}))];
+    let (first, _) = screen(unnamed(), &origin(&kinds));
+    assert_eq!(names(&first), ["demo-scheduler-ingress-web"]);
+    let second = first[0].with_second_name().unwrap();
+    let known = [Known {
+        resource: second.resource().clone(),
+        name: second.name().to_owned(),
+        uid: "u".to_owned(),
+        key: "web".to_owned(),
+    }];
+    let (children, _) = screen(unnamed(), &Origin { known: &known, ..origin(&kinds) });
+    assert_eq!(children[0].name(), second.name());
+    assert_eq!(children[0].manifest()["metadata"]["name"], second.name());
+    assert_eq!(children[0].with_second_name(), None);
 }
