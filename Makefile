@@ -121,6 +121,16 @@ chaos-smoke: SEEDS = 6
 chaos-smoke: ## A few of these runs, two minutes
 	@$(MAKE) chaos SEEDS=$(SEEDS)
 
+.PHONY: fuzz
+fuzz: SECONDS = 300
+fuzz: ## Look for inputs that stop or slow down the controller: SECONDS=300 for each of TARGETS (all of them)
+	@testbed/prepare.sh g++
+	@controller/fuzz/run.sh $(SECONDS) $(TARGETS)
+
+.PHONY: fuzz-smoke
+fuzz-smoke: ## The same for a few seconds each; `make unit` runs the inputs that are kept, without a fuzzer
+	@$(MAKE) fuzz SECONDS=5
+
 .PHONY: images
 images: prepare ## Build the images of Dask, the controller and the example plugins
 	@testbed/images/all.sh

@@ -30,6 +30,9 @@ mod drive;
 pub mod events;
 pub mod exit;
 pub mod fair_share;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod idle;
 pub mod invalid;
 pub mod job;

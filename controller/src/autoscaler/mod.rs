@@ -6,6 +6,8 @@
 mod apply;
 mod count;
 mod decide;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod memory;
 mod observe;
 mod status;

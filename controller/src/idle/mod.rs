@@ -5,6 +5,8 @@
 
 mod apply;
 mod decide;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod memory;
 mod observe;
 mod status;

@@ -11,6 +11,8 @@
 mod apply;
 mod build;
 mod finished;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod observe;
 mod phase;
 mod runner;

@@ -36,6 +36,8 @@ mod finalize;
 mod finalizers;
 mod finalizing;
 mod former;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod hold;
 mod immutable;
 mod json;

@@ -51,12 +51,26 @@ struct Idle {
     idle_since: Option<f64>,
 }
 
+impl WorkerList {
+    fn into_workers(self) -> Vec<Worker> {
+        let worker = |ListedWorker { name, address }| Worker {
+            name: name.into_text().unwrap_or_else(|| address.clone()),
+            status: String::new(),
+            processing: 0,
+            address,
+        };
+        self.workers.into_iter().map(worker).collect()
+    }
+}
+
 impl Counts {
     /// Nothing runs or waits. Tasks that are queued because there is no worker at all are counted nowhere:
     /// but then the scheduler desires one.
     pub(super) fn is_idle(&self) -> bool {
         let Self { processing, waiting, unrunnable, workers, desired_workers } = self;
-        processing + waiting + unrunnable == 0 && (*workers > 0 || *desired_workers == 0)
+        // Not their sum: a scheduler may say any numbers, and those whose sum overflows are not nothing.
+        [processing, waiting, unrunnable].into_iter().all(|count| *count == 0)
+            && (*workers > 0 || *desired_workers == 0)
     }
 }
 
@@ -91,14 +105,7 @@ impl Http {
 
     /// The API says nothing of what the workers do.
     pub(super) async fn workers(&self, limit: Duration) -> Result<Vec<Worker>, Error> {
-        let list: WorkerList = self.get("/api/v1/get_workers", limit).await?;
-        let worker = |ListedWorker { name, address }| Worker {
-            name: name.into_text().unwrap_or_else(|| address.clone()),
-            status: String::new(),
-            processing: 0,
-            address,
-        };
-        Ok(list.workers.into_iter().map(worker).collect())
+        Ok(self.get::<WorkerList>("/api/v1/get_workers", limit).await?.into_workers())
     }
 
     pub(super) async fn retire(&self, addresses: &[String], limit: Duration) -> Result<BTreeSet<String>, Error> {
@@ -141,6 +148,19 @@ async fn send<T: DeserializeOwned>(request: RequestBuilder, limit: Duration) -> 
     serde_json::from_slice(&body).map_err(|error| Error::Protocol(format!("HTTP answered with no such JSON: {error}")))
 }
 
+/// Reads `body` as the reply to each question, for fuzzing.
+#[cfg(feature = "fuzzing")]
+pub(super) fn fuzzed(body: &[u8]) -> super::fuzzing::Said {
+    let _idle = serde_json::from_slice::<Counts>(body).map(|counts| counts.is_idle());
+    let retired = serde_json::from_slice::<Entries<IgnoredAny>>(body).map(Entries::into_addresses);
+    super::fuzzing::Said {
+        workers: serde_json::from_slice(body).map(WorkerList::into_workers).unwrap_or_default(),
+        order: retired.unwrap_or_default().into_iter().collect(),
+        wanted: serde_json::from_slice(body).map(|Target { workers }| workers).ok(),
+        idle_since: serde_json::from_slice(body).ok().and_then(|Idle { idle_since }| idle_since),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +178,7 @@ mod tests {
         assert!(!is_idle([1, 0, 0, 2, 0]), "running");
         assert!(!is_idle([0, 1, 0, 2, 0]), "waiting");
         assert!(!is_idle([0, 0, 1, 2, 0]), "unrunnable");
+        assert!(!is_idle([u64::MAX, 1, 0, 2, 0]), "as many as make 0 when they are added up");
         assert!(!is_idle([0, 0, 0, 0, 1]), "queued until there is a worker");
     }
 }

@@ -9,6 +9,8 @@ pub mod codec;
 mod connection;
 mod endpoint;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod http;
 mod lenient;
 pub mod message;

@@ -7,6 +7,8 @@ mod apply;
 mod build;
 mod census;
 mod losses;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod observe;
 mod registered;
 mod remove;

@@ -1,0 +1,59 @@
+//! The decisions about an autoscaler that somebody wrote, and about what its scheduler says, for fuzzing.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::{
+    count::{self, Group, to_i64},
+    decide::{Recent, Rules, Situation},
+    observe::Observed,
+    validate,
+};
+use crate::{
+    crd::{DaskAutoscaler, DaskCluster, DaskWorkerGroup},
+    fuzzing::{known, now},
+    scheduler::fuzzing::Said,
+    view::PodView,
+};
+
+/// Workers of a group that nobody could run.
+const MANY: i64 = 1 << 31;
+
+/// Decides about `autoscaler` of `group`.
+pub(crate) fn decide(autoscaler: DaskAutoscaler, (cluster, group): (&DaskCluster, &DaskWorkerGroup)) {
+    let autoscaler = Arc::new(autoscaler);
+    let observed = Observed {
+        cluster: Some(Arc::new(cluster.clone())),
+        group: Some(Arc::new(group.clone())),
+        autoscalers: vec![Arc::clone(&autoscaler)],
+        scheduler_ready: true,
+    };
+    drop(validate::adoption(&autoscaler, Some(cluster)));
+    let Ok(valid) = validate::validate(&autoscaler, &observed) else { return };
+    let current = valid.group.spec.worker.replicas.max(0);
+    for target in [0, 5, i64::MAX] {
+        let situation = Situation { current, target, ..Situation::default() };
+        let mut recent = Recent::default();
+        for _ in 0..2 {
+            let _decision = recent.decide(&situation, &valid.rules, now());
+        }
+    }
+}
+
+/// Counts the worker with these `pods` by what a scheduler says, and decides.
+pub(crate) fn count(worker: &str, pods: Vec<Arc<PodView>>, said: &Said) {
+    let deployment = known(json!({"metadata": {"name": worker}}));
+    let group = Group { replicas: MANY, deployments: vec![Arc::new(deployment)], pods };
+    let own = count::count(&group, &said.workers, now());
+    let situation = Situation {
+        current: group.replicas,
+        connected: own.connected,
+        starting: own.starting,
+        per_worker: own.per_worker,
+        elsewhere: to_i64(said.workers.len()) - own.processes + own.expected(),
+        target: i64::try_from(said.wanted.unwrap_or(0)).unwrap_or(i64::MAX),
+    };
+    let rules = Rules { maximum: i64::MAX, ..Rules::default() };
+    let _decision = Recent::default().decide(&situation, &rules, now());
+}

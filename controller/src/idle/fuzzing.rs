@@ -1,0 +1,17 @@
+//! The decision about the idle time-out of a cluster that somebody wrote, for fuzzing.
+
+use super::{
+    decide::{Probe, Watched},
+    validate,
+};
+use crate::{crd::DaskCluster, fuzzing::now, scheduler::Idleness};
+
+/// Decides about `cluster`, whose scheduler says since when it is idle.
+pub(crate) fn decide(cluster: &DaskCluster, since: Option<f64>) {
+    let Some(valid) = validate::validate(cluster) else { return };
+    let probe = Probe::Answered(since.map_or(Idleness::Counted, Idleness::Since));
+    let mut watched = Watched::default();
+    for _ in 0..3 {
+        let _verdict = watched.take_in(&probe, now(), &valid.rules, now());
+    }
+}

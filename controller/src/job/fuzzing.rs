@@ -1,0 +1,26 @@
+//! The decisions about a job that somebody wrote, for fuzzing.
+
+use kube::ResourceExt as _;
+
+use super::{
+    phase,
+    runner::Runner,
+    validate,
+    world::{Cluster, Seen, World},
+};
+use crate::{crd::DaskJob, fuzzing::now, view::PodView};
+
+/// Decides about `job`, before and after `pod` is its runner.
+pub(crate) fn decide(job: &DaskJob, pod: &PodView) {
+    drop(super::manifests(job, "cluster.local"));
+    let invalid = validate::validate(job, "cluster.local").err();
+    let (terms, recorded) = (validate::terms(job, invalid), job.status.clone().unwrap_or_default());
+    let runner = Runner::of(pod, validate::runner_kind(job));
+    let cluster = Cluster { uid: job.uid().unwrap_or_default(), is_going: false, is_broken: false };
+    let under_way = World { cluster: Seen::Ours(cluster), runner: Seen::Ours(runner) };
+    for world in [World::default(), under_way] {
+        let next = phase::next(&recorded, &terms, &world, now());
+        let _left = next.wake.map(|wake| wake.duration_since(now()));
+        drop(phase::made(&next.status, &terms));
+    }
+}

@@ -1,0 +1,53 @@
+//! The readers of what schedulers say, for fuzzing.
+
+use futures::FutureExt as _;
+use serde::de::IgnoredAny;
+
+use super::{
+    Worker, codec, http,
+    lenient::{Entries, Scalar},
+    message::{self, Identity},
+};
+
+/// What one reply says, read as the reply to each question.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Said {
+    /// The workers that are connected.
+    pub(crate) workers: Vec<Worker>,
+    /// The order in which workers would be closed.
+    pub(crate) order: Vec<String>,
+    /// The number of workers that is wanted.
+    pub(crate) wanted: Option<u64>,
+    /// Since when the scheduler is idle, in epoch seconds.
+    pub(crate) idle_since: Option<f64>,
+}
+
+/// Reads all messages of a connection.
+pub(crate) fn frames(mut bytes: &[u8]) -> Vec<Said> {
+    let (mut received, mut said) = (Vec::new(), Vec::new());
+    // All bytes are there, so that nothing is ever waited for.
+    while let Some(Ok(frame)) = codec::read(&mut bytes, &mut received).now_or_never() {
+        drop(message::decode::<IgnoredAny>(&frame));
+        said.push(reply(&frame));
+    }
+    said
+}
+
+/// Reads one reply of the RPC.
+pub(crate) fn reply(frame: &[u8]) -> Said {
+    let identity = message::decode_reply::<Identity>(frame);
+    let order = message::decode_reply::<Entries<()>>(frame);
+    drop(message::decode_reply::<Entries<IgnoredAny>>(frame).map(Entries::into_addresses));
+    let scalar = message::decode_reply::<Scalar>(frame).unwrap_or_default();
+    Said {
+        workers: identity.map(Identity::into_workers).unwrap_or_default(),
+        order: order.map(|order| order.0.into_iter().map(|(address, ())| address).collect()).unwrap_or_default(),
+        wanted: scalar.count(),
+        idle_since: scalar.seconds(),
+    }
+}
+
+/// Reads one reply by HTTP.
+pub(crate) fn http_reply(body: &[u8]) -> Said {
+    http::fuzzed(body)
+}

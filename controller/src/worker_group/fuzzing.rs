@@ -1,0 +1,68 @@
+//! The decisions about a group that somebody wrote, and about what its scheduler says, for fuzzing.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use kube::ResourceExt as _;
+
+use super::{
+    build,
+    observe::Observed,
+    registered, retiring, scale, status, validate,
+    victims::{self, Candidate, Demand, Scheduler},
+};
+use crate::{
+    crd::{DaskCluster, DaskWorkerGroup},
+    fuzzing::{defaults, now},
+    scheduler::fuzzing::Said,
+    view::PodView,
+};
+
+/// As many workers as one decision makes here.
+const FEW: usize = 16;
+
+/// Decides about `group` of `cluster`.
+pub(crate) fn decide(group: &DaskWorkerGroup, cluster: DaskCluster) {
+    let observed = Observed { cluster: Some(Arc::new(cluster)), ..Observed::default() };
+    let valid = match validate::validate(group, &observed, &defaults()) {
+        Ok(valid) => valid,
+        Err(invalid) => return drop(status::of_invalid(group, &observed, &invalid, now())),
+    };
+    let created = group.status.as_ref().and_then(|status| status.workers_created).unwrap_or(0);
+    let workers = scale::Workers {
+        prefix: scale::prefix_of(&group.uid().unwrap_or_default()),
+        created: u32::try_from(created).unwrap_or(0),
+        ..scale::Workers::default()
+    };
+    let workers = workers.advanced();
+    let missing = scale::plan(valid.replicas.min(FEW), &workers);
+    let paced = scale::paced(missing, valid.pace, std::iter::empty(), now());
+    for id in &paced.create {
+        drop(build::build_worker(&valid, id));
+    }
+    let record = retiring::Retiring::of(group);
+    let _overdue = record.is_overdue("demo", valid.worker.retire_deadline_seconds, now());
+    let _missing = (workers.misses_known(), valid.max_unavailable.of(valid.replicas));
+}
+
+/// Decides how the workers with these `pods` stand with a scheduler that says this, and which of them go.
+pub(crate) fn stand(pods: &[PodView], said: &Said) {
+    let pods: Vec<Arc<PodView>> = pods.iter().cloned().map(Arc::new).collect();
+    let names: Vec<String> = pods.iter().filter_map(|pod| pod.deployment().map(str::to_owned)).collect();
+    let scheduler = Scheduler::Answers {
+        registered: registered(names.iter().map(String::as_str), pods.iter().map(AsRef::as_ref), &said.workers),
+        order: said.order.clone(),
+        strangers: said.workers.iter().filter_map(|worker| worker.host().map(str::to_owned)).collect(),
+    };
+    let candidates: Vec<Candidate> = names
+        .iter()
+        .map(|name| Candidate {
+            name: name.clone(),
+            uid: String::new(),
+            created: None,
+            outdated: true,
+            standing: victims::standing(name, &pods, &scheduler),
+        })
+        .collect();
+    let record = retiring::Retiring { kept: BTreeMap::new(), ..retiring::Retiring::default() };
+    drop(victims::choose(&candidates, &record, Demand { surplus: 1, replicas: 1, max_unavailable: 1 }));
+}
