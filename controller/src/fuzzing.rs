@@ -172,7 +172,9 @@ pub fn match_expression(bytes: &[u8]) {
 
 /// All that a scheduler sends in one connection.
 pub fn scheduler_frames(bytes: &[u8]) {
-    scheduler::fuzzing::frames(bytes).into_iter().for_each(|said| decide_by(&said));
+    for said in scheduler::fuzzing::frames(bytes) {
+        decide_by(&said);
+    }
 }
 
 /// The first frame of a scheduler's reply, as msgpack. It is read as the reply to each question that there is.

@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{TestContext, eventually, name, sins::VICTIM, version};
+use crate::{
+    sinners::BLOCKED,
+    support::{TestContext, eventually, name, sins::VICTIM, version},
+};
 
 /// The objects and the versions that they must keep.
 pub(crate) struct Foreign(Vec<(String, String, String)>);
@@ -83,6 +86,13 @@ fn manifests(victim: &Value) -> Vec<Value> {
             "kind": "ConfigMap",
             "metadata": {"name": "demo-scheduler-config", "labels": child},
             "data": {},
+        }),
+        // Where a plugin wants its child to be.
+        json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": format!("demo-scheduler-{BLOCKED}-config")},
+            "data": {"value": "foreign"},
         }),
     ]
 }

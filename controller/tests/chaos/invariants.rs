@@ -12,6 +12,8 @@ use tokio::task::AbortHandle;
 
 use crate::{
     foreign::Foreign,
+    hostile::{self, Hostile},
+    made::Made,
     support::{TestContext, condition, name, scheduler::FakeScheduler, uid},
 };
 
@@ -27,6 +29,8 @@ pub(crate) struct Wanted {
     pub(crate) groups: BTreeMap<String, usize>,
     /// The most workers that each group was ever to have.
     pub(crate) most: BTreeMap<String, usize>,
+    /// How many workers had to be made for each group: those of its beginning, and all that were added or lost since.
+    pub(crate) needed: BTreeMap<String, usize>,
     pub(crate) clusters: BTreeSet<String>,
     /// Workers that compute: name and uid of the Deployment, and address.
     pub(crate) busy: Vec<(String, String, String)>,
@@ -38,9 +42,15 @@ pub(crate) type SharedWanted = Arc<Mutex<Wanted>>;
 impl Wanted {
     /// A group is to have so many workers from now on.
     pub(crate) fn group(&mut self, group: &str, workers: usize) {
-        self.groups.insert(group.to_owned(), workers);
+        let before = self.groups.insert(group.to_owned(), workers).unwrap_or_default();
+        *self.needed.entry(group.to_owned()).or_default() += workers.saturating_sub(before);
         let most = self.most.entry(group.to_owned()).or_default();
         *most = workers.max(*most);
+    }
+
+    /// Somebody else takes a worker away.
+    pub(crate) fn lose(&mut self, group: &str) {
+        *self.needed.entry(group.to_owned()).or_default() += 1;
     }
 }
 
@@ -50,7 +60,11 @@ pub(crate) struct Scene {
     pub(crate) context: TestContext,
     pub(crate) scheduler: Arc<FakeScheduler>,
     pub(crate) foreign: Arc<Foreign>,
+    pub(crate) hostile: Arc<Hostile>,
+    pub(crate) made: Arc<Made>,
     pub(crate) wanted: SharedWanted,
+    /// How many workers the node has room for.
+    pub(crate) room: usize,
 }
 
 /// Looks all the time, until it is dropped.
@@ -92,16 +106,17 @@ impl Scene {
         self.wanted.lock().unwrap().clone()
     }
 
-    /// The Deployments and Services that look like Dask's and are not foreign.
+    /// The Deployments and Services that look like Dask's, and are neither foreign nor of hostile users.
     async fn ours(&self, kind: &str) -> Vec<Value> {
-        let mut objects = self.context.list(kind, CLUSTER).await;
+        let mut objects = hostile::without(self.context.list(kind, CLUSTER).await);
         objects.retain(|object| !self.foreign.is_of(kind, name(object)));
         objects
     }
 
-    /// Nothing foreign touched, no busy worker lost, nothing there twice.
+    /// Nothing foreign touched, no busy worker lost, nothing there or made twice.
     async fn always(&self) -> Result<(), String> {
         self.foreign.check(&self.context).await?;
+        self.hostile.have_gained_nothing().await?;
         let deployments = self.ours("Deployment").await;
         // What was wanted after the look, so that it includes all that was wanted before.
         let wanted = self.wanted();
@@ -119,6 +134,7 @@ impl Scene {
                 return Err(format!("{group} has {count} workers and was never to have more than {most}"));
             }
         }
+        self.made.check(&wanted)?;
         self.busy_workers(&wanted, &deployments)
     }
 
@@ -139,8 +155,8 @@ impl Scene {
     /// Exactly what is wanted stands, belongs to whom it should, and the statuses say so.
     pub(crate) async fn settled(&self) -> Result<(), String> {
         let wanted = self.wanted();
-        let clusters = self.context.list("DaskCluster", "").await;
-        let groups = self.context.list("DaskWorkerGroup", "").await;
+        let clusters = hostile::without(self.context.list("DaskCluster", "").await);
+        let groups = hostile::without(self.context.list("DaskWorkerGroup", "").await);
         same("clusters", &names(&clusters), &wanted.clusters)?;
         same("groups", &names(&groups), &wanted.groups.keys().cloned().collect())?;
         let schedulers: BTreeSet<String> = wanted.clusters.iter().map(|name| format!("{name}-scheduler")).collect();
@@ -152,25 +168,53 @@ impl Scene {
             .into_iter()
             .partition(|object| object["metadata"]["labels"]["dask.org/component"] == "worker");
         same("schedulers", &names(&others), &schedulers)?;
+        let counts: BTreeMap<&String, Counts> =
+            wanted.groups.keys().map(|group| (group, self.counts(group, &workers))).collect();
         for (group, count) in &wanted.groups {
-            let of_group = |worker: &&Value| worker["metadata"]["labels"][GROUP] == group.as_str();
-            let found = workers.iter().filter(of_group).count();
+            let found = counts[group].workers;
             if found != *count {
                 return Err(format!("{group} has {found} workers instead of {count}"));
             }
         }
+        self.room_is_used().await?;
         if workers.len() != wanted.groups.values().sum::<usize>() {
             return Err(format!("there are workers of no group: {:?}", names(&workers)));
         }
         let all: Vec<&Value> = clusters.iter().chain(&groups).chain(&services).chain(&others).chain(&workers).collect();
         owners(&all)?;
         clusters.iter().try_for_each(cluster_says)?;
-        groups.iter().try_for_each(|group| group_says(group, wanted.groups[name(group)]))
+        groups.iter().try_for_each(|group| group_says(group, counts[&name(group).to_owned()]))
+    }
+
+    fn counts(&self, group: &str, workers: &[Value]) -> Counts {
+        let workers = workers.iter().filter(|worker| worker["metadata"]["labels"][GROUP] == group);
+        let connected = self.scheduler.workers();
+        Counts {
+            workers: workers.clone().count(),
+            ready: workers.clone().filter(|worker| worker["status"]["readyReplicas"] == 1).count(),
+            connected: workers.filter(|worker| connected.iter().any(|known| known == name(worker))).count(),
+        }
+    }
+
+    /// As many workers are ready, whosever they are, as there is room for.
+    async fn room_is_used(&self) -> Result<(), String> {
+        let workers = self.context.list("Deployment", "dask.org/component=worker").await;
+        let number =
+            |field: fn(&Value) -> &Value| workers.iter().filter_map(|worker| field(worker).as_u64()).sum::<u64>();
+        let (asked, ready) =
+            (number(|worker| &worker["spec"]["replicas"]), number(|worker| &worker["status"]["readyReplicas"]));
+        let expected = asked.min(u64::try_from(self.room).unwrap());
+        if ready == expected {
+            Ok(())
+        } else {
+            Err(format!("{ready} of {asked} workers are ready instead of {expected}"))
+        }
     }
 
     /// Nothing is left of all clusters, and all that is foreign is.
     pub(crate) async fn gone(&self) -> Result<(), String> {
         self.foreign.check(&self.context).await?;
+        self.hostile.are_gone().await?;
         for kind in ["DaskCluster", "DaskWorkerGroup", "Deployment", "Service", "ConfigMap", "Pod"] {
             let mut objects = self.context.list(kind, "").await;
             objects.retain(|object| !self.foreign.is_of(kind, name(object)) && name(object) != "kube-root-ca.crt");
@@ -222,12 +266,22 @@ fn cluster_says(cluster: &Value) -> Result<(), String> {
     if is_true { Ok(()) } else { Err(format!("the cluster {} says {status}", name(cluster))) }
 }
 
-fn group_says(group: &Value, count: usize) -> Result<(), String> {
+/// Workers of a group, as they are and not as it says.
+#[derive(Clone, Copy, Debug)]
+struct Counts {
+    workers: usize,
+    ready: usize,
+    connected: usize,
+}
+
+fn group_says(group: &Value, counts: Counts) -> Result<(), String> {
     let status = &group["status"];
     let current = status["observedGeneration"] == group["metadata"]["generation"];
-    let counts = ["replicas", "readyReplicas", "connectedReplicas"].iter().all(|field| status[field] == count);
-    let is_true = current && counts && condition(group, "Scaled").0 == "True";
-    if is_true { Ok(()) } else { Err(format!("the group {} of {count} workers says {status}", name(group))) }
+    let Counts { workers, ready, connected } = counts;
+    let said = [("replicas", workers), ("readyReplicas", ready), ("connectedReplicas", connected)];
+    let is_true =
+        current && said.iter().all(|(field, count)| status[field] == *count) && condition(group, "Scaled").0 == "True";
+    if is_true { Ok(()) } else { Err(format!("the group {} with {counts:?} says {status}", name(group))) }
 }
 
 /// Addresses of all workers that the scheduler was asked to retire.

@@ -1,7 +1,7 @@
 //! Many runs of the controller in bad weather, each decided by a seed: `make chaos`.
 //!
-//! `SEEDS=300` is how many, `FIRST=1` the first, `SEED=7` plays one again, `PARALLEL=6` is how many at a time. A seed
-//! decides what users do, what goes wrong and when; what it cannot decide is who is faster, so that a run that failed
+//! `SEEDS=300` is how many, `FIRST=1` the first, `SEED=7` plays one again, `PARALLEL=6` is how many at a time.
+//! `HOSTILE=flood,deep-job` chooses what hostile users do, `HOSTILE=none` has none. A seed decides what users do, what goes wrong and when; what it cannot decide is who is faster, so that a run that failed
 //! may have to be played a few times.
 #![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
 #![expect(clippy::print_stdout, reason = "its output is its purpose")]
@@ -9,10 +9,13 @@
 mod api_server;
 mod clock;
 mod foreign;
+mod hostile;
+mod hostile_objects;
 mod invariants;
 mod keeper;
 #[path = "../../../bench/src/machine.rs"]
 mod machine;
+mod made;
 mod play;
 mod proxy;
 mod report;

@@ -21,8 +21,10 @@ use crate::{
     api_server,
     clock::Clock,
     foreign::Foreign,
+    hostile::{self, Hostile},
     invariants::{Scene, Wanted, Watchman},
     keeper::{Keeper, log_of},
+    made::Made,
     proxy::Proxy,
     revival::Revival,
     script::{BUSY, Script, Step},
@@ -114,7 +116,7 @@ impl<'a> Run<'a> {
         let _the_api_server_stays = api_server::AT_REST.read().await;
         context.create_namespace().await;
         let foreign = Arc::new(Foreign::plant(context).await);
-        let world = World::around(context, by_name, usize::MAX).await;
+        let world = World::around(context, by_name, script.room).await;
         world.scheduler.set(|state| state.idle_since = None);
         let proxy = Arc::new(Proxy::start(stage.plain.clone(), script.weather).await);
         let clock = Clock::new(context);
@@ -123,7 +125,10 @@ impl<'a> Run<'a> {
             context: context.clone(),
             scheduler: Arc::clone(&world.scheduler),
             foreign,
+            hostile: Hostile::arrive(context).await,
+            made: Arc::new(Made::begin(context)),
             wanted: Arc::default(),
+            room: script.room,
         };
         scene.wanted.lock().unwrap().clusters.insert("demo".to_owned());
         scene.wanted.lock().unwrap().group(GROUP, script.workers);
@@ -150,8 +155,10 @@ impl<'a> Run<'a> {
 
     /// Gives some workers something to do.
     async fn occupy(&self) {
-        let mut busy = Vec::new();
-        for worker in self.world.deployments(GROUP).await.iter().filter(|worker| !self.is_foreign(worker)).take(BUSY) {
+        let (mut busy, connected) = (Vec::new(), self.world.scheduler.workers());
+        // There may not be room for all.
+        let works = |worker: &&Value| !self.is_foreign(worker) && connected.iter().any(|known| known == name(worker));
+        for worker in self.world.deployments(GROUP).await.iter().filter(works).take(BUSY) {
             self.world.scheduler.load(name(worker), 3);
             let address = self.world.address(name(worker));
             busy.push((name(worker).to_owned(), uid(worker).to_owned(), address));
@@ -199,6 +206,7 @@ impl<'a> Run<'a> {
 
     /// All clusters are deleted.
     async fn end(&self) -> Result<(), String> {
+        self.scene.hostile.leave().await;
         self.scene
             .context
             .api("DaskCluster")
@@ -221,6 +229,7 @@ impl<'a> Run<'a> {
 
     fn account(&mut self) {
         *self.faults = self.proxy.faults();
+        self.faults.extend(self.scene.hostile.counts());
         self.faults.insert("kill", self.keeper.kills());
     }
 
@@ -248,6 +257,7 @@ impl Run<'_> {
                     api_server::restart(testbed).await;
                 }
             }
+            Step::Hostile(place) => self.scene.hostile.act(place).await,
         }
     }
 
@@ -315,7 +325,9 @@ impl Run<'_> {
         let busy = self.scene.wanted.lock().unwrap().busy.clone();
         let is_busy = |worker: &Value| busy.iter().any(|(busy, ..)| busy == name(worker));
         let workers = self.world.deployments(GROUP).await;
-        if let Some(worker) = workers.iter().find(|worker| !self.is_foreign(worker) && !is_busy(worker)) {
+        let is_ours = |worker: &&Value| !self.is_foreign(worker) && !hostile::is_of(name(worker));
+        if let Some(worker) = workers.iter().find(|worker| is_ours(worker) && !is_busy(worker)) {
+            self.want(|wanted| wanted.lose(GROUP));
             self.delete("Deployment", name(worker)).await;
         }
     }

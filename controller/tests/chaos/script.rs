@@ -5,6 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use crate::{
+    hostile_objects,
     support::{identities::Identity, sinner::Way, sins},
     weather::Weather,
 };
@@ -43,6 +44,8 @@ pub(crate) enum Step {
     Sin,
     /// The API server is killed and started again.
     RestartApiServer,
+    /// A hostile user does what stands at this place in the list of all acts.
+    Hostile(usize),
 }
 
 /// All of a run.
@@ -51,6 +54,8 @@ pub(crate) struct Script {
     /// Workers of the default group in the beginning.
     pub(crate) workers: usize,
     pub(crate) weather: Weather,
+    /// Workers that the node has room for.
+    pub(crate) room: usize,
     /// Places in the list of all sins.
     pub(crate) sins: Vec<usize>,
     /// Each after a pause.
@@ -81,8 +86,35 @@ impl Script {
         if seed % 16 == 5 {
             steps.insert(rng.usize(0..steps.len()), (Duration::ZERO, Step::RestartApiServer));
         }
-        Self { workers, weather, sins, steps }
+        // Of its own, so that all else is as it was before there were these.
+        let mut rng = Rng::with_seed(seed ^ 0x686f_7374_696c_6521);
+        let room = if rng.u8(0..3) == 0 { rng.usize(LEAST..=LEAST + 2) } else { usize::MAX };
+        hostility(&mut rng, &mut steps);
+        Self { workers, weather, room, sins, steps }
     }
+}
+
+/// In every second run. The controller is killed after each other act: it has to begin beside what is stored.
+fn hostility(rng: &mut Rng, steps: &mut Vec<(Duration, Step)>) {
+    let acts = chosen();
+    if rng.bool() || acts.is_empty() {
+        return;
+    }
+    for _ in 0..rng.usize(1..=4) {
+        let place = rng.usize(0..=steps.len());
+        steps.insert(place, (Duration::ZERO, Step::Hostile(acts[rng.usize(0..acts.len())])));
+        if rng.bool() {
+            steps.insert(place + 1, (Duration::from_millis(rng.u64(0..1000)), Step::Kill));
+        }
+    }
+}
+
+/// Places of the acts whose names are in `HOSTILE`, of all unless it is set.
+fn chosen() -> Vec<usize> {
+    let names = std::env::var("HOSTILE").ok().filter(|names| !names.is_empty());
+    let is_chosen = |name: &str| names.as_ref().is_none_or(|names| names.split(',').any(|chosen| chosen == name));
+    let acts = hostile_objects::acts();
+    acts.iter().enumerate().filter(|(_, act)| is_chosen(act.name)).map(|(place, _)| place).collect()
 }
 
 /// Each once, and none that needs another plugin's certificate: the good one has none.

@@ -18,34 +18,42 @@ use crate::{
 /// How long the controller must have changed nothing, so that its state counts as steady.
 const QUIET: Duration = Duration::from_secs(2);
 
+/// A plugin whose only child has the name of a foreign object: see [`crate::foreign`].
+pub(crate) const BLOCKED: &str = "blocked";
+
 /// The plugins of one run.
 pub(crate) struct Sinners {
     good: Option<Sinner>,
+    _blocked: Option<Sinner>,
     others: Vec<Sinner>,
 }
 
 impl Sinners {
-    /// Installs a good plugin and those of these places in the list of all sins; without sins, none at all.
+    /// Installs a good plugin, one whose child's name is taken, and those of these places in the list of all sins;
+    /// without sins, none at all.
     pub(crate) async fn install(context: &TestContext, places: &[usize]) -> Self {
         if places.is_empty() {
-            return Self { good: None, others: Vec::new() };
+            return Self { good: None, _blocked: None, others: Vec::new() };
         }
         let good = Sinner::install(context, GOOD, Way::Answer(|_| Deed::Hang)).await;
+        let blocked = Sinner::install(context, BLOCKED, Way::Answer(|_| Deed::Hang)).await;
         let catalogue = sins::all();
         let mut others = Vec::new();
         for place in places {
             let sin = &catalogue[*place];
             others.push(Sinner::install(context, sin.name, sin.way).await);
         }
-        for sinner in others.iter().chain([&good]) {
+        for (sinner, state) in
+            others.iter().chain([&good]).map(|sinner| (sinner, "synced")).chain([(&blocked, "failing")])
+        {
             within(Duration::from_mins(2), "a plugin to be in order", async || {
                 let plugin = context.expect("DaskOperatorPlugin", sinner.name).await;
                 let status = &plugin["status"];
-                if status["subjects"]["synced"] == 1 { Ok(()) } else { Err(status.to_string()) }
+                if status["subjects"][state] == 1 { Ok(()) } else { Err(status.to_string()) }
             })
             .await;
         }
-        Self { good: Some(good), others }
+        Self { good: Some(good), _blocked: Some(blocked), others }
     }
 
     /// From now on they sin.
