@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 use crate::{
     foreign::Foreign,
     hostile::{self, Hostile},
-    made::Made,
+    made::{self, Made},
     support::{TestContext, condition, name, scheduler::FakeScheduler, uid},
 };
 
@@ -118,6 +118,8 @@ impl Scene {
         self.foreign.check(&self.context).await?;
         self.hostile.have_gained_nothing().await?;
         let deployments = self.ours("Deployment").await;
+        let made = self.made.so_far();
+        let groups = hostile::without(self.context.list("DaskWorkerGroup", "").await);
         // What was wanted after the look, so that it includes all that was wanted before.
         let wanted = self.wanted();
         // Workers of a deleted group stay until they are collected, beside those of its namesake.
@@ -134,7 +136,7 @@ impl Scene {
                 return Err(format!("{group} has {count} workers and was never to have more than {most}"));
             }
         }
-        self.made.check(&wanted)?;
+        made::check(&made, &groups, &wanted)?;
         self.busy_workers(&wanted, &deployments)
     }
 

@@ -12,14 +12,17 @@ use kube::{
     api::DynamicObject,
     runtime::{WatchStreamExt as _, watcher},
 };
+use serde_json::Value;
 use tokio::task::AbortHandle;
 
-use crate::{hostile, invariants::Wanted, support::TestContext};
+use crate::{
+    hostile,
+    invariants::Wanted,
+    support::{TestContext, name, uid},
+};
 
-const GROUP: &str = "dask.org/workergroup-name";
-
-/// Uids of all workers that were seen, by group and its uid.
-type Seen = BTreeMap<(String, String), BTreeSet<String>>;
+/// Uids of all workers that were seen, by the uid of their group.
+type Seen = BTreeMap<String, BTreeSet<String>>;
 
 /// Counts until it is dropped.
 pub(crate) struct Made {
@@ -50,21 +53,27 @@ impl Made {
         Self { seen, counting: counting.abort_handle() }
     }
 
-    /// No group had more workers made than it ever needed.
-    pub(crate) fn check(&self, wanted: &Wanted) -> Result<(), String> {
-        for ((group, _), workers) in &*self.seen.lock().unwrap() {
-            let needed = wanted.needed.get(group).copied().unwrap_or_default();
-            if workers.len() > needed {
-                return Err(format!("{} workers of {group} were made, and {needed} were needed", workers.len()));
-            }
-        }
-        Ok(())
+    /// How many workers were made so far, by the uid of their group.
+    pub(crate) fn so_far(&self) -> BTreeMap<String, usize> {
+        self.seen.lock().unwrap().iter().map(|(group, workers)| (group.clone(), workers.len())).collect()
     }
 }
 
-/// The group with its uid, and the worker's uid.
-fn worker_of(worker: &DynamicObject) -> Option<((String, String), String)> {
+/// No group had more workers `made` than it ever needed. Only those count that stand after `made` was counted: when a group
+/// is deleted its workers go one by one, and who has not heard of it makes them again.
+pub(crate) fn check(made: &BTreeMap<String, usize>, standing: &[Value], wanted: &Wanted) -> Result<(), String> {
+    for group in standing.iter().filter(|group| group["metadata"]["deletionTimestamp"].is_null()) {
+        let made = made.get(uid(group)).copied().unwrap_or_default();
+        let needed = wanted.needed.get(name(group)).copied().unwrap_or_default();
+        if made > needed && wanted.groups.contains_key(name(group)) {
+            return Err(format!("{made} workers of {} were made, and {needed} were needed", name(group)));
+        }
+    }
+    Ok(())
+}
+
+/// The uids of the group and of the worker.
+fn worker_of(worker: &DynamicObject) -> Option<(String, String)> {
     let owner = worker.owner_references().iter().find(|owner| owner.kind == "DaskWorkerGroup")?;
-    let group = worker.labels().get(GROUP)?.clone();
-    (!hostile::is_of(&worker.name_any())).then_some(((group, owner.uid.clone()), worker.uid()?))
+    (!hostile::is_of(&worker.name_any())).then_some((owner.uid.clone(), worker.uid()?))
 }
