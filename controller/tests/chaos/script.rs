@@ -90,6 +90,7 @@ impl Script {
         let mut rng = Rng::with_seed(seed ^ 0x686f_7374_696c_6521);
         let room = if rng.u8(0..3) == 0 { rng.usize(LEAST..=LEAST + 2) } else { usize::MAX };
         hostility(&mut rng, &mut steps);
+        let weather = weather.losing(&mut rng);
         Self { workers, weather, room, sins, steps }
     }
 }

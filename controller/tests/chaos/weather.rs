@@ -24,8 +24,14 @@ pub(crate) struct Weather {
     late: u32,
     /// Parts of watches after which the connection ends.
     cuts: u32,
+    /// Workers whose creation is done and not answered. Then news of workers are late as well: who makes one again, before
+    /// he has heard of it, must make the same.
+    lost: u32,
     longest: Duration,
 }
+
+/// How late news of workers are where answers to their creation are lost: longer than the first pause after a failure.
+const UNHEARD: Duration = Duration::from_secs(2);
 
 /// What happens to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,11 +56,19 @@ impl Weather {
         let mut share = |most: u32| if rng.u8(0..4) == 0 { 0 } else { rng.u32(0..most) };
         let (fails, slow, kills, late, cuts) = (share(250), share(300), share(12), share(500), share(80));
         let longest = Duration::from_millis(rng.u64(50..2500));
-        Self { seed: rng.u64(..), fails, slow, kills, late, cuts, longest }
+        Self { seed: rng.u64(..), fails, slow, kills, late, cuts, lost: 0, longest }
+    }
+
+    /// This weather, in one run of three with answers to the creation of workers that are lost.
+    pub(crate) fn losing(self, rng: &mut Rng) -> Self {
+        Self { lost: if rng.u8(0..3) == 0 { 400 } else { 0 }, ..self }
     }
 
     /// The fate of the `nth` call of this kind, such as `patch daskclusters`.
     pub(crate) fn fate(&self, call: &str, nth: usize) -> Fate {
+        if call == "create deployments" && self.rng("loss of an answer", nth).u32(0..1000) < self.lost {
+            return Fate::Fails(Fault::LostAnswer);
+        }
         let mut rng = self.rng(call, nth);
         let dice = rng.u32(0..1000);
         if dice < self.fails {
@@ -70,6 +84,9 @@ impl Weather {
 
     /// What happens to the `nth` part of all watches of this kind.
     pub(crate) fn passage(&self, call: &str, nth: usize) -> Passage {
+        if call == "part of watch deployments" && self.lost > 0 {
+            return Passage { delay: UNHEARD, cut: false };
+        }
         let mut rng = self.rng(call, nth);
         let late = rng.u32(0..1000) < self.late;
         let delay = if late { self.longest.mul_f64(rng.f64()) } else { Duration::ZERO };
