@@ -59,7 +59,7 @@ impl<T> FairQueue<T> {
     }
 
     /// Takes a slot for the item that is next, if there is one that may have it. [`FairQueue::release`] gives it back.
-    pub fn next(&mut self) -> Option<(Arc<str>, T)> {
+    pub fn pop(&mut self) -> Option<(Arc<str>, T)> {
         let place = self.order.first().filter(|place| place.held < self.free)?.clone();
         self.clock += 1;
         let turn = self.clock;
@@ -161,7 +161,7 @@ impl FairShare {
     fn release(&self, tenant: &str) {
         let mut queue = self.lock();
         queue.release(tenant);
-        while let Some((_, sender)) = queue.next() {
+        while let Some((_, sender)) = queue.pop() {
             // One that has stopped waiting meanwhile gives the slot back by itself.
             let _ = sender.send(());
         }

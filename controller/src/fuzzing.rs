@@ -15,7 +15,9 @@ use crate::{
     autoscaler, cluster,
     context::Defaults,
     crd::{DaskAutoscaler, DaskCluster, DaskJob, DaskOperatorPlugin, DaskWorkerGroup, WorkerAllocation},
-    diagnosis, idle, job, kopf, plugin, scheduler,
+    diagnosis, idle, job, kopf,
+    moment::Moment,
+    plugin, scheduler,
     view::{DeploymentView, PodView},
     worker_group,
 };
@@ -41,6 +43,11 @@ const WORKER: &str = "demo-default-worker-0000000000";
 /// The time of all decisions, so that an input always leads to the same ones.
 pub(crate) fn now() -> Timestamp {
     Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(1_800_000_000)
+}
+
+/// The same time by both clocks.
+pub(crate) fn moment() -> Moment {
+    Moment { wall: now(), steady: jiff::SignedDuration::from_secs(1_000_000) }
 }
 
 /// Flags of a controller.

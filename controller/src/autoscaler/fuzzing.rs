@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     crd::{DaskAutoscaler, DaskCluster, DaskWorkerGroup},
-    fuzzing::{known, now},
+    fuzzing::{known, moment, now},
     scheduler::fuzzing::Said,
     view::PodView,
 };
@@ -26,7 +26,7 @@ pub(crate) fn decide(autoscaler: DaskAutoscaler, (cluster, group): (&DaskCluster
     let observed = Observed {
         cluster: Some(Arc::new(cluster.clone())),
         group: Some(Arc::new(group.clone())),
-        autoscalers: vec![Arc::clone(&autoscaler)],
+        survey: Arc::new(validate::survey(Some(cluster), &[Arc::clone(&autoscaler)])),
         scheduler_ready: true,
     };
     drop(validate::adoption(&autoscaler, Some(cluster)));
@@ -36,7 +36,7 @@ pub(crate) fn decide(autoscaler: DaskAutoscaler, (cluster, group): (&DaskCluster
         let situation = Situation { current, target, ..Situation::default() };
         let mut recent = Recent::default();
         for _ in 0..2 {
-            let _decision = recent.decide(&situation, &valid.rules, now());
+            let _decision = recent.decide(&situation, &valid.rules, moment());
         }
     }
 }
@@ -45,9 +45,11 @@ pub(crate) fn decide(autoscaler: DaskAutoscaler, (cluster, group): (&DaskCluster
 pub(crate) fn count(worker: &str, pods: Vec<Arc<PodView>>, said: &Said) {
     let deployment = known(json!({"metadata": {"name": worker}}));
     let group = Group { replicas: MANY, deployments: vec![Arc::new(deployment)], pods };
-    let own = count::count(&group, &said.workers, now());
+    let current = group.replicas;
+    let counts = count::count_all(&[group], &said.workers, now());
+    let Some(own) = counts.first() else { return };
     let situation = Situation {
-        current: group.replicas,
+        current,
         connected: own.connected,
         starting: own.starting,
         per_worker: own.per_worker,
@@ -55,5 +57,5 @@ pub(crate) fn count(worker: &str, pods: Vec<Arc<PodView>>, said: &Said) {
         target: i64::try_from(said.wanted.unwrap_or(0)).unwrap_or(i64::MAX),
     };
     let rules = Rules { maximum: i64::MAX, ..Rules::default() };
-    let _decision = Recent::default().decide(&situation, &rules, now());
+    let _decision = Recent::default().decide(&situation, &rules, moment());
 }

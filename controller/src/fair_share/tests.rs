@@ -4,7 +4,7 @@ use super::*;
 
 /// Takes whatever may be taken now, and says for whom.
 fn drained(queue: &mut FairQueue<u32>) -> Vec<(String, u32)> {
-    std::iter::from_fn(|| queue.next()).map(|(tenant, item)| (tenant.to_string(), item)).collect()
+    std::iter::from_fn(|| queue.pop()).map(|(tenant, item)| (tenant.to_string(), item)).collect()
 }
 
 fn pushed(slots: usize, items: &[(&str, u32)]) -> FairQueue<u32> {
@@ -89,7 +89,7 @@ fn a_hundred_thousand_tenants_are_served_at_once() {
         queue.push(&tenant.to_string(), 0);
     }
     let mut served = 0;
-    while let Some((tenant, _)) = queue.next() {
+    while let Some((tenant, _)) = queue.pop() {
         queue.release(&tenant);
         served += 1;
     }

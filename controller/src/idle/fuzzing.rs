@@ -4,7 +4,11 @@ use super::{
     decide::{Probe, Watched},
     validate,
 };
-use crate::{crd::DaskCluster, fuzzing::now, scheduler::Idleness};
+use crate::{
+    crd::DaskCluster,
+    fuzzing::{moment, now},
+    scheduler::Idleness,
+};
 
 /// Decides about `cluster`, whose scheduler says since when it is idle.
 pub(crate) fn decide(cluster: &DaskCluster, since: Option<f64>) {
@@ -12,6 +16,6 @@ pub(crate) fn decide(cluster: &DaskCluster, since: Option<f64>) {
     let probe = Probe::Answered(since.map_or(Idleness::Counted, Idleness::Since));
     let mut watched = Watched::default();
     for _ in 0..3 {
-        let _verdict = watched.take_in(&probe, now(), &valid.rules, now());
+        let _verdict = watched.take_in(&probe, now(), &valid.rules, moment());
     }
 }

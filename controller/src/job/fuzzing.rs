@@ -15,7 +15,7 @@ pub(crate) fn decide(job: &DaskJob, pod: &PodView) {
     drop(super::manifests(job, "cluster.local"));
     let invalid = validate::validate(job, "cluster.local").err();
     let (terms, recorded) = (validate::terms(job, invalid), job.status.clone().unwrap_or_default());
-    let runner = Runner::of(pod, validate::runner_kind(job));
+    let runner = Runner::of(pod, &validate::runner_kind(job));
     let cluster = Cluster { uid: job.uid().unwrap_or_default(), is_going: false, is_broken: false };
     let under_way = World { cluster: Seen::Ours(cluster), runner: Seen::Ours(runner) };
     for world in [World::default(), under_way] {

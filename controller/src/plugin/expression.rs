@@ -88,7 +88,7 @@ impl<'a> Variables<'a> {
         Self([object, owner, component])
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn of_json(object: &'a Json, owner: &'a Json, component: Option<&'a str>) -> Self {
         Self::of([Value::of(object), Value::of(owner)], component)
     }

@@ -11,7 +11,7 @@ use plugin_protocol::EventReason;
 use serde_json::{Value, json};
 
 use super::{
-    expression::{Expression, Variables},
+    expression::{Budget, Expression, Variables},
     kinds::ChildKind,
     outcome::{self, RawAnswer},
     plan::{self, Claim},
@@ -82,8 +82,8 @@ pub(crate) fn answer(body: &[u8]) {
     let Some(plugin) = registration() else { return };
     let owner: DynamicObject = known(json!(demo_cluster()));
     let key = SubjectKey::of(SubjectKind::DaskCluster, &owner);
-    let origin = Origin::new(&plugin, (&key, "cluster-uid"), (&key, &owner));
-    let (approved, _rejected) = screen::screen(answer.children.unwrap_or_default(), &origin);
+    let origin = Origin::new(&plugin, (&key, "cluster-uid"), (&key, &owner), &[]);
+    let (approved, _rejected) = screen::screen(answer.parsed().children, &origin);
     let claim = Claim { plugin: &plugin.identity, subject_uid: "cluster-uid", owner_uid: "cluster-uid" };
     drop(plan::plan(approved.into_iter().map(|child| (child, None)).collect(), Vec::new(), claim));
 }
@@ -96,7 +96,8 @@ pub(crate) fn discovery(body: &[u8]) {
 /// Compiles an expression, and evaluates it.
 pub(crate) fn expression(text: &str, object: &Value) {
     if let Ok(expression) = Expression::compile(text) {
-        drop(expression.evaluate(&Variables::new(object, &json!(demo_cluster()), Some("scheduler"))));
+        let owner = json!(demo_cluster());
+        drop(expression.evaluate(&Variables::of_json(object, &owner, Some("scheduler")), &mut Budget::new()));
     }
 }
 

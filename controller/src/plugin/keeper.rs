@@ -160,7 +160,7 @@ impl Keeper {
 
     /// Returns the next removal, which is decided anew: it may have waited for long.
     fn start(&mut self) -> Option<BoxFuture<'static, Done>> {
-        let (_, key) = self.queue.next()?;
+        let (_, key) = self.queue.pop()?;
         let caches = &self.caches;
         Some(match key.kind {
             SubjectKind::DaskWorkerGroup => self.remove(key, &caches.groups),

@@ -262,9 +262,9 @@ mod tests {
             (foreign, false),
             (Value::Null, false),
         ] {
-            let settled_name = settled(&[unnamed.clone()], &live).map(|mut names| names.remove(0));
+            let settled_name = settled(std::slice::from_ref(&unnamed), &live).map(|mut names| names.remove(0));
             assert_eq!(settled_name, expected.then(|| second.clone()), "{live}");
-            assert_eq!(settled(&[named.clone()], &live), None, "a name of its own is kept: {live}");
+            assert_eq!(settled(std::slice::from_ref(&named), &live), None, "a name of its own is kept: {live}");
         }
     }
 

@@ -71,7 +71,9 @@ fn log(plugin: &Registered, subject: &SubjectKey, before: Option<&Verdict>, now:
     let plugin = plugin.identity.as_str();
     match (reason(before), now) {
         (was, Some(Verdict::Failing { reason, message })) if was != Some(reason) => {
-            tracing::warn!(plugin, %subject, reason, message, "a plugin fails for a subject");
+            tracing::warn!(plugin, %subject, reason, "a plugin fails for a subject");
+            // It may quote the subject.
+            tracing::debug!(plugin, %subject, reason, message, "a plugin fails for a subject");
         }
         (Some(was), Some(now)) if !matches!(now, Verdict::Failing { .. }) => {
             let now = word(now);

@@ -72,7 +72,7 @@ impl WorkQueue {
 
     /// Returns the object whose pass begins now, if there is a slot for one that waits.
     pub(super) fn begin(&mut self) -> Option<Key> {
-        let (_, key) = self.waiting.next()?;
+        let (_, key) = self.waiting.pop()?;
         self.undelay(&key);
         self.stages.insert(key.clone(), Stage::Running { again: false });
         Some(key)

@@ -34,7 +34,7 @@ const LOOK: Duration = Duration::from_millis(200);
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server refused, or could not be reached.
-    #[error("{}", .0.message())]
+    #[error(transparent)]
     Api(#[from] k8s::Error),
     /// A worker's name is taken.
     #[error("Deployment {0} exists and does not belong to this group; delete it")]
@@ -51,6 +51,14 @@ impl Error {
     /// Whether nothing can be made any more, and the group goes as well.
     pub(super) fn is_of_ending_namespace(&self) -> bool {
         matches!(self, Self::Api(error) if error.class() == Class::NamespaceEnding)
+    }
+
+    /// Returns one sentence for conditions, which the object's author reads.
+    pub(super) fn message(&self) -> String {
+        match self {
+            Self::Api(error) => error.message(),
+            Self::NameTaken(_) => self.to_string(),
+        }
     }
 
     /// A constant word for conditions, metrics and logs.
@@ -209,16 +217,15 @@ impl Pass<'_> {
         let api: Api<DeploymentView> = Api::namespaced(self.context.client.clone(), &self.valid.namespace);
         let begun = changes.into_iter().map(|change| self.goes_on().then_some(change));
         let mut updates = stream::iter(begun).map(|change| update_one(&api, change)).buffered(PARALLEL);
-        let mut updated = Ok(Applied::default());
+        let mut all = Ok(Applied::default());
         while let Some(result) = updates.next().await {
             let cut = result.as_ref().is_ok_and(|one| one.cut);
-            updated =
-                updated.and_then(|before: Applied| result.map(|one| Applied { cut: before.cut || one.cut, ..one }));
+            all = all.and_then(|before: Applied| result.map(|one| Applied { cut: before.cut || one.cut, ..one }));
             if cut {
                 break;
             }
         }
-        updated
+        all
     }
 }
 

@@ -41,7 +41,7 @@ pub(crate) fn decide(group: &DaskWorkerGroup, cluster: DaskCluster) {
     }
     let record = retiring::Retiring::of(group);
     let _overdue = record.is_overdue("demo", valid.worker.retire_deadline_seconds, now());
-    let _missing = (workers.misses_known(), valid.max_unavailable.of(valid.replicas));
+    let _missing = (workers.lost(), valid.max_unavailable.of(valid.replicas));
 }
 
 /// Decides how the workers with these `pods` stand with a scheduler that says this, and which of them go.
@@ -50,7 +50,7 @@ pub(crate) fn stand(pods: &[PodView], said: &Said) {
     let names: Vec<String> = pods.iter().filter_map(|pod| pod.deployment().map(str::to_owned)).collect();
     let scheduler = Scheduler::Answers {
         registered: registered(names.iter().map(String::as_str), pods.iter().map(AsRef::as_ref), &said.workers),
-        order: said.order.clone(),
+        order: victims::places(said.order.clone()),
         strangers: said.workers.iter().filter_map(|worker| worker.host().map(str::to_owned)).collect(),
     };
     let candidates: Vec<Candidate> = names

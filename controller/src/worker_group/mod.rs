@@ -6,9 +6,9 @@
 mod apply;
 mod build;
 mod census;
-mod losses;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod losses;
 mod observe;
 mod registered;
 mod remove;

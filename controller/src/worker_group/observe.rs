@@ -55,8 +55,8 @@ pub(super) async fn observe(group: &DaskWorkerGroup, context: &Context) -> Resul
     let caches = &context.caches;
     let created = group.status.as_ref().and_then(|status| status.workers_created).unwrap_or(0);
     let deployments = caches.workers.indexed(&uid);
-    let cached: HashSet<&str> = deployments.iter().filter_map(|worker| worker.metadata.name.as_deref()).collect();
-    let unseen = context.creations.unseen((WORKER, &uid), |name| cached.contains(name));
+    let seen: HashSet<&str> = deployments.iter().filter_map(|worker| worker.metadata.name.as_deref()).collect();
+    let unseen = context.creations.unseen((WORKER, &uid), |name| seen.contains(name));
     let lags = !unseen.is_empty();
     let standing = deployments.iter().filter(|worker| !is_going(&worker.metadata)).map(|worker| worker.name_any());
     let mut workers = Workers {

@@ -58,7 +58,7 @@ pub(super) fn of_observed(
 fn scaled(seen: &Seen<'_>, error: Option<&apply::Error>) -> Verdict {
     let Seen { valid, observed, paced, removal, .. } = seen;
     if let Some(error) = error {
-        return Verdict::no(SCALED, error.category(), error.to_string());
+        return Verdict::no(SCALED, error.category(), error.message());
     }
     if let Some(waiting) = &removal.waiting {
         return Verdict::no(SCALED, waiting.reason, waiting.message.as_str());

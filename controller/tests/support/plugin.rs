@@ -168,7 +168,7 @@ impl TestPlugin {
 
     /// Serves a Unix socket of this name in the folder that a sidecar with the plugin's name would have.
     pub(crate) fn serve_socket(&mut self, file: &str) {
-        let folder = self.context.socket_dir().join(&self.name);
+        let folder = self.context.socket_dir().join(self.name);
         std::fs::create_dir_all(&folder).unwrap();
         self.serve_on(Listener::unix(folder.join(file)).unwrap());
     }

@@ -73,9 +73,9 @@ pub(super) struct PluginContext {
 /// Why a pass ended early.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
-    #[error("{}", .0.message())]
+    #[error(transparent)]
     Observe(k8s::Error),
-    #[error("{}", .0.message())]
+    #[error(transparent)]
     Status(k8s::Error),
 }
 

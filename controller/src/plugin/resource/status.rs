@@ -179,7 +179,9 @@ fn log(plugin: &DaskOperatorPlugin, desired: &DaskOperatorPluginStatus) {
     if status == "True" {
         tracing::info!(namespace, plugin, "a plugin is ready");
     } else {
-        tracing::warn!(namespace, plugin, reason, message, "a plugin is not ready");
+        tracing::warn!(namespace, plugin, reason, "a plugin is not ready");
+        // It may quote the resource, or what the plugin said.
+        tracing::debug!(namespace, plugin, reason, message, "a plugin is not ready");
     }
 }
 
