@@ -119,7 +119,8 @@ impl Syncing<'_> {
     async fn above(&self, object: &DynamicObject) -> Result<Option<(SubjectKey, Arc<DynamicObject>)>, Unread> {
         let Some(owner_key) = subject::owner_of(self.key.kind, object) else { return Ok(None) };
         let Some(owner) = self.env.watches.subject(&owner_key).await? else { return Ok(None) };
-        let above = owner_key == *self.key || subject::is_below(self.key.kind, object, &owner);
+        let owner = Arc::new(owner.object());
+        let above = owner_key == *self.key || subject::is_below(self.key.kind, object, owner.as_ref());
         Ok(above.then_some((owner_key, owner)))
     }
 

@@ -290,8 +290,8 @@ impl Keeper {
             };
             let counts = subjects.iter().filter(|object| {
                 let mark = env.ledger.get(&registered.identity, &object.uid().unwrap_or_default());
-                subject::is_below(kind, object, &above)
-                    && finalize::is_waited_for(going, registered.matches(kind, object), mark)
+                subject::is_below(kind, object.as_ref(), above.as_ref())
+                    && finalize::is_waited_for(going, registered.matches(kind, object.as_ref()), mark)
             });
             waiting += counts.count();
         }

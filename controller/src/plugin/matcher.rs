@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use kube::{
-    ResourceExt as _,
-    api::DynamicObject,
+    Resource, ResourceExt as _,
     core::{Selector, SelectorExt as _},
 };
 
@@ -66,7 +65,7 @@ impl Matcher {
     }
 
     /// Whether the labels of `object` are those that are asked for.
-    pub(super) fn selects(&self, object: &DynamicObject) -> bool {
+    pub(super) fn selects(&self, object: &impl Resource) -> bool {
         self.objects.as_ref().is_none_or(|selector| selector.matches(object.labels()))
     }
 
@@ -102,6 +101,7 @@ fn compile(condition: &MatchCondition) -> Result<(String, Expression), Invalid> 
 
 #[cfg(test)]
 mod tests {
+    use kube::api::DynamicObject;
     use serde_json::{Value, json};
 
     use super::*;

@@ -64,6 +64,7 @@ mod shares;
 mod signature;
 mod sockets;
 mod standing;
+mod stored_object;
 mod subject;
 mod summary;
 mod sweep;

@@ -8,7 +8,7 @@ use std::{
 };
 
 use futures::future::join_all;
-use kube::{ResourceExt as _, api::DynamicObject, core::ApiResource};
+use kube::{Resource, ResourceExt as _, api::DynamicObject, core::ApiResource};
 use plugin_protocol::{EventReason, Hook};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{mpsc, watch};
@@ -111,7 +111,7 @@ impl Registration {
     }
 
     /// Whether the plugin is asked about `object`, as far as that alone can tell.
-    pub(super) fn matches(&self, kind: SubjectKind, object: &DynamicObject) -> bool {
+    pub(super) fn matches(&self, kind: SubjectKind, object: &impl Resource) -> bool {
         self.serves(object.namespace().as_deref())
             && self.rules_for(kind, subject::component(kind, object)).next().is_some()
             && self.matcher.selects(object)

@@ -4,7 +4,7 @@ use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Pod, Service},
 };
-use kube::{ResourceExt as _, api::DynamicObject, core::ApiResource};
+use kube::{Resource, ResourceExt as _, core::ApiResource};
 
 use crate::{
     crd::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, SubjectKind},
@@ -26,7 +26,7 @@ impl std::fmt::Display for SubjectKey {
 }
 
 impl SubjectKey {
-    pub(super) fn of(kind: SubjectKind, object: &DynamicObject) -> Self {
+    pub(super) fn of(kind: SubjectKind, object: &impl Resource) -> Self {
         Self { kind, namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
     }
 }
@@ -66,12 +66,12 @@ pub(super) fn label_selector(kind: SubjectKind) -> Option<&'static str> {
 }
 
 /// `scheduler`, `worker` or `job-runner`; nothing for Dask's own kinds.
-pub(super) fn component(kind: SubjectKind, object: &DynamicObject) -> Option<&str> {
+pub(super) fn component(kind: SubjectKind, object: &impl Resource) -> Option<&str> {
     label_selector(kind).and_then(|_| object.labels().get(meta::COMPONENT).map(String::as_str))
 }
 
 /// The nearest Dask resource: the object itself, or the one that its labels name.
-pub(super) fn owner_of(kind: SubjectKind, object: &DynamicObject) -> Option<SubjectKey> {
+pub(super) fn owner_of(kind: SubjectKind, object: &impl Resource) -> Option<SubjectKey> {
     let Some(component) = component(kind, object) else {
         return label_selector(kind).is_none().then(|| SubjectKey::of(kind, object));
     };
@@ -96,7 +96,7 @@ pub(super) fn owner_of(kind: SubjectKind, object: &DynamicObject) -> Option<Subj
 /// wants in the namespace without any plugin. Such a Deployment also counts as a worker of the group, which makes one
 /// less. Such a pod is one too many for its `ReplicaSet`, which deletes it. If there is no such `ReplicaSet`, then the
 /// garbage collector deletes the pod.
-pub(super) fn is_below(kind: SubjectKind, object: &DynamicObject, owner: &DynamicObject) -> bool {
+pub(super) fn is_below(kind: SubjectKind, object: &impl Resource, owner: &impl Resource) -> bool {
     let (component, owner_name) = (component(kind, object).unwrap_or_default(), owner.name_any());
     let controlled = || owner.uid().is_some_and(|uid| meta::is_controlled_by(object, &uid));
     match kind {
@@ -131,6 +131,7 @@ pub(super) fn has_name_below(kind: SubjectKind, component: &str, name: &str, own
 #[cfg(test)]
 #[expect(clippy::needless_pass_by_value, reason = "literals read better at the call without a reference")]
 mod tests {
+    use kube::api::DynamicObject;
     use serde_json::json;
 
     use super::*;

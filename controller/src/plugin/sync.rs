@@ -197,6 +197,7 @@ impl<'a> Syncing<'a> {
             self.forget();
             return Ok(None);
         };
+        let object = Arc::new(object.object());
         let uid = object.uid().unwrap_or_default();
         if self.memory.subject_uid != uid {
             children.prune_all(&self.memory).await?;

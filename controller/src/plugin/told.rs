@@ -60,9 +60,9 @@ async fn account(env: &Env, plugin: &Registered, subject: &SubjectKey, memory: &
 
 async fn owner_of(env: &Env, subject: &SubjectKey) -> Option<Owner> {
     let object = env.watches.subject(subject).await.ok()??;
-    let key = subject::owner_of(subject.kind, &object)?;
+    let key = subject::owner_of(subject.kind, object.as_ref())?;
     let owner = env.watches.subject(&key).await.ok()??;
-    let is_above = key == *subject || subject::is_below(subject.kind, &object, &owner);
+    let is_above = key == *subject || subject::is_below(subject.kind, object.as_ref(), owner.as_ref());
     is_above.then(|| Owner { key, uid: owner.uid().unwrap_or_default() })
 }
 

@@ -22,6 +22,7 @@ use super::{
     child_meta::ChildMeta,
     registry::{ChildChange, ChildVersion, Registry, child_name},
     screen::{PLUGIN_LABEL, SUBJECT_LABEL},
+    stored_object::StoredObject,
     subject::{self, SubjectKey},
     writer::{Writer, WriterKey},
 };
@@ -91,7 +92,7 @@ pub(super) struct Watches {
     cancel: CancellationToken,
     /// For listeners, which must not keep alive what they are part of.
     myself: Weak<Self>,
-    subjects: Mutex<HashMap<SubjectKind, Watched<DynamicObject>>>,
+    subjects: Mutex<HashMap<SubjectKind, Watched<StoredObject>>>,
     children: Mutex<HashMap<WatchKey, Open>>,
     namespaces: Mutex<Option<Watched<Metadata>>>,
 }
@@ -112,14 +113,14 @@ impl Watches {
     }
 
     /// The objects of `kind`, complete in all namespaces that can be read.
-    pub(super) async fn subjects(&self, kind: SubjectKind) -> Cache<DynamicObject> {
+    pub(super) async fn subjects(&self, kind: SubjectKind) -> Cache<StoredObject> {
         let watched = self.watched(kind);
         watched.progress.synced().await;
         watched.cache
     }
 
     /// One object, if it is there. That it is not must not be taken from a namespace that cannot be read.
-    pub(super) async fn subject(&self, key: &SubjectKey) -> Result<Option<Arc<DynamicObject>>, Unread> {
+    pub(super) async fn subject(&self, key: &SubjectKey) -> Result<Option<Arc<StoredObject>>, Unread> {
         let cache = self.subjects(key.kind).await;
         if !self.knows(key.kind, &key.namespace) {
             return Err(Unread { kind: key.kind, namespace: key.namespace.clone() });
@@ -132,7 +133,7 @@ impl Watches {
         self.watched(kind).progress.knows(namespace)
     }
 
-    fn watched(&self, kind: SubjectKind) -> Watched<DynamicObject> {
+    fn watched(&self, kind: SubjectKind) -> Watched<StoredObject> {
         let mut subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
         subjects.entry(kind).or_insert_with(|| self.start_subjects(kind)).clone()
     }
@@ -190,16 +191,16 @@ impl Watches {
     fn below(&self, kind: SubjectKind, owner: &SubjectKey) -> Vec<SubjectKey> {
         let subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(watched) = subjects.get(&kind) else { return Vec::new() };
-        watched.cache.indexed(&owner.to_string()).iter().map(|object| SubjectKey::of(kind, object)).collect()
+        watched.cache.indexed(&owner.to_string()).iter().map(|object| SubjectKey::of(kind, object.as_ref())).collect()
     }
 
-    fn start_subjects(&self, kind: SubjectKind) -> Watched<DynamicObject> {
+    fn start_subjects(&self, kind: SubjectKind) -> Watched<StoredObject> {
         let resource = subject::api_resource(kind);
         let cache = Cache::new(index_of(kind));
         let config = self.sight.pace.config(subject::label_selector(kind));
         let (registry, myself) = (Arc::clone(&self.registry), self.myself.clone());
         let feed = Feed::new(&self.client, &self.sight.scope, resource, config, cache.clone()).listen(move |change| {
-            let key = SubjectKey::of(kind, change.object());
+            let key = SubjectKey::of(kind, change.object().as_ref());
             registry.look(&key, EventReason::Updated);
             // Subjects below a Dask resource are sent with it, so a change of it is one of theirs.
             if let (None, Some(watches)) = (subject::label_selector(kind), myself.upgrade()) {
@@ -268,7 +269,7 @@ pub(super) fn child_index(plugin: &str, subject_uid: &str) -> String {
 }
 
 /// Subjects are found by the Dask resource above them.
-fn index_of(kind: SubjectKind) -> fn(&DynamicObject) -> Option<String> {
+fn index_of(kind: SubjectKind) -> fn(&StoredObject) -> Option<String> {
     match kind {
         SubjectKind::Service => |object| Some(subject::owner_of(SubjectKind::Service, object)?.to_string()),
         SubjectKind::Deployment => |object| Some(subject::owner_of(SubjectKind::Deployment, object)?.to_string()),

@@ -200,7 +200,7 @@ impl Worker {
         let mut keys: HashSet<SubjectKey> = self.memories.keys().cloned().collect();
         for kind in plugin.spec.subjects.iter().map(|rule| rule.kind).collect::<HashSet<_>>() {
             let subjects = self.env.watches.subjects(kind).await;
-            keys.extend(subjects.all().iter().map(|object| SubjectKey::of(kind, object)));
+            keys.extend(subjects.all().iter().map(|object| SubjectKey::of(kind, object.as_ref())));
         }
         keys.retain(|key| {
             plugin.serves(Some(&key.namespace)) && namespace.is_none_or(|namespace| key.namespace == namespace)
