@@ -19,6 +19,7 @@ use crate::{
     moment::Moment,
     plugin, scheduler,
     view::{DeploymentView, PodView},
+    watch::Received,
     worker_group,
 };
 
@@ -110,8 +111,10 @@ pub fn object(bytes: &[u8]) {
     plugin::fuzzing::subject(bytes, &kind);
 }
 
+/// Reads an object as watches do.
 fn with<K: DeserializeOwned>(bytes: &[u8], decide: impl FnOnce(K)) {
-    if let Ok(object) = serde_json::from_slice(bytes) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Received::Readable { object, .. } = Received::parse(text) {
         decide(object);
     }
 }
