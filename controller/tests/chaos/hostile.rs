@@ -8,7 +8,7 @@ use std::{
 };
 
 use http::{Method, Request, StatusCode};
-use kube::client::Body;
+use kube::{api::ListParams, client::Body};
 use serde_json::{Value, json};
 
 use crate::{
@@ -115,7 +115,7 @@ impl Hostile {
     /// What of theirs is left, by the names alone: they may be nested too deep for a client.
     pub(crate) async fn are_gone(&self) -> Result<(), String> {
         for kind in ["DaskCluster", "DaskWorkerGroup", "DaskJob", "DaskAutoscaler", "DaskOperatorPlugin"] {
-            let left = self.context.api(kind).list_metadata(&Default::default()).await;
+            let left = self.context.api(kind).list_metadata(&ListParams::default()).await;
             let left = left.map_err(|error| error.to_string())?.items;
             let mut names = left.into_iter().filter_map(|object| object.metadata.name);
             if let Some(name) = names.find(|name| is_of(name)) {

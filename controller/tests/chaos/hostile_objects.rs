@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 pub(crate) struct Act {
     /// By this name it can be chosen with `HOSTILE`.
     pub(crate) name: &'static str,
-    pub(crate) deeds: fn(&Around) -> Vec<Deed>,
+    pub(crate) deeds: Deeds,
 }
 
 /// What they know of others.
@@ -33,10 +33,13 @@ pub(crate) struct Deed {
     pub(crate) deleted: bool,
 }
 
+/// Makes the objects of one act.
+type Deeds = fn(&Around) -> Vec<Deed>;
+
 /// All of them.
 pub(crate) fn acts() -> Vec<Act> {
     let act = |(name, deeds)| Act { name, deeds };
-    let acts: [(&'static str, fn(&Around) -> Vec<Deed>); 16] = [
+    let acts: [(&'static str, Deeds); 16] = [
         ("number-beyond-i32", |_| {
             vec![group("number", &json!({"updateStrategy": {"maxUnavailable": 3_000_000_000_u64}}))]
         }),
@@ -61,6 +64,7 @@ pub(crate) fn acts() -> Vec<Act> {
     acts.into_iter().map(act).collect()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "literals read better at the call without a reference")]
 fn deed(kind: &'static str, name: &str, metadata: Value, spec: Value) -> Deed {
     let name = format!("hostile-{name}");
     let api_version = match kind {
@@ -84,6 +88,7 @@ fn deep(deed: Deed) -> Deed {
     Deed { object: deed.object.replace("\"HERE\"", &nested), ..deed }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "literals read better at the call without a reference")]
 fn pod(more: Value) -> Value {
     let mut spec = json!({"containers": [{"name": "a", "image": "a"}]});
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
