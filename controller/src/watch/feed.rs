@@ -64,6 +64,12 @@ where
     on_list: Option<fn()>,
 }
 
+/// Nobody asks the caches who manages fields.
+fn without_managers<K: Resource>(mut object: K) -> K {
+    object.meta_mut().managed_fields = None;
+    object
+}
+
 /// A store that is filled with the cache's own objects.
 struct Shared<K>
 where
@@ -201,7 +207,7 @@ where
                 pulse.unreadable.begin_list();
                 Some(Init)
             }
-            InitApply(Received::Readable { object, .. }) => Some(InitApply(object)),
+            InitApply(Received::Readable { object, .. }) => Some(InitApply(without_managers(object))),
             InitApply(Received::Unreadable(object)) => {
                 let metadata = &object.metadata;
                 let (namespace, name) = (metadata.namespace.as_deref(), metadata.name.as_deref());
@@ -217,7 +223,7 @@ where
             }
             Apply(Received::Readable { object, .. }) => {
                 pulse.unreadable.forget(&object.namespace().unwrap_or_default(), &object.name_any());
-                Some(Apply(object))
+                Some(Apply(without_managers(object)))
             }
             Apply(Received::Unreadable(object)) => {
                 let metadata = &object.metadata;

@@ -9,12 +9,12 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Resource, api::ObjectMeta};
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
+use serde_json::value::{RawValue, to_raw_value};
 
 use crate::json_measure::{Excess, Limits, measure};
 
-/// The largest object that is read, without its `managedFields`. Kubernetes stores up to 1.5 MiB.
+/// The largest object that is read, without its managed fields. Kubernetes stores up to 1.5 MiB.
 pub const LIMITS: Limits = Limits { bytes: 1 << 20, nodes: 50_000, depth: 100 };
 /// Conditions of an unreadable object that are looked at.
 const CONDITIONS: usize = 32;
@@ -24,7 +24,7 @@ const CONDITIONS: usize = 32;
 pub enum Received<K> {
     /// It was parsed.
     Readable {
-        /// The object, without its `managedFields`.
+        /// The object. Its `managedFields` have managers and no fields.
         object: K,
         /// Length of the text that it was parsed from.
         bytes: usize,
@@ -103,11 +103,22 @@ impl<K: DeserializeOwned> Received<K> {
     }
 }
 
-/// `metadata` without its `managedFields`, which nobody asks for: they are as large as all the rest, and as deep as the
-/// object once was. Nothing if it has none.
+/// An entry of `managedFields` without the fields.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Manager {
+    manager: Option<String>,
+    operation: Option<String>,
+}
+
+/// Returns `metadata` with the managers in its `managedFields` and without the fields: nobody asks for these, they are as
+/// large as all the rest, and as deep as the object once was. Nothing if there are no `managedFields`.
 fn without_managed_fields(metadata: &str) -> Option<Box<RawValue>> {
     let mut fields: Fields<'_> = serde_json::from_str(metadata).ok()?;
-    fields.remove("managedFields")?;
+    let managed = fields.remove("managedFields")?;
+    let managers: Vec<Manager> = serde_json::from_str(managed.get()).unwrap_or_default();
+    let managers = to_raw_value(&managers).ok()?;
+    fields.insert("managedFields".to_owned(), &managers);
     RawValue::from_string(text_of(&fields)).ok()
 }
 
