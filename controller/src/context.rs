@@ -52,7 +52,7 @@ impl Caches {
             autoscalers: Cache::new(|scaler| Some(cluster_key(&scaler.namespace()?, &scaler.spec.cluster))),
             schedulers: Cache::new(|_| None),
             services: Cache::new(|_| None),
-            workers: Cache::new(|worker| Some(meta::dask_controller(worker, "DaskWorkerGroup")?.uid.clone())),
+            workers: Cache::new(worker_key),
             pods: Cache::new(pod_key),
         }
     }
@@ -77,6 +77,12 @@ impl Default for Caches {
 /// The index of [`Caches::groups`] and [`Caches::autoscalers`].
 pub fn cluster_key(namespace: &str, cluster: &str) -> String {
     format!("{namespace}/{cluster}")
+}
+
+/// Owner references are anybody's to write: a Deployment that no worker of the group could be is none.
+fn worker_key(worker: &DeploymentView) -> Option<String> {
+    let group = meta::dask_controller(worker, "DaskWorkerGroup")?;
+    meta::is_worker_name(&group.name, &worker.name_any()).then(|| group.uid.clone())
 }
 
 fn pod_key(pod: &PodView) -> Option<String> {
@@ -131,4 +137,33 @@ pub struct Context {
     pub pace: Pace,
     /// Whether watches and passes get on.
     pub vitals: Vitals,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_deployment_that_only_says_that_it_is_a_groups_is_none_of_its_workers() {
+        let worker = |name: &str| -> DeploymentView {
+            let owner = json!([{
+                "apiVersion": "kubernetes.dask.org/v1", "kind": "DaskWorkerGroup", "name": "demo-default", "uid": "u",
+                "controller": true,
+            }]);
+            serde_json::from_value(json!({"metadata": {"name": name, "namespace": "ns", "ownerReferences": owner}}))
+                .unwrap()
+        };
+        let table = [
+            ("demo-default-worker-a1b2c00000", true),
+            // As dask-kubernetes calls them.
+            ("demo-default-worker-0123456789", true),
+            ("hostile-worker", false),
+            ("other-default-worker-a1b2c00000", false),
+        ];
+        for (name, counts) in table {
+            assert_eq!(worker_key(&worker(name)).is_some(), counts, "{name}");
+        }
+    }
 }

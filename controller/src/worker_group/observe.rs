@@ -120,7 +120,9 @@ async fn live_workers(group: &DaskWorkerGroup, context: &Context) -> Result<Vec<
     loop {
         let list = k8s::timed("list", "worker Deployments", api.list_metadata(&params)).await?;
         let ours = |worker: &PartialObjectMeta<DeploymentView>| {
-            meta::is_controlled_by(worker, &uid) && !is_going(&worker.metadata)
+            meta::is_controlled_by(worker, &uid)
+                && meta::is_worker_name(&group.name_any(), &worker.name_any())
+                && !is_going(&worker.metadata)
         };
         let page = list.items.into_iter().filter(ours);
         workers.extend(page.map(|worker| ObjectMeta { managed_fields: None, ..worker.metadata }));

@@ -29,52 +29,36 @@ fn small_maps(count: usize) -> String {
     format!("[{}]", vec![r#"{"a":0}"#; count].join(","))
 }
 
+/// An object of a Dask kind, with `value` in the place of the text HERE.
+fn hostile(mut manifest: Value, name: &str, (value, reason): (&str, &'static str)) -> Hostile {
+    let (kind, plural) = match manifest["kind"].as_str() {
+        Some("DaskCluster") => ("DaskCluster", "daskclusters"),
+        Some("DaskWorkerGroup") => ("DaskWorkerGroup", "daskworkergroups"),
+        _ => ("DaskJob", "daskjobs"),
+    };
+    manifest["apiVersion"] = json!("kubernetes.dask.org/v1");
+    manifest["metadata"] = json!({"name": name});
+    let text = manifest.to_string().replace("\"HERE\"", value);
+    Hostile { plural, kind, name: name.to_owned(), text, reason: Some(reason) }
+}
+
 /// A cluster whose worker pod has `value` in a field that Kubernetes does not know.
 fn hostile_cluster(name: &str, value: &str, reason: &'static str) -> Hostile {
     let mut manifest = cluster(name, 1);
     manifest["spec"]["worker"]["spec"]["x"] = json!("HERE");
-    Hostile {
-        plural: "daskclusters",
-        kind: "DaskCluster",
-        name: name.to_owned(),
-        text: manifest.to_string().replace("\"HERE\"", value),
-        reason: Some(reason),
-    }
+    hostile(manifest, name, (value, reason))
 }
 
 fn hostile_group(name: &str, value: &str, reason: &'static str) -> Hostile {
-    let manifest = json!({
-        "apiVersion": "kubernetes.dask.org/v1",
-        "kind": "DaskWorkerGroup",
-        "metadata": {"name": name},
-        "spec": {"cluster": "nope", "worker": {"spec": {"containers": [{"name": "a"}], "x": "HERE"}}},
-    });
-    Hostile {
-        plural: "daskworkergroups",
-        kind: "DaskWorkerGroup",
-        name: name.to_owned(),
-        text: manifest.to_string().replace("\"HERE\"", value),
-        reason: Some(reason),
-    }
+    let worker = json!({"spec": {"containers": [{"name": "a"}], "x": "HERE"}});
+    let manifest = json!({"kind": "DaskWorkerGroup", "spec": {"cluster": "nope", "worker": worker}});
+    hostile(manifest, name, (value, reason))
 }
 
 fn hostile_job(name: &str, value: &str, reason: &'static str) -> Hostile {
-    let manifest = json!({
-        "apiVersion": "kubernetes.dask.org/v1",
-        "kind": "DaskJob",
-        "metadata": {"name": name},
-        "spec": {
-            "job": {"spec": {"containers": [{"name": "a", "image": "a"}], "x": "HERE"}},
-            "cluster": {"spec": cluster(name, 1)["spec"]},
-        },
-    });
-    Hostile {
-        plural: "daskjobs",
-        kind: "DaskJob",
-        name: name.to_owned(),
-        text: manifest.to_string().replace("\"HERE\"", value),
-        reason: Some(reason),
-    }
+    let job = json!({"spec": {"containers": [{"name": "a", "image": "a"}], "x": "HERE"}});
+    let spec = json!({"job": job, "cluster": {"spec": cluster(name, 1)["spec"]}});
+    hostile(json!({"kind": "DaskJob", "spec": spec}), name, (value, reason))
 }
 
 /// All hostile objects.
