@@ -64,10 +64,10 @@ impl Wired {
         let (vitals, waiting) = (self.vitals.clone(), self.vitals.expect(name));
         let run = async move {
             let begun = async {
-                leadership.begun().await;
+                let leading = leadership.begun().await;
                 vitals.leads(Instant::now());
                 join_all(watches.iter().map(Progress::synced)).await;
-                leadership.begun().await
+                leading
             };
             tokio::select! {
                 leading = begun => {

@@ -12,6 +12,8 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 
+use crate::json_measure::measure;
+
 /// Free JSON, kept as it was written.
 #[derive(Clone, Debug, Serialize)]
 #[serde(transparent)]
@@ -35,22 +37,7 @@ impl Settings {
 
     /// Returns how many objects and arrays are nested in each other.
     pub fn depth(&self) -> usize {
-        let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
-        for byte in self.text().bytes() {
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' if in_string => escaped = true,
-                b'"' => in_string = !in_string,
-                _ if in_string => {}
-                b'{' | b'[' => {
-                    depth += 1;
-                    deepest = deepest.max(depth);
-                }
-                b'}' | b']' => depth = depth.saturating_sub(1),
-                _ => {}
-            }
-        }
-        deepest
+        measure(self.text().as_bytes()).depth
     }
 }
 

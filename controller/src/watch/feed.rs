@@ -209,9 +209,7 @@ where
             }
             InitApply(Received::Readable { object, .. }) => Some(InitApply(without_managers(object))),
             InitApply(Received::Unreadable(object)) => {
-                let metadata = &object.metadata;
-                let (namespace, name) = (metadata.namespace.as_deref(), metadata.name.as_deref());
-                let (namespace, name) = (namespace.unwrap_or_default(), name.unwrap_or_default());
+                let (namespace, name) = object.key();
                 self.cache.keep_listed(pulse.namespace.as_deref(), namespace, name);
                 self.set_aside(namespace, name);
                 pulse.unreadable.note(self.reported(*object));
@@ -226,9 +224,8 @@ where
                 Some(Apply(without_managers(object)))
             }
             Apply(Received::Unreadable(object)) => {
-                let metadata = &object.metadata;
-                let (namespace, name) = (metadata.namespace.as_deref(), metadata.name.as_deref());
-                self.set_aside(namespace.unwrap_or_default(), name.unwrap_or_default());
+                let (namespace, name) = object.key();
+                self.set_aside(namespace, name);
                 pulse.unreadable.note(self.reported(*object));
                 None
             }

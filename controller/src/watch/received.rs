@@ -48,6 +48,14 @@ pub struct Unreadable {
     pub bytes: usize,
 }
 
+impl Unreadable {
+    /// Returns namespace and name, empty where they are not there.
+    pub fn key(&self) -> (&str, &str) {
+        let ObjectMeta { namespace, name, .. } = &self.metadata;
+        (namespace.as_deref().unwrap_or_default(), name.as_deref().unwrap_or_default())
+    }
+}
+
 /// The fields of a JSON object, unparsed. Finding their ends takes no recursion.
 type Fields<'a> = BTreeMap<String, &'a RawValue>;
 
