@@ -14,10 +14,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
 use crate::{events, telemetry::Verbosity, version};
 
-use crate::{
-    meta,
-    watch::{SILENCE_SECONDS, WATCH_SECONDS},
-};
+use crate::watch::{SILENCE_SECONDS, WATCH_SECONDS};
+use dask_operator_api::meta;
 
 /// Kubernetes operator for Dask whose plugins run out of process.
 #[derive(Debug, Parser)]

@@ -2,17 +2,19 @@
 
 use std::{net::IpAddr, sync::Arc};
 
+use dask_operator_api::{
+    DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, WorkerAllocation,
+    meta::{self, component},
+};
 use k8s_openapi::api::core::v1::Service;
 use kube::{Client, ResourceExt as _};
 
 use crate::{
     autoscaler,
-    crd::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, WorkerAllocation},
     events::Recorder,
     fair_share::FairShare,
     idle,
     leader::Leadership,
-    meta::{self, component},
     metrics::Metrics,
     plugin,
     view::{DeploymentView, PodView},

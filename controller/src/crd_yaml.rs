@@ -2,8 +2,6 @@
 
 use std::io::{self, Write};
 
-use crate::crd;
-
 /// Why they could not be printed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -17,7 +15,7 @@ pub enum Error {
 
 /// Writes all definitions to `out` as one YAML stream.
 pub fn print(out: &mut impl Write) -> Result<(), Error> {
-    for definition in crd::all() {
+    for definition in dask_operator_api::all() {
         writeln!(out, "---\n{}", serde_saphyr::to_string(&definition)?.trim_end())?;
     }
     Ok(())

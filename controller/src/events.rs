@@ -25,7 +25,7 @@ impl Wanted {
     /// INFO and above.
     ///
     /// ```
-    /// use dask_operator::events::Wanted;
+    /// use crate::events::Wanted;
     ///
     /// assert_eq!(Wanted::of(true, 20), Wanted::Everything);
     /// assert_eq!(Wanted::of(true, 30), Wanted::Warnings);

@@ -6,18 +6,19 @@
 
 use std::sync::Arc;
 
+use dask_operator_api::{DaskAutoscaler, DaskCluster, DaskJob, DaskOperatorPlugin, DaskWorkerGroup, WorkerAllocation};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 
+use crate::scheduler;
 use crate::{
     autoscaler, cluster,
     context::Defaults,
-    crd::{DaskAutoscaler, DaskCluster, DaskJob, DaskOperatorPlugin, DaskWorkerGroup, WorkerAllocation},
     diagnosis, idle, job, kopf,
     moment::Moment,
-    plugin, scheduler,
+    plugin,
     view::{DeploymentView, PodView},
     watch::Received,
     worker_group,
@@ -145,7 +146,7 @@ fn known_autoscaler() -> DaskAutoscaler {
 
 fn decide_pod(pod: &PodView) {
     drop(diagnosis::of(&DeploymentView::default(), [pod]));
-    worker_group::fuzzing::stand(std::slice::from_ref(pod), &scheduler::fuzzing::Said::default());
+    worker_group::fuzzing::stand(std::slice::from_ref(pod), &dask_scheduler_client::fuzzing::Said::default());
     job::fuzzing::decide(
         &known(json!({
             "apiVersion": "kubernetes.dask.org/v1",
@@ -182,22 +183,22 @@ pub fn match_expression(bytes: &[u8]) {
 
 /// All that a scheduler sends in one connection.
 pub fn scheduler_frames(bytes: &[u8]) {
-    for said in scheduler::fuzzing::frames(bytes) {
+    for said in dask_scheduler_client::fuzzing::frames(bytes) {
         decide_by(&said);
     }
 }
 
 /// The first frame of a scheduler's reply, as msgpack. It is read as the reply to each question that there is.
 pub fn scheduler_reply(bytes: &[u8]) {
-    decide_by(&scheduler::fuzzing::reply(bytes));
+    decide_by(&dask_scheduler_client::fuzzing::reply(bytes));
 }
 
 /// The body of a scheduler's reply by HTTP, as the reply to each question that there is.
 pub fn scheduler_http(bytes: &[u8]) {
-    decide_by(&scheduler::fuzzing::http_reply(bytes));
+    decide_by(&dask_scheduler_client::fuzzing::http_reply(bytes));
 }
 
-fn decide_by(said: &scheduler::fuzzing::Said) {
+fn decide_by(said: &dask_scheduler_client::fuzzing::Said) {
     let replica_set = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("{WORKER}-a"), "uid": "u"});
     let pods = known::<Vec<PodView>>(json!([{
         "metadata": {

@@ -17,12 +17,6 @@ pub mod backoff;
 pub mod cluster;
 pub mod conditions;
 pub mod context;
-#[expect(
-    unreachable_pub,
-    clippy::duplicated_attributes,
-    reason = "KubeSchema emits each type a second time inside a function, and printcolumns look alike"
-)]
-pub mod crd;
 pub mod crd_yaml;
 mod dask_side;
 pub mod diagnosis;
@@ -36,11 +30,9 @@ pub mod fuzzing;
 pub mod idle;
 pub mod invalid;
 pub mod job;
-pub mod json_measure;
 pub mod k8s;
 pub mod kopf;
 pub mod leader;
-pub mod meta;
 pub mod metrics;
 pub mod moment;
 mod plugin;
@@ -51,7 +43,6 @@ pub mod reconciler;
 pub mod report;
 pub mod run;
 pub mod scheduler;
-pub mod scheduler_address;
 pub mod schema;
 pub mod scope;
 pub mod shutdown;
@@ -70,4 +61,5 @@ pub mod watch;
 mod wired;
 pub mod worker_group;
 
+pub use dask_operator_api as crd;
 pub use plugin::{removal, render};

@@ -1,9 +1,8 @@
 //! Pod specs as users write them, made fit for the workload they go into. They stay raw JSON: a typed
 //! struct would drop the fields of newer Kubernetes versions.
 
+use dask_operator_api::JsonObject;
 use serde_json::{Map, Value, json};
-
-use crate::crd::JsonObject;
 
 /// What the workload allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

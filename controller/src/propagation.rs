@@ -6,11 +6,10 @@
 
 use std::collections::BTreeSet;
 
+use dask_operator_api::meta::{Map, PROPAGATED};
 use kube::api::ObjectMeta;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map as JsonMap, Value, json};
-
-use crate::meta::{Map, PROPAGATED};
 
 /// What a child is to have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -79,8 +78,9 @@ fn changes(desired: &Map, live: &Map, recorded: &BTreeSet<String>) -> JsonMap<St
 
 #[cfg(test)]
 mod tests {
+    use dask_operator_api::meta::map_of;
+
     use super::*;
-    use crate::meta::map_of;
 
     fn live(propagation: &Propagation) -> ObjectMeta {
         let labels = propagation.labels().clone();

@@ -2,6 +2,7 @@
 
 use std::{error::Error as _, io, pin::pin, sync::Arc, time::Duration};
 
+use dask_operator_api::WorkerAllocation;
 use futures::future::join_all;
 use kube::{Client, Config, client::ClientBuilder, runtime::events::Reporter};
 use tokio::net::TcpListener;
@@ -12,7 +13,6 @@ use crate::{
     args::RunArgs,
     autoscaler,
     context::{Caches, Context, Defaults},
-    crd::WorkerAllocation,
     dask_side,
     drive::{self, drive},
     events::{Recorder, Wanted},

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, fmt};
 /// In the latter no request is made to the whole cluster: the rights that it needs fit into a Role in each of them.
 ///
 /// ```
-/// use dask_operator::scope::Scope;
+/// use crate::scope::Scope;
 ///
 /// let teams = Scope::of(["team-b", "team-a"]);
 /// assert!(teams.contains("team-a") && !teams.contains("team-c"));

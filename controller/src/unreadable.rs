@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use dask_operator_api::GROUP;
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{
@@ -23,7 +24,6 @@ use serde_json::{Value, json};
 
 use crate::{
     conditions::{self, Verdict},
-    crd::GROUP,
     events::Recorder,
     k8s::{self, FIELD_MANAGER},
     leader::Leading,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use dask_operator_api::meta;
 use k8s_openapi::{
     api::{
         apps::v1::Deployment,
@@ -12,8 +13,6 @@ use k8s_openapi::{
 };
 use kube::{Resource, api::ObjectMeta};
 use serde::{Deserialize, Serialize};
-
-use crate::meta;
 
 /// A Deployment.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, Resource)]

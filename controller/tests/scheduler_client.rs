@@ -5,7 +5,7 @@ mod support;
 
 use std::{collections::BTreeSet, time::Duration};
 
-use dask_operator::scheduler::{Client, Endpoint, Error, Idleness, Retired, Side, codec, message};
+use dask_scheduler_client::{Client, Endpoint, Error, Idleness, Retired, Side, codec, message};
 use serde_json::json;
 use support::scheduler::FakeScheduler;
 use tokio::{

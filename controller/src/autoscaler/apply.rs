@@ -1,3 +1,4 @@
+use dask_operator_api::{DaskAutoscaler, DaskWorkerGroup};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
@@ -10,10 +11,7 @@ use super::{
     decide::{COOL_DOWN, seconds},
     validate::{COOL_DOWN_UNTIL, Validated},
 };
-use crate::{
-    crd::{DaskAutoscaler, DaskWorkerGroup},
-    k8s::{self, Class, Force},
-};
+use crate::k8s::{self, Class, Force};
 
 /// The owner reference has a manager of its own, so that applying it does not give up other fields.
 const OWNER_MANAGER: &str = "dask-operator/owner";

@@ -5,11 +5,11 @@ use std::{
     sync::Arc,
 };
 
+use dask_scheduler_client::Worker;
 use jiff::{SignedDuration, Timestamp};
 use kube::{Resource, ResourceExt as _};
 
 use crate::{
-    scheduler::Worker,
     view::{DeploymentView, PodView},
     worker_group,
 };

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use dask_operator_api::{DaskAutoscaler, DaskCluster, DaskWorkerGroup};
+use dask_scheduler_client::fuzzing::Said;
 use serde_json::json;
 
 use super::{
@@ -11,9 +13,7 @@ use super::{
     validate,
 };
 use crate::{
-    crd::{DaskAutoscaler, DaskCluster, DaskWorkerGroup},
     fuzzing::{known, moment, now},
-    scheduler::fuzzing::Said,
     view::PodView,
 };
 

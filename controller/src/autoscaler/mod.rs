@@ -21,8 +21,9 @@ use kube::ResourceExt as _;
 
 pub use memory::Memory;
 
-use crate::{context::Context, crd::DaskAutoscaler, k8s, moment::Moment, reconciler::Action, scheduler, takeover};
+use crate::{context::Context, k8s, moment::Moment, reconciler::Action, takeover};
 use apply::Outcome;
+use dask_operator_api::DaskAutoscaler;
 use decide::{Decision, Situation};
 use status::Seen;
 use validate::Validated;
@@ -105,7 +106,7 @@ async fn act(
 async fn unreachable(
     context: &Context,
     autoscaler: &DaskAutoscaler,
-    error: &scheduler::Error,
+    error: &dask_scheduler_client::Error,
 ) -> Result<Action, Error> {
     if context.autoscaling.failed(&autoscaler.uid().unwrap_or_default(), Moment::now()) {
         return report(context, autoscaler, &Seen::Unreachable(error)).await;

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use dask_operator_api::{DaskAutoscaler, DaskCluster, DaskWorkerGroup};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
@@ -9,11 +10,10 @@ use super::{
     survey::Survey,
     validate::{self, Validated},
 };
+use crate::scheduler;
 use crate::{
     context::{Caches, Context, cluster_key},
-    crd::{DaskAutoscaler, DaskCluster, DaskWorkerGroup},
     moment::Moment,
-    scheduler,
 };
 
 /// What stands around an autoscaler.
@@ -40,7 +40,11 @@ pub(super) fn observe(autoscaler: &DaskAutoscaler, context: &Context, now: Momen
 }
 
 /// What the scheduler says, put together with the caches.
-pub(super) async fn ask(context: &Context, valid: &Validated, now: Timestamp) -> Result<Situation, scheduler::Error> {
+pub(super) async fn ask(
+    context: &Context,
+    valid: &Validated,
+    now: Timestamp,
+) -> Result<Situation, dask_scheduler_client::Error> {
     let client = scheduler::client_of(context, &valid.cluster).await?;
     let (workers, target) = futures::try_join!(client.workers(), client.desired_workers())?;
     let key = cluster_key(&valid.namespace, &valid.cluster.name_any());

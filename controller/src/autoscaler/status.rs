@@ -1,3 +1,4 @@
+use dask_operator_api::{DaskAutoscaler, DaskAutoscalerStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{Api, ResourceExt as _};
@@ -6,9 +7,8 @@ use super::decide::{Decision, Situation};
 use crate::{
     conditions::{self, Verdict, whole_seconds},
     context::Context,
-    crd::{DaskAutoscaler, DaskAutoscalerStatus},
     invalid::Invalid,
-    k8s, report, scheduler,
+    k8s, report,
 };
 
 /// Whether the spec can be acted on.
@@ -22,7 +22,7 @@ const OURS: [&str; 2] = [ACCEPTED, ACTIVE];
 pub(super) enum Seen<'a> {
     Refused(&'a Invalid),
     NotReady,
-    Unreachable(&'a scheduler::Error),
+    Unreachable(&'a dask_scheduler_client::Error),
     Decided {
         situation: &'a Situation,
         decision: &'a Decision,
@@ -92,7 +92,7 @@ fn verdicts(old: &[Condition], seen: &Seen<'_>) -> Vec<Verdict> {
 }
 
 /// The words of the first failure of a kind stay: they may differ from one to the next.
-fn unreachable(old: &[Condition], error: &scheduler::Error) -> Verdict {
+fn unreachable(old: &[Condition], error: &dask_scheduler_client::Error) -> Verdict {
     let reason = error.reason();
     let before = old.iter().find(|condition| condition.type_ == ACTIVE && condition.reason == reason);
     let message = before.map_or_else(|| error.to_string(), |condition| condition.message.clone());

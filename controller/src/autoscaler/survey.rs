@@ -8,11 +8,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use dask_operator_api::DaskAutoscaler;
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
-
-use crate::crd::DaskAutoscaler;
 
 /// How long a survey is good for.
 const FRESH: SignedDuration = SignedDuration::from_secs(1);

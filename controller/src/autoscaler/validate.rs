@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use dask_operator_api::{DaskAutoscaler, DaskCluster, DaskWorkerGroup, ScalingRules, meta};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
@@ -9,11 +10,7 @@ use super::{
     observe::Observed,
     survey::{Age, Survey},
 };
-use crate::{
-    crd::{DaskAutoscaler, DaskCluster, DaskWorkerGroup, ScalingRules},
-    invalid::Invalid,
-    meta,
-};
+use crate::invalid::Invalid;
 
 /// When the group may be changed again: epoch seconds as text. dask-kubernetes writes and honours it too.
 pub(super) const COOL_DOWN_UNTIL: &str = "kubernetes.dask.org/cooldown-until";

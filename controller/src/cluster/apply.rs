@@ -1,5 +1,6 @@
 use std::{fmt::Debug, sync::Arc};
 
+use dask_operator_api::{DaskWorkerGroup, meta};
 use futures::future::join_all;
 use kube::{
     Api, Client, Resource, ResourceExt as _,
@@ -16,9 +17,7 @@ use super::{
 };
 use crate::{
     context::Context,
-    crd::DaskWorkerGroup,
     k8s::{self, Class, Creation},
-    meta,
     view::DeploymentView,
 };
 

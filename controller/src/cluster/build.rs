@@ -1,9 +1,9 @@
+use dask_operator_api::meta::{self, ISTIO_INJECT, Map, component, map_of, merged, of_template};
 use kube::api::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::validate::ValidatedCluster;
 use crate::{
-    meta::{self, ISTIO_INJECT, Map, component, map_of, merged, of_template},
     pod::{self, RestartPolicy},
     propagation::Propagation,
 };

@@ -18,7 +18,6 @@ use tokio::time::timeout;
 
 use crate::{
     context::Context,
-    crd::{ClusterPhase, DaskCluster, DaskClusterStatus},
     invalid::Invalid,
     k8s::{self, Class},
     reconciler::Action,
@@ -26,6 +25,7 @@ use crate::{
     watch::UNSEEN,
 };
 use build::Desired;
+use dask_operator_api::{ClusterPhase, DaskCluster, DaskClusterStatus};
 use observe::{Observed, PHASE};
 pub(crate) use status::SCHEDULER_READY;
 use validate::ValidatedCluster;

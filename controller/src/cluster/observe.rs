@@ -1,12 +1,11 @@
 use std::{collections::BTreeSet, sync::Arc};
 
+use dask_operator_api::{DaskCluster, DaskWorkerGroup, meta};
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt as _;
 
 use crate::{
     context::Context,
-    crd::{DaskCluster, DaskWorkerGroup},
-    meta,
     view::{DeploymentView, PodView},
 };
 

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use dask_operator_api::{ClusterPhase, DaskCluster, DaskClusterStatus, meta};
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::Service, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{Api, ResourceExt as _};
@@ -13,10 +14,9 @@ use super::{
 use crate::{
     conditions::{self, Verdict},
     context::Context,
-    crd::{ClusterPhase, DaskCluster, DaskClusterStatus},
     diagnosis,
     invalid::Invalid,
-    k8s, meta, pod, report,
+    k8s, pod, report,
     view::{DeploymentView, PodView},
     worker_group,
 };

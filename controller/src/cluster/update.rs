@@ -6,17 +6,13 @@
 
 use std::sync::Arc;
 
+use dask_operator_api::{DaskWorkerGroup, SchedulerUpdatePolicy, meta};
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt as _;
 use serde_json::{Map, Value, json};
 
 use super::{build::Component, validate::ValidatedCluster};
-use crate::{
-    crd::{DaskWorkerGroup, SchedulerUpdatePolicy},
-    meta,
-    propagation::Propagation,
-    view::DeploymentView,
-};
+use crate::{propagation::Propagation, view::DeploymentView};
 
 /// A write to a component that exists.
 #[derive(Clone, Debug)]

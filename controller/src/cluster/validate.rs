@@ -1,12 +1,11 @@
+use dask_operator_api::{
+    DaskCluster, SchedulerSpec, WorkerSpec,
+    meta::{self, Map},
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
 
-use crate::{
-    crd::{DaskCluster, SchedulerSpec, WorkerSpec},
-    invalid::Invalid,
-    meta::{self, Map},
-    template::fingerprint,
-};
+use crate::{invalid::Invalid, template::fingerprint};
 
 /// Kubernetes' limit for Service names, less the room for `-scheduler`.
 pub(super) const MAX_NAME: usize = 63 - "-scheduler".len();

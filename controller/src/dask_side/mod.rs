@@ -4,15 +4,17 @@ mod wake;
 
 use std::sync::Arc;
 
+use dask_operator_api::{
+    DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup,
+    meta::{self, component},
+};
 use kube::runtime::reflector;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     autoscaler, cluster,
     context::Context,
-    crd::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup},
     idle, job, k8s,
-    meta::{self, component},
     reconciler::Reconciler,
     scope::Scope,
     unreadable,

@@ -1,12 +1,14 @@
 //! Who has to look again when something changed.
 
+use dask_operator_api::{
+    DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup,
+    meta::{self, component},
+};
 use kube::{Resource, ResourceExt as _};
 
 use super::Queues;
 use crate::{
     context::{Caches, cluster_key},
-    crd::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup},
-    meta::{self, component},
     view::PodView,
     watch::{Change, Queue},
 };

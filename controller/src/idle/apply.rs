@@ -1,3 +1,4 @@
+use dask_operator_api::{DaskCluster, DaskWorkerGroup};
 use kube::{
     Api, Resource as _, ResourceExt as _,
     api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy},
@@ -8,7 +9,6 @@ use serde_json::{Value, json};
 use super::validate::{SCALED_TO_ZERO, Validated};
 use crate::{
     context::{Context, cluster_key},
-    crd::{DaskCluster, DaskWorkerGroup},
     k8s::{self, Class},
 };
 

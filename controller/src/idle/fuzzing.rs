@@ -1,14 +1,13 @@
 //! The decision about the idle time-out of a cluster that somebody wrote, for fuzzing.
 
+use dask_operator_api::DaskCluster;
+use dask_scheduler_client::Idleness;
+
 use super::{
     decide::{Probe, Watched},
     validate,
 };
-use crate::{
-    crd::DaskCluster,
-    fuzzing::{moment, now},
-    scheduler::Idleness,
-};
+use crate::fuzzing::{moment, now};
 
 /// Decides about `cluster`, whose scheduler says since when it is idle.
 pub(crate) fn decide(cluster: &DaskCluster, since: Option<f64>) {

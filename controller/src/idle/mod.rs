@@ -18,14 +18,9 @@ use kube::ResourceExt as _;
 
 pub use memory::Memory;
 
-use crate::{
-    context::Context,
-    crd::{DaskCluster, IdleAction},
-    k8s,
-    moment::Moment,
-    reconciler::Action,
-};
+use crate::{context::Context, k8s, moment::Moment, reconciler::Action};
 use apply::Outcome;
+use dask_operator_api::{DaskCluster, IdleAction};
 use decide::{Decision, Probe};
 use observe::Probed;
 use status::Reached;

@@ -1,17 +1,15 @@
+use dask_operator_api::DaskCluster;
+use dask_scheduler_client::Idleness;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
-use crate::{
-    context::Context,
-    crd::DaskCluster,
-    scheduler::{self, Idleness},
-};
+use crate::{context::Context, scheduler};
 
 /// What came of asking a cluster's scheduler.
 #[derive(Debug)]
 pub(super) enum Probed {
     NotReady,
-    Failed(scheduler::Error),
+    Failed(dask_scheduler_client::Error),
     Answered {
         idleness: Idleness,
         /// When the scheduler's pod was made.
@@ -33,7 +31,7 @@ pub(super) async fn probe(context: &Context, cluster: &DaskCluster) -> Probed {
 
 /// A scheduler that worked since it was last asked says so the first time, and since when it is idle only
 /// the next: only an old one says `Counted` twice.
-async fn idleness(context: &Context, cluster: &DaskCluster) -> Result<Idleness, scheduler::Error> {
+async fn idleness(context: &Context, cluster: &DaskCluster) -> Result<Idleness, dask_scheduler_client::Error> {
     let client = scheduler::client_of(context, cluster).await?;
     match client.idleness().await? {
         Idleness::Counted => client.idleness().await,

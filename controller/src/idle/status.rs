@@ -1,3 +1,4 @@
+use dask_operator_api::DaskCluster;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, ResourceExt as _};
@@ -6,9 +7,8 @@ use serde_json::json;
 use crate::{
     conditions::{self, Verdict},
     context::Context,
-    crd::DaskCluster,
     k8s::{self, Class},
-    report, scheduler,
+    report,
 };
 
 /// The rest of the status is the cluster reconciler's.
@@ -22,7 +22,7 @@ pub(super) enum Reached<'a> {
     /// The cluster has no idle time-out.
     Unasked,
     Yes,
-    No(&'a scheduler::Error),
+    No(&'a dask_scheduler_client::Error),
 }
 
 /// Writes the condition if what it says is news.
@@ -66,10 +66,12 @@ fn news(old: Option<&Condition>, reached: Reached<'_>) -> Option<Vec<Verdict>> {
 mod tests {
     use super::*;
 
-    fn error(category: &str) -> scheduler::Error {
+    fn error(category: &str) -> dask_scheduler_client::Error {
         match category {
-            "connect" => scheduler::Error::Connect { address: "a:1".to_owned(), cause: "refused".to_owned() },
-            other => scheduler::Error::Protocol(other.to_owned()),
+            "connect" => {
+                dask_scheduler_client::Error::Connect { address: "a:1".to_owned(), cause: "refused".to_owned() }
+            }
+            other => dask_scheduler_client::Error::Protocol(other.to_owned()),
         }
     }
 

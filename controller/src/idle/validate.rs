@@ -1,8 +1,8 @@
+use dask_operator_api::{DaskCluster, IdleAction};
 use jiff::SignedDuration;
 use kube::ResourceExt as _;
 
 use super::decide::Rules;
-use crate::crd::{DaskCluster, IdleAction};
 
 /// The idle period for which all groups were scaled to 0, so that one who scales up during it is left alone.
 pub(super) const SCALED_TO_ZERO: &str = "operator.dask.org/scaled-to-zero";

@@ -1,3 +1,4 @@
+use dask_operator_api::{DaskCluster, DaskJob};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, ResourceExt as _, core::ApiResource};
 
@@ -9,7 +10,6 @@ use super::{
     world::{Seen, World},
 };
 use crate::{
-    crd::{DaskCluster, DaskJob},
     invalid::Invalid,
     k8s::{self, Class, Creation},
     view::PodView,

@@ -1,10 +1,8 @@
+use dask_operator_api::meta::{self, ISTIO_INJECT, Map, component, map_of, merged, of_template};
 use serde_json::{Value, json};
 
 use super::validate::ValidatedJob;
-use crate::{
-    meta::{self, ISTIO_INJECT, Map, component, map_of, merged, of_template},
-    pod::{self, EnvVar, RestartPolicy},
-};
+use crate::pod::{self, EnvVar, RestartPolicy};
 
 /// Annotation of a runner that took the place of failed ones: how many. It tells a runner that was counted
 /// from its successor, which has the same name.

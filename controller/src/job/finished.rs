@@ -1,5 +1,6 @@
 //! What is left to do about a job that has ended.
 
+use dask_operator_api::DaskJobStatus;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
@@ -10,7 +11,6 @@ use super::{
     validate::Terms,
     world::{Seen, World},
 };
-use crate::crd::DaskJobStatus;
 
 /// How long the sidecars of a runner that has ended may go on, so that logs are shipped and read.
 const SIDECARS_LINGER: SignedDuration = SignedDuration::from_mins(5);

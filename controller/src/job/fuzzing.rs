@@ -1,5 +1,6 @@
 //! The decisions about a job that somebody wrote, for fuzzing.
 
+use dask_operator_api::DaskJob;
 use kube::ResourceExt as _;
 
 use super::{
@@ -8,7 +9,7 @@ use super::{
     validate,
     world::{Cluster, Seen, World},
 };
-use crate::{crd::DaskJob, fuzzing::now, view::PodView};
+use crate::{fuzzing::now, view::PodView};
 
 /// Decides about `job`, before and after `pod` is its runner.
 pub(crate) fn decide(job: &DaskJob, pod: &PodView) {

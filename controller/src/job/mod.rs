@@ -28,11 +28,11 @@ use serde_json::Value;
 
 use crate::{
     context::Context,
-    crd::{DaskJob, DaskJobStatus},
     invalid::Invalid,
     k8s::{self, Class},
     reconciler::Action,
 };
+use dask_operator_api::{DaskJob, DaskJobStatus};
 use phase::Next;
 pub(crate) use phase::job_status;
 use validate::{Terms, ValidatedJob};

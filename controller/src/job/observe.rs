@@ -1,3 +1,4 @@
+use dask_operator_api::{ClusterPhase, DaskCluster, DaskJob, meta};
 use kube::{Api, Resource, ResourceExt as _};
 
 use super::{
@@ -7,9 +8,8 @@ use super::{
 };
 use crate::{
     context::{Caches, Context},
-    crd::{ClusterPhase, DaskCluster, DaskJob},
     invalid::Invalid,
-    k8s, meta,
+    k8s,
     view::PodView,
 };
 

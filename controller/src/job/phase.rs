@@ -1,5 +1,6 @@
 //! What to do about a job: a pure function of what was recorded, what is seen, and the time.
 
+use dask_operator_api::DaskJobStatus;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -9,7 +10,7 @@ use super::{
     validate::Terms,
     world::{Cluster, Seen, World},
 };
-use crate::{conditions::whole_seconds, crd::DaskJobStatus, invalid::Invalid};
+use crate::{conditions::whole_seconds, invalid::Invalid};
 
 /// Values of `jobStatus`, which clients compare.
 pub(crate) mod job_status {

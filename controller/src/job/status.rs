@@ -1,15 +1,11 @@
+use dask_operator_api::{DaskJob, DaskJobStatus};
 use kube::{
     Api, Resource as _, ResourceExt as _,
     runtime::events::{Event, EventType},
 };
 
 use super::{phase::job_status, told::Told};
-use crate::{
-    context::Context,
-    crd::{DaskJob, DaskJobStatus},
-    invalid::Invalid,
-    k8s,
-};
+use crate::{context::Context, invalid::Invalid, k8s};
 
 /// Longest note of an Event that the API server takes, in bytes.
 const MAX_NOTE: usize = 1024;

@@ -1,14 +1,13 @@
+use dask_operator_api::{
+    DaskJob, EmbeddedCluster, RunnerPodSpec, TemplateMetadata,
+    meta::{self, Map},
+};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
 
 use super::runner::Kind;
-use crate::{
-    crd::{DaskJob, EmbeddedCluster, RunnerPodSpec, TemplateMetadata},
-    invalid::Invalid,
-    meta::{self, Map},
-    scheduler_address::scheduler_address,
-};
+use crate::{invalid::Invalid, scheduler::scheduler_address};
 
 /// The limit of clusters: a job's cluster has the job's name.
 const MAX_NAME: usize = 63 - "-scheduler".len();

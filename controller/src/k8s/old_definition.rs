@@ -116,7 +116,7 @@ mod tests {
         assert!(has_sent("m", &cluster, &status("2", "x")), "a time that is lost each time is no news");
         assert!(!has_sent("m", &cluster, &status("1", "y")));
         assert!(!has_sent("other", &cluster, &status("1", "x")));
-        cluster.status = Some(crate::crd::DaskClusterStatus::default());
+        cluster.status = Some(dask_operator_api::DaskClusterStatus::default());
         assert!(!has_sent("m", &cluster, &status("1", "x")));
     }
 }

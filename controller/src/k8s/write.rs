@@ -1,5 +1,6 @@
 use std::fmt::Debug;
 
+use dask_operator_api::meta;
 use kube::{
     Api, Client, Resource, ResourceExt as _,
     api::{
@@ -15,7 +16,6 @@ use serde::{
 use serde_json::{Map, Value, json};
 
 use super::{Class, Error, FIELD_MANAGER, old_definition, timed};
-use crate::meta;
 
 /// What came of [`create`].
 #[derive(Debug)]

@@ -1,12 +1,13 @@
 use std::ffi::OsString;
 
+use dask_operator_api::meta;
 use lexopt::{
     Arg::{Long, Short, Value},
     Parser, ValueExt as _,
 };
 
 use super::{Error, KopfFlags, liveness};
-use crate::{args::LogFormat, meta, telemetry::Verbosity};
+use crate::{args::LogFormat, telemetry::Verbosity};
 
 /// What was given, as it was given.
 #[derive(Default)]
@@ -28,7 +29,7 @@ struct Given {
 /// sentence for each thing that is not followed.
 ///
 /// ```
-/// use dask_operator::kopf;
+/// use crate::kopf;
 ///
 /// let args = ["-n", "a", "--namespace=b", "--standalone"].map(Into::into);
 /// let (flags, warnings) = kopf::read(&args, |_| None)?;

@@ -3,19 +3,14 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use dask_operator_api::{ClusterPhase, DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Resource, ResourceExt as _};
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, metrics::gauge::ConstGauge};
 
 use super::family::{Described, Family, Word};
-use crate::{
-    cluster,
-    context::Caches,
-    crd::{ClusterPhase, DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup},
-    job::job_status,
-    worker_group,
-};
+use crate::{cluster, context::Caches, job::job_status, worker_group};
 
 const CLUSTERS: Family<1> =
     Family::gauge("dask_operator_clusters", ["phase"], "DaskClusters by phase; `New` ones have none yet.");

@@ -174,7 +174,7 @@ pub(super) fn described() -> Vec<Described> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Metrics;
+    use crate::metrics::Metrics;
 
     fn text(metrics: &Metrics) -> String {
         metrics.answer(None).unwrap().1

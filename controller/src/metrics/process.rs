@@ -67,7 +67,7 @@ pub(super) fn described() -> Vec<Described> {
 mod tests {
     use std::time::{SystemTime, UNIX_EPOCH};
 
-    use super::super::{Metrics, tests::samples};
+    use crate::metrics::{Metrics, tests::samples};
 
     fn value(name: &str) -> f64 {
         samples(&Metrics::default(), &[name])[0].rsplit_once(' ').unwrap().1.parse().unwrap()

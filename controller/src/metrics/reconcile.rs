@@ -132,7 +132,7 @@ pub(super) fn described() -> Vec<Described> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Metrics, tests::samples};
+    use crate::metrics::{Metrics, tests::samples};
 
     /// An alert on a rate sees nothing of a counter that begins with its first failure.
     #[test]

@@ -160,8 +160,8 @@ mod tests {
     use futures::future::{pending, ready};
     use tower::{ServiceBuilder, ServiceExt as _, service_fn};
 
-    use super::super::{Metrics, tests::samples};
     use super::*;
+    use crate::metrics::{Metrics, tests::samples};
 
     const NAMES: [&str; 2] = ["dask_operator_api_requests_total", "dask_operator_api_request_duration_seconds_count"];
 

@@ -6,10 +6,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use dask_scheduler_client::Side;
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, metrics::counter::ConstCounter};
 
 use super::family::{Described, Family, Word};
-use crate::scheduler::Side;
 
 const RETIREMENTS: Family<2> = Family::counter(
     "dask_operator_retirements",
@@ -96,8 +96,8 @@ pub(super) fn described() -> Vec<Described> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Metrics, tests::samples};
     use super::*;
+    use crate::metrics::{Metrics, tests::samples};
 
     #[test]
     fn workers_are_counted_from_zero_by_strategy_and_outcome() {

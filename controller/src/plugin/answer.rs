@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
+use json_measure::{Limits, measure};
 use plugin_protocol::{ApiVersion, Child, Condition, ResponseStatus, ReviewKind, limits};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{screen::Rejected, standing::fit_warnings};
-use crate::json_measure::{Limits, measure};
 
 /// The most values and names of fields that the manifest of one child may have: as a tree, 5 MiB.
 const MAX_CHILD_NODES: usize = 20_000;
@@ -276,7 +276,7 @@ mod tests {
         }));
         assert!(answer.bytes() < 400_000, "{}", answer.bytes());
         assert_eq!(answer.children.as_deref().unwrap().len(), limits::MAX_CHILDREN + 1);
-        let (shown, unfit) = super::super::standing::fit("echo", &answer.conditions);
+        let (shown, unfit) = crate::plugin::standing::fit("echo", &answer.conditions);
         assert_eq!((shown.len(), unfit), (0, MAX_CONDITIONS), "cut words are not taken for valid");
     }
 }

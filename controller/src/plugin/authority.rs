@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use dask_operator_api::{DaskOperatorPlugin, meta};
 use jiff::Timestamp;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{Api, Client, ResourceExt as _, api::PostParams};
@@ -13,11 +14,7 @@ use super::{
     rotation::{Authorities, Issued},
     wiring::Lives,
 };
-use crate::{
-    crd::DaskOperatorPlugin,
-    k8s::{self, Class, Force},
-    meta,
-};
+use crate::k8s::{self, Class, Force};
 
 /// The Secret that holds the authority, in the operator's namespace.
 const CA_SECRET: &str = "dask-operator-plugin-ca";

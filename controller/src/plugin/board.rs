@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dask_operator_api::{DaskCluster, DaskOperatorPlugin, SubjectKind};
 use futures::future::join_all;
 use kube::ResourceExt as _;
 use tokio::sync::Notify;
@@ -19,10 +20,7 @@ use super::{
     subject::SubjectKey,
     wiring::Settings,
 };
-use crate::{
-    crd::{DaskCluster, DaskOperatorPlugin, SubjectKind},
-    watch::{Progress, Queue},
-};
+use crate::watch::{Progress, Queue};
 
 /// One owner's status is written at most so often.
 const GATHERED: Duration = Duration::from_secs(1);

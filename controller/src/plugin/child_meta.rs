@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use dask_operator_api::meta;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::{
     Resource, ResourceExt as _,
@@ -12,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::screen::{PLUGIN_LABEL, SUBJECT_LABEL};
-use crate::{k8s::FIELD_MANAGER, meta};
+use crate::k8s::FIELD_MANAGER;
 
 /// A child without its content.
 #[derive(Clone, Debug, Default)]

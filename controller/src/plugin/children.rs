@@ -6,6 +6,7 @@ use std::{
 };
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use json_measure::{Limits, measure};
 use kube::{
     Api, Resource as _, ResourceExt as _,
     api::{DynamicObject, GetParams},
@@ -27,10 +28,7 @@ use super::{
     watches::child_index,
     write::Problem,
 };
-use crate::{
-    json_measure::{Limits, measure},
-    k8s,
-};
+use crate::k8s;
 
 /// Requests about the children of one subject at a time.
 pub(super) const PARALLEL: usize = 4;

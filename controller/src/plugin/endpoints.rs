@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use dask_operator_api::DaskOperatorPlugin;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{Resource, ResourceExt as _, api::ObjectMeta};
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,7 @@ use super::{
     resource::{News, key_of},
     waker::Waker,
 };
-use crate::{crd::DaskOperatorPlugin, leader::Leading, watch::Cache};
+use crate::{leader::Leading, watch::Cache};
 
 pub(super) const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 /// Changes within this time are looked at as one: a pod that takes another's place is two of them.

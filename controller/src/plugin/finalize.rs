@@ -6,10 +6,9 @@
 
 use std::time::{Duration, Instant};
 
+use dask_operator_api::FinalizePolicy;
 use jiff::Timestamp;
 use plugin_protocol::{EventReason, Hook};
-
-use crate::crd::FinalizePolicy;
 
 /// What the finalizers of all plugins begin with; the plugin's identity follows.
 const PREFIX: &str = "plugin.kubernetes.dask.org/";

@@ -2,15 +2,13 @@
 
 use std::{collections::HashSet, fmt::Debug};
 
+use dask_operator_api::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, SubjectKind};
 use kube::{Api, Client, Resource, ResourceExt as _, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::subject::SubjectKey;
-use crate::{
-    crd::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, SubjectKind},
-    k8s::{self, Class},
-};
+use crate::k8s::{self, Class};
 
 /// Tries to add a finalizer to an object that others write too.
 const TRIES: usize = 5;

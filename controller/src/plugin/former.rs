@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use dask_operator_api::DeletionPolicy;
 use kube::{ResourceExt as _, core::ApiResource};
 use tokio::sync::watch;
 
@@ -13,7 +14,7 @@ use super::{
     registry::Registered,
     sync::Env,
 };
-use crate::{backoff, crd::DeletionPolicy, k8s};
+use crate::{backoff, k8s};
 
 /// Tries, with growing pauses: the rights to delete may go together with the kind.
 const ROUNDS: usize = 8;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use dask_operator_api::{DaskOperatorPlugin, SubjectKind};
 use kube::{
     ResourceExt as _,
     api::DynamicObject,
@@ -21,10 +22,7 @@ use super::{
     screen::{self, Origin},
     subject::{self, SubjectKey},
 };
-use crate::{
-    crd::{DaskOperatorPlugin, SubjectKind},
-    fuzzing::{demo_cluster, known, now},
-};
+use crate::fuzzing::{demo_cluster, known, now};
 
 const HOME: &str = "dask-operator";
 /// The uid of the request that answers belong to.

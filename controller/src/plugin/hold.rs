@@ -2,16 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use dask_operator_api::{DaskOperatorPlugin, FailurePolicy, SubjectKind, SubjectRule, meta::component};
 use kube::ResourceExt as _;
 
 use super::{
     standing::{Account, Accounts},
     subject::SubjectKey,
     summary::Verdict,
-};
-use crate::{
-    crd::{DaskOperatorPlugin, FailurePolicy, SubjectKind, SubjectRule},
-    meta::component,
 };
 
 /// Whether `plugin` keeps the cluster with `uid` in `namespace` from being `Running`: it may be asked about

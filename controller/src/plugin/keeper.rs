@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dask_operator_api::{DaskOperatorPlugin, SubjectKind};
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
 use kube::{
@@ -32,7 +33,6 @@ use super::{
 use crate::{
     backoff::Backoff,
     context::Caches,
-    crd::{DaskOperatorPlugin, SubjectKind},
     fair_share::FairQueue,
     k8s,
     leader::Leading,

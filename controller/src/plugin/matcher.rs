@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use dask_operator_api::{MatchCondition, MatchRules};
 use kube::{
     Resource, ResourceExt as _,
     core::{Selector, SelectorExt as _},
 };
 
 use super::expression::{Budget, Expression, Variables};
-use crate::{
-    crd::{MatchCondition, MatchRules},
-    invalid::Invalid,
-};
+use crate::invalid::Invalid;
 
 /// What the patterns of all conditions may take, in KiB. They stay for as long as the plugin is there.
 const MAX_PATTERN_MEMORY: u64 = 1024;

@@ -4,6 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
+use json_measure::{Limits, measure};
 use plugin_protocol::{Discovery, ResponseStatus, limits};
 
 use super::{
@@ -11,7 +12,6 @@ use super::{
     json,
     shares::UsedUp,
 };
-use crate::json_measure::{Limits, measure};
 
 /// What an answer may have. As trees, all its values take 13 MiB at the most.
 const ANSWER: Limits = Limits { bytes: limits::MAX_RESPONSE_BYTES, nodes: 50_000, depth: limits::MAX_JSON_DEPTH };

@@ -1,9 +1,9 @@
 //! Decides what to do with approved children, given what stands under their names.
 
+use dask_operator_api::meta;
 use kube::{ResourceExt as _, api::DynamicObject, core::ApiResource};
 
 use super::screen::{ADOPT_ANNOTATION, Approved, PLUGIN_LABEL, SUBJECT_LABEL};
-use crate::meta;
 
 /// A child that stands, as the watch knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
+use dask_operator_api::DaskOperatorPlugin;
+
 use super::{
     registry::PluginKey,
     resource::{READY, key_of},
 };
-use crate::{
-    crd::DaskOperatorPlugin,
-    watch::{self, Cache, Creations, Queue, queue},
-};
+use crate::watch::{self, Cache, Creations, Queue, queue};
 
 /// All plugin resources. Cloning shares the content.
 #[derive(Clone)]

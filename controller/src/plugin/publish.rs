@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dask_operator_api::{ClusterPhase, DaskAutoscaler, DaskCluster, DaskWorkerGroup, PluginState, SubjectKind};
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
@@ -27,7 +28,6 @@ use super::{
 use crate::{
     conditions,
     context::Caches,
-    crd::{ClusterPhase, DaskAutoscaler, DaskCluster, DaskWorkerGroup, PluginState, SubjectKind},
     events::Recorder,
     k8s::{self, Class},
     leader::Leading,

@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
 };
 
+use dask_operator_api::{DaskOperatorPluginSpec, SubjectKind, SubjectRule};
 use futures::future::join_all;
 use kube::{Resource, ResourceExt as _, api::DynamicObject, core::ApiResource};
 use plugin_protocol::{EventReason, Hook};
@@ -24,7 +25,6 @@ use super::{
     watches::WatchKey,
     writer::Writer,
 };
-use crate::crd::{DaskOperatorPluginSpec, SubjectKind, SubjectRule};
 
 /// A label's value has at most so many characters.
 const MAX_IDENTITY: usize = 63;
@@ -403,7 +403,7 @@ mod tests {
             let (_, hash) = identity.rsplit_once('.').unwrap();
             assert!(hash.len() >= 32 && hash.bytes().all(|digit| digit.is_ascii_hexdigit()), "{identity}");
             assert_eq!(identity.len(), 63, "{identity}");
-            assert!(identity.split('.').all(crate::meta::is_dns_label), "{identity}");
+            assert!(identity.split('.').all(dask_operator_api::meta::is_dns_label), "{identity}");
         }
     }
 

@@ -3,6 +3,7 @@
 
 use std::{collections::HashSet, fmt::Debug, io};
 
+use dask_operator_api::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup};
 use futures::{StreamExt as _, stream};
 use kube::{Api, Client, Resource, ResourceExt as _, api::ListParams, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
@@ -11,7 +12,6 @@ use super::{finalize, finalizers};
 use crate::{
     args::ReleaseArgs,
     backoff,
-    crd::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup},
     k8s::{self, Class},
     scope::Scope,
 };

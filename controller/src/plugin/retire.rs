@@ -6,6 +6,9 @@ use std::{
     time::Duration,
 };
 
+use dask_operator_api::{
+    DaskOperatorPlugin, DeletionPolicy, Endpoint, MatchRules, PluginAuth, PluginTls, Settings, meta,
+};
 use futures::future::join_all;
 use kube::{
     Api, ResourceExt as _,
@@ -21,11 +24,7 @@ use super::{
     screen::{PLUGIN_LABEL, SUBJECT_LABEL},
     writer::Writer,
 };
-use crate::{
-    backoff,
-    crd::{DaskOperatorPlugin, DeletionPolicy, Endpoint, MatchRules, PluginAuth, PluginTls, Settings},
-    k8s, meta,
-};
+use crate::{backoff, k8s};
 
 /// Tries to delete the children of a deleted plugin, with growing pauses.
 const ROUNDS: usize = 8;

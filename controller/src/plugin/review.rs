@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use json_measure::{Excess, Limits, Measure, measure_value};
 use kube::{ResourceExt as _, api::DynamicObject};
 use plugin_protocol::{
     ControllerInfo, DigestError, Event, EventReason, Hook, Observed, ObservedChild, Owner, PluginInfo, PluginRequest,
@@ -15,7 +16,6 @@ use super::{
     registry::Registration,
     subject::{self, SubjectKey},
 };
-use crate::json_measure::{Excess, Limits, Measure, measure_value};
 
 /// What a subject or the Dask resource above may have, to be sent to plugins. etcd stores no larger objects by default;
 /// as a tree they take 6.5 MiB.
@@ -174,11 +174,10 @@ fn redact(metadata: &mut Map<String, Value>) {
 
 #[cfg(test)]
 mod tests {
+    use dask_operator_api::SubjectKind;
+
     use super::*;
-    use crate::{
-        crd::SubjectKind,
-        plugin::{matcher::Matcher, registry::PluginKey},
-    };
+    use crate::plugin::{matcher::Matcher, registry::PluginKey};
 
     fn plugin(on_status: bool) -> Registration {
         let spec = json!({

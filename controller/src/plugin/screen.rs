@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use dask_operator_api::meta;
 use kube::{ResourceExt as _, api::DynamicObject, core::ApiResource};
 use plugin_protocol::{
     Child, ChildKey, limits,
@@ -18,7 +19,6 @@ use super::{
     registry::Registration,
     subject::{self, SubjectKey},
 };
-use crate::meta;
 
 /// Marks a child's plugin.
 pub(super) const PLUGIN_LABEL: &str = "plugin.kubernetes.dask.org/plugin";

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dask_operator_api::PluginState;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use plugin_protocol::{ConditionStatus, limits};
 
 use super::{subject::SubjectKey, summary::Verdict as Fares};
-use crate::{conditions::Verdict, crd::PluginState};
+use crate::conditions::Verdict;
 
 /// Whether everything that plugins asked for stands.
 pub(super) const PLUGINS_SYNCED: &str = "PluginsSynced";

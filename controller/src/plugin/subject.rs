@@ -1,15 +1,11 @@
 //! What plugins can be asked about, and which Dask resource stands above it.
 
+use dask_operator_api::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, SubjectKind, meta};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Pod, Service},
 };
 use kube::{Resource, ResourceExt as _, core::ApiResource};
-
-use crate::{
-    crd::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, SubjectKind},
-    meta,
-};
 
 /// A subject by name; a namesake made later is the same key with another uid.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

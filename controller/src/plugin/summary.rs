@@ -2,15 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use dask_operator_api::{PluginFailure, SubjectCounts};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use plugin_protocol::{Hook, limits};
 
 use super::subject::SubjectKey;
-use crate::{
-    conditions::whole_seconds,
-    crd::{PluginFailure, SubjectCounts},
-};
+use crate::conditions::whole_seconds;
 
 /// Failures that the status shows.
 const MAX_FAILURES: usize = 5;
@@ -109,8 +107,9 @@ fn count(counts: &mut SubjectCounts, verdict: &Verdict, by: i64) {
 
 #[cfg(test)]
 mod tests {
+    use dask_operator_api::SubjectKind;
+
     use super::*;
-    use crate::crd::SubjectKind;
 
     fn key(name: &str) -> SubjectKey {
         SubjectKey { kind: SubjectKind::Service, namespace: "ns".to_owned(), name: name.to_owned() }

@@ -46,8 +46,9 @@ impl Turns {
 
 #[cfg(test)]
 mod tests {
+    use dask_operator_api::SubjectKind;
+
     use super::*;
-    use crate::crd::SubjectKind;
 
     fn key(namespace: &str, name: usize) -> SubjectKey {
         SubjectKey { kind: SubjectKind::DaskCluster, namespace: namespace.to_owned(), name: name.to_string() }

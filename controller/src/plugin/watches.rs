@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dask_operator_api::SubjectKind;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Client, Resource, ResourceExt as _,
@@ -27,7 +28,6 @@ use super::{
     writer::{Writer, WriterKey},
 };
 use crate::{
-    crd::SubjectKind,
     scope::Scope,
     vitals::Vitals,
     watch::{Cache, Change, Feed, Pace, Progress},

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dask_operator_api::DaskOperatorPlugin;
 use kube::{Config, runtime::reflector};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +31,6 @@ use super::{
 };
 use crate::{
     context::Context,
-    crd::DaskOperatorPlugin,
     fair_share::FairShare,
     leader::Leading,
     reconciler::Reconciler,

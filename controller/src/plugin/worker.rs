@@ -260,7 +260,7 @@ impl Worker {
             // Not of the last answer: either pruned by us, or to be.
             (None, state) => state.is_some(),
         };
-        let corrects = self.current.borrow().spec.drift == crate::crd::DriftPolicy::Correct;
+        let corrects = self.current.borrow().spec.drift == dask_operator_api::DriftPolicy::Correct;
         if drifted && corrects {
             let now = Instant::now();
             let wait = record.and_then(|record| record.fight.wait(now)).unwrap_or_default();

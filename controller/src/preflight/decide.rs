@@ -78,10 +78,8 @@ fn places_of(wanted: &Wanted) -> BTreeSet<&At> {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::rights::{Questions, wanted},
-        *,
-    };
+    use super::*;
+    use crate::preflight::rights::{Questions, wanted};
 
     fn all() -> Wanted {
         in_namespaces(&["a"])

@@ -2,12 +2,12 @@
 
 use std::sync::Mutex;
 
+use dask_operator_api::DaskCluster;
 use kube::{ResourceExt as _, runtime::reflector, runtime::watcher::Event};
 use tokio::sync::Notify;
 
 use super::*;
 use crate::{
-    crd::DaskCluster,
     leader,
     test_fixtures::mk_cluster,
     watch::{Creations, queue},

@@ -1,19 +1,18 @@
+//! Clients of the schedulers of clusters, and whether a scheduler runs.
+
 use std::sync::Arc;
 
+use dask_operator_api::{DaskCluster, SchedulerTls, meta};
+use dask_scheduler_client::{Client, Error, tls_config};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt as _};
 
-use super::{Client, Error, endpoint_of, tls_config};
-use crate::{
-    context::Context,
-    crd::{DaskCluster, SchedulerTls},
-    k8s, meta,
-    view::PodView,
-};
+use super::endpoint_of;
+use crate::{context::Context, k8s, view::PodView};
 
 /// A client of the scheduler of `cluster`, by its Service and, where the scheduler listens with TLS, with the
 /// certificate from the Secret that the cluster names.
-pub async fn client_of(context: &Context, cluster: &DaskCluster) -> Result<Client, Error> {
+pub(crate) async fn client_of(context: &Context, cluster: &DaskCluster) -> Result<Client, Error> {
     let namespace = cluster.namespace().unwrap_or_default();
     let name = meta::scheduler_name(&cluster.name_any());
     let service = context.caches.services.get(&namespace, &name);
@@ -46,7 +45,7 @@ pub async fn client_of(context: &Context, cluster: &DaskCluster) -> Result<Clien
 
 /// Whether the container of a scheduler runs in one of `pods`. If not, all that its workers hold is lost
 /// already: a new scheduler knows nothing of the old one's results.
-pub fn is_running(cluster: &DaskCluster, pods: &[Arc<PodView>]) -> bool {
+pub(crate) fn is_running(cluster: &DaskCluster, pods: &[Arc<PodView>]) -> bool {
     let containers = cluster.spec.scheduler.spec.field("containers");
     let name = containers[0]["name"].as_str().unwrap_or_default();
     pods.iter().any(|pod| {
@@ -59,7 +58,7 @@ pub fn is_running(cluster: &DaskCluster, pods: &[Arc<PodView>]) -> bool {
 
 /// Whether there is one scheduler, and it is ready. With two, it is open whom the Service would ask. Pods
 /// that have ended, such as evicted ones, may lie about for long.
-pub fn is_ready(pods: &[Arc<PodView>]) -> bool {
+pub(crate) fn is_ready(pods: &[Arc<PodView>]) -> bool {
     let mut running = pods.iter().filter(|pod| !pod.has_ended());
     running.next().is_some_and(|pod| pod.is_ready()) && running.next().is_none()
 }

@@ -189,11 +189,12 @@ impl<K: Resource<DynamicType = ()>> Stream for Requests<K> {
 mod tests {
     use std::time::Instant;
 
+    use dask_operator_api::DaskCluster;
     use futures::FutureExt as _;
     use kube::runtime::{reflector, watcher::Event};
 
     use super::*;
-    use crate::{crd::DaskCluster, leader, test_fixtures::mk_cluster};
+    use crate::{leader, test_fixtures::mk_cluster};
 
     /// The names that are asked for now.
     fn taken(requests: &mut Requests<DaskCluster>) -> Vec<String> {

@@ -7,12 +7,11 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
+use json_measure::{Excess, Limits, measure};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Resource, api::ObjectMeta};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use serde_json::value::{RawValue, to_raw_value};
-
-use crate::json_measure::{Excess, Limits, measure};
 
 /// The largest object that is read, without its managed fields. Kubernetes stores up to 1.5 MiB.
 pub const LIMITS: Limits = Limits { bytes: 1 << 20, nodes: 50_000, depth: 100 };

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use dask_operator_api::DaskWorkerGroup;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, ResourceExt as _, api::ObjectMeta, core::ApiResource};
@@ -14,7 +15,6 @@ use super::{
 };
 use crate::{
     context::Context,
-    crd::DaskWorkerGroup,
     k8s::{self, Class, Creation, Force},
     view::DeploymentView,
 };

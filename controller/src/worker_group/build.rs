@@ -1,3 +1,4 @@
+use dask_operator_api::meta::{self, ISTIO_INJECT, Map, component, map_of, merged, of_template};
 use kube::api::ObjectMeta;
 use serde_json::{Value, json};
 
@@ -6,7 +7,6 @@ use super::{
     validate::ValidatedGroup,
 };
 use crate::{
-    meta::{self, ISTIO_INJECT, Map, component, map_of, merged, of_template},
     pod::{self, EnvVar, RestartPolicy},
     propagation::Propagation,
 };

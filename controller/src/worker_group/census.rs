@@ -10,7 +10,8 @@ use std::{
 use kube::ResourceExt as _;
 
 use super::{observe::Observed, registered::registered, validate::ValidatedGroup};
-use crate::{context::Context, scheduler};
+use crate::context::Context;
+use crate::scheduler;
 
 /// While workers are missing.
 const SOON: Duration = Duration::from_secs(3);
@@ -25,7 +26,7 @@ pub(super) struct Census {
     /// Workers with at least one process that the scheduler knows; `None` if it could not be asked.
     pub(super) connected: Option<usize>,
     /// Why not.
-    pub(super) error: Option<scheduler::Error>,
+    pub(super) error: Option<dask_scheduler_client::Error>,
     /// When to ask again.
     pub(super) next: Option<Duration>,
 }

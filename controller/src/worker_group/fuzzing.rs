@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use dask_operator_api::{DaskCluster, DaskWorkerGroup};
+use dask_scheduler_client::fuzzing::Said;
 use kube::ResourceExt as _;
 
 use super::{
@@ -11,9 +13,7 @@ use super::{
     victims::{self, Candidate, Demand, Scheduler},
 };
 use crate::{
-    crd::{DaskCluster, DaskWorkerGroup},
     fuzzing::{defaults, now},
-    scheduler::fuzzing::Said,
     view::PodView,
 };
 

@@ -34,12 +34,12 @@ use apply::Applied;
 
 use crate::{
     context::{Context, Defaults},
-    crd::{DaskCluster, DaskWorkerGroup},
     invalid::Invalid,
     k8s,
     reconciler::Action,
     watch::UNSEEN,
 };
+use dask_operator_api::{DaskCluster, DaskWorkerGroup};
 
 /// How soon a scheduler that refuses or does not answer is asked again.
 const WAITING_RETRY: Duration = Duration::from_secs(10);

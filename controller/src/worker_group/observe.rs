@@ -4,6 +4,10 @@ use std::{
     time::Instant,
 };
 
+use dask_operator_api::{
+    DaskCluster, DaskWorkerGroup,
+    meta::{self, component},
+};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
@@ -17,9 +21,7 @@ use super::{
 };
 use crate::{
     context::Context,
-    crd::{DaskCluster, DaskWorkerGroup},
     k8s,
-    meta::{self, component},
     view::{DeploymentView, PodView},
 };
 

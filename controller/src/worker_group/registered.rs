@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{scheduler, view::PodView};
+use crate::view::PodView;
 
 /// The processes of each of `names`, as far as it has any. A process belongs to the Deployment whose name
 /// is its own; or its own without `-0`, `-1`, … of several in one pod (`--nworkers`); or whose pod has its
@@ -10,9 +10,9 @@ use crate::{scheduler, view::PodView};
 pub(crate) fn registered<'a>(
     names: impl IntoIterator<Item = &'a str>,
     pods: impl IntoIterator<Item = &'a PodView>,
-    workers: &[scheduler::Worker],
-) -> BTreeMap<String, Vec<scheduler::Worker>> {
-    let mut found: BTreeMap<String, Vec<scheduler::Worker>> =
+    workers: &[dask_scheduler_client::Worker],
+) -> BTreeMap<String, Vec<dask_scheduler_client::Worker>> {
+    let mut found: BTreeMap<String, Vec<dask_scheduler_client::Worker>> =
         names.into_iter().map(|name| (name.to_owned(), Vec::new())).collect();
     // The node's network is shared by many pods, and an address may have been that of a pod that has ended.
     let has_own_ip = |pod: &&PodView| pod.status.pod_ip != pod.status.host_ip && !pod.has_ended();
@@ -51,8 +51,8 @@ mod tests {
     const A: &str = "demo-default-worker-abcde00000";
     const B: &str = "demo-default-worker-abcde00001";
 
-    fn process(name: &str, address: &str) -> scheduler::Worker {
-        scheduler::Worker {
+    fn process(name: &str, address: &str) -> dask_scheduler_client::Worker {
+        dask_scheduler_client::Worker {
             address: address.to_owned(),
             name: name.to_owned(),
             status: "running".to_owned(),
@@ -87,11 +87,12 @@ mod tests {
         .unwrap()
     }
 
-    fn addresses(workers: &[scheduler::Worker]) -> BTreeMap<String, Vec<String>> {
+    fn addresses(workers: &[dask_scheduler_client::Worker]) -> BTreeMap<String, Vec<String>> {
         let pods = [pod(A, "10.0.0.1"), pod(B, "fd00::2")];
         let found = registered([A, B], &pods, workers);
-        let addresses =
-            |processes: Vec<scheduler::Worker>| processes.into_iter().map(|worker| worker.address).collect();
+        let addresses = |processes: Vec<dask_scheduler_client::Worker>| {
+            processes.into_iter().map(|worker| worker.address).collect()
+        };
         found.into_iter().map(|(name, processes)| (name, addresses(processes))).collect()
     }
 

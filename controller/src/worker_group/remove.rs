@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dask_operator_api::{DaskCluster, DaskWorkerGroup, meta};
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use kube::{
@@ -26,15 +27,8 @@ use super::{
     validate::ValidatedGroup,
     victims::{self, Candidate, Demand, Scheduler, Standing},
 };
-use crate::{
-    context::Context,
-    crd::{DaskCluster, DaskWorkerGroup},
-    invalid::Invalid,
-    k8s, meta,
-    metrics::Retirement,
-    report, scheduler,
-    view::DeploymentView,
-};
+use crate::scheduler;
+use crate::{context::Context, invalid::Invalid, k8s, metrics::Retirement, report, view::DeploymentView};
 
 /// Workers that are retired in one conversation.
 const AT_ONCE: usize = 100;
@@ -311,7 +305,7 @@ struct Kept {
 }
 
 impl Kept {
-    fn of(names: BTreeSet<String>, error: Option<&scheduler::Error>) -> Self {
+    fn of(names: BTreeSet<String>, error: Option<&dask_scheduler_client::Error>) -> Self {
         // Without names: they change from one try to the next, and each change would be a write.
         let why = match error {
             _ if names.is_empty() => None,
@@ -330,7 +324,7 @@ async fn retire_processes(
     context: &Context,
     cluster: &DaskCluster,
     held: &[&Candidate],
-) -> Result<scheduler::Retired, scheduler::Error> {
+) -> Result<dask_scheduler_client::Retired, dask_scheduler_client::Error> {
     let processes = |victim: &&Candidate| match &victim.standing {
         Standing::Registered { addresses, .. } => addresses.clone(),
         _ => Vec::new(),

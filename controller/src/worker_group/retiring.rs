@@ -3,11 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use dask_operator_api::{DaskWorkerGroup, meta::RETIRING};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
-
-use crate::{crd::DaskWorkerGroup, meta::RETIRING};
 
 /// Workers that are recorded as not let go, so that the annotation stays within what the API server takes. The others
 /// are asked for again, and their deadlines begin when there is room.

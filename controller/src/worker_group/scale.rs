@@ -6,10 +6,9 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use dask_operator_api::WorkerAllocation;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
-
-use crate::crd::WorkerAllocation;
 
 /// Workers that are made, changed or removed in one pass: whatever number a group asks for, no pass plans for more.
 pub(super) const SLICE: usize = 256;

@@ -1,3 +1,4 @@
+use dask_operator_api::{DaskWorkerGroup, DaskWorkerGroupStatus, meta};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, ResourceExt as _};
@@ -6,10 +7,9 @@ use super::{apply, census::Census, observe::Observed, remove::Removal, scale::Pa
 use crate::{
     conditions::{self, Verdict},
     context::Context,
-    crd::{DaskWorkerGroup, DaskWorkerGroupStatus},
     diagnosis,
     invalid::Invalid,
-    k8s, meta, report,
+    k8s, report,
 };
 
 /// Whether the spec can be acted on.

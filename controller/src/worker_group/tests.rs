@@ -20,7 +20,7 @@ const STATUS: &str = "PATCH /apis/kubernetes.dask.org/v1/namespaces/ns/daskworke
 /// A group of two workers that its cluster has made.
 fn group() -> DaskWorkerGroup {
     let mut group = mk_group("demo-default", "demo");
-    group.metadata.owner_references = crate::meta::owner_ref(&mk_cluster("demo")).map(|owner| vec![owner]);
+    group.metadata.owner_references = dask_operator_api::meta::owner_ref(&mk_cluster("demo")).map(|owner| vec![owner]);
     group
 }
 

@@ -1,16 +1,13 @@
+use dask_operator_api::{
+    CountOrPercentage, DaskWorkerGroup, WorkerAllocation, WorkerSpec, WorkerUpdateType,
+    meta::{self, Map},
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
 use serde_json::json;
 
 use super::observe::Observed;
-use crate::{
-    context::Defaults,
-    crd::{CountOrPercentage, DaskWorkerGroup, WorkerAllocation, WorkerSpec, WorkerUpdateType},
-    invalid::Invalid,
-    meta::{self, Map},
-    scheduler_address::scheduler_address,
-    template::fingerprint,
-};
+use crate::{context::Defaults, invalid::Invalid, scheduler::scheduler_address, template::fingerprint};
 
 /// A label's value has at most 63 characters, and the group's name is one.
 const MAX_NAME: usize = 63;
@@ -132,11 +129,11 @@ fn pace(layers: &[Option<WorkerAllocation>]) -> WorkerAllocation {
 mod tests {
     use std::sync::Arc;
 
+    use dask_operator_api::{DaskCluster, meta::map_of};
     use serde_json::{Value, json};
 
     use super::*;
     use crate::test_fixtures::{mk_cluster, mk_defaults, mk_group};
-    use crate::{crd::DaskCluster, meta::map_of};
 
     fn observed(cluster: Option<DaskCluster>) -> Observed {
         Observed { cluster: cluster.map(Arc::new), ..Observed::default() }

@@ -8,7 +8,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::retiring::Retiring;
-use crate::{scheduler, view::PodView};
+use crate::view::PodView;
 
 /// What removing a worker would cost; cheaper ones come first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,11 +56,11 @@ pub(super) enum Scheduler {
     /// It does not run: nothing is left that could be lost.
     Gone,
     /// It should run and does not answer.
-    Silent(scheduler::Error),
+    Silent(dask_scheduler_client::Error),
     /// It answered.
     Answers {
         /// Processes by worker.
-        registered: BTreeMap<String, Vec<scheduler::Worker>>,
+        registered: BTreeMap<String, Vec<dask_scheduler_client::Worker>>,
         /// The place of each address in the order in which it would close them; empty if it did not say.
         order: HashMap<String, usize>,
         /// Where processes run that are no known worker's.

@@ -11,7 +11,7 @@ use axum::{
     extract::State as Shared,
     routing::{get, post},
 };
-use dask_operator::scheduler::{Endpoint, codec, message};
+use dask_scheduler_client::{Endpoint, codec, message};
 use serde_json::{Value, json};
 use tokio::{
     io::AsyncWriteExt as _,

@@ -41,7 +41,7 @@ fn situation(current: i64, connected: i64, target: i64) -> Situation {
 #[test]
 fn the_same_situation_gives_the_same_status_however_much_later() {
     let refused = Invalid::new("ClusterNotFound", "there is none");
-    let error = scheduler::Error::Protocol("garbage".to_owned());
+    let error = dask_scheduler_client::Error::Protocol("garbage".to_owned());
     let enough = (situation(3, 3, 3), Decision { desired: 3, why: Why::Enough });
     let decided = || Seen::Decided { situation: &enough.0, decision: &enough.1, scaled: None };
     let pairs = [
@@ -86,7 +86,8 @@ fn a_target_that_changes_nothing_is_not_told() {
 
 #[test]
 fn a_scheduler_that_cannot_be_asked_is_told_and_the_latest_decision_stays() {
-    let refused = |cause: &str| scheduler::Error::Connect { address: "a:1".to_owned(), cause: cause.to_owned() };
+    let refused =
+        |cause: &str| dask_scheduler_client::Error::Connect { address: "a:1".to_owned(), cause: cause.to_owned() };
     let (first, second) = (refused("refused"), refused("no route"));
     let decision = Decision { desired: 3, why: Why::Enough };
     let statuses = after(&[
@@ -123,8 +124,12 @@ fn a_scheduler_that_is_starting_makes_no_event() {
 #[test]
 fn what_plugins_wrote_is_neither_written_again_nor_news() {
     let conditions = conditions::updated(&[], vec![Verdict::yes("PluginsSynced", "Synced", "")], None, at(60));
-    let plugins =
-        vec![crate::crd::PluginState { name: "a".to_owned(), synced: true, children: 1, message: String::new() }];
+    let plugins = vec![dask_operator_api::PluginState {
+        name: "a".to_owned(),
+        synced: true,
+        children: 1,
+        message: String::new(),
+    }];
     let mut with_plugins = after(&[Seen::NotReady]).remove(0);
     let without = with_plugins.clone();
     with_plugins.conditions.extend(conditions);

@@ -1,5 +1,7 @@
+use dask_operator_api::DaskCluster;
+
 use super::*;
-use crate::{cluster::validate::validate, crd::DaskCluster, test_fixtures::from_yaml};
+use crate::{cluster::validate::validate, test_fixtures::from_yaml};
 
 /// A cluster of which every part says something about itself, so that each manifest shows where it comes from.
 const CLUSTER: &str = r#"

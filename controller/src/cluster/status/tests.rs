@@ -1,12 +1,12 @@
 use std::{sync::Arc, time::Duration};
 
+use dask_operator_api::PluginState;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::{
     cluster::{apply::Blocked, validate::validate},
-    crd::PluginState,
     test_fixtures::mk_cluster,
 };
 

@@ -1,3 +1,4 @@
+use dask_operator_api::DaskCluster;
 use kube::api::ObjectMeta;
 use serde::de::DeserializeOwned;
 
@@ -7,7 +8,6 @@ use crate::{
         build::{Desired, build},
         validate::validate,
     },
-    crd::DaskCluster,
     test_fixtures::mk_cluster,
 };
 

@@ -1,5 +1,7 @@
+use dask_operator_api::DaskJob;
+
 use super::*;
-use crate::{crd::DaskJob, job::validate::validate, test_fixtures::from_yaml};
+use crate::{job::validate::validate, test_fixtures::from_yaml};
 
 /// A job of which every part says something about itself, so that each manifest shows where it comes from.
 const JOB: &str = r#"

@@ -3,8 +3,8 @@ use std::sync::Arc;
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 
-use super::super::{Metrics, tests::samples};
 use super::*;
+use crate::metrics::{Metrics, tests::samples};
 use crate::test_fixtures::{mk_cluster, mk_group};
 
 fn at(second: i64) -> Timestamp {

@@ -44,7 +44,7 @@ fn the_contents_of_children_are_read_up_to_a_sum_and_what_is_left_out_is_told() 
     let objects: Vec<Value> = (0..100).map(|number| child(&format!("x{number}"), &bomb)).collect();
     let live = read(&objects);
     assert_eq!(live.objects.len(), 100);
-    let nodes: usize = live.objects.values().map(|object| crate::json_measure::measure_value(&object.data).nodes).sum();
+    let nodes: usize = live.objects.values().map(|object| json_measure::measure_value(&object.data).nodes).sum();
     assert!(nodes <= CONTENTS.nodes, "{nodes}");
     assert_eq!((by_key(&live).len(), live.without_content), (1, 99));
     assert!(live.confirms(&known("x99"), CLAIM), "who wrote it is known without the content");

@@ -225,7 +225,7 @@ fn expressions_see_what_questions_show_and_borrow_it() {
         "spec": {"replicas": 2}, "status": {},
     }))
     .unwrap();
-    let resource = crate::plugin::subject::api_resource(crate::crd::SubjectKind::DaskCluster);
+    let resource = crate::plugin::subject::api_resource(dask_operator_api::SubjectKind::DaskCluster);
     let whole = review::to_json(&object, &resource);
     let subject = Subject::new(&object, resource);
     let variables = Variables::of([subject.value(), Value::of(&whole)], None);

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use dask_operator_api::DaskOperatorPlugin;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{ResourceExt as _, api::DynamicObject};
 use serde::de::DeserializeOwned;
@@ -14,7 +15,6 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::Error;
-use crate::crd::DaskOperatorPlugin;
 
 /// What the files hold.
 #[derive(Debug, Default)]

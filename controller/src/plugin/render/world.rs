@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use dask_operator_api::{DaskCluster, SubjectKind, WorkerAllocation, meta};
 use kube::{ResourceExt as _, api::DynamicObject};
 use serde_json::{Value, json};
 
@@ -15,9 +16,8 @@ use super::{
 use crate::{
     cluster,
     context::Defaults,
-    crd::{DaskCluster, SubjectKind, WorkerAllocation},
     invalid::Invalid,
-    job, meta,
+    job,
     plugin::{
         kinds::ChildKind,
         plan::Claim,
@@ -129,7 +129,7 @@ impl World {
             SubjectKind::DaskJob => Ok(job::manifests(&typed(document())?, cluster_domain).map_err(said)?.to_vec()),
             SubjectKind::DaskCluster => Ok(cluster::manifests(&typed(document())?).map_err(said)?.to_vec()),
             SubjectKind::DaskWorkerGroup => {
-                let group: crate::crd::DaskWorkerGroup = typed(document())?;
+                let group: dask_operator_api::DaskWorkerGroup = typed(document())?;
                 let key = SubjectKey {
                     kind: SubjectKind::DaskCluster,
                     namespace: group.namespace().unwrap_or_default(),

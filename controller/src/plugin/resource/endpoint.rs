@@ -1,13 +1,12 @@
 //! Where a plugin listens, and what both sides show each other: what the resource says, checked. What the API server
 //! checks is checked here again, since an older definition may be installed.
 
+use dask_operator_api::{DaskOperatorPlugin, KeyRefKind, PluginAuth, PluginTls, ServiceEndpoint, TlsMode, meta};
 use kube::ResourceExt as _;
 use reqwest::Url;
 
 use crate::{
-    crd::{DaskOperatorPlugin, KeyRefKind, PluginAuth, PluginTls, ServiceEndpoint, TlsMode},
     invalid::Invalid,
-    meta,
     plugin::{Urls, address, client::Base, sockets},
 };
 

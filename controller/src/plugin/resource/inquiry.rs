@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dask_operator_api::DaskOperatorPlugin;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use plugin_protocol::{Discovery, EventReason};
@@ -21,7 +22,6 @@ use super::{
     writer_of,
 };
 use crate::{
-    crd::DaskOperatorPlugin,
     invalid::Invalid,
     plugin::{
         client::Caller,

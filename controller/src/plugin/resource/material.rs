@@ -1,5 +1,6 @@
 //! Certificates and keys that a plugin resource points at, read anew each time: somebody else rotates them.
 
+use dask_operator_api::{CertificateRef, HmacRef, KeyRef, KeyRefKind};
 use k8s_openapi::{
     ByteString,
     api::core::v1::{ConfigMap, Secret},
@@ -8,7 +9,6 @@ use kube::{Api, Client};
 
 use super::endpoint::kind_name;
 use crate::{
-    crd::{CertificateRef, HmacRef, KeyRef, KeyRefKind},
     invalid::Invalid,
     k8s,
     plugin::{

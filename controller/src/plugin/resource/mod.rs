@@ -40,9 +40,10 @@ use super::{
     writer::{self, Writer, Writers},
 };
 use crate::{
-    crd::DaskOperatorPlugin, events::Recorder, fair_share::FairShare, invalid::Invalid, k8s, leader::Leadership,
-    reconciler::Action, report, scope::Scope, watch::Pace,
+    events::Recorder, fair_share::FairShare, invalid::Invalid, k8s, leader::Leadership, reconciler::Action, report,
+    scope::Scope, watch::Pace,
 };
+use dask_operator_api::DaskOperatorPlugin;
 
 /// When a pass looks again after an inquiry, whose end leads to a pass anyway.
 const INQUIRY_PERIOD: Duration = Duration::from_mins(1);

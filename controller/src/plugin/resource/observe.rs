@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use dask_operator_api::{ChildRule, DaskOperatorPlugin};
 use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use kube::{
@@ -11,7 +12,6 @@ use kube::{
 };
 
 use crate::{
-    crd::{ChildRule, DaskOperatorPlugin},
     invalid::Invalid,
     k8s::{self, Class},
     plugin::{

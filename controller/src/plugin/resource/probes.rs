@@ -4,10 +4,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use dask_operator_api::DaskOperatorPlugin;
 use jiff::Timestamp;
 
 use super::{material, status::Findings};
-use crate::{crd::DaskOperatorPlugin, plugin::registry::PluginKey};
+use crate::plugin::registry::PluginKey;
 
 /// How often a plugin that answers is asked again who it is.
 const PROBE_PERIOD: Duration = Duration::from_mins(1);

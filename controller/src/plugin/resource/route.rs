@@ -1,3 +1,4 @@
+use dask_operator_api::{DaskOperatorPlugin, ServiceEndpoint};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use kube::{Api, ResourceExt as _};
@@ -8,7 +9,6 @@ use super::{
     material::{self, Materials, SERVICE_NOT_FOUND, TLS_ERROR},
 };
 use crate::{
-    crd::{DaskOperatorPlugin, ServiceEndpoint},
     invalid::Invalid,
     k8s,
     plugin::{

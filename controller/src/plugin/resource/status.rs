@@ -1,3 +1,4 @@
+use dask_operator_api::{DaskOperatorPlugin, DaskOperatorPluginStatus, DiscoveredPlugin};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, Client, ResourceExt as _};
@@ -5,7 +6,6 @@ use plugin_protocol::{Discovery, Hook};
 
 use crate::{
     conditions::{self, Verdict},
-    crd::{DaskOperatorPlugin, DaskOperatorPluginStatus, DiscoveredPlugin},
     invalid::Invalid,
     k8s,
     plugin::summary::Summary,

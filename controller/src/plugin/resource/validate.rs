@@ -1,5 +1,8 @@
 use std::ops::RangeInclusive;
 
+use dask_operator_api::{
+    DEADLINE_SECONDS, DaskOperatorPlugin, PORTS, RESYNC_SECONDS, Settings as PluginSettings, TIMEOUT_SECONDS, meta,
+};
 use kube::ResourceExt as _;
 use plugin_protocol::limits;
 
@@ -8,9 +11,7 @@ use super::{
     key_of,
 };
 use crate::{
-    crd::{DEADLINE_SECONDS, DaskOperatorPlugin, PORTS, RESYNC_SECONDS, Settings as PluginSettings, TIMEOUT_SECONDS},
     invalid::Invalid,
-    meta,
     plugin::{
         kinds::{self, ChildKind},
         matcher::Matcher,

@@ -1,8 +1,9 @@
+use dask_operator_api::SubjectKind;
 use jiff::Timestamp;
 use plugin_protocol::Condition as Said;
 
 use super::*;
-use crate::{conditions::updated, crd::SubjectKind};
+use crate::conditions::updated;
 
 fn key(kind: SubjectKind, name: &str) -> SubjectKey {
     SubjectKey { kind, namespace: "ns".to_owned(), name: name.to_owned() }

@@ -1,9 +1,9 @@
+use dask_operator_api::{DaskCluster, DaskWorkerGroup};
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use kube::core::{ObjectList, WatchEvent};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::crd::{DaskCluster, DaskWorkerGroup};
 
 fn group(worker: &Value) -> Value {
     json!({

@@ -1,8 +1,9 @@
 use std::sync::Arc;
 
+use dask_operator_api::{DaskCluster, DaskWorkerGroup};
+
 use super::*;
 use crate::{
-    crd::{DaskCluster, DaskWorkerGroup},
     test_fixtures::{from_yaml, mk_defaults},
     worker_group::{
         observe::Observed,

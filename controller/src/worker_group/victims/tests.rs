@@ -132,8 +132,13 @@ fn pod(node: Option<&str>, state: &Value) -> Arc<PodView> {
     Arc::new(serde_json::from_value(pod).unwrap())
 }
 
-fn process(address: &str) -> scheduler::Worker {
-    scheduler::Worker { address: address.to_owned(), name: "w".to_owned(), status: String::new(), processing: 0 }
+fn process(address: &str) -> dask_scheduler_client::Worker {
+    dask_scheduler_client::Worker {
+        address: address.to_owned(),
+        name: "w".to_owned(),
+        status: String::new(),
+        processing: 0,
+    }
 }
 
 #[test]
@@ -141,7 +146,7 @@ fn a_worker_stands_as_its_pods_and_the_scheduler_say() {
     let running = || pod(Some("n"), &json!({"running": {}}));
     let pulling = || pod(Some("n"), &json!({"waiting": {"reason": "ContainerCreating"}}));
     let pending = || pod(None, &json!(null));
-    let silent = Scheduler::Silent(scheduler::Error::Protocol(String::new()));
+    let silent = Scheduler::Silent(dask_scheduler_client::Error::Protocol(String::new()));
     let empty = Scheduler::Answers { registered: BTreeMap::new(), order: HashMap::new(), strangers: BTreeSet::new() };
     let table = [
         (vec![], &empty, Standing::NotScheduled),
@@ -198,7 +203,7 @@ fn a_running_worker_beside_an_unknown_process_may_be_that_process() {
 
 #[test]
 fn without_an_order_the_worker_with_fewer_tasks_is_cheaper() {
-    let process = scheduler::Worker { processing: 3, ..process("tcp://a:1") };
+    let process = dask_scheduler_client::Worker { processing: 3, ..process("tcp://a:1") };
     let registered = BTreeMap::from([("w".to_owned(), vec![process.clone(), process])]);
     let scheduler = Scheduler::Answers { registered, order: HashMap::new(), strangers: BTreeSet::new() };
     let Standing::Registered { rank, .. } = standing("w", &[] as &[Arc<PodView>], &scheduler) else { panic!() };
@@ -209,7 +214,7 @@ fn without_an_order_the_worker_with_fewer_tasks_is_cheaper() {
 #[test]
 fn a_scheduler_that_names_a_hundred_thousand_processes_is_ranked_at_once() {
     let address = |number: usize| format!("tcp://10.0.0.1:{number}");
-    let process = |number| scheduler::Worker {
+    let process = |number| dask_scheduler_client::Worker {
         address: address(number),
         name: String::new(),
         status: String::new(),

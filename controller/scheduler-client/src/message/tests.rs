@@ -4,7 +4,8 @@ use proptest::{collection::vec, prelude::*};
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
-use super::{super::lenient::MAX_ENTRIES, *};
+use super::*;
+use crate::lenient::MAX_ENTRIES;
 
 fn workers(identity: &Value) -> Result<Vec<Worker>, Error> {
     decode_reply::<Identity>(&encode(identity).unwrap()).map(Identity::into_workers)

@@ -100,7 +100,7 @@ pub fn is_controlled_by_dask<K: Resource>(object: &K) -> bool {
 
 /// Kubernetes allows one controller.
 fn any_dask_controller<K: Resource>(object: &K) -> Option<&OwnerReference> {
-    let is_dask = |api_version: &str| api_version.split('/').next() == Some(crate::crd::GROUP);
+    let is_dask = |api_version: &str| api_version.split('/').next() == Some(crate::GROUP);
     let owners = object.meta().owner_references.as_ref()?;
     owners.iter().find(|owner| owner.controller == Some(true) && is_dask(&owner.api_version))
 }

@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::scheduler::{Client, Endpoint, codec, message};
+use crate::{Client, Endpoint, codec, message};
 
 struct Pair {
     certificate: String,

@@ -1,42 +1,24 @@
-use std::{fmt, net::IpAddr, sync::Arc};
+//! The address of a scheduler behind its Service.
 
+use std::net::IpAddr;
+
+use dask_scheduler_client::Endpoint;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use kube::ResourceExt as _;
-use rustls::ClientConfig;
 
 /// The ports where the Service does not name them: Dask's own defaults.
 const DEFAULT_PORT: u16 = 8786;
 const DEFAULT_HTTP_PORT: u16 = 8787;
 
-/// Where a scheduler listens.
-#[derive(Clone, Debug)]
-pub struct Endpoint {
-    /// A DNS name or an IP address, without brackets.
-    pub host: String,
-    /// The port of Dask's RPC.
-    pub port: u16,
-    /// The port of the dashboard, which also serves the HTTP API.
-    pub http_port: Option<u16>,
-    /// Set if the RPC goes by TLS.
-    pub tls: Option<Arc<ClientConfig>>,
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", bracketed(&self.host), self.port)
-    }
-}
-
-/// `host` as it stands before a colon and a port.
-pub(super) fn bracketed(host: &str) -> String {
-    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
-}
-
 /// Where the scheduler behind `service` listens, without TLS. `None` if the Service has no port for it, or leads
 /// elsewhere: of type `ExternalName`, it would be a name in anybody's DNS, and users choose the type.
 ///
 /// The ports are those that Dask's own client looks for: by their names, or by the name of the Service.
-pub fn endpoint_of(service: &Service, cluster_domain: &str, address_override: Option<IpAddr>) -> Option<Endpoint> {
+pub(crate) fn endpoint_of(
+    service: &Service,
+    cluster_domain: &str,
+    address_override: Option<IpAddr>,
+) -> Option<Endpoint> {
     let name = service.name_any();
     let spec = service.spec.as_ref()?;
     if spec.type_.as_deref() == Some("ExternalName") {

@@ -29,12 +29,16 @@ pub fn handshake() -> Result<Vec<u8>, Error> {
 
 /// A call: the scheduler answers, and closes the connection.
 #[derive(Serialize)]
-pub(super) struct Request<'a, Arguments> {
-    pub(super) op: &'a str,
-    pub(super) reply: bool,
-    pub(super) close: bool,
+pub struct Request<'a, Arguments> {
+    /// Name of the scheduler's handler.
+    pub op: &'a str,
+    /// Whether the scheduler answers.
+    pub reply: bool,
+    /// Whether the scheduler closes the connection after its answer.
+    pub close: bool,
+    /// Arguments of the handler.
     #[serde(flatten)]
-    pub(super) arguments: Arguments,
+    pub arguments: Arguments,
 }
 
 /// `value` as msgpack, structs as maps.
@@ -50,7 +54,7 @@ pub fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, Error> {
 }
 
 /// Reads the answer to a call, which may be that the scheduler failed.
-pub(super) fn decode_reply<T: DeserializeOwned>(frame: &[u8]) -> Result<T, Error> {
+pub fn decode_reply<T: DeserializeOwned>(frame: &[u8]) -> Result<T, Error> {
     // Other answers are no such map, but may be anything else.
     if let Ok(Failure { status: Scalar::Text(status), exception_text }) = decode::<Failure>(frame)
         && status == "uncaught-error"
@@ -70,7 +74,7 @@ struct Failure {
 
 /// The answer to `identity`.
 #[derive(Deserialize)]
-pub(super) struct Identity {
+pub struct Identity {
     workers: Entries<WorkerIdentity>,
 }
 
@@ -115,7 +119,8 @@ impl Metrics {
 }
 
 impl Identity {
-    pub(super) fn into_workers(self) -> Vec<Worker> {
+    /// Returns the workers that are connected.
+    pub fn into_workers(self) -> Vec<Worker> {
         let worker = |(address, identity): (String, WorkerIdentity)| Worker {
             name: identity.name.into_text().unwrap_or_else(|| address.clone()),
             status: identity.status.into_text().unwrap_or_default(),

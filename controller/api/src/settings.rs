@@ -5,14 +5,13 @@
 
 use std::borrow::Cow;
 
+use json_measure::measure;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{
     Value,
     value::{RawValue, to_raw_value},
 };
-
-use crate::json_measure::measure;
 
 /// Free JSON, kept as it was written.
 #[derive(Clone, Debug, Serialize)]

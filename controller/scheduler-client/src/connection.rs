@@ -17,20 +17,20 @@ use super::{
 };
 
 /// For the connection, TLS and the handshake together.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// A connection on which both sides have introduced themselves, good for one call.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: Box<dyn Stream>,
     received: Vec<u8>,
 }
 
 impl Connection {
-    pub(super) async fn open(endpoint: &Endpoint) -> Result<Self, Error> {
+    pub(crate) async fn open(endpoint: &Endpoint) -> Result<Self, Error> {
         match timeout(CONNECT_TIMEOUT, Self::greet(endpoint)).await {
             Ok(connection) => connection,
             Err(_) => Err(Error::Timeout { step: "the handshake", limit: CONNECT_TIMEOUT }),
@@ -47,7 +47,7 @@ impl Connection {
     }
 
     /// Makes the one call.
-    pub(super) async fn call<T: DeserializeOwned>(
+    pub(crate) async fn call<T: DeserializeOwned>(
         mut self,
         op: &'static str,
         arguments: impl Serialize,

@@ -11,19 +11,19 @@ use super::{
 
 /// What one reply says, read as the reply to each question.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Said {
+pub struct Said {
     /// The workers that are connected.
-    pub(crate) workers: Vec<Worker>,
+    pub workers: Vec<Worker>,
     /// The order in which workers would be closed.
-    pub(crate) order: Vec<String>,
+    pub order: Vec<String>,
     /// The number of workers that is wanted.
-    pub(crate) wanted: Option<u64>,
+    pub wanted: Option<u64>,
     /// Since when the scheduler is idle, in epoch seconds.
-    pub(crate) idle_since: Option<f64>,
+    pub idle_since: Option<f64>,
 }
 
 /// Reads all messages of a connection.
-pub(crate) fn frames(mut bytes: &[u8]) -> Vec<Said> {
+pub fn frames(mut bytes: &[u8]) -> Vec<Said> {
     let (mut received, mut said) = (Vec::new(), Vec::new());
     // All bytes are there, so that nothing is ever waited for.
     while let Some(Ok(frame)) = codec::read(&mut bytes, &mut received).now_or_never() {
@@ -34,7 +34,7 @@ pub(crate) fn frames(mut bytes: &[u8]) -> Vec<Said> {
 }
 
 /// Reads one reply of the RPC.
-pub(crate) fn reply(frame: &[u8]) -> Said {
+pub fn reply(frame: &[u8]) -> Said {
     let identity = message::decode_reply::<Identity>(frame);
     let order = message::decode_reply::<Entries<()>>(frame);
     drop(message::decode_reply::<Entries<IgnoredAny>>(frame).map(Entries::into_addresses));
@@ -48,6 +48,6 @@ pub(crate) fn reply(frame: &[u8]) -> Said {
 }
 
 /// Reads one reply by HTTP.
-pub(crate) fn http_reply(body: &[u8]) -> Said {
+pub fn http_reply(body: &[u8]) -> Said {
     http::fuzzed(body)
 }

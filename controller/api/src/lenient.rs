@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 /// Reads an integer of any size. One that does not fit becomes the nearest that does, which is out of any range that
 /// is checked later.
-pub(super) fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
+pub fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
     deserializer.deserialize_any(Integer)
 }
 
@@ -39,7 +39,7 @@ impl Visitor<'_> for Integer {
 }
 
 /// Reads a field of a status, or nothing if it cannot be read: the controller writes it again.
-pub(super) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+pub fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: DeserializeOwned + Default,
@@ -50,7 +50,7 @@ where
 
 /// Reads the elements of a list in a status that can be read. The others may belong to somebody else, so that they
 /// stay where they are whatever the controller writes.
-pub(super) fn readable<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+pub fn readable<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: DeserializeOwned,

@@ -8,11 +8,11 @@ use serde::{
 };
 
 /// Far more workers than a scheduler serves; many tiny entries would take far more memory than their bytes.
-pub(super) const MAX_ENTRIES: usize = 100_000;
+pub(crate) const MAX_ENTRIES: usize = 100_000;
 
 /// Any value, of which only scalars are kept.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) enum Scalar {
+pub(crate) enum Scalar {
     #[default]
     Nothing,
     Text(String),
@@ -25,7 +25,7 @@ pub(super) enum Scalar {
 
 impl Scalar {
     /// As Python's `str` would have it.
-    pub(super) fn into_text(self) -> Option<String> {
+    pub(crate) fn into_text(self) -> Option<String> {
         match self {
             Self::Text(text) => Some(text),
             Self::Unsigned(number) => Some(number.to_string()),
@@ -36,7 +36,7 @@ impl Scalar {
     }
 
     /// As a number of things.
-    pub(super) fn count(&self) -> Option<u64> {
+    pub(crate) fn count(&self) -> Option<u64> {
         match self {
             Self::Unsigned(number) => Some(*number),
             Self::Signed(number) => Some(u64::try_from(*number).unwrap_or(0)),
@@ -45,7 +45,7 @@ impl Scalar {
     }
 
     /// As epoch seconds.
-    pub(super) fn seconds(&self) -> Option<f64> {
+    pub(crate) fn seconds(&self) -> Option<f64> {
         match self {
             Self::Float(seconds) => Some(*seconds).filter(|seconds| seconds.is_finite()),
             #[expect(clippy::cast_precision_loss, reason = "for a time, a second more or less is nothing")]
@@ -120,10 +120,10 @@ impl<'de> Deserialize<'de> for Scalar {
 
 /// A map by address, or a list of addresses, of at most [`MAX_ENTRIES`].
 #[derive(Debug)]
-pub(super) struct Entries<T>(pub(super) Vec<(String, T)>);
+pub(crate) struct Entries<T>(pub Vec<(String, T)>);
 
 impl<T> Entries<T> {
-    pub(super) fn into_addresses(self) -> BTreeSet<String> {
+    pub(crate) fn into_addresses(self) -> BTreeSet<String> {
         self.0.into_iter().map(|(address, _)| address).collect()
     }
 }

@@ -4,13 +4,22 @@
 //! installs: the same names, defaults and required fields, but pod and service specs are kept as
 //! they were written, so that integers, quantities and fields of newer Kubernetes versions survive.
 
+#![expect(
+    unreachable_pub,
+    clippy::duplicated_attributes,
+    reason = "KubeSchema emits each type a second time inside a function, and printcolumns look alike"
+)]
+
 mod autoscaler;
 mod cluster;
 mod job;
 mod lenient;
+pub mod meta;
 mod plugin;
 mod settings;
 mod template;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod worker_group;
 
 pub use autoscaler::{AutoscalerBehavior, DaskAutoscaler, DaskAutoscalerSpec, DaskAutoscalerStatus, ScalingRules};

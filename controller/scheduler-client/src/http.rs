@@ -15,14 +15,14 @@ use super::{
 };
 
 /// The HTTP side of one scheduler.
-pub(super) struct Http {
+pub(crate) struct Http {
     client: Client,
     base: String,
 }
 
 /// What of `/json/counts.json` tells whether there is work.
 #[derive(Deserialize)]
-pub(super) struct Counts {
+pub(crate) struct Counts {
     processing: u64,
     waiting: u64,
     unrunnable: u64,
@@ -66,7 +66,7 @@ impl WorkerList {
 impl Counts {
     /// Nothing runs or waits. Tasks that are queued because there is no worker at all are counted nowhere:
     /// but then the scheduler desires one.
-    pub(super) fn is_idle(&self) -> bool {
+    pub(crate) fn is_idle(&self) -> bool {
         let Self { processing, waiting, unrunnable, workers, desired_workers } = self;
         // Not their sum: a scheduler may say any numbers, and those whose sum overflows are not nothing.
         [processing, waiting, unrunnable].into_iter().all(|count| *count == 0)
@@ -76,7 +76,7 @@ impl Counts {
 
 impl Http {
     /// `None` if the scheduler's Service shows no port for it.
-    pub(super) fn new(endpoint: &Endpoint) -> Result<Option<Self>, Error> {
+    pub(crate) fn new(endpoint: &Endpoint) -> Result<Option<Self>, Error> {
         let Some(port) = endpoint.http_port else {
             return Ok(None);
         };
@@ -99,26 +99,26 @@ impl Http {
         Ok(Some(Self { client, base: format!("http://{}:{port}", bracketed(&endpoint.host)) }))
     }
 
-    pub(super) async fn counts(&self, limit: Duration) -> Result<Counts, Error> {
+    pub(crate) async fn counts(&self, limit: Duration) -> Result<Counts, Error> {
         self.get("/json/counts.json", limit).await
     }
 
     /// The API says nothing of what the workers do.
-    pub(super) async fn workers(&self, limit: Duration) -> Result<Vec<Worker>, Error> {
+    pub(crate) async fn workers(&self, limit: Duration) -> Result<Vec<Worker>, Error> {
         Ok(self.get::<WorkerList>("/api/v1/get_workers", limit).await?.into_workers())
     }
 
-    pub(super) async fn retire(&self, addresses: &[String], limit: Duration) -> Result<BTreeSet<String>, Error> {
+    pub(crate) async fn retire(&self, addresses: &[String], limit: Duration) -> Result<BTreeSet<String>, Error> {
         let request = self.client.post(self.url("/api/v1/retire_workers")).json(&json!({"workers": addresses}));
         let retired: Entries<IgnoredAny> = send(request, limit).await?;
         Ok(retired.into_addresses())
     }
 
-    pub(super) async fn desired_workers(&self, limit: Duration) -> Result<u64, Error> {
+    pub(crate) async fn desired_workers(&self, limit: Duration) -> Result<u64, Error> {
         Ok(self.get::<Target>("/api/v1/adaptive_target", limit).await?.workers)
     }
 
-    pub(super) async fn idle_since(&self, limit: Duration) -> Result<Option<f64>, Error> {
+    pub(crate) async fn idle_since(&self, limit: Duration) -> Result<Option<f64>, Error> {
         Ok(self.get::<Idle>("/api/v1/check_idle", limit).await?.idle_since)
     }
 
@@ -150,7 +150,7 @@ async fn send<T: DeserializeOwned>(request: RequestBuilder, limit: Duration) -> 
 
 /// Reads `body` as the reply to each question, for fuzzing.
 #[cfg(feature = "fuzzing")]
-pub(super) fn fuzzed(body: &[u8]) -> super::fuzzing::Said {
+pub(crate) fn fuzzed(body: &[u8]) -> super::fuzzing::Said {
     let _idle = serde_json::from_slice::<Counts>(body).map(|counts| counts.is_idle());
     let retired = serde_json::from_slice::<Entries<IgnoredAny>>(body).map(Entries::into_addresses);
     super::fuzzing::Said {

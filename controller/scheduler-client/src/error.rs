@@ -38,7 +38,7 @@ pub enum Error {
 
 impl Error {
     /// An established connection broke. In TLS 1.3 a server says only then that it does not trust a client.
-    pub(super) fn broken(error: &io::Error) -> Self {
+    pub fn broken(error: &io::Error) -> Self {
         if let Some(inner) = error.get_ref()
             && inner.is::<rustls::Error>()
         {

@@ -1,15 +1,19 @@
 //! Where a cluster's scheduler listens, for what connects to it.
 
+use dask_operator_api::{SchedulerSpec, meta};
 use serde_json::Value;
-
-use crate::{crd::SchedulerSpec, meta};
 
 /// The scheduler's port where its Service does not name one.
 const DEFAULT_PORT: u64 = 8786;
 
 /// The address of the scheduler of the cluster `name`. The port is the one that the Service calls
 /// `tcp-comm`, or its own name, as Dask's client looks it up.
-pub fn scheduler_address(name: &str, scheduler: &SchedulerSpec, namespace: &str, cluster_domain: &str) -> String {
+pub(crate) fn scheduler_address(
+    name: &str,
+    scheduler: &SchedulerSpec,
+    namespace: &str,
+    cluster_domain: &str,
+) -> String {
     let service = meta::scheduler_name(name);
     let ports = scheduler.service.field("ports");
     let ports = ports.as_array();
@@ -21,10 +25,11 @@ pub fn scheduler_address(name: &str, scheduler: &SchedulerSpec, namespace: &str,
 
 #[cfg(test)]
 mod tests {
+    use dask_operator_api::SchedulerTls;
     use serde_json::json;
 
     use super::*;
-    use crate::{crd::SchedulerTls, test_fixtures::mk_cluster};
+    use crate::test_fixtures::mk_cluster;
 
     fn address(cluster: &str, ports: Value, domain: &str) -> String {
         let mut scheduler = mk_cluster(cluster).spec.scheduler;

@@ -1,0 +1,29 @@
+//! The address of a scheduler.
+
+use std::{fmt, sync::Arc};
+
+use rustls::ClientConfig;
+
+/// Where a scheduler listens.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// A DNS name or an IP address, without brackets.
+    pub host: String,
+    /// The port of Dask's RPC.
+    pub port: u16,
+    /// The port of the dashboard, which also serves the HTTP API.
+    pub http_port: Option<u16>,
+    /// Set if the RPC goes by TLS.
+    pub tls: Option<Arc<ClientConfig>>,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", bracketed(&self.host), self.port)
+    }
+}
+
+/// `host` as it stands before a colon and a port.
+pub(crate) fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}

@@ -1,0 +1,237 @@
+//! Client of a Dask scheduler: its workers, their retirement, the number of workers that it wants, and its idleness.
+//!
+//! It speaks Dask's RPC. Where that cannot be reached but the dashboard's HTTP API can (users have to enable
+//! it), that is asked instead: never for a call that may have arrived by RPC already.
+
+pub mod codec;
+mod connection;
+mod endpoint;
+mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
+mod http;
+mod lenient;
+pub mod message;
+mod tls;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use serde::{Serialize, de::DeserializeOwned, de::IgnoredAny};
+use serde_json::json;
+
+pub use endpoint::Endpoint;
+pub use error::Error;
+pub use tls::tls_config;
+
+use connection::Connection;
+use http::Http;
+use lenient::{Entries, Scalar};
+use message::Identity;
+
+/// For a call that the scheduler answers from its memory.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// For moving what the workers hold. The scheduler carries on without us if it takes longer.
+const RETIRE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A worker that is connected to the scheduler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Worker {
+    /// Its address, such as `tcp://10.0.0.2:40331`: unique, and never that of another worker later.
+    pub address: String,
+    /// Its name, which is its address if nobody gave it one.
+    pub name: String,
+    /// Dask's word for its state, such as `running` or `paused`. Empty if only HTTP was there to ask.
+    pub status: String,
+    /// Tasks that it runs or has yet to run, as of its last heartbeat. 0 if only HTTP was there to ask.
+    pub processing: u64,
+}
+
+impl Worker {
+    /// The IP address at which the worker listens.
+    pub fn host(&self) -> Option<&str> {
+        let (_, location) = self.address.split_once("://")?;
+        let (host, _port) = location.rsplit_once(':')?;
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        (!host.is_empty()).then_some(host)
+    }
+}
+
+/// Whether a scheduler has anything to do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Idleness {
+    /// It has, or nobody can tell.
+    Busy,
+    /// It has not since then: epoch seconds by the scheduler's clock.
+    Since(f64),
+    /// Right now it has not, but the scheduler does not say since when: it is old (before 2023.4), or
+    /// something has finished since it was last asked.
+    Counted,
+}
+
+/// Which side of a scheduler was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Side {
+    /// Dask's RPC.
+    Rpc,
+    /// The dashboard's HTTP API.
+    Http,
+}
+
+/// Workers that were retired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retired {
+    /// The addresses of those that this call retired.
+    pub addresses: BTreeSet<String>,
+    /// By which side.
+    pub by: Side,
+}
+
+/// Talks to one scheduler, with a connection for each call: there are few, and each may meet a new scheduler.
+#[derive(Clone, Debug)]
+pub struct Client {
+    endpoint: Endpoint,
+}
+
+impl Client {
+    /// A client; nothing is connected yet.
+    pub fn new(endpoint: Endpoint) -> Self {
+        Self { endpoint }
+    }
+
+    /// All workers that are connected.
+    pub async fn workers(&self) -> Result<Vec<Worker>, Error> {
+        // Without the argument `n_workers`, which old schedulers do not know, all workers are described.
+        let rpc: Rpc<Identity> = self.call("identity", json!({}), CALL_TIMEOUT).await;
+        match rpc {
+            Ok(identity) => Ok(identity.into_workers()),
+            Err(failure) => self.ask_http(failure, async |http| http.workers(CALL_TIMEOUT).await).await,
+        }
+    }
+
+    /// At most `n` addresses of workers, those first that cost least to close. Busy ones are among them if
+    /// there are not enough others; workers of new versions that run tasks which start tasks are not.
+    pub async fn closing_order(&self, n: usize) -> Result<Vec<String>, Error> {
+        if n == 0 {
+            return Ok(Vec::new());
+        }
+        let arguments = json!({"n": n, "attribute": "address"});
+        let rpc: Rpc<Entries<()>> = self.call("workers_to_close", arguments, CALL_TIMEOUT).await;
+        Ok(rpc.map_err(Failure::into_error)?.0.into_iter().map(|(address, ())| address).collect())
+    }
+
+    /// Moves away what the workers hold, and makes the scheduler forget them; the tasks that they run are
+    /// given to others. Returns the addresses of those that this call retired: the others hold what cannot
+    /// be moved, or were not connected any more.
+    pub async fn retire(&self, addresses: &[String]) -> Result<Retired, Error> {
+        if addresses.is_empty() {
+            return Ok(Retired { addresses: BTreeSet::new(), by: Side::Rpc });
+        }
+        let arguments = json!({"workers": addresses, "close_workers": false, "remove": true});
+        let rpc: Rpc<Entries<IgnoredAny>> = self.call("retire_workers", arguments, RETIRE_TIMEOUT).await;
+        let failure = match rpc {
+            Ok(retired) => return Ok(Retired { addresses: retired.into_addresses(), by: Side::Rpc }),
+            Err(failure) => failure,
+        };
+        let retired = self.ask_http(failure, async |http| http.retire(addresses, RETIRE_TIMEOUT).await).await?;
+        Ok(Retired { addresses: retired, by: Side::Http })
+    }
+
+    /// How many workers the scheduler would like to have for what it has to do.
+    pub async fn desired_workers(&self) -> Result<u64, Error> {
+        let rpc: Rpc<Scalar> = self.call("adaptive_target", json!({}), CALL_TIMEOUT).await;
+        match rpc {
+            Ok(target) => target.count().ok_or_else(|| Error::Protocol(format!("{target:?} is no number of workers"))),
+            Err(failure) => self.ask_http(failure, async |http| http.desired_workers(CALL_TIMEOUT).await).await,
+        }
+    }
+
+    /// Whether the scheduler has anything to do.
+    pub async fn idleness(&self) -> Result<Idleness, Error> {
+        let rpc: Rpc<Scalar> = self.call("check_idle", json!({}), CALL_TIMEOUT).await;
+        let since = match rpc {
+            Ok(Scalar::Nothing) => None,
+            Ok(since) => Some(since.seconds().ok_or_else(|| Error::Protocol(format!("{since:?} is no time")))?),
+            Err(failure) => self.ask_http(failure, async |http| http.idle_since(CALL_TIMEOUT).await).await?,
+        };
+        match since {
+            Some(since) => Ok(Idleness::Since(since)),
+            None => self.counted().await,
+        }
+    }
+
+    /// Busy schedulers, those that were busy until now and old ones all say the same to `check_idle`.
+    async fn counted(&self) -> Result<Idleness, Error> {
+        let Some(http) = Http::new(&self.endpoint)? else {
+            return Ok(Idleness::Busy);
+        };
+        // Users may have switched the dashboard off.
+        let idle = http.counts(CALL_TIMEOUT).await.is_ok_and(|counts| counts.is_idle());
+        Ok(if idle { Idleness::Counted } else { Idleness::Busy })
+    }
+
+    async fn call<T: DeserializeOwned>(&self, op: &'static str, arguments: impl Serialize, limit: Duration) -> Rpc<T> {
+        let connection = Connection::open(&self.endpoint).await.map_err(Failure::NotAsked)?;
+        connection.call(op, arguments, limit).await.map_err(Failure::Asked)
+    }
+
+    /// Asks by HTTP what could not be asked by RPC. If that is not possible either, RPC's error counts: HTTP
+    /// was not promised to be there.
+    async fn ask_http<T>(
+        &self,
+        failure: Failure,
+        ask: impl AsyncFnOnce(&Http) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let error = match failure {
+            Failure::NotAsked(error) => error,
+            Failure::Asked(error) => return Err(error),
+        };
+        match Http::new(&self.endpoint)? {
+            Some(http) => ask(&http).await.map_err(|_| error),
+            None => Err(error),
+        }
+    }
+}
+
+/// The result of a call by RPC.
+type Rpc<T> = Result<T, Failure>;
+
+/// How far a failed call by RPC came.
+enum Failure {
+    /// The scheduler does not know of it.
+    NotAsked(Error),
+    /// The scheduler may have done it.
+    Asked(Error),
+}
+
+impl Failure {
+    fn into_error(self) -> Error {
+        match self {
+            Self::NotAsked(error) | Self::Asked(error) => error,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_a_worker_is_the_ip_in_its_address() {
+        let table = [
+            ("tcp://10.0.0.2:40331", Some("10.0.0.2")),
+            ("tls://10.0.0.2:40331", Some("10.0.0.2")),
+            ("tcp://[fd00::2]:40331", Some("fd00::2")),
+            ("tls://[::1]:1", Some("::1")),
+            ("inproc://10.0.0.2/7/1", None),
+            ("tcp://:40331", None),
+            ("10.0.0.2:40331", None),
+            ("tcp://10.0.0.2", None),
+            ("", None),
+        ];
+        for (address, host) in table {
+            let worker =
+                Worker { address: address.to_owned(), name: String::new(), status: String::new(), processing: 0 };
+            assert_eq!(worker.host(), host, "{address}");
+        }
+    }
+}
