@@ -17,16 +17,16 @@ use axum::{
     routing::get,
 };
 use jiff::Timestamp;
+use operator_runtime::{
+    leader::Leadership,
+    vitals::{Ailing, Vitals},
+    watch::Progress,
+};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    leader::Leadership,
-    metrics::Metrics,
-    vitals::{Ailing, Vitals},
-    watch::Progress,
-};
+use crate::metrics::Metrics;
 
 /// What probes look at.
 pub struct Health {

@@ -12,10 +12,11 @@ use std::{
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 
-use crate::{events, telemetry::Verbosity, version};
+use crate::{telemetry::Verbosity, version};
+use operator_runtime::events;
 
-use crate::watch::{SILENCE_SECONDS, WATCH_SECONDS};
 use dask_operator_api::meta;
+use operator_runtime::watch::{SILENCE_SECONDS, WATCH_SECONDS};
 
 /// Kubernetes operator for Dask whose plugins run out of process.
 #[derive(Debug, Parser)]

@@ -8,18 +8,19 @@ use dask_operator_api::{
 };
 use k8s_openapi::api::core::v1::Service;
 use kube::{Client, ResourceExt as _};
-
-use crate::{
-    autoscaler,
+use operator_runtime::{
     events::Recorder,
     fair_share::FairShare,
-    idle,
     leader::Leadership,
+    vitals::Vitals,
+    watch::{Cache, Creations, Pace},
+};
+
+use crate::{
+    autoscaler, idle,
     metrics::Metrics,
     plugin,
     view::{DeploymentView, PodView},
-    vitals::Vitals,
-    watch::{Cache, Creations, Pace},
     worker_group::{Censuses, Losses, Pauses},
 };
 

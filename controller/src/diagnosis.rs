@@ -2,11 +2,9 @@
 
 use k8s_openapi::api::core::v1::ContainerState;
 use kube::ResourceExt as _;
+use operator_runtime::invalid::Invalid;
 
-use crate::{
-    invalid::Invalid,
-    view::{ContainerView, DeploymentView, PodView},
-};
+use crate::view::{ContainerView, DeploymentView, PodView};
 
 /// Reasons of a container that is merely on its way.
 const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];

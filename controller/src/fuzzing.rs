@@ -9,6 +9,7 @@ use std::sync::Arc;
 use dask_operator_api::{DaskAutoscaler, DaskCluster, DaskJob, DaskOperatorPlugin, DaskWorkerGroup, WorkerAllocation};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
+use operator_runtime::{moment::Moment, watch::Received};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 
@@ -16,11 +17,8 @@ use crate::scheduler;
 use crate::{
     autoscaler, cluster,
     context::Defaults,
-    diagnosis, idle, job, kopf,
-    moment::Moment,
-    plugin,
+    diagnosis, idle, job, kopf, plugin,
     view::{DeploymentView, PodView},
-    watch::Received,
     worker_group,
 };
 

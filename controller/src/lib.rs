@@ -13,52 +13,34 @@
 pub mod admin;
 pub mod args;
 pub mod autoscaler;
-pub mod backoff;
 pub mod cluster;
-pub mod conditions;
 pub mod context;
 pub mod crd_yaml;
 mod dask_side;
 pub mod diagnosis;
-mod drive;
-pub mod events;
 pub mod exit;
-pub mod fair_share;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod idle;
-pub mod invalid;
 pub mod job;
-pub mod k8s;
 pub mod kopf;
-pub mod leader;
 pub mod metrics;
-pub mod moment;
 mod plugin;
 pub mod pod;
 pub mod preflight;
 pub mod propagation;
-pub mod reconciler;
-pub mod report;
 pub mod run;
 pub mod scheduler;
 pub mod schema;
-pub mod scope;
-pub mod shutdown;
 #[cfg(test)]
 mod stub_api_server;
 pub mod takeover;
 pub mod telemetry;
-pub mod template;
 #[cfg(test)]
 mod test_fixtures;
-mod unreadable;
 pub mod version;
 pub mod view;
-pub mod vitals;
-pub mod watch;
-mod wired;
 pub mod worker_group;
 
 pub use dask_operator_api as crd;

@@ -5,6 +5,17 @@ use std::{error::Error as _, io, pin::pin, sync::Arc, time::Duration};
 use dask_operator_api::WorkerAllocation;
 use futures::future::join_all;
 use kube::{Client, Config, client::ClientBuilder, runtime::events::Reporter};
+use operator_runtime::{
+    drive::{self, drive},
+    events::{Recorder, Wanted},
+    fair_share::FairShare,
+    leader::{self, Election, Leadership},
+    scope::Scope,
+    shutdown,
+    vitals::Vitals,
+    watch::{Creations, Pace, Progress},
+    wired::Task,
+};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -14,20 +25,11 @@ use crate::{
     autoscaler,
     context::{Caches, Context, Defaults},
     dask_side,
-    drive::{self, drive},
-    events::{Recorder, Wanted},
     exit::Exit,
-    fair_share::FairShare,
     idle,
-    leader::{self, Election, Leadership},
     metrics::Metrics,
     plugin,
     preflight::{Feature, Findings, Preflight, Problem, Questions},
-    scope::Scope,
-    shutdown,
-    vitals::Vitals,
-    watch::{Creations, Pace, Progress},
-    wired::Task,
     worker_group::{Censuses, Losses, Pauses},
 };
 
@@ -146,7 +148,7 @@ fn election(args: &RunArgs, namespace: &str, client: Client) -> (Election, Leade
 
 /// A client whose requests are counted.
 fn client_of(config: &Config, metrics: &Metrics) -> Result<Client, kube::Error> {
-    Ok(ClientBuilder::try_from(config.clone())?.with_layer(&metrics.requests()).build())
+    Ok(ClientBuilder::try_from(config.clone())?.with_layer(&metrics.runtime.requests()).build())
 }
 
 /// Drives `work`, which waits for leadership itself. It ends at once when that is lost; else the next one may lead when
@@ -157,7 +159,7 @@ async fn drive_elected(
     watches: Vec<Progress>,
 ) -> Result<(), Error> {
     let ended = CancellationToken::new();
-    let mut elected = pin!(election.run(watches, ended.clone()));
+    let mut elected = pin!(election.run(synced(watches), ended.clone()));
     let result = tokio::select! {
         lost = &mut elected => return lost.map_err(Error::from),
         result = work => result.map_err(|drive::Ended(name)| Error::Ended(name)),
@@ -165,6 +167,11 @@ async fn drive_elected(
     ended.cancel();
     elected.await?;
     result
+}
+
+/// Waits until all `watches` have synced.
+async fn synced(watches: Vec<Progress>) {
+    join_all(watches.iter().map(Progress::synced)).await;
 }
 
 fn questions(args: &RunArgs, home: &str) -> Questions {
@@ -208,8 +215,8 @@ fn wire(start: Start, shutdown: &CancellationToken) -> (Vec<Task>, Vec<Progress>
     };
     let watches = [dask_side.watches, plugin_side.watches].concat();
     let (vitals, leadership) = (context.vitals.clone(), context.leadership.clone());
-    context.metrics.watch(Box::new(move || vitals.watches()));
-    context.metrics.lead(Box::new(move || leadership.is_leading()));
+    context.metrics.runtime.watch(Box::new(move || vitals.watches()));
+    context.metrics.runtime.lead(Box::new(move || leadership.is_leading()));
     tokio::spawn(announce(watches.clone(), context.leadership.clone()));
     (dask_side.tasks.into_iter().chain(plugin_side.tasks).collect(), watches)
 }
@@ -281,7 +288,7 @@ async fn client_config(pace: Pace) -> Result<Config, Error> {
 
 /// Says how far this process is.
 async fn announce(watches: Vec<Progress>, leadership: Leadership) {
-    join_all(watches.iter().map(Progress::synced)).await;
+    synced(watches).await;
     if !leadership.is_leading() {
         tracing::info!("all watches have delivered; standing by until this process leads");
     }

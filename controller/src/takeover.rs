@@ -3,10 +3,9 @@
 use std::fmt::Debug;
 
 use kube::{Api, Client, Resource, ResourceExt as _, core::NamespaceResourceScope};
+use operator_runtime::k8s::{self, Class};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-
-use crate::k8s::{self, Class};
 
 /// The finalizer that kopf puts on resources with timers. Nobody but kopf removes it, so without kopf such an
 /// object, and its namespace, could never be deleted.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::{Resource, ResourceExt as _};
+use kube::Resource;
 use plugin_protocol::screening::is_reserved_key;
 
 /// Labels and annotations.
@@ -103,11 +103,6 @@ fn any_dask_controller<K: Resource>(object: &K) -> Option<&OwnerReference> {
     let is_dask = |api_version: &str| api_version.split('/').next() == Some(crate::GROUP);
     let owners = object.meta().owner_references.as_ref()?;
     owners.iter().find(|owner| owner.controller == Some(true) && is_dask(&owner.api_version))
-}
-
-/// Whether the object with `uid` controls `object`.
-pub fn is_controlled_by<K: Resource>(object: &K, uid: &str) -> bool {
-    object.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
 }
 
 /// Name of the scheduler's Deployment and Service.

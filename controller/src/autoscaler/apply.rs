@@ -5,13 +5,13 @@ use kube::{
     Api, Client, ResourceExt as _,
     api::{Patch, PatchParams},
 };
+use operator_runtime::k8s::{self, Class, Force};
 use serde_json::{Value, json};
 
 use super::{
     decide::{COOL_DOWN, seconds},
     validate::{COOL_DOWN_UNTIL, Validated},
 };
-use crate::k8s::{self, Class, Force};
 
 /// The owner reference has a manager of its own, so that applying it does not give up other fields.
 const OWNER_MANAGER: &str = "dask-operator/owner";

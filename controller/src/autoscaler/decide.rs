@@ -12,8 +12,7 @@
 use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
-
-use crate::moment::Moment;
+use operator_runtime::moment::Moment;
 
 /// How long after a change nothing is changed again.
 pub(super) const COOL_DOWN: SignedDuration = SignedDuration::from_secs(15);

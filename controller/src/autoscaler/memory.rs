@@ -4,12 +4,12 @@ use std::{
 };
 
 use jiff::SignedDuration;
+use operator_runtime::moment::Moment;
 
 use super::{
     decide::{Decision, Recent, Rules, Situation},
     survey::Surveys,
 };
-use crate::moment::Moment;
 
 /// Entries that nobody looked at for so long belong to autoscalers that are gone.
 const STALE: SignedDuration = SignedDuration::from_mins(10);

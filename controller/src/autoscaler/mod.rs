@@ -21,10 +21,11 @@ use kube::ResourceExt as _;
 
 pub use memory::Memory;
 
-use crate::{context::Context, k8s, moment::Moment, reconciler::Action, takeover};
+use crate::{context::Context, takeover};
 use apply::Outcome;
 use dask_operator_api::DaskAutoscaler;
 use decide::{Decision, Situation};
+use operator_runtime::{k8s, moment::Moment, reconciler::Action};
 use status::Seen;
 use validate::Validated;
 

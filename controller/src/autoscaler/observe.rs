@@ -3,6 +3,7 @@ use std::sync::Arc;
 use dask_operator_api::{DaskAutoscaler, DaskCluster, DaskWorkerGroup};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
+use operator_runtime::moment::Moment;
 
 use super::{
     count::{Group, count_all, to_i64},
@@ -10,11 +11,8 @@ use super::{
     survey::Survey,
     validate::{self, Validated},
 };
+use crate::context::{Caches, Context, cluster_key};
 use crate::scheduler;
-use crate::{
-    context::{Caches, Context, cluster_key},
-    moment::Moment,
-};
 
 /// What stands around an autoscaler.
 #[derive(Debug, Default)]

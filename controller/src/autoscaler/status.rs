@@ -2,14 +2,14 @@ use dask_operator_api::{DaskAutoscaler, DaskAutoscalerStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{Api, ResourceExt as _};
-
-use super::decide::{Decision, Situation};
-use crate::{
+use operator_runtime::{
     conditions::{self, Verdict, whole_seconds},
-    context::Context,
     invalid::Invalid,
     k8s, report,
 };
+
+use super::decide::{Decision, Situation};
+use crate::context::Context;
 
 /// Whether the spec can be acted on.
 const ACCEPTED: &str = "Accepted";

@@ -4,13 +4,13 @@ use dask_operator_api::{DaskAutoscaler, DaskCluster, DaskWorkerGroup, ScalingRul
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
+use operator_runtime::invalid::Invalid;
 
 use super::{
     decide::Rules,
     observe::Observed,
     survey::{Age, Survey},
 };
-use crate::invalid::Invalid;
 
 /// When the group may be changed again: epoch seconds as text. dask-kubernetes writes and honours it too.
 pub(super) const COOL_DOWN_UNTIL: &str = "kubernetes.dask.org/cooldown-until";

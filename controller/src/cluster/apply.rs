@@ -6,6 +6,7 @@ use kube::{
     Api, Client, Resource, ResourceExt as _,
     core::{ApiResource, NamespaceResourceScope},
 };
+use operator_runtime::k8s::{self, Class, Creation};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -15,11 +16,7 @@ use super::{
     update::{self, Update},
     validate::ValidatedCluster,
 };
-use crate::{
-    context::Context,
-    k8s::{self, Class, Creation},
-    view::DeploymentView,
-};
+use crate::{context::Context, view::DeploymentView};
 
 /// What to do about each component.
 #[derive(Debug, Default)]
@@ -74,7 +71,7 @@ impl Plan {
     ) {
         match live {
             None => self.create.push(wanted.manifest.clone()),
-            Some(live) if !meta::is_controlled_by(live.as_ref(), &cluster.uid) => {
+            Some(live) if !operator_runtime::k8s::is_controlled_by(live.as_ref(), &cluster.uid) => {
                 self.blocked.push(blocked_by(&K::kind(&()), live.as_ref()));
             }
             // It comes again when it is gone.

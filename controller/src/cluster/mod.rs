@@ -16,17 +16,16 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::{
-    context::Context,
-    invalid::Invalid,
-    k8s::{self, Class},
-    reconciler::Action,
-    takeover,
-    watch::UNSEEN,
-};
+use crate::{context::Context, takeover};
 use build::Desired;
 use dask_operator_api::{ClusterPhase, DaskCluster, DaskClusterStatus};
 use observe::{Observed, PHASE};
+use operator_runtime::{
+    invalid::Invalid,
+    k8s::{self, Class},
+    reconciler::Action,
+    watch::UNSEEN,
+};
 pub(crate) use status::SCHEDULER_READY;
 use validate::ValidatedCluster;
 

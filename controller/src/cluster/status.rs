@@ -4,6 +4,11 @@ use dask_operator_api::{ClusterPhase, DaskCluster, DaskClusterStatus, meta};
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::Service, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{Api, ResourceExt as _};
+use operator_runtime::{
+    conditions::{self, Verdict},
+    invalid::Invalid,
+    k8s, report,
+};
 
 use super::{
     apply::Outcome,
@@ -12,11 +17,8 @@ use super::{
     validate::ValidatedCluster,
 };
 use crate::{
-    conditions::{self, Verdict},
     context::Context,
-    diagnosis,
-    invalid::Invalid,
-    k8s, pod, report,
+    diagnosis, pod,
     view::{DeploymentView, PodView},
     worker_group,
 };
@@ -251,9 +253,9 @@ fn components_stand(valid: &ValidatedCluster, observed: &Observed) -> bool {
     else {
         return false;
     };
-    meta::is_controlled_by(scheduler.as_ref(), &valid.uid)
-        && meta::is_controlled_by(service.as_ref(), &valid.uid)
-        && meta::is_controlled_by(group.as_ref(), &valid.uid)
+    operator_runtime::k8s::is_controlled_by(scheduler.as_ref(), &valid.uid)
+        && operator_runtime::k8s::is_controlled_by(service.as_ref(), &valid.uid)
+        && operator_runtime::k8s::is_controlled_by(group.as_ref(), &valid.uid)
         && scheduler.status.observed_generation.is_some()
 }
 

@@ -1,6 +1,7 @@
 //! Whole passes, before and after the watches have told of what they made.
 
 use kube::runtime::watcher::Event;
+use operator_runtime::watch::Cache;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
@@ -8,7 +9,6 @@ use super::*;
 use crate::{
     stub_api_server::{made, mk_context, namespace_ends},
     test_fixtures::mk_cluster,
-    watch::Cache,
 };
 
 const STATUS: &str = "PATCH /apis/kubernetes.dask.org/v1/namespaces/ns/daskclusters/demo/status";

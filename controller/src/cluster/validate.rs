@@ -4,8 +4,7 @@ use dask_operator_api::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
-
-use crate::{invalid::Invalid, template::fingerprint};
+use operator_runtime::{fingerprint::fingerprint, invalid::Invalid};
 
 /// Kubernetes' limit for Service names, less the room for `-scheduler`.
 pub(super) const MAX_NAME: usize = 63 - "-scheduler".len();

@@ -5,23 +5,21 @@ mod wake;
 use std::sync::Arc;
 
 use dask_operator_api::{
-    DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup,
+    DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, GROUP,
     meta::{self, component},
 };
 use kube::runtime::reflector;
-use tokio_util::sync::CancellationToken;
-
-use crate::{
-    autoscaler, cluster,
-    context::Context,
-    idle, job, k8s,
+use operator_runtime::{
+    k8s,
     reconciler::Reconciler,
     scope::Scope,
     unreadable,
     watch::{Creations, Feed, Progress, Queue, Requests, queue},
     wired::Wired,
-    worker_group,
 };
+use tokio_util::sync::CancellationToken;
+
+use crate::{autoscaler, cluster, context::Context, idle, job, worker_group};
 
 /// The sending ends of the reconcilers' queues.
 #[derive(Clone)]
@@ -65,6 +63,7 @@ pub(crate) fn wire(context: &Arc<Context>, scope: &Scope, shutdown: &Cancellatio
         client: context.client.clone(),
         recorder: context.recorder.clone(),
         vitals: context.vitals.clone(),
+        has_condition: |group, kind| group == GROUP && kind != "DaskJob",
     };
     wired.until_shutdown("the reporter of unreadable objects", |leading| reporter.run(leading));
     wired
@@ -160,14 +159,13 @@ fn run_reconcilers(
     shutdown: &CancellationToken,
 ) {
     let vitals = &context.vitals;
-    let metrics = || Arc::clone(&context.metrics);
     let clusters = Reconciler {
         name: "DaskCluster",
         store: stores.clusters.clone(),
         reconcile: cluster::reconcile,
         category: cluster::Error::category,
         vitals: vitals.clone(),
-        metrics: metrics(),
+        passes: context.metrics.runtime.passes("DaskCluster"),
     };
     let idle = Reconciler {
         name: "DaskClusterIdle",
@@ -175,7 +173,7 @@ fn run_reconcilers(
         reconcile: idle::reconcile,
         category: idle::Error::category,
         vitals: vitals.clone(),
-        metrics: metrics(),
+        passes: context.metrics.runtime.passes("DaskClusterIdle"),
     };
     let groups = Reconciler {
         name: "DaskWorkerGroup",
@@ -183,7 +181,7 @@ fn run_reconcilers(
         reconcile: worker_group::reconcile,
         category: worker_group::Error::category,
         vitals: vitals.clone(),
-        metrics: metrics(),
+        passes: context.metrics.runtime.passes("DaskWorkerGroup"),
     };
     let jobs = Reconciler {
         name: "DaskJob",
@@ -191,7 +189,7 @@ fn run_reconcilers(
         reconcile: job::reconcile,
         category: job::Error::category,
         vitals: vitals.clone(),
-        metrics: metrics(),
+        passes: context.metrics.runtime.passes("DaskJob"),
     };
     let autoscalers = Reconciler {
         name: "DaskAutoscaler",
@@ -199,7 +197,7 @@ fn run_reconcilers(
         reconcile: autoscaler::reconcile,
         category: autoscaler::Error::category,
         vitals: vitals.clone(),
-        metrics: metrics(),
+        passes: context.metrics.runtime.passes("DaskAutoscaler"),
     };
     let share = || (Arc::clone(context), shutdown.clone());
     let (context, shutdown) = share();

@@ -5,12 +5,12 @@ use dask_operator_api::{
     meta::{self, component},
 };
 use kube::{Resource, ResourceExt as _};
+use operator_runtime::watch::{Change, Queue};
 
 use super::Queues;
 use crate::{
     context::{Caches, cluster_key},
     view::PodView,
-    watch::{Change, Queue},
 };
 
 /// Asks for a look at the object itself: first, if its spec has not been acted on yet, so that something may have to be

@@ -4,13 +4,11 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy},
     runtime::events::{Event, EventType},
 };
+use operator_runtime::k8s::{self, Class};
 use serde_json::{Value, json};
 
 use super::validate::{SCALED_TO_ZERO, Validated};
-use crate::{
-    context::{Context, cluster_key},
-    k8s::{self, Class},
-};
+use crate::context::{Context, cluster_key};
 
 /// What came of acting on an idle cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use dask_scheduler_client::Idleness;
 use jiff::{SignedDuration, Timestamp};
-
-use crate::moment::Moment;
+use operator_runtime::moment::Moment;
 
 /// How often the scheduler is asked.
 pub(super) const PERIOD: Duration = Duration::from_secs(5);

@@ -4,9 +4,9 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
+use operator_runtime::moment::Moment;
 
 use super::decide::{Probe, Rules, Verdict, Watched};
-use crate::moment::Moment;
 
 /// Entries that nobody looked at for so long belong to clusters that are gone.
 const STALE: SignedDuration = SignedDuration::from_mins(10);

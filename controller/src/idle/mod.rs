@@ -18,11 +18,12 @@ use kube::ResourceExt as _;
 
 pub use memory::Memory;
 
-use crate::{context::Context, k8s, moment::Moment, reconciler::Action};
+use crate::context::Context;
 use apply::Outcome;
 use dask_operator_api::{DaskCluster, IdleAction};
 use decide::{Decision, Probe};
 use observe::Probed;
+use operator_runtime::{k8s, moment::Moment, reconciler::Action};
 use status::Reached;
 use validate::Validated;
 

@@ -2,14 +2,14 @@ use dask_operator_api::DaskCluster;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, ResourceExt as _};
-use serde_json::json;
-
-use crate::{
+use operator_runtime::{
     conditions::{self, Verdict},
-    context::Context,
     k8s::{self, Class},
     report,
 };
+use serde_json::json;
+
+use crate::context::Context;
 
 /// The rest of the status is the cluster reconciler's.
 const MANAGER: &str = "dask-operator/idle";

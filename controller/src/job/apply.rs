@@ -1,6 +1,10 @@
 use dask_operator_api::{DaskCluster, DaskJob};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, ResourceExt as _, core::ApiResource};
+use operator_runtime::{
+    invalid::Invalid,
+    k8s::{self, Class, Creation},
+};
 
 use super::{
     build::{build_cluster, build_runner},
@@ -9,11 +13,7 @@ use super::{
     validate::{Terms, ValidatedJob},
     world::{Seen, World},
 };
-use crate::{
-    invalid::Invalid,
-    k8s::{self, Class, Creation},
-    view::PodView,
-};
+use crate::view::PodView;
 
 /// Deletes what `next` says; what cannot be deleted does not keep the rest.
 pub(super) async fn delete(client: &Client, job: &DaskJob, terms: &Terms, next: &Next) -> Result<(), k8s::Error> {

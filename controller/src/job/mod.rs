@@ -26,13 +26,13 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::{
-    context::Context,
+use crate::context::Context;
+use dask_operator_api::{DaskJob, DaskJobStatus};
+use operator_runtime::{
     invalid::Invalid,
     k8s::{self, Class},
     reconciler::Action,
 };
-use dask_operator_api::{DaskJob, DaskJobStatus};
 use phase::Next;
 pub(crate) use phase::job_status;
 use validate::{Terms, ValidatedJob};

@@ -1,5 +1,6 @@
 use dask_operator_api::{ClusterPhase, DaskCluster, DaskJob, meta};
 use kube::{Api, Resource, ResourceExt as _};
+use operator_runtime::{invalid::Invalid, k8s};
 
 use super::{
     runner::Runner,
@@ -8,8 +9,6 @@ use super::{
 };
 use crate::{
     context::{Caches, Context},
-    invalid::Invalid,
-    k8s,
     view::PodView,
 };
 
@@ -56,7 +55,9 @@ fn world(job: &DaskJob, cluster: Option<&DaskCluster>, runner: Option<&PodView>)
 fn seen<K: Resource<DynamicType = ()>, T>(job: &DaskJob, object: Option<&K>, ours: impl Fn(&K) -> T) -> Seen<T> {
     match object {
         None => Seen::Nothing,
-        Some(object) if meta::is_controlled_by(object, &job.uid().unwrap_or_default()) => Seen::Ours(ours(object)),
+        Some(object) if operator_runtime::k8s::is_controlled_by(object, &job.uid().unwrap_or_default()) => {
+            Seen::Ours(ours(object))
+        }
         Some(object) => Seen::Foreign(in_the_way(&K::kind(&()), object)),
     }
 }

@@ -3,6 +3,7 @@
 use dask_operator_api::DaskJobStatus;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use operator_runtime::{conditions::whole_seconds, invalid::Invalid};
 
 use super::{
     finished::{clean_up, earliest, is_finished},
@@ -10,7 +11,6 @@ use super::{
     validate::Terms,
     world::{Cluster, Seen, World},
 };
-use crate::{conditions::whole_seconds, invalid::Invalid};
 
 /// Values of `jobStatus`, which clients compare.
 pub(crate) mod job_status {

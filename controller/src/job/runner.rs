@@ -2,12 +2,10 @@
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
+use operator_runtime::conditions::whole_seconds;
 
 use super::build::PREDECESSORS;
-use crate::{
-    conditions::whole_seconds,
-    view::{ContainerView, PodView},
-};
+use crate::view::{ContainerView, PodView};
 
 /// A runner's pod, as far as decisions depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,9 +3,10 @@ use kube::{
     Api, Resource as _, ResourceExt as _,
     runtime::events::{Event, EventType},
 };
+use operator_runtime::{invalid::Invalid, k8s};
 
 use super::{phase::job_status, told::Told};
-use crate::{context::Context, invalid::Invalid, k8s};
+use crate::context::Context;
 
 /// Longest note of an Event that the API server takes, in bytes.
 const MAX_NOTE: usize = 1024;

@@ -5,9 +5,10 @@ use dask_operator_api::{
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
+use operator_runtime::invalid::Invalid;
 
 use super::runner::Kind;
-use crate::{invalid::Invalid, scheduler::scheduler_address};
+use crate::scheduler::scheduler_address;
 
 /// The limit of clusters: a job's cluster has the job's name.
 const MAX_NAME: usize = 63 - "-scheduler".len();

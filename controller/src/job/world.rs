@@ -1,7 +1,8 @@
 //! What stands of a job.
 
+use operator_runtime::invalid::Invalid;
+
 use super::runner::Runner;
-use crate::invalid::Invalid;
 
 /// What stands under the name of a child.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

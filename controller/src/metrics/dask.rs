@@ -7,9 +7,9 @@ use dask_operator_api::{ClusterPhase, DaskAutoscaler, DaskCluster, DaskJob, Dask
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Resource, ResourceExt as _};
+use operator_runtime::metrics::{Described, Family, Word};
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, metrics::gauge::ConstGauge};
 
-use super::family::{Described, Family, Word};
 use crate::{cluster, context::Caches, job::job_status, worker_group};
 
 const CLUSTERS: Family<1> =

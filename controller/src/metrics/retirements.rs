@@ -7,9 +7,8 @@ use std::{
 };
 
 use dask_scheduler_client::Side;
+use operator_runtime::metrics::{Described, Family, Word};
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, metrics::counter::ConstCounter};
-
-use super::family::{Described, Family, Word};
 
 const RETIREMENTS: Family<2> = Family::counter(
     "dask_operator_retirements",

@@ -6,6 +6,7 @@ use dask_operator_api::{DaskOperatorPlugin, meta};
 use jiff::Timestamp;
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{Api, Client, ResourceExt as _, api::PostParams};
+use operator_runtime::k8s::{self, Class, Force};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
@@ -14,7 +15,6 @@ use super::{
     rotation::{Authorities, Issued},
     wiring::Lives,
 };
-use crate::k8s::{self, Class, Force};
 
 /// The Secret that holds the authority, in the operator's namespace.
 const CA_SECRET: &str = "dask-operator-plugin-ca";

@@ -10,6 +10,7 @@ use std::{
 use dask_operator_api::{DaskCluster, DaskOperatorPlugin, SubjectKind};
 use futures::future::join_all;
 use kube::ResourceExt as _;
+use operator_runtime::watch::{Progress, Queue};
 use tokio::sync::Notify;
 
 use super::{
@@ -20,7 +21,6 @@ use super::{
     subject::SubjectKey,
     wiring::Settings,
 };
-use crate::watch::{Progress, Queue};
 
 /// One owner's status is written at most so often.
 const GATHERED: Duration = Duration::from_secs(1);
@@ -550,10 +550,12 @@ mod tests {
     /// One that was made while no controller ran would be `Running` before any plugin is known.
     #[tokio::test]
     async fn a_cluster_is_held_until_plugins_are_known_and_those_that_fail_have_answered() {
-        let ((board, _requests), (queue, mut requests)) =
-            (Board::new(&test_settings()), crate::watch::queue::<DaskCluster>(&crate::watch::Creations::default()));
+        let ((board, _requests), (queue, mut requests)) = (
+            Board::new(&test_settings()),
+            operator_runtime::watch::queue::<DaskCluster>(&operator_runtime::watch::Creations::default()),
+        );
         board.wake_by(queue, Vec::new());
-        requests.open(crate::leader::leading(), &kube::runtime::reflector::store().0);
+        requests.open(operator_runtime::leader::leading(), &kube::runtime::reflector::store().0);
         let cluster = mk_cluster("demo");
         let mut woken = async || {
             use futures::StreamExt as _;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use operator_runtime::conditions::whole_seconds;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PublicKeyData as _,
@@ -14,8 +15,6 @@ use x509_parser::{
     parse_x509_certificate,
     pem::parse_x509_pem,
 };
-
-use crate::conditions::whole_seconds;
 
 /// Name in the controller's own certificate. Plugins check it: certificates of other plugins come from the
 /// same authority and must not open their doors.

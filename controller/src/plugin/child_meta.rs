@@ -9,11 +9,11 @@ use kube::{
     api::{DynamicObject, ObjectMeta, TypeMeta},
     core::{ApiResource, DynamicResourceScope},
 };
+use operator_runtime::k8s::FIELD_MANAGER;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::screen::{PLUGIN_LABEL, SUBJECT_LABEL};
-use crate::k8s::FIELD_MANAGER;
 
 /// A child without its content.
 #[derive(Clone, Debug, Default)]
@@ -68,7 +68,7 @@ impl Ours<'_> {
     pub(super) fn holds(&self, child: &ChildMeta) -> bool {
         let labels = child.labels();
         let is_owned = match self.owner_uid {
-            Some(uid) => meta::is_controlled_by(child, uid),
+            Some(uid) => operator_runtime::k8s::is_controlled_by(child, uid),
             None => meta::is_controlled_by_dask(child),
         };
         let has_subject = |uid: &str| labels.get(SUBJECT_LABEL).is_some_and(|found| found == uid);

@@ -12,6 +12,7 @@ use kube::{
     api::{DynamicObject, GetParams},
     core::{ApiResource, Request},
 };
+use operator_runtime::k8s;
 use plugin_protocol::limits;
 use serde_json::Value;
 
@@ -28,7 +29,6 @@ use super::{
     watches::child_index,
     write::Problem,
 };
-use crate::k8s;
 
 /// Requests about the children of one subject at a time.
 pub(super) const PARALLEL: usize = 4;

@@ -9,6 +9,7 @@ use std::{
 use dask_operator_api::DaskOperatorPlugin;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{Resource, ResourceExt as _, api::ObjectMeta};
+use operator_runtime::{leader::Leading, watch::Cache};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -16,7 +17,6 @@ use super::{
     resource::{News, key_of},
     waker::Waker,
 };
-use crate::{leader::Leading, watch::Cache};
 
 pub(super) const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 /// Changes within this time are looked at as one: a pod that takes another's place is two of them.

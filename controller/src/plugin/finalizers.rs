@@ -4,11 +4,11 @@ use std::{collections::HashSet, fmt::Debug};
 
 use dask_operator_api::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, SubjectKind};
 use kube::{Api, Client, Resource, ResourceExt as _, core::NamespaceResourceScope};
+use operator_runtime::k8s::{self, Class};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::subject::SubjectKey;
-use crate::k8s::{self, Class};
 
 /// Tries to add a finalizer to an object that others write too.
 const TRIES: usize = 5;

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use dask_operator_api::DeletionPolicy;
 use kube::{ResourceExt as _, core::ApiResource};
+use operator_runtime::{backoff, k8s};
 use tokio::sync::watch;
 
 use super::{
@@ -14,7 +15,6 @@ use super::{
     registry::Registered,
     sync::Env,
 };
-use crate::{backoff, k8s};
 
 /// Tries, with growing pauses: the rights to delete may go together with the kind.
 const ROUNDS: usize = 8;

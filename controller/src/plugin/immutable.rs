@@ -1,8 +1,7 @@
 //! Tells that a write was refused because a field cannot be changed; pure.
 
 use kube::core::Status;
-
-use crate::k8s;
+use operator_runtime::k8s;
 
 /// How kinds say it: most of them, Services, Pods and `StatefulSets`, and older ones.
 const SAYINGS: [&str; 5] =

@@ -20,6 +20,14 @@ use kube::{
     core::NamespaceResourceScope,
     runtime::events::{Event, EventType},
 };
+use operator_runtime::{
+    backoff::Backoff,
+    fair_share::FairQueue,
+    k8s,
+    leader::Leading,
+    report,
+    watch::{Cache, Progress},
+};
 use plugin_protocol::Hook;
 use serde::de::DeserializeOwned;
 
@@ -30,15 +38,7 @@ use super::{
     resource::{PluginContext, key_of},
     subject::{self, SubjectKey},
 };
-use crate::{
-    backoff::Backoff,
-    context::Caches,
-    fair_share::FairQueue,
-    k8s,
-    leader::Leading,
-    report,
-    watch::{Cache, Progress},
-};
+use crate::context::Caches;
 
 /// How often is looked whether a deadline has passed.
 const PERIOD: Duration = Duration::from_secs(1);

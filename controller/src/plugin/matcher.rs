@@ -7,9 +7,9 @@ use kube::{
     Resource, ResourceExt as _,
     core::{Selector, SelectorExt as _},
 };
+use operator_runtime::invalid::Invalid;
 
 use super::expression::{Budget, Expression, Variables};
-use crate::invalid::Invalid;
 
 /// What the patterns of all conditions may take, in KiB. They stay for as long as the plugin is there.
 const MAX_PATTERN_MEMORY: u64 = 1024;

@@ -46,6 +46,7 @@ mod kinds;
 mod ledger;
 mod matcher;
 mod memory;
+pub(crate) mod metrics;
 mod names;
 mod outcome;
 mod plan;

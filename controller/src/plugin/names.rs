@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 
 use kube::{ResourceExt as _, api::DynamicObject, core::ApiResource};
+use operator_runtime::k8s;
 use plugin_protocol::ChildKey;
 use sha2::{Digest as _, Sha256};
 
@@ -17,7 +18,6 @@ use super::{
     screen::{Approved, KEY_LABEL, PLUGIN_LABEL, SUBJECT_LABEL},
     subject::SubjectKey,
 };
-use crate::k8s;
 
 /// Some kinds, such as Service, allow no longer names.
 const MAX_NAME: usize = 63;

@@ -1,6 +1,5 @@
 //! Decides what to do with approved children, given what stands under their names.
 
-use dask_operator_api::meta;
 use kube::{ResourceExt as _, api::DynamicObject, core::ApiResource};
 
 use super::screen::{ADOPT_ANNOTATION, Approved, PLUGIN_LABEL, SUBJECT_LABEL};
@@ -42,7 +41,7 @@ impl Claim<'_> {
     /// Whether `live` carries our owner and our labels: nothing else is ever changed or deleted.
     pub(super) fn holds(&self, live: &impl kube::Resource) -> bool {
         let labels = live.labels();
-        meta::is_controlled_by(live, self.owner_uid)
+        operator_runtime::k8s::is_controlled_by(live, self.owner_uid)
             && labels.get(PLUGIN_LABEL).is_some_and(|plugin| plugin == self.plugin)
             && labels.get(SUBJECT_LABEL).is_some_and(|uid| uid == self.subject_uid)
     }

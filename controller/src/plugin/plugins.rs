@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use dask_operator_api::DaskOperatorPlugin;
+use operator_runtime::watch::{self, Cache, Creations, Queue, queue};
 
 use super::{
     registry::PluginKey,
     resource::{READY, key_of},
 };
-use crate::watch::{self, Cache, Creations, Queue, queue};
 
 /// All plugin resources. Cloning shares the content.
 #[derive(Clone)]

@@ -16,6 +16,14 @@ use kube::{
     core::NamespaceResourceScope,
     runtime::events::{Event, EventType},
 };
+use operator_runtime::{
+    conditions,
+    events::Recorder,
+    k8s::{self, Class},
+    leader::Leading,
+    report,
+    watch::Cache,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
@@ -25,15 +33,7 @@ use super::{
     standing::{self, PLUGINS_SYNCED, Shown, WAITING},
     subject::{self, SubjectKey},
 };
-use crate::{
-    conditions,
-    context::Caches,
-    events::Recorder,
-    k8s::{self, Class},
-    leader::Leading,
-    report,
-    watch::Cache,
-};
+use crate::context::Caches;
 
 /// The rest of the status is the reconcilers'.
 const MANAGER: &str = "dask-operator/plugins";

@@ -6,15 +6,15 @@ use std::{collections::HashSet, fmt::Debug, io};
 use dask_operator_api::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup};
 use futures::{StreamExt as _, stream};
 use kube::{Api, Client, Resource, ResourceExt as _, api::ListParams, core::NamespaceResourceScope};
-use serde::de::DeserializeOwned;
-
-use super::{finalize, finalizers};
-use crate::{
-    args::ReleaseArgs,
+use operator_runtime::{
     backoff,
     k8s::{self, Class},
     scope::Scope,
 };
+use serde::de::DeserializeOwned;
+
+use super::{finalize, finalizers};
+use crate::args::ReleaseArgs;
 
 /// How often is looked again: objects may change in between, and the API server may be away for a moment.
 const ROUNDS: usize = 5;

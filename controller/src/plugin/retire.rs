@@ -14,6 +14,7 @@ use kube::{
     Api, ResourceExt as _,
     api::{DynamicObject, ListParams, ObjectMeta},
 };
+use operator_runtime::{backoff, k8s};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +25,6 @@ use super::{
     screen::{PLUGIN_LABEL, SUBJECT_LABEL},
     writer::Writer,
 };
-use crate::{backoff, k8s};
 
 /// Tries to delete the children of a deleted plugin, with growing pauses.
 const ROUNDS: usize = 8;

@@ -13,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use operator_runtime::{invalid::Invalid, leader::Leading};
 use tokio::time::MissedTickBehavior;
 
 use super::{
@@ -20,7 +21,6 @@ use super::{
     resource::{News, key_of},
     waker::Waker,
 };
-use crate::{invalid::Invalid, leader::Leading};
 
 /// The reason of refusals.
 pub(super) const INVALID_ENDPOINT: &str = "InvalidEndpoint";

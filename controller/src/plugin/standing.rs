@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dask_operator_api::PluginState;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use operator_runtime::conditions::Verdict;
 use plugin_protocol::{ConditionStatus, limits};
 
 use super::{subject::SubjectKey, summary::Verdict as Fares};
-use crate::conditions::Verdict;
 
 /// Whether everything that plugins asked for stands.
 pub(super) const PLUGINS_SYNCED: &str = "PluginsSynced";

@@ -94,7 +94,7 @@ pub(super) fn owner_of(kind: SubjectKind, object: &impl Resource) -> Option<Subj
 /// garbage collector deletes the pod.
 pub(super) fn is_below(kind: SubjectKind, object: &impl Resource, owner: &impl Resource) -> bool {
     let (component, owner_name) = (component(kind, object).unwrap_or_default(), owner.name_any());
-    let controlled = || owner.uid().is_some_and(|uid| meta::is_controlled_by(object, &uid));
+    let controlled = || owner.uid().is_some_and(|uid| operator_runtime::k8s::is_controlled_by(object, &uid));
     match kind {
         SubjectKind::Service | SubjectKind::Deployment => {
             controlled() && has_name_below(kind, component, &object.name_any(), &owner_name)

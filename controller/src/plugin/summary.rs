@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use dask_operator_api::{PluginFailure, SubjectCounts};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use operator_runtime::conditions::whole_seconds;
 use plugin_protocol::{Hook, limits};
 
 use super::subject::SubjectKey;
-use crate::conditions::whole_seconds;
 
 /// Failures that the status shows.
 const MAX_FAILURES: usize = 5;

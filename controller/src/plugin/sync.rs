@@ -8,9 +8,11 @@ use std::{
 
 use jiff::Timestamp;
 use kube::{Client, ResourceExt as _, api::DynamicObject};
+use operator_runtime::k8s;
 use plugin_protocol::{EventReason, ResponseStatus, ReviewRequest};
 use tokio::sync::mpsc;
 
+use super::metrics::PluginMetrics;
 use super::{
     answer::{Answer, Parsed},
     board::Board,
@@ -34,7 +36,6 @@ use super::{
     watches::{Unread, Watches},
     write::Work,
 };
-use crate::{k8s, metrics::Metrics};
 
 /// Memory for the passes that are under way: requests, answers and their children as trees.
 const WORK_BYTES: usize = 256 * 1024 * 1024;
@@ -58,7 +59,7 @@ pub(super) struct Env {
     /// Plugins whose rights seem not to suffice any more.
     pub(super) doubts: mpsc::UnboundedSender<PluginKey>,
     pub(super) board: Arc<Board>,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) metrics: PluginMetrics,
     work: Shares,
     kept: Shares,
 }
@@ -68,7 +69,7 @@ impl Env {
         client: Client,
         watches: Arc<Watches>,
         doubts: mpsc::UnboundedSender<PluginKey>,
-        (board, metrics): (Arc<Board>, Arc<Metrics>),
+        (board, metrics): (Arc<Board>, PluginMetrics),
     ) -> Self {
         let (claims, brakes, ledger) = (Claims::default(), Brakes::default(), Ledger::default());
         let work = Shares::new(WORK_BYTES, WORK_OF_NAMESPACE);

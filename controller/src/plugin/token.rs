@@ -8,10 +8,10 @@ use k8s_openapi::api::{
     core::v1::ServiceAccount,
 };
 use kube::{Api, Client, api::PostParams};
+use operator_runtime::k8s;
 use tokio::sync::Mutex;
 
 use super::wiring::Identity;
-use crate::k8s;
 
 /// The life that is asked for; the API server may decide otherwise.
 const LIFE_SECONDS: i64 = 3600;

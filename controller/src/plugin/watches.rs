@@ -16,6 +16,11 @@ use kube::{
     api::{DynamicObject, PartialObjectMeta},
     core::{ApiResource, DynamicResourceScope},
 };
+use operator_runtime::{
+    scope::Scope,
+    vitals::Vitals,
+    watch::{Cache, Change, Feed, Pace, Progress},
+};
 use plugin_protocol::EventReason;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -26,11 +31,6 @@ use super::{
     stored_object::StoredObject,
     subject::{self, SubjectKey},
     writer::{Writer, WriterKey},
-};
-use crate::{
-    scope::Scope,
-    vitals::Vitals,
-    watch::{Cache, Change, Feed, Pace, Progress},
 };
 
 /// An object without its content.

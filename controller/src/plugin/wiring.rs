@@ -9,6 +9,15 @@ use std::{
 
 use dask_operator_api::DaskOperatorPlugin;
 use kube::{Config, runtime::reflector};
+use operator_runtime::metrics::Passes;
+use operator_runtime::{
+    fair_share::FairShare,
+    leader::Leading,
+    reconciler::Reconciler,
+    scope::Scope,
+    watch::{Change, Feed, Pace, Progress},
+    wired::Wired,
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -29,15 +38,7 @@ use super::{
     watches::{Sight, Watches},
     writer::Writers,
 };
-use crate::{
-    context::Context,
-    fair_share::FairShare,
-    leader::Leading,
-    reconciler::Reconciler,
-    scope::Scope,
-    watch::{Change, Feed, Pace, Progress},
-    wired::Wired,
-};
+use crate::context::Context;
 
 /// How often the counts in a plugin's status may change.
 const SUMMARY_PERIOD: Duration = Duration::from_secs(1);
@@ -103,9 +104,10 @@ pub(crate) fn wire(
     let own = settings.namespace.clone();
     let (plugin_context, doubted) = engine(context, config, settings, shutdown);
     let known = plugin_context.plugins.clone();
-    context.metrics.watch_plugins(Box::new(move || known.readiness(&own)));
+    context.metrics.plugins.watch(Box::new(move || known.readiness(&own)));
     let mut wired = Wired::new((context.vitals.clone(), context.leadership.clone()), shutdown.clone());
-    let plugins = wire_plugins(&mut wired, &plugin_context, requests, shutdown);
+    let passes = context.metrics.runtime.passes("DaskOperatorPlugin");
+    let plugins = wire_plugins(&mut wired, &plugin_context, (requests, passes), shutdown);
     let publisher = publisher(context);
     wired.until_shutdown("what is told of plugins", |leading| tell(publisher, leading));
     let waker = Waker(Arc::clone(&plugin_context));
@@ -137,12 +139,12 @@ fn engine(
     let sight = Sight { scope: settings.watched.clone(), pace: settings.pace, vitals: context.vitals.clone() };
     let watches = Watches::new(client.clone(), sight, Arc::clone(&registry), shutdown.child_token());
     let (doubts, doubted) = mpsc::unbounded_channel();
-    let shown = (Arc::clone(&context.board), Arc::clone(&context.metrics));
+    let shown = (Arc::clone(&context.board), context.metrics.plugins.clone());
     let engine = PluginContext {
         plugins: context.board.plugins.clone(),
         authority: Authority::new(client.clone(), &namespace, &context.defaults.cluster_domain, settings.lives),
         client: client.clone(),
-        writers: Writers::new(client.clone(), config, context.metrics.requests(), &namespace),
+        writers: Writers::new(client.clone(), config, context.metrics.runtime.requests(), &namespace),
         sockets: Sockets::new(&settings.socket_dir),
         leadership: context.leadership.clone(),
         departed: Departed::default(),
@@ -168,7 +170,7 @@ pub(crate) fn wire_nothing(context: &Context, shutdown: &CancellationToken) -> W
 fn wire_plugins(
     wired: &mut Wired,
     context: &Arc<PluginContext>,
-    requests: Requests,
+    (requests, passes): (Requests, Arc<Passes>),
     shutdown: &CancellationToken,
 ) -> Progress {
     let settings = &context.settings;
@@ -185,7 +187,7 @@ fn wire_plugins(
         reconcile: resource::reconcile,
         category: resource::Error::category,
         vitals: wired.vitals.clone(),
-        metrics: Arc::clone(&context.env.metrics),
+        passes,
     };
     let (context, shutdown) = (Arc::clone(context), shutdown.clone());
     wired.after_sync("the DaskOperatorPlugin reconciler", |leading| async move {

@@ -8,6 +8,10 @@ use std::{
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use kube::{Resource as _, ResourceExt as _, api::DynamicObject};
+use operator_runtime::{
+    fingerprint::fingerprint,
+    k8s::{self, Force},
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -19,10 +23,6 @@ use super::{
     plan::{Claim, Conflict, Known, Plan},
     registry::{ChildVersion, child_name},
     screen::{Approved, Rejected},
-};
-use crate::{
-    k8s::{self, Force},
-    template::fingerprint,
 };
 
 /// What an answer comes to.

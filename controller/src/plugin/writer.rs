@@ -7,8 +7,8 @@ use std::{
 };
 
 use kube::{Client, Config, client::ClientBuilder};
-
-use crate::{metrics::CountRequests, scope::Scope};
+use operator_runtime::metrics::CountRequests;
+use operator_runtime::scope::Scope;
 
 /// How long the client of an account is kept after its last use, if no plugin is registered with it. Plugins that are
 /// refused are looked at more often than that.
@@ -155,7 +155,7 @@ mod tests {
     #[tokio::test]
     async fn a_team_has_a_bounded_number_of_clients_and_those_that_nobody_needs_are_dropped() {
         let config = Config::new("http://127.0.0.1:1".parse().unwrap());
-        let count = std::sync::Arc::new(crate::metrics::Metrics::default()).requests();
+        let count = operator_runtime::metrics::RuntimeMetrics::default().requests();
         let writers = Writers::new(test_writer().client, config, count, "dask-operator");
         let now = Instant::now();
         let ask = |namespace: &str, number: usize, now| writers.client(&account(namespace, &number.to_string()), now);

@@ -24,7 +24,8 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 use kube::Client;
 use tokio_util::sync::CancellationToken;
 
-use crate::{admin::Probes, exit::Exit, k8s};
+use crate::{admin::Probes, exit::Exit};
+use operator_runtime::k8s;
 
 /// Between the first looks.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);

@@ -3,12 +3,12 @@ use std::collections::{BTreeSet, HashSet};
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use kube::Client;
+use operator_runtime::k8s::{self, Class};
 
 use super::{
     rights::{At, Right},
     served::{GROUP, Served},
 };
-use crate::k8s::{self, Class};
 
 /// Checks of rights that are under way at a time.
 const PARALLEL: usize = 16;

@@ -6,9 +6,10 @@ use dask_operator_api::{DaskCluster, SchedulerTls, meta};
 use dask_scheduler_client::{Client, Error, tls_config};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt as _};
+use operator_runtime::k8s;
 
 use super::endpoint_of;
-use crate::{context::Context, k8s, view::PodView};
+use crate::{context::Context, view::PodView};
 
 /// A client of the scheduler of `cluster`, by its Service and, where the scheduler listens with TLS, with the
 /// certificate from the Secret that the cluster names.

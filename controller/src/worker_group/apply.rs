@@ -4,6 +4,7 @@ use dask_operator_api::DaskWorkerGroup;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, ResourceExt as _, api::ObjectMeta, core::ApiResource};
+use operator_runtime::k8s::{self, Class, Creation, Force};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -13,11 +14,7 @@ use super::{
     scale::{SLICE, WorkerId},
     validate::ValidatedGroup,
 };
-use crate::{
-    context::Context,
-    k8s::{self, Class, Creation, Force},
-    view::DeploymentView,
-};
+use crate::{context::Context, view::DeploymentView};
 
 /// Deployments of one group that are written at the same time.
 const PARALLEL: usize = 8;

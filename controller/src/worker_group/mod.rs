@@ -32,14 +32,9 @@ pub(crate) use status::{ACCEPTED, AVAILABLE};
 
 use apply::Applied;
 
-use crate::{
-    context::{Context, Defaults},
-    invalid::Invalid,
-    k8s,
-    reconciler::Action,
-    watch::UNSEEN,
-};
+use crate::context::{Context, Defaults};
 use dask_operator_api::{DaskCluster, DaskWorkerGroup};
+use operator_runtime::{invalid::Invalid, k8s, reconciler::Action, watch::UNSEEN};
 
 /// How soon a scheduler that refuses or does not answer is asked again.
 const WAITING_RETRY: Duration = Duration::from_secs(10);

@@ -14,6 +14,7 @@ use kube::{
     Api, ResourceExt as _,
     api::{ListParams, ObjectMeta, PartialObjectMeta},
 };
+use operator_runtime::k8s;
 
 use super::{
     scale::{Workers, is_of_group, prefix_of},
@@ -21,7 +22,6 @@ use super::{
 };
 use crate::{
     context::Context,
-    k8s,
     view::{DeploymentView, PodView},
 };
 
@@ -122,7 +122,7 @@ async fn live_workers(group: &DaskWorkerGroup, context: &Context) -> Result<Vec<
     loop {
         let list = k8s::timed("list", "worker Deployments", api.list_metadata(&params)).await?;
         let ours = |worker: &PartialObjectMeta<DeploymentView>| {
-            meta::is_controlled_by(worker, &uid)
+            operator_runtime::k8s::is_controlled_by(worker, &uid)
                 && meta::is_worker_name(&group.name_any(), &worker.name_any())
                 && !is_going(&worker.metadata)
         };

@@ -17,6 +17,7 @@ use kube::{
     Api, ResourceExt as _,
     runtime::events::{Event, EventType},
 };
+use operator_runtime::{invalid::Invalid, k8s, report};
 use serde_json::json;
 
 use super::{
@@ -28,7 +29,7 @@ use super::{
     victims::{self, Candidate, Demand, Scheduler, Standing},
 };
 use crate::scheduler;
-use crate::{context::Context, invalid::Invalid, k8s, metrics::Retirement, report, view::DeploymentView};
+use crate::{context::Context, metrics::Retirement, view::DeploymentView};
 
 /// Workers that are retired in one conversation.
 const AT_ONCE: usize = 100;

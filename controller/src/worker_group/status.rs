@@ -2,15 +2,14 @@ use dask_operator_api::{DaskWorkerGroup, DaskWorkerGroupStatus, meta};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, ResourceExt as _};
-
-use super::{apply, census::Census, observe::Observed, remove::Removal, scale::Paced, validate::ValidatedGroup};
-use crate::{
+use operator_runtime::{
     conditions::{self, Verdict},
-    context::Context,
-    diagnosis,
     invalid::Invalid,
     k8s, report,
 };
+
+use super::{apply, census::Census, observe::Observed, remove::Removal, scale::Paced, validate::ValidatedGroup};
+use crate::{context::Context, diagnosis};
 
 /// Whether the spec can be acted on.
 pub(crate) const ACCEPTED: &str = "Accepted";

@@ -4,10 +4,11 @@ use dask_operator_api::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
+use operator_runtime::{fingerprint::fingerprint, invalid::Invalid};
 use serde_json::json;
 
 use super::observe::Observed;
-use crate::{context::Defaults, invalid::Invalid, scheduler::scheduler_address, template::fingerprint};
+use crate::{context::Defaults, scheduler::scheduler_address};
 
 /// A label's value has at most 63 characters, and the group's name is one.
 const MAX_NAME: usize = 63;

@@ -21,6 +21,7 @@ use std::{
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
+use operator_runtime::invalid::Invalid;
 use plugin_protocol::{EventReason, ReviewRequest};
 
 use self::{
@@ -30,7 +31,7 @@ use self::{
     world::{Subject, World},
 };
 use super::{outcome::CallError, registry::Registration, resource, review::Question, screen::KEY_LABEL};
-use crate::{args::RenderArgs, invalid::Invalid};
+use crate::args::RenderArgs;
 
 /// Why nothing could be rendered.
 #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,7 @@ use std::{
 
 use dask_operator_api::{DaskCluster, SubjectKind, WorkerAllocation, meta};
 use kube::{ResourceExt as _, api::DynamicObject};
+use operator_runtime::invalid::Invalid;
 use serde_json::{Value, json};
 
 use super::{
@@ -16,7 +17,6 @@ use super::{
 use crate::{
     cluster,
     context::Defaults,
-    invalid::Invalid,
     job,
     plugin::{
         kinds::ChildKind,

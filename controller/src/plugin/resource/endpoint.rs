@@ -3,12 +3,10 @@
 
 use dask_operator_api::{DaskOperatorPlugin, KeyRefKind, PluginAuth, PluginTls, ServiceEndpoint, TlsMode, meta};
 use kube::ResourceExt as _;
+use operator_runtime::invalid::Invalid;
 use reqwest::Url;
 
-use crate::{
-    invalid::Invalid,
-    plugin::{Urls, address, client::Base, sockets},
-};
+use crate::plugin::{Urls, address, client::Base, sockets};
 
 /// The endpoint is not one that the controller connects to.
 pub(super) use crate::plugin::sockets::INVALID_ENDPOINT;

@@ -6,9 +6,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use operator_runtime::fair_share::FairShare;
 use tokio::task::AbortHandle;
 
-use crate::{fair_share::FairShare, plugin::registry::PluginKey};
+use crate::plugin::registry::PluginKey;
 
 /// Inquiries at a time. A namespace alone gets half of them, as an inquiry mostly waits.
 const PARALLEL: usize = 128;

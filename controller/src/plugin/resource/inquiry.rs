@@ -10,6 +10,7 @@ use std::{
 use dask_operator_api::DaskOperatorPlugin;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
+use operator_runtime::invalid::Invalid;
 use plugin_protocol::{Discovery, EventReason};
 
 use super::{
@@ -21,17 +22,14 @@ use super::{
     validate::{self, ValidatedPlugin},
     writer_of,
 };
-use crate::{
-    invalid::Invalid,
-    plugin::{
-        client::Caller,
-        kinds::ChildKind,
-        outcome::CallError,
-        registry::{Command, PluginKey, Registered, WorkerHandle},
-        watches::WatchKey,
-        worker,
-        writer::Writer,
-    },
+use crate::plugin::{
+    client::Caller,
+    kinds::ChildKind,
+    outcome::CallError,
+    registry::{Command, PluginKey, Registered, WorkerHandle},
+    watches::WatchKey,
+    worker,
+    writer::Writer,
 };
 
 /// How long the answer to "may these kinds be written?" holds. Each asking is a request a verb.
@@ -286,12 +284,12 @@ fn register(context: &PluginContext, registered: Registered, recovered: bool, re
 
 #[cfg(test)]
 mod tests {
+    use operator_runtime::k8s;
     use serde_json::json;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
     use crate::{
-        k8s,
         plugin::wiring::{test_engine, test_settings},
         stub_api_server::{made, mk_context},
     };

@@ -6,16 +6,13 @@ use k8s_openapi::{
     api::core::v1::{ConfigMap, Secret},
 };
 use kube::{Api, Client};
+use operator_runtime::{invalid::Invalid, k8s};
 
 use super::endpoint::kind_name;
-use crate::{
-    invalid::Invalid,
-    k8s,
-    plugin::{
-        certificates::Pair,
-        signature::Signer,
-        tls::{self, Roots},
-    },
+use crate::plugin::{
+    certificates::Pair,
+    signature::Signer,
+    tls::{self, Roots},
 };
 
 pub(super) const SERVICE_NOT_FOUND: &str = "ServiceNotFound";

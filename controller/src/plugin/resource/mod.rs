@@ -39,11 +39,11 @@ use super::{
     wiring::{Identity, Lives, Settings, Urls},
     writer::{self, Writer, Writers},
 };
-use crate::{
+use dask_operator_api::DaskOperatorPlugin;
+use operator_runtime::{
     events::Recorder, fair_share::FairShare, invalid::Invalid, k8s, leader::Leadership, reconciler::Action, report,
     scope::Scope, watch::Pace,
 };
-use dask_operator_api::DaskOperatorPlugin;
 
 /// When a pass looks again after an inquiry, whose end leads to a pass anyway.
 const INQUIRY_PERIOD: Duration = Duration::from_mins(1);

@@ -10,17 +10,17 @@ use kube::{
     core::{GroupVersionKind, TypeMeta},
     discovery::{self, pinned_kind},
 };
-
-use crate::{
+use operator_runtime::{
     invalid::Invalid,
     k8s::{self, Class},
-    plugin::{
-        kinds::ChildKind,
-        resource::PluginContext,
-        wiring::Settings,
-        writer::{Account, Writer},
-    },
     scope::Scope,
+};
+
+use crate::plugin::{
+    kinds::ChildKind,
+    resource::PluginContext,
+    wiring::Settings,
+    writer::{Account, Writer},
 };
 
 /// Requests for one plugin at a time: it may list dozens of kinds, with as many rights each.

@@ -2,21 +2,18 @@ use dask_operator_api::{DaskOperatorPlugin, ServiceEndpoint};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use kube::{Api, ResourceExt as _};
+use operator_runtime::{invalid::Invalid, k8s};
 
 use super::{
     PluginContext,
     endpoint::{CustomEndpoint, Target, ValidatedEndpoint},
     material::{self, Materials, SERVICE_NOT_FOUND, TLS_ERROR},
 };
-use crate::{
-    invalid::Invalid,
-    k8s,
-    plugin::{
-        client::{Base, Https, Route},
-        sockets::INVALID_ENDPOINT,
-        tls::Roots,
-        token::Tokens,
-    },
+use crate::plugin::{
+    client::{Base, Https, Route},
+    sockets::INVALID_ENDPOINT,
+    tls::Roots,
+    token::Tokens,
 };
 
 /// How `plugin` is reached.

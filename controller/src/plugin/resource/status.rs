@@ -2,14 +2,14 @@ use dask_operator_api::{DaskOperatorPlugin, DaskOperatorPluginStatus, Discovered
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, Client, ResourceExt as _};
-use plugin_protocol::{Discovery, Hook};
-
-use crate::{
+use operator_runtime::{
     conditions::{self, Verdict},
     invalid::Invalid,
     k8s,
-    plugin::summary::Summary,
 };
+use plugin_protocol::{Discovery, Hook};
+
+use crate::plugin::summary::Summary;
 
 const ACCEPTED: &str = "Accepted";
 const DISCOVERED: &str = "Discovered";

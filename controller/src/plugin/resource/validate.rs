@@ -4,21 +4,19 @@ use dask_operator_api::{
     DEADLINE_SECONDS, DaskOperatorPlugin, PORTS, RESYNC_SECONDS, Settings as PluginSettings, TIMEOUT_SECONDS, meta,
 };
 use kube::ResourceExt as _;
+use operator_runtime::invalid::Invalid;
 use plugin_protocol::limits;
 
 use super::{
     endpoint::{self, ValidatedEndpoint},
     key_of,
 };
-use crate::{
-    invalid::Invalid,
-    plugin::{
-        kinds::{self, ChildKind},
-        matcher::Matcher,
-        registry::Registration,
-        wiring::Settings,
-        writer::Account,
-    },
+use crate::plugin::{
+    kinds::{self, ChildKind},
+    matcher::Matcher,
+    registry::Registration,
+    wiring::Settings,
+    writer::Account,
 };
 
 /// A label's value has at most 63 characters, and the plugin's name is one.
@@ -186,10 +184,11 @@ fn check_children(plugin: &DaskOperatorPlugin) -> Result<(), Invalid> {
 
 #[cfg(test)]
 mod tests {
+    use operator_runtime::scope::Scope;
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::{plugin::wiring::test_settings, scope::Scope};
+    use crate::plugin::wiring::test_settings;
 
     fn plugin(edit: impl Fn(&mut Value)) -> Result<ValidatedPlugin, Invalid> {
         let mut value = json!({

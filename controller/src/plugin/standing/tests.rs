@@ -1,9 +1,9 @@
 use dask_operator_api::SubjectKind;
 use jiff::Timestamp;
+use operator_runtime::conditions::updated;
 use plugin_protocol::Condition as Said;
 
 use super::*;
-use crate::conditions::updated;
 
 fn key(kind: SubjectKind, name: &str) -> SubjectKey {
     SubjectKey { kind, namespace: "ns".to_owned(), name: name.to_owned() }

@@ -1,0 +1,115 @@
+//! Runs what was wired, and ends it in order.
+
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use tokio::{
+    task::AbortHandle,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::wired::Task;
+
+/// How long what is under way may take after SIGTERM: less than the 30 seconds that Kubernetes gives a pod, which the
+/// release of the Lease has to fit into too.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// Something that must run for ever has ended; its name.
+#[derive(Debug)]
+pub struct Ended(pub &'static str);
+
+/// Drives `tasks`. Before `shutdown` none may end; afterwards they finish what is under way, or are cut short after
+/// [`GRACE`]. Nothing of them runs any more when this returns.
+pub async fn drive(tasks: Vec<Task>, shutdown: CancellationToken) -> Result<(), Ended> {
+    let mut aborts = Aborts(Vec::new());
+    let mut running = FuturesUnordered::new();
+    for (name, task) in tasks {
+        // A task of its own, so that one that is busy does not hold up the others.
+        let spawned = tokio::spawn(task);
+        aborts.0.push(spawned.abort_handle());
+        running.push(async move {
+            match spawned.await {
+                Err(error) if !error.is_cancelled() => tracing::error!(task = name, %error, "task failed"),
+                _ => {}
+            }
+            name
+        });
+    }
+    let mut failed = None;
+    tokio::select! {
+        biased;
+        () = shutdown.cancelled() => {}
+        ended = running.next() => failed = ended.map(Ended),
+    }
+    let end = if failed.is_some() { Instant::now() } else { Instant::now() + GRACE };
+    let cut = async {
+        sleep_until(end).await;
+        aborts.abort();
+        std::future::pending::<()>().await;
+    };
+    let rest = async { while running.next().await.is_some() {} };
+    tokio::select! { () = rest => {}, () = cut => {} }
+    failed.map_or(Ok(()), Err)
+}
+
+/// Tasks that end when this does.
+struct Aborts(Vec<AbortHandle>);
+
+impl Aborts {
+    fn abort(&self) {
+        self.0.iter().for_each(AbortHandle::abort);
+    }
+}
+
+impl Drop for Aborts {
+    fn drop(&mut self) {
+        self.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    use super::*;
+
+    fn until(shutdown: &CancellationToken, more: Duration) -> (Task, Arc<AtomicBool>) {
+        let (shutdown, done) = (shutdown.clone(), Arc::new(AtomicBool::new(false)));
+        let mark = Arc::clone(&done);
+        let run = async move {
+            shutdown.cancelled().await;
+            tokio::time::sleep(more).await;
+            mark.store(true, Ordering::SeqCst);
+        };
+        (("a task", Box::pin(run)), done)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_under_way_at_shutdown_is_finished_unless_it_takes_too_long() {
+        let shutdown = CancellationToken::new();
+        let (short, short_done) = until(&shutdown, GRACE / 2);
+        let (long, long_done) = until(&shutdown, GRACE * 2);
+        let begin = Instant::now();
+        shutdown.cancel();
+        drive(vec![short, long], shutdown).await.unwrap();
+        assert!(begin.elapsed() >= GRACE && begin.elapsed() < GRACE * 3 / 2, "{:?}", begin.elapsed());
+        tokio::time::sleep(GRACE * 3).await;
+        assert!(short_done.load(Ordering::SeqCst), "it was in time");
+        assert!(!long_done.load(Ordering::SeqCst), "it was cut short, and does not go on unseen");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_ends_before_shutdown_ends_all() {
+        let shutdown = CancellationToken::new();
+        let (other, other_done) = until(&shutdown, Duration::ZERO);
+        let ended = drive(vec![("a watch", Box::pin(async {})), other], shutdown.clone()).await;
+        assert_eq!(ended.unwrap_err().0, "a watch");
+        shutdown.cancel();
+        tokio::time::sleep(GRACE).await;
+        assert!(!other_done.load(Ordering::SeqCst));
+    }
+}

@@ -1,0 +1,215 @@
+use std::time::Duration;
+
+use kube::core::Status;
+
+/// A failed call to the API server.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server answered with an error, or could not be reached. Written as text, the error has no values of the
+    /// object: it goes into the log, which others than the object's author read. [`Error::message`] has them.
+    #[error("failed to {verb} {object}: {}", without_values(.source))]
+    Call {
+        /// What was tried.
+        verb: &'static str,
+        /// On what.
+        object: String,
+        /// Why it failed.
+        source: Box<kube::Error>,
+    },
+    /// No answer came.
+    #[error("failed to {verb} {object}: no answer within {} s", .limit.as_secs_f32())]
+    Timeout {
+        /// What was tried.
+        verb: &'static str,
+        /// On what.
+        object: String,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// The object is not what it was when it was read.
+    #[error("{object} has changed in the meantime")]
+    Outdated {
+        /// Which object.
+        object: String,
+    },
+}
+
+/// What an error means for whoever made the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The object does not exist.
+    NotFound,
+    /// There is an object of that name already.
+    AlreadyExists,
+    /// Somebody else changed the object.
+    Conflict,
+    /// The object is not valid; trying again without a change is useless.
+    Invalid,
+    /// Rights or quota are missing.
+    Forbidden,
+    /// The namespace is being deleted, which nothing can stop: nothing can be made in it any more.
+    NamespaceEnding,
+    /// The API server asks for patience.
+    Throttled,
+    /// Anything that may go away by itself.
+    Transient,
+}
+
+impl Error {
+    /// Returns the error of a call that the API server refused or that did not reach it.
+    pub fn new(verb: &'static str, object: &str, source: kube::Error) -> Self {
+        Self::Call { verb, object: object.to_owned(), source: Box::new(source) }
+    }
+
+    /// Returns the error of a call that took longer than `limit`.
+    pub fn timeout(verb: &'static str, object: &str, limit: Duration) -> Self {
+        Self::Timeout { verb, object: object.to_owned(), limit }
+    }
+
+    /// The error's class, by the code of the API server's answer.
+    pub fn class(&self) -> Class {
+        let source = match self {
+            Self::Call { source, .. } => source,
+            Self::Timeout { .. } => return Class::Transient,
+            Self::Outdated { .. } => return Class::Conflict,
+        };
+        let kube::Error::Api(status) = source.as_ref() else {
+            return Class::Transient;
+        };
+        match status.code {
+            404 => Class::NotFound,
+            409 if status.is_already_exists() => Class::AlreadyExists,
+            409 => Class::Conflict,
+            400 | 413 | 415 | 422 => Class::Invalid,
+            403 if is_of_ending_namespace(status) => Class::NamespaceEnding,
+            401 | 403 => Class::Forbidden,
+            429 => Class::Throttled,
+            // What a server-side apply makes of an unknown field; there is nothing else to tell it by.
+            500 if status.message.contains("failed to create typed patch object") => Class::Invalid,
+            _ => Class::Transient,
+        }
+    }
+
+    /// The code of the API server's answer, if there was one.
+    pub fn code(&self) -> Option<u16> {
+        let Self::Call { source, .. } = self else { return None };
+        match source.as_ref() {
+            kube::Error::Api(status) => Some(status.code),
+            _ => None,
+        }
+    }
+
+    /// A constant word for metrics and Event reasons.
+    pub fn category(&self) -> &'static str {
+        match self.class() {
+            Class::NotFound => "NotFound",
+            Class::AlreadyExists => "NameTaken",
+            Class::Conflict => "Conflict",
+            Class::Invalid => "Invalid",
+            Class::Forbidden => "Forbidden",
+            Class::NamespaceEnding => "NamespaceTerminating",
+            Class::Throttled => "Throttled",
+            Class::Transient => "ApiServerError",
+        }
+    }
+
+    /// One sentence for conditions: the API server's own words where it spoke.
+    pub fn message(&self) -> String {
+        match self {
+            Self::Call { verb, object, source } => match source.as_ref() {
+                kube::Error::Api(status) => {
+                    format!("failed to {verb} {object}: {}", status.message)
+                }
+                other => format!("failed to {verb} {object}: {other}"),
+            },
+            Self::Timeout { .. } | Self::Outdated { .. } => self.to_string(),
+        }
+    }
+}
+
+/// Returns the error without what it quotes of an object: the API server repeats invalid values, and serde what does not
+/// parse. The paths of the invalid fields stay.
+fn without_values(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if matches!(status.code, 400 | 422 | 500) => {
+            let causes = status.details.iter().flat_map(|details| &details.causes);
+            let fields: Vec<&str> =
+                causes.map(|cause| cause.field.as_str()).filter(|field| !field.is_empty()).collect();
+            let reason = if status.reason.is_empty() { "refused" } else { status.reason.as_str() };
+            if fields.is_empty() {
+                format!("{reason} ({})", status.code)
+            } else {
+                format!("{reason} ({}): {}", status.code, fields.join(", "))
+            }
+        }
+        kube::Error::SerdeError(_) => "the API server's answer cannot be read".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// By the cause that the API server's `NamespaceLifecycle` admission gives.
+fn is_of_ending_namespace(status: &Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::namespace_terminating;
+
+    fn api_error(code: u16) -> Error {
+        let status = Status { code, message: "the reason".to_owned(), ..Status::default() };
+        Error::new("apply", "Deployment a/b", kube::Error::Api(Box::new(status)))
+    }
+
+    #[test]
+    fn the_class_follows_the_code_of_the_answer() {
+        let table = [
+            (404, Class::NotFound),
+            (409, Class::Conflict),
+            (422, Class::Invalid),
+            (400, Class::Invalid),
+            (403, Class::Forbidden),
+            (429, Class::Throttled),
+            (500, Class::Transient),
+        ];
+        for (code, class) in table {
+            assert_eq!(api_error(code).class(), class, "{code}");
+        }
+        assert_eq!(Error::timeout("get", "Pod a/b", Duration::from_secs(1)).class(), Class::Transient);
+    }
+
+    /// As it answers to a creation in a namespace that is being deleted.
+    #[test]
+    fn a_namespace_that_ends_is_no_missing_right() {
+        let status = serde_json::from_value(namespace_terminating()).unwrap();
+        let error = Error::new("create", "Deployment b/a", kube::Error::Api(status));
+        assert_eq!((error.class(), error.category()), (Class::NamespaceEnding, "NamespaceTerminating"));
+    }
+
+    #[test]
+    fn the_log_has_the_fields_that_are_wrong_and_not_what_is_in_them() {
+        let status: Status = serde_json::from_value(serde_json::json!({
+            "status": "Failure", "code": 422, "reason": "Invalid",
+            "message": "Pod \"a\" is invalid: spec.containers[0].name: Invalid value: \"secret\"",
+            "details": {"causes": [
+                {"reason": "FieldValueInvalid", "message": "Invalid value: \"secret\"", "field": "spec.containers[0].name"},
+            ]},
+        }))
+        .unwrap();
+        let error = Error::new("create", "Pod b/a", kube::Error::Api(status.boxed()));
+        assert_eq!(error.to_string(), "failed to create Pod b/a: Invalid (422): spec.containers[0].name");
+        assert!(error.message().contains("secret"), "its author needs to know");
+        let garbled = kube::Error::SerdeError(serde_json::from_str::<u8>("\"secret\"").unwrap_err());
+        assert_eq!(
+            Error::new("get", "Pod b/a", garbled).to_string(),
+            "failed to get Pod b/a: the API server's answer cannot be read"
+        );
+    }
+
+    #[test]
+    fn the_message_is_the_api_servers_own_sentence() {
+        assert_eq!(api_error(403).message(), "failed to apply Deployment a/b: the reason");
+    }
+}

@@ -1,0 +1,45 @@
+//! The API server as the reconcilers use it: every call has a timeout, every write a field manager,
+//! every delete a uid precondition, and every error a class.
+
+mod access;
+mod error;
+mod old_definition;
+mod write;
+
+pub use access::may;
+pub use error::{Class, Error};
+pub use old_definition::{forget as forget_old_definitions, without_status as kinds_without_status};
+pub use write::{
+    Creation, Force, apply, apply_new, apply_status, create, delete, delete_foreground, dry_apply, is_controlled_by,
+    json_patch, merge,
+};
+
+use std::time::Duration;
+
+/// Field manager of all that the controller writes on its own behalf.
+pub const FIELD_MANAGER: &str = "dask-operator";
+
+/// How long one call may take. kube has no read timeout of its own, since watches never end.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Awaits `call` for at most [`CALL_TIMEOUT`]; `verb` and `object` say in errors what was tried.
+pub fn timed<T>(
+    verb: &'static str,
+    object: &str,
+    call: impl Future<Output = kube::Result<T>>,
+) -> impl Future<Output = Result<T, Error>> {
+    timed_within(CALL_TIMEOUT, verb, object, call)
+}
+
+/// As [`timed`], with another limit.
+pub async fn timed_within<T>(
+    limit: Duration,
+    verb: &'static str,
+    object: &str,
+    call: impl Future<Output = kube::Result<T>>,
+) -> Result<T, Error> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(result) => result.map_err(|source| Error::new(verb, object, source)),
+        Err(_) => Err(Error::timeout(verb, object, limit)),
+    }
+}

@@ -1,0 +1,305 @@
+use std::fmt::Debug;
+
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    api::{
+        DeleteParams, DynamicObject, ObjectMeta, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions,
+        PropagationPolicy,
+    },
+    core::{ApiResource, Request, Status},
+};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, IgnoredAny},
+};
+use serde_json::{Map, Value, json};
+
+use super::{Class, Error, FIELD_MANAGER, old_definition, timed};
+
+/// What came of [`create`].
+#[derive(Debug)]
+pub enum Creation {
+    /// The object was made now.
+    Made,
+    /// The object stood already, belongs to the owner, and has the labels of the manifest.
+    Stands,
+    /// An object of that name belongs to somebody else and was not touched.
+    Foreign(Box<PartialObjectMeta<DynamicObject>>),
+}
+
+/// Makes the object of `manifest`, which `owner_uid` is to control, unless there is one of that name.
+/// Unknown fields are errors. One that is there and lost labels gets them back: by these it is watched.
+///
+/// A POST and not an apply: an apply of the fields that an object has already succeeds, and would take over
+/// an object of somebody else that looks the same.
+pub async fn create(
+    client: &Client,
+    resource: &ApiResource,
+    manifest: &Value,
+    owner_uid: &str,
+) -> Result<Creation, Error> {
+    let text = |pointer| manifest.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let api: Api<PartialObjectMeta<DynamicObject>> =
+        Api::namespaced_with(client.clone(), text("/metadata/namespace"), resource);
+    let target = describe(manifest);
+    let request = strict_create(api.resource_url(), manifest);
+    let posted = timed("create", &target, async { client.request::<IgnoredAny>(request?).await });
+    let exists = match posted.await {
+        Ok(_) => return Ok(Creation::Made),
+        Err(error) if error.class() == Class::AlreadyExists => error,
+        Err(error) => return Err(error),
+    };
+    match timed("get", &target, api.get_opt(text("/metadata/name"))).await? {
+        Some(found) if is_controlled_by(&found, owner_uid) => match restore_labels(&api, &found, manifest).await {
+            Err(error) if error.class() == Class::NotFound => Err(exists),
+            result => result.map(|()| Creation::Stands),
+        },
+        Some(found) => Ok(Creation::Foreign(Box::new(found))),
+        // It has gone in between: the next pass makes it.
+        None => Err(exists),
+    }
+}
+
+async fn restore_labels(
+    api: &Api<PartialObjectMeta<DynamicObject>>,
+    found: &PartialObjectMeta<DynamicObject>,
+    manifest: &Value,
+) -> Result<(), Error> {
+    let Some(lost) = lost_labels(&found.metadata, manifest) else { return Ok(()) };
+    let patch = json!({"metadata": {"uid": found.metadata.uid, "labels": lost}});
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    tracing::info!(object = describe(manifest), "giving back labels that an object has lost");
+    timed("patch", &describe(manifest), api.patch(&found.name_any(), &params, &Patch::Merge(&patch))).await.map(|_| ())
+}
+
+/// The labels of `manifest` that `live` does not have. Whoever is being deleted needs none.
+fn lost_labels(live: &ObjectMeta, manifest: &Value) -> Option<Map<String, Value>> {
+    let wanted = manifest.pointer("/metadata/labels").and_then(Value::as_object)?;
+    let has = |key: &str| live.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
+    let lost: Map<String, Value> = wanted
+        .iter()
+        .filter(|(key, value)| has(key) != value.as_str())
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
+    (live.deletion_timestamp.is_none() && !lost.is_empty()).then_some(lost)
+}
+
+/// kube's own `create` cannot ask for strict validation.
+fn strict_create(url: &str, manifest: &Value) -> kube::Result<http::Request<Vec<u8>>> {
+    let body = serde_json::to_vec(manifest).map_err(kube::Error::SerdeError)?;
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+    let mut request = Request::new(url).create(&params, body).map_err(kube::Error::BuildRequest)?;
+    let strict = format!("{}&fieldValidation=Strict", request.uri());
+    *request.uri_mut() = strict.parse().map_err(|error: http::uri::InvalidUri| kube::Error::HttpError(error.into()))?;
+    Ok(request)
+}
+
+/// Whether server-side apply takes fields from other managers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Force {
+    /// It does: the object is known to be ours.
+    Yes,
+    /// It does not: the object is believed not to exist.
+    No,
+}
+
+/// Applies `manifest` under its `metadata.name` as `manager`. Unknown fields are errors.
+pub async fn apply<K>(api: &Api<K>, manager: &str, force: Force, manifest: &Value) -> Result<K, Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let params = PatchParams::apply(manager).validation_strict();
+    let params = if force == Force::Yes { params.force() } else { params };
+    let name = manifest.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    timed("apply", &describe(manifest), api.patch(name, &params, &Patch::Apply(manifest))).await
+}
+
+/// What [`apply`] would make of an object that is ours; nothing is written.
+pub async fn dry_apply<K>(api: &Api<K>, manager: &str, manifest: &Value) -> Result<K, Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let params = PatchParams { dry_run: true, ..PatchParams::apply(manager).validation_strict().force() };
+    let name = manifest.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    timed("compare", &describe(manifest), api.patch(name, &params, &Patch::Apply(manifest))).await
+}
+
+/// As [`apply`] without force, of an object that is believed not to exist; and whether it did not, which
+/// nothing but the code of the answer says for sure.
+pub async fn apply_new(
+    client: &Client,
+    api: &Api<DynamicObject>,
+    manager: &str,
+    manifest: &Value,
+) -> Result<(DynamicObject, bool), Error> {
+    let name = manifest.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let params = PatchParams::apply(manager).validation_strict();
+    let request = Request::new(api.resource_url()).patch(name, &params, &Patch::Apply(manifest));
+    let applied = async {
+        let request = request.map_err(kube::Error::BuildRequest)?;
+        let response = client.send(request.map(Into::into)).await?;
+        let code = response.status();
+        let body = response.into_body().collect_bytes().await?;
+        if code.is_success() {
+            let object = serde_json::from_slice(&body).map_err(kube::Error::SerdeError)?;
+            return Ok((object, code == http::StatusCode::CREATED));
+        }
+        let status = serde_json::from_slice(&body).unwrap_or_else(|_| {
+            let message = String::from_utf8_lossy(&body).into_owned();
+            Status { code: code.as_u16(), message, ..Status::default() }
+        });
+        Err(kube::Error::Api(Box::new(status)))
+    };
+    timed("create", &describe(manifest), applied).await
+}
+
+/// Applies `status` to the status subresource of `object` as `manager`. The uid goes along, so that a
+/// namesake made in the meantime is not touched.
+///
+/// Says whether anything was written: with an old definition, which drops most of a status, the same one is not sent
+/// again and again, and an object that has gone has none.
+pub async fn apply_status<K>(api: &Api<K>, manager: &str, object: &K, status: &impl Serialize) -> Result<bool, Error>
+where
+    K: Clone + Serialize + DeserializeOwned + Debug + Resource<DynamicType = ()>,
+{
+    let name = object.name_any();
+    if old_definition::has_sent(manager, object, status) {
+        return Ok(false);
+    }
+    let body = json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": {"name": name, "uid": object.uid()},
+        "status": status,
+    });
+    let params = PatchParams::apply(manager).force();
+    let target = format!("the status of {}", describe(&body));
+    let request = Request::new(api.resource_url()).patch_subresource("status", &name, &params, &Patch::Apply(&body));
+    // The watch brings what came of it; nothing is gained by reading the answer as well.
+    let sent =
+        async { api.clone().into_client().request::<IgnoredAny>(request.map_err(kube::Error::BuildRequest)?).await };
+    match timed("apply", &target, sent).await {
+        Err(error) if old_definition::explains(&error, &K::plural(&())) => {
+            match merge(api, object, json!({"status": status})).await {
+                // The object itself has gone in between.
+                Err(error) if error.class() == Class::NotFound => return Ok(false),
+                result => result?,
+            };
+            old_definition::sent(manager, object, status);
+            Ok(true)
+        }
+        result => result.map(|_| true),
+    }
+}
+
+/// Merges `patch` into `object`, if that still is the one that it was read as. For changes of parts of an
+/// object that others own too; an apply would delete what it leaves out.
+pub async fn merge<K>(api: &Api<K>, object: &K, mut patch: Value) -> Result<K, Error>
+where
+    K: Clone + DeserializeOwned + Debug + Resource<DynamicType = ()>,
+{
+    let name = object.name_any();
+    patch["metadata"]["uid"] = json!(object.uid());
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let target = format!("{} {name}", K::kind(&()));
+    timed("patch", &target, api.patch(&name, &params, &Patch::Merge(&patch))).await
+}
+
+/// Applies `operations` (RFC 6902) to `object`, if that still is the one that it was read as. Unknown fields
+/// are errors.
+///
+/// Only the metadata of the answer are read: an object whose other parts cannot be read can be patched, too.
+pub async fn json_patch<K>(api: &Api<K>, object: &K, operations: Vec<Value>) -> Result<(), Error>
+where
+    K: Clone + DeserializeOwned + Debug + Resource<DynamicType = ()>,
+{
+    let (name, target) = (object.name_any(), format!("{} {}", K::kind(&()), object.name_any()));
+    let same = json!({"op": "test", "path": "/metadata/uid", "value": object.uid()});
+    let operations: Vec<Value> = std::iter::once(same).chain(operations).collect();
+    let patch = serde_json::from_value(Value::Array(operations));
+    let patch = Patch::<()>::Json(patch.map_err(|error| Error::new("patch", &target, kube::Error::SerdeError(error)))?);
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let patched = timed("patch", &target, api.patch_metadata(&name, &params.validation_strict(), &patch)).await;
+    patched.map(|_| ()).map_err(|error| if is_failed_test(&error) { Error::Outdated { object: target } } else { error })
+}
+
+/// An object that is refused for its content is named in the details, one whose `test` failed is not.
+fn is_failed_test(error: &Error) -> bool {
+    let Error::Call { source, .. } = error else { return false };
+    let kube::Error::Api(status) = source.as_ref() else { return false };
+    status.code == 422 && status.details.as_ref().is_none_or(|details| details.kind.is_empty())
+}
+
+/// As [`delete`], but the object stays until all that it controls is gone.
+pub async fn delete_foreground<K>(api: &Api<K>, name: &str, uid: &str) -> Result<(), Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    delete_with(api, name, uid, PropagationPolicy::Foreground).await
+}
+
+/// Deletes the object `name` if it still is the one with `uid`. One that is gone already, or has been
+/// replaced by a namesake, is success.
+pub async fn delete<K>(api: &Api<K>, name: &str, uid: &str) -> Result<(), Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    delete_with(api, name, uid, PropagationPolicy::Background).await
+}
+
+async fn delete_with<K>(api: &Api<K>, name: &str, uid: &str, propagation: PropagationPolicy) -> Result<(), Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let params = DeleteParams {
+        propagation_policy: Some(propagation),
+        preconditions: Some(Preconditions { uid: Some(uid.to_owned()), resource_version: None }),
+        ..DeleteParams::default()
+    };
+    match timed("delete", name, api.delete(name, &params)).await {
+        Err(error) if error.class() == Class::NotFound => Ok(()),
+        Err(error) if error.class() == Class::Conflict => match timed("get", name, api.get_metadata_opt(name)).await? {
+            Some(found) if found.metadata.uid.as_deref() == Some(uid) => Err(error),
+            _ => Ok(()),
+        },
+        result => result.map(|_| ()),
+    }
+}
+
+/// Returns whether the object with `uid` controls `object`.
+pub fn is_controlled_by<K: Resource>(object: &K, uid: &str) -> bool {
+    object.owner_references().iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
+}
+
+fn describe(manifest: &Value) -> String {
+    let text = |pointer| manifest.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    match text("/metadata/namespace") {
+        "" => format!("{} {}", text("/kind"), text("/metadata/name")),
+        namespace => format!("{} {namespace}/{}", text("/kind"), text("/metadata/name")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost(live: &Value) -> Option<Value> {
+        let manifest = json!({"metadata": {"labels": {"component": "scheduler", "team": "a"}}});
+        lost_labels(&serde_json::from_value(live.clone()).unwrap(), &manifest).map(Value::Object)
+    }
+
+    #[test]
+    fn an_object_gets_the_labels_back_that_it_lost_and_keeps_its_own() {
+        let both = json!({"component": "scheduler", "team": "a", "other": "b"});
+        let table = [
+            (json!({"labels": both}), None),
+            (json!({"labels": {"team": "a"}}), Some(json!({"component": "scheduler"}))),
+            (json!({"labels": {"component": "x", "team": "a"}}), Some(json!({"component": "scheduler"}))),
+            (json!({}), Some(json!({"component": "scheduler", "team": "a"}))),
+            (json!({"deletionTimestamp": "2026-11-23T09:00:00Z"}), None),
+        ];
+        for (live, expected) in table {
+            assert_eq!(lost(&live), expected, "{live}");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! One process's part in the election.
+
+use std::{
+    future::pending,
+    pin::{Pin, pin},
+    time::{Duration, Instant},
+};
+
+use futures::{Stream, StreamExt as _};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::{
+    Client,
+    runtime::{WatchStreamExt as _, watcher, watcher::watch_object},
+};
+use tokio::{
+    sync::watch,
+    time::{sleep_until, timeout_at},
+};
+
+use super::{
+    Error, Settings,
+    decide::{self, Decision, Loss, Observed, Timing, decide},
+    lease::LeaseClient,
+};
+use crate::k8s::{self, Class};
+
+/// The Lease as the watch tells of it; `None` if it is gone.
+type News = Result<Option<Lease>, watcher::Error>;
+
+/// What one try came to.
+type Tried = Result<(), k8s::Error>;
+
+/// A process that leads or wants to.
+pub struct Candidate {
+    lease: LeaseClient,
+    identity: String,
+    timing: Timing,
+    observed: Observed,
+    leading: watch::Sender<bool>,
+    /// Before this moment nothing is tried again.
+    not_before: Instant,
+    /// Whether the watch tells nothing.
+    is_deaf: bool,
+    /// Whether the API server has ever let this process use the Lease.
+    is_allowed: bool,
+}
+
+impl Candidate {
+    pub fn new(client: Client, settings: Settings, leading: watch::Sender<bool>) -> Self {
+        let timing = Timing::new(settings.seconds);
+        // Not the pod's name alone: a process that starts anew in it must not take the last one's promise for its own.
+        let pod = settings.pod.as_deref().unwrap_or("dask-operator");
+        let identity = format!("{pod}_{:08x}", fastrand::u32(..));
+        let now = Instant::now();
+        Self {
+            lease: LeaseClient::new(client, &settings.namespace, settings.name, timing.request()),
+            identity,
+            timing,
+            observed: Observed::new(now),
+            leading,
+            not_before: now,
+            is_deaf: false,
+            is_allowed: false,
+        }
+    }
+
+    /// Leads, or waits to, until the leadership is lost.
+    pub async fn campaign(&mut self) -> Error {
+        let news = watch_object(self.lease.api.clone(), &self.lease.name).default_backoff();
+        let mut news = pin!(news);
+        let mut tried = self.look().await;
+        loop {
+            if let Err(error) = tried {
+                if error.class() == Class::Forbidden && !self.is_allowed {
+                    return self.lead_alone(&error).await;
+                }
+                tracing::warn!(lease = %self.lease, %error, "the Lease cannot be used and will be tried again");
+                self.pause(if self.deadline().is_some() { self.timing.pause() } else { self.timing.period() / 2 });
+            }
+            let decision = decide(Instant::now(), &self.observed, &self.identity, self.timing);
+            let deadline = self.deadline();
+            let step = async {
+                match decision {
+                    Decision::Stop(loss) => Err(loss),
+                    Decision::Claim if Instant::now() >= self.not_before => Ok(self.claim().await),
+                    Decision::Claim => Ok(self.wait(self.not_before, news.as_mut()).await),
+                    Decision::Wait(until) => Ok(self.wait(until, news.as_mut()).await),
+                }
+            };
+            let result = match deadline {
+                // What is under way then comes too late.
+                Some(deadline) => timeout_at(deadline.into(), step).await.unwrap_or(Ok(Ok(()))),
+                None => step.await,
+            };
+            match result {
+                Ok(result) => tried = result,
+                Err(loss) => return self.lost(loss),
+            }
+        }
+    }
+
+    /// When this process has to stop, if it leads.
+    fn deadline(&self) -> Option<Instant> {
+        self.observed.renewed.map(|renewed| renewed + self.timing.deadline())
+    }
+
+    /// Waits for news until then. A standby that hears none asks now and then.
+    async fn wait(&mut self, until: Instant, mut news: Pin<&mut impl Stream<Item = News>>) -> Tried {
+        let asks = self.is_deaf && self.observed.renewed.is_none();
+        let until = if asks { until.min(Instant::now() + self.timing.period()) } else { until };
+        tokio::select! {
+            Some(news) = news.next() => self.hear(news).await,
+            () = sleep_until(until.into()) => if asks { self.look().await } else { Ok(()) },
+        }
+    }
+
+    async fn hear(&mut self, news: News) -> Tried {
+        let lease = match news {
+            Ok(lease) => lease,
+            Err(error) => {
+                if !self.is_deaf {
+                    tracing::warn!(lease = %self.lease, %error, "watching the Lease failed and will be tried again");
+                }
+                self.is_deaf = true;
+                return Ok(());
+            }
+        };
+        self.is_deaf = false;
+        if self.observed.renewed.is_none() {
+            self.see(lease);
+            return Ok(());
+        }
+        if let Some(lease) = &lease
+            && lease.spec.as_ref().and_then(|record| record.holder_identity.as_ref()) == Some(&self.identity)
+        {
+            if self.observed.confirm(lease) {
+                self.observed.object = Some(lease.clone());
+            }
+            return Ok(());
+        }
+        // It may be older than the last renewal, as watches tell of things late.
+        self.look().await
+    }
+
+    /// Lets another lead at once, if this process does.
+    pub async fn release(&self) {
+        if self.is_allowed {
+            self.lease.release(&self.identity, self.timing).await;
+        }
+    }
+
+    /// Asks the API server for the Lease.
+    async fn look(&mut self) -> Tried {
+        let found = self.lease.get().await?;
+        self.is_allowed = true;
+        if let Some(found) = &found {
+            self.observed.confirm(found);
+        }
+        self.see(found);
+        Ok(())
+    }
+
+    fn see(&mut self, lease: Option<Lease>) {
+        let before = self.observed.holder().to_owned();
+        self.observed.see(lease, Instant::now());
+        let holder = self.observed.holder();
+        if holder == before || holder == self.identity {
+            return;
+        }
+        if holder.is_empty() {
+            tracing::info!(lease = %self.lease, "the Lease was released");
+        } else {
+            tracing::info!(lease = %self.lease, holder, "another process leads");
+        }
+    }
+
+    /// Tries to become or to stay the holder.
+    async fn claim(&mut self) -> Tried {
+        let begun = Instant::now();
+        let record = decide::claimed(&self.observed.record, &self.identity, self.timing, jiff::Timestamp::now());
+        if self.observed.renewed.is_some() {
+            self.observed.asked.push((record.clone(), begun));
+        }
+        let before = self.observed.object.clone();
+        let is_there = before.is_some();
+        let written = match self.lease.write(before, record).await {
+            Ok(written) => written,
+            Err(error) => match error.class() {
+                Class::Conflict | Class::AlreadyExists => return self.look_after_all().await,
+                Class::NotFound if is_there => return self.look_after_all().await,
+                Class::Forbidden if self.observed.renewed.is_none() => {
+                    // To read it is not enough.
+                    self.is_allowed = false;
+                    return Err(error);
+                }
+                _ => return Err(error),
+            },
+        };
+        self.is_allowed = true;
+        self.observed.see(Some(written), Instant::now());
+        self.observed.renewed = Some(begun);
+        self.observed.asked.clear();
+        if !self.leading.send_replace(true) {
+            tracing::info!(lease = %self.lease, identity = self.identity, "this process leads");
+        }
+        Ok(())
+    }
+
+    /// It is not what it was believed to be.
+    async fn look_after_all(&mut self) -> Tried {
+        self.pause(self.timing.pause() / 2);
+        self.look().await
+    }
+
+    /// Without the right to use Leases there is no election, and no standby either.
+    async fn lead_alone(&self, error: &k8s::Error) -> Error {
+        let error = error.message();
+        tracing::warn!(lease = %self.lease, error, "no right to use Leases: this process leads without an election");
+        self.leading.send_replace(true);
+        pending().await
+    }
+
+    fn lost(&self, loss: Loss) -> Error {
+        self.leading.send_replace(false);
+        let lease = self.lease.to_string();
+        match loss {
+            Loss::NotRenewed => Error::NotRenewed { lease, limit: self.timing.deadline() },
+            Loss::Taken(holder) if holder.is_empty() => Error::Taken { lease, holder: "nobody".to_owned() },
+            Loss::Taken(holder) => Error::Taken { lease, holder },
+        }
+    }
+
+    /// Tries nothing for so long, and up to twice that, so that several do not go on in step.
+    fn pause(&mut self, pause: Duration) {
+        self.not_before = Instant::now() + pause.mul_f64(1.0 + fastrand::f64());
+    }
+}

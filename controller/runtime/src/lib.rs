@@ -1,0 +1,38 @@
+//! Runtime of a Kubernetes operator: watches with caches, work queues shared fairly by namespace, leader election,
+//! writes with field managers and preconditions, Events, conditions and metrics.
+//!
+//! This crate knows Kubernetes. It knows neither Dask nor plugins.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`watch`] | watches kinds, keeps caches, and enqueues requests |
+//! | [`reconciler`] | runs the passes of one reconciler over its work queue |
+//! | [`leader`] | elects one of several replicas, and proves that it leads |
+//! | [`k8s`] | reads and writes objects with time limits, field managers and preconditions |
+//! | [`report`], [`events`], [`conditions`] | tell users what happened to their objects |
+//! | [`unreadable`] | reports objects that do not parse |
+//! | [`fair_share`] | shares slots among namespaces |
+//! | [`vitals`], [`metrics`] | answer probes and scrapes |
+//! | [`wired`], [`drive`], [`shutdown`] | run tasks until the process ends |
+
+pub mod backoff;
+pub mod conditions;
+pub mod drive;
+pub mod events;
+pub mod fair_share;
+pub mod fingerprint;
+pub mod invalid;
+pub mod k8s;
+pub mod leader;
+pub mod metrics;
+pub mod moment;
+pub mod reconciler;
+pub mod report;
+pub mod scope;
+pub mod shutdown;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+pub mod unreadable;
+pub mod vitals;
+pub mod watch;
+pub mod wired;

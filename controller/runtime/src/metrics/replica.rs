@@ -1,0 +1,67 @@
+//! What is known of this replica: how old the news of each watch is, and whether it leads.
+
+use std::{collections::BTreeMap, fmt, sync::OnceLock, time::Instant};
+
+use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, metrics::gauge::ConstGauge};
+
+use super::family::{Described, Family};
+use crate::watch::Progress;
+
+const AGE: Family<1> = Family::gauge(
+    "dask_operator_watch_age_seconds",
+    ["kind"],
+    "How long ago the API server was last heard on the watch of a kind; of several watches, the most silent.",
+);
+const UNREADABLE: Family<1> = Family::gauge(
+    "dask_operator_unreadable_objects",
+    ["kind"],
+    "Objects that the API server has and the controller cannot read; each is left alone and has an Event.",
+);
+const LEADER: Family<0> =
+    Family::gauge("dask_operator_leader", [], "1 while this replica is the one that acts, else 0.");
+const BUILD: Family<1> = Family::gauge("dask_operator_build_info", ["version"], "Always 1; the version that runs.");
+
+/// Finds the watches that there are.
+pub type Watches = Box<dyn Fn() -> Vec<Progress> + Send + Sync>;
+
+/// Looks whether this replica leads.
+pub type Leads = Box<dyn Fn() -> bool + Send + Sync>;
+
+/// What is known of this replica; nothing before the controller is wired.
+#[derive(Default)]
+pub(super) struct Replica {
+    pub watches: OnceLock<Watches>,
+    pub leads: OnceLock<Leads>,
+}
+
+impl fmt::Debug for Replica {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replica").finish_non_exhaustive()
+    }
+}
+
+impl Collector for Replica {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let now = Instant::now();
+        let watches = self.watches.get().map(|watches| watches()).unwrap_or_default();
+        let mut ages: BTreeMap<&str, f64> = BTreeMap::new();
+        let mut unreadable: BTreeMap<&str, usize> = BTreeMap::new();
+        for watch in &watches {
+            *unreadable.entry(&watch.kind).or_default() += watch.unreadable_count();
+            let age = ages.entry(&watch.kind).or_default();
+            *age = age.max(watch.silent_for(now).as_secs_f64());
+        }
+        AGE.encode(&mut encoder, ages.iter().map(|(kind, age)| ([*kind], ConstGauge::new(*age))))?;
+        let counts = unreadable
+            .iter()
+            .map(|(kind, count)| ([*kind], ConstGauge::new(i64::try_from(*count).unwrap_or(i64::MAX))));
+        UNREADABLE.encode(&mut encoder, counts)?;
+        let leads = i64::from(self.leads.get().is_some_and(|leads| leads()));
+        LEADER.encode(&mut encoder, [([], ConstGauge::new(leads))])?;
+        BUILD.encode(&mut encoder, [([env!("CARGO_PKG_VERSION")], ConstGauge::new(1))])
+    }
+}
+
+pub(super) fn described() -> Vec<Described> {
+    vec![AGE.described(), UNREADABLE.described(), LEADER.described(), BUILD.described()]
+}

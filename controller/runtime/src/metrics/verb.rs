@@ -1,0 +1,121 @@
+//! What a request to the API server asks for, in the words of RBAC: a pure function of method and path.
+
+use http::{Method, Uri};
+
+use super::family::Word;
+
+/// Resources that the controller itself uses, and the commonest children of plugins.
+const RESOURCES: [Word; 21] = [
+    "configmaps",
+    "customresourcedefinitions",
+    "daskautoscalers",
+    "daskclusters",
+    "daskjobs",
+    "daskoperatorplugins",
+    "daskworkergroups",
+    "deployments",
+    "endpointslices",
+    "events",
+    "ingresses",
+    "leases",
+    "namespaces",
+    "networkpolicies",
+    "pods",
+    "secrets",
+    "selfsubjectaccessreviews",
+    "serviceaccounts",
+    "services",
+    "subjectaccessreviews",
+    "tokenreviews",
+];
+/// All others.
+const OTHER: Word = "other";
+
+/// Verb and resource of a request; a subresource counts as its resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Asked {
+    pub verb: Word,
+    pub resource: Word,
+}
+
+impl Asked {
+    /// As the API server itself reads a path (`RequestInfo`): `/api/{version}` or `/apis/{group}/{version}`, then
+    /// `/namespaces/{namespace}` or not, then `/{resource}/{name}/{subresource}`.
+    pub(super) fn of(method: &Method, uri: &Uri) -> Self {
+        let mut parts = uri.path().split('/').filter(|part| !part.is_empty());
+        let skipped = match parts.next() {
+            Some("api") => 1,
+            Some("apis") => 2,
+            _ => return Self { verb: of_path(method), resource: OTHER },
+        };
+        let mut parts = parts.skip(skipped);
+        let (mut resource, mut name) = (parts.next(), parts.next());
+        if resource == Some("namespaces")
+            && name.is_some()
+            && let Some(inner) = parts.next().filter(|part| !matches!(*part, "status" | "finalize"))
+        {
+            (resource, name) = (Some(inner), parts.next());
+        }
+        let Some(resource) = resource else { return Self { verb: of_path(method), resource: OTHER } };
+        let resource = RESOURCES.into_iter().find(|known| *known == resource).unwrap_or(OTHER);
+        Self { verb: of_resource(method, uri, name.is_some()), resource }
+    }
+}
+
+fn of_resource(method: &Method, uri: &Uri, named: bool) -> Word {
+    let watch =
+        || uri.query().is_some_and(|query| query.split('&').any(|pair| matches!(pair, "watch=true" | "watch=1")));
+    match (method.as_str(), named) {
+        ("GET", false) if watch() => "watch",
+        ("GET", false) => "list",
+        ("POST", _) => "create",
+        ("PUT", _) => "update",
+        ("DELETE", false) => "deletecollection",
+        _ => of_path(method),
+    }
+}
+
+/// A path that names no resource, such as a discovery document.
+fn of_path(method: &Method) -> Word {
+    match method.as_str() {
+        "GET" | "HEAD" => "get",
+        "POST" => "post",
+        "PUT" => "put",
+        "PATCH" => "patch",
+        "DELETE" => "delete",
+        _ => OTHER,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_told_apart_as_rbac_does() {
+        const DASK: &str = "/apis/kubernetes.dask.org/v1";
+        let table = [
+            ("GET", "/api/v1/pods?limit=500", "list", "pods"),
+            ("GET", "/api/v1/namespaces/ns/pods?&watch=true&timeoutSeconds=30", "watch", "pods"),
+            ("GET", "/api/v1/namespaces/ns/pods?labelSelector=watch%3Dtrue", "list", "pods"),
+            ("GET", "/api/v1/namespaces/ns/pods/a", "get", "pods"),
+            ("POST", "/api/v1/namespaces/ns/services", "create", "services"),
+            ("POST", "/api/v1/namespaces/ns/serviceaccounts/a/token", "create", "serviceaccounts"),
+            ("PUT", "/apis/coordination.k8s.io/v1/namespaces/ns/leases/a", "update", "leases"),
+            ("PATCH", &format!("{DASK}/namespaces/ns/daskclusters/a/status?force=true"), "patch", "daskclusters"),
+            ("DELETE", "/apis/apps/v1/namespaces/ns/deployments/a", "delete", "deployments"),
+            ("DELETE", "/apis/apps/v1/namespaces/ns/deployments", "deletecollection", "deployments"),
+            ("GET", "/api/v1/namespaces", "list", "namespaces"),
+            ("GET", "/api/v1/namespaces/ns", "get", "namespaces"),
+            ("PUT", "/api/v1/namespaces/ns/finalize", "update", "namespaces"),
+            ("GET", "/apis/networking.istio.io/v1/namespaces/ns/virtualservices", "list", "other"),
+            ("GET", "/apis/apps/v1", "get", "other"),
+            ("GET", "/version", "get", "other"),
+            ("POST", "/", "post", "other"),
+        ];
+        for (method, uri, verb, resource) in table {
+            let asked = Asked::of(&method.parse().unwrap(), &uri.parse().unwrap());
+            assert_eq!(asked, Asked { verb, resource }, "{method} {uri}");
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The work queue of one reconciler: which objects wait for a pass, which are being reconciled, and which are due later.
+//! Pure.
+//!
+//! An object is reconciled by one pass at a time. What is asked for meanwhile leads to one more pass afterwards.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::fair_share::FairQueue;
+
+/// Nobody is looked at later than this, so that no delay is too long for a timer.
+const LONGEST_DELAY: Duration = Duration::from_hours(24);
+
+/// The namespace and the name of an object.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Key {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.namespace, self.name)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Waiting,
+    Running {
+        /// It was asked for since its pass began.
+        again: bool,
+    },
+}
+
+/// Objects by what is to happen to them. Slots are shared by namespace.
+#[derive(Debug)]
+pub(super) struct WorkQueue {
+    waiting: FairQueue<Key>,
+    stages: HashMap<Key, Stage>,
+    delayed: BTreeSet<Delayed>,
+    due: HashMap<Key, Instant>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Delayed {
+    due: Instant,
+    key: Key,
+}
+
+impl WorkQueue {
+    pub(super) fn new(slots: usize) -> Self {
+        Self { waiting: FairQueue::new(slots), stages: HashMap::new(), delayed: BTreeSet::new(), due: HashMap::new() }
+    }
+
+    /// Asks for a pass over an object.
+    pub(super) fn request(&mut self, key: Key) {
+        match self.stages.get_mut(&key) {
+            None => {
+                self.waiting.push(&key.namespace, key.clone());
+                self.stages.insert(key, Stage::Waiting);
+            }
+            Some(Stage::Running { again }) => *again = true,
+            Some(Stage::Waiting) => {}
+        }
+    }
+
+    /// Returns the object whose pass begins now, if there is a slot for one that waits.
+    pub(super) fn begin(&mut self) -> Option<Key> {
+        let (_, key) = self.waiting.pop()?;
+        self.undelay(&key);
+        self.stages.insert(key.clone(), Stage::Running { again: false });
+        Some(key)
+    }
+
+    /// Ends the pass over an object, which is due again after `delay` at the latest.
+    pub(super) fn end(&mut self, key: Key, delay: Option<Duration>, now: Instant) {
+        self.waiting.release(&key.namespace);
+        match (self.stages.remove(&key), delay) {
+            (Some(Stage::Running { again: true }), _) => self.request(key),
+            (_, Some(delay)) if delay.is_zero() => self.request(key),
+            (_, Some(delay)) => {
+                let due = now + delay.min(LONGEST_DELAY);
+                self.delayed.insert(Delayed { due, key: key.clone() });
+                self.due.insert(key, due);
+            }
+            (_, None) => {}
+        }
+    }
+
+    /// Returns when the next of the delayed objects is due.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.delayed.first().map(|delayed| delayed.due)
+    }
+
+    /// Asks for passes over the objects that are due.
+    pub(super) fn expire(&mut self, now: Instant) {
+        while self.next_due().is_some_and(|due| due <= now)
+            && let Some(Delayed { key, .. }) = self.delayed.pop_first()
+        {
+            self.due.remove(&key);
+            self.request(key);
+        }
+    }
+
+    fn undelay(&mut self, key: &Key) {
+        if let Some(due) = self.due.remove(key) {
+            self.delayed.remove(&Delayed { due, key: key.clone() });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(namespace: &str, name: &str) -> Key {
+        Key { namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    fn begun(queue: &mut WorkQueue) -> Vec<String> {
+        std::iter::from_fn(|| queue.begin()).map(|key| key.name).collect()
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_that_is_asked_for_during_its_pass_has_one_more_afterwards() {
+        let (mut queue, now) = (WorkQueue::new(8), Instant::now());
+        queue.request(key("ns", "a"));
+        queue.request(key("ns", "a"));
+        assert_eq!(begun(&mut queue), ["a"]);
+        queue.request(key("ns", "a"));
+        queue.request(key("ns", "a"));
+        assert_eq!(begun(&mut queue), [""; 0], "never two passes at a time");
+        queue.end(key("ns", "a"), Some(SECOND), now);
+        assert_eq!((begun(&mut queue), queue.next_due()), (vec!["a".to_owned()], None));
+        queue.end(key("ns", "a"), None, now);
+        assert_eq!((begun(&mut queue).len(), queue.stages.len()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_is_due_again_after_its_delay_or_when_it_is_asked_for() {
+        let (mut queue, now) = (WorkQueue::new(8), Instant::now());
+        for name in ["a", "b"] {
+            queue.request(key("ns", name));
+        }
+        assert_eq!(begun(&mut queue), ["a", "b"]);
+        queue.end(key("ns", "a"), Some(Duration::MAX), now);
+        queue.end(key("ns", "b"), Some(SECOND), now);
+        assert_eq!(queue.next_due(), Some(now + SECOND));
+        queue.expire(now);
+        assert_eq!(begun(&mut queue), [""; 0]);
+        queue.request(key("ns", "a"));
+        queue.expire(now + SECOND);
+        assert_eq!(begun(&mut queue), ["a", "b"]);
+        assert_eq!((queue.next_due(), queue.due.len()), (None, 0), "the pass decides anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_without_delay_goes_behind_those_of_its_namespace_that_wait() {
+        let (mut queue, now) = (WorkQueue::new(1), Instant::now());
+        queue.request(key("ns", "a"));
+        assert_eq!(begun(&mut queue), ["a"]);
+        queue.request(key("ns", "b"));
+        queue.end(key("ns", "a"), Some(Duration::ZERO), now);
+        assert_eq!(begun(&mut queue), ["b"]);
+    }
+
+    /// Passes that await a scheduler which hangs last for most of a minute.
+    #[tokio::test(start_paused = true)]
+    async fn the_only_object_of_a_namespace_is_reconciled_at_once_while_another_namespace_has_thousands() {
+        let (mut queue, now) = (WorkQueue::new(64), Instant::now());
+        for number in 0..10_000 {
+            queue.request(key("hog", &number.to_string()));
+        }
+        assert_eq!(begun(&mut queue).len(), 32);
+        queue.request(key("ns", "single"));
+        assert_eq!(begun(&mut queue), ["single"]);
+        // Those that are due by themselves are no exception.
+        queue.end(key("hog", "0"), Some(Duration::ZERO), now);
+        queue.end(key("ns", "single"), None, now);
+        assert_eq!(begun(&mut queue), ["32"]);
+    }
+}

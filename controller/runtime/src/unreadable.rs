@@ -1,0 +1,228 @@
+//! Tells the authors of objects that cannot be read: an Event on the object, and the condition `Accepted` where its kind
+//! has conditions.
+//!
+//! The watches keep what cannot be read by name ([`crate::watch::UnreadableObject`]). The process that leads reports
+//! each object once, and again when the reason changes. Namespaces take turns, so that one with thousands of such
+//! objects does not delay what another is told.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
+use kube::{
+    Api, Client,
+    api::{DynamicObject, PartialObjectMeta, Patch, PatchParams},
+    core::{ApiResource, GroupVersionKind},
+    runtime::events::{Event, EventType},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    conditions::{self, Verdict},
+    events::Recorder,
+    k8s::{self, FIELD_MANAGER},
+    leader::Leading,
+    vitals::Vitals,
+    watch::{Received, UnreadableObject},
+};
+
+/// How often the watches are asked whether something changed.
+const PERIOD: Duration = Duration::from_secs(1);
+/// The largest object whose status is written. For each write the API server processes the whole object, which takes it
+/// seconds for a million small values; an Event costs the same whatever the object is.
+const LARGEST_STATUS: usize = 128 << 10;
+
+/// Reports to the authors of unreadable objects.
+pub struct Reporter {
+    /// Client of the API server.
+    pub client: Client,
+    /// Publishes Events.
+    pub recorder: Recorder,
+    /// Knows the objects that cannot be read.
+    pub vitals: Vitals,
+    /// Returns whether objects of a kind of an API group have the condition `Accepted`.
+    pub has_condition: HasCondition,
+}
+
+/// Returns whether objects of a kind (second argument) of an API group (first) have the condition `Accepted`.
+pub type HasCondition = fn(&str, &str) -> bool;
+
+/// What was reported of an object, by uid.
+type Reported = HashMap<String, (&'static str, String)>;
+
+impl Reporter {
+    /// Reports each object that cannot be read, for as long as the process lives.
+    pub async fn run(self, _: Leading) {
+        let (mut reported, mut changes) = (Reported::new(), None);
+        let mut ticks = tokio::time::interval(PERIOD);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let now = self.vitals.unreadable_changes();
+            if changes.replace(now) == Some(now) {
+                continue;
+            }
+            for object in unreported(&self.vitals.unreadable(), &mut reported) {
+                self.report(&object).await;
+            }
+        }
+    }
+
+    /// An error is logged and nothing else: the log and the metric name the object too.
+    async fn report(&self, object: &UnreadableObject) {
+        let event = Event {
+            type_: EventType::Warning,
+            reason: object.reason.to_owned(),
+            note: Some(conditions::cut(object.message.clone())),
+            action: "Read".to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = k8s::timed("create", "an Event", self.recorder.publish(&event, &object.reference)).await {
+            tracing::debug!(%error, "failed to publish an Event about an object that cannot be read");
+        }
+        if let Some(patch) = condition_patch(object, self.has_condition, Timestamp::now())
+            && let Err(error) = self.patch_status(object, &patch).await
+        {
+            tracing::debug!(%error, "failed to write the condition of an object that cannot be read");
+        }
+    }
+
+    async fn patch_status(&self, object: &UnreadableObject, patch: &Value) -> Result<(), k8s::Error> {
+        let reference = &object.reference;
+        let (Some(namespace), Some(name)) = (&reference.namespace, &reference.name) else { return Ok(()) };
+        let resource = resource_of(object);
+        // What the API server answers cannot be read either.
+        let api: Api<Received<PartialObjectMeta<DynamicObject>>> =
+            Api::namespaced_with(self.client.clone(), namespace, &resource);
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        k8s::timed("patch", "a status", api.patch_status(name, &params, &Patch::Merge(patch))).await?;
+        Ok(())
+    }
+}
+
+fn resource_of(object: &UnreadableObject) -> ApiResource {
+    let ObjectReference { api_version, kind, .. } = &object.reference;
+    let api_version = api_version.as_deref().unwrap_or_default();
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let kind = GroupVersionKind::gvk(group, version, kind.as_deref().unwrap_or_default());
+    ApiResource::from_gvk_with_plural(&kind, &object.plural)
+}
+
+/// Returns what has not been reported yet, one object of each namespace in turn, and notes it as reported. What is gone
+/// or can be read is forgotten.
+fn unreported(objects: &[Arc<UnreadableObject>], reported: &mut Reported) -> Vec<Arc<UnreadableObject>> {
+    let uid = |object: &UnreadableObject| object.reference.uid.clone().unwrap_or_default();
+    let present: HashMap<String, (&'static str, String)> =
+        objects.iter().map(|object| (uid(object), (object.reason, object.message.clone()))).collect();
+    let is_news = |object: &&Arc<UnreadableObject>| reported.get(&uid(object)) != present.get(&uid(object));
+    let mut places: BTreeMap<Option<String>, usize> = BTreeMap::new();
+    let mut news = Vec::new();
+    for object in objects.iter().filter(is_news) {
+        let place = places.entry(object.reference.namespace.clone()).or_default();
+        news.push((*place, Arc::clone(object)));
+        *place += 1;
+    }
+    news.sort_by_key(|(place, _)| *place);
+    *reported = present;
+    news.into_iter().map(|(_, object)| object).collect()
+}
+
+/// Returns the merge patch that says in the object's status that it is not accepted; nothing if its kind has no
+/// conditions, or if it says so already. It fails if the object has changed since.
+fn condition_patch(object: &UnreadableObject, has_condition: HasCondition, now: Timestamp) -> Option<Value> {
+    let ObjectReference { api_version, kind, resource_version, .. } = &object.reference;
+    let group = api_version.as_deref()?.split('/').next()?;
+    if !has_condition(group, kind.as_deref()?) || object.bytes > LARGEST_STATUS {
+        return None;
+    }
+    let verdict = Verdict::no("Accepted", object.reason, object.message.clone());
+    let accepted: Vec<Condition> = conditions::updated(&object.conditions, vec![verdict], None, now);
+    let is_same = |known: &Condition| {
+        accepted.iter().any(|new| {
+            (&new.type_, &new.status, &new.reason, &new.message)
+                == (&known.type_, &known.status, &known.reason, &known.message)
+        })
+    };
+    if object.conditions.iter().any(is_same) {
+        return None;
+    }
+    let others = object.conditions.iter().filter(|condition| condition.type_ != "Accepted").cloned();
+    let conditions: Vec<Condition> = accepted.into_iter().chain(others).collect();
+    Some(json!({"metadata": {"resourceVersion": resource_version}, "status": {"conditions": conditions}}))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(kind: &str, namespace: &str, name: &str) -> UnreadableObject {
+        UnreadableObject {
+            reference: ObjectReference {
+                api_version: Some("example.org/v1".to_owned()),
+                kind: Some(kind.to_owned()),
+                namespace: Some(namespace.to_owned()),
+                name: Some(name.to_owned()),
+                uid: Some(format!("{namespace}-{name}")),
+                resource_version: Some("7".to_owned()),
+                field_path: None,
+            },
+            plural: format!("{}s", kind.to_lowercase()),
+            reason: "TooDeep",
+            message: "it is nested deeper than 100".to_owned(),
+            conditions: Vec::new(),
+            bytes: 1000,
+        }
+    }
+
+    fn has_condition(group: &str, kind: &str) -> bool {
+        group == "example.org" && kind != "Job"
+    }
+
+    fn names(objects: &[Arc<UnreadableObject>]) -> Vec<&str> {
+        objects.iter().filter_map(|object| object.reference.uid.as_deref()).collect()
+    }
+
+    #[test]
+    fn each_object_is_reported_once_and_namespaces_take_turns() {
+        let objects: Vec<Arc<UnreadableObject>> = [("a", "1"), ("a", "2"), ("a", "3"), ("b", "1")]
+            .map(|(namespace, name)| Arc::new(object("Cluster", namespace, name)))
+            .to_vec();
+        let mut reported = Reported::new();
+        assert_eq!(names(&unreported(&objects, &mut reported)), ["a-1", "b-1", "a-2", "a-3"]);
+        assert_eq!(names(&unreported(&objects, &mut reported)), [""; 0]);
+        let changed = UnreadableObject { reason: "TooLarge", ..object("Cluster", "b", "1") };
+        assert_eq!(names(&unreported(&[Arc::new(changed)], &mut reported)), ["b-1"]);
+        assert_eq!(reported.len(), 1, "what is gone is forgotten");
+    }
+
+    #[test]
+    fn the_condition_is_written_once_and_others_stay() {
+        let mut bad = object("Group", "a", "1");
+        bad.conditions =
+            conditions::updated(&[], vec![Verdict::yes("Available", "A", "")], None, Timestamp::UNIX_EPOCH);
+        let patch = condition_patch(&bad, has_condition, Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!(patch["metadata"], json!({"resourceVersion": "7"}));
+        let written: Vec<Condition> = serde_json::from_value(patch["status"]["conditions"].clone()).unwrap();
+        let seen: Vec<(&str, &str, &str)> = written
+            .iter()
+            .map(|condition| (condition.type_.as_str(), condition.status.as_str(), condition.reason.as_str()))
+            .collect();
+        assert_eq!(seen, [("Accepted", "False", "TooDeep"), ("Available", "True", "A")]);
+        bad.conditions = written;
+        assert_eq!(condition_patch(&bad, has_condition, Timestamp::UNIX_EPOCH), None, "a steady state writes nothing");
+    }
+
+    #[test]
+    fn kinds_without_conditions_large_objects_and_kinds_of_others_keep_their_status() {
+        assert_eq!(condition_patch(&object("Job", "a", "1"), has_condition, Timestamp::UNIX_EPOCH), None);
+        let large = UnreadableObject { bytes: 1 << 20, ..object("Cluster", "a", "1") };
+        assert_eq!(condition_patch(&large, has_condition, Timestamp::UNIX_EPOCH), None);
+        let mut pod = object("Pod", "a", "1");
+        pod.reference.api_version = Some("v1".to_owned());
+        assert_eq!(condition_patch(&pod, has_condition, Timestamp::UNIX_EPOCH), None);
+    }
+}

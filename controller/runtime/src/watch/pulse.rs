@@ -1,0 +1,254 @@
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use http::{Request, StatusCode};
+use kube::{
+    Client,
+    client::Body,
+    runtime::watcher::Error::{self, InitialListFailed, NoResourceVersion, WatchError, WatchFailed, WatchStartFailed},
+};
+use tokio::sync::watch;
+use tower::service_fn;
+
+use super::unreadable::UnreadableObjects;
+
+/// What came of the first list of a watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// Nothing yet.
+    Waiting,
+    /// The API server will not have it for now; it is asked again and again.
+    Refused,
+    /// It is complete, and so it stays.
+    Delivered,
+}
+
+/// The watch of one kind in one namespace, or in all: how far it is, and whether the API server is there.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    kind: String,
+    pub namespace: Option<String>,
+    pub delivery: watch::Sender<Delivery>,
+    /// The objects that cannot be read.
+    pub unreadable: UnreadableObjects,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// When the API server last answered, be it with a refusal.
+    heard: Instant,
+    /// How the watch has failed since it last worked.
+    failures: BTreeSet<Failure>,
+    /// Since when what the API server says cannot be read as a list or a watch.
+    garbled: Option<Instant>,
+}
+
+/// At what it failed, and the HTTP code, 0 if there is none.
+type Failure = (&'static str, u16);
+
+impl Pulse {
+    pub(crate) fn new(kind: &str, namespace: Option<&str>, now: Instant) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            namespace: namespace.map(str::to_owned),
+            delivery: watch::Sender::new(Delivery::Waiting),
+            unreadable: UnreadableObjects::default(),
+            state: Mutex::new(State { heard: now, failures: BTreeSet::new(), garbled: None }),
+        }
+    }
+
+    /// The same client, whose answers are heard here. A watch that has nothing to tell is begun again in silence:
+    /// only its HTTP answer says that the API server is there.
+    pub(crate) fn listen(self: &Arc<Self>, client: &Client) -> Client {
+        let (inner, pulse) = (client.clone(), Arc::clone(self));
+        let service = service_fn(move |request: Request<Body>| {
+            let (client, pulse) = (inner.clone(), Arc::clone(&pulse));
+            async move {
+                let query = request.uri().query().unwrap_or_default();
+                let is_watch = query.split('&').any(|parameter| parameter == "watch=true");
+                let response = client.send(request).await?;
+                pulse.answered(response.status(), is_watch, Instant::now());
+                Ok::<_, kube::Error>(response)
+            }
+        });
+        Client::new(service, client.default_namespace())
+    }
+
+    /// The head of an answer has come. Only a watch that begins shows that all is well again: the list before it may
+    /// be allowed and the watch not.
+    fn answered(&self, status: StatusCode, is_watch: bool, now: Instant) {
+        let mut state = self.state();
+        state.heard = state.heard.max(now);
+        if is_watch && status.is_success() && !state.failures.is_empty() {
+            state.failures.clear();
+            tracing::info!(kind = self.kind, namespace = self.namespace, "a watch works again");
+        }
+    }
+
+    /// Says so, once until the watch works again.
+    pub(crate) fn failed(&self, error: &Error, now: Instant) {
+        if is_garbled(error) {
+            self.state().garbled.get_or_insert(now);
+        }
+        let (is_news, error) = (self.is_news(error), sentence(error));
+        if is_news {
+            tracing::warn!(
+                kind = self.kind,
+                namespace = self.namespace,
+                error,
+                "a watch fails and is tried again and again"
+            );
+        } else {
+            tracing::debug!(kind = self.kind, namespace = self.namespace, error, "a watch fails still");
+        }
+    }
+
+    fn is_news(&self, error: &Error) -> bool {
+        self.state().failures.insert(failure_of(error))
+    }
+
+    /// How long the API server has said nothing.
+    pub(crate) fn silent_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.state().heard)
+    }
+
+    /// Notes that the watch delivered something.
+    pub(crate) fn delivers(&self) {
+        self.state().garbled = None;
+    }
+
+    /// Returns how long the watch has delivered nothing although the API server answers.
+    pub(crate) fn stalled_for(&self, now: Instant) -> Duration {
+        self.state().garbled.map(|since| now.saturating_duration_since(since)).unwrap_or_default()
+    }
+
+    pub(crate) fn is_delivered(&self) -> bool {
+        *self.delivery.borrow() == Delivery::Delivered
+    }
+
+    /// Waits until `condition` holds for the first list.
+    pub(crate) async fn until(&self, condition: impl Fn(Delivery) -> bool) {
+        // The sender is here, so that there is no error.
+        let _ = self.delivery.subscribe().wait_for(|delivery| condition(*delivery)).await;
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The API server's own words where it spoke.
+fn sentence(error: &Error) -> String {
+    match error {
+        InitialListFailed(kube::Error::Api(status)) | WatchStartFailed(kube::Error::Api(status)) => {
+            status.message.clone()
+        }
+        WatchError(status) => format!("{} {}", status.reason, status.message),
+        // Such an error quotes what was read, which is somebody's data.
+        error if is_garbled(error) => "the API server's answer cannot be read".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn failure_of(error: &Error) -> Failure {
+    let code = |error: &kube::Error| match error {
+        kube::Error::Api(status) => status.code,
+        _ => 0,
+    };
+    match error {
+        InitialListFailed(error) => ("list", code(error)),
+        WatchStartFailed(error) => ("watch", code(error)),
+        WatchError(status) => ("event", status.code),
+        WatchFailed(error) => ("stream", code(error)),
+        NoResourceVersion => ("version", 0),
+    }
+}
+
+/// Returns whether an answer came and could not be read. Refusals and lost connections are not meant: they end.
+fn is_garbled(error: &Error) -> bool {
+    let is_unreadable = |error: &kube::Error| {
+        matches!(
+            error,
+            kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) | kube::Error::LinesCodecMaxLineLengthExceeded
+        )
+    };
+    match error {
+        InitialListFailed(error) | WatchStartFailed(error) | WatchFailed(error) => is_unreadable(error),
+        NoResourceVersion => true,
+        WatchError(_) => false,
+    }
+}
+
+/// The API server's no: the caller may not, or there is no such thing.
+pub(super) fn is_refused(error: &Error, code: u16) -> bool {
+    matches!(failure_of(error), ("list" | "watch", found) if found == code)
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn refusal(code: u16) -> Error {
+        InitialListFailed(kube::Error::Api(Status { code, ..Status::default() }.boxed()))
+    }
+
+    #[test]
+    fn a_failure_is_told_once_until_the_watch_works_again() {
+        let now = Instant::now();
+        let pulse = Pulse::new("pods", Some("team-a"), now);
+        assert!(pulse.is_news(&refusal(403)));
+        assert!(!pulse.is_news(&refusal(403)));
+        assert!(pulse.is_news(&refusal(500)), "that is another one");
+        assert!(!pulse.is_news(&refusal(403)), "two that alternate are no news");
+        let table = [(StatusCode::FORBIDDEN, true), (StatusCode::FORBIDDEN, false), (StatusCode::OK, false)];
+        for (status, is_watch) in table {
+            pulse.answered(status, is_watch, now);
+            assert!(!pulse.is_news(&refusal(403)), "{status} {is_watch}");
+        }
+        pulse.answered(StatusCode::OK, true, now);
+        assert!(pulse.is_news(&refusal(403)));
+    }
+
+    #[test]
+    fn any_answer_ends_the_silence_and_a_refusal_is_one() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let pulse = Pulse::new("pods", None, start);
+        assert_eq!(pulse.silent_for(after(7)), Duration::from_secs(7));
+        pulse.answered(StatusCode::FORBIDDEN, false, after(7));
+        assert_eq!(pulse.silent_for(after(9)), Duration::from_secs(2));
+        pulse.answered(StatusCode::OK, true, after(5));
+        assert_eq!(pulse.silent_for(after(9)), Duration::from_secs(2), "an answer that is noted late changes nothing");
+        assert_eq!(pulse.silent_for(start), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_watch_stalls_while_answers_cannot_be_read_and_not_while_there_are_none() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let garbled =
+            || InitialListFailed(kube::Error::SerdeError(serde_json::from_str::<u8>("\"secret\"").unwrap_err()));
+        let pulse = Pulse::new("pods", None, start);
+        pulse.failed(&refusal(500), after(1));
+        assert_eq!(pulse.stalled_for(after(100)), Duration::ZERO);
+        pulse.failed(&garbled(), after(10));
+        pulse.failed(&garbled(), after(20));
+        assert_eq!(pulse.stalled_for(after(100)), Duration::from_secs(90));
+        assert!(!sentence(&garbled()).contains("secret"), "{}", sentence(&garbled()));
+        pulse.delivers();
+        assert_eq!(pulse.stalled_for(after(100)), Duration::ZERO);
+    }
+
+    #[test]
+    fn only_lists_and_watches_are_refused() {
+        assert!(is_refused(&refusal(403), 403) && !is_refused(&refusal(403), 404));
+        let expired = Error::WatchError(Status { code: 403, ..Status::default() }.boxed());
+        assert!(!is_refused(&expired, 403));
+    }
+}

@@ -1,0 +1,178 @@
+//! The objects of a watch that cannot be read, by name, until they can or are gone.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
+
+/// An object that the API server has and the controller cannot read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnreadableObject {
+    /// What it is.
+    pub reference: ObjectReference,
+    /// The plural of its kind, as in paths of the API.
+    pub plural: String,
+    /// Why it cannot be read, as one word.
+    pub reason: &'static str,
+    /// Why, for its author. It may quote the object.
+    pub message: String,
+    /// The conditions in its status, as far as they can be read.
+    pub conditions: Vec<Condition>,
+    /// Length of its text.
+    pub bytes: usize,
+}
+
+impl UnreadableObject {
+    fn key(&self) -> Key {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        (text(&self.reference.namespace), text(&self.reference.name))
+    }
+}
+
+/// Namespace and name.
+type Key = (String, String);
+type Objects = BTreeMap<Key, Arc<UnreadableObject>>;
+
+/// The unreadable objects of one watch.
+#[derive(Debug, Default)]
+pub(crate) struct UnreadableObjects(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    known: Objects,
+    /// Those of a list in progress; they replace `known` when it is complete.
+    listed: Option<Objects>,
+    /// How often `known` has changed.
+    changes: u64,
+}
+
+impl UnreadableObjects {
+    /// Begins a list, of which each unreadable object is noted.
+    pub(crate) fn begin_list(&self) {
+        self.state().listed = Some(Objects::new());
+    }
+
+    /// Notes an object of a list in progress or of a watch event.
+    pub(crate) fn note(&self, object: UnreadableObject) {
+        let mut state = self.state();
+        let key = object.key();
+        if let Some(listed) = &mut state.listed {
+            listed.insert(key, Arc::new(object));
+            return;
+        }
+        let is_news = state.known.get(&key).is_none_or(|known| known.reason != object.reason);
+        log(&object, is_news);
+        state.known.insert(key, Arc::new(object));
+        state.changes += 1;
+    }
+
+    /// Forgets an object that is gone or can be read again.
+    pub(crate) fn forget(&self, namespace: &str, name: &str) {
+        let mut state = self.state();
+        if state.known.is_empty() {
+            return;
+        }
+        if state.known.remove(&(namespace.to_owned(), name.to_owned())).is_some() {
+            state.changes += 1;
+        }
+    }
+
+    /// Ends a list: what it did not have is gone or can be read.
+    pub(crate) fn end_list(&self) {
+        let mut state = self.state();
+        let listed = state.listed.take().unwrap_or_default();
+        for (key, object) in &listed {
+            let is_news = state.known.get(key).is_none_or(|known| known.reason != object.reason);
+            log(object, is_news);
+        }
+        if state.known != listed {
+            state.known = listed;
+            state.changes += 1;
+        }
+    }
+
+    /// Returns all objects, by namespace and name.
+    pub(crate) fn all(&self) -> Vec<Arc<UnreadableObject>> {
+        self.state().known.values().map(Arc::clone).collect()
+    }
+
+    /// Returns the number of objects.
+    pub(crate) fn len(&self) -> usize {
+        self.state().known.len()
+    }
+
+    /// Returns how often the objects have changed.
+    pub(crate) fn changes(&self) -> u64 {
+        self.state().changes
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Names the object, but not what is in it: the log is read by others than its author. Whoever changes an object again
+/// and again does not fill the log.
+fn log(object: &UnreadableObject, is_news: bool) {
+    let UnreadableObject { reference, plural, reason, message, .. } = object;
+    let (namespace, name) = (reference.namespace.as_deref(), reference.name.as_deref());
+    if is_news {
+        tracing::warn!(kind = plural, namespace, name, reason, "an object cannot be read and is left alone");
+    }
+    tracing::debug!(kind = plural, namespace, name, message, "an object cannot be read");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(name: &str, reason: &'static str) -> UnreadableObject {
+        UnreadableObject {
+            reference: ObjectReference {
+                namespace: Some("ns".to_owned()),
+                name: Some(name.to_owned()),
+                ..ObjectReference::default()
+            },
+            plural: "daskclusters".to_owned(),
+            reason,
+            message: String::new(),
+            conditions: Vec::new(),
+            bytes: 1000,
+        }
+    }
+
+    fn names(objects: &UnreadableObjects) -> Vec<String> {
+        objects.all().iter().filter_map(|object| object.reference.name.clone()).collect()
+    }
+
+    #[test]
+    fn a_list_replaces_what_was_known() {
+        let objects = UnreadableObjects::default();
+        objects.note(object("a", "TooDeep"));
+        objects.note(object("b", "TooDeep"));
+        objects.begin_list();
+        objects.note(object("b", "TooDeep"));
+        assert_eq!(names(&objects), ["a", "b"], "the list is not complete");
+        objects.end_list();
+        assert_eq!(names(&objects), ["b"]);
+        let changes = objects.changes();
+        objects.begin_list();
+        objects.note(object("b", "TooDeep"));
+        objects.end_list();
+        assert_eq!(objects.changes(), changes, "the same list is no change");
+    }
+
+    #[test]
+    fn an_object_that_can_be_read_again_or_is_gone_is_forgotten() {
+        let objects = UnreadableObjects::default();
+        objects.note(object("a", "TooDeep"));
+        let changes = objects.changes();
+        objects.forget("other", "a");
+        assert_eq!((objects.len(), objects.changes()), (1, changes));
+        objects.forget("ns", "a");
+        assert_eq!(objects.len(), 0);
+        assert_ne!(objects.changes(), changes);
+    }
+}

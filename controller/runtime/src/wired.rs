@@ -1,0 +1,100 @@
+//! Watches and tasks of one half of the controller.
+
+use std::{fmt::Debug, hash::Hash, time::Instant};
+
+use futures::future::{BoxFuture, join_all};
+use kube::Resource;
+use serde::de::DeserializeOwned;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    leader::{Leadership, Leading},
+    vitals::Vitals,
+    watch::{Feed, Progress},
+};
+
+/// Something that runs until shutdown, with its name for errors.
+pub type Task = (&'static str, BoxFuture<'static, ()>);
+
+/// Collects what is to be driven; nothing runs before the tasks are. Watches run on standbys too, all else where this
+/// process leads.
+pub struct Wired {
+    /// The watches.
+    pub watches: Vec<Progress>,
+    /// The tasks, watches among them.
+    pub tasks: Vec<Task>,
+    /// Liveness of watches and passes.
+    pub vitals: Vitals,
+    leadership: Leadership,
+    shutdown: CancellationToken,
+}
+
+impl Wired {
+    /// Returns an empty set, whose tasks end at `shutdown`.
+    pub fn new((vitals, leadership): (Vitals, Leadership), shutdown: CancellationToken) -> Self {
+        Self { watches: Vec::new(), tasks: Vec::new(), vitals, leadership, shutdown }
+    }
+
+    /// Adds a watch; how far it is.
+    pub fn watch<K>(&mut self, feed: Feed<K>) -> Progress
+    where
+        K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+        K::DynamicType: Eq + Hash + Clone + Debug + Unpin + Send + Sync,
+    {
+        let (progress, run) = feed.start();
+        self.watches.push(progress.clone());
+        self.vitals.watch(progress.clone());
+        let shutdown = self.shutdown.clone();
+        self.tasks.push(("a watch", Box::pin(until(shutdown, run))));
+        progress
+    }
+
+    /// Adds a task that is dropped at shutdown. It starts as one of [`Wired::after_sync`] does.
+    pub fn until_shutdown<Run>(&mut self, name: &'static str, run: impl FnOnce(Leading) -> Run + Send + 'static)
+    where
+        Run: Future<Output = ()> + Send + 'static,
+    {
+        let shutdown = self.shutdown.clone();
+        self.after_sync(name, |leading| until(shutdown, run(leading)));
+    }
+
+    /// Adds a reconciler, which ends by itself at shutdown. It starts when this process leads and all watches so far
+    /// have delivered: a missing child must not be mistaken for one not yet seen.
+    pub fn after_sync<Run>(&mut self, name: &'static str, run: impl FnOnce(Leading) -> Run + Send + 'static)
+    where
+        Run: Future<Output = ()> + Send + 'static,
+    {
+        let (watches, leadership, shutdown) = (self.watches.clone(), self.leadership.clone(), self.shutdown.clone());
+        let (vitals, waiting) = (self.vitals.clone(), self.vitals.expect(name));
+        let run = async move {
+            let begun = async {
+                let leading = leadership.begun().await;
+                vitals.leads(Instant::now());
+                join_all(watches.iter().map(Progress::synced)).await;
+                leading
+            };
+            tokio::select! {
+                leading = begun => {
+                    drop(waiting);
+                    run(leading).await;
+                }
+                () = shutdown.cancelled() => {}
+            }
+        };
+        self.tasks.push((name, Box::pin(run)));
+    }
+
+    /// Adds what is to be done at shutdown.
+    pub fn at_shutdown(&mut self, name: &'static str, run: impl Future<Output = ()> + Send + 'static) {
+        let shutdown = self.shutdown.clone();
+        let run = async move {
+            shutdown.cancelled().await;
+            run.await;
+        };
+        self.tasks.push((name, Box::pin(run)));
+    }
+}
+
+async fn until(shutdown: CancellationToken, run: impl Future<Output = ()>) {
+    tokio::select! { () = run => {}, () = shutdown.cancelled() => {} }
+}
