@@ -46,11 +46,16 @@ lint: prepare ## Check formatting, clippy, generated files, the chart, versions 
 	@testbed/env.sh helm lint --strict charts/dask-operator
 	@testbed/env.sh charts/render.sh --check
 	@.github/release-check.sh
+	@.github/words.py --self-test
 	@testbed/env.sh go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 .PHONY: deny
 deny: ## Check licences, sources, duplicates and layers of dependencies; builds cargo-deny the first time
 	@.github/deny.sh
+
+.PHONY: words
+words: ## Check for words and phrases that must not be used
+	@.github/words.py
 
 .PHONY: unit
 unit: ## Run the tests that need no cluster
