@@ -100,5 +100,5 @@ k delete namespace "$team" >/dev/null
 printf '\n\033[1m== Summary\033[0m\n'
 shown "${results[@]}"
 if [[ $CLUSTER == testbed ]]; then
-  shown "" "The operator keeps running. To look around: export KUBECONFIG=$KUBECONFIG" "To remove everything: make clean"
+  shown "" "To look around while the cluster runs: export KUBECONFIG=$KUBECONFIG" "To remove everything: make clean"
 fi
