@@ -13,7 +13,7 @@ if [[ -s $CACHE/installed-packages && $(id -u) -eq 0 ]]; then
   echo "removing the packages that \`make\` installed"
   xargs -a "$CACHE/installed-packages" apt-get purge -qq -y >/dev/null
 fi
-# By name, because the user may have set CACHE to a directory with other contents.
+# By name, since CACHE may be a folder that holds other things too.
 rm -rf "$root/.cache" "$root/target" "$root/controller/fuzz"/{artifacts,target} \
   "$CACHE"/{bin,fuzz,go-build,go-mod,helm3,image-build,images,installed-packages,kwok,prometheus,target,upstream}
 [[ ! -d $CACHE ]] || rmdir --ignore-fail-on-non-empty "$CACHE"
