@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Usage: install-check.sh, with KUBECONFIG of a cluster of its own: it replaces and removes the definitions there.
-#
-# Installs, upgrades, rolls back and removes the chart on a real API server, with Helm 4 and Helm 3. No pod runs.
+# Installs, upgrades, rolls back and uninstalls the chart on a real API server, with Helm 4 and Helm 3. No pods run.
+# Usage: install-check.sh, with KUBECONFIG of a cluster for this check only: it replaces and deletes the
+# CustomResourceDefinitions.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -11,19 +11,21 @@ trap 'rm -rf "$work"' EXIT
 . ../testbed/env.sh
 step() { printf '== %s\n' "$*"; }
 fail() { echo "install-check: $*" >&2; exit 1; }
-is() { [[ $2 == "$3" ]] || fail "$1: $2, and not $3"; }
+# is WHAT ACTUAL EXPECTED
+is() { [[ $2 == "$3" ]] || fail "$1: expected $3, got $2"; }
+# quietly COMMAND...: prints its output only if it fails.
 quietly() { "$@" >"$work/out" 2>&1 || fail "$*: $(cat "$work/out")"; }
 
-# Whichever Helm is on its turn.
+# on_release COMMAND [ARGUMENT...]: runs the current Helm version on the release.
 on_release() { quietly "$helm" "$1" "$release" "${@:2}" --namespace "$release"; }
-# No pod runs here that would end the hook's Job.
+# Without hooks, because no pod runs that would complete the hook's Job.
 uninstall() { on_release uninstall --no-hooks; }
 strategy() { kubectl -n "$release" get deployment "$release" -o jsonpath='{.spec.strategy.type}'; }
 definitions() { kubectl get crd -o name | grep '\.kubernetes\.dask\.org$' || true; }
 remove_definitions() { definitions | quietly xargs -r kubectl delete --timeout 5m; }
 
-# Stand-ins for the definitions of the Prometheus operator, so that Helm can install its kinds; what their fields may be
-# is checked by their Go types.
+# Creates CustomResourceDefinitions without a schema for the kinds of the Prometheus operator, so that Helm can install
+# them. monitors/ checks the fields against the Go types.
 monitoring_definitions() {
   local kind plural
   for kind in PodMonitor PrometheusRule ServiceMonitor; do
@@ -46,7 +48,7 @@ DEFINITION
   done
 }
 
-# Stand-ins for dask-kubernetes' definitions: the four kinds of old, without what is new, and of no release.
+# Prints CustomResourceDefinitions like those of dask-kubernetes: its four kinds, without schema, and owned by no release.
 old_definitions() {
   kubectl create --dry-run=client -o json -f dask-operator/files/crds.yaml | python3 -c '
 import json, sys
@@ -64,7 +66,7 @@ old = [definition for definition in old if definition["spec"]["names"]["kind"] !
 json.dump({"apiVersion": "v1", "kind": "List", "items": old}, sys.stdout)'
 }
 
-# No unknown field, and nothing that the API server refuses.
+# No golden file has an unknown field or anything else that the API server rejects.
 accepts_every_golden() {
   local golden
   for golden in golden/*.yaml; do
@@ -82,58 +84,59 @@ installs_every_golden() {
   done
 }
 
-# As the chart's README says for those who come from dask-kubernetes.
+# The migration from dask-kubernetes that the chart's README describes.
 takes_over_old_definitions() {
   local options=(--take-ownership) idle_action
   [[ $("$helm" version --short) == v3* ]] || options+=(--force-conflicts)
   old_definitions | kubectl create -f - >/dev/null
   if "$helm" install "$release" dask-operator --namespace "$release" >"$work/out" 2>&1; then
-    fail "definitions that belong to no release were overwritten without a word"
+    fail "CustomResourceDefinitions of no release were overwritten without an error"
   fi
   grep -q "cannot be imported into the current release" "$work/out" || fail "$(cat "$work/out")"
   on_release install dask-operator "${options[@]}"
   idle_action=.spec.versions[0].schema.openAPIV3Schema.properties.spec.properties.idleAction.type
-  is "idleAction of the new definition" \
+  is "type of idleAction in the new definition" \
     "$(kubectl get crd daskclusters.kubernetes.dask.org -o jsonpath="{$idle_action}")" string
 }
 
-# A pod that knows no Lease must have ended before one that does begins, and the other way round.
+# A pod without leader election and one with it must never run at the same time.
 rolls_only_between_pods_with_a_lease() {
-  is "the strategy of a first installation" "$(strategy)" RollingUpdate
+  is "the strategy of the first installation" "$(strategy)" RollingUpdate
   on_release upgrade dask-operator --set leaderElection.enabled=false
   is "the strategy without leader election" "$(strategy)" Recreate
   on_release upgrade dask-operator --set logLevel=debug
-  is "the strategy of the upgrade that brings leader election" "$(strategy)" Recreate
+  is "the strategy of the upgrade that enables leader election" "$(strategy)" Recreate
   on_release upgrade dask-operator --set logLevel=info
   is "the strategy of the next upgrade" "$(strategy)" RollingUpdate
   on_release rollback 2
-  is "the strategy after the way back" "$(strategy)" Recreate
+  is "the strategy after the rollback" "$(strategy)" Recreate
 }
 
-# Where no pod runs, the hook's Job is told that it has succeeded once its account has the rights that it needs.
+# Uninstalls the release with its hooks. Checks the permissions of the hook's account, and then marks its Job as complete,
+# since no pod runs it.
 uninstall_with_hooks() {
   local job=$release-removal account=system:serviceaccount:$release:$release-removal verb
   on_release uninstall &
   quietly kubectl -n "$release" wait --for=create "job/$job" --timeout 5m
   for verb in list patch; do
-    is "$verb by the hook" "$(kubectl auth can-i "$verb" daskclusters.kubernetes.dask.org --as "$account" -A)" yes
+    is "permission of the hook to $verb" "$(kubectl auth can-i "$verb" daskclusters.kubernetes.dask.org --as "$account" -A)" yes
   done
   quietly kubectl -n "$release" wait --for=jsonpath='{.status.startTime}' "job/$job" --timeout 5m
   kubectl -n "$release" patch job "$job" --subresource status --type merge --patch '{"status": {"succeeded": 1, "active": null, "ready": null,
     "completionTime": "'"$(date -u +%FT%TZ)"'", "conditions": [
       {"type": "SuccessCriteriaMet", "status": "True"}, {"type": "Complete", "status": "True"}]}}' >/dev/null
   wait $!
-  is "what removing leaves" "$(kubectl get serviceaccounts,roles,rolebindings,jobs,clusterroles,clusterrolebindings -A \
+  is "objects left by the hook" "$(kubectl get serviceaccounts,roles,rolebindings,jobs,clusterroles,clusterrolebindings -A \
     -o name -l app.kubernetes.io/instance="$release")" ""
 }
 
-# Definitions and clusters stay; nothing waits for a controller that is gone.
-keeps_clusters_when_removed() {
+# Uninstalling keeps CustomResourceDefinitions and clusters, and leaves no finalizer that would block their deletion.
+keeps_clusters_when_uninstalled() {
   local before
   kubectl -n "$release" apply -f ../demo/cluster.yaml >/dev/null
   before=$(definitions)
   uninstall_with_hooks
-  is "the definitions afterwards" "$(definitions)" "$before"
+  is "the CustomResourceDefinitions afterwards" "$(definitions)" "$before"
   quietly kubectl -n "$release" get daskcluster demo
   on_release install dask-operator
   uninstall
@@ -141,23 +144,23 @@ keeps_clusters_when_removed() {
   remove_definitions
 }
 
-# What a run before this one may have left.
+# Clean up after an earlier run that was interrupted.
 quietly helm uninstall "$release" --namespace "$release" --ignore-not-found --no-hooks
 remove_definitions
 monitoring_definitions
 for namespace in $(sed -n 's/^  namespace: //p' golden/*.yaml | sort -u); do
   kubectl create namespace "$namespace" --dry-run=client -o yaml | quietly kubectl apply -f -
 done
-step "the API server accepts what every golden file has"
+step "the API server accepts every golden file"
 accepts_every_golden
 helm3=$(../testbed/helm3.sh)
 for helm in helm "$helm3"; do
-  step "$("$helm" version --short): taking over, upgrading, rolling back, removing"
+  step "$("$helm" version --short): migrate from dask-kubernetes, upgrade, roll back, uninstall"
   takes_over_old_definitions
   rolls_only_between_pods_with_a_lease
-  keeps_clusters_when_removed
-  step "$("$helm" version --short): every golden file"
+  keeps_clusters_when_uninstalled
+  step "$("$helm" version --short): install with every file of values"
   installs_every_golden
   remove_definitions
 done
-echo "the chart installs, upgrades and goes"
+echo "the chart installs, upgrades and uninstalls"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Renders the chart for each file of values in golden/ into the file of manifests beside it, and the table of its README;
-# with --check, fails if one of them is not as committed, if Helm 3 renders something else, or if a value has no effect.
-# Needs helm.
+# Renders the chart with each golden/*.values.yaml into golden/*.yaml, and writes the table of values in its README. Needs
+# helm.
+# Usage: render.sh [--check]: fails if a file is stale, if Helm 3 renders something else, or if a value has no effect.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -20,21 +20,21 @@ helm3=$(../testbed/helm3.sh)
 for values in golden/*.values.yaml; do
   golden=${values%.values.yaml}.yaml
   diff -u "$golden" <(render helm "$values") || { echo "$golden is stale: run make generate" >&2; exit 1; }
-  # Blank lines between documents aside.
-  diff -uB "$golden" <(render "$helm3" "$values") || { echo "Helm 3 renders something else" >&2; exit 1; }
+  # Helm 3 has other blank lines between documents.
+  diff -uB "$golden" <(render "$helm3" "$values") || { echo "Helm 3 renders something else than $golden" >&2; exit 1; }
   for helm in helm "$helm3"; do
     "$helm" lint --strict --quiet dask-operator --values "$values"
   done
 done
 python3 values.py used
-# What cannot work is refused in words.
+# Invalid values are rejected with a message.
 refused=0
 while IFS='|' read -r values message; do
   if output=$(helm template dask-operator dask-operator --set-json "$values" 2>&1); then
-    echo "the chart renders with $values" >&2
+    echo "the chart does not reject $values" >&2
     refused=1
   elif [[ $output != *"$message"* ]]; then
-    echo "with $values the chart does not say: $message" >&2
+    echo "the error for $values does not contain: $message" >&2
     echo "$output" >&2
     refused=1
   fi

@@ -1,9 +1,8 @@
 #!/usr/bin/env python3
-"""What the chart's values are, told once: in values.yaml, where comments stand above keys.
+"""Documents and checks the chart's values. Their only description is in values.yaml, in the comments above the keys.
 
-values.py readme [--check]   writes the table of the chart's README, or fails if it is another
-values.py used               fails for a value that no file in golden/ sets, or that its render does not depend on;
-                             needs helm
+values.py readme [--check]   writes the table of values in the chart's README, or fails if it is stale
+values.py used               fails if no file in golden/ sets a value, or if a value has no effect there; needs helm
 """
 
 import json
@@ -22,12 +21,12 @@ BEGIN, END = "<!-- values: made by charts/values.py -->\n", "<!-- end of values 
 class Value(NamedTuple):
     path: str
     default: str | None
-    """As in the file; None for a key that only has others below it."""
+    """As in the file. None for a key that only contains other keys."""
     description: str
 
 
 def values() -> list[Value]:
-    """The keys of values.yaml in its order. It has no list or map over several lines but for nested keys."""
+    """Returns the keys of values.yaml in their order. Lists and maps as defaults must be on one line."""
     found: list[Value] = []
     above: list[tuple[int, str]] = []
     comment: list[str] = []
@@ -82,7 +81,7 @@ def as_json(default: str) -> str:
 def rendered(golden: Path, *more: str) -> str:
     command = ["helm", "template", "dask-operator", CHART, "--namespace", "dask-operator", "--values", golden, *more]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
-    # Not every combination of a file with a default is a valid one; that is a dependency as well.
+    # A file may be invalid with the default of another value. Then the render depends on that value, too.
     return result.stdout if result.returncode == 0 else result.stderr
 
 
@@ -99,8 +98,8 @@ def used() -> None:
     with ThreadPoolExecutor() as pool:
         unused = [value.path for value, ok in zip(leaves, pool.map(is_used, leaves), strict=True) if not ok]
     if unused:
-        sys.exit("set by no file in charts/golden, or without an effect there: " + ", ".join(unused))
-    print(f"each of {len(leaves)} values changes a render")
+        sys.exit("not set by any file in charts/golden, or without effect there: " + ", ".join(unused))
+    print(f"each of the {len(leaves)} values has an effect")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The main job, from `helm install` to a clean end: a plugin's child beside a real Dask cluster.
+# The demo: installs the operator and a plugin, creates a Dask cluster, computes on it, shows the child that the plugin added,
+# and deletes the cluster. Uses the cluster of KUBECONFIG.
 #
-# Each step fails if what it shows is not so; the end-to-end test is this script. KUBECONFIG says where.
+# Each step checks what it shows and fails if it is not so: this script is also an end-to-end test.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../testbed/env.sh"
 demo=$root/demo
@@ -9,14 +10,17 @@ operator=dask-operator
 team=dask-demo
 results=()
 
-step() { printf '\n\033[1m== %s\033[0m\n' "$*"; }
+steps=$(grep -c '^step "' "${BASH_SOURCE[0]}")
+number=0
+step() { printf '\n\033[1m== step %d of %d: %s\033[0m\n' $((number += 1)) "$steps" "$*"; }
 shown() { printf '   %s\n' "$@"; }
 fail() { printf '\ndemo: %s\n' "$*" >&2; exit 1; }
 k() { kubectl "$@"; }
-# apply NAMESPACE FILE...
+# apply NAMESPACE FILE...: applies manifests, with images from REGISTRY.
 apply() { sed "s#localhost/#$REGISTRY/#" "${@:2}" | k -n "$1" apply -f - | sed 's/^/   /'; }
+# gone RESOURCE...: whether none of these objects exists.
 gone() { [[ -z $(k get "$@" --ignore-not-found -o name) ]]; }
-# until_true COMMAND...: waits for a condition that kubectl cannot wait for.
+# until_true COMMAND...: waits for conditions that kubectl wait does not support.
 until_true() {
   local deadline=$((SECONDS + 180))
   until "$@"; do
@@ -27,51 +31,51 @@ until_true() {
 report_failure() {
   local code=$?
   [[ $code == 0 ]] && return
-  echo "demo: failed; what the cluster says:" >&2
+  echo "demo: step $number failed; the state of the cluster:" >&2
   k get daskoperatorplugins,daskclusters,daskworkergroups,deployments,pods -A >&2 || true
   k -n "$operator" logs deployment/dask-operator --tail 30 >&2 || true
 }
 trap report_failure EXIT
 
-step "Loading the images into the node"
+step "Load the images into the node"
 if [[ $CLUSTER == testbed ]]; then
   testbed load-image --dir "$TESTBED_DIR" "$IMAGES"/{dask,dask-operator,ingress-plugin}.tar
 fi
 
-step "helm install: the controller, its definitions and its rights"
+step "Install the operator with Helm: CustomResourceDefinitions, RBAC rules and the controller"
 helm upgrade --install dask-operator "$root/charts/dask-operator" --namespace "$operator" --create-namespace \
   --set image.name="$REGISTRY/dask-operator",image.tag=test --wait --timeout 5m >/dev/null
-# A second run must show the images of today.
+# If the demo runs again, the pods must use the current images.
 k -n "$operator" rollout restart deployment dask-operator >/dev/null
 k -n "$operator" rollout status deployment dask-operator --timeout 5m
 
-step "Deploying the ingress plugin and registering it; the controller is not touched"
+step "Deploy and register the ingress plugin; the controller does not change"
 manifests=$root/examples/ingress/manifests
 for manifest in rbac plugin deployment; do apply "$operator" "$manifests/$manifest.yaml"; done
 k -n "$operator" wait daskoperatorplugin/ingress --for=condition=Ready --timeout 5m | sed 's/^/   /'
 
-step "Creating a DaskCluster of two workers"
+step "Create a DaskCluster with two workers"
 k create namespace "$team" --dry-run=client -o yaml | k apply -f - >/dev/null
 began=$SECONDS
 apply "$team" "$demo/cluster.yaml"
 k -n "$team" wait daskcluster/demo --for=jsonpath='{.status.phase}'=Running --timeout 5m | sed 's/^/   /'
 k -n "$team" wait daskworkergroup/demo-default --for=condition=Scaled --timeout 5m >/dev/null
 k -n "$team" wait deployment --all --for=condition=Available --timeout 5m | sed 's/^/   /'
-results+=("DaskCluster running, all pods ready: $((SECONDS - began)) s after its creation")
+results+=("DaskCluster running with all pods ready $((SECONDS - began)) s after its creation")
 
-step "A Python client computes on it"
+step "Compute on the cluster with a Python client"
 k -n "$team" delete pod client --ignore-not-found --wait >/dev/null
 apply "$team" "$demo/client.yaml" >/dev/null
 k -n "$team" wait pod/client --for=jsonpath='{.status.phase}'=Succeeded --timeout 5m >/dev/null ||
   { k -n "$team" logs client >&2; fail "the client did not succeed"; }
-# The log may be complete a moment after the phase.
-said() { computed=$(k -n "$team" logs client) && [[ -n $computed ]]; }
-until_true said || fail "the client said nothing"
+# The log may be available a moment after the phase.
+has_output() { computed=$(k -n "$team" logs client) && [[ -n $computed ]]; }
+until_true has_output || fail "the client printed nothing"
 shown "$computed"
-[[ $computed == "sum of squares on 2 workers: 328350" ]] || fail "the client computed something else"
+[[ $computed == "sum of squares on 2 workers: 328350" ]] || fail "the client printed another result"
 results+=("Computed on real Dask: $computed")
 
-step "What the plugin asked for, and who owns it"
+step "Show the Ingress that the plugin added, and its owner"
 ingress=demo-scheduler-ingress-ingress
 until_true k -n "$team" get ingress "$ingress" >/dev/null 2>&1 || fail "there is no Ingress"
 k -n "$team" get ingress "$ingress" | sed 's/^/   /'
@@ -83,18 +87,18 @@ shown "owner: $owner"
 until_true eval '[[ $(k -n "$operator" get daskoperatorplugin ingress -o jsonpath="{.status.subjects.synced}") -ge 1 ]]' ||
   fail "the plugin's status does not count the subject"
 k -n "$operator" get daskoperatorplugin ingress | sed 's/^/   /'
-results+=("Ingress by the plugin: $host, owned by $owner")
+results+=("Ingress added by the plugin: $host, owned by $owner")
 
-step "Deleting the cluster: everything goes with it"
+step "Delete the DaskCluster and check that all of its objects are deleted"
 k -n "$team" delete daskcluster demo | sed 's/^/   /'
 k -n "$team" delete pod client >/dev/null
-until_true gone daskworkergroups,deployments,services,ingresses,pods -n "$team" || fail "something was left behind"
+until_true gone daskworkergroups,deployments,services,ingresses,pods -n "$team" || fail "some objects were not deleted"
 shown "no worker group, Deployment, Service, Ingress or pod is left"
-results+=("Deleted: worker group, Deployments, Service, Ingress and pods went with the cluster")
+results+=("Deleted with the cluster: worker group, Deployments, Service, Ingress and pods")
 k delete namespace "$team" >/dev/null
 
-step "Summary"
+printf '\n\033[1m== Summary\033[0m\n'
 shown "${results[@]}"
 if [[ $CLUSTER == testbed ]]; then
-  shown "" "Look around:  export KUBECONFIG=$KUBECONFIG" "Take it down: make clean"
+  shown "" "To look around while the cluster runs: export KUBECONFIG=$KUBECONFIG" "To remove everything: make clean"
 fi

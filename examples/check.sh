@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Each example as its users run it on their own machine: served on a socket, judged by dask-plugin-sanity, and rendered
-# for the demo's cluster. The Python ones run in the environment that python/check.sh made.
+# Checks each example plugin as a plugin author would: serves it on a socket, runs dask-plugin-sanity on it, and renders its
+# children for the demo's cluster. Python examples use the environment that python/check.sh created.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
@@ -18,7 +18,7 @@ clean_up() {
 }
 trap clean_up EXIT
 
-# serve NAME COMMAND...: starts a plugin on $work/NAME.sock and waits until it is there.
+# serve NAME COMMAND...: starts a plugin on $work/NAME.sock and waits for the socket.
 serve() {
   local name=$1 socket=$work/$1.sock
   shift
@@ -30,34 +30,34 @@ serve() {
     sleep 0.1
   done
   cat "$work/$name.log" >&2
-  fail "$name does not listen"
+  fail "$name does not listen on its socket"
 }
 
-# judge EXAMPLE: what its plugin answers, from outside and by the controller's own code.
-judge() {
+# check_plugin EXAMPLE: checks the plugin with dask-plugin-sanity, and renders its children with the controller.
+check_plugin() {
   local plugin=examples/$1/manifests/plugin.yaml endpoint=unix:$work/$1.sock
-  say "$1: dask-plugin-sanity"
-  "$programs/dask-plugin-sanity" "$endpoint" --plugin "$plugin" >"$work/report" || { cat "$work/report"; fail "$1 fails"; }
+  say "$1: checking the plugin"
+  "$programs/dask-plugin-sanity" "$endpoint" --plugin "$plugin" >"$work/report" || { cat "$work/report"; fail "$1 fails dask-plugin-sanity"; }
   tail -1 "$work/report" | sed "s#: unix:.*##"
   "$programs/dask-operator" render --plugin "$plugin" --endpoint "$endpoint" -f "$work/cluster.yaml" >"$work/children" ||
-    fail "what $1 answers would be refused"
-  grep -q '^kind: ' "$work/children" || fail "$1 gives the demo's cluster no children"
+    fail "the controller would reject the response of $1"
+  grep -q '^kind: ' "$work/children" || fail "$1 returns no children for the demo's cluster"
   sed -n 's/^kind: /   renders /p' "$work/children"
 }
 
 say "building the examples"
 cargo build --quiet --locked -p dask-operator -p dask-plugin-sanity \
   -p ingress-plugin -p istio-plugin -p networkpolicy-plugin -p decorator-plugin
-# The hook of the decorator wants a host.
+# The hook of the decorator example needs this annotation.
 sed 's#^metadata:#metadata:\n  annotations: {example.org/host: demo.example.org}#' demo/cluster.yaml >"$work/cluster.yaml"
 
-say "istio: the definitions of the projects judge its answers"
+say "istio: validating its children against the projects' CustomResourceDefinitions"
 testbed/env.sh examples/istio/crds.sh "$work/crds"
 CRDS=$work/crds cargo test --quiet --locked -p istio-plugin -- --ignored | grep 'test result'
 
 for example in ingress istio networkpolicy; do
   serve "$example" "$programs/$example-plugin"
-  judge "$example"
+  check_plugin "$example"
 done
 
 port=$("$python" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
@@ -69,9 +69,9 @@ for _ in {1..300}; do
 done
 hook=http://127.0.0.1:$port/sync
 serve decorator env HOOK_URL="$hook" FINALIZE_URL="$hook" "$programs/decorator-plugin"
-judge decorator
+check_plugin decorator
 
-say "python: its own tests"
+say "python: running its tests"
 (cd examples/python && "$python" -m pytest -q -p no:cacheprovider)
 serve python "$python" examples/python/plugin.py
-judge python
+check_plugin python

@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
+# Runs the bench program with the clusters that it needs: a control plane for our operator, another one for dask-kubernetes,
+# whose CustomResourceDefinitions differ, and kwok. With CLUSTER=current only our operator is measured, on that cluster.
 # Usage: bench.sh PROGRAM [ARGUMENT...]
-#
-# Runs PROGRAM with all that it measures on: a control plane for ours, another one for dask-kubernetes' operator, whose
-# definitions differ, and kwok. With CLUSTER=current only ours is measured, on that cluster.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Source it, or run it with a command: the tools of this project and where their files are.
+# Sets the environment of the project's scripts: the paths of its files, and PATH with testbed, kubectl and helm.
+# Usage: . env.sh, or env.sh COMMAND...
 #
-#   TESTBED_BIN   folder of testbed, kubectl and helm; its name follows the sources, so it is never stale
+#   TESTBED_BIN   directory of testbed, kubectl and helm; its name is a hash of their sources, so they are never outdated
 #   STATE         clusters of this checkout
 #   IMAGES        image archives
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -14,7 +15,7 @@ sources=$(cd "$here" && find . \( -name '*.go' -o -name 'go.*' -o -path './confi
 TESTBED_BIN=$CACHE/bin/$sources
 STATE=$root/.cache/clusters
 IMAGES=$CACHE/images
-# Go's own caches would outlive `make clean`.
+# Go's default caches would survive `make clean`.
 export GOCACHE=$CACHE/go-build GOMODCACHE=$CACHE/go-mod GOFLAGS="${GOFLAGS:-} -modcacherw"
 export PATH=$TESTBED_BIN:$PATH CACHE CLUSTER REGISTRY TESTBED_BIN STATE IMAGES
 

@@ -1,4 +1,4 @@
-// Command testbed runs a real Kubernetes on one Linux machine, and is every program it consists of.
+// Command testbed runs a real Kubernetes cluster on one Linux machine. The binary contains all of its components.
 package main
 
 import (

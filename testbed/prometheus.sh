@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
+# Runs COMMAND with prometheus and promtool in PATH: the installed ones, or else Debian's. Debian's package is unpacked into
+# the cache instead of being installed, because its installation would start a service.
 # Usage: prometheus.sh COMMAND...
-#
-# Runs COMMAND with prometheus and promtool in PATH: those that are there, else Debian's. The package is unpacked into
-# the cache and not installed: as a package it would bring a service that starts at once.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
@@ -14,7 +13,7 @@ if [[ ! -x $dir/usr/bin/promtool ]]; then
   mkdir -p "$CACHE"
   part=$(mktemp -d "$CACHE/prometheus.XXXXXX")
   trap 'rm -rf "$part"' EXIT
-  # apt's own user has no right to write here, of which it would warn.
+  # apt's sandbox user may not write to this directory, and apt would print a warning.
   download() { (cd "$part" && apt-get download -qq -o APT::Sandbox::User=root prometheus); }
   download 2>/dev/null || { apt-get update -qq && download; }
   dpkg-deb --extract "$part"/prometheus_*.deb "$part"

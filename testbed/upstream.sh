@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
-# Installs dask-kubernetes with all that it needs, at the versions of the Dask test image, into an environment of its
-# own, and prints that folder. Nothing to do the second time.
+# Installs dask-kubernetes with its dependencies into a Python environment, in the versions of the Dask test image, and
+# prints its directory. Does nothing if the environment exists.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 
 requirements=$here/images/dask-requirements.txt
-folder=$CACHE/upstream/$(sha256sum "$requirements" | cut -c1-12)
-if [[ ! -d $folder ]]; then
+directory=$CACHE/upstream/$(sha256sum "$requirements" | cut -c1-12)
+if [[ ! -d $directory ]]; then
   echo "== installing dask-kubernetes from PyPI" >&2
   rm -rf "$CACHE/upstream"
   mkdir -p "$CACHE/upstream"
-  # Scripts of an environment name its folder, so it is made where it stays, and marked when it is complete.
-  trap 'rm -rf "$folder"' ERR
-  python3 -m venv "$folder"
-  "$folder/bin/pip" install --quiet --no-compile --no-deps --only-binary=:all: --requirement "$requirements" >&2
-  "$folder/bin/python" -m compileall -q "$folder/lib" >&2 || true
+  # The scripts of an environment contain its path, so it cannot be moved into place when it is complete.
+  trap 'rm -rf "$directory"' ERR
+  python3 -m venv "$directory"
+  "$directory/bin/pip" install --quiet --no-compile --no-deps --only-binary=:all: --requirement "$requirements" >&2
+  "$directory/bin/python" -m compileall -q "$directory/lib" >&2 || true
 fi
-echo "$folder"
+echo "$directory"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
+# Runs COMMAND with KUBECONFIG set to a cluster of this checkout, which is started if necessary.
 # Usage: with-cluster.sh control-plane|chart|upstream|chaos|node|takeover COMMAND...
 #
-# Runs COMMAND with KUBECONFIG set to a cluster of this checkout. Beside the usual `control-plane` and `node` there are
-# control planes and a node for what must have all definitions to itself, and `chaos`, whose API server may be killed.
-# A cluster that was not running is taken down afterwards, unless KEEP=1. With CLUSTER=current, the current kubeconfig
-# is used as it is.
+# `control-plane` and `node` are shared by most tests. `chart`, `upstream` and `takeover` are for commands that replace the
+# CustomResourceDefinitions, and the API server of `chaos` may be killed. A cluster that was not running before is removed
+# afterwards, unless KEEP=1. With CLUSTER=current, COMMAND runs with the current kubeconfig.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/env.sh"
 

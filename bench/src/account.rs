@@ -1,10 +1,7 @@
-//! The account that an operator has on the API server. All its requests are counted there, by verb and at no cost:
-//! each verb of this account has a flow of its own in API Priority and Fairness, with the priority that it has anyway.
+//! The operator's ServiceAccount. The API server counts its requests by verb: each verb of this account has a
+//! `FlowSchema` in API Priority and Fairness, with the same priority level as all other service accounts.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::{
     authentication::v1::TokenRequest,
@@ -20,28 +17,30 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::{Error, lab::until};
+use crate::{
+    Error,
+    cluster::wait_until,
+    requests::{self, RequestCounts, since},
+};
 
-/// Name of the account and of all that belongs to it.
+/// Name of the account and of everything that belongs to it.
 const NAME: &str = "bench-operator";
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-/// Before those that every API server has for `ServiceAccounts`.
+/// Lower than that of the API server's own `FlowSchema` for service accounts, so that ours match first.
 const PRECEDENCE: u32 = 500;
 
-/// Requests by verb.
-pub(crate) type Requests = BTreeMap<String, u64>;
-
-/// An operator's account, which may do everything.
+/// The ServiceAccount that an operator runs with. It is bound to `cluster-admin`.
 pub(crate) struct Account {
-    /// Of the administrator.
+    /// A client with the administrator's rights.
     admin: Client,
+    /// The account's kubeconfig.
     pub(crate) kubeconfig: PathBuf,
-    /// The same as a client.
+    /// A client with the account's kubeconfig.
     pub(crate) client: Client,
 }
 
 impl Account {
-    /// Makes the account on the cluster of the kubeconfig `admin`, or uses it again; its own kubeconfig goes to `dir`.
+    /// Creates the account, unless it exists, on the cluster of the kubeconfig `admin`. Writes its kubeconfig to `dir`.
     pub(crate) async fn new(admin: &Path, dir: &Path) -> Result<Self, Error> {
         let config = Kubeconfig::read_from(admin)?;
         let client = client_of(config.clone()).await?;
@@ -61,31 +60,26 @@ impl Account {
         std::fs::write(&kubeconfig, with_token(&config, &token)?.to_string())?;
         let own = client_of(Kubeconfig::read_from(&kubeconfig)?).await?;
         let account = Self { admin: client, kubeconfig, client: own };
-        account.is_counted().await?;
+        account.wait_until_counted().await?;
         Ok(account)
     }
 
-    /// Requests of this account since the API server started.
-    pub(crate) async fn requests(&self) -> Result<Requests, Error> {
-        let request = http::Request::get("/metrics").body(Vec::new()).map_err(kube::Error::HttpError)?;
-        let metrics = self.admin.request_text(request).await?;
-        let mut requests = Requests::new();
-        let dispatched = |line: &'_ str| line.starts_with("apiserver_flowcontrol_dispatched_requests_total{");
-        for line in metrics.lines().filter(|line| dispatched(line)) {
-            let flow = line.split_once("flow_schema=\"").and_then(|(_, rest)| rest.split('"').next());
-            let Some(verb) = flow.and_then(|flow| flow.strip_prefix(NAME)?.strip_prefix('-')) else { continue };
-            let count = line.rsplit(' ').next().and_then(|number| number.parse::<f64>().ok()).unwrap_or_default();
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of requests")]
-            let count = count as u64;
-            *requests.entry(verb.to_owned()).or_default() += count;
+    /// Returns the requests of this account since the API server started, by verb.
+    pub(crate) async fn requests(&self) -> Result<RequestCounts, Error> {
+        let mut counts = RequestCounts::new();
+        for sample in requests::samples(&self.admin, "apiserver_flowcontrol_dispatched_requests_total").await? {
+            let verb = sample.label("flow_schema").strip_prefix(NAME).and_then(|flow| flow.strip_prefix('-'));
+            if let Some(verb) = verb {
+                *counts.entry(verb.to_owned()).or_default() += sample.value();
+            }
         }
-        Ok(requests)
+        Ok(counts)
     }
 
-    /// The API server learns about flows a moment later.
-    async fn is_counted(&self) -> Result<(), Error> {
+    /// Waits until the API server counts this account's requests, which takes a moment.
+    async fn wait_until_counted(&self) -> Result<(), Error> {
         let before = self.requests().await?;
-        until("requests to be counted", async || {
+        wait_until("requests to be counted", async || {
             Api::<Namespace>::all(self.client.clone()).get(NAME).await?;
             Ok(!since(&before, &self.requests().await?).is_empty())
         })
@@ -93,26 +87,21 @@ impl Account {
     }
 }
 
-/// What came between `before` and `after`.
-pub(crate) fn since(before: &Requests, after: &Requests) -> Requests {
-    let grown = after.iter().map(|(verb, count)| (verb.clone(), count - before.get(verb).unwrap_or(&0)));
-    grown.filter(|(_, count)| *count > 0).collect()
-}
-
-/// A client of the cluster that a kubeconfig leads to.
+/// Builds a client from a kubeconfig.
 pub(crate) async fn client_of(config: Kubeconfig) -> Result<Client, Error> {
     let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
     Ok(Client::try_from(config)?)
 }
 
+/// Applies the object called [`NAME`].
 async fn apply<K>(api: &Api<K>, fields: Value) -> Result<(), Error>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + std::fmt::Debug,
 {
-    named(api, NAME, fields).await
+    apply_named(api, NAME, fields).await
 }
 
-async fn named<K>(api: &Api<K>, name: &str, mut object: Value) -> Result<(), Error>
+async fn apply_named<K>(api: &Api<K>, name: &str, mut object: Value) -> Result<(), Error>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + std::fmt::Debug,
 {
@@ -123,6 +112,7 @@ where
     Ok(())
 }
 
+/// Creates a `FlowSchema` for each verb.
 async fn count_verbs(client: &Client) -> Result<(), Error> {
     let subject = json!({"kind": "ServiceAccount", "serviceAccount": {"name": NAME, "namespace": NAME}});
     for verb in VERBS {
@@ -135,11 +125,12 @@ async fn count_verbs(client: &Client) -> Result<(), Error> {
             "distinguisherMethod": {"type": "ByUser"},
             "rules": [{"subjects": [subject], "resourceRules": [everything]}],
         });
-        named::<FlowSchema>(&Api::all(client.clone()), &format!("{NAME}-{verb}"), json!({"spec": spec})).await?;
+        apply_named::<FlowSchema>(&Api::all(client.clone()), &format!("{NAME}-{verb}"), json!({"spec": spec})).await?;
     }
     Ok(())
 }
 
+/// Returns the kubeconfig `config` with another user.
 fn with_token(config: &Kubeconfig, token: &str) -> Result<Value, Error> {
     let cluster = config.clusters.first().map(|named| serde_json::to_value(&named.cluster)).transpose()?;
     Ok(json!({

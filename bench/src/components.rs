@@ -1,4 +1,4 @@
-//! What Kubernetes' own processes cost, where the cluster is a testbed's.
+//! CPU time and memory of Kubernetes' own processes, if the cluster is a testbed.
 
 use std::{
     collections::BTreeMap,
@@ -10,16 +10,22 @@ use serde_json::{Value, json};
 
 use crate::{Error, process};
 
-/// The processes of a testbed; none of another cluster.
+/// The process ids of a testbed's components by name. Empty for another cluster.
 pub(crate) struct Components(BTreeMap<String, u32>);
 
-/// Processor time and memory (KiB) by component.
+/// The usage of each component.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Usage(BTreeMap<String, (Duration, u64)>);
+pub(crate) struct Usage(BTreeMap<String, ProcessUsage>);
+
+#[derive(Clone, Copy, Debug)]
+struct ProcessUsage {
+    cpu: Duration,
+    rss_kib: u64,
+}
 
 impl Components {
-    /// Those of the testbed that `kubeconfig` is of.
-    pub(crate) fn of(kubeconfig: &Path) -> Result<Self, Error> {
+    /// Reads the process records of the testbed that `kubeconfig` belongs to.
+    pub(crate) fn read(kubeconfig: &Path) -> Result<Self, Error> {
         let records: PathBuf = kubeconfig.with_file_name("process");
         let mut pids = BTreeMap::new();
         if !records.is_dir() {
@@ -36,25 +42,27 @@ impl Components {
         Ok(Self(pids))
     }
 
-    /// So far.
+    /// Returns the usage so far.
     pub(crate) fn usage(&self) -> Result<Usage, Error> {
-        let usage = |(name, pid): (&String, &u32)| Ok((name.clone(), (process::cpu(*pid)?, process::rss(*pid)?)));
+        let usage = |(name, pid): (&String, &u32)| {
+            Ok((name.clone(), ProcessUsage { cpu: process::cpu(*pid)?, rss_kib: process::rss(*pid)? }))
+        };
         Ok(Usage(self.0.iter().map(usage).collect::<Result<_, Error>>()?))
     }
 }
 
 impl Usage {
-    /// What came since `before`; the memory is that of now.
+    /// Returns the CPU time since `before`, with the current memory.
     pub(crate) fn since(mut self, before: &Self) -> Self {
-        for (name, (cpu, _)) in &mut self.0 {
-            *cpu = cpu.saturating_sub(before.0.get(name).map(|(cpu, _)| *cpu).unwrap_or_default());
+        for (name, usage) in &mut self.0 {
+            usage.cpu = usage.cpu.saturating_sub(before.0.get(name).map(|before| before.cpu).unwrap_or_default());
         }
         self
     }
 
     pub(crate) fn json(&self) -> Value {
-        let entry = |(name, (cpu, rss)): (&String, &(Duration, u64))| {
-            (name.clone(), json!({"cpuSeconds": cpu.as_secs_f64(), "rssKib": rss}))
+        let entry = |(name, usage): (&String, &ProcessUsage)| {
+            (name.clone(), json!({"cpuSeconds": usage.cpu.as_secs_f64(), "rssKib": usage.rss_kib}))
         };
         Value::Object(self.0.iter().map(entry).collect())
     }
@@ -62,8 +70,8 @@ impl Usage {
 
 impl std::fmt::Display for Usage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let text = |(name, (cpu, rss)): (&String, &(Duration, u64))| {
-            format!("{name} {:.2} s {} MiB", cpu.as_secs_f64(), rss / 1024)
+        let text = |(name, usage): (&String, &ProcessUsage)| {
+            format!("{name} {:.2} s {} MiB", usage.cpu.as_secs_f64(), usage.rss_kib / 1024)
         };
         f.write_str(&self.0.iter().map(text).collect::<Vec<_>>().join(", "))
     }

@@ -1,4 +1,4 @@
-//! Nodes on which pods run without running: kwok says so for them.
+//! Simulated nodes: kwok reports their pods as running without starting containers.
 
 use std::{fs::File, path::Path, process::Stdio};
 
@@ -10,75 +10,74 @@ use kube::{
 use serde_json::json;
 use tokio::process::{Child, Command};
 
-use crate::{Error, lab::until};
+use crate::{
+    Error,
+    cluster::{BenchCluster, wait_until},
+};
 
 const NODES: usize = 10;
 const LABEL: &str = "bench-operator";
 
-/// Nodes for ten thousand pods, until it is dropped.
+/// A running kwok with nodes for ten thousand pods. It is killed when dropped.
 pub(crate) struct Kwok {
     client: Client,
     _process: Child,
 }
 
 impl Kwok {
-    /// Starts `program` for the cluster of `kubeconfig`, and waits until its nodes are ready.
-    pub(crate) async fn start(
-        program: &Path,
-        (kubeconfig, client): (&Path, &Client),
-        dir: &Path,
-    ) -> Result<Self, Error> {
-        let log = File::create(dir.join("kwok.log"))?;
+    /// Starts `program` for `cluster`. Waits until its nodes are ready.
+    pub(crate) async fn start(program: &Path, cluster: &BenchCluster) -> Result<Self, Error> {
+        let log = File::create(cluster.dir.path().join("kwok.log"))?;
         let process = Command::new(program)
             .arg("--kubeconfig")
-            .arg(kubeconfig)
-            // What it says of nodes and pods; `testbed/kwok.sh` puts it beside the program.
+            .arg(&cluster.kubeconfig)
+            // The stages of simulated nodes and pods. `testbed/kwok.sh` puts them beside the program.
             .arg("--config")
             .arg(program.with_file_name("stages.yaml"))
             .args(["--manage-all-nodes=false", &format!("--manage-nodes-with-label-selector={LABEL}=kwok")])
             .args(["--cidr=10.128.0.1/12", "--node-ip=10.127.0.1"])
-            // Else Kubernetes holds the nodes for lost after a minute, and all of their pods for not ready.
+            // Without Leases, Kubernetes marks the nodes and all their pods as not ready after a minute.
             .arg("--node-lease-duration-seconds=40")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .kill_on_drop(true)
             .spawn()?;
-        let kwok = Self { client: client.clone(), _process: process };
-        kwok.make_nodes().await?;
+        let kwok = Self { client: cluster.client.clone(), _process: process };
+        kwok.create_nodes().await?;
         Ok(kwok)
     }
 
-    async fn make_nodes(&self) -> Result<(), Error> {
+    async fn create_nodes(&self) -> Result<(), Error> {
         let nodes: Api<Node> = Api::all(self.client.clone());
         for number in 0..NODES {
             let name = format!("kwok-{number}");
-            let room = json!({"cpu": "1000", "memory": "10Ti", "pods": "1000"});
+            let capacity = json!({"cpu": "1000", "memory": "10Ti", "pods": "1000"});
             let node = json!({
                 "apiVersion": "v1",
                 "kind": "Node",
                 "metadata": {"name": name, "labels": {LABEL: "kwok"}},
-                "status": {"allocatable": room, "capacity": room},
+                "status": {"allocatable": capacity, "capacity": capacity},
             });
             nodes.patch(&name, &PatchParams::apply("bench"), &Patch::Apply(&node)).await?;
             nodes.patch_status(&name, &PatchParams::apply("bench").force(), &Patch::Apply(&node)).await?;
         }
-        until("kwok's nodes", async || {
-            let ready = nodes.list(&selected()).await?.items.into_iter().filter(is_ready).count();
+        wait_until("kwok's nodes to be ready", async || {
+            let ready = nodes.list(&kwok_nodes()).await?.items.into_iter().filter(is_ready).count();
             Ok(ready == NODES)
         })
         .await
     }
 
-    /// Removes the nodes again.
-    pub(crate) async fn end(self) -> Result<(), Error> {
+    /// Deletes the nodes and stops kwok.
+    pub(crate) async fn stop(self) -> Result<(), Error> {
         let nodes: Api<Node> = Api::all(self.client.clone());
-        nodes.delete_collection(&DeleteParams::default(), &selected()).await?;
-        until("kwok's nodes to go", async || Ok(nodes.list(&selected()).await?.items.is_empty())).await
+        nodes.delete_collection(&DeleteParams::default(), &kwok_nodes()).await?;
+        wait_until("kwok's nodes to be deleted", async || Ok(nodes.list(&kwok_nodes()).await?.items.is_empty())).await
     }
 }
 
-fn selected() -> ListParams {
+fn kwok_nodes() -> ListParams {
     ListParams::default().labels(LABEL)
 }
 

@@ -1,10 +1,10 @@
-//! What numbers were measured on.
+//! The machine on which the numbers were measured.
 
 use std::{fmt, io};
 
 use serde_json::{Value, json};
 
-/// A machine, as far as it matters for numbers.
+/// The properties of a machine that influence measurements.
 pub(crate) struct Machine {
     cores: usize,
     processor: String,
@@ -13,7 +13,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// This one.
+    /// Reads the properties of this machine.
     pub(crate) fn this() -> io::Result<Self> {
         let field = |file: &str, name: &str| -> io::Result<String> {
             let text = std::fs::read_to_string(file)?;

@@ -1,4 +1,4 @@
-//! An operator as a process, and what it costs.
+//! Runs an operator as a process and measures its CPU time and memory.
 
 use std::{
     fs::File,
@@ -14,40 +14,46 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::{Error, lab::until_every, process};
+use crate::{Error, cluster::wait_until_every, process};
 
-/// How often an operator is asked whether it is ready: the time until then is measured.
+/// Interval of the readiness probe. It is short because the time until the operator is ready is measured.
 const POLL: Duration = Duration::from_millis(10);
 
-/// What is measured: ours, or the one that dask-kubernetes ships.
+/// The operator that is measured.
 #[derive(Clone, Debug)]
 pub(crate) enum Program {
-    /// The binary of this project.
+    /// This project's binary.
     Ours(PathBuf),
-    /// The Python environment with dask-kubernetes.
+    /// A Python environment with dask-kubernetes.
     Upstream(PathBuf),
 }
 
-/// Where an operator works.
-pub(crate) struct Place<'a> {
-    /// Whom it is to the API server.
+/// How an operator is run.
+pub(crate) struct OperatorConfig<'a> {
+    /// Cluster and credentials.
     pub(crate) kubeconfig: &'a Path,
-    /// The only namespace that it looks at.
+    /// The only namespace that it watches.
     pub(crate) namespace: &'a str,
-    /// For its log and for plugins' sockets.
+    /// For its log and for the plugins' sockets.
     pub(crate) dir: &'a Path,
 }
 
 /// A running operator. It is killed when dropped.
 pub(crate) struct Operator {
     process: Child,
-    /// Where it answers probes, and at which path it says that it is ready.
-    probes: (SocketAddr, &'static str),
+    readiness: ReadinessProbe,
+}
+
+/// The HTTP endpoint that reports whether an operator is ready.
+#[derive(Clone, Copy)]
+struct ReadinessProbe {
+    address: SocketAddr,
+    path: &'static str,
 }
 
 impl Program {
-    fn command(&self, place: &Place<'_>, probes: SocketAddr) -> Command {
-        let namespace = place.namespace;
+    fn command(&self, config: &OperatorConfig<'_>, probes: SocketAddr) -> Command {
+        let namespace = config.namespace;
         let mut command;
         match self {
             Self::Ours(program) => {
@@ -57,9 +63,9 @@ impl Program {
                     .args(["--admin-address", &probes.to_string()])
                     .args(["--plugin-service-ip", "127.0.0.1", "--scheduler-ip", "127.0.0.1"])
                     .arg("--plugin-socket-dir")
-                    .arg(place.dir);
+                    .arg(config.dir);
             }
-            // As its chart runs it, for one namespace.
+            // The arguments of its chart, for one namespace.
             Self::Upstream(environment) => {
                 command = Command::new(environment.join("bin/kopf"));
                 command
@@ -70,7 +76,7 @@ impl Program {
         command
     }
 
-    fn readiness(&self) -> &'static str {
+    fn readiness_path(&self) -> &'static str {
         match self {
             Self::Ours(_) => "/readyz",
             Self::Upstream(_) => "/healthz",
@@ -79,49 +85,49 @@ impl Program {
 }
 
 impl Operator {
-    /// Starts an operator; its log goes to the place's folder.
-    pub(crate) fn start(program: &Program, place: &Place<'_>) -> Result<Self, Error> {
+    /// Starts an operator. Its log goes to the directory of `config`.
+    pub(crate) fn start(program: &Program, config: &OperatorConfig<'_>) -> Result<Self, Error> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
-        let log = File::options().create(true).append(true).open(place.dir.join("operator.log"))?;
+        let log = File::options().create(true).append(true).open(config.dir.join("operator.log"))?;
         let process = program
-            .command(place, address)
-            .env("KUBECONFIG", place.kubeconfig)
+            .command(config, address)
+            .env("KUBECONFIG", config.kubeconfig)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .kill_on_drop(true)
             .spawn()?;
-        Ok(Self { process, probes: (address, program.readiness()) })
+        Ok(Self { process, readiness: ReadinessProbe { address, path: program.readiness_path() } })
     }
 
-    /// Waits until it says that it is ready.
-    pub(crate) async fn ready(&mut self) -> Result<(), Error> {
-        let (address, path) = self.probes;
-        until_every(POLL, "the operator to be ready", async || {
+    /// Waits until the operator reports that it is ready.
+    pub(crate) async fn wait_until_ready(&mut self) -> Result<(), Error> {
+        let ReadinessProbe { address, path } = self.readiness;
+        wait_until_every(POLL, "the operator to be ready", async || {
             if let Some(status) = self.process.try_wait()? {
-                return Err(Error::Ended(status.to_string()));
+                return Err(Error::OperatorExited(status.to_string()));
             }
             Ok(get(address, path).await.is_ok_and(|answer| answer.split(' ').nth(1) == Some("200")))
         })
         .await
     }
 
-    /// `kill -9`.
+    /// Kills the process with SIGKILL.
     pub(crate) async fn kill(mut self) -> Result<(), Error> {
         Ok(self.process.kill().await?)
     }
 
-    /// Processor time so far.
+    /// Returns the CPU time that the operator has used.
     pub(crate) fn cpu(&self) -> Result<Duration, Error> {
         process::cpu(self.pid())
     }
 
-    /// The memory that it holds, in KiB.
+    /// Returns the resident memory in KiB.
     pub(crate) fn rss(&self) -> Result<u64, Error> {
         process::rss(self.pid())
     }
 
-    /// The most memory that it ever held, in KiB.
+    /// Returns the peak of the resident memory in KiB.
     pub(crate) fn peak_rss(&self) -> Result<u64, Error> {
         process::peak_rss(self.pid())
     }
@@ -131,7 +137,7 @@ impl Operator {
     }
 }
 
-/// A port that nobody listens on.
+/// Returns a free port.
 pub(crate) fn free_port() -> Result<u16, Error> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }

@@ -1,27 +1,27 @@
-//! What a process costs, as the kernel counts it.
+//! CPU time and memory of a process, read from `/proc`.
 
 use std::time::Duration;
 
 use crate::Error;
 
-/// Length of the kernel's ticks on every Linux that Rust runs on.
+/// The kernel's clock tick on every Linux platform that Rust supports.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Processor time so far.
+/// Returns the CPU time that the process has used.
 pub(crate) fn cpu(pid: u32) -> Result<Duration, Error> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The second field is the program's name in parentheses, in which anything may stand.
+    // The second field is the program's name in parentheses, which may itself contain spaces and parentheses.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<u32>().ok()).unwrap_or_default();
     Ok(TICK * (ticks(11) + ticks(12)))
 }
 
-/// The memory that it holds, in KiB.
+/// Returns the resident memory in KiB.
 pub(crate) fn rss(pid: u32) -> Result<u64, Error> {
     memory(pid, "VmRSS:")
 }
 
-/// The most memory that it ever held, in KiB.
+/// Returns the peak of the resident memory in KiB.
 pub(crate) fn peak_rss(pid: u32) -> Result<u64, Error> {
     memory(pid, "VmHWM:")
 }

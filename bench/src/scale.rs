@@ -1,4 +1,4 @@
-//! One group from nothing to many workers and back to a few, while the controller is killed on the way.
+//! Scales one worker group up from zero to many workers and down to a few, while the controller is killed repeatedly.
 
 use std::time::{Duration, Instant};
 
@@ -7,134 +7,143 @@ use serde_json::{Value, json};
 
 use crate::{
     Error,
-    fleet::Fleet,
-    lab::{Kind, Lab, until},
+    cluster::{BenchNamespace, Kind, wait_until},
     operator::Operator,
+    schedulers::Schedulers,
 };
 
 const GROUP: &str = "c0-default";
 
-/// How far, and where the controller is killed: at so many percent of each way.
-pub(crate) struct Course {
-    pub(crate) most: usize,
-    pub(crate) least: usize,
+/// How far to scale, and when to kill the controller.
+pub(crate) struct ScaleProfile {
+    pub(crate) maximum: usize,
+    pub(crate) minimum: usize,
+    /// Percentages of the way up at which the controller is killed.
     pub(crate) kills_up: &'static [usize],
+    /// The same of the way down.
     pub(crate) kills_down: &'static [usize],
 }
 
 /// A large cluster of one user.
-pub(crate) const LONG: Course = Course { most: 1000, least: 10, kills_up: &[15, 45, 75], kills_down: &[30, 70] };
-/// To try it.
-pub(crate) const SHORT: Course = Course { most: 40, least: 4, kills_up: &[30], kills_down: &[50] };
+pub(crate) const LARGE: ScaleProfile =
+    ScaleProfile { maximum: 1000, minimum: 10, kills_up: &[15, 45, 75], kills_down: &[30, 70] };
+/// For `--quick`.
+pub(crate) const SMALL: ScaleProfile = ScaleProfile { maximum: 40, minimum: 4, kills_up: &[30], kills_down: &[50] };
 
-/// What came of it.
-pub(crate) struct Scaled {
+/// The result of scaling up and down.
+pub(crate) struct ScaleResult {
     pub(crate) up: Duration,
     pub(crate) down: Duration,
-    /// Workers that stood at the top and at the end.
-    pub(crate) counts: [usize; 2],
-    /// All workers that ever stood.
-    pub(crate) ever: usize,
+    /// Workers after scaling up.
+    pub(crate) workers_up: usize,
+    /// Workers after scaling down.
+    pub(crate) workers_down: usize,
+    /// Workers that were created in all.
+    pub(crate) created: usize,
     pub(crate) kills: usize,
     pub(crate) cpu: Duration,
 }
 
-/// The controller, and what its predecessors cost.
-struct Driver<'a> {
-    lab: &'a Lab<'a>,
+/// The running controller, with the CPU time of all that ran.
+struct ScaleRun<'a> {
+    namespace: &'a BenchNamespace<'a>,
     operator: Option<Operator>,
     kills: usize,
     cpu: Duration,
 }
 
-/// Measures one course.
-pub(crate) async fn measure(lab: &Lab<'_>, course: &Course) -> Result<Scaled, Error> {
-    let fleet = Fleet::start(lab, &["c0".to_owned()]).await;
-    let mut driver = Driver { lab, operator: Some(lab.start().await?), kills: 0, cpu: Duration::ZERO };
-    lab.create(Kind::DaskCluster, &fleet.manifest("c0", 0)).await?;
-    until("the scheduler", async || {
-        let cluster = lab.get(Kind::DaskCluster, "c0").await?.unwrap_or_default();
-        Ok(says(&cluster, "SchedulerReady") && settled(lab, 0).await?)
+/// Measures one profile.
+pub(crate) async fn measure(namespace: &BenchNamespace<'_>, profile: &ScaleProfile) -> Result<ScaleResult, Error> {
+    let schedulers = Schedulers::start(namespace, &["c0".to_owned()]).await;
+    let mut run = ScaleRun { namespace, operator: Some(namespace.start().await?), kills: 0, cpu: Duration::ZERO };
+    namespace.create(Kind::DaskCluster, &schedulers.manifest("c0", 0)).await?;
+    wait_until("the scheduler", async || {
+        let cluster = namespace.get(Kind::DaskCluster, "c0").await?.unwrap_or_default();
+        Ok(is_true(&cluster, "SchedulerReady") && settled(namespace, 0).await?)
     })
     .await?;
-    let begin = Instant::now();
-    driver.scale(course.most).await?;
-    for share in course.kills_up {
-        driver.kill_when(&fleet, |standing| standing * 100 >= course.most * share).await?;
+    let start = Instant::now();
+    run.scale(profile.maximum).await?;
+    for share in profile.kills_up {
+        run.kill_when(&schedulers, |existing| existing * 100 >= profile.maximum * share).await?;
     }
-    driver.settle(course.most).await?;
-    let (up, top) = (begin.elapsed(), fleet.workers().standing.len());
-    let begin = Instant::now();
-    driver.scale(course.least).await?;
-    let way = course.most - course.least;
-    for share in course.kills_down {
-        driver.kill_when(&fleet, |standing| (course.most - standing) * 100 >= way * share).await?;
+    run.wait_until_settled(profile.maximum).await?;
+    let (up, workers_up) = (start.elapsed(), schedulers.workers().existing.len());
+    let start = Instant::now();
+    run.scale(profile.minimum).await?;
+    let removed = profile.maximum - profile.minimum;
+    for share in profile.kills_down {
+        run.kill_when(&schedulers, |existing| (profile.maximum - existing) * 100 >= removed * share).await?;
     }
-    driver.settle(course.least).await?;
-    until("the last workers to go", async || Ok(fleet.workers().standing.len() <= course.least)).await?;
-    let (down, workers) = (begin.elapsed(), fleet.workers());
-    driver.account()?;
-    let counts = [top, workers.standing.len()];
-    Ok(Scaled { up, down, counts, ever: workers.ever.len(), kills: driver.kills, cpu: driver.cpu })
+    run.wait_until_settled(profile.minimum).await?;
+    wait_until("workers to be deleted", async || Ok(schedulers.workers().existing.len() <= profile.minimum)).await?;
+    let (down, workers) = (start.elapsed(), schedulers.workers());
+    run.add_cpu()?;
+    let (workers_down, created) = (workers.existing.len(), workers.created.len());
+    Ok(ScaleResult { up, down, workers_up, workers_down, created, kills: run.kills, cpu: run.cpu })
 }
 
-impl Driver<'_> {
+impl ScaleRun<'_> {
+    /// Sets the replicas of the worker group.
     async fn scale(&self, workers: usize) -> Result<(), Error> {
         let patch = Patch::Merge(json!({"spec": {"worker": {"replicas": workers}}}));
-        self.lab.api(Kind::DaskWorkerGroup).patch(GROUP, &PatchParams::default(), &patch).await?;
+        self.namespace.api(Kind::DaskWorkerGroup).patch(GROUP, &PatchParams::default(), &patch).await?;
         Ok(())
     }
 
-    /// Kills the controller as soon as so many workers stand, and starts another one.
-    async fn kill_when(&mut self, fleet: &Fleet, reached: impl Fn(usize) -> bool) -> Result<(), Error> {
-        until("workers to come or go", async || Ok(reached(fleet.workers().standing.len()))).await?;
-        self.account()?;
+    /// Kills the controller as soon as `reached` holds for the number of workers, and starts another one.
+    async fn kill_when(&mut self, schedulers: &Schedulers, reached: impl Fn(usize) -> bool) -> Result<(), Error> {
+        wait_until("the number of workers to change", async || Ok(reached(schedulers.workers().existing.len())))
+            .await?;
+        self.add_cpu()?;
         if let Some(operator) = self.operator.take() {
             operator.kill().await?;
         }
         self.kills += 1;
-        self.operator = Some(self.lab.start().await?);
+        self.operator = Some(self.namespace.start().await?);
         Ok(())
     }
 
-    fn account(&mut self) -> Result<(), Error> {
+    /// Adds the CPU time of the running controller.
+    fn add_cpu(&mut self) -> Result<(), Error> {
         if let Some(operator) = &self.operator {
             self.cpu += operator.cpu()?;
         }
         Ok(())
     }
 
-    async fn settle(&self, workers: usize) -> Result<(), Error> {
-        until(&format!("{workers} workers"), async || settled(self.lab, workers).await).await
+    async fn wait_until_settled(&self, workers: usize) -> Result<(), Error> {
+        wait_until(&format!("{workers} workers"), async || settled(self.namespace, workers).await).await
     }
 }
 
-/// Whether the group says that it has exactly so many workers.
-async fn settled(lab: &Lab<'_>, workers: usize) -> Result<bool, Error> {
-    let group = lab.get(Kind::DaskWorkerGroup, GROUP).await?.unwrap_or_default();
+/// Returns whether the status of the group reports exactly this number of workers.
+async fn settled(namespace: &BenchNamespace<'_>, workers: usize) -> Result<bool, Error> {
+    let group = namespace.get(Kind::DaskWorkerGroup, GROUP).await?.unwrap_or_default();
     let current = group["status"]["observedGeneration"] == group["metadata"]["generation"];
-    Ok(current && group["status"]["replicas"] == workers && says(&group, "Scaled"))
+    Ok(current && group["status"]["replicas"] == workers && is_true(&group, "Scaled"))
 }
 
-fn says(object: &Value, condition: &str) -> bool {
+/// Returns whether a condition of `object` is true.
+fn is_true(object: &Value, condition: &str) -> bool {
     let conditions = object["status"]["conditions"].as_array();
-    let is_true = |entry: &Value| entry["type"] == condition && entry["status"] == "True";
-    conditions.is_some_and(|conditions| conditions.iter().any(is_true))
+    let holds = |entry: &Value| entry["type"] == condition && entry["status"] == "True";
+    conditions.is_some_and(|conditions| conditions.iter().any(holds))
 }
 
-/// Prints what came of a course.
-pub(crate) fn report(course: &Course, scaled: &Scaled) -> Value {
-    let Course { most, least, .. } = course;
+/// Prints the result of a profile.
+pub(crate) fn report(profile: &ScaleProfile, scaled: &ScaleResult) -> Value {
+    let ScaleProfile { maximum, minimum, .. } = profile;
     let (up, down, cpu) = (scaled.up.as_secs_f64(), scaled.down.as_secs_f64(), scaled.cpu.as_secs_f64());
-    let [top, end] = scaled.counts;
-    println!("\none group 0 -> {most} -> {least} workers, the controller killed {} times on the way", scaled.kills);
+    let ScaleResult { workers_up, workers_down, created, kills, .. } = scaled;
+    println!("\none worker group 0 -> {maximum} -> {minimum} workers, the controller killed {kills} times meanwhile");
     println!(
-        "{:>8} {:>8} {:>12} {:>12} {:>16} {:>8}",
-        "up/s", "down/s", "at the top", "in the end", "ever made", "cpu/s"
+        "{:>8} {:>8} {:>16} {:>18} {:>16} {:>8}",
+        "up/s", "down/s", "workers after up", "workers after down", "workers created", "cpu/s"
     );
-    println!("{up:>8.1} {down:>8.1} {top:>12} {end:>12} {:>16} {cpu:>8.2}", scaled.ever);
+    println!("{up:>8.1} {down:>8.1} {workers_up:>16} {workers_down:>18} {created:>16} {cpu:>8.2}");
     json!({
-        "most": most, "least": least, "kills": scaled.kills, "upSeconds": up, "downSeconds": down,
-        "atTheTop": top, "inTheEnd": end, "everMade": scaled.ever, "cpuSeconds": cpu,
+        "maximum": maximum, "minimum": minimum, "kills": kills, "upSeconds": up, "downSeconds": down,
+        "workersUp": workers_up, "workersDown": workers_down, "workersCreated": created, "cpuSeconds": cpu,
     })
 }

@@ -1,5 +1,5 @@
-// Reads manifests from standard input and fails if a monitor or rule of the Prometheus operator among them has a field
-// that its Go type does not know. No API server of the tests serves these kinds with their real schemas.
+// Command monitors reads manifests from standard input. It fails if a monitor or rule of the Prometheus operator has a field
+// that its Go type does not have. The API servers of the tests do not have the schemas of these kinds.
 package main
 
 import (
@@ -14,13 +14,14 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// kinds are those of monitoring.coreos.com/v1 that a chart may have.
+// kinds are the kinds of monitoring.coreos.com/v1 that the chart may contain.
 var kinds = map[string]func() any{
 	"PodMonitor":     func() any { return &monitoringv1.PodMonitor{} },
 	"PrometheusRule": func() any { return &monitoringv1.PrometheusRule{} },
 	"ServiceMonitor": func() any { return &monitoringv1.ServiceMonitor{} },
 }
 
+// header is the part of a manifest that identifies it.
 type header struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
@@ -29,7 +30,7 @@ type header struct {
 	} `json:"metadata"`
 }
 
-// check reads all documents and returns how many of them were checked.
+// check checks all documents and returns how many were of these kinds.
 func check(input io.Reader) (int, error) {
 	documents := utilyaml.NewYAMLReader(bufio.NewReader(input))
 	checked := 0
@@ -50,7 +51,7 @@ func check(input io.Reader) (int, error) {
 		}
 		empty, ok := kinds[found.Kind]
 		if !ok {
-			return checked, fmt.Errorf("%s %s: no kind that is checked", found.Kind, found.Metadata.Name)
+			return checked, fmt.Errorf("%s %s: this kind cannot be checked", found.Kind, found.Metadata.Name)
 		}
 		if err := yaml.UnmarshalStrict(document, empty()); err != nil {
 			return checked, fmt.Errorf("%s %s: %w", found.Kind, found.Metadata.Name, err)

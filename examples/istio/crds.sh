@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Writes the definitions of the kinds that the plugin answers with to OUT_DIR, one file each.
+# Writes the CustomResourceDefinitions of the kinds that the plugin returns to OUT_DIR, one file each.
 # Usage: testbed/env.sh examples/istio/crds.sh OUT_DIR
-# They come from the projects' Go modules, whose sums Go checks, and are kept in the testbed's module cache.
+# They are taken from the projects' Go modules, whose checksums Go verifies.
 set -euo pipefail
 
 istio=istio.io/api@v1.31.4
@@ -10,18 +10,18 @@ cert_manager=github.com/cert-manager/cert-manager@v1.21.2
 fail() { echo "crds.sh: $*" >&2; exit 1; }
 
 [[ $# -eq 1 ]] || fail "usage: crds.sh OUT_DIR"
-[[ -n ${TESTBED_BIN:-} ]] || fail "run it by testbed/env.sh, which sets Go's caches"
+[[ -n ${TESTBED_BIN:-} ]] || fail "run it with testbed/env.sh, which sets Go's caches"
 out=$1
 mkdir -p "$out"
 
-# Outside of the checkout's modules, for which these are no dependencies.
-folder_of() { (cd / && go mod download -json "$1") | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p'; }
+# Outside of the checkout, because these modules are not dependencies of the checkout's modules.
+module_dir() { (cd / && go mod download -json "$1") | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p'; }
 
-istio_dir=$(folder_of "$istio")
-cert_manager_dir=$(folder_of "$cert_manager")
-[[ -d $istio_dir && -d $cert_manager_dir ]] || fail "go mod download did not say where the modules are"
+istio_dir=$(module_dir "$istio")
+cert_manager_dir=$(module_dir "$cert_manager")
+[[ -d $istio_dir && -d $cert_manager_dir ]] || fail "go mod download did not print the directories of the modules"
 
-# One file of many documents: each that has one of the names, up to the next separator.
+# document NAME: prints the document with this name from the file with all definitions.
 document() {
   awk -v name="  name: $1" '
     function flush() { if (found) printf "%s", text; text = ""; found = 0 }

@@ -1,4 +1,4 @@
-// Package atomicfile writes files so that nobody, not even after a crash, sees half of one.
+// Package atomicfile replaces files atomically, so that no reader sees a partly written file, even after a crash.
 package atomicfile
 
 import (
@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 )
 
-// Write makes path hold data, and leaves it untouched if it holds that already.
+// Write writes data to path. It leaves the file untouched if it has these contents already.
 func Write(path string, data []byte, mode os.FileMode) error {
 	if old, err := os.ReadFile(path); err == nil && bytes.Equal(old, data) {
 		return os.Chmod(path, mode)

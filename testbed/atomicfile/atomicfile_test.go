@@ -27,11 +27,11 @@ func TestWritingReplacesContentsAndModeAndLeavesNothingElse(t *testing.T) {
 		t.Errorf("the file's mode is %o", mode)
 	}
 	if entries, err := os.ReadDir(filepath.Dir(path)); err != nil || len(entries) != 1 {
-		t.Errorf("the folder holds %v (%v)", entries, err)
+		t.Errorf("the directory holds %v (%v)", entries, err)
 	}
 }
 
-func TestWritingIntoAMissingFolderFails(t *testing.T) {
+func TestWritingIntoAMissingDirectoryFails(t *testing.T) {
 	if err := Write(filepath.Join(t.TempDir(), "missing", "file"), nil, 0o644); err == nil {
 		t.Error("no error")
 	}

@@ -1,4 +1,4 @@
-// Package cli is the command line of testbed.
+// Package cli implements the command line of testbed.
 package cli
 
 import (
@@ -17,7 +17,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Execute carries out the verb of the command line.
+// Execute runs the command that the command line names.
 func Execute() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -29,17 +29,18 @@ func root() *cobra.Command {
 	open := func() (instance.Instance, error) { return instance.Open(dir) }
 	cmd := &cobra.Command{
 		Use:   "testbed",
-		Short: "A real Kubernetes on one Linux machine, without Docker",
-		Long: "A real Kubernetes on one Linux machine, without Docker.\n\n" +
-			"Besides its verbs it is each of these programs: " + strings.Join(component.Names(), ", ") + ".",
+		Short: "Run a real Kubernetes cluster on one Linux machine, without Docker",
+		Long: "Run a real Kubernetes cluster on one Linux machine, without Docker.\n\n" +
+			"The binary also contains these programs, which run as `testbed NAME`: " + strings.Join(component.Names(), ", ") + ".",
 		SilenceUsage: true, SilenceErrors: true, DisableSuggestions: true,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 	}
-	cmd.PersistentFlags().StringVar(&dir, "dir", ".testbed", "folder of the cluster's files")
+	cmd.PersistentFlags().StringVar(&dir, "dir", ".testbed", "directory of the cluster's files; each directory is a separate cluster")
 	cmd.AddCommand(up(open), down(open), status(open), logs(open), kubeconfig(open), loadImage(open))
 	return cmd
 }
 
+// opener returns the instance that --dir names.
 type opener func() (instance.Instance, error)
 
 func up(open opener) *cobra.Command {
@@ -48,7 +49,7 @@ func up(open opener) *cobra.Command {
 	var auditLog string
 	var plugins []string
 	cmd := &cobra.Command{
-		Use: "up", Short: "Start the cluster, or what is missing of it, and wait until it is ready", Args: cobra.NoArgs,
+		Use: "up", Short: "Start the cluster, or the components that do not run, and wait until all are ready", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			i, err := open()
 			if err != nil {
@@ -72,16 +73,16 @@ func up(open opener) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.BoolVar(&controlPlaneOnly, "control-plane-only", false, "no node, so that no pod runs; needs no root")
-	flags.StringVar(&auditLog, "audit-log", "", "log the metadata of all API requests to this file; stays until it is set to an empty name")
-	flags.StringSliceVar(&plugins, "enable-admission-plugins", nil, "admission plugins besides the default ones; stay until they are set anew")
-	flags.DurationVar(&options.Timeout, "timeout", 3*time.Minute, "how long each component may take to become ready")
+	flags.BoolVar(&controlPlaneOnly, "control-plane-only", false, "start no node, so that no pods run; does not need root")
+	flags.StringVar(&auditLog, "audit-log", "", "log the metadata of all API requests to this file; kept for later starts until set to an empty name")
+	flags.StringSliceVar(&plugins, "enable-admission-plugins", nil, "admission plugins to enable in addition to the defaults; kept for later starts until set again")
+	flags.DurationVar(&options.Timeout, "timeout", 3*time.Minute, "how long to wait for each component to become ready")
 	return cmd
 }
 
 func down(open opener) *cobra.Command {
 	return &cobra.Command{
-		Use: "down", Short: "Stop the cluster and remove everything that it made", Args: cobra.NoArgs,
+		Use: "down", Short: "Stop the cluster and remove everything it created", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			i, err := open()
 			if err != nil {
@@ -94,7 +95,7 @@ func down(open opener) *cobra.Command {
 
 func status(open opener) *cobra.Command {
 	return &cobra.Command{
-		Use: "status", Short: "Tell how each component does; fails if one is not ready", Args: cobra.NoArgs,
+		Use: "status", Short: "Show the state of each component; fail if one is not ready", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			i, err := open()
 			if err != nil {
@@ -108,7 +109,7 @@ func status(open opener) *cobra.Command {
 func logs(open opener) *cobra.Command {
 	var follow bool
 	cmd := &cobra.Command{
-		Use: "logs [COMPONENT]", Short: "Print the log of a component, or of all", Args: cobra.MaximumNArgs(1),
+		Use: "logs [COMPONENT]", Short: "Print the log of one component, or of all", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			i, err := open()
 			if err != nil {
@@ -118,7 +119,7 @@ func logs(open opener) *cobra.Command {
 			return cluster.Logs(cmd.Context(), i, name, follow, cmd.OutOrStdout())
 		},
 	}
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with what is added")
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "keep printing what is appended")
 	return cmd
 }
 

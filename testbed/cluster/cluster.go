@@ -1,4 +1,4 @@
-// Package cluster brings a Kubernetes up, looks after it, and takes it down again.
+// Package cluster starts a Kubernetes cluster, reports its state, and removes it.
 package cluster
 
 import (
@@ -25,21 +25,21 @@ const (
 	pauseImage = "localhost/testbed-pause:1"
 )
 
-// cluster is an instance together with what it is set up as.
+// cluster is an instance with its recorded state.
 type cluster struct {
 	instance.Instance
 	state instance.State
 	lock  *instance.Lock
 	out   io.Writer
-	// spawned tells, of the components started by this process, when one ends.
+	// spawned has a channel for each component that this process started. It is closed when the component ends.
 	spawned map[string]<-chan struct{}
 	timeout time.Duration
 }
 
-// hasNode tells whether the cluster runs pods.
+// hasNode reports whether the cluster runs pods.
 func (c *cluster) hasNode() bool { return c.state.Mode == instance.Node }
 
-// namespace is the network namespace that the components run in; empty is the machine's.
+// namespace returns the network namespace of the components, or an empty name for that of the machine.
 func (c *cluster) namespace() string {
 	if c.hasNode() {
 		return c.Namespace()
@@ -47,7 +47,7 @@ func (c *cluster) namespace() string {
 	return ""
 }
 
-// nodeAddr is the node's address, if there is a node.
+// nodeAddr returns the node's address, or an invalid one if there is no node.
 func (c *cluster) nodeAddr() netip.Addr {
 	if !c.hasNode() {
 		return netip.Addr{}
@@ -55,7 +55,7 @@ func (c *cluster) nodeAddr() netip.Addr {
 	return netns.NodeAddr(c.state.Subnet)
 }
 
-// externalURL is the API server's address for users, and localURL that for components.
+// externalURL returns the URL of the API server for users.
 func (c *cluster) externalURL() string {
 	if c.hasNode() {
 		return c.apiServerURL(c.nodeAddr().String())
@@ -63,23 +63,25 @@ func (c *cluster) externalURL() string {
 	return c.localURL()
 }
 
+// localURL returns the URL of the API server for the components.
 func (c *cluster) localURL() string { return c.apiServerURL("127.0.0.1") }
 
 func (c *cluster) apiServerURL(host string) string {
 	return "https://" + host + ":" + strconv.Itoa(c.state.Ports.APIServer)
 }
 
-// client is an administrator's.
+// client returns a client with the administrator's rights.
 func (c *cluster) client() (kubernetes.Interface, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig())
 	if err != nil {
 		return nil, fmt.Errorf("read the kubeconfig: %w", err)
 	}
-	// A user's proxy settings are not for this address.
+	// The user's proxy settings must not apply to this address.
 	config.Proxy = noProxy
 	return kubernetes.NewForConfig(config)
 }
 
+// say prints a line of progress.
 func (c *cluster) say(format string, args ...any) {
 	fmt.Fprintf(c.out, format+"\n", args...)
 }

@@ -14,7 +14,7 @@ import (
 	"dask-operator/testbed/instance"
 )
 
-func TestWhatRunsAsWantedIsKept(t *testing.T) {
+func TestAServiceWithTheCurrentConfigurationIsKept(t *testing.T) {
 	for _, test := range []struct {
 		alive           bool
 		running, wanted string
@@ -31,7 +31,7 @@ func TestWhatRunsAsWantedIsKept(t *testing.T) {
 	}
 }
 
-func TestPreparingTwiceWantsTheSameProcesses(t *testing.T) {
+func TestPreparingTwiceLeavesTheDigestsUnchanged(t *testing.T) {
 	for _, mode := range []instance.Mode{instance.ControlPlane, instance.Node} {
 		c := prepared(t, mode)
 		before := digests(t, c)
@@ -43,13 +43,13 @@ func TestPreparingTwiceWantsTheSameProcesses(t *testing.T) {
 		}
 		for name, digest := range digests(t, c) {
 			if before[name] != digest {
-				t.Errorf("%s: %s would be started anew", mode, name)
+				t.Errorf("%s: %s would be restarted", mode, name)
 			}
 		}
 	}
 }
 
-func TestAnAuditLogConcernsTheAPIServerAlone(t *testing.T) {
+func TestAnAuditLogRestartsOnlyTheAPIServer(t *testing.T) {
 	c := prepared(t, instance.Node)
 	before := digests(t, c)
 	c.state.AuditLog = "/tmp/audit.log"
@@ -60,11 +60,11 @@ func TestAnAuditLogConcernsTheAPIServerAlone(t *testing.T) {
 		}
 	}
 	if !slices.Equal(changed, []string{apiServer}) {
-		t.Errorf("started anew: %v", changed)
+		t.Errorf("restarted: %v", changed)
 	}
 }
 
-func TestAChangedConfigurationFileStartsItsReaderAnew(t *testing.T) {
+func TestAChangedConfigurationFileRestartsItsReader(t *testing.T) {
 	c := prepared(t, instance.Node)
 	before := digests(t, c)
 	if err := os.WriteFile(c.Config("kubelet.yaml"), []byte("maxPods: 1\n"), 0o644); err != nil {
@@ -75,7 +75,7 @@ func TestAChangedConfigurationFileStartsItsReaderAnew(t *testing.T) {
 		t.Error("the kubelet keeps its old configuration")
 	}
 	if before[proxy] != after[proxy] {
-		t.Error("kube-proxy is started anew")
+		t.Error("kube-proxy is restarted")
 	}
 }
 
@@ -88,7 +88,7 @@ func TestAdmissionPluginsAreAddedToTheDefaultOnes(t *testing.T) {
 	}
 }
 
-func TestAControlPlaneAloneStaysOnTheLoopbackDevice(t *testing.T) {
+func TestAControlPlaneWithoutANodeListensOnLoopbackOnly(t *testing.T) {
 	c := prepared(t, instance.ControlPlane)
 	for _, s := range c.services() {
 		for _, arg := range s.args {
@@ -129,7 +129,7 @@ func TestFreePortsAreDifferentAndKeptWhileTheyAreFree(t *testing.T) {
 	}
 }
 
-func TestAFolderOfSomethingElseIsLeftAlone(t *testing.T) {
+func TestADirectoryOfSomethingElseIsLeftAlone(t *testing.T) {
 	i := open(t)
 	precious := filepath.Join(i.Dir, "precious")
 	if err := os.WriteFile(precious, nil, 0o644); err != nil {
@@ -146,7 +146,7 @@ func TestAFolderOfSomethingElseIsLeftAlone(t *testing.T) {
 	}
 }
 
-func TestAClusterOfTheOtherKindIsNotTurnedOver(t *testing.T) {
+func TestAClusterOfAnotherKindIsRefused(t *testing.T) {
 	i := open(t)
 	if err := i.Save(instance.State{Mode: instance.Node}); err != nil {
 		t.Fatal(err)
@@ -168,7 +168,7 @@ func TestImagesAreRefusedWithoutANode(t *testing.T) {
 	}
 }
 
-func TestWithoutAClusterTheVerbsSaySo(t *testing.T) {
+func TestWithoutAClusterCommandsSaySo(t *testing.T) {
 	i := open(t)
 	for _, err := range []error{
 		Status(context.Background(), i, new(bytes.Buffer)),
@@ -181,9 +181,9 @@ func TestWithoutAClusterTheVerbsSaySo(t *testing.T) {
 	}
 }
 
-func TestLogsOfAllComponentsAreMarked(t *testing.T) {
+func TestLogsOfAllComponentsHaveTheirNames(t *testing.T) {
 	i := open(t)
-	if err := i.MakeFolders(); err != nil {
+	if err := i.MakeDirectories(); err != nil {
 		t.Fatal(err)
 	}
 	for name, text := range map[string]string{etcd: "one\ntwo", kubelet: "three\n"} {
@@ -221,7 +221,7 @@ func prepared(t *testing.T, mode instance.Mode) *cluster {
 		Instance: open(t), out: new(bytes.Buffer),
 		state: instance.State{Mode: mode, Ports: nodePorts, Subnet: netip.MustParsePrefix("198.18.0.0/30")},
 	}
-	for _, step := range []func() error{c.MakeFolders, c.writeCertificates, c.writeConfigs} {
+	for _, step := range []func() error{c.MakeDirectories, c.writeCertificates, c.writeConfigs} {
 		if err := step(); err != nil {
 			t.Fatal(err)
 		}

@@ -1,3 +1,5 @@
+// This file defines the components of the control plane.
+
 package cluster
 
 import (
@@ -37,7 +39,7 @@ func (c *cluster) etcd() service {
 			"--listen-peer-urls=" + peer,
 			"--initial-advertise-peer-urls=" + peer,
 			"--initial-cluster=testbed=" + peer,
-			// What a test writes need not survive a power cut.
+			// Test data need not survive a power failure.
 			"--unsafe-no-fsync",
 		},
 		ready: c.httpReady(client + "/readyz"),
@@ -78,7 +80,7 @@ func (c *cluster) apiServer() service {
 		"--profiling=false",
 	}
 	if !c.hasNode() {
-		// An Endpoints object may not hold a loopback address, and there are no pods to use it.
+		// Endpoints may not contain a loopback address, and there are no pods that would use them.
 		args = append(args, "--endpoint-reconciler-type=none")
 	}
 	files := []string{
@@ -89,7 +91,7 @@ func (c *cluster) apiServer() service {
 		args = append(args,
 			"--audit-log-path="+c.state.AuditLog,
 			"--audit-policy-file="+c.Config(config.AuditPolicy),
-			// In megabytes: whoever counts requests wants all of them in one file.
+			// In megabytes. Large, so that all requests are in one file and can be counted.
 			"--audit-log-maxsize=100000",
 		)
 		files = append(files, c.Config(config.AuditPolicy))
@@ -110,7 +112,7 @@ func (c *cluster) controllerManager() service {
 		"--cluster-cidr=" + podsCIDR,
 		"--service-cluster-ip-range=" + serviceNet,
 		"--flex-volume-plugin-dir=" + c.volumePlugins(),
-		// Tests make and delete objects by the hundred.
+		// Tests create and delete hundreds of objects.
 		"--concurrent-deployment-syncs=" + workers,
 		"--concurrent-replicaset-syncs=" + workers,
 		"--concurrent-gc-syncs=" + workers,
@@ -125,7 +127,7 @@ func (c *cluster) scheduler() service {
 	return c.controller(scheduler, c.KubeconfigOf(scheduler), c.state.Ports.Scheduler, pki.Scheduler, nil)
 }
 
-// controller is what the controller-manager and the scheduler have in common.
+// controller returns a service with the flags that kube-controller-manager and kube-scheduler have in common.
 func (c *cluster) controller(name, kubeconfig string, port int, cert string, args []string, files ...string) service {
 	return service{
 		name: name,
@@ -137,7 +139,7 @@ func (c *cluster) controller(name, kubeconfig string, port int, cert string, arg
 			"--secure-port=" + strconv.Itoa(port),
 			"--tls-cert-file=" + c.cert(cert),
 			"--tls-private-key-file=" + c.key(cert),
-			// There is one of it, so it need not wait for its predecessor's lease to end.
+			// There is one replica, which need not wait for the lease of its predecessor to expire.
 			"--leader-elect=false",
 			"--kube-api-qps=200",
 			"--kube-api-burst=400",

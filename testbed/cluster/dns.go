@@ -1,3 +1,5 @@
+// This file sets up the cluster's DNS and checks it.
+
 package cluster
 
 import (
@@ -15,8 +17,8 @@ import (
 	rbacv1 "k8s.io/client-go/applyconfigurations/rbac/v1"
 )
 
-// applyDNS makes the API server know the CoreDNS that runs beside it: what it may read, and the
-// Service by which pods reach it. The Service has no selector, as no pod is behind it.
+// applyDNS creates the API objects of CoreDNS: its RBAC rules, and the Service by which pods reach it. CoreDNS runs as a
+// process of the node and not as a pod, so the Service has no selector.
 func (c *cluster) applyDNS(ctx context.Context) error {
 	client, err := c.client()
 	if err != nil {
@@ -59,7 +61,7 @@ func (c *cluster) applyDNS(ctx context.Context) error {
 	return errors.Join(roleErr, bindingErr, serviceErr, endpointsErr)
 }
 
-// coreDNSReady asks as a pod would, by the Service's address, so that kube-proxy has its part in it.
+// coreDNSReady checks that CoreDNS answers at the Service's address, as a pod would use it. This checks kube-proxy too.
 func (c *cluster) coreDNSReady(ctx context.Context) error {
 	if err := c.httpReady("http://127.0.0.1:8181/ready")(ctx); err != nil {
 		return err
@@ -90,5 +92,5 @@ func (c *cluster) coreDNSReady(ctx context.Context) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("a lookup of %s is answered with %s", name, dns.RcodeToString[answer.Rcode])
+	return fmt.Errorf("lookup of %s returned %s", name, dns.RcodeToString[answer.Rcode])
 }

@@ -1,3 +1,5 @@
+// This file implements `testbed down`.
+
 package cluster
 
 import (
@@ -12,8 +14,8 @@ import (
 	"dask-operator/testbed/process"
 )
 
-// Down ends the cluster and removes everything that it made, also of one that never came up, or
-// whose folder is gone.
+// Down stops the cluster and removes everything it created. It also cleans up after a cluster that never became ready, or
+// whose directory was deleted.
 func Down(i instance.Instance, out io.Writer) error {
 	begin := time.Now()
 	lock, err := i.LockExisting()
@@ -32,17 +34,17 @@ func Down(i instance.Instance, out io.Writer) error {
 		return err
 	}
 	if !ok && !empty {
-		return fmt.Errorf("%s is not a cluster's folder, so nothing in it is removed", i.Dir)
+		return fmt.Errorf("%s is not the directory of a cluster; nothing was removed", i.Dir)
 	}
 	c := &cluster{Instance: i, state: state, out: out}
 	root := os.Geteuid() == 0
 	if c.hasNode() && !root {
-		return fmt.Errorf("the cluster in %s has a node, and taking that down needs root", i.Dir)
+		return fmt.Errorf("the cluster in %s has a node; removing it needs root", i.Dir)
 	}
 	if err := c.stopComponents(); err != nil {
 		return err
 	}
-	// Without a record of what it was, root looks for a node as well.
+	// Without recorded state the mode is unknown, so root also looks for remains of a node.
 	if root && (c.hasNode() || !ok) {
 		if err := c.removeNode(); err != nil {
 			return err
@@ -51,11 +53,11 @@ func Down(i instance.Instance, out io.Writer) error {
 	if err := os.RemoveAll(i.Dir); err != nil {
 		return err
 	}
-	c.say("nothing is left of the cluster in %s (%.1f s)", i.Dir, time.Since(begin).Seconds())
+	c.say("removed the cluster in %s (%.1f s)", i.Dir, time.Since(begin).Seconds())
 	return nil
 }
 
-// stopComponents ends first what would otherwise start anew what is ended next.
+// stopComponents stops the clients of the API server first, because they would restart what is stopped next.
 func (c *cluster) stopComponents() error {
 	records, err := c.records()
 	if err != nil {
@@ -73,13 +75,14 @@ func (c *cluster) stopComponents() error {
 	if err := process.Stop(clients, grace); err != nil {
 		return fmt.Errorf("stop the components: %w", err)
 	}
-	// What these two would still do is to wait for requests and to save data that is removed next.
+	// No grace period: these two would only wait for open requests, and save data that is deleted anyway.
 	if err := process.Stop(servers, 0); err != nil {
 		return fmt.Errorf("stop the API server and etcd: %w", err)
 	}
 	return nil
 }
 
+// removeNode removes what a node leaves outside of the instance's directory.
 func (c *cluster) removeNode() error {
 	if err := leftover.StopShims(c.ContainerdSocket()); err != nil {
 		return err

@@ -1,3 +1,5 @@
+// This file writes the files that the components read.
+
 package cluster
 
 import (
@@ -11,6 +13,7 @@ import (
 	"dask-operator/testbed/prerequisite"
 )
 
+// writeCertificates writes all certificates and kubeconfigs.
 func (c *cluster) writeCertificates() error {
 	cluster := pki.Cluster{NodeName: nodeName, ServiceIP: net.ParseIP(serviceIP), Domain: domain}
 	users := map[string]string{controllerManager: pki.ControllerManager, scheduler: pki.Scheduler}
@@ -29,6 +32,7 @@ func (c *cluster) writeCertificates() error {
 	return kubeconfig.Write(c.Kubeconfig(), c.externalURL(), c.PKI(), pki.Admin)
 }
 
+// writeConfigs writes the configuration files of the components.
 func (c *cluster) writeConfigs() error {
 	files := map[string]string{config.AuditPolicy: c.Config(config.AuditPolicy)}
 	if c.hasNode() {
@@ -50,9 +54,10 @@ func (c *cluster) writeConfigs() error {
 	return nil
 }
 
-// containerdState is the folder of what the container runtime keeps until the machine stops.
+// containerdState returns the directory of containerd's volatile state.
 func (c *cluster) containerdState() string { return filepath.Join(c.Runtime(), containerd) }
 
+// values returns what the configuration files refer to.
 func (c *cluster) values() config.Values {
 	return config.Values{
 		ContainerdData:    c.Data(containerd),

@@ -1,3 +1,5 @@
+// This file implements `testbed load-image` and the pause image.
+
 package cluster
 
 import (
@@ -17,7 +19,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 )
 
-// LoadImages imports archives into the node, so that pods can use their images.
+// LoadImages imports image archives into the node's containerd, so that pods can use them.
 func LoadImages(ctx context.Context, i instance.Instance, archives []string, out io.Writer) error {
 	state, ok, err := i.Load()
 	if err != nil {
@@ -28,14 +30,14 @@ func LoadImages(ctx context.Context, i instance.Instance, archives []string, out
 	case !ok:
 		return notUp(i)
 	case !c.hasNode():
-		return errors.New("this cluster is a control plane only: it has no node to load images into")
+		return errors.New("this cluster is a control plane only: there is no node to load images into")
 	}
 	record, err := process.Load(c.Record(containerd))
 	if err != nil {
 		return err
 	}
 	if !record.Alive() {
-		return errors.New("the node's containerd is down; run `up` first")
+		return errors.New("the node's containerd does not run; run `up` first")
 	}
 	for _, archive := range archives {
 		if err := c.importImage(ctx, archive); err != nil {
@@ -59,7 +61,8 @@ func (c *cluster) importImage(ctx context.Context, archive string) error {
 	return nil
 }
 
-// ensurePauseImage makes the image of every pod's first process from the program beside this one.
+// ensurePauseImage imports the pause image, unless containerd has it. It is built from the pause program in the directory
+// of this binary.
 func (c *cluster) ensurePauseImage(ctx context.Context) error {
 	conn, err := c.runtimeConnection()
 	if err != nil {
@@ -69,7 +72,7 @@ func (c *cluster) ensurePauseImage(ctx context.Context) error {
 	request := &runtimeapi.ImageStatusRequest{Image: &runtimeapi.ImageSpec{Image: pauseImage}}
 	answer, err := runtimeapi.NewImageServiceClient(conn).ImageStatus(ctx, request)
 	if err != nil {
-		return fmt.Errorf("look for the pause image: %w", err)
+		return fmt.Errorf("get the status of the pause image: %w", err)
 	}
 	if answer.GetImage() != nil {
 		return nil
@@ -80,7 +83,7 @@ func (c *cluster) ensurePauseImage(ctx context.Context) error {
 	}
 	program, err := os.ReadFile(filepath.Join(filepath.Dir(self), "pause"))
 	if err != nil {
-		return fmt.Errorf("read the pause program, which build.sh puts beside testbed: %w", err)
+		return fmt.Errorf("read the pause program, which build.sh puts into the directory of testbed: %w", err)
 	}
 	archive, err := os.Create(c.Data("pause.tar"))
 	if err != nil {
@@ -94,6 +97,7 @@ func (c *cluster) ensurePauseImage(ctx context.Context) error {
 	return c.importImage(ctx, archive.Name())
 }
 
+// notUp returns the error of commands that need a cluster.
 func notUp(i instance.Instance) error {
 	return fmt.Errorf("there is no cluster in %s; run `up` first", i.Dir)
 }

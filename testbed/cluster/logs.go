@@ -1,3 +1,5 @@
+// This file implements `testbed logs`.
+
 package cluster
 
 import (
@@ -15,8 +17,8 @@ import (
 	"dask-operator/testbed/instance"
 )
 
-// Logs prints the log of a component, or of all if the name is empty, each line then marked with
-// its component. If follow is set it goes on with what is added, until the context ends.
+// Logs prints the log of a component. If the name is empty, it prints those of all components and prefixes each line with
+// the component's name. If follow is set, it keeps printing what is appended until the context ends.
 func Logs(ctx context.Context, i instance.Instance, component string, follow bool, out io.Writer) error {
 	files, err := filepath.Glob(i.Log("*"))
 	if err != nil {
@@ -24,7 +26,7 @@ func Logs(ctx context.Context, i instance.Instance, component string, follow boo
 	}
 	if component != "" {
 		if _, err := os.Stat(i.Log(component)); errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%s has no log in %s", component, i.Logs())
+			return fmt.Errorf("there is no log of %s in %s", component, i.Logs())
 		}
 		files = []string{i.Log(component)}
 	}
@@ -63,13 +65,14 @@ func Logs(ctx context.Context, i instance.Instance, component string, follow boo
 	}
 }
 
-// logReader hands out whole lines, as a line may be read before its end is written.
+// logReader prints whole lines only: the end of a line may not have been written yet when its start is read.
 type logReader struct {
 	lines   *bufio.Reader
 	prefix  string
 	partial string
 }
 
+// copy prints all complete lines. If final is set, it also prints an incomplete last line.
 func (r *logReader) copy(out io.Writer, final bool) error {
 	for {
 		text, err := r.lines.ReadString('\n')

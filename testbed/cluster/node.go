@@ -1,3 +1,5 @@
+// This file defines the components of the node.
+
 package cluster
 
 import (
@@ -13,6 +15,7 @@ const (
 	coreDNS    = "coredns"
 )
 
+// node returns the components that run pods.
 func (c *cluster) node() []service {
 	return []service{
 		{
@@ -44,7 +47,7 @@ func (c *cluster) node() []service {
 				"--cluster-cidr=" + podsCIDR,
 				"--healthz-bind-address=127.0.0.1:10256",
 				"--metrics-bind-address=127.0.0.1:10249",
-				// The limits of connection tracking are the machine's to set, and so is this score.
+				// Do not change settings of the machine: its connection tracking limits, and the OOM score.
 				"--conntrack-max-per-core=0",
 				"--oom-score-adj=0",
 			},

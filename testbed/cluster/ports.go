@@ -1,3 +1,5 @@
+// This file chooses the ports of the control plane.
+
 package cluster
 
 import (
@@ -9,11 +11,11 @@ import (
 	"dask-operator/testbed/instance"
 )
 
-// nodePorts are those of the components in a network namespace of their own.
+// nodePorts are the default ports, which are free in the node's own network namespace.
 var nodePorts = instance.Ports{Etcd: 2379, EtcdPeer: 2380, APIServer: 6443, ControllerManager: 10257, Scheduler: 10259}
 
-// freePorts picks ports below those that Linux gives to outgoing connections, which come and go,
-// from a random one on, so that instances that start at once do not meet.
+// freePorts picks free ports below the range that Linux uses for outgoing connections. It starts at a random port, so that
+// instances that start at the same time do not collide.
 func freePorts() (instance.Ports, error) {
 	const first, last = 20000, 32000
 	var ports instance.Ports
@@ -21,7 +23,7 @@ func freePorts() (instance.Ports, error) {
 	for _, port := range []*int{&ports.Etcd, &ports.EtcdPeer, &ports.APIServer, &ports.ControllerManager, &ports.Scheduler} {
 		for tries := 0; *port == 0; tries++ {
 			if tries > last-first {
-				return ports, fmt.Errorf("no port from %d to %d of 127.0.0.1 is free", first, last)
+				return ports, fmt.Errorf("no port between %d and %d is free on 127.0.0.1", first, last)
 			}
 			if portFree(next) {
 				*port = next
@@ -43,7 +45,7 @@ func portFree(port int) bool {
 	return true
 }
 
-// usable tells whether every port is free or belongs to a component that runs.
+// usable reports whether every port is either free or used by its own running component.
 func usable(ports instance.Ports, running func(component string) bool) bool {
 	for component, wanted := range map[string][]int{
 		etcd:              {ports.Etcd, ports.EtcdPeer},

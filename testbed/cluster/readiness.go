@@ -1,3 +1,5 @@
+// This file checks whether components are ready.
+
 package cluster
 
 import (
@@ -26,7 +28,7 @@ import (
 
 func noProxy(*http.Request) (*url.URL, error) { return nil, nil }
 
-// httpReady asks a URL from inside the node's network.
+// httpReady returns a check that a GET of url succeeds from inside the node's network namespace.
 func (c *cluster) httpReady(url string) func(context.Context) error {
 	return func(ctx context.Context) error {
 		transport := &http.Transport{DialContext: netns.Dialer(c.namespace()), DisableKeepAlives: true}
@@ -49,14 +51,14 @@ func (c *cluster) httpReady(url string) func(context.Context) error {
 		}
 		defer response.Body.Close()
 		if response.StatusCode != http.StatusOK {
-			return fmt.Errorf("%s answers %s", url, response.Status)
+			return fmt.Errorf("GET %s returned %s", url, response.Status)
 		}
 		_, err = io.Copy(io.Discard, response.Body)
 		return err
 	}
 }
 
-// apiServerReady asks at the address that users have.
+// apiServerReady checks /readyz at the address that users have.
 func (c *cluster) apiServerReady(ctx context.Context) error {
 	client, err := c.client()
 	if err != nil {
@@ -65,7 +67,7 @@ func (c *cluster) apiServerReady(ctx context.Context) error {
 	return client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
 }
 
-// defaultServiceAccountReady is when the first pod can be made.
+// defaultServiceAccountReady checks that the default service account exists, without which no pod can be created.
 func (c *cluster) defaultServiceAccountReady(ctx context.Context) error {
 	client, err := c.client()
 	if err != nil {
@@ -91,14 +93,14 @@ func (c *cluster) containerdReady(ctx context.Context) error {
 	}
 	for _, condition := range answer.GetStatus().GetConditions() {
 		if !condition.GetStatus() {
-			return fmt.Errorf("%s is false: %s", condition.GetType(), condition.GetMessage())
+			return fmt.Errorf("condition %s is false: %s", condition.GetType(), condition.GetMessage())
 		}
 	}
 	return nil
 }
 
-// kubeletReady wants more than a Ready node, which may be what an earlier kubelet reported: this one
-// must have said it.
+// kubeletReady checks that the kubelet is healthy and that it has reported the node as ready since it was started. A status
+// that an earlier kubelet reported does not count.
 func (c *cluster) kubeletReady(ctx context.Context) error {
 	if err := c.httpReady("http://127.0.0.1:10248/healthz")(ctx); err != nil {
 		return err
@@ -115,7 +117,7 @@ func (c *cluster) kubeletReady(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// The API has times in whole seconds.
+	// Times in the API have a resolution of one second.
 	started := record.ModTime().Truncate(time.Second)
 	for _, condition := range node.Status.Conditions {
 		switch {
@@ -123,16 +125,16 @@ func (c *cluster) kubeletReady(ctx context.Context) error {
 		case condition.Status != corev1.ConditionTrue:
 			return fmt.Errorf("the node is not ready: %s", condition.Message)
 		case condition.LastHeartbeatTime.Time.Before(started):
-			return errors.New("the node has not reported yet")
+			return errors.New("the kubelet has not reported the node's status yet")
 		default:
 			return nil
 		}
 	}
-	return errors.New("the node has no condition yet")
+	return errors.New("the node has no Ready condition yet")
 }
 
-// kubeletKnowsPods waits for a kubelet that was started anew to have heard of the pods that it has,
-// without which it refuses to show their logs and to run commands in them.
+// kubeletKnowsPods checks that a restarted kubelet has received the pods of its node. Until then it refuses to show their
+// logs and to run commands in them.
 func (c *cluster) kubeletKnowsPods(ctx context.Context) error {
 	client, err := c.client()
 	if err != nil {
@@ -158,7 +160,7 @@ func (c *cluster) kubeletKnowsPods(ctx context.Context) error {
 	}
 	for _, pod := range pods.Items {
 		if !uids[pod.UID] {
-			return fmt.Errorf("the kubelet has not heard of the pod %s/%s yet", pod.Namespace, pod.Name)
+			return fmt.Errorf("the kubelet has not received the pod %s/%s yet", pod.Namespace, pod.Name)
 		}
 	}
 	return nil

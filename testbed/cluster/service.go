@@ -1,3 +1,5 @@
+// This file defines a component as a process: its command line, its files and its readiness.
+
 package cluster
 
 import (
@@ -15,15 +17,15 @@ import (
 type service struct {
 	name string
 	args []string
-	// program is the path of a program that is not linked into this binary.
+	// program is the path of a program that is not part of this binary.
 	program string
-	// files are those whose contents the component reads once, when it starts.
+	// files are read by the component only when it starts. It is restarted when one of them changes.
 	files []string
-	// ready fails, saying why, as long as the component does not do its work.
+	// ready returns an error that says why the component is not ready.
 	ready func(ctx context.Context) error
 }
 
-// digest stands for everything that the service is started with.
+// digest returns a hash of the command line and of the contents of the files.
 func (s service) digest() (string, error) {
 	hash := sha256.New()
 	encoder := json.NewEncoder(hash)
@@ -33,7 +35,7 @@ func (s service) digest() (string, error) {
 	for _, path := range s.files {
 		data, err := os.ReadFile(path)
 		if err != nil {
-			return "", fmt.Errorf("read what %s is started with: %w", s.name, err)
+			return "", fmt.Errorf("read a file of %s: %w", s.name, err)
 		}
 		if err := encoder.Encode([]any{path, data}); err != nil {
 			return "", err
@@ -42,7 +44,7 @@ func (s service) digest() (string, error) {
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
-// action is what is to be done about a service.
+// action is what has to be done for a service to run with the current configuration.
 type action int
 
 const (
@@ -51,19 +53,19 @@ const (
 	replace
 )
 
-// decide compares what runs with what is wanted.
-func decide(alive bool, running, wanted string) action {
+// decide compares the digest that a process was started with to the desired one.
+func decide(alive bool, running, desired string) action {
 	switch {
 	case !alive:
 		return start
-	case running != wanted:
+	case running != desired:
 		return replace
 	default:
 		return keep
 	}
 }
 
-// services lists all components, in the order in which they depend on each other.
+// services returns all components. Each depends only on earlier ones.
 func (c *cluster) services() []service {
 	services := c.controlPlane()
 	if c.hasNode() {
@@ -72,6 +74,7 @@ func (c *cluster) services() []service {
 	return services
 }
 
+// service returns the component called name.
 func (c *cluster) service(name string) service {
 	for _, s := range c.services() {
 		if s.name == name {
@@ -81,7 +84,7 @@ func (c *cluster) service(name string) service {
 	panic("no such service: " + name)
 }
 
-// records are the processes that were started for the cluster, by name.
+// records returns the process records of the cluster's components by name.
 func (c *cluster) records() (map[string]process.Record, error) {
 	entries, err := os.ReadDir(c.Records())
 	if os.IsNotExist(err) {

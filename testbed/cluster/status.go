@@ -1,3 +1,5 @@
+// This file implements `testbed status`.
+
 package cluster
 
 import (
@@ -12,7 +14,7 @@ import (
 	"dask-operator/testbed/instance"
 )
 
-// Status prints how each component does, and fails if one does not do its work.
+// Status prints the state of each component. It fails if one is not ready.
 func Status(ctx context.Context, i instance.Instance, out io.Writer) error {
 	state, ok, err := i.Load()
 	if err != nil {
@@ -23,7 +25,7 @@ func Status(ctx context.Context, i instance.Instance, out io.Writer) error {
 	}
 	c := &cluster{Instance: i, state: state, out: out}
 	if c.hasNode() && os.Geteuid() != 0 {
-		return errors.New("looking into the node's network needs root")
+		return errors.New("checking a node needs root, to enter its network namespace")
 	}
 	records, err := c.records()
 	if err != nil {

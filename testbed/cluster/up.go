@@ -1,3 +1,5 @@
+// This file implements `testbed up`.
+
 package cluster
 
 import (
@@ -14,17 +16,17 @@ import (
 	"dask-operator/testbed/prerequisite"
 )
 
-// Options is what a user may choose.
+// Options are the settings of a cluster that a user can choose.
 type Options struct {
 	Mode instance.Mode
-	// AuditLog and AdmissionPlugins stay as they were if they are nil.
+	// AuditLog and AdmissionPlugins keep their recorded values if they are nil.
 	AuditLog         *string
 	AdmissionPlugins *[]string
-	// Timeout is how long each component may take to become ready.
+	// Timeout is how long to wait for each component to become ready.
 	Timeout time.Duration
 }
 
-// Up makes the cluster be there and ready, whatever of it is there already.
+// Up starts the components that do not run with the current configuration, and waits until all are ready.
 func Up(ctx context.Context, i instance.Instance, o Options, out io.Writer) error {
 	begin := time.Now()
 	if o.Mode == instance.Node {
@@ -38,7 +40,7 @@ func Up(ctx context.Context, i instance.Instance, o Options, out io.Writer) erro
 	}
 	defer lock.Release()
 	c := &cluster{Instance: i, lock: lock, out: out, spawned: map[string]<-chan struct{}{}, timeout: o.Timeout}
-	if err := c.settle(o); err != nil {
+	if err := c.recordState(o); err != nil {
 		return err
 	}
 	if err := c.prepare(); err != nil {
@@ -47,11 +49,12 @@ func Up(ctx context.Context, i instance.Instance, o Options, out io.Writer) erro
 	if err := c.startAll(ctx); err != nil {
 		return err
 	}
-	c.say("%s is up at %s (%.1f s)", c.describe(), c.externalURL(), time.Since(begin).Seconds())
+	c.say("%s is ready at %s (%.1f s)", c.describe(), c.externalURL(), time.Since(begin).Seconds())
 	c.say("export KUBECONFIG=%s", c.Kubeconfig())
 	return nil
 }
 
+// describe names the kind of the cluster in messages.
 func (c *cluster) describe() string {
 	if c.hasNode() {
 		return "the cluster"
@@ -59,8 +62,9 @@ func (c *cluster) describe() string {
 	return "the control plane"
 }
 
-// settle decides what the cluster is to be, and records it before anything else exists.
-func (c *cluster) settle(o Options) error {
+// recordState merges the options with the recorded state. It saves the result before anything is created, so that Down
+// knows what to remove.
+func (c *cluster) recordState(o Options) error {
 	state, ok, err := c.Load()
 	if err != nil {
 		return err
@@ -71,12 +75,12 @@ func (c *cluster) settle(o Options) error {
 			return err
 		}
 		if !empty {
-			return fmt.Errorf("%s is neither empty nor a cluster's folder", c.Dir)
+			return fmt.Errorf("%s is neither empty nor the directory of a cluster", c.Dir)
 		}
 		state.Mode = o.Mode
 	}
 	if state.Mode != o.Mode {
-		return fmt.Errorf("%s holds a cluster of the other kind (%s); run `down` first", c.Dir, state.Mode)
+		return fmt.Errorf("%s holds a cluster of another kind (%s); run `down` first", c.Dir, state.Mode)
 	}
 	if o.AuditLog != nil {
 		state.AuditLog = *o.AuditLog
@@ -87,15 +91,16 @@ func (c *cluster) settle(o Options) error {
 	c.state = state
 	if c.hasNode() {
 		c.state.Ports = nodePorts
-		return c.settleNetwork()
+		return c.allocateNetwork()
 	}
-	if err := c.settlePorts(); err != nil {
+	if err := c.allocatePorts(); err != nil {
 		return err
 	}
 	return c.Save(c.state)
 }
 
-func (c *cluster) settlePorts() error {
+// allocatePorts keeps the recorded ports if they are still usable, and otherwise chooses free ones.
+func (c *cluster) allocatePorts() error {
 	records, err := c.records()
 	if err != nil {
 		return err
@@ -107,8 +112,9 @@ func (c *cluster) settlePorts() error {
 	return err
 }
 
-// settleNetwork finds a subnet and takes it, while no other instance does the same.
-func (c *cluster) settleNetwork() error {
+// allocateNetwork chooses a subnet and creates the node's network. It holds the lock of the machine, so that no other
+// instance chooses the same subnet.
+func (c *cluster) allocateNetwork() error {
 	machine, err := instance.LockMachine()
 	if err != nil {
 		return err
@@ -126,9 +132,9 @@ func (c *cluster) settleNetwork() error {
 	return netns.Ensure(netns.Network{Name: c.Namespace(), HostDevice: c.HostDevice(), Subnet: c.state.Subnet})
 }
 
-// prepare makes everything that is there before the first process.
+// prepare creates everything that the processes need.
 func (c *cluster) prepare() error {
-	if err := c.MakeFolders(); err != nil {
+	if err := c.MakeDirectories(); err != nil {
 		return err
 	}
 	if err := c.writeCertificates(); err != nil {
@@ -138,12 +144,12 @@ func (c *cluster) prepare() error {
 		return err
 	}
 	if c.hasNode() {
-		return leftover.MakeCgroup(c.Cgroup())
+		return leftover.CreateCgroup(c.Cgroup())
 	}
 	return nil
 }
 
-// startAll starts each component as soon as those that it cannot do without are ready.
+// startAll starts each component as soon as the components that it depends on are ready.
 func (c *cluster) startAll(ctx context.Context) error {
 	if c.hasNode() {
 		if err := c.ensure(c.service(containerd)); err != nil {
@@ -172,6 +178,7 @@ func (c *cluster) startAll(ctx context.Context) error {
 	return c.poll(ctx, controllerManager, c.defaultServiceAccountReady)
 }
 
+// startNode starts the components of the node and waits until they are ready.
 func (c *cluster) startNode(ctx context.Context) error {
 	if err := c.await(ctx, c.service(containerd)); err != nil {
 		return err
@@ -196,6 +203,7 @@ func (c *cluster) startNode(ctx context.Context) error {
 	return c.poll(ctx, kubelet, c.kubeletKnowsPods)
 }
 
+// ensureReady starts a component and waits until it is ready.
 func (c *cluster) ensureReady(ctx context.Context, name string) error {
 	s := c.service(name)
 	if err := c.ensure(s); err != nil {

@@ -1,7 +1,7 @@
-// Package component holds the real programs that a cluster is made of, linked into this one binary.
+// Package component contains the programs of a Kubernetes cluster, linked into one binary: `testbed kube-apiserver …` runs
+// kube-apiserver.
 //
-// Linking them together compiles and links the code they share once, which is what makes a
-// Kubernetes from source affordable on two cores: `testbed kube-apiserver …` is kube-apiserver.
+// The programs share most of their code. Building it once makes it feasible to build Kubernetes from source on two cores.
 package component
 
 import (
@@ -35,6 +35,7 @@ import (
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 )
 
+// programs are the main functions by name.
 var programs = map[string]func() int{
 	"etcd":                    func() int { etcdmain.Main(os.Args); return 0 },
 	"coredns":                 func() int { coremain.Run(); return 0 },
@@ -47,7 +48,7 @@ var programs = map[string]func() int{
 	"kubelet":                 cobraProgram(func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) }),
 }
 
-// Names lists the programs in alphabetical order.
+// Names returns the names of the programs in alphabetical order.
 func Names() []string {
 	names := make([]string, 0, len(programs))
 	for name := range programs {
@@ -57,8 +58,7 @@ func Names() []string {
 	return names
 }
 
-// Run becomes the program `name`, with args[0] as its first argument, and returns its exit code.
-// ok is false if there is no such program.
+// Run runs the program called name with args, and returns its exit code. ok is false if there is no such program.
 func Run(name string, args []string) (code int, ok bool) {
 	program, ok := programs[name]
 	if !ok {
@@ -73,7 +73,7 @@ func cobraProgram(build func() *cobra.Command) func() int {
 }
 
 func runKubectl() int {
-	// A malformed -v is reported when the command line is parsed for real.
+	// kubectl reports a malformed -v itself, when it parses the command line.
 	_, _ = logs.GlogSetter(kubectl.GetLogVerbosity(os.Args))
 	if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
 		kubectlutil.CheckErr(err)
@@ -82,7 +82,7 @@ func runKubectl() int {
 }
 
 func runHelm() int {
-	// Helm would otherwise sign the fields that it manages with this binary's name.
+	// Without this, the field manager of Helm would be called like this binary.
 	kube.ManagedFieldsManager = "helm"
 	cmd, err := helm.NewRootCmd(os.Stdout, os.Args[1:], helm.SetupLogging)
 	if err != nil {

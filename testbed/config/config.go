@@ -9,7 +9,7 @@ import (
 	"text/template"
 )
 
-// The names of the files.
+// Names of the configuration files.
 const (
 	Containerd  = "containerd.toml"
 	Network     = "network.conflist"
@@ -18,7 +18,7 @@ const (
 	AuditPolicy = "audit-policy.yaml"
 )
 
-// Values is what the files differ in between instances.
+// Values are what the templates refer to. They differ between instances.
 type Values struct {
 	ContainerdData, ContainerdState, ContainerdSocket, RuncState string
 	PauseImage                                                   string
@@ -33,11 +33,11 @@ type Values struct {
 //go:embed files
 var files embed.FS
 
-// A JSON string is a string in TOML, YAML and a Corefile, too.
+// templates quotes strings as JSON, which is also valid in TOML, YAML and a Corefile.
 var templates = template.Must(template.New("").Option("missingkey=error").
 	Funcs(template.FuncMap{"quote": quote}).ParseFS(files, "files/*"))
 
-// Render returns the contents of the named file.
+// Render returns the contents of the file called name.
 func Render(name string, v Values) ([]byte, error) {
 	var out bytes.Buffer
 	if err := templates.ExecuteTemplate(&out, name, v); err != nil {
@@ -46,6 +46,7 @@ func Render(name string, v Values) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+// quote returns s as a JSON string.
 func quote(s string) (string, error) {
 	var out bytes.Buffer
 	encoder := json.NewEncoder(&out)

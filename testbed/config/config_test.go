@@ -59,7 +59,7 @@ func TestThePolicyLogsMetadataOnceForEachRequest(t *testing.T) {
 	}
 }
 
-func TestContainerdKeepsEverythingInTheInstancesFolders(t *testing.T) {
+func TestContainerdKeepsEverythingInTheInstancesDirectories(t *testing.T) {
 	text := render(t, Containerd)
 	for _, line := range []string{
 		`root = "/d/data"`, `state = "/r/state"`, `address = "/r/containerd.sock"`, `Root = "/r/runc"`,

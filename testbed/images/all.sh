@@ -1,31 +1,31 @@
 #!/usr/bin/env bash
-# Builds the images of Dask, the controller and the example plugins, as far as they changed.
+# Builds the images of Dask, the controller and the example plugins, if their inputs have changed.
 #
-# With CLUSTER=current they are pushed to REGISTRY, unless PUSH=no says that the nodes have them already.
+# With CLUSTER=current they are pushed to REGISTRY, unless PUSH=no (the nodes have them already).
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../env.sh"
 
 say() { printf '== %s\n' "$*"; }
 [[ $(id -u) -eq 0 ]] || { echo "images: building images needs root" >&2; exit 1; }
 if [[ $CLUSTER == current && $REGISTRY == localhost && ${PUSH:-yes} != no ]]; then
-  echo "images: CLUSTER=current needs REGISTRY, which the cluster's nodes can pull from" >&2
+  echo "images: with CLUSTER=current, set REGISTRY to a registry that the cluster's nodes can pull from" >&2
   exit 1
 fi
 mkdir -p "$IMAGES"
 
-say "the Dask image"
+say "building the image of Dask"
 "$here/images/dask.sh" "$IMAGES/dask.tar" "$CACHE/image-build"
 
-say "the controller and the example plugins, statically linked"
+say "building the images of the controller and the example plugins"
 cd "$root"
 plugins=({ingress,istio,networkpolicy,decorator}-plugin)
-# Linked against nothing but the kernel, so that the images hold one file each.
+# Statically linked, so that each image contains a single file.
 RUSTFLAGS="-C target-feature=+crt-static" \
   cargo build --locked --release --target "$RUST_TARGET" -p dask-operator "${plugins[@]/#/--package=}"
 programs=$TARGET_DIR/$RUST_TARGET/release
 for program in dask-operator "${plugins[@]}"; do
   stamp=$IMAGES/$program.sha256
-  # Without the path: checkouts and target folders share the cache.
+  # The hash does not contain paths, because several checkouts share the cache.
   sum=$(cat "$root/Containerfile" "$here"/images/{operator.sh,check.py,binary.sh} "$programs/$program" | sha256sum)
   if [[ ! -f $IMAGES/$program.tar || ! -f $stamp || $sum != "$(cat "$stamp")" ]]; then
     build=binary.sh
@@ -35,7 +35,7 @@ for program in dask-operator "${plugins[@]}"; do
   fi
 done
 
-say "the image of plugins in Python"
+say "building the image for plugins in Python"
 "$here/images/python-plugin.sh" "$IMAGES/dask-plugin-python.tar" "$IMAGES/dask.tar" "$root/python" "$CACHE/image-build"
 
 if [[ $CLUSTER == current && ${PUSH:-yes} != no ]]; then

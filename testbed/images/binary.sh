@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds an image of nothing but statically linked programs, as /usr/local/bin/<name>; the first one
-# is the entry point, and no root's: user 65532.
+# Builds an image that contains only statically linked programs, as /usr/local/bin/NAME. The first one is the entry point.
+# It runs as user 65532.
 # Usage: binary.sh OUT.tar REFERENCE BINARY...
 set -euo pipefail
 
@@ -22,7 +22,7 @@ trap clean_up EXIT
 
 mkdir -p "$work/context/bin"
 for binary in "$@"; do
-  # A dynamically linked program would need a loader that the image does not have.
+  # The image has no loader for dynamically linked programs.
   headers=$(readelf --program-headers "$binary") || fail "$binary is not a program"
   [[ $headers != *INTERP* ]] || fail "$binary is not statically linked"
   install -m 0755 "$binary" "$work/context/bin/$(basename "$binary")"

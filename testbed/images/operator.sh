@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds the controller's image from the Containerfile, and checks that it is what it promises to be.
-# Usage: operator.sh OUT.tar REFERENCE BINARY (as root, where it is run in the image). REVISION, the commit, and
-# SOURCE_DATE_EPOCH, its time, may be in the environment; the same program then makes the same image.
+# Builds the controller's image from the Containerfile, and checks it with check.py.
+# Usage: operator.sh OUT.tar REFERENCE BINARY (as root, because the check runs the program in the image's root directory).
+# Environment: REVISION (the commit) and SOURCE_DATE_EPOCH (its time), for reproducible builds.
 set -euo pipefail
 
 fail() { echo "operator.sh: $*" >&2; exit 1; }
@@ -20,7 +20,7 @@ mkdir -p "$(dirname "$out")"
 case $(LC_ALL=C readelf --file-header "$binary") in
   *X86-64*) architecture=amd64 ;;
   *AArch64*) architecture=arm64 ;;
-  *) fail "$binary is no program for amd64 or arm64" ;;
+  *) fail "$binary is not a program for amd64 or arm64" ;;
 esac
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$root/Cargo.toml")
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds localhost/dask-plugin-python:test: Python with the package of `python/`; a plugin's code is mounted at /plugin.
-# Usage: python-plugin.sh OUT.tar DASK.tar SOURCE CACHE_DIR. Nothing to do if OUT.tar was made from the same inputs.
+# Builds localhost/dask-plugin-python:test: Python with the package in `python/`. The plugin's code is mounted at /plugin.
+# Usage: python-plugin.sh OUT.tar DASK.tar SOURCE CACHE_DIR. Does nothing if OUT.tar was built from the same inputs.
 set -euo pipefail
 
 reference=localhost/dask-plugin-python:test
@@ -39,9 +39,9 @@ cp -r "$source" "$work/source"
 python3 -m pip wheel --quiet --no-deps --wheel-dir "$work/wheel" "$work/source"
 python3 -m pip install --quiet --no-compile --only-binary=:all: --implementation cp --python-version "$python" \
   --target "$root/opt/plugin" "$work"/wheel/*.whl
-# pip's launchers name the Python that ran pip, which is not the image's.
+# The launchers that pip writes contain the path of the Python that ran pip, which the image does not have.
 rm -rf "$root/opt/plugin/bin"
-# Without Dask the image is a third of the size.
+# Plugins do not need Dask, which is two thirds of the size.
 rm -rf "$root/opt/dask"
 chroot "$root" python3 -m compileall -q -j 2 --invalidation-mode unchecked-hash /opt/plugin
 buildah "${store[@]}" config --user 65532:65532 --workingdir /plugin --env PYTHONPATH=/opt/plugin:/plugin \

@@ -1,4 +1,4 @@
-// Package instance knows where a cluster keeps what, and what it was set up as.
+// Package instance defines where the files of a cluster are, and reads and writes its recorded state.
 package instance
 
 import (
@@ -11,25 +11,25 @@ import (
 	"path/filepath"
 )
 
-// runtimeRoot holds what must have a short path: a socket's may not exceed 107 bytes.
+// runtimeRoot is the directory of sockets: the path of a socket may have at most 107 bytes.
 const runtimeRoot = "/run/testbed"
 
-// Instance is one cluster, named by the folder of its files.
+// Instance is one cluster. It is identified by the directory of its files.
 type Instance struct {
-	// Dir is the absolute path of the folder.
+	// Dir is the absolute path of the directory.
 	Dir string
-	// ID is short, derived from Dir, and part of the name of everything outside Dir.
+	// ID is a short hash of Dir. It is part of the name of everything outside of Dir.
 	ID string
 }
 
-// Open names the instance in dir, which need not exist.
+// Open returns the instance of dir, which need not exist.
 func Open(dir string) (Instance, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return Instance{}, fmt.Errorf("resolve %s: %w", dir, err)
 	}
-	// The same folder is the same cluster, whichever links lead to it; a folder that is still to be
-	// made is reached by a parent that may be a link as well.
+	// Symbolic links are resolved, so that a directory always is the same instance. If the directory does not exist yet,
+	// its parent may still be a link.
 	parent, err := filepath.EvalSymlinks(filepath.Dir(abs))
 	if err == nil {
 		abs = filepath.Join(parent, filepath.Base(abs))
@@ -43,65 +43,65 @@ func Open(dir string) (Instance, error) {
 	return Instance{Dir: abs, ID: hex.EncodeToString(sum[:4])}, nil
 }
 
-// Kubeconfig is the path of the administrator's kubeconfig.
+// Kubeconfig returns the path of the administrator's kubeconfig.
 func (i Instance) Kubeconfig() string { return i.path("kubeconfig") }
 
-// KubeconfigOf is the path of a component's kubeconfig.
+// KubeconfigOf returns the path of a component's kubeconfig.
 func (i Instance) KubeconfigOf(component string) string {
 	return i.path("config", component+".kubeconfig")
 }
 
-// Config is the path of a configuration file.
+// Config returns the path of a configuration file.
 func (i Instance) Config(name string) string { return i.path("config", name) }
 
-// CNI is the folder of the node's network configuration.
+// CNI returns the directory of the node's network configuration.
 func (i Instance) CNI() string { return i.path("cni") }
 
-// PKI is the folder of keys and certificates.
+// PKI returns the directory of keys and certificates.
 func (i Instance) PKI() string { return i.path("pki") }
 
-// Data is the folder in which a component keeps its state.
+// Data returns the directory in which a component keeps its state.
 func (i Instance) Data(component string) string { return i.path("data", component) }
 
-// Logs is the folder of the components' logs.
+// Logs returns the directory of the components' logs.
 func (i Instance) Logs() string { return i.path("log") }
 
-// Log is the path of a component's log.
+// Log returns the path of a component's log.
 func (i Instance) Log(component string) string { return i.path("log", component+".log") }
 
-// PodLogs is the folder of the containers' logs.
+// PodLogs returns the directory of the containers' logs.
 func (i Instance) PodLogs() string { return i.path("log", "pods") }
 
-// Records is the folder of the process records.
+// Records returns the directory of the process records.
 func (i Instance) Records() string { return i.path("process") }
 
-// Record is the path of a component's process record.
+// Record returns the path of a component's process record.
 func (i Instance) Record(component string) string { return i.path("process", component+".json") }
 
-// Runtime is the folder of sockets and of the container runtime's volatile state.
+// Runtime returns the directory of sockets and of the container runtime's volatile state.
 func (i Instance) Runtime() string { return filepath.Join(runtimeRoot, i.ID) }
 
-// ContainerdSocket is the path of the container runtime's socket.
+// ContainerdSocket returns the path of the container runtime's socket.
 func (i Instance) ContainerdSocket() string { return filepath.Join(i.Runtime(), "containerd.sock") }
 
-// Namespace is the name of the node's network namespace.
+// Namespace returns the name of the node's network namespace.
 func (i Instance) Namespace() string { return "testbed-" + i.ID }
 
-// HostDevice is the name of the network device by which the machine reaches the node.
+// HostDevice returns the name of the machine's network device that connects to the node.
 func (i Instance) HostDevice() string { return "tb" + i.ID }
 
-// Cgroup is the path, below each cgroup hierarchy, of the group that holds all pods.
+// Cgroup returns the path of the pods' cgroup below the root of each cgroup hierarchy.
 func (i Instance) Cgroup() string { return "testbed-" + i.ID }
 
-// PodNetwork is the name of the pods' network.
+// PodNetwork returns the name of the pod network in the CNI configuration.
 func (i Instance) PodNetwork() string { return "testbed-" + i.ID }
 
 func (i Instance) path(elements ...string) string {
 	return filepath.Join(append([]string{i.Dir}, elements...)...)
 }
 
-// MakeFolders makes the folders that the paths above lie in.
-func (i Instance) MakeFolders() error {
+// MakeDirectories creates the directories of the paths above.
+func (i Instance) MakeDirectories() error {
 	for _, dir := range []string{i.path("config"), i.CNI(), i.path("data"), i.PodLogs(), i.Records()} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err

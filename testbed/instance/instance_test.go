@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-func TestTheSameFolderIsTheSameInstanceByAnyPath(t *testing.T) {
+func TestTheSameDirectoryIsTheSameInstanceByAnyPath(t *testing.T) {
 	parent := resolved(t, t.TempDir())
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(parent, link); err != nil {
@@ -27,14 +27,14 @@ func TestTheSameFolderIsTheSameInstanceByAnyPath(t *testing.T) {
 	}
 }
 
-func TestDifferentFoldersAreDifferentInstances(t *testing.T) {
+func TestDifferentDirectoriesAreDifferentInstances(t *testing.T) {
 	parent := t.TempDir()
 	if open(t, filepath.Join(parent, "a")).ID == open(t, filepath.Join(parent, "b")).ID {
-		t.Error("two folders have one id")
+		t.Error("two directories have one id")
 	}
 }
 
-func TestNamesOutsideTheFolderFitTheirLimits(t *testing.T) {
+func TestNamesOutsideTheDirectoryFitTheirLimits(t *testing.T) {
 	i := open(t, filepath.Join(t.TempDir(), strings.Repeat("long", 30)))
 	const deviceName, socketPath = 15, 107
 	if len(i.HostDevice()) > deviceName {
@@ -48,7 +48,7 @@ func TestNamesOutsideTheFolderFitTheirLimits(t *testing.T) {
 func TestStateIsReadAsItWasWritten(t *testing.T) {
 	i := open(t, t.TempDir())
 	if _, ok, err := i.Load(); ok || err != nil {
-		t.Fatalf("an empty folder holds a cluster (%v)", err)
+		t.Fatalf("an empty directory holds a cluster (%v)", err)
 	}
 	want := State{
 		Mode: Node, Subnet: netip.MustParsePrefix("198.18.0.4/30"), Ports: Ports{Etcd: 1, APIServer: 2},
@@ -62,7 +62,7 @@ func TestStateIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
-func TestALockKeepsOthersWaitingEvenWhenTheFolderIsRemoved(t *testing.T) {
+func TestALockKeepsOthersWaitingEvenWhenTheDirectoryIsRemoved(t *testing.T) {
 	i := open(t, filepath.Join(t.TempDir(), "cluster"))
 	first, err := i.Lock()
 	if err != nil {
@@ -89,14 +89,14 @@ func TestALockKeepsOthersWaitingEvenWhenTheFolderIsRemoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	if empty, err := i.Empty(); !empty || err != nil {
-		t.Errorf("the folder is not there and empty (%v)", err)
+		t.Errorf("the directory is not there and empty (%v)", err)
 	}
 	if _, err := os.Stat(i.Dir); err != nil {
-		t.Error("the second lock is on a folder that is gone")
+		t.Error("the second lock is on a directory that is gone")
 	}
 }
 
-func TestAMissingFolderHasNoLockToTake(t *testing.T) {
+func TestAMissingDirectoryHasNoLockToTake(t *testing.T) {
 	i := open(t, filepath.Join(t.TempDir(), "missing"))
 	if lock, err := i.LockExisting(); lock != nil || err != nil {
 		t.Errorf("got %v (%v)", lock, err)

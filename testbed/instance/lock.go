@@ -1,3 +1,5 @@
+// This file locks instances against concurrent commands.
+
 package instance
 
 import (
@@ -9,48 +11,48 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Lock is an exclusive hold on a folder. Processes that inherit its File hold it too.
+// Lock is an exclusive lock on a directory. Processes that inherit File hold it as well.
 type Lock struct{ File *os.File }
 
-// Release lets go of the lock.
+// Release releases the lock, unless another process has inherited it.
 func (l *Lock) Release() { l.File.Close() }
 
-// Lock makes the instance's folder if it is missing and waits until nobody else works on it.
+// Lock creates the instance's directory if necessary, and waits for the lock on it.
 func (i Instance) Lock() (*Lock, error) {
 	for {
 		if err := os.MkdirAll(i.Dir, 0o755); err != nil {
 			return nil, err
 		}
-		lock, err := lockFolder(i.Dir)
+		lock, err := lockDirectory(i.Dir)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return lock, err
 		}
 	}
 }
 
-// LockExisting is Lock for a folder that is not to be made: without one the lock is nil.
+// LockExisting is like Lock, but returns nil if the directory does not exist.
 func (i Instance) LockExisting() (*Lock, error) {
-	lock, err := lockFolder(i.Dir)
+	lock, err := lockDirectory(i.Dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	return lock, err
 }
 
-// LockMachine keeps other instances from changing what all of them share.
+// LockMachine locks what all instances on the machine share.
 func LockMachine() (*Lock, error) {
 	for {
 		if err := os.MkdirAll(runtimeRoot, 0o755); err != nil {
 			return nil, err
 		}
-		lock, err := lockFolder(runtimeRoot)
+		lock, err := lockDirectory(runtimeRoot)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return lock, err
 		}
 	}
 }
 
-// RemoveRuntime removes the instance's runtime folder, and the one of all instances with the last.
+// RemoveRuntime removes the instance's runtime directory, and the parent of all of them if this was the last.
 func (i Instance) RemoveRuntime() error {
 	if err := os.RemoveAll(i.Runtime()); err != nil {
 		return err
@@ -61,8 +63,8 @@ func (i Instance) RemoveRuntime() error {
 	return nil
 }
 
-// lockFolder fails with fs.ErrNotExist if the folder was removed while it waited.
-func lockFolder(path string) (*Lock, error) {
+// lockDirectory waits for the lock on a directory. It returns fs.ErrNotExist if the directory was removed meanwhile.
+func lockDirectory(path string) (*Lock, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -79,8 +81,8 @@ func lockFolder(path string) (*Lock, error) {
 	}
 	held, err := f.Stat()
 	if err == nil {
-		var there os.FileInfo
-		if there, err = os.Stat(path); err == nil && !os.SameFile(held, there) {
+		var current os.FileInfo
+		if current, err = os.Stat(path); err == nil && !os.SameFile(held, current) {
 			err = fs.ErrNotExist
 		}
 	}

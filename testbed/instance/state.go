@@ -1,3 +1,5 @@
+// This file defines what is recorded about an instance.
+
 package instance
 
 import (
@@ -11,13 +13,13 @@ import (
 	"dask-operator/testbed/atomicfile"
 )
 
-// Mode tells how much of a cluster there is.
+// Mode is the kind of a cluster.
 type Mode string
 
 const (
 	// Node is a control plane and a node that runs pods.
 	Node Mode = "node"
-	// ControlPlane is a control plane alone.
+	// ControlPlane is a control plane without nodes.
 	ControlPlane Mode = "control-plane"
 )
 
@@ -30,19 +32,19 @@ type Ports struct {
 	Scheduler         int `json:"scheduler"`
 }
 
-// State is what an instance was set up as. Its file also marks the folder as an instance's.
+// State is the recorded state of an instance. Its file also marks the directory as that of an instance.
 type State struct {
 	Mode  Mode  `json:"mode"`
 	Ports Ports `json:"ports"`
-	// Subnet is the /30 between the machine and the node; invalid without a node.
+	// Subnet is the /30 that connects the machine and the node. It is invalid if there is no node.
 	Subnet netip.Prefix `json:"subnet"`
 	// AuditLog is the path of the API server's audit log, or empty.
 	AuditLog string `json:"auditLog,omitempty"`
-	// AdmissionPlugins are enabled besides the default ones.
+	// AdmissionPlugins are enabled in addition to the default ones.
 	AdmissionPlugins []string `json:"admissionPlugins,omitempty"`
 }
 
-// Load reads the state; ok is false if the folder holds no instance.
+// Load reads the state. ok is false if the directory holds no instance.
 func (i Instance) Load() (state State, ok bool, err error) {
 	data, err := os.ReadFile(i.stateFile())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -66,7 +68,7 @@ func (i Instance) Save(state State) error {
 	return atomicfile.Write(i.stateFile(), append(data, '\n'), 0o644)
 }
 
-// Empty tells whether the folder holds nothing at all.
+// Empty reports whether the directory is empty or does not exist.
 func (i Instance) Empty() (bool, error) {
 	entries, err := os.ReadDir(i.Dir)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -1,4 +1,4 @@
-// Package kubeconfig writes the files by which programs find and enter the cluster.
+// Package kubeconfig writes the kubeconfigs of users and components.
 package kubeconfig
 
 import (
@@ -11,18 +11,18 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// Write makes path a kubeconfig for the API server at the URL, as the user whose certificate is
-// called name in the folder. It holds the certificates themselves, so that it can be copied away.
-func Write(path, server, folder, name string) error {
-	authority, err := os.ReadFile(pki.CertFile(folder, pki.CA))
+// Write writes a kubeconfig to path, for the API server at the URL server and the user whose certificate is called name in
+// directory. The certificates are embedded, so that the file can be copied elsewhere.
+func Write(path, server, directory, name string) error {
+	authority, err := os.ReadFile(pki.CertFile(directory, pki.CA))
 	if err != nil {
 		return err
 	}
-	cert, err := os.ReadFile(pki.CertFile(folder, name))
+	cert, err := os.ReadFile(pki.CertFile(directory, name))
 	if err != nil {
 		return err
 	}
-	key, err := os.ReadFile(pki.KeyFile(folder, name))
+	key, err := os.ReadFile(pki.KeyFile(directory, name))
 	if err != nil {
 		return err
 	}

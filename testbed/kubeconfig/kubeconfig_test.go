@@ -10,12 +10,12 @@ import (
 )
 
 func TestAKubeconfigHoldsAllThatAClientNeeds(t *testing.T) {
-	folder := t.TempDir()
-	if err := pki.Ensure(folder, pki.Cluster{ServiceIP: net.IPv4(10, 96, 0, 1), Domain: "cluster.local"}); err != nil {
+	directory := t.TempDir()
+	if err := pki.Ensure(directory, pki.Cluster{ServiceIP: net.IPv4(10, 96, 0, 1), Domain: "cluster.local"}); err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(folder, "kubeconfig")
-	if err := Write(path, "https://127.0.0.1:6443", folder, pki.Admin); err != nil {
+	path := filepath.Join(directory, "kubeconfig")
+	if err := Write(path, "https://127.0.0.1:6443", directory, pki.Admin); err != nil {
 		t.Fatal(err)
 	}
 	config, err := clientcmd.BuildConfigFromFlags("", path)
@@ -31,8 +31,8 @@ func TestAKubeconfigHoldsAllThatAClientNeeds(t *testing.T) {
 }
 
 func TestAKubeconfigOfAnUnknownUserIsAnError(t *testing.T) {
-	folder := t.TempDir()
-	if err := Write(filepath.Join(folder, "kubeconfig"), "https://127.0.0.1:6443", folder, "nobody"); err == nil {
+	directory := t.TempDir()
+	if err := Write(filepath.Join(directory, "kubeconfig"), "https://127.0.0.1:6443", directory, "nobody"); err == nil {
 		t.Error("no error")
 	}
 }

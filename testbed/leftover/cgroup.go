@@ -1,4 +1,5 @@
-// Package leftover makes and finds what a node has outside its folder, and removes it.
+// This file creates and removes the cgroup of the pods.
+
 package leftover
 
 import (
@@ -16,7 +17,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 )
 
-// hierarchies are the mount points of all cgroup hierarchies, of either version.
+// hierarchies returns the mount points of all cgroup hierarchies of version 1 and 2.
 func hierarchies() (v1, v2 []string, err error) {
 	mounts, err := mountinfo.GetMounts(mountinfo.FSTypeFilter("cgroup", "cgroup2"))
 	if err != nil {
@@ -32,15 +33,15 @@ func hierarchies() (v1, v2 []string, err error) {
 	return v1, v2, nil
 }
 
-// MakeCgroup makes the group that the kubelet puts pods into.
-func MakeCgroup(name string) error {
+// CreateCgroup creates the cgroup that the kubelet puts pods into.
+func CreateCgroup(name string) error {
 	v1, v2, err := hierarchies()
 	if err != nil {
 		return err
 	}
 	for _, root := range slices.Concat(v1, v2) {
 		if err := os.Mkdir(filepath.Join(root, name), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
-			return fmt.Errorf("make the cgroup %s: %w", name, err)
+			return fmt.Errorf("create the cgroup %s: %w", name, err)
 		}
 	}
 	for _, root := range v2 {
@@ -48,7 +49,7 @@ func MakeCgroup(name string) error {
 			return fmt.Errorf("delegate controllers to the cgroup %s: %w", name, err)
 		}
 	}
-	// A new group of this controller has no processors until it is given some.
+	// In version 1, a new cpuset has no processors until some are assigned.
 	for _, root := range v1 {
 		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 			if err := inherit(filepath.Join(root, file), filepath.Join(root, name, file)); err != nil {
@@ -59,7 +60,7 @@ func MakeCgroup(name string) error {
 	return nil
 }
 
-// delegate enables every controller of a version 2 hierarchy for the group and those below it.
+// delegate enables every controller of a version 2 hierarchy in the cgroup and its children.
 func delegate(root, name string) error {
 	controllers, err := os.ReadFile(filepath.Join(root, "cgroup.controllers"))
 	if err != nil {
@@ -75,6 +76,7 @@ func delegate(root, name string) error {
 	return nil
 }
 
+// inherit copies the value of a cgroup file, unless the destination has one.
 func inherit(from, to string) error {
 	value, err := os.ReadFile(from)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -89,7 +91,7 @@ func inherit(from, to string) error {
 	return os.WriteFile(to, value, 0o644)
 }
 
-// RemoveCgroup kills whatever runs in the group, and removes it.
+// RemoveCgroup kills all processes in the cgroup, and removes it with its children.
 func RemoveCgroup(name string) error {
 	v1, v2, err := hierarchies()
 	if err != nil {
@@ -102,9 +104,9 @@ func RemoveCgroup(name string) error {
 			groups = append(groups, groupsBelow(filepath.Join(root, name))...)
 		}
 		if err := process.Stop(members(groups, name), 0); err != nil {
-			return fmt.Errorf("end the pods' processes: %w", err)
+			return fmt.Errorf("kill the pods' processes: %w", err)
 		}
-		// A group that its last process has only just left may still be busy; it is tried again.
+		// A cgroup may be busy for a moment after its last process has ended.
 		var busy error
 		for _, group := range slices.Backward(groups) {
 			if err := os.Remove(group); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -121,10 +123,10 @@ func RemoveCgroup(name string) error {
 	}
 }
 
-// groupsBelow lists a group and those below it, each after the one it is in.
+// groupsBelow returns a cgroup and all its descendants. Parents come before their children.
 func groupsBelow(root string) []string {
 	var groups []string
-	// A group that vanishes while it is listed is gone, which is all that is wanted.
+	// Errors are ignored: a cgroup that disappears meanwhile need not be removed.
 	_ = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if err == nil && entry.IsDir() {
 			groups = append(groups, path)
@@ -134,8 +136,8 @@ func groupsBelow(root string) []string {
 	return groups
 }
 
-// members identifies the processes of the groups. Membership is checked after a process is
-// identified, since its pid may have become another's in between.
+// members returns the processes in the cgroups. Their membership is checked again after they were identified, because the
+// pid may have been reused.
 func members(groups []string, name string) []process.Identity {
 	seen := map[int]bool{}
 	var ids []process.Identity
@@ -154,7 +156,7 @@ func members(groups []string, name string) []process.Identity {
 			if err != nil {
 				continue
 			}
-			if of, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid)); err == nil && strings.Contains(string(of), ":/"+name+"/") {
+			if own, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid)); err == nil && strings.Contains(string(own), ":/"+name+"/") {
 				ids = append(ids, id)
 			}
 		}

@@ -1,3 +1,5 @@
+// This file removes files that the kubelet and CNI plugins leave behind.
+
 package leftover
 
 import (
@@ -16,8 +18,8 @@ const (
 	networkResults    = "/var/lib/cni/results"
 )
 
-// RemoveFiles removes what the kubelet and the network plugins wrote to folders that no setting
-// moves: links to logs in dir, results of the pod network, and the device plugins' socket.
+// RemoveFiles removes what the kubelet and CNI plugins write to directories that cannot be configured: links to logs in
+// dir, results of the pod network, and the socket for device plugins.
 func RemoveFiles(dir, podNetwork string) error {
 	if err := removeMatching(filepath.Join(containerLogLinks, "*"), func(path string) bool {
 		target, err := os.Readlink(path)
@@ -28,7 +30,7 @@ func RemoveFiles(dir, podNetwork string) error {
 	if err := removeNetworkResults(podNetwork); err != nil {
 		return err
 	}
-	// Another kubelet that listens there has a use for it.
+	// The socket is kept if another kubelet listens on it.
 	socket := filepath.Join(devicePlugins, "kubelet.sock")
 	if conn, err := net.Dial("unix", socket); err == nil {
 		conn.Close()
@@ -43,8 +45,8 @@ func RemoveFiles(dir, podNetwork string) error {
 	return nil
 }
 
-// removeNetworkResults removes the results of a pod network, called NETWORK-SANDBOX-DEVICE, and those
-// of the same sandboxes' loopback devices, whose network has the same name everywhere.
+// removeNetworkResults removes the CNI results of a pod network, whose files are called NETWORK-SANDBOX-DEVICE, and those
+// of the loopback devices of the same sandboxes, whose network has the same name in every instance.
 func removeNetworkResults(podNetwork string) error {
 	paths, err := filepath.Glob(filepath.Join(networkResults, podNetwork+"-*"))
 	if err != nil {
@@ -61,6 +63,7 @@ func removeNetworkResults(podNetwork string) error {
 	return nil
 }
 
+// removeMatching removes the files that match pattern and for which ours holds.
 func removeMatching(pattern string, ours func(path string) bool) error {
 	paths, err := filepath.Glob(pattern)
 	if err != nil {
@@ -76,6 +79,7 @@ func removeMatching(pattern string, ours func(path string) bool) error {
 	return nil
 }
 
+// removeFile removes a file if it exists.
 func removeFile(path string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -83,9 +87,9 @@ func removeFile(path string) error {
 	return nil
 }
 
-// removeEmpty removes those of the folders that are empty; the others are still somebody's.
-func removeEmpty(folders ...string) {
-	for _, folder := range folders {
-		_ = os.Remove(folder)
+// removeEmpty removes the directories that are empty. The others are still in use by other programs.
+func removeEmpty(directories ...string) {
+	for _, directory := range directories {
+		_ = os.Remove(directory)
 	}
 }

@@ -24,14 +24,14 @@ func TestOnlyTheShimsOfThisRuntimeAreRecognised(t *testing.T) {
 }
 
 func TestTheSocketsOfShimsAreFoundByTheirBundles(t *testing.T) {
-	folder := t.TempDir()
-	socket := filepath.Join(folder, "containerd", "s", "0123")
-	other := filepath.Join(folder, "containerd", "s", "4567")
-	bundle := filepath.Join(folder, "state", "io.containerd.runtime.v2.task", "k8s.io", "sandbox")
+	directory := t.TempDir()
+	socket := filepath.Join(directory, "containerd", "s", "0123")
+	other := filepath.Join(directory, "containerd", "s", "4567")
+	bundle := filepath.Join(directory, "state", "io.containerd.runtime.v2.task", "k8s.io", "sandbox")
 	write(t, socket, "")
 	write(t, other, "")
 	write(t, filepath.Join(bundle, "address"), "unix://"+socket)
-	if err := RemoveShimSockets(filepath.Join(folder, "state")); err != nil {
+	if err := RemoveShimSockets(filepath.Join(directory, "state")); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(socket); err == nil {
@@ -51,7 +51,7 @@ func TestGroupsAreListedAfterTheGroupsThatTheyAreIn(t *testing.T) {
 	}
 }
 
-func TestNothingIsMountedBelowAnOrdinaryFolder(t *testing.T) {
+func TestNothingIsMountedBelowAnOrdinaryDirectory(t *testing.T) {
 	if err := Unmount(t.TempDir()); err != nil {
 		t.Error(err)
 	}

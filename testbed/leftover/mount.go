@@ -1,3 +1,5 @@
+// This file unmounts file systems that the kubelet and containerd leave behind.
+
 package leftover
 
 import (
@@ -10,11 +12,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Unmount unmounts everything below the folders, the innermost first, and fails if anything stays:
-// removing a folder must never reach into something that is mounted there.
-func Unmount(folders ...string) error {
-	for _, folder := range folders {
-		mounts, err := mountsBelow(folder)
+// Unmount unmounts everything below the directories, the innermost first. It fails if anything stays mounted, because
+// removing the directories would delete the contents of the mounted file system.
+func Unmount(directories ...string) error {
+	for _, directory := range directories {
+		mounts, err := mountsBelow(directory)
 		if err != nil {
 			return err
 		}
@@ -23,7 +25,7 @@ func Unmount(folders ...string) error {
 				return fmt.Errorf("unmount %s: %w", path, err)
 			}
 		}
-		if mounts, err = mountsBelow(folder); err != nil {
+		if mounts, err = mountsBelow(directory); err != nil {
 			return err
 		}
 		if len(mounts) > 0 {
@@ -33,10 +35,10 @@ func Unmount(folders ...string) error {
 	return nil
 }
 
-// mountsBelow lists mount points in the order in which they were mounted.
-func mountsBelow(folder string) ([]string, error) {
+// mountsBelow returns the mount points below a directory in the order in which they were mounted.
+func mountsBelow(directory string) ([]string, error) {
 	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
-		return !strings.HasPrefix(m.Mountpoint, folder+"/"), false
+		return !strings.HasPrefix(m.Mountpoint, directory+"/"), false
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list mounts: %w", err)

@@ -1,3 +1,5 @@
+// This file stops containerd shims, which outlive containerd.
+
 package leftover
 
 import (
@@ -10,7 +12,7 @@ import (
 	"dask-operator/testbed/process"
 )
 
-// StopShims ends the processes between the container runtime, known by its socket, and containers.
+// StopShims kills the shims of the containerd that has this socket.
 func StopShims(containerdSocket string) error {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -34,7 +36,8 @@ func StopShims(containerdSocket string) error {
 	return process.Stop(shims, 0)
 }
 
-// isShimOf reads a command line as /proc has it, each argument ended by a zero byte.
+// isShimOf reports whether a command line of /proc, with a zero byte after each argument, is that of a shim of this
+// containerd.
 func isShimOf(commandLine, containerdSocket string) bool {
 	args := strings.Split(strings.TrimSuffix(commandLine, "\x00"), "\x00")
 	if !strings.HasPrefix(filepath.Base(args[0]), "containerd-shim") {
@@ -44,8 +47,8 @@ func isShimOf(commandLine, containerdSocket string) bool {
 	return i >= 0 && i+1 < len(args) && args[i+1] == containerdSocket
 }
 
-// RemoveShimSockets removes the sockets of the shims whose bundles lie below the runtime's state
-// folder: containerd 1.6 keeps them in a folder of its own that no setting moves.
+// RemoveShimSockets removes the sockets of the shims whose bundles are below the state directory of containerd. containerd
+// 1.6 keeps the sockets in a directory that cannot be configured.
 func RemoveShimSockets(containerdState string) error {
 	files, err := filepath.Glob(filepath.Join(containerdState, "io.containerd.runtime.v2.task", "*", "*", "address"))
 	if err != nil {

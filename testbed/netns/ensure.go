@@ -1,3 +1,5 @@
+// This file creates and deletes the network of a node.
+
 package netns
 
 import (
@@ -23,15 +25,15 @@ const (
 	voidDevice      = "void0"
 )
 
-// Network is a namespace joined to the machine by a pair of devices.
+// Network is a network namespace that a veth pair connects to the machine.
 type Network struct {
-	// Name is the namespace's, and HostDevice that of the machine's end of the pair.
+	// Name is the name of the namespace, and HostDevice that of the pair's end on the machine.
 	Name, HostDevice string
-	// Subnet is the /30 that the pair has.
+	// Subnet is the /30 of the pair's addresses.
 	Subnet netip.Prefix
 }
 
-// Choose keeps the recorded subnet unless another device has taken it since, or takes a free one.
+// Choose returns the recorded subnet if no other device uses it, and otherwise a free one.
 func Choose(recorded netip.Prefix, hostDevice string) (netip.Prefix, error) {
 	links, err := netlink.LinkList()
 	if err != nil {
@@ -59,10 +61,10 @@ func Choose(recorded netip.Prefix, hostDevice string) (netip.Prefix, error) {
 	return FirstFree(used)
 }
 
-// Ensure makes what is missing of the network. Each step may find itself done.
+// Ensure creates the parts of the network that do not exist.
 func Ensure(n Network) error {
 	if err := ensureNamespace(n.Name); err != nil {
-		return fmt.Errorf("make the network namespace %s: %w", n.Name, err)
+		return fmt.Errorf("create the network namespace %s: %w", n.Name, err)
 	}
 	handle, err := netns.GetFromName(n.Name)
 	if err != nil {
@@ -75,7 +77,7 @@ func Ensure(n Network) error {
 	}
 	defer inside.Close()
 	if err := ensurePair(n, handle, inside); err != nil {
-		return fmt.Errorf("join the network namespace %s to the machine: %w", n.Name, err)
+		return fmt.Errorf("connect the network namespace %s to the machine: %w", n.Name, err)
 	}
 	if err := ensureRoutes(inside); err != nil {
 		return fmt.Errorf("set up routes in the network namespace %s: %w", n.Name, err)
@@ -83,6 +85,7 @@ func Ensure(n Network) error {
 	return Do(n.Name, confine)
 }
 
+// ensureNamespace creates the named network namespace.
 func ensureNamespace(name string) error {
 	path := filepath.Join(namedNamespaces, name)
 	var stat unix.Statfs_t
@@ -90,7 +93,7 @@ func ensureNamespace(name string) error {
 	if err == nil && stat.Type == unix.NSFS_MAGIC {
 		return nil
 	}
-	// A file without a namespace on it is what a start that was cut short left.
+	// An interrupted start leaves a file on which no namespace is mounted.
 	if err == nil {
 		err = os.Remove(path)
 	}
@@ -99,7 +102,7 @@ func ensureNamespace(name string) error {
 	}
 	result := make(chan error, 1)
 	go func() {
-		// The thread is now in the new namespace; it ends with this goroutine.
+		// NewNamed moves the thread into the new namespace. The locked thread ends with this goroutine.
 		runtime.LockOSThread()
 		handle, err := netns.NewNamed(name)
 		if err == nil {
@@ -110,6 +113,7 @@ func ensureNamespace(name string) error {
 	return <-result
 }
 
+// ensurePair creates the veth pair with its addresses.
 func ensurePair(n Network, namespace netns.NsHandle, inside *netlink.Handle) error {
 	host, err := netlink.LinkByName(n.HostDevice)
 	_, nodeErr := inside.LinkByName(nodeDevice)
@@ -140,7 +144,7 @@ func ensurePair(n Network, namespace netns.NsHandle, inside *netlink.Handle) err
 	return bringUp(inside, node, NodeAddr(n.Subnet), n.Subnet.Bits())
 }
 
-// bringUp leaves the device with this address only.
+// bringUp sets the device up, with this address as its only one.
 func bringUp(where *netlink.Handle, link netlink.Link, addr netip.Addr, bits int) error {
 	want := &netlink.Addr{IPNet: &net.IPNet{IP: addr.AsSlice(), Mask: net.CIDRMask(bits, 32)}}
 	addrs, err := where.AddrList(link, netlink.FAMILY_V4)
@@ -160,8 +164,7 @@ func bringUp(where *netlink.Handle, link netlink.Link, addr netip.Addr, bits int
 	return where.LinkSetUp(link)
 }
 
-// ensureRoutes gives the node a default route, which programs look for, into a bridge that leads
-// nowhere.
+// ensureRoutes gives the node a default route, because programs expect one. It leads to a bridge without other devices.
 func ensureRoutes(inside *netlink.Handle) error {
 	loopback, err := inside.LinkByName("lo")
 	if err != nil {
@@ -189,8 +192,8 @@ func ensureRoutes(inside *netlink.Handle) error {
 	return inside.RouteReplace(&netlink.Route{LinkIndex: void.Attrs().Index, Dst: everywhere, Scope: netlink.SCOPE_LINK})
 }
 
-// confine lets the node forward between pods, and answers from them to the machine, but nothing that
-// begins with them: the machine's answers would leave by its own default route.
+// confine configures the forwarding of packets: between pods, and from pods to the machine only as replies. Connections
+// from pods to the machine are dropped, because the machine would send the replies to its own default route.
 func confine() error {
 	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
 		return fmt.Errorf("enable forwarding: %w", err)
@@ -211,7 +214,7 @@ table ip testbed {
 	return nil
 }
 
-// Delete removes the devices and the namespace's name; the namespace ends with its last process.
+// Delete removes the devices and the name of the namespace. The namespace itself ends with its last process.
 func Delete(name, hostDevice string) error {
 	if link, err := netlink.LinkByName(hostDevice); err == nil {
 		if err := netlink.LinkDel(link); err != nil {

@@ -1,3 +1,5 @@
+// This file runs functions in a network namespace.
+
 package netns
 
 import (
@@ -9,8 +11,8 @@ import (
 	"github.com/vishvananda/netns"
 )
 
-// Do calls f in the namespace; with an empty name, where the caller is. Only f itself is inside: a
-// goroutine that it starts is not, a process or a socket is.
+// Do calls f in the named network namespace, or in that of the caller if the name is empty. Processes and sockets that f
+// creates are inside of the namespace, but goroutines that it starts are not.
 func Do(name string, f func() error) error {
 	if name == "" {
 		return f()
@@ -20,7 +22,7 @@ func Do(name string, f func() error) error {
 		runtime.LockOSThread()
 		origin, err := netns.Get()
 		if err != nil {
-			result <- fmt.Errorf("find the network namespace: %w", err)
+			result <- fmt.Errorf("get the current network namespace: %w", err)
 			return
 		}
 		defer origin.Close()
@@ -35,7 +37,7 @@ func Do(name string, f func() error) error {
 			return
 		}
 		err = f()
-		// A thread that cannot go back stays locked and ends with this goroutine.
+		// A thread that cannot return to its namespace stays locked, so that it ends with this goroutine.
 		if netns.Set(origin) == nil {
 			runtime.UnlockOSThread()
 		}
@@ -44,7 +46,7 @@ func Do(name string, f func() error) error {
 	return <-result
 }
 
-// Dialer returns a function that connects from inside the namespace. The address must be an IP's.
+// Dialer returns a function that connects from inside the namespace. The address must be an IP address.
 func Dialer(name string) func(ctx context.Context, network, address string) (net.Conn, error) {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		var conn net.Conn

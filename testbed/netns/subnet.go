@@ -1,4 +1,5 @@
-// Package netns makes the network that a node lives in, and acts inside it.
+// This file chooses the subnet of a node.
+
 package netns
 
 import (
@@ -6,13 +7,13 @@ import (
 	"net/netip"
 )
 
-// pool is reserved for tests of network devices, so nothing real is in it.
+// pool is reserved for benchmarks of network devices (RFC 2544), so no real network uses it.
 var pool = netip.MustParsePrefix("198.18.0.0/16")
 
 // errPoolExhausted is returned when every /30 of the pool is in use.
 var errPoolExhausted = errors.New("no /30 of 198.18.0.0/16 is free")
 
-// FirstFree is the first /30 of the pool that none of the used prefixes touches.
+// FirstFree returns the first /30 of the pool that overlaps none of the used prefixes.
 func FirstFree(used []netip.Prefix) (netip.Prefix, error) {
 	const bits = 30
 	for addr := pool.Addr(); pool.Contains(addr); {
@@ -27,12 +28,13 @@ func FirstFree(used []netip.Prefix) (netip.Prefix, error) {
 	return netip.Prefix{}, errPoolExhausted
 }
 
-// HostAddr is the machine's address in the subnet.
+// HostAddr returns the machine's address in the subnet.
 func HostAddr(subnet netip.Prefix) netip.Addr { return subnet.Masked().Addr().Next() }
 
-// NodeAddr is the node's address in the subnet.
+// NodeAddr returns the node's address in the subnet.
 func NodeAddr(subnet netip.Prefix) netip.Addr { return HostAddr(subnet).Next() }
 
+// overlaps reports whether prefix overlaps one of the others.
 func overlaps(prefix netip.Prefix, others []netip.Prefix) bool {
 	for _, other := range others {
 		if prefix.Overlaps(other) {

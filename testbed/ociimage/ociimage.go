@@ -1,4 +1,4 @@
-// Package ociimage writes a container image that holds a single program.
+// Package ociimage writes a container image that contains a single program.
 package ociimage
 
 import (
@@ -14,7 +14,7 @@ import (
 	v1 "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
-// nameAnnotation is how containerd learns the image's whole reference from an archive.
+// nameAnnotation is the annotation from which containerd reads the full reference of an image in an archive.
 const nameAnnotation = "io.containerd.image.name"
 
 // Write writes the OCI archive of an image that runs the program as /name.
@@ -55,6 +55,7 @@ func Write(w io.Writer, reference, name string, program []byte) error {
 	return archive.tar.Close()
 }
 
+// layerOf returns a layer with the program.
 func layerOf(name string, program []byte) ([]byte, error) {
 	var layer bytes.Buffer
 	w := tar.NewWriter(&layer)
@@ -70,7 +71,7 @@ func layerOf(name string, program []byte) ([]byte, error) {
 	return layer.Bytes(), nil
 }
 
-// archive keeps the first error, so that writing an image reads as the list of its parts.
+// archive writes the files of an OCI archive. It keeps the first error, so that Write need not check each call.
 type archive struct {
 	tar *tar.Writer
 	err error

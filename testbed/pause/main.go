@@ -1,5 +1,5 @@
-// Command pause is the first process of every pod: it holds the pod's namespaces open, buries the
-// orphans of containers that share its process namespace, and ends when it is told to.
+// Command pause is the first process of every pod. It holds the pod's namespaces open, reaps orphaned processes of
+// containers that share its process namespace, and exits on SIGINT or SIGTERM.
 package main
 
 import (
@@ -15,7 +15,7 @@ func main() {
 		if s != syscall.SIGCHLD {
 			return
 		}
-		// One SIGCHLD may stand for several children.
+		// There may be one SIGCHLD for several children.
 		for {
 			if pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); pid <= 0 || err != nil {
 				break

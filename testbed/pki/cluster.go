@@ -1,3 +1,5 @@
+// This file defines the certificates of a cluster.
+
 package pki
 
 import (
@@ -5,7 +7,7 @@ import (
 	"net"
 )
 
-// The names of the files that Ensure makes, without their endings.
+// Base names of the files that Ensure writes.
 const (
 	CA                = "ca"
 	FrontProxyCA      = "front-proxy-ca"
@@ -21,19 +23,19 @@ const (
 	ServiceAccount    = "service-account"
 )
 
-// Cluster is what the certificates of a cluster depend on.
+// Cluster are the properties of a cluster that its certificates contain.
 type Cluster struct {
 	NodeName string
 	// NodeIP is nil if there is no node.
 	NodeIP net.IP
-	// ServiceIP is the cluster's address of the API server.
+	// ServiceIP is the cluster IP of the API server.
 	ServiceIP net.IP
 	Domain    string
 }
 
-// Ensure makes folder hold everything that the cluster needs, and keeps what fits.
-func Ensure(folder string, c Cluster) error {
-	ca, err := EnsureAuthority(folder, CA)
+// Ensure writes all keys and certificates of the cluster to directory. It keeps those that are still valid and match.
+func Ensure(directory string, c Cluster) error {
+	ca, err := EnsureAuthority(directory, CA)
 	if err != nil {
 		return err
 	}
@@ -42,18 +44,18 @@ func Ensure(folder string, c Cluster) error {
 			return err
 		}
 	}
-	// Whoever has a certificate of this authority may speak for any user, so it has one client only.
-	frontProxy, err := EnsureAuthority(folder, FrontProxyCA)
+	// A client with a certificate of this authority may impersonate any user, so there is only one.
+	frontProxy, err := EnsureAuthority(directory, FrontProxyCA)
 	if err != nil {
 		return err
 	}
 	if err := frontProxy.Ensure(client(FrontProxyClient, FrontProxyClient)); err != nil {
 		return err
 	}
-	return EnsureKeyPair(folder, ServiceAccount)
+	return EnsureKeyPair(directory, ServiceAccount)
 }
 
-// Subjects are the holders of certificates of the cluster's authority.
+// Subjects returns the subjects of the certificates that the cluster's authority signs.
 func Subjects(c Cluster) []Subject {
 	local := net.IPv4(127, 0, 0, 1)
 	apiServer := Subject{
@@ -81,6 +83,7 @@ func Subjects(c Cluster) []Subject {
 	return append(subjects, apiServer)
 }
 
+// client returns a subject with a client certificate.
 func client(name, user string, groups ...string) Subject {
 	return Subject{
 		Name: name, CommonName: user, Organization: groups,
@@ -88,7 +91,8 @@ func client(name, user string, groups ...string) Subject {
 	}
 }
 
-// both is a client of the API server that serves its own health and metrics.
+// both returns a subject whose certificate is for a client and a server: a component that is a client of the API server and
+// serves health checks and metrics.
 func both(name, user string, ips ...net.IP) Subject {
 	return Subject{
 		Name: name, CommonName: user, DNSNames: []string{"localhost"}, IPs: ips,

@@ -1,4 +1,4 @@
-// Package pki makes the keys and certificates of a cluster and keeps those that still fit.
+// Package pki creates the keys and certificates of a cluster, and keeps those that are still valid.
 package pki
 
 import (
@@ -23,7 +23,7 @@ import (
 
 const (
 	validity = 10 * 365 * 24 * time.Hour
-	// renewal is the time before its end at which a certificate no longer counts as fitting.
+	// renewal is how long before its expiry a certificate is replaced.
 	renewal = 30 * 24 * time.Hour
 )
 
@@ -31,12 +31,12 @@ const (
 type Authority struct {
 	Certificate *x509.Certificate
 	key         crypto.Signer
-	folder      string
+	directory   string
 }
 
-// Subject describes a certificate to have.
+// Subject describes a certificate.
 type Subject struct {
-	// Name is the base name of the certificate's and the key's file.
+	// Name is the base name of the files of certificate and key.
 	Name         string
 	CommonName   string
 	Organization []string
@@ -45,16 +45,16 @@ type Subject struct {
 	Usages       []x509.ExtKeyUsage
 }
 
-// CertFile is the path of the certificate called name in folder.
-func CertFile(folder, name string) string { return filepath.Join(folder, name+".crt") }
+// CertFile returns the path of the certificate called name in directory.
+func CertFile(directory, name string) string { return filepath.Join(directory, name+".crt") }
 
-// KeyFile is the path of the private key called name in folder.
-func KeyFile(folder, name string) string { return filepath.Join(folder, name+".key") }
+// KeyFile returns the path of the private key called name in directory.
+func KeyFile(directory, name string) string { return filepath.Join(directory, name+".key") }
 
-// EnsureAuthority reads the authority called name from folder, or makes it there.
-func EnsureAuthority(folder, name string) (*Authority, error) {
-	if cert, key, err := read(folder, name); err == nil && cert.IsCA && lasts(cert) {
-		return &Authority{Certificate: cert, key: key, folder: folder}, nil
+// EnsureAuthority reads the authority called name from directory, or creates it there.
+func EnsureAuthority(directory, name string) (*Authority, error) {
+	if cert, key, err := read(directory, name); err == nil && cert.IsCA && lasts(cert) {
+		return &Authority{Certificate: cert, key: key, directory: directory}, nil
 	}
 	key, err := newKey()
 	if err != nil {
@@ -66,16 +66,16 @@ func EnsureAuthority(folder, name string) (*Authority, error) {
 	}
 	template.IsCA = true
 	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature | x509.KeyUsageCRLSign
-	cert, err := write(folder, name, template, template, key, key)
+	cert, err := write(directory, name, template, template, key, key)
 	if err != nil {
 		return nil, err
 	}
-	return &Authority{Certificate: cert, key: key, folder: folder}, nil
+	return &Authority{Certificate: cert, key: key, directory: directory}, nil
 }
 
-// Ensure keeps the certificate that the subject has, if it fits, or issues one.
+// Ensure issues a certificate for the subject, unless it has a valid one that matches.
 func (a *Authority) Ensure(s Subject) error {
-	if cert, _, err := read(a.folder, s.Name); err == nil && a.fits(cert, s) {
+	if cert, _, err := read(a.directory, s.Name); err == nil && a.fits(cert, s) {
 		return nil
 	}
 	key, err := newKey()
@@ -90,10 +90,11 @@ func (a *Authority) Ensure(s Subject) error {
 	template.ExtKeyUsage = s.Usages
 	template.DNSNames = s.DNSNames
 	template.IPAddresses = s.IPs
-	_, err = write(a.folder, s.Name, template, a.Certificate, key, a.key)
+	_, err = write(a.directory, s.Name, template, a.Certificate, key, a.key)
 	return err
 }
 
+// fits reports whether a certificate is valid, signed by this authority, and that of the subject.
 func (a *Authority) fits(cert *x509.Certificate, s Subject) bool {
 	return lasts(cert) && cert.CheckSignatureFrom(a.Certificate) == nil &&
 		cert.Subject.CommonName == s.CommonName &&
@@ -103,14 +104,14 @@ func (a *Authority) fits(cert *x509.Certificate, s Subject) bool {
 		slices.Equal(cert.ExtKeyUsage, s.Usages)
 }
 
-// EnsureKeyPair makes folder hold a private key and its public key, NAME.key and NAME.pub.
-func EnsureKeyPair(folder, name string) error {
-	key, err := readKey(KeyFile(folder, name))
+// EnsureKeyPair creates a private key and its public key, NAME.key and NAME.pub, in directory unless they exist.
+func EnsureKeyPair(directory, name string) error {
+	key, err := readKey(KeyFile(directory, name))
 	if err != nil {
 		if key, err = newKey(); err != nil {
 			return err
 		}
-		if err := writeKey(KeyFile(folder, name), key); err != nil {
+		if err := writeKey(KeyFile(directory, name), key); err != nil {
 			return err
 		}
 	}
@@ -119,20 +120,22 @@ func EnsureKeyPair(folder, name string) error {
 		return err
 	}
 	block := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})
-	return atomicfile.Write(PublicKeyFile(folder, name), block, 0o644)
+	return atomicfile.Write(PublicKeyFile(directory, name), block, 0o644)
 }
 
-// PublicKeyFile is the path of the public key called name in folder.
-func PublicKeyFile(folder, name string) string { return filepath.Join(folder, name+".pub") }
+// PublicKeyFile returns the path of the public key called name in directory.
+func PublicKeyFile(directory, name string) string { return filepath.Join(directory, name+".pub") }
 
+// newKey generates a key.
 func newKey() (crypto.Signer, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("make a key: %w", err)
+		return nil, fmt.Errorf("generate a key: %w", err)
 	}
 	return key, nil
 }
 
+// newTemplate returns a certificate that is valid from now on.
 func newTemplate(subject pkix.Name) (*x509.Certificate, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
 	if err != nil {
@@ -141,33 +144,35 @@ func newTemplate(subject pkix.Name) (*x509.Certificate, error) {
 	now := time.Now()
 	return &x509.Certificate{
 		SerialNumber: serial, Subject: subject, BasicConstraintsValid: true,
-		// A little in the past, for clocks that were set back.
+		// In the past, in case the clock is set back.
 		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(validity),
 	}, nil
 }
 
+// lasts reports whether a certificate is valid and need not be renewed yet.
 func lasts(cert *x509.Certificate) bool {
 	now := time.Now()
 	return now.After(cert.NotBefore) && now.Add(renewal).Before(cert.NotAfter)
 }
 
-// write stores the key before the certificate: a pair that a crash tore apart does not match and is
-// made again.
-func write(folder, name string, template, parent *x509.Certificate, key, signer crypto.Signer) (*x509.Certificate, error) {
+// write signs a certificate and stores it with its key. The key is written first. If a crash prevents the second write, the
+// pair does not match and is created again.
+func write(directory, name string, template, parent *x509.Certificate, key, signer crypto.Signer) (*x509.Certificate, error) {
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
 	if err != nil {
 		return nil, fmt.Errorf("sign the certificate %s: %w", name, err)
 	}
-	if err := writeKey(KeyFile(folder, name), key); err != nil {
+	if err := writeKey(KeyFile(directory, name), key); err != nil {
 		return nil, err
 	}
 	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	if err := atomicfile.Write(CertFile(folder, name), block, 0o644); err != nil {
+	if err := atomicfile.Write(CertFile(directory, name), block, 0o644); err != nil {
 		return nil, err
 	}
 	return x509.ParseCertificate(der)
 }
 
+// writeKey writes a private key.
 func writeKey(path string, key crypto.Signer) error {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
@@ -176,6 +181,7 @@ func writeKey(path string, key crypto.Signer) error {
 	return atomicfile.Write(path, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
 }
 
+// readKey reads a private key.
 func readKey(path string) (crypto.Signer, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -183,7 +189,7 @@ func readKey(path string) (crypto.Signer, error) {
 	}
 	block, _ := pem.Decode(data)
 	if block == nil {
-		return nil, fmt.Errorf("%s holds no key", path)
+		return nil, fmt.Errorf("%s contains no key", path)
 	}
 	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
@@ -191,14 +197,14 @@ func readKey(path string) (crypto.Signer, error) {
 	}
 	signer, ok := key.(crypto.Signer)
 	if !ok {
-		return nil, fmt.Errorf("%s holds a key that cannot sign", path)
+		return nil, fmt.Errorf("%s contains a key that cannot sign", path)
 	}
 	return signer, nil
 }
 
-// read fails unless certificate and key belong together.
-func read(folder, name string) (*x509.Certificate, crypto.Signer, error) {
-	pair, err := tls.LoadX509KeyPair(CertFile(folder, name), KeyFile(folder, name))
+// read reads a certificate and its key. It fails if they do not match.
+func read(directory, name string) (*x509.Certificate, crypto.Signer, error) {
+	pair, err := tls.LoadX509KeyPair(CertFile(directory, name), KeyFile(directory, name))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -14,11 +14,11 @@ var testCluster = Cluster{
 }
 
 func TestEveryCertificateVerifiesForItsPurposesAndNoOther(t *testing.T) {
-	folder := ensure(t, t.TempDir(), testCluster)
+	directory := ensure(t, t.TempDir(), testCluster)
 	roots := x509.NewCertPool()
-	roots.AddCert(load(t, folder, CA))
+	roots.AddCert(load(t, directory, CA))
 	for _, s := range Subjects(testCluster) {
-		cert := load(t, folder, s.Name)
+		cert := load(t, directory, s.Name)
 		for _, usage := range []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth} {
 			_, err := cert.Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{usage}})
 			if wanted := slices.Contains(s.Usages, usage); (err == nil) != wanted {
@@ -44,7 +44,7 @@ func TestTheAPIServerIsTrustedUnderAllOfItsNames(t *testing.T) {
 }
 
 func TestUsersHaveTheNamesThatTheAPIServerGivesRightsTo(t *testing.T) {
-	folder := ensure(t, t.TempDir(), testCluster)
+	directory := ensure(t, t.TempDir(), testCluster)
 	for name, want := range map[string][2]string{
 		Admin:             {"admin", "system:masters"},
 		ControllerManager: {"system:kube-controller-manager", ""},
@@ -53,7 +53,7 @@ func TestUsersHaveTheNamesThatTheAPIServerGivesRightsTo(t *testing.T) {
 		Proxy:             {"system:kube-proxy", ""},
 		CoreDNS:           {"system:coredns", ""},
 	} {
-		subject := load(t, folder, name).Subject
+		subject := load(t, directory, name).Subject
 		group := ""
 		if len(subject.Organization) > 0 {
 			group = subject.Organization[0]
@@ -65,21 +65,21 @@ func TestUsersHaveTheNamesThatTheAPIServerGivesRightsTo(t *testing.T) {
 }
 
 func TestTheFrontProxyIsNotTrustedByTheClusterAuthority(t *testing.T) {
-	folder := ensure(t, t.TempDir(), testCluster)
-	client := load(t, folder, FrontProxyClient)
-	if err := client.CheckSignatureFrom(load(t, folder, FrontProxyCA)); err != nil {
+	directory := ensure(t, t.TempDir(), testCluster)
+	client := load(t, directory, FrontProxyClient)
+	if err := client.CheckSignatureFrom(load(t, directory, FrontProxyCA)); err != nil {
 		t.Error(err)
 	}
-	if client.CheckSignatureFrom(load(t, folder, CA)) == nil {
+	if client.CheckSignatureFrom(load(t, directory, CA)) == nil {
 		t.Error("the cluster's authority has signed the front proxy's certificate")
 	}
 }
 
 func TestEnsuringAgainChangesNothing(t *testing.T) {
-	folder := ensure(t, t.TempDir(), testCluster)
-	before := contents(t, folder)
-	ensure(t, folder, testCluster)
-	for name, data := range contents(t, folder) {
+	directory := ensure(t, t.TempDir(), testCluster)
+	before := contents(t, directory)
+	ensure(t, directory, testCluster)
+	for name, data := range contents(t, directory) {
 		if before[name] != data {
 			t.Errorf("%s has changed", name)
 		}
@@ -87,13 +87,13 @@ func TestEnsuringAgainChangesNothing(t *testing.T) {
 }
 
 func TestANewNodeAddressRenewsOnlyTheCertificatesThatNameIt(t *testing.T) {
-	folder := ensure(t, t.TempDir(), testCluster)
-	before := contents(t, folder)
+	directory := ensure(t, t.TempDir(), testCluster)
+	before := contents(t, directory)
 	moved := testCluster
 	moved.NodeIP = net.IPv4(198, 18, 0, 6)
-	ensure(t, folder, moved)
+	ensure(t, directory, moved)
 	var changed []string
-	for name, data := range contents(t, folder) {
+	for name, data := range contents(t, directory) {
 		if before[name] != data {
 			changed = append(changed, name)
 		}
@@ -105,21 +105,21 @@ func TestANewNodeAddressRenewsOnlyTheCertificatesThatNameIt(t *testing.T) {
 }
 
 func TestAPairThatDoesNotMatchIsMadeAgain(t *testing.T) {
-	folder := ensure(t, t.TempDir(), testCluster)
-	stray, err := os.ReadFile(KeyFile(folder, Scheduler))
+	directory := ensure(t, t.TempDir(), testCluster)
+	stray, err := os.ReadFile(KeyFile(directory, Scheduler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(KeyFile(folder, Admin), stray, 0o600); err != nil {
+	if err := os.WriteFile(KeyFile(directory, Admin), stray, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	load(t, ensure(t, folder, testCluster), Admin)
+	load(t, ensure(t, directory, testCluster), Admin)
 }
 
 func TestPrivateKeysAreReadableByTheirOwnerOnly(t *testing.T) {
-	folder := ensure(t, t.TempDir(), testCluster)
+	directory := ensure(t, t.TempDir(), testCluster)
 	for _, name := range []string{CA, Admin, ServiceAccount} {
-		info, err := os.Stat(KeyFile(folder, name))
+		info, err := os.Stat(KeyFile(directory, name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,32 +137,32 @@ func TestAControlPlaneAloneHasNoCertificatesOfANode(t *testing.T) {
 	}
 }
 
-func ensure(t *testing.T, folder string, c Cluster) string {
+func ensure(t *testing.T, directory string, c Cluster) string {
 	t.Helper()
-	if err := Ensure(folder, c); err != nil {
+	if err := Ensure(directory, c); err != nil {
 		t.Fatal(err)
 	}
-	return folder
+	return directory
 }
 
-func load(t *testing.T, folder, name string) *x509.Certificate {
+func load(t *testing.T, directory, name string) *x509.Certificate {
 	t.Helper()
-	pair, err := tls.LoadX509KeyPair(CertFile(folder, name), KeyFile(folder, name))
+	pair, err := tls.LoadX509KeyPair(CertFile(directory, name), KeyFile(directory, name))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return pair.Leaf
 }
 
-func contents(t *testing.T, folder string) map[string]string {
+func contents(t *testing.T, directory string) map[string]string {
 	t.Helper()
-	entries, err := os.ReadDir(folder)
+	entries, err := os.ReadDir(directory)
 	if err != nil {
 		t.Fatal(err)
 	}
 	files := map[string]string{}
 	for _, entry := range entries {
-		data, err := os.ReadFile(folder + "/" + entry.Name())
+		data, err := os.ReadFile(directory + "/" + entry.Name())
 		if err != nil {
 			t.Fatal(err)
 		}

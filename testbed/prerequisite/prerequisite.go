@@ -1,4 +1,4 @@
-// Package prerequisite finds out what a node needs of the machine and does not find.
+// Package prerequisite checks whether the machine has the programs that a node needs.
 package prerequisite
 
 import (
@@ -10,34 +10,35 @@ import (
 	"strings"
 )
 
-// CNIPlugins is where Debian puts the programs that connect pods.
+// CNIPlugins is where Debian installs CNI plugins.
 const CNIPlugins = "/usr/lib/cni"
 
-var programFolders = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
+// programDirectories are searched for programs.
+var programDirectories = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
 
-// needs lists the programs, and the Debian packages that they are in.
+// needs are the programs, with the Debian packages that contain them.
 var needs = []struct {
 	program, pkg string
-	folders      []string
+	directories  []string
 }{
-	{"containerd", "containerd", programFolders},
-	{"containerd-shim-runc-v2", "containerd", programFolders},
-	{"ctr", "containerd", programFolders},
-	{"runc", "runc", programFolders},
+	{"containerd", "containerd", programDirectories},
+	{"containerd-shim-runc-v2", "containerd", programDirectories},
+	{"ctr", "containerd", programDirectories},
+	{"runc", "runc", programDirectories},
 	{"ptp", "containernetworking-plugins", []string{CNIPlugins}},
 	{"host-local", "containernetworking-plugins", []string{CNIPlugins}},
 	{"loopback", "containernetworking-plugins", []string{CNIPlugins}},
 	{"portmap", "containernetworking-plugins", []string{CNIPlugins}},
-	{"iptables", "iptables", programFolders},
-	{"nft", "nftables", programFolders},
-	{"mount", "mount", programFolders},
-	{"umount", "mount", programFolders},
+	{"iptables", "iptables", programDirectories},
+	{"nft", "nftables", programDirectories},
+	{"mount", "mount", programDirectories},
+	{"umount", "mount", programDirectories},
 }
 
-// Find is the path of a program, or empty.
-func Find(program string) string { return find(program, programFolders) }
+// Find returns the path of a program, or an empty string.
+func Find(program string) string { return find(program, programDirectories) }
 
-// Check fails, in one sentence, if anything that a node needs is missing.
+// Check returns an error that names everything that is missing, and how to install it.
 func Check(isRoot bool) error {
 	if !isRoot {
 		return errors.New("a node needs root; `up --control-plane-only` does not")
@@ -45,10 +46,11 @@ func Check(isRoot bool) error {
 	return check(find)
 }
 
-func check(find func(program string, folders []string) string) error {
+// check is Check for root, with a replaceable search.
+func check(find func(program string, directories []string) string) error {
 	var programs, packages []string
 	for _, need := range needs {
-		if find(need.program, need.folders) == "" {
+		if find(need.program, need.directories) == "" {
 			programs = append(programs, need.program)
 			packages = append(packages, need.pkg)
 		}
@@ -61,9 +63,10 @@ func check(find func(program string, folders []string) string) error {
 		strings.Join(programs, ", "), strings.Join(slices.Compact(packages), " "))
 }
 
-func find(program string, folders []string) string {
-	for _, folder := range folders {
-		path := filepath.Join(folder, program)
+// find returns the path of an executable in one of the directories, or an empty string.
+func find(program string, directories []string) string {
+	for _, directory := range directories {
+		path := filepath.Join(directory, program)
 		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
 			return path
 		}

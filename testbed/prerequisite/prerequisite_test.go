@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestAllThatIsMissingIsNamedInOneSentenceWithItsPackages(t *testing.T) {
+func TestMissingProgramsAreNamedWithTheirPackages(t *testing.T) {
 	missing := map[string]bool{"runc": true, "ctr": true, "containerd": true}
 	err := check(func(program string, _ []string) string {
 		if missing[program] {
@@ -18,13 +18,13 @@ func TestAllThatIsMissingIsNamedInOneSentenceWithItsPackages(t *testing.T) {
 	}
 }
 
-func TestNothingIsSaidWhenNothingIsMissing(t *testing.T) {
+func TestCheckSucceedsWhenNothingIsMissing(t *testing.T) {
 	if err := check(func(program string, _ []string) string { return "/usr/bin/" + program }); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestWithoutRootTheWayWithoutRootIsNamed(t *testing.T) {
+func TestWithoutRootTheErrorNamesTheAlternative(t *testing.T) {
 	if err := Check(false); err == nil || !strings.Contains(err.Error(), "--control-plane-only") {
 		t.Errorf("got %v", err)
 	}

@@ -1,7 +1,5 @@
-// Package process starts, recognises and ends the processes of a cluster.
-//
-// A pid alone names nobody for long, so a process is known by its pid, the time it started and the
-// boot it started in; signals go through a pidfd opened before that identity is checked.
+// This file identifies processes.
+
 package process
 
 import (
@@ -12,19 +10,19 @@ import (
 	"sync"
 )
 
-// Identity names one process for ever.
+// Identity identifies one process. It is never reused.
 type Identity struct {
 	PID int `json:"pid"`
-	// Start is the start time in clock ticks since the boot, as in /proc/PID/stat.
+	// Start is the start time in clock ticks since boot, as in /proc/PID/stat.
 	Start uint64 `json:"start"`
-	// Boot is the id of the boot that Start counts from.
+	// Boot is the boot id of the kernel.
 	Boot string `json:"boot"`
 }
 
-// Self is the calling process.
+// Self returns the identity of the calling process.
 func Self() (Identity, error) { return Identify(os.Getpid()) }
 
-// Identify tells who has the pid now.
+// Identify returns the identity of the process that has the pid now.
 func Identify(pid int) (Identity, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -34,7 +32,7 @@ func Identify(pid int) (Identity, error) {
 	if err != nil {
 		return Identity{}, fmt.Errorf("identify process %d: %w", pid, err)
 	}
-	// A zombie has ended; that its parent has not noticed is of no interest here.
+	// A zombie has ended, even if its parent has not reaped it yet.
 	if state == "Z" || state == "X" {
 		return Identity{}, fmt.Errorf("identify process %d: %w", pid, os.ErrProcessDone)
 	}
@@ -45,7 +43,7 @@ func Identify(pid int) (Identity, error) {
 	return Identity{PID: pid, Start: start, Boot: boot}, nil
 }
 
-// Alive tells whether this very process still runs.
+// Alive reports whether exactly this process still runs.
 func (id Identity) Alive() bool {
 	if id.PID <= 0 {
 		return false
@@ -54,6 +52,7 @@ func (id Identity) Alive() bool {
 	return err == nil && now == id
 }
 
+// bootID returns the boot id of the kernel.
 var bootID = sync.OnceValues(func() (string, error) {
 	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
@@ -62,8 +61,8 @@ var bootID = sync.OnceValues(func() (string, error) {
 	return strings.TrimSpace(string(data)), nil
 })
 
-// parseStat reads the state and the start time from a /proc/PID/stat line. The command's name, in
-// parentheses, may itself hold spaces and parentheses; the fields begin after the last one.
+// parseStat returns the state and the start time from a line of /proc/PID/stat. The name of the command, in parentheses, may
+// itself contain spaces and parentheses, so the other fields start after the last one.
 func parseStat(stat string) (state string, start uint64, err error) {
 	end := strings.LastIndexByte(stat, ')')
 	if end < 0 {

@@ -43,18 +43,18 @@ func TestAProcessIsAliveOnlyUnderItsWholeIdentity(t *testing.T) {
 		t.Error("a process of an earlier boot is alive")
 	}
 	if (Identity{}).Alive() {
-		t.Error("nobody is alive")
+		t.Error("the zero identity is alive")
 	}
 }
 
-func TestAProcessThatEndsWhenAskedIsNotKilled(t *testing.T) {
+func TestAProcessThatEndsOnTheSignalIsNotKilled(t *testing.T) {
 	cmd, id := run(t, "sleep", "60")
 	begin := time.Now()
 	if err := Stop([]Identity{id}, 20*time.Second); err != nil {
 		t.Fatal(err)
 	}
 	if time.Since(begin) > 10*time.Second {
-		t.Error("it was waited for in vain")
+		t.Error("Stop waited for the whole grace period")
 	}
 	if id.Alive() {
 		t.Error("it still runs")
@@ -64,7 +64,7 @@ func TestAProcessThatEndsWhenAskedIsNotKilled(t *testing.T) {
 	}
 }
 
-func TestAProcessThatDoesNotListenIsKilled(t *testing.T) {
+func TestAProcessThatIgnoresTheSignalIsKilled(t *testing.T) {
 	marker := filepath.Join(t.TempDir(), "deaf")
 	cmd, id := run(t, "sh", "-c", `trap "" TERM; : >"$0"; while :; do sleep 0.05; done`, marker)
 	deadline := time.Now().Add(10 * time.Second)
@@ -82,7 +82,7 @@ func TestAProcessThatDoesNotListenIsKilled(t *testing.T) {
 	}
 }
 
-func TestAStrangerWithARecordedPidIsSpared(t *testing.T) {
+func TestAnotherProcessWithARecordedPidIsNotStopped(t *testing.T) {
 	_, id := run(t, "sleep", "60")
 	stale := id
 	stale.Start--
@@ -109,7 +109,7 @@ func run(t *testing.T, name string, args ...string) (*exec.Cmd, Identity) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		// The test itself may have ended and buried it.
+		// The test may have stopped and reaped it already.
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})

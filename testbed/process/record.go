@@ -1,3 +1,5 @@
+// This file records started processes.
+
 package process
 
 import (
@@ -19,14 +21,14 @@ const (
 	lockFD = 3
 )
 
-// Record is what a started process leaves behind about itself.
+// Record is what a started process writes about itself.
 type Record struct {
 	Identity
-	// Digest stands for everything that the process was started with.
+	// Digest is a hash of everything that the process was started with.
 	Digest string `json:"digest"`
 }
 
-// Load reads a record; without one it returns the zero Record, which is not alive.
+// Load reads a record. If there is none, it returns the zero Record, which is not alive.
 func Load(path string) (Record, error) {
 	var r Record
 	data, err := os.ReadFile(path)
@@ -42,10 +44,9 @@ func Load(path string) (Record, error) {
 	return r, nil
 }
 
-// Announce does nothing in a process that a user started. In one that Spawn started it writes the
-// record, and only then lets go of the cluster's lock: whoever takes the lock next finds every
-// process recorded, even if the one that started it was killed in between. If the process is to be
-// another program, Announce becomes it and does not return.
+// Announce does nothing in a process that a user started. In a process that Spawn started, it writes the record and then
+// releases the cluster's lock. The next holder of the lock therefore finds a record of every process, even if the process
+// that called Spawn was killed meanwhile. If the command is another program, Announce executes it and does not return.
 func Announce() error {
 	path := os.Getenv(recordVariable)
 	if path == "" {
@@ -69,7 +70,7 @@ func Announce() error {
 		}
 	}
 	if err := syscall.Close(lockFD); err != nil {
-		return fmt.Errorf("let go of the lock: %w", err)
+		return fmt.Errorf("release the lock: %w", err)
 	}
 	if program == "" {
 		return nil

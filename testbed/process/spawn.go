@@ -1,3 +1,5 @@
+// This file starts processes.
+
 package process
 
 import (
@@ -9,24 +11,24 @@ import (
 
 // Command is a process to start.
 type Command struct {
-	// Name is the linked program's name, and the first argument of any other.
+	// Name is the name of a program in this binary, or the first argument (argv[0]) of another program.
 	Name string
 	Args []string
-	// Program is the path of a program that is not linked into this binary.
+	// Program is the path of a program that is not part of this binary.
 	Program string
-	// Digest goes into the record.
+	// Digest is written to the record.
 	Digest string
 	// Record and Log are the paths of the process's record and of its output.
 	Record, Log string
-	// Lock is the held lock of the cluster.
+	// Lock is the file of the cluster's lock, which the caller holds.
 	Lock *os.File
 }
 
-// searchPath is what the started programs find theirs on, whatever the user's environment has.
+// searchPath is the PATH of the started programs, independent of the user's environment.
 const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// Spawn starts the command in a session of its own, from the calling thread and therefore in that
-// thread's namespaces. The channel closes when the process ends.
+// Spawn starts the command in a new session. It starts in the namespaces of the calling thread. The channel is closed when
+// the process ends.
 func Spawn(c Command) (<-chan struct{}, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -42,10 +44,10 @@ func Spawn(c Command) (<-chan struct{}, error) {
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{c.Lock}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	// A clean environment keeps a user's proxy settings, among others, out of the cluster.
+	// A clean environment, so that for example the user's proxy settings do not affect the cluster.
 	cmd.Env = []string{
 		"PATH=" + searchPath, "HOME=/",
-		// A control plane that tests keep busy spends a fifth of its time on collecting garbage; there is memory enough.
+		// Less garbage collection, which took a fifth of the control plane's CPU time under tests, for more memory.
 		"GOGC=300",
 		recordVariable + "=" + c.Record, digestVariable + "=" + c.Digest, programVariable + "=" + c.Program,
 	}
@@ -55,7 +57,7 @@ func Spawn(c Command) (<-chan struct{}, error) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		// How it ended is in its log; here it only has to be buried.
+		// The log says how the process ended. Here it only has to be reaped.
 		_ = cmd.Wait()
 	}()
 	return ended, nil

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestMain lets the test binary stand in for testbed when Spawn starts it again.
+// TestMain makes the test binary act as testbed when Spawn executes it.
 func TestMain(m *testing.M) {
 	if err := Announce(); err != nil {
 		os.Stderr.WriteString(err.Error() + "\n")
@@ -19,25 +19,25 @@ func TestMain(m *testing.M) {
 }
 
 func TestASpawnedProcessRecordsItselfBeforeTheLockIsFree(t *testing.T) {
-	folder := t.TempDir()
-	lock, err := os.Open(folder)
+	directory := t.TempDir()
+	lock, err := os.Open(directory)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
-	record := filepath.Join(folder, "sleep.json")
+	record := filepath.Join(directory, "sleep.json")
 	ended, err := Spawn(Command{
 		Name: "sleep", Args: []string{"60"}, Program: "/bin/sleep", Digest: "what it was started with",
-		Record: record, Log: filepath.Join(folder, "sleep.log"), Lock: lock,
+		Record: record, Log: filepath.Join(directory, "sleep.log"), Lock: lock,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	// This is what is left of the lock when the process that started another is killed.
+	// The lock as it remains when the process that called Spawn is killed.
 	lock.Close()
-	again, err := os.Open(folder)
+	again, err := os.Open(directory)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,6 +58,6 @@ func TestASpawnedProcessRecordsItselfBeforeTheLockIsFree(t *testing.T) {
 	select {
 	case <-ended:
 	case <-time.After(10 * time.Second):
-		t.Error("the end was not noticed")
+		t.Error("the end of the process was not reported")
 	}
 }

@@ -1,3 +1,5 @@
+// This file stops processes.
+
 package process
 
 import (
@@ -8,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Stop asks the processes to end, all at once, and kills those that still run after the grace
-// period. It returns when none of them runs any more.
+// Stop sends SIGTERM to all processes at once, and SIGKILL to those that still run after the grace period. It returns when
+// all have ended. Without a grace period it sends SIGKILL only.
 func Stop(ids []Identity, grace time.Duration) error {
 	var fds []unix.PollFd
 	defer func() {
@@ -38,15 +40,15 @@ func Stop(ids []Identity, grace time.Duration) error {
 	if err := signal(fds, unix.SIGKILL); err != nil {
 		return err
 	}
-	const patience = 30 * time.Second
-	running, err := wait(fds, patience)
+	const killTimeout = 30 * time.Second
+	running, err := wait(fds, killTimeout)
 	if err == nil && running {
-		err = fmt.Errorf("killed processes still run after %s", patience)
+		err = fmt.Errorf("killed processes still run after %s", killTimeout)
 	}
 	return err
 }
 
-// open returns a pidfd of exactly this process, or -1 if it has ended.
+// open returns a pidfd of the process, or -1 if it has ended.
 func open(id Identity) (int, error) {
 	if id.PID <= 0 {
 		return -1, nil
@@ -65,6 +67,7 @@ func open(id Identity) (int, error) {
 	return fd, nil
 }
 
+// signal sends a signal to all processes that still run.
 func signal(fds []unix.PollFd, s unix.Signal) error {
 	for _, fd := range fds {
 		if err := unix.PidfdSendSignal(int(fd.Fd), s, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
@@ -74,9 +77,9 @@ func signal(fds []unix.PollFd, s unix.Signal) error {
 	return nil
 }
 
-// wait waits until all have ended, or the time is up: then it tells that some are running.
-func wait(fds []unix.PollFd, patience time.Duration) (running bool, err error) {
-	deadline := time.Now().Add(patience)
+// wait waits until all processes have ended. It returns true if some still run after the timeout.
+func wait(fds []unix.PollFd, timeout time.Duration) (running bool, err error) {
+	deadline := time.Now().Add(timeout)
 	for {
 		left := max(time.Until(deadline), 0)
 		var open []unix.PollFd

@@ -1,4 +1,4 @@
-//! Whether clusters are made as soon while a plugin hangs.
+//! Measures whether clusters are created as fast while a plugin hangs.
 
 use std::time::{Duration, Instant};
 
@@ -6,61 +6,70 @@ use serde_json::json;
 
 use crate::{
     Error,
-    lab::{Kind, Lab, until},
-    plugins::plugin::{Installed, Temper},
-    sightings::Sightings,
+    cluster::{BenchNamespace, Kind, wait_until},
+    plugins::plugin::{Behaviour, InstalledPlugin},
+    watch_latency::WatchLatency,
 };
 
-/// What came of all rounds.
-pub(crate) struct Hang {
+/// The result of all rounds.
+pub(crate) struct HangResult {
     pub(crate) clusters: usize,
-    /// Time until all components stand, without and with a plugin that hangs.
-    pub(crate) rounds: Vec<(Duration, Duration)>,
+    pub(crate) rounds: Vec<HangRound>,
 }
 
-/// Measures `rounds` rounds, each with so many clusters without a plugin and with one that hangs, in turn.
-pub(crate) async fn measure(lab: &Lab<'_>, clusters: usize, rounds: usize) -> Result<Hang, Error> {
+/// The time until all components exist.
+pub(crate) struct HangRound {
+    pub(crate) without_plugin: Duration,
+    pub(crate) hanging_plugin: Duration,
+}
+
+/// Runs `rounds` rounds. Each creates `clusters` clusters without a plugin, and as many with a plugin that hangs.
+pub(crate) async fn measure(
+    namespace: &BenchNamespace<'_>,
+    clusters: usize,
+    rounds: usize,
+) -> Result<HangResult, Error> {
     let subjects = json!([
         {"kind": "DaskCluster"}, {"kind": "DaskWorkerGroup"}, {"kind": "Service"}, {"kind": "Deployment"},
     ]);
-    let _operator = lab.start().await?;
-    let plugin = Installed::new(lab, "hanging", Temper::Hanging, &subjects).await?;
+    let _operator = namespace.start().await?;
+    let plugin = InstalledPlugin::new(namespace, "hanging", Behaviour::Hanging, &subjects).await?;
     let mut measured = Vec::with_capacity(rounds);
-    // The first clusters of a process pay for its connections.
-    create(lab, clusters.min(10)).await?;
+    // Warm-up: the first clusters of a process include the set-up of its connections.
+    create(namespace, clusters.min(10)).await?;
     for _ in 0..rounds {
-        let without = create(lab, clusters).await?;
+        let without_plugin = create(namespace, clusters).await?;
         plugin.resume().await?;
-        plugin.ready().await?;
-        let with = create(lab, clusters).await?;
+        plugin.wait_until_ready().await?;
+        let hanging_plugin = create(namespace, clusters).await?;
         plugin.suspend().await?;
-        measured.push((without, with));
+        measured.push(HangRound { without_plugin, hanging_plugin });
     }
-    Ok(Hang { clusters, rounds: measured })
+    Ok(HangResult { clusters, rounds: measured })
 }
 
-/// Creates clusters with one worker each, and removes them; the time until all their components stood.
-async fn create(lab: &Lab<'_>, count: usize) -> Result<Duration, Error> {
+/// Creates clusters with one worker each, and deletes them again. Returns the time until all components existed.
+async fn create(namespace: &BenchNamespace<'_>, count: usize) -> Result<Duration, Error> {
     let names: Vec<String> = (0..count).map(|number| format!("c{number}")).collect();
     let components = [
-        (Sightings::of(lab.metadata(Kind::Service), "dask.org/component"), count),
-        (Sightings::of(lab.metadata(Kind::DaskWorkerGroup), ""), count),
-        (Sightings::of(lab.metadata(Kind::Deployment), "dask.org/component"), 2 * count),
+        (WatchLatency::start(namespace.metadata(Kind::Service), "dask.org/component"), count),
+        (WatchLatency::start(namespace.metadata(Kind::DaskWorkerGroup), ""), count),
+        (WatchLatency::start(namespace.metadata(Kind::Deployment), "dask.org/component"), 2 * count),
     ];
     let begin = Instant::now();
-    lab.create_clusters(&names, 1).await?;
+    namespace.create_clusters(&names, 1).await?;
     let mut last = begin;
-    for (sightings, count) in &components {
-        last = last.max(sightings.until(*count).await?);
+    for (watch, count) in &components {
+        last = last.max(watch.wait_for_count(*count).await?);
     }
-    until("complete clusters", async || {
-        let clusters = lab.api(Kind::DaskCluster).list(&kube::api::ListParams::default()).await?.items;
+    wait_until("clusters to be Running", async || {
+        let clusters = namespace.api(Kind::DaskCluster).list(&kube::api::ListParams::default()).await?.items;
         Ok(clusters.iter().all(|cluster| cluster.data["status"]["phase"] == "Running"))
     })
     .await?;
-    lab.clear(Kind::DaskCluster, "").await?;
-    for (sightings, _) in &components {
-        sightings.until(0).await?;
+    namespace.clear(Kind::DaskCluster, "").await?;
+    for (watch, _) in &components {
+        watch.wait_for_count(0).await?;
     }
     Ok(last - begin)
 }

@@ -1,4 +1,4 @@
-//! How soon a new cluster's child stands, one cluster at a time.
+//! Measures how soon the child of a new cluster exists, for one cluster at a time.
 
 use std::time::{Duration, Instant};
 
@@ -6,55 +6,56 @@ use serde_json::json;
 
 use crate::{
     Error,
-    lab::{Kind, Lab},
-    plugins::plugin::{CHILDREN, Installed, Temper, child_of, names},
-    sightings::Sightings,
+    cluster::{BenchNamespace, Kind},
+    plugins::plugin::{Behaviour, CHILD_SELECTOR, InstalledPlugin, child_name, names},
+    watch_latency::WatchLatency,
 };
 
-/// Since the cluster's creation was asked for, for each cluster.
+/// The times of each cluster since its creation was requested.
 #[derive(Default)]
 pub(crate) struct Latency {
     pub(crate) plugins: usize,
-    /// The subject, without a plugin.
+    /// Until the subject exists, without plugins.
     pub(crate) subject_alone: Vec<Duration>,
-    /// The subject, with a plugin.
+    /// Until the subject exists, with plugins.
     pub(crate) subject: Vec<Duration>,
+    /// Until the child exists.
     pub(crate) child: Vec<Duration>,
-    /// From subject to child.
+    /// From the subject to the child.
     pub(crate) added: Vec<Duration>,
 }
 
-/// Measures so many clusters without plugins, and as many with so many plugins.
-pub(crate) async fn measure(lab: &Lab<'_>, clusters: usize, plugins: usize) -> Result<Latency, Error> {
-    let _operator = lab.start().await?;
+/// Measures `clusters` clusters without plugins, and as many with `plugins` plugins.
+pub(crate) async fn measure(namespace: &BenchNamespace<'_>, clusters: usize, plugins: usize) -> Result<Latency, Error> {
+    let _operator = namespace.start().await?;
     let subjects = json!([{"kind": "Service", "component": "scheduler"}]);
     let mut installed = Vec::new();
     for name in names(plugins) {
-        installed.push(Installed::new(lab, &name, Temper::Quick, &subjects).await?);
+        installed.push(InstalledPlugin::new(namespace, &name, Behaviour::Responsive, &subjects).await?);
     }
-    let services = Sightings::of(lab.metadata(Kind::Service), "dask.org/component");
-    let children = Sightings::of(lab.metadata(Kind::ConfigMap), CHILDREN);
+    let services = WatchLatency::start(namespace.metadata(Kind::Service), "dask.org/component");
+    let children = WatchLatency::start(namespace.metadata(Kind::ConfigMap), CHILD_SELECTOR);
     let mut latency = Latency { plugins, ..Latency::default() };
     for number in 0..clusters {
         let name = format!("a{number}");
         let begin = Instant::now();
-        lab.create_cluster(&name, 0).await?;
-        let subject = services.of_name(&format!("{name}-scheduler")).await?;
+        namespace.create_cluster(&name, 0).await?;
+        let subject = services.wait_for(&format!("{name}-scheduler")).await?;
         latency.subject_alone.push(subject - begin);
     }
     for plugin in &installed {
         plugin.resume().await?;
-        plugin.ready().await?;
+        plugin.wait_until_ready().await?;
     }
-    children.until(clusters * plugins).await?;
+    children.wait_for_count(clusters * plugins).await?;
     for number in 0..clusters {
         let name = format!("b{number}");
         let begin = Instant::now();
-        lab.create_cluster(&name, 0).await?;
-        let subject = services.of_name(&format!("{name}-scheduler")).await?;
+        namespace.create_cluster(&name, 0).await?;
+        let subject = services.wait_for(&format!("{name}-scheduler")).await?;
         latency.subject.push(subject - begin);
         for plugin in names(plugins) {
-            let child = children.of_name(&child_of(&name, &plugin)).await?;
+            let child = children.wait_for(&child_name(&name, &plugin)).await?;
             latency.child.push(child - begin);
             latency.added.push(child.saturating_duration_since(subject));
         }

@@ -1,4 +1,4 @@
-//! What plugins cost.
+//! Measurements with plugins installed.
 
 pub(crate) mod hang;
 pub(crate) mod latency;

@@ -1,4 +1,4 @@
-//! The plugins whose cost is measured: real ones over mutual TLS.
+//! The plugins that are measured. They are served by the plugin server kit with mutual TLS.
 
 use std::{
     future::pending,
@@ -25,37 +25,37 @@ use tokio::{net::TcpListener, task::AbortHandle};
 
 use crate::{
     Error,
-    lab::{Kind, Lab, until},
+    cluster::{BenchNamespace, Kind, wait_until},
 };
 
-/// What selects the children of all plugins.
-pub(crate) const CHILDREN: &str = "plugin.kubernetes.dask.org/plugin";
-/// How long a call takes.
+/// Label selector of the children of all plugins.
+pub(crate) const CHILD_SELECTOR: &str = "plugin.kubernetes.dask.org/plugin";
+/// Response time of a plugin.
 const LATENCY: Duration = Duration::from_millis(1);
 
-/// How the plugin behaves.
+/// How a plugin responds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Temper {
-    /// One ConfigMap for each subject, after [`LATENCY`].
-    Quick,
-    /// No call is ever answered.
+pub(crate) enum Behaviour {
+    /// With one ConfigMap for each subject, after [`LATENCY`].
+    Responsive,
+    /// Never.
     Hanging,
 }
 
-struct Tempered {
+struct BenchPlugin {
     name: String,
-    temper: Temper,
+    behaviour: Behaviour,
     calls: Arc<AtomicUsize>,
 }
 
-impl Plugin for Tempered {
+impl Plugin for BenchPlugin {
     fn discovery(&self) -> Discovery {
         Discovery::new(&self.name, env!("CARGO_PKG_VERSION"))
     }
 
     async fn sync(&self, request: &PluginRequest) -> Result<Answer, PluginError> {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        if matches!(self.temper, Temper::Hanging) {
+        if matches!(self.behaviour, Behaviour::Hanging) {
             return pending().await;
         }
         tokio::time::sleep(LATENCY).await;
@@ -64,27 +64,32 @@ impl Plugin for Tempered {
     }
 }
 
-/// The name of the child that `plugin` makes for the scheduler's Service of `cluster`.
-pub(crate) fn child_of(cluster: &str, plugin: &str) -> String {
+/// Returns the name of the child that `plugin` has for the scheduler's Service of `cluster`.
+pub(crate) fn child_name(cluster: &str, plugin: &str) -> String {
     format!("{cluster}-scheduler-{plugin}-config")
 }
 
-/// Names for so many plugins.
+/// Returns names for `count` plugins.
 pub(crate) fn names(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("p{number}")).collect()
 }
 
-/// A plugin that is installed and suspended. Its server stops when this is dropped.
-pub(crate) struct Installed<'a> {
-    lab: &'a Lab<'a>,
+/// A plugin that is served and has a DaskOperatorPlugin resource. The server stops when this is dropped.
+pub(crate) struct InstalledPlugin<'a> {
+    namespace: &'a BenchNamespace<'a>,
     name: String,
     calls: Arc<AtomicUsize>,
-    serving: AbortHandle,
+    server: AbortHandle,
 }
 
-impl<'a> Installed<'a> {
-    /// Installs and serves a plugin that is asked about `subjects`, and waits until the controller knows it.
-    pub(crate) async fn new(lab: &'a Lab<'a>, name: &str, temper: Temper, subjects: &Value) -> Result<Self, Error> {
+impl<'a> InstalledPlugin<'a> {
+    /// Installs a plugin for `subjects`, suspended. Waits until the controller has accepted it.
+    pub(crate) async fn new(
+        namespace: &'a BenchNamespace<'a>,
+        name: &str,
+        behaviour: Behaviour,
+        subjects: &Value,
+    ) -> Result<Self, Error> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let manifest = json!({
             "apiVersion": "kubernetes.dask.org/v1alpha1",
@@ -98,39 +103,41 @@ impl<'a> Installed<'a> {
             },
         });
         let object: DynamicObject = serde_json::from_value(manifest)?;
-        lab.api(Kind::DaskOperatorPlugin).create(&PostParams::default(), &object).await?;
-        let tls = Tls::load(certificates(lab, name).await?).await.map_err(|error| Error::Plugin(error.to_string()))?;
+        namespace.api(Kind::DaskOperatorPlugin).create(&PostParams::default(), &object).await?;
+        let tls = Tls::load(write_certificates(namespace, name).await?)
+            .await
+            .map_err(|error| Error::Plugin(error.to_string()))?;
         let calls = Arc::default();
-        let plugin = Tempered { name: name.to_owned(), temper, calls: Arc::clone(&calls) };
-        let serving = tokio::spawn(serve(Listener::tls(listener, tls), router(plugin), pending())).abort_handle();
-        let installed = Self { lab, name: name.to_owned(), calls, serving };
-        installed.until("Ready", "Suspended").await?;
+        let plugin = BenchPlugin { name: name.to_owned(), behaviour, calls: Arc::clone(&calls) };
+        let server = tokio::spawn(serve(Listener::tls(listener, tls), router(plugin), pending())).abort_handle();
+        let installed = Self { namespace, name: name.to_owned(), calls, server };
+        installed.wait_for_reason("Suspended").await?;
         Ok(installed)
     }
 
-    /// From now on the plugin is asked.
+    /// Unsuspends the plugin, without waiting until it is ready.
     pub(crate) async fn resume(&self) -> Result<(), Error> {
         self.set_suspended(false).await
     }
 
-    /// The plugin is not asked any more when this returns.
+    /// Suspends the plugin. It gets no more requests when this returns.
     pub(crate) async fn suspend(&self) -> Result<(), Error> {
         self.set_suspended(true).await?;
-        self.until("Ready", "Suspended").await
+        self.wait_for_reason("Suspended").await
     }
 
-    /// Waits until the plugin is asked.
-    pub(crate) async fn ready(&self) -> Result<(), Error> {
-        self.until("Ready", "Ready").await
+    /// Waits until the plugin is ready.
+    pub(crate) async fn wait_until_ready(&self) -> Result<(), Error> {
+        self.wait_for_reason("Ready").await
     }
 
-    /// The plugin is asked about all subjects once more.
-    pub(crate) async fn ask_again(&self) -> Result<(), Error> {
-        let settings = json!({"spec": {"settings": {"again": self.calls()}}});
+    /// Changes the plugin's settings, so that it is asked about all subjects again.
+    pub(crate) async fn resync(&self) -> Result<(), Error> {
+        let settings = json!({"spec": {"settings": {"resync": self.calls()}}});
         self.patch(settings).await
     }
 
-    /// Questions so far.
+    /// Returns the number of Sync requests so far.
     pub(crate) fn calls(&self) -> usize {
         self.calls.load(Ordering::Relaxed)
     }
@@ -140,38 +147,39 @@ impl<'a> Installed<'a> {
     }
 
     async fn patch(&self, patch: Value) -> Result<(), Error> {
-        let api = self.lab.api(Kind::DaskOperatorPlugin);
+        let api = self.namespace.api(Kind::DaskOperatorPlugin);
         api.patch(&self.name, &PatchParams::default(), &Patch::Merge(patch)).await?;
         Ok(())
     }
 
-    async fn until(&self, type_: &str, reason: &str) -> Result<(), Error> {
-        until(&format!("the plugin to be {reason}"), async || {
-            let resource = self.lab.get(Kind::DaskOperatorPlugin, &self.name).await?.unwrap_or_default();
+    /// Waits until the plugin's `Ready` condition has this reason.
+    async fn wait_for_reason(&self, reason: &str) -> Result<(), Error> {
+        wait_until(&format!("the plugin to be {reason}"), async || {
+            let resource = self.namespace.get(Kind::DaskOperatorPlugin, &self.name).await?.unwrap_or_default();
             let conditions = resource["status"]["conditions"].as_array();
-            let is_it = |condition: &Value| condition["type"] == type_ && condition["reason"] == reason;
-            Ok(conditions.is_some_and(|conditions| conditions.iter().any(is_it)))
+            let matches = |condition: &Value| condition["type"] == "Ready" && condition["reason"] == reason;
+            Ok(conditions.is_some_and(|conditions| conditions.iter().any(matches)))
         })
         .await
     }
 }
 
-impl Drop for Installed<'_> {
+impl Drop for InstalledPlugin<'_> {
     fn drop(&mut self) {
-        self.serving.abort();
+        self.server.abort();
     }
 }
 
-/// Writes the files of the plugin's Secret to a folder, as the kubelet does.
-async fn certificates(lab: &Lab<'_>, name: &str) -> Result<PathBuf, Error> {
+/// Writes the files of the plugin's Secret to a directory, as the kubelet does. Returns the directory.
+async fn write_certificates(namespace: &BenchNamespace<'_>, name: &str) -> Result<PathBuf, Error> {
     let secret = format!("{name}-plugin-tls");
-    until("the plugin's certificate", async || Ok(lab.get(Kind::Secret, &secret).await?.is_some())).await?;
-    let secret = lab.get(Kind::Secret, &secret).await?.unwrap_or_default();
-    let folder = lab.dir.path().join(name);
-    std::fs::create_dir_all(&folder)?;
+    wait_until("the plugin's certificate", async || Ok(namespace.get(Kind::Secret, &secret).await?.is_some())).await?;
+    let secret = namespace.get(Kind::Secret, &secret).await?.unwrap_or_default();
+    let directory = namespace.dir.path().join(name);
+    std::fs::create_dir_all(&directory)?;
     for file in ["ca.crt", "tls.crt", "tls.key"] {
         let bytes: ByteString = serde_json::from_value(secret["data"][file].clone())?;
-        std::fs::write(folder.join(file), bytes.0)?;
+        std::fs::write(directory.join(file), bytes.0)?;
     }
-    Ok(folder)
+    Ok(directory)
 }

@@ -1,40 +1,41 @@
-//! Tables of what plugins cost.
+//! Prints the tables of the measurements with plugins.
 
 use serde_json::{Value, json};
 
 use super::{
-    hang::Hang,
+    hang::HangResult,
     latency::Latency,
     throughput::{Setup, Throughput},
 };
 use crate::report::{median, milliseconds, seconds};
 
-/// Prints how long many children took.
+/// Prints how long it took to create many children.
 pub(crate) fn throughput(measured: &Throughput) -> Value {
     let Setup { subjects, plugins, hung, .. } = measured.setup;
-    let beside = if hung { ", and one that hangs beside them" } else { "" };
-    println!("\n{subjects} subjects, {plugins} plugins with a child for each{beside}; a call takes 1 ms");
+    let hanging = if hung { ", and a plugin that hangs" } else { "" };
+    println!("\n{subjects} subjects, {plugins} plugins with a child for each{hanging}; plugins respond after 1 ms");
     println!(
-        "{:>8} {:>9} {:>9} {:>7} {:>12} {:>11}",
-        "round", "floor/s", "ours/s", "ratio", "children/s", "controller/s"
+        "{:>8} {:>10} {:>9} {:>7} {:>12} {:>17}",
+        "round", "baseline/s", "ours/s", "ratio", "children/s", "controller CPU/s"
     );
-    let floor = median(measured.rounds.iter().map(|round| round.floor).collect());
+    let baseline = median(measured.rounds.iter().map(|round| round.baseline).collect());
     let ours = median(measured.rounds.iter().map(|round| round.ours.time).collect());
     let cpu = median(measured.rounds.iter().map(|round| round.ours.cpu).collect());
     let rows = measured.rounds.iter().enumerate();
-    let rows = rows.map(|(number, round)| ((number + 1).to_string(), [round.floor, round.ours.time, round.ours.cpu]));
-    for (name, times) in rows.chain([("median".to_owned(), [floor, ours, cpu])]) {
-        let [floor, ours, cpu] = times.map(|time| time.as_secs_f64());
-        let pace = rate(subjects * plugins, ours);
-        println!("{name:>8} {floor:>9.2} {ours:>9.2} {:>7.2} {pace:>12.0} {cpu:>11.2}", ours / floor);
+    let rows =
+        rows.map(|(number, round)| ((number + 1).to_string(), [round.baseline, round.ours.time, round.ours.cpu]));
+    for (name, times) in rows.chain([("median".to_owned(), [baseline, ours, cpu])]) {
+        let [baseline, ours, cpu] = times.map(|time| time.as_secs_f64());
+        let throughput = rate(subjects * plugins, ours);
+        println!("{name:>8} {baseline:>10.2} {ours:>9.2} {:>7.2} {throughput:>12.0} {cpu:>17.2}", ours / baseline);
     }
-    let again = &measured.again;
-    let (again_time, again_cpu) = (again.time.as_secs_f64(), again.cpu.as_secs_f64());
+    let resync = &measured.resync;
+    let (resync_time, resync_cpu) = (resync.time.as_secs_f64(), resync.cpu.as_secs_f64());
     println!(
-        "all asked about again, nothing to change: {again_time:.2} s, {again_cpu:.2} CPU seconds, {:?}",
-        again.requests
+        "resync of all subjects, without changes: {resync_time:.2} s, {resync_cpu:.2} CPU seconds, {:?}",
+        resync.requests
     );
-    println!("peak memory of the controller: {} MiB; requests of the last round:", measured.peak_rss_mib);
+    println!("peak RSS of the controller: {} MiB; requests of the last round:", measured.peak_rss_mib);
     let requests = measured.rounds.last().map(|round| round.ours.requests.clone()).unwrap_or_default();
     for (call, count) in &requests {
         println!("{count:>8} {call}");
@@ -43,14 +44,14 @@ pub(crate) fn throughput(measured: &Throughput) -> Value {
         "subjects": subjects,
         "plugins": plugins,
         "hung": hung,
-        "floorSeconds": seconds(measured.rounds.iter().map(|round| round.floor)),
+        "baselineSeconds": seconds(measured.rounds.iter().map(|round| round.baseline)),
         "oursSeconds": seconds(measured.rounds.iter().map(|round| round.ours.time)),
         "controllerCpuSeconds": seconds(measured.rounds.iter().map(|round| round.ours.cpu)),
-        "ratio": ours.as_secs_f64() / floor.as_secs_f64(),
+        "ratio": ours.as_secs_f64() / baseline.as_secs_f64(),
         "childrenPerSecond": rate(subjects * plugins, ours.as_secs_f64()),
         "peakRssMib": measured.peak_rss_mib,
         "requests": requests,
-        "again": {"seconds": again_time, "cpuSeconds": again_cpu, "requests": again.requests},
+        "resync": {"seconds": resync_time, "cpuSeconds": resync_cpu, "requests": resync.requests},
     })
 }
 
@@ -59,29 +60,31 @@ fn rate(count: usize, seconds: f64) -> f64 {
     count as f64 / seconds
 }
 
-/// Prints what a plugin that hangs does to clusters.
-pub(crate) fn hang(measured: &Hang) -> Value {
+/// Prints how long it took to create clusters without a plugin, and with a plugin that hangs.
+pub(crate) fn hang(measured: &HangResult) -> Value {
     println!("\n{} clusters with all their components, without a plugin and with one that hangs", measured.clusters);
     println!("{:>8} {:>10} {:>10} {:>7}", "round", "without/s", "hanging/s", "ratio");
-    for (number, (without, with)) in measured.rounds.iter().enumerate() {
-        let (without, with) = (without.as_secs_f64(), with.as_secs_f64());
+    for (number, round) in measured.rounds.iter().enumerate() {
+        let (without, with) = (round.without_plugin.as_secs_f64(), round.hanging_plugin.as_secs_f64());
         println!("{:>8} {without:>10.2} {with:>10.2} {:>7.2}", number + 1, with / without);
     }
-    let without = median(measured.rounds.iter().map(|round| round.0).collect()).as_secs_f64();
-    let with = median(measured.rounds.iter().map(|round| round.1).collect()).as_secs_f64();
+    let without = median(measured.rounds.iter().map(|round| round.without_plugin).collect()).as_secs_f64();
+    let with = median(measured.rounds.iter().map(|round| round.hanging_plugin).collect()).as_secs_f64();
     println!("{:>8} {without:>10.2} {with:>10.2} {:>7.2}", "median", with / without);
     json!({
         "clusters": measured.clusters,
-        "withoutSeconds": seconds(measured.rounds.iter().map(|round| round.0)),
-        "hangingSeconds": seconds(measured.rounds.iter().map(|round| round.1)),
+        "withoutSeconds": seconds(measured.rounds.iter().map(|round| round.without_plugin)),
+        "hangingSeconds": seconds(measured.rounds.iter().map(|round| round.hanging_plugin)),
         "ratio": with / without,
     })
 }
 
-/// Prints how soon a child stands.
+/// Prints how soon the subject and the child of a new cluster existed.
 pub(crate) fn latency(measured: &Latency) -> Value {
     let (clusters, plugins) = (measured.subject.len(), measured.plugins);
-    println!("\none cluster after the other, {clusters} each, {plugins} plugins: milliseconds after its creation");
+    println!(
+        "\none cluster after the other, {clusters} each, {plugins} plugins: milliseconds after the request to create it"
+    );
     println!("{:>24} {:>8} {:>8}", "", "p50", "p99");
     let rows = [
         ("Service, no plugin", "subjectAlone", &measured.subject_alone),

@@ -1,4 +1,4 @@
-//! When objects are first seen by a watch.
+//! Records when a watch first reports each object.
 
 use std::{
     collections::HashMap,
@@ -18,20 +18,20 @@ use tokio::{sync::watch, task::AbortHandle};
 
 use crate::Error;
 
-const PATIENCE: Duration = Duration::from_mins(5);
+const TIMEOUT: Duration = Duration::from_mins(5);
 
-/// Objects that stand, with the moment at which each was first seen.
-pub(crate) struct Sightings {
+/// The objects that exist, with the time at which a watch first reported each of them. Stops watching when dropped.
+pub(crate) struct WatchLatency {
     seen: watch::Receiver<HashMap<String, Instant>>,
-    watching: AbortHandle,
+    watcher: AbortHandle,
 }
 
-impl Sightings {
-    /// Watches what `labels` select.
-    pub(crate) fn of(api: Api<PartialObjectMeta<DynamicObject>>, labels: &str) -> Self {
+impl WatchLatency {
+    /// Starts to watch the objects that `labels` select.
+    pub(crate) fn start(api: Api<PartialObjectMeta<DynamicObject>>, labels: &str) -> Self {
         let (sender, seen) = watch::channel(HashMap::new());
         let config = Config::default().labels(labels);
-        let watching = tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let events = watcher(api, config).default_backoff();
             pin_mut!(events);
             while let Some(event) = events.next().await {
@@ -43,50 +43,50 @@ impl Sightings {
                     Ok(Event::Delete(object)) => sender.send_modify(|seen| {
                         seen.remove(&object.name_any());
                     }),
-                    // The watch begins again by itself.
+                    // The watcher restarts by itself.
                     Ok(Event::Init | Event::InitDone) | Err(_) => {}
                 }
             }
         });
-        Self { seen, watching: watching.abort_handle() }
+        Self { seen, watcher: task.abort_handle() }
     }
 
-    /// How many objects stand.
+    /// Returns how many objects exist.
     pub(crate) fn count(&self) -> usize {
         self.seen.borrow().len()
     }
 
-    /// Names of the objects that stand, and when each was first seen.
-    pub(crate) fn seen(&self) -> Vec<(String, Instant)> {
+    /// Returns the names of the objects that exist, and when each was first seen.
+    pub(crate) fn first_seen(&self) -> Vec<(String, Instant)> {
         self.seen.borrow().iter().map(|(name, seen)| (name.clone(), *seen)).collect()
     }
 
-    /// Waits until `count` objects stand; when the last of them was seen.
-    pub(crate) async fn until(&self, count: usize) -> Result<Instant, Error> {
-        let seen = self.when(|seen| seen.len() == count, &format!("{count} objects")).await?;
+    /// Waits until exactly `count` objects exist. Returns when the last of them was first seen.
+    pub(crate) async fn wait_for_count(&self, count: usize) -> Result<Instant, Error> {
+        let seen = self.wait(&format!("{count} objects"), |seen| seen.len() == count).await?;
         Ok(seen.values().max().copied().unwrap_or_else(Instant::now))
     }
 
-    /// Waits until `name` stands; when it was seen.
-    pub(crate) async fn of_name(&self, name: &str) -> Result<Instant, Error> {
-        let seen = self.when(|seen| seen.contains_key(name), name).await?;
+    /// Waits until the object `name` exists. Returns when it was first seen.
+    pub(crate) async fn wait_for(&self, name: &str) -> Result<Instant, Error> {
+        let seen = self.wait(name, |seen| seen.contains_key(name)).await?;
         Ok(seen[name])
     }
 
-    async fn when(
+    async fn wait(
         &self,
-        holds: impl Fn(&HashMap<String, Instant>) -> bool,
         what: &str,
+        holds: impl Fn(&HashMap<String, Instant>) -> bool,
     ) -> Result<HashMap<String, Instant>, Error> {
-        let late = || Error::Late(what.to_owned());
+        let timed_out = || Error::Timeout(what.to_owned());
         let mut seen = self.seen.clone();
-        let found = tokio::time::timeout(PATIENCE, seen.wait_for(|seen| holds(seen))).await.map_err(|_| late())?;
-        Ok(found.map_err(|_| late())?.clone())
+        let found = tokio::time::timeout(TIMEOUT, seen.wait_for(|seen| holds(seen))).await.map_err(|_| timed_out())?;
+        Ok(found.map_err(|_| timed_out())?.clone())
     }
 }
 
-impl Drop for Sightings {
+impl Drop for WatchLatency {
     fn drop(&mut self) {
-        self.watching.abort();
+        self.watcher.abort();
     }
 }

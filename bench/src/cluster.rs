@@ -1,4 +1,4 @@
-//! The cluster on which an operator is measured, and namespaces in it, one for each measurement.
+//! The cluster on which an operator is measured. Each measurement runs in a namespace of its own.
 
 use std::{
     path::{Path, PathBuf},
@@ -28,17 +28,17 @@ use crate::{
     Error,
     account::{self, Account},
     components::Components,
-    operator::{Operator, Place, Program},
+    operator::{Operator, OperatorConfig, Program},
 };
 
-/// As many requests at a time as the controller makes for one plugin.
-pub(crate) const PARALLEL: usize = 8;
-/// How long anything may take before the measurement is given up.
-const PATIENCE: Duration = Duration::from_mins(10);
+/// Concurrent requests of the bench's own client: as many as the controller sends for one plugin.
+pub(crate) const CONCURRENCY: usize = 8;
+/// How long to wait for anything before the measurement fails.
+const TIMEOUT: Duration = Duration::from_mins(10);
 const POLL: Duration = Duration::from_millis(100);
 const FIELD_MANAGER: &str = "bench";
 
-/// A kind that a lab works with.
+/// A kind that measurements read or write.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Kind {
     ConfigMap,
@@ -66,8 +66,8 @@ impl Kind {
     }
 }
 
-/// A cluster with the definitions of one operator.
-pub(crate) struct Bench {
+/// A cluster with the CustomResourceDefinitions of one operator.
+pub(crate) struct BenchCluster {
     pub(crate) client: Client,
     pub(crate) account: Account,
     pub(crate) program: Program,
@@ -77,16 +77,17 @@ pub(crate) struct Bench {
     pub(crate) dir: TempDir,
 }
 
-/// A namespace of its own for one measurement.
-pub(crate) struct Lab<'a> {
-    pub(crate) bench: &'a Bench,
+/// The namespace of one measurement.
+pub(crate) struct BenchNamespace<'a> {
+    pub(crate) cluster: &'a BenchCluster,
     pub(crate) client: Client,
-    pub(crate) namespace: String,
+    pub(crate) name: String,
+    /// For logs, sockets and certificates.
     pub(crate) dir: TempDir,
 }
 
-impl Bench {
-    /// Prepares the cluster of `kubeconfig` for `program`: its definitions and its account.
+impl BenchCluster {
+    /// Prepares the cluster of `kubeconfig` for `program`: CustomResourceDefinitions and account.
     pub(crate) async fn new(kubeconfig: &Path, program: Program) -> Result<Self, Error> {
         let client = account::client_of(Kubeconfig::read_from(kubeconfig)?).await?;
         let definitions = match &program {
@@ -98,35 +99,36 @@ impl Bench {
             let name = definition.name_any();
             api.patch(&name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(&definition)).await?;
             let established = await_condition(api.clone(), &name, is_crd_established());
-            let waited = tokio::time::timeout(PATIENCE, established).await;
-            waited.map_err(|_| Error::Late(name))?.map_err(|error| Error::Watch(error.to_string()))?;
+            let waited = tokio::time::timeout(TIMEOUT, established).await;
+            waited.map_err(|_| Error::Timeout(name))?.map_err(|error| Error::Watch(error.to_string()))?;
         }
         let dir = tempfile::tempdir()?;
         let account = Account::new(kubeconfig, dir.path()).await?;
-        let components = Components::of(kubeconfig)?;
+        let components = Components::read(kubeconfig)?;
         Ok(Self { client, account, program, components, kubeconfig: kubeconfig.to_owned(), dir })
     }
 
-    /// Measures in a new lab, which goes afterwards with all that is in it, so that its end disturbs nobody else.
-    pub(crate) async fn with_lab<T>(
+    /// Runs `measure` in a new namespace. The namespace is gone when this returns, so that its deletion does not affect
+    /// the next measurement.
+    pub(crate) async fn with_namespace<T>(
         &self,
-        measure: impl AsyncFnOnce(&Lab<'_>) -> Result<T, Error>,
+        measure: impl AsyncFnOnce(&BenchNamespace<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let namespace = format!("bench-{:08x}", fastrand::u32(..));
+        let name = format!("bench-{:08x}", fastrand::u32(..));
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let manifest = serde_json::from_value(json!({"metadata": {"name": namespace}}))?;
+        let manifest = serde_json::from_value(json!({"metadata": {"name": name}}))?;
         namespaces.create(&PostParams::default(), &manifest).await?;
         let dir = tempfile::tempdir_in(self.dir.path())?;
-        let lab = Lab { bench: self, client: self.client.clone(), namespace: namespace.clone(), dir };
-        let result = measure(&lab).await;
-        lab.release().await?;
-        namespaces.delete(&namespace, &DeleteParams::default()).await?;
-        until("the namespace to go", async || Ok(namespaces.get_opt(&namespace).await?.is_none())).await?;
+        let namespace = BenchNamespace { cluster: self, client: self.client.clone(), name: name.clone(), dir };
+        let result = measure(&namespace).await;
+        namespace.remove_finalizers().await?;
+        namespaces.delete(&name, &DeleteParams::default()).await?;
+        wait_until("the namespace to be deleted", async || Ok(namespaces.get_opt(&name).await?.is_none())).await?;
         result
     }
 }
 
-/// The definitions that dask-kubernetes ships.
+/// Returns the CustomResourceDefinitions that dask-kubernetes ships.
 fn upstream_definitions(environment: &Path) -> Result<Vec<CustomResourceDefinition>, Error> {
     const FOLDER: &str = "site-packages/dask_kubernetes/operator/deployment/helm/dask-kubernetes-operator/crds";
     let mut definitions = Vec::new();
@@ -139,13 +141,13 @@ fn upstream_definitions(environment: &Path) -> Result<Vec<CustomResourceDefiniti
     Ok(definitions)
 }
 
-/// Polls `check` until it holds; for what is not measured.
-pub(crate) async fn until(what: &str, check: impl AsyncFnMut() -> Result<bool, Error>) -> Result<(), Error> {
-    until_every(POLL, what, check).await
+/// Polls `check` until it holds, for conditions whose duration is not measured.
+pub(crate) async fn wait_until(what: &str, check: impl AsyncFnMut() -> Result<bool, Error>) -> Result<(), Error> {
+    wait_until_every(POLL, what, check).await
 }
 
-/// As [`until`], for what is measured, with a pause of its own.
-pub(crate) async fn until_every(
+/// Like [`wait_until`], with a polling interval that suits a measured duration.
+pub(crate) async fn wait_until_every(
     pause: Duration,
     what: &str,
     mut check: impl AsyncFnMut() -> Result<bool, Error>,
@@ -156,21 +158,24 @@ pub(crate) async fn until_every(
         }
         Ok(())
     };
-    tokio::time::timeout(PATIENCE, wait).await.map_err(|_| Error::Late(what.to_owned()))?
+    tokio::time::timeout(TIMEOUT, wait).await.map_err(|_| Error::Timeout(what.to_owned()))?
 }
 
-impl Lab<'_> {
+impl BenchNamespace<'_> {
     /// Starts the operator that is measured, and waits until it is ready.
     pub(crate) async fn start(&self) -> Result<Operator, Error> {
-        let place =
-            Place { kubeconfig: &self.bench.account.kubeconfig, namespace: &self.namespace, dir: self.dir.path() };
-        let mut operator = Operator::start(&self.bench.program, &place)?;
-        operator.ready().await?;
+        let config = OperatorConfig {
+            kubeconfig: &self.cluster.account.kubeconfig,
+            namespace: &self.name,
+            dir: self.dir.path(),
+        };
+        let mut operator = Operator::start(&self.cluster.program, &config)?;
+        operator.wait_until_ready().await?;
         Ok(operator)
     }
 
-    /// Takes the finalizers from what an operator, which is gone, would have to release.
-    async fn release(&self) -> Result<(), Error> {
+    /// Removes the finalizers that the operator would remove if it still ran.
+    async fn remove_finalizers(&self) -> Result<(), Error> {
         for kind in [Kind::DaskCluster, Kind::DaskWorkerGroup] {
             let objects = self.metadata(kind).list(&ListParams::default()).await?.items;
             for object in objects.iter().filter(|object| !object.finalizers().is_empty()) {
@@ -182,12 +187,12 @@ impl Lab<'_> {
     }
 
     pub(crate) fn api(&self, kind: Kind) -> Api<DynamicObject> {
-        Api::namespaced_with(self.client.clone(), &self.namespace, &kind.resource())
+        Api::namespaced_with(self.client.clone(), &self.name, &kind.resource())
     }
 
-    /// The same without their content.
+    /// Like [`Self::api`], for metadata only.
     pub(crate) fn metadata(&self, kind: Kind) -> Api<PartialObjectMeta<DynamicObject>> {
-        Api::namespaced_with(self.client.clone(), &self.namespace, &kind.resource())
+        Api::namespaced_with(self.client.clone(), &self.name, &kind.resource())
     }
 
     pub(crate) async fn get(&self, kind: Kind, name: &str) -> Result<Option<Value>, Error> {
@@ -195,34 +200,34 @@ impl Lab<'_> {
         Ok(found.map(serde_json::to_value).transpose()?)
     }
 
-    /// Creates an object, and does not wait for anything.
+    /// Creates an object without waiting for its effects.
     pub(crate) async fn create(&self, kind: Kind, manifest: &Value) -> Result<(), Error> {
         let object: DynamicObject = serde_json::from_value(manifest.clone())?;
         self.api(kind).create(&PostParams::default(), &object).await?;
         Ok(())
     }
 
-    /// Creates a cluster.
+    /// Creates a DaskCluster.
     pub(crate) async fn create_cluster(&self, name: &str, workers: usize) -> Result<(), Error> {
-        self.create(Kind::DaskCluster, &cluster(name, workers)).await
+        self.create(Kind::DaskCluster, &cluster_manifest(name, workers)).await
     }
 
-    /// Creates clusters, some at a time.
+    /// Creates DaskClusters, [`CONCURRENCY`] at a time.
     pub(crate) async fn create_clusters(&self, names: &[String], workers: usize) -> Result<(), Error> {
         let creations = names.iter().map(|name| self.create_cluster(name, workers));
-        stream::iter(creations).buffer_unordered(PARALLEL).try_collect().await
+        stream::iter(creations).buffer_unordered(CONCURRENCY).try_collect().await
     }
 
-    /// Deletes all objects of `kind` that `labels` select, and waits until they are gone.
+    /// Deletes all objects of `kind` that `labels` select. Waits until they are gone.
     pub(crate) async fn clear(&self, kind: Kind, labels: &str) -> Result<(), Error> {
         let (api, selected) = (self.api(kind), ListParams::default().labels(labels));
         api.delete_collection(&DeleteParams::background(), &selected).await?;
-        until("objects to go", async || Ok(api.list_metadata(&selected).await?.items.is_empty())).await
+        wait_until("objects to be deleted", async || Ok(api.list_metadata(&selected).await?.items.is_empty())).await
     }
 }
 
-/// A DaskCluster as users write it.
-pub(crate) fn cluster(name: &str, workers: usize) -> Value {
+/// Returns the manifest of a DaskCluster as users write it.
+pub(crate) fn cluster_manifest(name: &str, workers: usize) -> Value {
     let container = |name: &str, program: &str| json!({"name": name, "image": "ghcr.io/dask/dask:latest", "args": [program, "--name", "$(DASK_WORKER_NAME)"]});
     let ports = [("tcp-comm", 8786), ("http-dashboard", 8787)];
     let ports = ports.map(|(name, port)| json!({"name": name, "port": port, "targetPort": name}));
