@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the book, follows its links, types its tutorials as printed, and looks whether every reason is explained.
+# Builds the book, checks its links, runs the commands in its tutorials and in the README, and checks that the chapter
+# on troubleshooting explains every reason that the controller reports.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
@@ -25,16 +26,23 @@ grep -rhoE '(Invalid::new\(|refuse\(|failing\(|Err\(\(|reason: |=> |: &str = )"[
   grep -oE '[A-Z][A-Za-z]+"$' | tr -d '"' | sort -u >"$programs/reasons"
 while read -r reason; do
   case $reason in
-    # Types of conditions, good states, kinds, and examples of tests.
+    # Condition types, states without a problem, kinds, and examples from tests.
     Accepted|Discovered|Authorized|Ready|Valid|Answered|Allowed|Success|Failure|Pending|Because|ConfigMap|Secret|Ingress|Service|DaskCluster) continue ;;
   esac
   grep -q "\`$reason\`" docs/src/troubleshooting.md || fail "troubleshooting.md does not explain $reason"
 done <"$programs/reasons"
 
-say "the tutorials, as printed"
+say "the tutorials and the README, as printed"
 cargo build --quiet --locked -p dask-operator -p dask-plugin-sanity
+venv=$(mktemp -d)
+trap 'rm -rf "$venv"' EXIT
+# The tutorial on Python creates its own environment. The README only names the tutorial, so its example uses this one.
+python3 -m venv "$venv"
+"$venv/bin/pip" install --quiet "$root/python"
 export PATH=$programs:$PATH
-for chapter in python rust; do
-  echo "$chapter.md"
-  python3 docs/run_snippets.py "docs/src/$chapter.md"
+for chapter in docs/src/python.md docs/src/rust.md; do
+  echo "$chapter"
+  python3 docs/run_snippets.py "$chapter"
 done
+echo "README.md"
+PATH=$venv/bin:$PATH python3 docs/run_snippets.py README.md
