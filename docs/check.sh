@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the book, checks its links, runs the commands in its tutorials and in the README, and checks that the chapter
-# on troubleshooting explains every reason that the controller reports.
+# Builds the book and checks its links, runs the commands in its tutorials and in the README, and checks that the chapter
+# on troubleshooting explains every reason that the controller reports, and that the threat model names existing tests.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
@@ -31,6 +31,14 @@ while read -r reason; do
   esac
   grep -q "\`$reason\`" docs/src/troubleshooting.md || fail "troubleshooting.md does not explain $reason"
 done <"$programs/reasons"
+
+say "the threat model"
+while read -r test; do
+  grep -rqE "fn $test\\b" --include='*.rs' --exclude-dir=target . || fail "SECURITY.md names a test that does not exist: $test"
+done < <(grep -oE '`[a-z0-9_]{24,}`' SECURITY.md | tr -d '`')
+while read -r file; do
+  [[ -n $(git ls-files "$file" "*/$file") ]] || fail "SECURITY.md names a file that does not exist: $file"
+done < <(grep -oE '`[a-z0-9_/-]+\.(rs|py|yaml|toml)`' SECURITY.md | tr -d '`')
 
 say "the tutorials and the README, as printed"
 cargo build --quiet --locked -p dask-operator -p dask-plugin-sanity
