@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the book, follows its links, types its tutorials as printed, and looks whether every reason is explained.
+# Builds the book and checks its links, runs the commands in its tutorials and in the README, and checks that the chapter
+# on troubleshooting explains every reason that the controller reports, and that the threat model names existing tests.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
@@ -19,22 +20,46 @@ say "the book"
 python3 docs/check_links.py docs/book
 
 say "the reasons"
-grep -rhoE '(Invalid::new\(|refuse\(|failing\(|Err\(\(|reason: |=> |: &str = )"[A-Z][A-Za-z]+"' \
-  controller/src/plugin/{screen,outcome,write,sync,worker,drift,brake,finalizing}.rs controller/src/plugin/resource \
-  controller/src/{diagnosis.rs,job/validate.rs,cluster/validate.rs,worker_group/validate.rs,autoscaler/validate.rs} |
+# Everything that the controller reports as a reason, wherever its code is. Tests and other programs are left out.
+git ls-files '*.rs' | grep -vE '(^|/)(tests?|fuzz|bench|examples|plugin-(protocol|server-kit|sanity))(/|\.rs$)|fixtures|arbitrary' |
+  xargs awk '/^mod tests \{/ { nextfile } { print }' |
+  grep -oE '(::new\(|refuse\(|failing\(|Err\(\(|reason: |=> |: &str = |::(no|unknown)\([A-Z_]+, )"[A-Z][A-Za-z]+"' |
   grep -oE '[A-Z][A-Za-z]+"$' | tr -d '"' | sort -u >"$programs/reasons"
+(($(wc -l <"$programs/reasons") > 100)) || fail "found only $(wc -l <"$programs/reasons") reasons: has their form changed?"
 while read -r reason; do
   case $reason in
-    # Types of conditions, good states, kinds, and examples of tests.
-    Accepted|Discovered|Authorized|Ready|Valid|Answered|Allowed|Success|Failure|Pending|Because|ConfigMap|Secret|Ingress|Service|DaskCluster) continue ;;
+    # Types of conditions and their states.
+    Accepted|Active|Authorized|Available|ComponentsCreated|Discovered|IdleProbed|PluginsSynced|Ready|Scaled|\
+    SchedulerReady|SchedulerUpToDate|WorkersAvailable|True|False|Unknown) continue ;;
+    # Kinds.
+    ConfigMap|DaskAutoscaler|DaskCluster|DaskJob|DaskWorkerGroup|Deployment|Ingress|Pod|Secret|Service) continue ;;
+    # Phases, and states without a problem.
+    ClusterCreated|Created|Error|Failed|JobCreated|Pending|Running|Successful|Valid|Answered|Allowed|Success|Failure) continue ;;
+    # Values of labels of metrics, which the chapter on metrics explains, and of the breaker.
+    Closed|HalfOpen|Open|Failing|Panic|Synced|Unavailable|Unmatched) continue ;;
   esac
   grep -q "\`$reason\`" docs/src/troubleshooting.md || fail "troubleshooting.md does not explain $reason"
 done <"$programs/reasons"
 
-say "the tutorials, as printed"
+say "the threat model"
+while read -r test; do
+  grep -rqE "fn $test\\b" --include='*.rs' --exclude-dir=target . || fail "SECURITY.md names a test that does not exist: $test"
+done < <(grep -oE '`[a-z0-9_]{24,}`' SECURITY.md | tr -d '`')
+while read -r file; do
+  [[ -n $(git ls-files "$file" "*/$file") ]] || fail "SECURITY.md names a file that does not exist: $file"
+done < <(grep -oE '`[a-z0-9_/-]+\.(rs|py|yaml|toml)`' SECURITY.md | tr -d '`')
+
+say "the tutorials and the README, as printed"
 cargo build --quiet --locked -p dask-operator -p dask-plugin-sanity
+venv=$(mktemp -d)
+trap 'rm -rf "$venv"' EXIT
+# The tutorial on Python creates its own environment. The README only names the tutorial, so its example uses this one.
+python3 -m venv "$venv"
+"$venv/bin/pip" install --quiet "$root/python"
 export PATH=$programs:$PATH
-for chapter in python rust; do
-  echo "$chapter.md"
-  python3 docs/run_snippets.py "docs/src/$chapter.md"
+for chapter in docs/src/python.md docs/src/rust.md; do
+  echo "$chapter"
+  python3 docs/run_snippets.py "$chapter"
 done
+echo "README.md"
+PATH=$venv/bin:$PATH python3 docs/run_snippets.py README.md

@@ -1,4 +1,4 @@
-"""Checks that every link in a built book leads somewhere, anchors and files of this repository included."""
+"""Checks that every link in a built book has a target, including anchors and files of this repository."""
 
 import sys
 from html.parser import HTMLParser
@@ -9,7 +9,7 @@ REPOSITORY = "https://github.com/dask/dask-operator/"
 
 
 class Page(HTMLParser):
-    """The links and the anchors of a page."""
+    """Collects the links and the anchors of a page."""
 
     def __init__(self, text):
         super().__init__()
@@ -25,7 +25,7 @@ class Page(HTMLParser):
 
 
 def problem(link, page, pages, book, root):
-    """What is wrong with a link, if anything."""
+    """Returns what is wrong with a link, or None."""
     if link.startswith(REPOSITORY):
         parts = urlsplit(link).path.split("/")[3:]
         path = root.joinpath(*parts[2:]) if parts[:1] in (["tree"], ["blob"]) else root
@@ -43,7 +43,7 @@ def problem(link, page, pages, book, root):
 
 def main(book):
     book, root = Path(book).resolve(), Path(__file__).resolve().parent.parent
-    # The page for missing pages has absolute links on purpose, and print.html holds all chapters.
+    # 404.html has absolute links on purpose; print.html repeats all chapters, and toc.html lists them.
     files = [path for path in book.rglob("*.html") if path.name not in ("404.html", "print.html", "toc.html")]
     pages = {path: Page(path.read_text()) for path in files}
     broken = [
@@ -52,7 +52,7 @@ def main(book):
         for link in page.links
         if (why := problem(link, path, pages, book, root))
     ]
-    print("\n".join(broken) or f"{sum(len(page.links) for page in pages.values())} links lead somewhere")
+    print("\n".join(broken) or f"{sum(len(page.links) for page in pages.values())} links checked")
     return 1 if broken or not pages else 0
 
 

@@ -1,10 +1,10 @@
-"""Runs a chapter as a reader would type it, in an empty folder.
+"""Runs the commands of a chapter as a reader would type them, in an empty folder.
 
     python3 docs/run_snippets.py docs/src/python.md
 
-A block ```lang,file=NAME is written into the file NAME; in it, {REPO} is the checkout. In a block ```console,run lines
-after "$ " are run by one bash, and what follows is what they have to print on the standard output: line by line,
-where a line of "…" stands for any lines and "…" within a line for anything. Other blocks are for the eyes only.
+A block ```lang,file=NAME is written to the file NAME, with {REPO} replaced by the path of the checkout. In a block
+```console,run one bash runs the lines after "$ ". The lines below a command are its expected standard output: a line "…"
+matches any number of lines, and "…" within a line matches any text. All other blocks are ignored.
 """
 
 import os
@@ -19,7 +19,7 @@ FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def commands(block):
-    """The commands of a block, each with the output that is printed below it."""
+    """Yields the commands of a block, each with the lines below it."""
     command, output = None, []
     for line in block.splitlines():
         if line.startswith("$ "):
@@ -33,7 +33,7 @@ def commands(block):
 
 
 def pattern(expected):
-    """What the expected lines allow, as a regular expression."""
+    """Returns the regular expression that the expected lines stand for."""
     parts = []
     for line in expected:
         if line == "…":
@@ -44,8 +44,8 @@ def pattern(expected):
 
 
 def run(shell, command):
-    """What `command` prints, and its exit code."""
-    # What is printed need not end in a new line.
+    """Runs `command` and returns its standard output and exit code."""
+    # The output may lack a newline at its end, so one is added and removed again.
     shell.stdin.write(f"{command}\ncode=$?; echo; echo \"{MARK}$code\"\n")
     shell.stdin.flush()
     lines = []

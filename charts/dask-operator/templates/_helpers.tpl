@@ -35,7 +35,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 {{- end -}}
 
-{{- /* What kopf's flags in kopfArgs say, as JSON: the namespaces, and the other flags. */ -}}
+{{- /* Parses kopf's flags in kopfArgs. Returns JSON with the namespaces and the other flags. */ -}}
 {{- define "dask-operator.kopf" -}}
 {{- $namespaces := list -}}
 {{- $others := list -}}
@@ -56,7 +56,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- dict "namespaces" $namespaces "others" $others | toJson -}}
 {{- end -}}
 
-{{- /* The watched namespaces as a JSON list; empty means all of them. */ -}}
+{{- /* Returns the watched namespaces as a JSON list. An empty list means all namespaces. */ -}}
 {{- define "dask-operator.namespaces" -}}
 {{- $namespaces := .Values.watchNamespaces | default (include "dask-operator.kopf" . | fromJson).namespaces -}}
 {{- if not (or $namespaces .Values.rbac.cluster) -}}
@@ -70,7 +70,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $namespaces | uniq | sortAlpha | toJson -}}
 {{- end -}}
 
-{{- /* The container's arguments. Namespaces that are watched are told by WATCH_NAMESPACE, and by no flag beside it. */ -}}
+{{- /* Returns the arguments of the container. WATCH_NAMESPACE contains the watched namespaces, so the flags must not. */ -}}
 {{- define "dask-operator.args" -}}
 {{- $kopf := .Values.kopfArgs | default list -}}
 {{- if include "dask-operator.namespaces" . | fromJsonArray -}}
@@ -82,7 +82,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- concat (list "run") (.Values.extraArgs | default list) $kopf | toYaml -}}
 {{- end -}}
 
-{{- /* Environment variables of the container: ours but for those that extraEnv names, then extraEnv. */ -}}
+{{- /* Returns the environment variables of the container: those of the chart, except those in extraEnv, then extraEnv. */ -}}
 {{- define "dask-operator.env" -}}
 {{- $values := .Values -}}
 {{- $own := list -}}
@@ -106,7 +106,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $_ := set $plain "ALLOW_PLUGIN_URLS" $values.plugins.allowUrls -}}
 {{- range $name, $value := $plain -}}
 {{- if $value -}}
-{{- /* Numbers are floats here, and large ones would be written with an exponent. */ -}}
+{{- /* Helm parses numbers as floats, and would print large ones with an exponent. */ -}}
 {{- $text := ternary (int64 $value | toString) (toString $value) (kindIs "float64" $value) -}}
 {{- $own = append $own (dict "name" $name "value" $text) -}}
 {{- end -}}
@@ -125,8 +125,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- concat $kept $extra | toYaml -}}
 {{- end -}}
 
-{{- /* RollingUpdate only if the Lease keeps old and new pods from working side by side. Pods that know no Lease (of an
-earlier version, or of dask-kubernetes) are replaced instead; what runs is not known to `helm template`. */ -}}
+{{- /* Returns RollingUpdate only if leader election prevents old and new pods from writing at the same time. Existing pods
+without leader election (of an earlier version, or of dask-kubernetes) are stopped first. `helm template` cannot look up
+existing pods. */ -}}
 {{- define "dask-operator.strategy" -}}
 {{- $live := lookup "apps/v1" "Deployment" .Release.Namespace (include "dask-operator.fullname" .) -}}
 {{- if .Values.strategy -}}
@@ -143,10 +144,10 @@ rollingUpdate:
 {{- end -}}
 {{- end -}}
 
-{{- /* One sentence for each combination of values that cannot work. */ -}}
+{{- /* Fails with a message for each combination of values that cannot work. */ -}}
 {{- define "dask-operator.validate" -}}
 {{- if not (hasKey .Values "leaderElection") -}}
-{{- fail "these are values of an earlier version: use --reset-then-reuse-values in the place of --reuse-values" -}}
+{{- fail "these are values of an earlier version: use --reset-then-reuse-values instead of --reuse-values" -}}
 {{- end -}}
 {{- if and (gt (int .Values.replicas) 1) (not .Values.leaderElection.enabled) -}}
 {{- fail "replicas is more than 1 and leaderElection.enabled is false: two controllers must not work side by side" -}}
@@ -159,13 +160,13 @@ rollingUpdate:
 {{- range $sidecar := .Values.plugins.sidecars -}}
 {{- range $mount := $sidecar.volumeMounts -}}
 {{- if has $mount.name (list "plugins" "api-token") -}}
-{{- fail (printf "plugins.sidecars: %s mounts the volume %s, which has what is others': the directory for its socket is mounted anyway" $sidecar.name $mount.name) -}}
+{{- fail (printf "plugins.sidecars: %s mounts the volume %s, which it must not see: the directory for its socket is mounted in any case" $sidecar.name $mount.name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
 
-{{- /* Ports of a NetworkPolicy's rule: those given, else all of TCP. */ -}}
+{{- /* Returns the ports of a NetworkPolicy's rule: the given ones, or all TCP ports. */ -}}
 {{- define "dask-operator.tcpPorts" -}}
 {{- $ports := list -}}
 {{- range . -}}
@@ -174,7 +175,7 @@ rollingUpdate:
 {{- $ports | default (list (dict "protocol" "TCP")) | toYaml -}}
 {{- end -}}
 
-{{- /* Metadata of what works when the release has gone. Takes root, name, namespace (or "") and weight. */ -}}
+{{- /* Returns metadata of a post-delete hook. Arguments: root, name, namespace (or "") and weight. */ -}}
 {{- define "dask-operator.removal" -}}
 name: {{ .name }}
 {{- with .namespace }}

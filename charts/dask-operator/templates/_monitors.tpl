@@ -1,5 +1,5 @@
-{{- /* A ServiceMonitor or PodMonitor. Takes root, monitor (its values), kind, name (suffix), component (its label),
-port, selector (labels of what is scraped) and labels (what targets get). */ -}}
+{{- /* Returns a ServiceMonitor or PodMonitor. Arguments: root, monitor (its values), kind, name (suffix), component (its
+label), port, selector (labels of the scraped objects) and labels (copied to the targets). */ -}}
 {{- define "dask-operator.monitor" -}}
 {{- $services := eq .kind "ServiceMonitor" -}}
 apiVersion: monitoring.coreos.com/v1
