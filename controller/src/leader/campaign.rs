@@ -252,3 +252,6 @@ impl Candidate {
         self.not_before = Instant::now() + pause.mul_f64(1.0 + fastrand::f64());
     }
 }
+
+#[cfg(test)]
+mod tests;
