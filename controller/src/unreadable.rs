@@ -4,6 +4,9 @@
 //! The watches keep what cannot be read by name ([`crate::watch::UnreadableObject`]). The process that leads reports
 //! each object once, and again when the reason changes. Namespaces take turns, so that one with thousands of such
 //! objects does not delay what another is told.
+//!
+//! It also takes kopf's finalizer off such an object that is being deleted: the reconciler that would do it never sees
+//! the object. Plugins' finalizers are those of [`crate::plugin`].
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,17 +19,18 @@ use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta:
 use kube::{
     Api, Client,
     api::{DynamicObject, PartialObjectMeta, Patch, PatchParams},
-    core::{ApiResource, GroupVersionKind},
+    core::{ApiResource, GroupVersionKind, PartialObjectMetaExt as _},
     runtime::events::{Event, EventType},
 };
 use serde_json::{Value, json};
 
 use crate::{
     conditions::{self, Verdict},
-    crd::GROUP,
+    crd::{DaskAutoscaler, DaskCluster, GROUP},
     events::Recorder,
     k8s::{self, FIELD_MANAGER},
     leader::Leading,
+    takeover,
     vitals::Vitals,
     watch::{Received, UnreadableObject},
 };
@@ -61,8 +65,12 @@ impl Reporter {
             if changes.replace(now) == Some(now) {
                 continue;
             }
-            for object in unreported(&self.vitals.unreadable(), &mut reported) {
+            let objects = self.vitals.unreadable();
+            for object in unreported(&objects, &mut reported) {
                 self.report(&object).await;
+            }
+            if !self.release(&objects).await {
+                changes = None;
             }
         }
     }
@@ -84,6 +92,28 @@ impl Reporter {
         {
             tracing::debug!(%error, "failed to write the condition of an object that cannot be read");
         }
+    }
+
+    /// Takes kopf's finalizer off all `objects` that are being deleted. Returns whether nothing is left to be done.
+    async fn release(&self, objects: &[Arc<UnreadableObject>]) -> bool {
+        let mut is_done = true;
+        for object in in_turns(objects.iter().filter(|object| object.deletion.is_some())) {
+            let Some(metadata) = object.deleted_metadata() else { continue };
+            let released = match object.reference.kind.as_deref() {
+                Some("DaskCluster") => {
+                    takeover::release(&self.client, &metadata.into_response_partial::<DaskCluster>()).await
+                }
+                Some("DaskAutoscaler") => {
+                    takeover::release(&self.client, &metadata.into_response_partial::<DaskAutoscaler>()).await
+                }
+                _ => Ok(()),
+            };
+            if let Err(error) = released {
+                tracing::warn!(%error, "failed to remove kopf's finalizer from an object that cannot be read");
+                is_done = false;
+            }
+        }
+        is_done
     }
 
     async fn patch_status(&self, object: &UnreadableObject, patch: &Value) -> Result<(), k8s::Error> {
@@ -114,16 +144,22 @@ fn unreported(objects: &[Arc<UnreadableObject>], reported: &mut Reported) -> Vec
     let present: HashMap<String, (&'static str, String)> =
         objects.iter().map(|object| (uid(object), (object.reason, object.message.clone()))).collect();
     let is_news = |object: &&Arc<UnreadableObject>| reported.get(&uid(object)) != present.get(&uid(object));
+    let news = in_turns(objects.iter().filter(is_news));
+    *reported = present;
+    news
+}
+
+/// Returns the objects such that namespaces take turns.
+fn in_turns<'a>(objects: impl Iterator<Item = &'a Arc<UnreadableObject>>) -> Vec<Arc<UnreadableObject>> {
     let mut places: BTreeMap<Option<String>, usize> = BTreeMap::new();
-    let mut news = Vec::new();
-    for object in objects.iter().filter(is_news) {
+    let mut placed = Vec::new();
+    for object in objects {
         let place = places.entry(object.reference.namespace.clone()).or_default();
-        news.push((*place, Arc::clone(object)));
+        placed.push((*place, Arc::clone(object)));
         *place += 1;
     }
-    news.sort_by_key(|(place, _)| *place);
-    *reported = present;
-    news.into_iter().map(|(_, object)| object).collect()
+    placed.sort_by_key(|(place, _)| *place);
+    placed.into_iter().map(|(_, object)| object).collect()
 }
 
 /// Returns the merge patch that says in the object's status that it is not accepted; nothing if its kind has no
@@ -152,7 +188,13 @@ fn condition_patch(object: &UnreadableObject, now: Timestamp) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
     use super::*;
+    use crate::{
+        stub_api_server::{made, mk_context},
+        watch::Deletion,
+    };
 
     fn object(kind: &str, namespace: &str, name: &str) -> UnreadableObject {
         UnreadableObject {
@@ -170,6 +212,7 @@ mod tests {
             message: "it is nested deeper than 100".to_owned(),
             conditions: Vec::new(),
             bytes: 1000,
+            deletion: None,
         }
     }
 
@@ -188,6 +231,26 @@ mod tests {
         let changed = UnreadableObject { reason: "TooLarge", ..object("DaskCluster", "b", "1") };
         assert_eq!(names(&unreported(&[Arc::new(changed)], &mut reported)), ["b-1"]);
         assert_eq!(reported.len(), 1, "what is gone is forgotten");
+    }
+
+    #[tokio::test]
+    async fn kopfs_finalizer_leaves_objects_that_are_being_deleted_and_no_others() {
+        let (context, writes) = mk_context(made).await;
+        let (client, recorder, vitals) = (context.client, context.recorder, context.vitals);
+        let reporter = Reporter { client, recorder, vitals };
+        let deletion = |finalizer: &str| {
+            Some(Deletion { since: Time(Timestamp::UNIX_EPOCH), finalizers: vec![finalizer.to_owned()] })
+        };
+        let kopfs = "kopf.zalando.org/KopfFinalizerMarker";
+        let objects = [
+            UnreadableObject { deletion: deletion(kopfs), ..object("DaskCluster", "a", "going") },
+            UnreadableObject { deletion: deletion(kopfs), ..object("DaskAutoscaler", "a", "going") },
+            UnreadableObject { deletion: deletion("example.org/mine"), ..object("DaskCluster", "a", "others") },
+            object("DaskCluster", "a", "living"),
+        ];
+        assert!(reporter.release(&objects.map(Arc::new)).await);
+        let path = |plural| format!("PATCH /apis/kubernetes.dask.org/v1/namespaces/a/{plural}/going");
+        assert_eq!(writes.take(), [path("daskclusters"), path("daskautoscalers")]);
     }
 
     #[test]

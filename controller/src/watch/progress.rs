@@ -104,6 +104,14 @@ impl Progress {
         }
     }
 
+    /// An object cannot be read.
+    #[cfg(test)]
+    pub(crate) fn note(&self, object: &UnreadableObject) {
+        for part in self.parts.iter() {
+            part.unreadable.note(object.clone());
+        }
+    }
+
     /// All first lists are complete.
     #[cfg(test)]
     pub(crate) fn deliver(&self) {

@@ -41,7 +41,7 @@ use super::{
 };
 use crate::{
     crd::DaskOperatorPlugin, events::Recorder, fair_share::FairShare, invalid::Invalid, k8s, leader::Leadership,
-    reconciler::Action, report, scope::Scope, watch::Pace,
+    reconciler::Action, report, scope::Scope, vitals::Vitals, watch::Pace,
 };
 
 /// When a pass looks again after an inquiry, whose end leads to a pass anyway.
@@ -68,6 +68,7 @@ pub(super) struct PluginContext {
     pub(super) sockets: Sockets,
     pub(super) leadership: Leadership,
     pub(super) departed: Departed,
+    pub(super) vitals: Vitals,
 }
 
 /// Why a pass ended early.
