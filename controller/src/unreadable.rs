@@ -152,14 +152,14 @@ fn unreported(objects: &[Arc<UnreadableObject>], reported: &mut Reported) -> Vec
 /// Returns the objects such that namespaces take turns.
 fn in_turns<'a>(objects: impl Iterator<Item = &'a Arc<UnreadableObject>>) -> Vec<Arc<UnreadableObject>> {
     let mut places: BTreeMap<Option<String>, usize> = BTreeMap::new();
-    let mut placed = Vec::new();
+    let mut queued = Vec::new();
     for object in objects {
         let place = places.entry(object.reference.namespace.clone()).or_default();
-        placed.push((*place, Arc::clone(object)));
+        queued.push((*place, Arc::clone(object)));
         *place += 1;
     }
-    placed.sort_by_key(|(place, _)| *place);
-    placed.into_iter().map(|(_, object)| object).collect()
+    queued.sort_by_key(|(place, _)| *place);
+    queued.into_iter().map(|(_, object)| object).collect()
 }
 
 /// Returns the merge patch that says in the object's status that it is not accepted; nothing if its kind has no
