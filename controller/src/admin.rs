@@ -89,7 +89,7 @@ impl Default for Probes {
 }
 
 /// Answers probes as [`serve`] does, on a thread with a runtime of its own: also when all threads of the controller's
-/// runtime are blocked. Returns what tells that it has ended, which it should not.
+/// runtime are blocked. Returns the channel that reports its end, which is an error.
 pub fn serve_apart(
     listener: TcpListener,
     health: Health,
@@ -183,7 +183,7 @@ mod tests {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let vitals = Vitals::default();
-        vitals.beat(Instant::now().checked_sub(Duration::from_mins(1)).unwrap());
+        vitals.heartbeat(Instant::now().checked_sub(Duration::from_mins(1)).unwrap());
         let leadership = Election::new(None).1;
         let health = Health { probes: Probes::new(), vitals, silence: Duration::from_mins(3), leadership };
         let _ended = serve_apart(listener, health, Arc::default()).unwrap();

@@ -109,7 +109,7 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
     };
     // It answers until the end: what is under way at shutdown is waited for.
     let admin = admin::serve_apart(listener, health, Arc::clone(&metrics))?;
-    tokio::spawn(vitals.clone().keep_beating());
+    tokio::spawn(vitals.clone().keep_heartbeat());
     let control = async {
         let client = client_of(&config, &metrics)?;
         let preflight = Preflight {

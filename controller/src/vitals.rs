@@ -16,7 +16,7 @@ const LONGEST_PASS: Duration = Duration::from_mins(10);
 const LONGEST_BEGINNING: Duration = Duration::from_mins(10);
 
 /// How often the runtime has to show that it gets on.
-const BEAT: Duration = Duration::from_secs(1);
+const HEARTBEAT: Duration = Duration::from_secs(1);
 /// A runtime whose tasks have not run for so long is blocked: tasks are made of steps of milliseconds.
 const LONGEST_BLOCK: Duration = Duration::from_secs(30);
 
@@ -33,7 +33,7 @@ struct Content {
     /// Since when this process leads.
     leading: Option<Instant>,
     /// When the runtime last ran a task, if it has to.
-    beat: Option<Instant>,
+    heartbeat: Option<Instant>,
     last_number: u64,
 }
 
@@ -79,16 +79,16 @@ impl Vitals {
     }
 
     /// Notes that the runtime runs tasks at `now`, and has to go on doing so.
-    pub fn beat(&self, now: Instant) {
-        self.content().beat = Some(now);
+    pub fn heartbeat(&self, now: Instant) {
+        self.content().heartbeat = Some(now);
     }
 
-    /// Calls [`Vitals::beat`] for as long as the process lives.
-    pub async fn keep_beating(self) {
-        let mut ticks = tokio::time::interval(BEAT);
+    /// Calls [`Vitals::heartbeat`] for as long as the process lives.
+    pub async fn keep_heartbeat(self) {
+        let mut ticks = tokio::time::interval(HEARTBEAT);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            self.beat(Instant::now());
+            self.heartbeat(Instant::now());
             ticks.tick().await;
         }
     }
@@ -133,7 +133,7 @@ impl Vitals {
             stalled: sorted(stalled.map(|watch| watch.kind.clone())),
             waiting: sorted(waiting),
             stuck: sorted(stuck.map(|(name, _)| (*name).to_owned())),
-            blocked: content.beat.is_some_and(is_blocked),
+            blocked: content.heartbeat.is_some_and(is_blocked),
         }
     }
 
@@ -245,15 +245,15 @@ mod tests {
     }
 
     #[test]
-    fn a_runtime_that_runs_no_tasks_is_told_until_it_does() {
+    fn a_runtime_that_runs_no_tasks_is_reported_until_it_does() {
         let start = Instant::now();
         let vitals = Vitals::default();
         let at = |seconds| vitals.ailing(start + Duration::from_secs(seconds), LIMIT).blocked;
         assert!(!at(10_000), "nothing has begun");
-        vitals.beat(start);
+        vitals.heartbeat(start);
         assert!(!at(30));
         assert!(at(31));
-        vitals.beat(start + Duration::from_secs(31));
+        vitals.heartbeat(start + Duration::from_secs(31));
         assert!(!at(31));
     }
 

@@ -85,8 +85,8 @@ impl Observed {
         self.unreadable = None;
     }
 
-    /// Takes in an object that cannot be read, as it was seen `now`. The last record holds on. The holder may be
-    /// another by now and may renew, so that each version counts as a new record.
+    /// Takes in an object that cannot be read, as it was seen `now`. The last record holds on. Another process may have
+    /// taken and renewed the Lease since, so each version counts as a new record.
     pub(super) fn see_unreadable(&mut self, metadata: ObjectMeta, reason: &'static str, now: Instant) {
         let known = self.object.as_ref().and_then(|lease| lease.metadata.resource_version.as_ref());
         if self.unreadable.is_none() || known != metadata.resource_version.as_ref() {
@@ -149,10 +149,10 @@ pub(super) fn decide(now: Instant, observed: &Observed, identity: &str, timing: 
         };
     }
     let promised = promised(&observed.record, timing);
-    let is_known = observed.unreadable.is_none();
-    let end = observed.since + if is_known { promised } else { promised.max(timing.lease()) };
+    let is_readable = observed.unreadable.is_none();
+    let end = observed.since + if is_readable { promised } else { promised.max(timing.lease()) };
     // A record of this very process means that a write arrived whose answer did not.
-    let is_free = is_known && (is_mine || observed.holder().is_empty()) || now >= end;
+    let is_free = is_readable && (is_mine || observed.holder().is_empty()) || now >= end;
     if is_free { Decision::Claim } else { Decision::Wait(end) }
 }
 

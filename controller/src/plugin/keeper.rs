@@ -142,7 +142,7 @@ impl Keeper {
         for (key, metadata) in self.unreadable.clone() {
             // The kind is that of the key; the type only says that it is a Dask resource.
             let owner: PartialObjectMeta<DaskCluster> = metadata.into_response_partial();
-            self.look_at_one(key, &owner, (&mut pending, now));
+            self.look_at_one(key, &owner, &mut pending, now);
         }
         self.states.retain(|key, state| matches!(state, State::Queued) || pending.contains(key));
         self.failures.retain(|key| pending.contains(key));
@@ -155,12 +155,13 @@ impl Keeper {
         for owner in owners.all() {
             let key = key_of_owner(kind, owner.as_ref());
             if !self.unreadable.contains_key(&key) {
-                self.look_at_one(key, owner.as_ref(), (pending, now));
+                self.look_at_one(key, owner.as_ref(), pending, now);
             }
         }
     }
 
-    fn look_at_one<K>(&mut self, key: SubjectKey, owner: &K, (pending, now): (&mut HashSet<SubjectKey>, Instant))
+    /// Queues `owner` if it has a finalizer to remove, and is due.
+    fn look_at_one<K>(&mut self, key: SubjectKey, owner: &K, pending: &mut HashSet<SubjectKey>, now: Instant)
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {

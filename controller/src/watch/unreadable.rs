@@ -26,7 +26,7 @@ pub struct UnreadableObject {
     pub conditions: Vec<Condition>,
     /// Length of its text.
     pub bytes: usize,
-    /// What its deletion waits for, if it is being deleted.
+    /// Its deletion, if that has begun.
     pub deletion: Option<Deletion>,
 }
 

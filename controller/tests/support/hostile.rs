@@ -45,8 +45,8 @@ fn hostile(mut manifest: Value, name: &str, (value, reason): (&str, &'static str
     Hostile { api: DASK, plural, kind, name: name.to_owned(), text, reason: Some(reason) }
 }
 
-/// A pod that counts as a worker, with these annotations and this environment.
-fn hostile_pod(name: &str, (annotations, env): (&Value, &Value), reason: Option<&'static str>) -> Hostile {
+/// Returns a pod that counts as a worker, with these annotations and this environment.
+fn hostile_pod(name: &str, annotations: &Value, env: &Value, reason: Option<&'static str>) -> Hostile {
     let labels =
         json!({"dask.org/component": "worker", "dask.org/cluster-name": "nope", "dask.org/workergroup-name": "nope"});
     let manifest = json!({
@@ -58,7 +58,7 @@ fn hostile_pod(name: &str, (annotations, env): (&Value, &Value), reason: Option<
     Hostile { api: "api/v1", plural: "pods", kind: "Pod", name: name.to_owned(), text: manifest.to_string(), reason }
 }
 
-/// As many endpoints as the API server takes, with many addresses each.
+/// Returns a slice of as many endpoints as the API server takes, with many addresses each.
 fn hostile_slice() -> Hostile {
     let addresses =
         |endpoint: usize| (0..60).map(move |address| format!("10.{}.{}.{address}", endpoint / 250, endpoint % 250));
@@ -82,21 +82,22 @@ fn hostile_slice() -> Hostile {
     }
 }
 
-/// Hostile objects of Kubernetes' own kinds.
+/// Returns hostile objects of Kubernetes' own kinds.
 fn of_kubernetes() -> Vec<Hostile> {
-    let (none, many) = (json!({}), |count: usize| {
-        json!((0..count).map(|number| json!({"name": format!("A{number}"), "value": "b"})).collect::<Vec<_>>())
-    });
+    let variable = |number: usize| json!({"name": format!("A{number}"), "value": "b"});
+    let many: Vec<Value> = (0..11_000).map(variable).collect();
+    let none = json!({});
     let long = json!([{"name": "A", "value": SECRET.repeat(60_000)}]);
     vec![
-        hostile_pod("annotated", (&json!({"a": SECRET.repeat(12_000)}), &json!([])), None),
-        hostile_pod("long", (&none, &long), Some("TooLarge")),
-        hostile_pod("many", (&none, &many(11_000)), Some("TooManyValues")),
+        hostile_pod("annotated", &json!({"a": SECRET.repeat(12_000)}), &json!([]), None),
+        hostile_pod("long", &none, &long, Some("TooLarge")),
+        hostile_pod("many", &none, &json!(many), Some("TooManyValues")),
         hostile_slice(),
     ]
 }
 
-/// Makes Leases and statuses unreadable by a time that Kubernetes takes and writes with a year of five digits.
+/// Makes the operator's Lease and the status of a pod unreadable: the API server takes a time and shows it with a year
+/// of five digits.
 pub(crate) async fn set_odd_times(context: &TestContext) {
     const ODD: &str = "9999-12-31T23:59:59.000000-12:00";
     context.merge("Lease", "dask-operator", json!({"spec": {"renewTime": ODD}})).await;

@@ -69,7 +69,8 @@ async fn finalizers_that_nobody_needs_cost_one_request_an_object_and_then_none()
     assert!(keeper.states.is_empty(), "{:?}", keeper.states);
 }
 
-/// Whether the finalizer of a plugin that cannot be called leaves a group that cannot be read, for so long deleted.
+/// Returns whether the finalizer of a plugin that cannot be called leaves a group that cannot be read and was deleted so
+/// many seconds ago.
 async fn unreadable_group_is_released_after(seconds: u64) -> bool {
     let (context, writes) = mk_context(made).await;
     let watch = Progress::listening("daskworkergroups", &[Instant::now()]);
@@ -85,13 +86,13 @@ async fn unreadable_group_is_released_after(seconds: u64) -> bool {
     plugins.deliver();
     let mut keeper = Keeper::new(engine, context.caches, plugins);
     let since = Timestamp::now() - Duration::from_secs(seconds);
-    watch.note(&mk_unreadable("DaskWorkerGroup", "group", ("plugin.kubernetes.dask.org/away", since)));
+    watch.note(&mk_unreadable("DaskWorkerGroup", "group", "plugin.kubernetes.dask.org/away", since));
     look(&mut keeper, Instant::now()).await;
     let patch = "PATCH /apis/kubernetes.dask.org/v1/namespaces/ns/daskworkergroups/group";
     writes.take().iter().any(|write| write == patch)
 }
 
-fn mk_unreadable(kind: &str, name: &str, (finalizer, since): (&str, Timestamp)) -> UnreadableObject {
+fn mk_unreadable(kind: &str, name: &str, finalizer: &str, since: Timestamp) -> UnreadableObject {
     let text = |text: &str| Some(text.to_owned());
     UnreadableObject {
         reference: ObjectReference {
@@ -130,7 +131,7 @@ async fn what_is_known_of_an_object_that_cannot_be_read_counts_and_not_what_it_w
     let mut keeper = Keeper::new(engine, context.caches, plugins);
     hold(&keeper, ("ns", "demo", 1), std::iter::empty());
     let gone = "plugin.kubernetes.dask.org/gone";
-    watch.note(&mk_unreadable("DaskCluster", "demo", (gone, Timestamp::now())));
+    watch.note(&mk_unreadable("DaskCluster", "demo", gone, Timestamp::now()));
     look(&mut keeper, Instant::now()).await;
     assert_eq!(writes.take(), ["PATCH /apis/kubernetes.dask.org/v1/namespaces/ns/daskclusters/demo"]);
 }
