@@ -3,6 +3,7 @@
 use std::{
     io,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -23,7 +24,11 @@ use operator_runtime::{
     watch::Progress,
 };
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    runtime,
+    sync::{oneshot, watch},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
@@ -83,11 +88,33 @@ impl Default for Probes {
     }
 }
 
+/// Answers probes as [`serve`] does, on a thread with a runtime of its own: also when all threads of the controller's
+/// runtime are blocked. Returns the channel that reports its end, which is an error.
+pub fn serve_apart(
+    listener: TcpListener,
+    health: Health,
+    metrics: Arc<Metrics>,
+) -> io::Result<oneshot::Receiver<io::Result<()>>> {
+    let listener = listener.into_std()?;
+    let (sender, ended) = oneshot::channel();
+    let run = move || {
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            serve(TcpListener::from_std(listener)?, health, metrics, CancellationToken::new()).await
+        })
+    };
+    thread::Builder::new().name("probes".to_owned()).spawn(move || {
+        // An error means that the process is ending.
+        let _ = sender.send(run());
+    })?;
+    Ok(ended)
+}
+
 /// Answers probes on `listener` until `shutdown`.
 ///
 /// * `/livez`, `/healthz`: 200 and the body of dask-kubernetes; 503 and the kinds of whose watch nothing was heard for
 ///   too long, the kinds whose watch delivers nothing although the API server answers, the tasks of a leader that have
-///   not begun, and the reconcilers with a pass that does not end.
+///   not begun, the reconcilers with a pass that does not end, and whether the runtime runs no tasks.
 /// * `/readyz`: every watch has delivered its first list; else 503 and the kinds that have not, or what the
 ///   start-up checks have not found. Standbys are ready too: `leader` says whether this process leads.
 /// * `/metrics`: `OpenMetrics` text for those who ask for it, else Prometheus' own.
@@ -113,13 +140,14 @@ async fn live(State(health): State<Arc<Health>>) -> (StatusCode, Json<Value>) {
         let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string();
         return (StatusCode::OK, Json(json!({"now": now})));
     }
-    let Ailing { silent, stalled, waiting, stuck } = ailing;
-    tracing::warn!(?silent, ?stalled, ?waiting, ?stuck, "the controller does not get on");
+    let Ailing { silent, stalled, waiting, stuck, blocked } = ailing;
+    tracing::warn!(?silent, ?stalled, ?waiting, ?stuck, blocked, "the controller does not get on");
     let body = json!({
         "silentWatches": silent,
         "stalledWatches": stalled,
         "tasksNotBegun": waiting,
         "stuckReconcilers": stuck,
+        "runtimeBlocked": blocked,
     });
     (StatusCode::SERVICE_UNAVAILABLE, Json(body))
 }
@@ -136,5 +164,35 @@ async fn tell(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Respon
     match metrics.answer(accept) {
         Ok((media, text)) => ([(CONTENT_TYPE, media), (VARY, "Accept")], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::TcpStream,
+    };
+
+    use super::*;
+    use operator_runtime::leader::Election;
+
+    /// The runtime of this test has one thread, which waits for the answer.
+    #[tokio::test]
+    async fn a_controller_whose_threads_are_all_blocked_is_not_alive_and_says_so() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let vitals = Vitals::default();
+        vitals.heartbeat(Instant::now().checked_sub(Duration::from_mins(1)).unwrap());
+        let leadership = Election::new(None).1;
+        let health = Health { probes: Probes::new(), vitals, silence: Duration::from_mins(3), leadership };
+        let _ended = serve_apart(listener, health, Arc::default()).unwrap();
+
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("\"runtimeBlocked\":true"), "{answer}");
     }
 }

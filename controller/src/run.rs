@@ -110,7 +110,8 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
         leadership: leadership.clone(),
     };
     // It answers until the end: what is under way at shutdown is waited for.
-    let admin = admin::serve(listener, health, Arc::clone(&metrics), CancellationToken::new());
+    let admin = admin::serve_apart(listener, health, Arc::clone(&metrics))?;
+    tokio::spawn(vitals.clone().keep_heartbeat());
     let control = async {
         let client = client_of(&config, &metrics)?;
         let preflight = Preflight {
@@ -127,7 +128,7 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
     };
     tokio::select! {
         result = control => result,
-        result = admin => result.map_err(Error::from).and(Err(Error::Ended("the probes' server"))),
+        result = admin => result.unwrap_or(Ok(())).map_err(Error::from).and(Err(Error::Ended("the probes' server"))),
         () = signals.second.cancelled() => Ok(()),
     }
 }

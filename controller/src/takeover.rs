@@ -2,8 +2,15 @@
 
 use std::fmt::Debug;
 
-use kube::{Api, Client, Resource, ResourceExt as _, core::NamespaceResourceScope};
-use operator_runtime::k8s::{self, Class};
+use dask_operator_api::{DaskAutoscaler, DaskCluster};
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    core::{NamespaceResourceScope, PartialObjectMetaExt as _},
+};
+use operator_runtime::{
+    k8s::{self, Class},
+    watch::UnreadableObject,
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -25,6 +32,16 @@ where
     }
 }
 
+/// Frees an object that cannot be read, and is being deleted, of kopf's finalizer.
+pub(crate) async fn release_unreadable(client: &Client, object: &UnreadableObject) -> Result<(), k8s::Error> {
+    let Some(metadata) = object.deleted_metadata() else { return Ok(()) };
+    match object.reference.kind.as_deref() {
+        Some("DaskCluster") => release(client, &metadata.into_response_partial::<DaskCluster>()).await,
+        Some("DaskAutoscaler") => release(client, &metadata.into_response_partial::<DaskAutoscaler>()).await,
+        _ => Ok(()),
+    }
+}
+
 /// The operations (RFC 6902) that free `object` of kopf's finalizer; `None` if it has none. Other finalizers
 /// stay, also such as were added since `object` was read.
 fn without_kopf(object: &impl Resource) -> Option<Vec<Value>> {
@@ -36,6 +53,13 @@ fn without_kopf(object: &impl Resource) -> Option<Vec<Value>> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+    use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Time};
+    use operator_runtime::{
+        testing::{made, stub_api_server},
+        watch::Deletion,
+    };
+
     use super::*;
     use crate::test_fixtures::mk_cluster;
 
@@ -48,5 +72,39 @@ mod tests {
         let expected =
             vec![json!({"op": "test", "path": path, "value": KOPF_FINALIZER}), json!({"op": "remove", "path": path})];
         assert_eq!(without_kopf(&cluster), Some(expected));
+    }
+
+    #[tokio::test]
+    async fn kopfs_finalizer_leaves_unreadable_objects_that_are_being_deleted_and_no_others() {
+        let (client, writes) = stub_api_server(made).await;
+        let object = |kind: &str, name: &str, finalizer: Option<&str>| UnreadableObject {
+            plural: format!("{}s", kind.to_lowercase()),
+            reference: ObjectReference {
+                api_version: Some("kubernetes.dask.org/v1".to_owned()),
+                kind: Some(kind.to_owned()),
+                namespace: Some("a".to_owned()),
+                name: Some(name.to_owned()),
+                ..ObjectReference::default()
+            },
+            reason: "TooDeep",
+            message: String::new(),
+            conditions: Vec::new(),
+            bytes: 1000,
+            deletion: finalizer.map(|finalizer| Deletion {
+                since: Time(Timestamp::UNIX_EPOCH),
+                finalizers: vec![finalizer.to_owned()],
+            }),
+        };
+        let objects = [
+            object("DaskCluster", "going", Some(KOPF_FINALIZER)),
+            object("DaskAutoscaler", "going", Some(KOPF_FINALIZER)),
+            object("DaskCluster", "others", Some("example.org/mine")),
+            object("DaskCluster", "living", None),
+        ];
+        for object in &objects {
+            release_unreadable(&client, object).await.unwrap();
+        }
+        let path = |plural| format!("PATCH /apis/kubernetes.dask.org/v1/namespaces/a/{plural}/going");
+        assert_eq!(writes.take(), [path("daskclusters"), path("daskautoscalers")]);
     }
 }

@@ -251,6 +251,36 @@ async fn a_lease_that_somebody_deletes_is_made_again_by_its_holder() {
     .await;
 }
 
+/// The API server takes a time whose year has five digits in UTC, and no client reads it.
+async fn make_unreadable(context: &TestContext) {
+    let spec = json!({"renewTime": "9999-12-31T23:59:59.000000-12:00"});
+    context.merge("Lease", LEASE_NAME, json!({"spec": spec})).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: make live"]
+async fn a_lease_that_cannot_be_read_is_replaced_by_its_holder_or_else_when_it_has_run_out() {
+    with_temp_ns(async |context| {
+        let (leader, standby) = leader_and_standby(&context).await;
+        let before = lease(&context).await;
+        make_unreadable(&context).await;
+        let is_mended = |lease: &Value| lease["spec"]["renewTime"].as_str().unwrap().starts_with("20");
+        let after = context.until("Lease", LEASE_NAME, is_mended).await;
+        for field in ["holderIdentity", "acquireTime", "leaseTransitions"] {
+            assert_eq!(after["spec"][field], before[field], "{field}");
+        }
+        assert!(leader.leads().await && !standby.leads().await);
+        assert!(context.controller_log().contains("the Lease cannot be read and will be replaced"));
+
+        leader.kill().await;
+        make_unreadable(&context).await;
+        let since = until_leading(&standby).await;
+        assert!(since > LEASE / 2, "what somebody may hold was taken after {since:?}");
+        assert_eq!(lease(&context).await["leaseTransitions"], 1);
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make live"]
 async fn a_controller_without_the_right_to_use_leases_says_so_once_and_works() {

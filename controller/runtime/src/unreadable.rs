@@ -4,6 +4,9 @@
 //! The watches keep what cannot be read by name ([`crate::watch::UnreadableObject`]). The process that leads reports
 //! each object once, and again when the reason changes. Namespaces take turns, so that one with thousands of such
 //! objects does not delay what another is told.
+//!
+//! It also releases such objects that are being deleted: the reconciler that would remove a finalizer never sees the
+//! object.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -11,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{
@@ -46,7 +50,12 @@ pub struct Reporter {
     pub vitals: Vitals,
     /// Returns whether objects of a kind of an API group have the condition `Accepted`.
     pub has_condition: HasCondition,
+    /// Removes finalizers from an object that is being deleted.
+    pub release: Release,
 }
+
+/// Removes the operator's finalizers from an object that cannot be read and is being deleted.
+pub type Release = Box<dyn Fn(Arc<UnreadableObject>) -> BoxFuture<'static, Result<(), k8s::Error>> + Send + Sync>;
 
 /// Returns whether objects of a kind (second argument) of an API group (first) have the condition `Accepted`.
 pub type HasCondition = fn(&str, &str) -> bool;
@@ -66,8 +75,12 @@ impl Reporter {
             if changes.replace(now) == Some(now) {
                 continue;
             }
-            for object in unreported(&self.vitals.unreadable(), &mut reported) {
+            let objects = self.vitals.unreadable();
+            for object in unreported(&objects, &mut reported) {
                 self.report(&object).await;
+            }
+            if !self.release(&objects).await {
+                changes = None;
             }
         }
     }
@@ -89,6 +102,18 @@ impl Reporter {
         {
             tracing::debug!(%error, "failed to write the condition of an object that cannot be read");
         }
+    }
+
+    /// Releases all `objects` that are being deleted. Returns whether nothing is left to be done.
+    async fn release(&self, objects: &[Arc<UnreadableObject>]) -> bool {
+        let mut is_done = true;
+        for object in in_turns(objects.iter().filter(|object| object.deletion.is_some())) {
+            if let Err(error) = (self.release)(object).await {
+                tracing::warn!(%error, "failed to remove finalizers from an object that cannot be read");
+                is_done = false;
+            }
+        }
+        is_done
     }
 
     async fn patch_status(&self, object: &UnreadableObject, patch: &Value) -> Result<(), k8s::Error> {
@@ -119,16 +144,22 @@ fn unreported(objects: &[Arc<UnreadableObject>], reported: &mut Reported) -> Vec
     let present: HashMap<String, (&'static str, String)> =
         objects.iter().map(|object| (uid(object), (object.reason, object.message.clone()))).collect();
     let is_news = |object: &&Arc<UnreadableObject>| reported.get(&uid(object)) != present.get(&uid(object));
+    let news = in_turns(objects.iter().filter(is_news));
+    *reported = present;
+    news
+}
+
+/// Returns the objects such that namespaces take turns.
+fn in_turns<'a>(objects: impl Iterator<Item = &'a Arc<UnreadableObject>>) -> Vec<Arc<UnreadableObject>> {
     let mut places: BTreeMap<Option<String>, usize> = BTreeMap::new();
-    let mut news = Vec::new();
-    for object in objects.iter().filter(is_news) {
+    let mut queued = Vec::new();
+    for object in objects {
         let place = places.entry(object.reference.namespace.clone()).or_default();
-        news.push((*place, Arc::clone(object)));
+        queued.push((*place, Arc::clone(object)));
         *place += 1;
     }
-    news.sort_by_key(|(place, _)| *place);
-    *reported = present;
-    news.into_iter().map(|(_, object)| object).collect()
+    queued.sort_by_key(|(place, _)| *place);
+    queued.into_iter().map(|(_, object)| object).collect()
 }
 
 /// Returns the merge patch that says in the object's status that it is not accepted; nothing if its kind has no
@@ -157,7 +188,17 @@ fn condition_patch(object: &UnreadableObject, has_condition: HasCondition, now: 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use kube::runtime::events::Reporter as EventReporter;
+
     use super::*;
+    use crate::{
+        events::Wanted,
+        testing::{made, stub_api_server},
+        watch::Deletion,
+    };
 
     fn object(kind: &str, namespace: &str, name: &str) -> UnreadableObject {
         UnreadableObject {
@@ -175,6 +216,7 @@ mod tests {
             message: "it is nested deeper than 100".to_owned(),
             conditions: Vec::new(),
             bytes: 1000,
+            deletion: None,
         }
     }
 
@@ -197,6 +239,33 @@ mod tests {
         let changed = UnreadableObject { reason: "TooLarge", ..object("Cluster", "b", "1") };
         assert_eq!(names(&unreported(&[Arc::new(changed)], &mut reported)), ["b-1"]);
         assert_eq!(reported.len(), 1, "what is gone is forgotten");
+    }
+
+    #[tokio::test]
+    async fn objects_that_are_being_deleted_are_released_and_no_others() {
+        let (client, _) = stub_api_server(made).await;
+        let released = Arc::new(Mutex::new(Vec::new()));
+        let noted = Arc::clone(&released);
+        let release: Release = Box::new(move |object| {
+            noted.lock().unwrap().push(object.reference.uid.clone().unwrap());
+            Box::pin(std::future::ready(Ok(())))
+        });
+        let reporter_of = Reporter {
+            recorder: Recorder::new(client.clone(), reporter(), Wanted::Everything),
+            client,
+            vitals: Vitals::default(),
+            has_condition,
+            release,
+        };
+        let deletion = Some(Deletion { since: Time(Timestamp::UNIX_EPOCH), finalizers: vec!["a/b".to_owned()] });
+        let objects =
+            [UnreadableObject { deletion, ..object("Cluster", "a", "going") }, object("Cluster", "a", "living")];
+        assert!(reporter_of.release(&objects.map(Arc::new)).await);
+        assert_eq!(*released.lock().unwrap(), ["a-going"]);
+    }
+
+    fn reporter() -> EventReporter {
+        EventReporter { controller: "test".to_owned(), instance: None }
     }
 
     #[test]

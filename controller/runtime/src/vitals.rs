@@ -6,12 +6,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::time::MissedTickBehavior;
+
 use crate::watch::{Progress, UnreadableObject};
 
 /// A reconcile pass that lasts for so long will never end: all that it awaits has a limit of seconds.
 const LONGEST_PASS: Duration = Duration::from_mins(10);
 /// A leader whose tasks have not begun after so long waits for a watch that will never deliver.
 const LONGEST_BEGINNING: Duration = Duration::from_mins(10);
+
+/// How often the runtime has to show that it gets on.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// A runtime whose tasks have not run for so long is blocked: tasks are made of steps of milliseconds.
+const LONGEST_BLOCK: Duration = Duration::from_secs(30);
 
 /// All watches and all passes under way. Cloning shares the content.
 #[derive(Clone, Default)]
@@ -25,6 +32,8 @@ struct Content {
     waiting: HashMap<u64, &'static str>,
     /// Since when this process leads.
     leading: Option<Instant>,
+    /// When the runtime last ran a task, if it has to.
+    heartbeat: Option<Instant>,
     last_number: u64,
 }
 
@@ -69,6 +78,21 @@ impl Vitals {
         self.content().leading.get_or_insert(now);
     }
 
+    /// Notes that the runtime runs tasks at `now`, and has to go on doing so.
+    pub fn heartbeat(&self, now: Instant) {
+        self.content().heartbeat = Some(now);
+    }
+
+    /// Calls [`Vitals::heartbeat`] for as long as the process lives.
+    pub async fn keep_heartbeat(self) {
+        let mut ticks = tokio::time::interval(HEARTBEAT);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.heartbeat(Instant::now());
+            ticks.tick().await;
+        }
+    }
+
     /// Returns the objects that cannot be read, each once.
     pub fn unreadable(&self) -> Vec<Arc<UnreadableObject>> {
         let mut all: Vec<_> = self.watches().iter().flat_map(Progress::unreadable).collect();
@@ -101,6 +125,7 @@ impl Vitals {
         let stalled = content.watches.iter().filter(|watch| watch.stalled_for(now) > silence);
         let idle = content.leading.filter(|since| now.saturating_duration_since(*since) > LONGEST_BEGINNING);
         let waiting = idle.map(|_| content.waiting.values().map(|name| (*name).to_owned())).into_iter().flatten();
+        let is_blocked = |beat| now.saturating_duration_since(beat) > LONGEST_BLOCK;
         let is_stuck = |since: &Instant| now.saturating_duration_since(*since) > LONGEST_PASS;
         let stuck = content.passes.values().filter(|(_, since)| is_stuck(since));
         Ailing {
@@ -108,6 +133,7 @@ impl Vitals {
             stalled: sorted(stalled.map(|watch| watch.kind.clone())),
             waiting: sorted(waiting),
             stuck: sorted(stuck.map(|(name, _)| (*name).to_owned())),
+            blocked: content.heartbeat.is_some_and(is_blocked),
         }
     }
 
@@ -146,6 +172,8 @@ pub struct Ailing {
     pub waiting: Vec<String>,
     /// The reconcilers with a pass that does not end.
     pub stuck: Vec<String>,
+    /// Whether the runtime does not run tasks.
+    pub blocked: bool,
 }
 
 impl Ailing {
@@ -214,6 +242,19 @@ mod tests {
         assert_eq!(at(601), ["the idle time-out"]);
         drop(second);
         assert_eq!(at(601), [""; 0]);
+    }
+
+    #[test]
+    fn a_runtime_that_runs_no_tasks_is_reported_until_it_does() {
+        let start = Instant::now();
+        let vitals = Vitals::default();
+        let at = |seconds| vitals.ailing(start + Duration::from_secs(seconds), LIMIT).blocked;
+        assert!(!at(10_000), "nothing has begun");
+        vitals.heartbeat(start);
+        assert!(!at(30));
+        assert!(at(31));
+        vitals.heartbeat(start + Duration::from_secs(31));
+        assert!(!at(31));
     }
 
     #[test]

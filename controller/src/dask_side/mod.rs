@@ -19,7 +19,7 @@ use operator_runtime::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{autoscaler, cluster, context::Context, idle, job, worker_group};
+use crate::{autoscaler, cluster, context::Context, idle, job, takeover, worker_group};
 
 /// The sending ends of the reconcilers' queues.
 #[derive(Clone)]
@@ -64,6 +64,13 @@ pub(crate) fn wire(context: &Arc<Context>, scope: &Scope, shutdown: &Cancellatio
         recorder: context.recorder.clone(),
         vitals: context.vitals.clone(),
         has_condition: |group, kind| group == GROUP && kind != "DaskJob",
+        release: {
+            let client = context.client.clone();
+            Box::new(move |object| {
+                let client = client.clone();
+                Box::pin(async move { takeover::release_unreadable(&client, &object).await })
+            })
+        },
     };
     wired.until_shutdown("the reporter of unreadable objects", |leading| reporter.run(leading));
     wired

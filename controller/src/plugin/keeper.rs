@@ -4,6 +4,9 @@
 //! down, suspended, refused or deleted, and none is held because the controller was away when one of that
 //! happened. It looks into caches; only a removal is a request. All finalizers of an object that are to go leave in
 //! one request, and namespaces take turns: finalizers that a user makes up delay nobody else's deletions.
+//!
+//! Objects that cannot be read are in no cache, or as they once were. Their metadata are known, which is enough: a plugin
+//! cannot be asked about them, and its finalizer goes when its time is over.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -12,12 +15,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dask_operator_api::{DaskOperatorPlugin, SubjectKind};
+use dask_operator_api::{DaskCluster, DaskOperatorPlugin, GROUP, SubjectKind};
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
 use kube::{
     Resource, ResourceExt,
-    core::NamespaceResourceScope,
+    api::{ObjectMeta, PartialObjectMeta},
+    core::{NamespaceResourceScope, PartialObjectMetaExt as _},
     runtime::events::{Event, EventType},
 };
 use operator_runtime::{
@@ -26,7 +30,7 @@ use operator_runtime::{
     k8s,
     leader::Leading,
     report,
-    watch::{Cache, Progress},
+    watch::{Cache, Progress, UnreadableObject},
 };
 use plugin_protocol::Hook;
 use serde::de::DeserializeOwned;
@@ -102,6 +106,8 @@ struct Keeper {
     plugins: Progress,
     /// The plugin resources by identity, as of the last look at all objects.
     resources: HashMap<String, Arc<DaskOperatorPlugin>>,
+    /// The metadata of Dask resources that cannot be read and are being deleted, as of the last look at all objects.
+    unreadable: HashMap<SubjectKey, ObjectMeta>,
     failures: Backoff<SubjectKey>,
     states: HashMap<SubjectKey, State>,
     queue: FairQueue<SubjectKey>,
@@ -114,6 +120,7 @@ impl Keeper {
             caches,
             plugins,
             resources: HashMap::new(),
+            unreadable: HashMap::new(),
             failures: Backoff::default(),
             states: HashMap::new(),
             queue: FairQueue::new(PARALLEL),
@@ -125,12 +132,18 @@ impl Keeper {
         let namespace = &self.context.settings.namespace;
         let plugins = self.context.plugins.all().into_iter();
         self.resources = plugins.map(|plugin| (key_of(&plugin).identity(namespace), plugin)).collect();
+        self.unreadable = self.context.vitals.unreadable().iter().filter_map(|object| deleted(object)).collect();
         let caches = self.caches.clone();
         let mut pending = HashSet::new();
         self.look_at(SubjectKind::DaskCluster, &caches.clusters, (&mut pending, now));
         self.look_at(SubjectKind::DaskWorkerGroup, &caches.groups, (&mut pending, now));
         self.look_at(SubjectKind::DaskJob, &caches.jobs, (&mut pending, now));
         self.look_at(SubjectKind::DaskAutoscaler, &caches.autoscalers, (&mut pending, now));
+        for (key, metadata) in self.unreadable.clone() {
+            // The kind is that of the key; the type only says that it is a Dask resource.
+            let owner: PartialObjectMeta<DaskCluster> = metadata.into_response_partial();
+            self.look_at_one(key, &owner, &mut pending, now);
+        }
         self.states.retain(|key, state| matches!(state, State::Queued) || pending.contains(key));
         self.failures.retain(|key| pending.contains(key));
     }
@@ -140,22 +153,32 @@ impl Keeper {
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone,
     {
         for owner in owners.all() {
-            if self.removal(kind, owner.as_ref()).is_none() {
-                continue;
-            }
             let key = key_of_owner(kind, owner.as_ref());
-            let is_due = match self.states.get(&key) {
-                None => true,
-                Some(State::Queued) => false,
-                Some(State::Done(version, until)) => *version != owner.resource_version() || *until <= now,
-                Some(State::Paused(until)) => *until <= now,
-            };
-            if is_due {
-                self.queue.push(&key.namespace, key.clone());
-                self.states.insert(key.clone(), State::Queued);
+            if !self.unreadable.contains_key(&key) {
+                self.look_at_one(key, owner.as_ref(), pending, now);
             }
-            pending.insert(key);
         }
+    }
+
+    /// Queues `owner` if it has a finalizer to remove, and is due.
+    fn look_at_one<K>(&mut self, key: SubjectKey, owner: &K, pending: &mut HashSet<SubjectKey>, now: Instant)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        if self.removal(key.kind, owner).is_none() {
+            return;
+        }
+        let is_due = match self.states.get(&key) {
+            None => true,
+            Some(State::Queued) => false,
+            Some(State::Done(version, until)) => *version != owner.resource_version() || *until <= now,
+            Some(State::Paused(until)) => *until <= now,
+        };
+        if is_due {
+            self.queue.push(&key.namespace, key.clone());
+            self.states.insert(key.clone(), State::Queued);
+        }
+        pending.insert(key);
     }
 
     /// Returns the next removal, which is decided anew: it may have waited for long.
@@ -181,18 +204,20 @@ impl Keeper {
             + Sync
             + 'static,
     {
-        let owner = owners.get(&key.namespace, &key.name);
-        let removal = owner.as_deref().and_then(|owner| self.removal(key.kind, owner));
-        let version = owner.as_deref().and_then(ResourceExt::resource_version);
+        let known = || owners.get(&key.namespace, &key.name).map(|owner| owner.meta().clone());
+        let metadata = self.unreadable.get(&key).cloned().or_else(known);
+        let owner: Option<PartialObjectMeta<K>> = metadata.map(ObjectMeta::into_response_partial);
+        let removal = owner.as_ref().and_then(|owner| self.removal(key.kind, owner));
+        let version = owner.as_ref().and_then(ResourceExt::resource_version);
         let (Some(owner), Some(Removal { finalizers, events })) = (owner, removal) else {
             return std::future::ready(Done { key, version, result: Ok(false) }).boxed();
         };
         let context = Arc::clone(&self.context);
         async move {
-            let result = finalizers::release(&context.client, owner.as_ref(), &finalizers).await;
+            let result = finalizers::release(&context.client, &owner, &finalizers).await;
             if matches!(result, Ok(true)) {
                 for event in events {
-                    report::publish(&context.recorder, owner.as_ref(), event).await;
+                    report::publish(&context.recorder, &owner, event).await;
                 }
             }
             Done { key, version, result }
@@ -297,6 +322,21 @@ impl Keeper {
         }
         Some(waiting)
     }
+}
+
+/// Returns the key and the metadata of a Dask resource that cannot be read and is being deleted.
+fn deleted(object: &UnreadableObject) -> Option<(SubjectKey, ObjectMeta)> {
+    let metadata = object.deleted_metadata()?;
+    let (group, _) = object.reference.api_version.as_deref()?.split_once('/')?;
+    let kind = match object.reference.kind.as_deref()? {
+        "DaskCluster" => SubjectKind::DaskCluster,
+        "DaskWorkerGroup" => SubjectKind::DaskWorkerGroup,
+        "DaskJob" => SubjectKind::DaskJob,
+        "DaskAutoscaler" => SubjectKind::DaskAutoscaler,
+        _ => return None,
+    };
+    let key = SubjectKey { kind, namespace: metadata.namespace.clone()?, name: metadata.name.clone()? };
+    (group == GROUP).then_some((key, metadata))
 }
 
 fn key_of_owner(kind: SubjectKind, owner: &impl Resource) -> SubjectKey {

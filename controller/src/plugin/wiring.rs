@@ -148,6 +148,7 @@ fn engine(
         sockets: Sockets::new(&settings.socket_dir),
         leadership: context.leadership.clone(),
         departed: Departed::default(),
+        vitals: context.vitals.clone(),
         settings,
         recorder: context.recorder.clone(),
         env: Arc::new(Env::new(client.clone(), watches, doubts, shown)),

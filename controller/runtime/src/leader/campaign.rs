@@ -22,10 +22,13 @@ use super::{
     decide::{self, Decision, Loss, Observed, Timing, decide},
     lease::LeaseClient,
 };
-use crate::k8s::{self, Class};
+use crate::{
+    k8s::{self, Class},
+    watch::{Received, Unreadable},
+};
 
 /// The Lease as the watch tells of it; `None` if it is gone.
-type News = Result<Option<Lease>, watcher::Error>;
+type News = Result<Option<Received<Lease>>, watcher::Error>;
 
 /// What one try came to.
 type Tried = Result<(), k8s::Error>;
@@ -130,7 +133,7 @@ impl Candidate {
             self.see(lease);
             return Ok(());
         }
-        if let Some(lease) = &lease
+        if let Some(Received::Readable { object: lease, .. }) = &lease
             && lease.spec.as_ref().and_then(|record| record.holder_identity.as_ref()) == Some(&self.identity)
         {
             if self.observed.confirm(lease) {
@@ -153,14 +156,19 @@ impl Candidate {
     async fn look(&mut self) -> Tried {
         let found = self.lease.get().await?;
         self.is_allowed = true;
-        if let Some(found) = &found {
-            self.observed.confirm(found);
+        if let Some(Received::Readable { object, .. }) = &found {
+            self.observed.confirm(object);
         }
         self.see(found);
         Ok(())
     }
 
-    fn see(&mut self, lease: Option<Lease>) {
+    fn see(&mut self, lease: Option<Received<Lease>>) {
+        let lease = match lease {
+            Some(Received::Unreadable(unreadable)) => return self.see_unreadable(*unreadable),
+            Some(Received::Readable { object, .. }) => Some(object),
+            None => None,
+        };
         let before = self.observed.holder().to_owned();
         self.observed.see(lease, Instant::now());
         let holder = self.observed.holder();
@@ -172,6 +180,15 @@ impl Candidate {
         } else {
             tracing::info!(lease = %self.lease, holder, "another process leads");
         }
+    }
+
+    /// The Lease of a leader is replaced at once, that of another process when it has run out.
+    fn see_unreadable(&mut self, Unreadable { metadata, reason, message, .. }: Unreadable) {
+        if self.observed.unreadable != Some(reason) {
+            tracing::warn!(lease = %self.lease, reason, "the Lease cannot be read and will be replaced");
+            tracing::debug!(lease = %self.lease, message, "the Lease cannot be read");
+        }
+        self.observed.see_unreadable(metadata, reason, Instant::now());
     }
 
     /// Tries to become or to stay the holder.
@@ -235,3 +252,6 @@ impl Candidate {
         self.not_before = Instant::now() + pause.mul_f64(1.0 + fastrand::f64());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
-    apimachinery::pkg::apis::meta::v1::MicroTime,
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
 
 /// How long what may take. All of it follows from how long the Lease holds.
@@ -51,8 +51,10 @@ impl Timing {
 /// What this process knows of the Lease.
 #[derive(Clone, Debug)]
 pub(super) struct Observed {
-    /// The object, to be replaced as it is; `None` if there is none.
-    pub object: Option<Lease>,
+    /// The object, to be replaced as it is; `None` if there is none. One that cannot be read has no record.
+    pub(super) object: Option<Lease>,
+    /// Why the object cannot be read, if it cannot.
+    pub(super) unreadable: Option<&'static str>,
     /// The last record that there was. It holds on while the object is missing: whoever deleted that has not
     /// stopped the holder.
     pub record: LeaseSpec,
@@ -67,7 +69,8 @@ pub(super) struct Observed {
 impl Observed {
     /// Nothing was seen yet.
     pub(super) fn new(now: Instant) -> Self {
-        Self { object: None, record: LeaseSpec::default(), since: now, renewed: None, asked: Vec::new() }
+        let record = LeaseSpec::default();
+        Self { object: None, unreadable: None, record, since: now, renewed: None, asked: Vec::new() }
     }
 
     /// Takes in the object as it was seen `now`.
@@ -79,6 +82,18 @@ impl Observed {
             (self.record, self.since) = (record, now);
         }
         self.object = object;
+        self.unreadable = None;
+    }
+
+    /// Takes in an object that cannot be read, as it was seen `now`. The last record holds on. Another process may have
+    /// taken and renewed the Lease since, so each version counts as a new record.
+    pub(super) fn see_unreadable(&mut self, metadata: ObjectMeta, reason: &'static str, now: Instant) {
+        let known = self.object.as_ref().and_then(|lease| lease.metadata.resource_version.as_ref());
+        if self.unreadable.is_none() || known != metadata.resource_version.as_ref() {
+            self.since = now;
+        }
+        self.object = Some(Lease { metadata, spec: None });
+        self.unreadable = Some(reason);
     }
 
     /// Whether `object` is what this leader wrote without getting an answer. If so, it has renewed after all: where
@@ -126,15 +141,18 @@ pub(super) fn decide(now: Instant, observed: &Observed, identity: &str, timing: 
             Decision::Stop(Loss::Taken(observed.holder().to_owned()))
         } else if now >= renewed + timing.deadline() {
             Decision::Stop(Loss::NotRenewed)
-        } else if observed.object.is_none() || now >= next {
+        } else if observed.object.is_none() || observed.unreadable.is_some() || now >= next {
+            // Nobody else can have taken it before this leader's deadline, so that what cannot be read is replaced.
             Decision::Claim
         } else {
             Decision::Wait(next)
         };
     }
-    let end = observed.since + promised(&observed.record, timing);
+    let promised = promised(&observed.record, timing);
+    let is_readable = observed.unreadable.is_none();
+    let end = observed.since + if is_readable { promised } else { promised.max(timing.lease()) };
     // A record of this very process means that a write arrived whose answer did not.
-    let is_free = is_mine || observed.holder().is_empty() || now >= end;
+    let is_free = is_readable && (is_mine || observed.holder().is_empty()) || now >= end;
     if is_free { Decision::Claim } else { Decision::Wait(end) }
 }
 

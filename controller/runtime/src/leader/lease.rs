@@ -1,4 +1,6 @@
 //! Reads and writes the Lease.
+//!
+//! It may be one that cannot be read: the API server accepts times that do not parse, such as those after the year 9999.
 
 use std::{fmt, time::Duration};
 
@@ -7,18 +9,22 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::{
     Api, Client,
     api::{ObjectMeta, PostParams},
+    core::Request,
 };
 
 use super::decide::{self, Timing};
-use crate::k8s::{self, Class};
+use crate::{
+    k8s::{self, Class},
+    watch::Received,
+};
 
 /// Writes that may meet another one on the way out.
 const RELEASES: usize = 3;
 
 /// One Lease.
 pub(super) struct LeaseClient {
-    pub api: Api<Lease>,
-    pub name: String,
+    pub(super) api: Api<Received<Lease>>,
+    pub(super) name: String,
     namespace: String,
     /// How long a request may take.
     limit: Duration,
@@ -35,20 +41,34 @@ impl LeaseClient {
         Self { api: Api::namespaced(client, namespace), name, namespace: namespace.to_owned(), limit }
     }
 
-    pub(super) async fn get(&self) -> Result<Option<Lease>, k8s::Error> {
+    pub(super) async fn get(&self) -> Result<Option<Received<Lease>>, k8s::Error> {
         self.timed("get", self.api.get_opt(&self.name)).await
     }
 
     /// Writes `record` in the place of `object`, unless that is not what stands there any more.
     pub(super) async fn write(&self, object: Option<Lease>, record: LeaseSpec) -> Result<Lease, k8s::Error> {
+        let verb = if object.is_some() { "replace" } else { "create" };
+        let received = self.timed(verb, self.put_or_post(object, &record)).await?;
+        Ok(match received {
+            Received::Readable { object, .. } => object,
+            // What was written is known, whatever the answer looks like.
+            Received::Unreadable(unreadable) => Lease { metadata: unreadable.metadata, spec: Some(record) },
+        })
+    }
+
+    /// Does what `Api::replace` and `Api::create` do, which cannot read every answer.
+    async fn put_or_post(&self, object: Option<Lease>, record: &LeaseSpec) -> kube::Result<Received<Lease>> {
         let params = PostParams { field_manager: Some(k8s::FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        if let Some(object) = object {
-            let lease = Lease { spec: Some(record), ..object };
-            return self.timed("replace", self.api.replace(&self.name, &params, &lease)).await;
-        }
-        let metadata = ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
-        let lease = Lease { metadata, spec: Some(record) };
-        self.timed("create", self.api.create(&params, &lease)).await
+        let is_there = object.is_some();
+        let new = || ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
+        let mut metadata = object.map_or_else(new, |object| object.metadata);
+        // They were read without the fields. The API server goes on with its own.
+        metadata.managed_fields = None;
+        let lease = Lease { metadata, spec: Some(record.clone()) };
+        let body = serde_json::to_vec(&lease).map_err(kube::Error::SerdeError)?;
+        let request = Request::new(self.api.resource_url());
+        let request = if is_there { request.replace(&self.name, &params, body) } else { request.create(&params, body) };
+        self.api.clone().into_client().request(request.map_err(kube::Error::BuildRequest)?).await
     }
 
     /// Lets another lead at once, if `identity` holds the Lease. A write of before may still be on its way, which
@@ -69,7 +89,7 @@ impl LeaseClient {
     }
 
     async fn try_release(&self, identity: &str) -> Result<bool, k8s::Error> {
-        let Some(object) = self.get().await? else { return Ok(false) };
+        let Some(Received::Readable { object, .. }) = self.get().await? else { return Ok(false) };
         let record = object.spec.clone().unwrap_or_default();
         if record.holder_identity.as_deref() != Some(identity) {
             return Ok(false);

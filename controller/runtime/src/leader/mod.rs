@@ -90,7 +90,7 @@ impl Election {
         match self {
             Self::Candidate(mut candidate) => {
                 tokio::select! {
-                    lost = candidate.campaign() => return Err(lost),
+                    lost = Box::pin(candidate.campaign()) => return Err(lost),
                     () = ended.cancelled() => {}
                 }
                 candidate.release().await;

@@ -22,7 +22,7 @@ use super::{
     Cache, Change, Progress, pace,
     pulse::{Delivery, Pulse, is_refused},
     received::{Received, Unreadable},
-    unreadable::UnreadableObject,
+    unreadable::{Deletion, UnreadableObject},
 };
 use crate::scope::Scope;
 
@@ -259,6 +259,8 @@ where
             field_path: None,
         };
         let plural = K::plural(dynamic_type).into_owned();
+        let finalizers = object.metadata.finalizers.unwrap_or_default();
+        let deletion = object.metadata.deletion_timestamp.map(|since| Deletion { since, finalizers });
         UnreadableObject {
             reference,
             plural,
@@ -266,6 +268,7 @@ where
             message: object.message,
             conditions: object.conditions,
             bytes: object.bytes,
+            deletion,
         }
     }
 

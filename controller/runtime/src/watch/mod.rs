@@ -25,4 +25,4 @@ pub use pace::{Pace, SILENCE_SECONDS, WATCH_SECONDS};
 pub use progress::Progress;
 pub use queue::{Queue, Requests, queue};
 pub use received::{LIMITS, Received, Unreadable};
-pub use unreadable::UnreadableObject;
+pub use unreadable::{Deletion, UnreadableObject};

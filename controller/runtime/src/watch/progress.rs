@@ -104,6 +104,14 @@ impl Progress {
         }
     }
 
+    /// An object cannot be read.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn note(&self, object: &UnreadableObject) {
+        for part in self.parts.iter() {
+            part.unreadable.note(object.clone());
+        }
+    }
+
     /// All first lists are complete.
     #[cfg(any(test, feature = "testing"))]
     pub fn deliver(&self) {

@@ -35,7 +35,7 @@ pub enum Received<K> {
 /// What is known of an object that cannot be read.
 #[derive(Clone, Debug, Default)]
 pub struct Unreadable {
-    /// Name, namespace, uid and resourceVersion, as far as they are there.
+    /// Name, namespace, uid, resourceVersion, finalizers and the time of deletion, as far as they are there.
     pub metadata: ObjectMeta,
     /// Why, as one word.
     pub reason: &'static str,
@@ -135,17 +135,22 @@ fn text_of(fields: &Fields<'_>) -> String {
     serde_json::to_string(fields).unwrap_or_default()
 }
 
-/// What tells an object from others.
+/// Returns what tells an object from others, and what its deletion waits for.
 fn identity(metadata: &str) -> ObjectMeta {
     let fields: Fields<'_> = serde_json::from_str(metadata).unwrap_or_default();
-    let text = |key: &str| fields.get(key).and_then(|value| serde_json::from_str(value.get()).ok());
     ObjectMeta {
-        name: text("name"),
-        namespace: text("namespace"),
-        uid: text("uid"),
-        resource_version: text("resourceVersion"),
+        name: field(&fields, "name"),
+        namespace: field(&fields, "namespace"),
+        uid: field(&fields, "uid"),
+        resource_version: field(&fields, "resourceVersion"),
+        deletion_timestamp: field(&fields, "deletionTimestamp"),
+        finalizers: field(&fields, "finalizers"),
         ..ObjectMeta::default()
     }
+}
+
+fn field<T: DeserializeOwned>(fields: &Fields<'_>, key: &str) -> Option<T> {
+    fields.get(key).and_then(|value| serde_json::from_str(value.get()).ok())
 }
 
 /// The conditions in a status; none if there are too many, or one that cannot be read.

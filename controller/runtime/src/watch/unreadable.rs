@@ -5,7 +5,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
+use k8s_openapi::{
+    api::core::v1::ObjectReference,
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+};
+use kube::api::ObjectMeta;
 
 /// An object that the API server has and the controller cannot read.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,9 +26,35 @@ pub struct UnreadableObject {
     pub conditions: Vec<Condition>,
     /// Length of its text.
     pub bytes: usize,
+    /// Its deletion, if that has begun.
+    pub deletion: Option<Deletion>,
+}
+
+/// What the deletion of an object waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Deletion {
+    /// When the object was deleted.
+    pub since: Time,
+    /// The object's finalizers.
+    pub finalizers: Vec<String>,
 }
 
 impl UnreadableObject {
+    /// Returns the metadata that are known of an object that is being deleted.
+    pub fn deleted_metadata(&self) -> Option<ObjectMeta> {
+        let Deletion { since, finalizers } = self.deletion.clone()?;
+        let ObjectReference { name, namespace, uid, resource_version, .. } = self.reference.clone();
+        Some(ObjectMeta {
+            name,
+            namespace,
+            uid,
+            resource_version,
+            deletion_timestamp: Some(since),
+            finalizers: Some(finalizers),
+            ..ObjectMeta::default()
+        })
+    }
+
     fn key(&self) -> Key {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         (text(&self.reference.namespace), text(&self.reference.name))
@@ -140,6 +170,7 @@ mod tests {
             message: String::new(),
             conditions: Vec::new(),
             bytes: 1000,
+            deletion: None,
         }
     }
 

@@ -1,7 +1,10 @@
 use std::collections::BTreeMap;
 
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Time};
 use kube::runtime::watcher::Event as WatchEvent;
 use tokio_util::sync::CancellationToken;
+
+use operator_runtime::watch::Deletion;
 
 use super::*;
 use crate::{
@@ -65,6 +68,73 @@ async fn finalizers_that_nobody_needs_cost_one_request_an_object_and_then_none()
     look(&mut keeper, now + PERIOD).await;
     assert_eq!(writes.take(), Vec::<String>::new());
     assert!(keeper.states.is_empty(), "{:?}", keeper.states);
+}
+
+/// Returns whether the finalizer of a plugin that cannot be called leaves a group that cannot be read and was deleted so
+/// many seconds ago.
+async fn unreadable_group_is_released_after(seconds: u64) -> bool {
+    let (context, writes) = mk_context(made).await;
+    let watch = Progress::listening("daskworkergroups", &[Instant::now()]);
+    context.vitals.watch(watch.clone());
+    let engine = test_engine(&context, test_settings(), &CancellationToken::new());
+    let plugin = crate::test_fixtures::from_yaml(
+        "{apiVersion: kubernetes.dask.org/v1, kind: DaskOperatorPlugin, metadata: {name: away, namespace: dask-operator},
+        spec: {endpoint: {service: {name: away}}, subjects: [{kind: DaskWorkerGroup}], children: [],
+        finalize: {enabled: true, deadlineSeconds: 60}}}",
+    );
+    engine.plugins.cache.apply(None, WatchEvent::Apply(plugin), &mut Arc::new);
+    let plugins = Progress::listening("daskoperatorplugins", &[Instant::now()]);
+    plugins.deliver();
+    let mut keeper = Keeper::new(engine, context.caches, plugins);
+    let since = Timestamp::now() - Duration::from_secs(seconds);
+    watch.note(&mk_unreadable("DaskWorkerGroup", "group", "plugin.kubernetes.dask.org/away", since));
+    look(&mut keeper, Instant::now()).await;
+    let patch = "PATCH /apis/kubernetes.dask.org/v1/namespaces/ns/daskworkergroups/group";
+    writes.take().iter().any(|write| write == patch)
+}
+
+fn mk_unreadable(kind: &str, name: &str, finalizer: &str, since: Timestamp) -> UnreadableObject {
+    let text = |text: &str| Some(text.to_owned());
+    UnreadableObject {
+        reference: ObjectReference {
+            api_version: text("kubernetes.dask.org/v1"),
+            kind: text(kind),
+            namespace: text("ns"),
+            name: text(name),
+            uid: text("uid"),
+            resource_version: text("7"),
+            field_path: None,
+        },
+        plural: format!("{}s", kind.to_lowercase()),
+        reason: "TooDeep",
+        message: String::new(),
+        conditions: Vec::new(),
+        bytes: 1000,
+        deletion: Some(Deletion { since: Time(since), finalizers: vec![finalizer.to_owned()] }),
+    }
+}
+
+#[tokio::test]
+async fn the_finalizer_of_an_object_that_cannot_be_read_goes_when_the_plugins_time_is_over() {
+    assert!(!unreadable_group_is_released_after(50).await);
+    assert!(unreadable_group_is_released_after(61).await);
+}
+
+/// It may have been readable before: then the cache has it as it was, and nobody deleted that.
+#[tokio::test]
+async fn what_is_known_of_an_object_that_cannot_be_read_counts_and_not_what_it_was() {
+    let (context, writes) = mk_context(made).await;
+    let watch = Progress::listening("daskclusters", &[Instant::now()]);
+    context.vitals.watch(watch.clone());
+    let engine = test_engine(&context, test_settings(), &CancellationToken::new());
+    let plugins = Progress::listening("daskoperatorplugins", &[Instant::now()]);
+    plugins.deliver();
+    let mut keeper = Keeper::new(engine, context.caches, plugins);
+    hold(&keeper, ("ns", "demo", 1), std::iter::empty());
+    let gone = "plugin.kubernetes.dask.org/gone";
+    watch.note(&mk_unreadable("DaskCluster", "demo", gone, Timestamp::now()));
+    look(&mut keeper, Instant::now()).await;
+    assert_eq!(writes.take(), ["PATCH /apis/kubernetes.dask.org/v1/namespaces/ns/daskclusters/demo"]);
 }
 
 #[tokio::test]

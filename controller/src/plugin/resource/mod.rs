@@ -42,7 +42,7 @@ use super::{
 use dask_operator_api::DaskOperatorPlugin;
 use operator_runtime::{
     events::Recorder, fair_share::FairShare, invalid::Invalid, k8s, leader::Leadership, reconciler::Action, report,
-    scope::Scope, watch::Pace,
+    scope::Scope, vitals::Vitals, watch::Pace,
 };
 
 /// When a pass looks again after an inquiry, whose end leads to a pass anyway.
@@ -69,6 +69,7 @@ pub(super) struct PluginContext {
     pub(super) sockets: Sockets,
     pub(super) leadership: Leadership,
     pub(super) departed: Departed,
+    pub(super) vitals: Vitals,
 }
 
 /// Why a pass ended early.

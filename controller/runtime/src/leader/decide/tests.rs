@@ -198,3 +198,53 @@ fn a_release_leaves_the_count_and_a_holder_that_is_nobody() {
     });
     assert_eq!(released, expected);
 }
+
+/// A version of the Lease that cannot be read.
+fn mk_unreadable(version: u32) -> ObjectMeta {
+    ObjectMeta { resource_version: Some(version.to_string()), ..ObjectMeta::default() }
+}
+
+fn broken(mut observed: Observed, second: u64, start: Instant) -> Observed {
+    observed.see_unreadable(mk_unreadable(7), "InvalidField", start + seconds(second));
+    observed
+}
+
+#[test]
+fn a_standby_takes_what_cannot_be_read_only_when_no_version_has_come_for_a_whole_lease() {
+    let start = Instant::now();
+    let wait = |second| Decision::Wait(start + seconds(second));
+    let mut renewed = broken(seen(OTHER, start), 10, start);
+    renewed.see_unreadable(mk_unreadable(8), "InvalidField", start + seconds(14));
+    let mut seen_twice = broken(seen(OTHER, start), 10, start);
+    seen_twice.see_unreadable(mk_unreadable(7), "InvalidField", start + seconds(14));
+    let mut released = seen("", start);
+    released.record.lease_duration_seconds = Some(1);
+    let mut long = seen(OTHER, start);
+    long.record.lease_duration_seconds = Some(60);
+    let mut mended = broken(Observed::new(start), 0, start);
+    mended.see(Some(mk_lease(OTHER, &at(0))), start + seconds(5));
+    let table = [
+        ("its holder is not known", broken(Observed::new(start), 0, start), 0, wait(15)),
+        ("it has run out", broken(Observed::new(start), 0, start), 15, Decision::Claim),
+        ("the holder may have renewed", broken(seen(OTHER, start), 10, start), 15, wait(25)),
+        ("the holder renews", renewed, 25, wait(29)),
+        ("nothing has changed", seen_twice, 24, wait(25)),
+        ("somebody may have taken what was released", broken(released, 0, start), 1, wait(15)),
+        ("held by one with other flags", broken(long, 0, start), 15, wait(60)),
+        ("somebody may have taken what was mine", broken(seen(ME, start), 0, start), 0, wait(15)),
+        ("it can be read again", mended, 15, wait(20)),
+    ];
+    for (name, observed, second, expected) in table {
+        assert_eq!(decide(start + seconds(second), &observed, ME, TIMING), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_leader_replaces_what_cannot_be_read_and_stops_at_its_deadline() {
+    let start = Instant::now();
+    let observed = broken(leading(start), 1, start);
+    let table = [(1, Decision::Claim), (9, Decision::Claim), (10, Decision::Stop(Loss::NotRenewed))];
+    for (second, expected) in table {
+        assert_eq!(decide(start + seconds(second), &observed, ME, TIMING), expected, "{second}");
+    }
+}

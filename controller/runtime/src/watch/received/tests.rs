@@ -135,3 +135,13 @@ fn text_that_is_no_object_is_unreadable_and_nothing_else_happens() {
         assert!(matches!(Received::<ConfigMap>::parse(text), Received::Unreadable(_)), "{text}");
     }
 }
+
+#[test]
+fn an_object_that_does_not_parse_says_what_its_deletion_waits_for() {
+    let mut object = deployment(&json!({"replicas": "many"}));
+    object["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    object["metadata"]["finalizers"] = json!(["example.org/mine"]);
+    let Received::Unreadable(unreadable) = Received::<Deployment>::parse(&object.to_string()) else { panic!() };
+    assert!(unreadable.metadata.deletion_timestamp.is_some());
+    assert_eq!(unreadable.metadata.finalizers, Some(vec!["example.org/mine".to_owned()]));
+}
