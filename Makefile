@@ -70,7 +70,7 @@ docs: ## Build the book, follow its links, type its tutorials as printed
 
 .PHONY: live
 live: prepare ## Tests against a real API server
-	@testbed/with-cluster.sh control-plane cargo test -p dask-operator --locked --no-fail-fast --test 'live_*' -- --ignored $(TESTARGS)
+	@testbed/with-cluster.sh control-plane cargo test -p dask-operator --locked --test live -- --ignored $(TESTARGS)
 
 .PHONY: chart
 chart: prepare ## Install, upgrade and remove the chart on a real API server, with Helm 4 and Helm 3
@@ -85,15 +85,14 @@ observability: prepare ## Metrics, dashboard and alert rules with a real Prometh
 	@testbed/prometheus.sh promtool check rules charts/dask-operator/files/alerts.yaml
 	@testbed/prometheus.sh promtool test rules charts/alerts-test.yaml
 	@testbed/with-cluster.sh control-plane testbed/prometheus.sh \
-	  cargo test -p dask-operator --locked --test observability -- --ignored $(TESTARGS)
+	  cargo test -p dask-operator --locked --test integration -- --ignored $(TESTARGS)
 
 .PHONY: e2e
 e2e: prepare images ## Tests on real pods with real Dask, the demo among them
 	@testbed/with-cluster.sh node $(SHELL) -euc 'demo/run.sh; \
 	  [[ $$CLUSTER != testbed ]] || testbed load-image --dir "$$TESTBED_DIR" \
 	    "$$IMAGES"/{istio-plugin,networkpolicy-plugin,decorator-plugin,dask-plugin-python}.tar; \
-	  cargo test -p dask-operator --locked --test e2e_node --test e2e_examples --test e2e_client --test e2e_job -- \
-	    --ignored --test-threads 1 $(TESTARGS)'
+	  cargo test -p dask-operator --locked --test e2e -- --ignored --test-threads 1 $(TESTARGS)'
 
 .PHONY: takeover
 takeover: prepare images ## Test on a node of its own how what upstream's operator made goes on under ours, and the life of a release
@@ -103,7 +102,7 @@ else
 	@testbed/with-cluster.sh takeover testbed/env.sh $(SHELL) -euc ' \
 	  testbed load-image --dir "$$TESTBED_DIR" "$$IMAGES"/{dask,dask-operator}.tar; \
 	  export HELM3=$$(testbed/helm3.sh); \
-	  cargo test -p dask-operator --locked --test e2e_takeover --test e2e_release -- --ignored'
+	  cargo test -p dask-operator --locked --test takeover -- --ignored --test-threads 1'
 endif
 
 .PHONY: bench

@@ -9,8 +9,8 @@ use crate::{
     proxy::Proxy,
     support::{
         TestContext, condition,
-        sinner::{Deed, Sinner, Way},
-        sins::{self, GOOD},
+        faulty_plugin::{Deed, Sinner, Way},
+        misbehaviour::{self, GOOD},
         within,
     },
 };
@@ -37,7 +37,7 @@ impl Sinners {
         }
         let good = Sinner::install(context, GOOD, Way::Answer(|_| Deed::Hang)).await;
         let blocked = Sinner::install(context, BLOCKED, Way::Answer(|_| Deed::Hang)).await;
-        let catalogue = sins::all();
+        let catalogue = misbehaviour::all();
         let mut others = Vec::new();
         for place in places {
             let sin = &catalogue[*place];

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::{
-    sinners::BLOCKED,
-    support::{TestContext, eventually, name, sins::VICTIM, version},
+    faulty_plugins::BLOCKED,
+    support::{TestContext, eventually, misbehaviour::VICTIM, name, version},
 };
 
 /// The objects and the versions that they must keep.

@@ -8,31 +8,31 @@
 
 mod api_server;
 mod clock;
+mod controller_process;
+mod fault_profile;
+mod faulty_plugins;
 mod foreign;
 mod hostile;
 mod hostile_objects;
 mod invariants;
-mod keeper;
+mod kubelet_restart;
 #[path = "../../../bench/src/machine.rs"]
 mod machine;
 mod made;
-mod play;
 mod proxy;
 mod report;
-mod revival;
-mod script;
-mod sinners;
+mod run;
+mod scenario;
 #[path = "../support/mod.rs"]
 mod support;
-mod weather;
 
 use std::{ops::Range, path::PathBuf, process::ExitCode, time::Instant};
 
 use futures::{StreamExt as _, stream};
 use kube::Client;
 
-use play::Stage;
 use report::Report;
+use run::Stage;
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
@@ -48,7 +48,7 @@ async fn main() -> ExitCode {
     };
     report::head(&seeds, stage.testbed.is_some());
     let begin = Instant::now();
-    let runs = stream::iter(seeds).map(|seed| play::play(&stage, seed)).buffer_unordered(number("PARALLEL", 6));
+    let runs = stream::iter(seeds).map(|seed| run::play(&stage, seed)).buffer_unordered(number("PARALLEL", 6));
     let mut runs = Box::pin(runs);
     let mut report = Report::default();
     while let Some(played) = runs.next().await {

@@ -23,8 +23,8 @@ use tokio::{
 };
 
 use crate::{
+    fault_profile::{Fate, Weather},
     support::proxy::{Fault, call_of, forward, refusal, serve},
-    weather::{Fate, Weather},
 };
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

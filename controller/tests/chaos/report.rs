@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::Range, path::PathBuf, process::ExitCode, t
 
 use serde_json::json;
 
-use crate::{clock, machine::Machine, play::Played};
+use crate::{clock, machine::Machine, run::Played};
 
 /// So far.
 #[derive(Default)]

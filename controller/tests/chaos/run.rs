@@ -20,20 +20,21 @@ use serde_json::{Value, json};
 use crate::{
     api_server,
     clock::Clock,
+    controller_process::{Keeper, log_of},
+    faulty_plugins::Sinners,
     foreign::Foreign,
     hostile::{self, Hostile},
     invariants::{Scene, Wanted, Watchman},
-    keeper::{Keeper, log_of},
+    kubelet_restart::Revival,
     made::Made,
     proxy::Proxy,
-    revival::Revival,
-    script::{BUSY, Script, Step},
-    sinners::Sinners,
+    scenario::{BUSY, Script, Step},
     support::{
         TestContext,
         kubelet::by_name,
-        name, uid, within,
-        world::{GROUP, World},
+        name,
+        test_cluster::{GROUP, World},
+        uid, within,
     },
 };
 

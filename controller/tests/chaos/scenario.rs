@@ -5,9 +5,9 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use crate::{
+    fault_profile::Weather,
     hostile_objects,
-    support::{identities::Identity, sinner::Way, sins},
-    weather::Weather,
+    support::{faulty_plugin::Way, identities::Identity, misbehaviour},
 };
 
 /// Workers that compute and must not be lost.
@@ -68,7 +68,7 @@ impl Script {
         let mut rng = Rng::with_seed(seed);
         let workers = rng.usize(LEAST..=MOST);
         let weather = Weather::of(&mut rng);
-        let count = sins::all().len();
+        let count = misbehaviour::all().len();
         let sins = if rng.u8(0..3) == 0 { rng.usize(1..=4) } else { 0 };
         let sins = distinct((0..sins).map(|_| rng.usize(0..count)).collect());
         let mut steps: Vec<(Duration, Step)> = Vec::new();
@@ -120,7 +120,7 @@ fn chosen() -> Vec<usize> {
 
 /// Each once, and none that needs another plugin's certificate: the good one has none.
 fn distinct(mut sins: Vec<usize>) -> Vec<usize> {
-    let catalogue = sins::all();
+    let catalogue = misbehaviour::all();
     sins.retain(|place| !matches!(catalogue[*place].way, Way::Identity(Identity::Stolen(_))));
     sins.sort_unstable();
     sins.dedup();

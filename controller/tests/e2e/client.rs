@@ -1,11 +1,9 @@
-//! The unmodified Python client on the installed chart: each program of `e2e_client/` runs in a pod, with no
+//! The unmodified Python client on the installed chart: each program of `client/` runs in a pod, with no
 //! more rights than its users are told to give it. Run all of it with `make e2e`.
-
-mod support;
 
 use serde_json::{Value, json};
 
-use support::{
+use crate::support::{
     TestContext, eventually, name,
     real::{create_account, image, succeeds},
     with_temp_ns,
@@ -26,7 +24,7 @@ fn client_rules() -> Value {
 
 async fn run(context: &TestContext, program: &str) {
     create_account(context, "client", client_rules()).await;
-    let common = include_str!("e2e_client/common.py");
+    let common = include_str!("client/common.py");
     let files = json!({"common.py": common, "program.py": program});
     let metadata = json!({"name": "client"});
     context.create(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": files})).await;
@@ -80,29 +78,29 @@ async fn runs_and_leaves_nothing(program: &'static str) {
 #[tokio::test]
 #[ignore = "needs a node: make e2e"]
 async fn clusters_are_made_at_once_found_by_name_scaled_and_closed() {
-    runs_and_leaves_nothing(include_str!("e2e_client/lifecycle.py")).await;
+    runs_and_leaves_nothing(include_str!("client/lifecycle.py")).await;
 }
 
 #[tokio::test]
 #[ignore = "needs a node: make e2e"]
 async fn a_second_group_is_added_scaled_and_removed_without_touching_the_first() {
-    runs_and_leaves_nothing(include_str!("e2e_client/groups.py")).await;
+    runs_and_leaves_nothing(include_str!("client/groups.py")).await;
 }
 
 #[tokio::test]
 #[ignore = "needs a node: make e2e"]
 async fn an_adaptive_cluster_grows_with_its_work_and_shrinks_to_nothing() {
-    runs_and_leaves_nothing(include_str!("e2e_client/adaptive.py")).await;
+    runs_and_leaves_nothing(include_str!("client/adaptive.py")).await;
 }
 
 #[tokio::test]
 #[ignore = "needs a node: make e2e"]
 async fn shrinking_under_load_loses_no_result_and_repeats_nothing() {
-    runs_and_leaves_nothing(include_str!("e2e_client/shrinking.py")).await;
+    runs_and_leaves_nothing(include_str!("client/shrinking.py")).await;
 }
 
 #[tokio::test]
 #[ignore = "needs a node: make e2e"]
 async fn an_idle_cluster_goes_by_itself_but_not_while_it_works() {
-    runs_and_leaves_nothing(include_str!("e2e_client/idle.py")).await;
+    runs_and_leaves_nothing(include_str!("client/idle.py")).await;
 }

@@ -1,8 +1,5 @@
 //! The example plugins on a real node, installed as their READMEs say. The demo has installed the controller and shown
 //! the ingress plugin before; run all of it with `make e2e`.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
-
-mod support;
 
 use std::{
     fs,
@@ -13,7 +10,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use support::{
+use crate::support::{
     TestContext, condition,
     real::{OPERATOR, documents, operator, real_cluster},
     with_temp_ns, within,

@@ -1,12 +1,10 @@
 //! `DaskJobs` whose runners really run. Run all of it with `make e2e`.
 
-mod support;
-
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use support::{
+use crate::support::{
     TestContext, eventually, name,
     real::{create_account, image, logs, real_cluster},
     with_temp_ns, within,

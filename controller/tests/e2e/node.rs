@@ -1,8 +1,5 @@
 //! The installed chart on a real node with real Dask. The demo has installed the controller and the ingress
 //! plugin before; run all of it with `make e2e`.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
-
-mod support;
 
 use std::collections::BTreeSet;
 
@@ -13,7 +10,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use support::{
+use crate::support::{
     TestContext, condition, eventually, message, name,
     real::{CHART, OF_CONTROLLER, OPERATOR, helm, image, operator, pods_ready, real_cluster},
     with_temp_ns,

@@ -1,5 +1,4 @@
 //! The program as people and scripts see it where there is no cluster: exit codes, and one sentence each.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},

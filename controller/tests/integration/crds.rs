@@ -6,7 +6,7 @@ use dask_operator::{crd, crd_yaml};
 fn the_charts_definitions_are_fresh() {
     let mut generated = Vec::new();
     crd_yaml::print(&mut generated).unwrap();
-    let shipped = include_str!("../../charts/dask-operator/files/crds.yaml");
+    let shipped = include_str!("../../../charts/dask-operator/files/crds.yaml");
     assert!(String::from_utf8(generated).unwrap() == shipped, "run `make generate`");
 }
 

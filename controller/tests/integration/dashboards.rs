@@ -1,6 +1,4 @@
 //! What the chart's dashboard and alert rules ask Prometheus for.
-#![allow(dead_code, reason = "each test program uses a part of its own")]
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
 
 use std::{collections::BTreeSet, convert::Infallible, path::Path};
 

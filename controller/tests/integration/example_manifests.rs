@@ -1,5 +1,4 @@
 //! The manifests of the examples, as people copy them.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
 
 use std::path::Path;
 

@@ -1,12 +1,11 @@
 //! The dashboard, the alert rules and the book name what the controller tells, and nothing else.
 
-mod shown;
-
 use std::collections::BTreeSet;
 
 use dask_operator::metrics;
 use serde_json::Value;
-use shown::{alerts, dashboard, file, mentioned, problems, questions};
+
+use super::dashboards::{alerts, dashboard, file, mentioned, problems, questions};
 
 #[test]
 fn a_metric_or_label_that_is_misspelt_is_found() {

@@ -1,22 +1,19 @@
 //! Metrics, dashboard and alert rules with a real Prometheus that scrapes a controller at work. Run them with
 //! `make observability`.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
-
-mod shown;
-mod support;
 
 use std::path::Path;
 
 use serde_json::Value;
-use shown::{RULES, alerts, mentioned, questions};
-use support::{
+
+use super::dashboards::{RULES, alerts, mentioned, questions};
+use crate::support::{
     eventually,
     kubelet::by_name,
     plugin::{Reply, TestPlugin, config},
     prometheus::{Prometheus, check_metrics},
     proxy::{Fault, FaultProxy, Target},
+    test_cluster::{GROUP, World},
     with_temp_ns,
-    world::{GROUP, World},
 };
 
 /// How far rates look back; there are several scrapes in it.

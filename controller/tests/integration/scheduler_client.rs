@@ -1,18 +1,16 @@
 //! The client of a scheduler against a scheduler's protocol, on loopback.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
-
-mod support;
 
 use std::{collections::BTreeSet, time::Duration};
 
 use dask_operator::scheduler::{Client, Endpoint, Error, Idleness, Retired, Side, codec, message};
 use serde_json::json;
-use support::scheduler::FakeScheduler;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
     task::JoinHandle,
 };
+
+use crate::support::scheduler::FakeScheduler;
 
 async fn started() -> (FakeScheduler, Client) {
     let scheduler = FakeScheduler::start().await;

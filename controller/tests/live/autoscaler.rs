@@ -1,14 +1,11 @@
 //! Autoscalers on a real API server, with the real controller and a scheduler that says what a test wants.
 //! There is no node: the test plays the kubelet. Run them with `make live`.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
-
-mod support;
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use support::{
+use crate::support::{
     TestContext, condition, eventually,
     fake_cluster::{cluster_of, play_kubelet},
     message, owned_by,
@@ -84,7 +81,7 @@ async fn a_group_follows_what_the_scheduler_asks_for_up_and_down_and_then_nothin
 
         // Nothing would go while workers are starting.
         for worker in context.list("Deployment", WORKERS).await {
-            scheduler.register(support::name(&worker));
+            scheduler.register(crate::support::name(&worker));
         }
         scheduler.set(|state| state.desired_workers = 2);
         until_replicas(&context, 2).await;

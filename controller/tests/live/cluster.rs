@@ -1,8 +1,5 @@
 //! DaskClusters and worker groups on a real API server, with the real controller. No node is needed: pods
 //! stay pending. Run them with `make live`.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
-
-mod support;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +17,7 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::{sync::oneshot, task::AbortHandle};
 
-use support::{
+use crate::support::{
     TestContext, alone_with_temp_ns, by_name, cluster, condition, eventually, message, name, owned_by, uid, version,
     with_temp_ns, within,
 };

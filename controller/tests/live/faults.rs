@@ -1,8 +1,5 @@
 //! Any single call to the API server may fail, in any way, and the end is the same. The scenario is played
 //! once without a failure; then once for each call that the controller made and each way to fail.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
-
-mod support;
 
 use std::{
     cell::RefCell,
@@ -15,7 +12,7 @@ use dask_operator::preflight::{self, Questions, Served};
 use futures::{FutureExt as _, StreamExt as _, future::join_all, stream};
 use serde_json::{Value, json};
 
-use support::{
+use crate::support::{
     TestContext, cluster, condition, name,
     proxy::{Call, Fault, FaultProxy, Target},
     uid, with_temp_ns, within,

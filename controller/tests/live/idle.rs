@@ -1,15 +1,12 @@
 //! The idle time-out on a real API server, with the real controller and a scheduler that says what a test
 //! wants. There is no node: the test plays the kubelet. Run them with `make live`.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
-
-mod support;
 
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use serde_json::{Value, json};
 
-use futures::future::join_all;
-use support::{
+use crate::support::{
     DEADLINE, TestContext, alone_with_temp_ns, condition, eventually,
     fake_cluster::{cluster_of, play_kubelet},
     name,

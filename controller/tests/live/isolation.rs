@@ -1,7 +1,5 @@
 //! What one user's objects cost the others: nothing. Run them with `make live`.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "in tests, what fails must fail loudly")]
-
-mod support;
+#![expect(clippy::panic, reason = "in tests, what fails must fail loudly")]
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +7,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use support::{
+use crate::support::{
     Controller, TestContext, alone_with_temp_ns, cluster, condition,
     controller::EVERYWHERE,
     eventually,
@@ -90,7 +88,7 @@ async fn is_as_fast(context: &TestContext, without: Duration, what: &str) -> f64
 
 /// Returns what the controller may hold, whatever users store: the chart's limit, in bytes.
 fn memory_limit() -> u64 {
-    let chart = include_str!("../../charts/golden/default.yaml");
+    let chart = include_str!("../../../charts/golden/default.yaml");
     let documents: Vec<Value> = serde_saphyr::from_multiple(chart).unwrap();
     let deployment = documents.iter().find(|document| document["kind"] == "Deployment").unwrap();
     let limits = &deployment["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"];

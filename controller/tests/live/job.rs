@@ -1,15 +1,14 @@
 //! DaskJobs on a real API server, with the real controller. There is no node: the tests play the kubelet.
 //! Run them with `make live`.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
-
-mod support;
 
 use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use support::{TestContext, alone_with_temp_ns, cluster, eventually, name, owned_by, uid, version, with_temp_ns};
+use crate::support::{
+    TestContext, alone_with_temp_ns, cluster, eventually, name, owned_by, uid, version, with_temp_ns,
+};
 
 const CLUSTER: &str = "DaskCluster";
 const JOB: &str = "DaskJob";

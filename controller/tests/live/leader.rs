@@ -1,8 +1,5 @@
 //! Several controllers of which one leads: on a clean end, after a crash, without a network, and in a burst of work.
 //! Run them with `make live`.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
-
-mod support;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,12 +18,12 @@ use kube::{
 use serde_json::{Value, json};
 use tokio::task::AbortHandle;
 
-use support::{
+use crate::support::{
     Controller, TestContext, cluster, eventually, name, owned_by,
     plugin::{Reply, TestPlugin, config},
     proxy::{Fault, FaultProxy, Target},
+    test_cluster::stays,
     uid, with_temp_ns, within,
-    world::stays,
 };
 
 const LEASE: Duration = Duration::from_secs(3);

@@ -1,14 +1,12 @@
 //! Plugins on a real API server, with the real controller, over mutual TLS or a Unix socket. Run them with
 //! `make live`.
 
-mod support;
-
 use std::time::Duration;
 
 use plugin_server_kit::protocol::{Child, EventReason, StatusInDigest, digest_of, headers};
 use serde_json::{Value, json};
 
-use support::{
+use crate::support::{
     TestContext, by_name, cluster, condition, eventually, message, name, owned_by,
     plugin::{Call, Reply, TestPlugin, config},
     uid, version, with_temp_ns, within,

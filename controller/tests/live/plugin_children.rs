@@ -1,8 +1,5 @@
 //! What becomes of plugins' children on a real API server when answers, rivals and allow-lists change. Run them
 //! with `make live`.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
-
-mod support;
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -12,7 +9,7 @@ use std::{
 use plugin_server_kit::protocol::{Child, PluginRequest};
 use serde_json::{Value, json};
 
-use support::{
+use crate::support::{
     Controller, DEADLINE, TestContext, by_name, cluster, eventually, name,
     plugin::{Reply, TestPlugin, config},
     uid, version, with_temp_ns, within,

@@ -1,8 +1,5 @@
 //! A controller that dies at any moment, calls to the API server that fail, and plugins that hang: in the end
 //! there are exactly the children that plugins want. Run them with `make live`.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
-
-mod support;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +12,7 @@ use futures::{FutureExt as _, StreamExt as _, future::join_all, stream};
 use plugin_server_kit::protocol::{Child, PluginRequest};
 use serde_json::{Value, json};
 
-use support::{
+use crate::support::{
     TestContext, cluster, condition, eventually, name, owned_by,
     plugin::{Reply, TestPlugin, config},
     proxy::{Call, Fault, FaultProxy, Target},

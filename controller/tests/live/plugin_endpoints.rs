@@ -1,8 +1,5 @@
 //! Plugins at addresses and with certificates of their own, and those that the controller must not connect to. Run
 //! them with `make live`.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
-
-mod support;
 
 use axum::http::Response;
 use futures::FutureExt as _;
@@ -15,7 +12,7 @@ use serde_json::{Value, json};
 use standardwebhooks::Webhook;
 use tokio::net::TcpListener;
 
-use support::{
+use crate::support::{
     TestContext, cluster, condition, eventually,
     https_plugin::{Ca, HttpsPlugin, Leaf, Seen, tls, well},
     message,

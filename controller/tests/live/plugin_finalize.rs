@@ -1,15 +1,13 @@
 //! Plugins that are asked before something goes, on a real API server, with the real controller and Kubernetes'
 //! own garbage collector. Run them with `make live`.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
 use kube::api::DeleteParams;
 use plugin_server_kit::protocol::{EventReason, Hook};
 use serde_json::{Value, json};
 
-use support::{
+use crate::support::{
     TestContext, cluster, condition, eventually, name,
     plugin::{Call, Reply, TestPlugin, config},
     uid, with_temp_ns,

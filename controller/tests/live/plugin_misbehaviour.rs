@@ -1,7 +1,5 @@
 //! Plugins that misbehave, all at once and each in its own way. Run them with `make live`.
 
-mod support;
-
 use std::{
     collections::BTreeMap,
     time::{Duration, Instant},
@@ -12,11 +10,13 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::{Api, api::ListParams};
 use serde_json::{Value, json};
 
-use support::{
-    TestContext, cluster, condition, eventually, message, name, owned_by,
+use crate::support::{
+    TestContext, cluster, condition, eventually,
+    faulty_plugin::{Asked, Sinner},
+    message,
+    misbehaviour::{self, GOOD, Seen, Sin, TOO_LARGE, TOO_LATE, VICTIM},
+    name, owned_by,
     plugin::TestPlugin,
-    sinner::{Asked, Sinner},
-    sins::{self, GOOD, Seen, Sin, TOO_LARGE, TOO_LATE, VICTIM},
     uid, version, with_temp_ns,
 };
 
@@ -49,7 +49,7 @@ async fn whatever_a_plugin_does_is_told_delays_nothing_deletes_nothing_and_takes
         let service = context.expect("Service", "demo-scheduler").await;
         let mut good = TestPlugin::new(&context, GOOD);
         good.install().await;
-        let cases = join_all(sins::all().into_iter().map(async |sin| {
+        let cases = join_all(misbehaviour::all().into_iter().map(async |sin| {
             let sinner = Sinner::install(&context, sin.name, sin.way).await;
             Case { sin, sinner }
         }))

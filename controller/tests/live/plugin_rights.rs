@@ -1,9 +1,6 @@
 //! The controller with exactly the rights that the chart gives it, and plugins that bring theirs along by
 //! aggregation. A proxy between the controller and the API server records what is forbidden. Run them with
 //! `make live`.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
-
-mod support;
 
 use std::{
     collections::BTreeSet,
@@ -29,7 +26,7 @@ use kube::{
 use plugin_server_kit::protocol::Child;
 use serde_json::{Value, json};
 
-use support::{
+use crate::support::{
     Controller, DEADLINE, TestContext, cluster, condition, eventually, message, owned_by,
     plugin::{Reply, TestPlugin, config},
     proxy::FaultProxy,
@@ -71,7 +68,7 @@ async fn with_chart_rights<Test: Future<Output = ()>>(test: impl FnOnce(Operator
 
 /// Creates the ServiceAccount, roles and bindings of the chart for the test's namespace.
 async fn install_rights(context: &TestContext) {
-    let chart = include_str!("../../charts/golden/default.yaml");
+    let chart = include_str!("../../../charts/golden/default.yaml");
     let documents: Vec<Value> = serde_saphyr::from_multiple(chart).unwrap();
     for mut document in documents {
         match document["kind"].as_str().unwrap() {

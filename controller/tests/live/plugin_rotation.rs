@@ -1,7 +1,4 @@
 //! What changes behind a plugin while it is used: certificates, sockets and pods. Run them with `make live`.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
-
-mod support;
 
 use std::{
     os::unix::fs::symlink,
@@ -24,7 +21,7 @@ use plugin_server_kit::{
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use support::{
+use crate::support::{
     TestContext, cluster, condition, eventually, message,
     plugin::{Reply, TestPlugin, config},
     with_temp_ns, within,

@@ -1,8 +1,5 @@
 //! Whom plugins serve and as whom they write, on a real API server with the real controller. Run them with
 //! `make live`.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
-
-mod support;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
@@ -11,7 +8,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use support::{
+use crate::support::{
     TestContext, alone_with_temp_ns, cluster, condition,
     controller::EVERYWHERE,
     message,
@@ -98,7 +95,7 @@ async fn with_two_namespaces<Test: Future<Output = ()>>(test: impl FnOnce(TestCo
 }
 
 /// A controller in `operator` that serves `team`, whose plugins are accepted if `tenants`.
-async fn start(operator: &TestContext, team: &TestContext, tenants: bool) -> support::Controller {
+async fn start(operator: &TestContext, team: &TestContext, tenants: bool) -> crate::support::Controller {
     let mut flags = vec!["--namespace", team.namespace.as_str()];
     if tenants {
         flags.push("--plugin-tenants");

@@ -1,14 +1,12 @@
 //! What people see of plugins: on Dask resources, in Events, in metrics and in the log. Run them with
 //! `make live`.
 
-mod support;
-
 use std::time::Duration;
 
 use plugin_server_kit::protocol::{ConditionStatus, headers};
 use serde_json::{Value, json};
 
-use support::{
+use crate::support::{
     TestContext, cluster, condition, eventually, message,
     plugin::{Reply, TestPlugin, config},
     version, with_temp_ns,

@@ -1,12 +1,10 @@
 //! What is left when the controller has gone for good, on a real API server. Run it with `make live`.
 
-mod support;
-
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use support::{TestContext, cluster, with_temp_ns};
+use crate::support::{TestContext, cluster, with_temp_ns};
 
 const FOREIGN: &str = "example.org/mine";
 

@@ -1,8 +1,5 @@
 //! Making and removing workers, on a real API server with a scheduler that does as the test says. Run them with
 //! `make live`.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
-
-mod support;
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -10,11 +7,11 @@ use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
-use support::{
+use crate::support::{
     condition, eventually, message, name,
     scheduler::{FakeScheduler, FakeWorker},
+    test_cluster::{GROUP, Setup, World, stays, with_setup, with_workers},
     uid, with_temp_ns,
-    world::{GROUP, Setup, World, stays, with_setup, with_workers},
 };
 
 /// Longer than any of the controller's delays while it waits for a scheduler.
@@ -499,7 +496,7 @@ async fn workers_are_made_as_fast_as_their_spec_allows() {
 #[ignore = "needs a cluster: make live"]
 async fn workers_are_made_as_fast_as_the_controllers_flags_allow() {
     with_temp_ns(|context| async move {
-        let world = World::around(&context, support::kubelet::by_name, usize::MAX).await;
+        let world = World::around(&context, crate::support::kubelet::by_name, usize::MAX).await;
         let flags = ["--worker-batch-size", "2", "--worker-batch-delay", "3"];
         let _controller = context.start_controller_with(&flags).await;
         context.apply(&world.manifest(6)).await;

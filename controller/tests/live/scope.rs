@@ -1,8 +1,5 @@
 //! Controllers that watch some namespaces only, and what they do when the API server is not there, on a real API
 //! server with the real controller. Run them with `make live`.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
-
-mod support;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -17,7 +14,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use support::{
+use crate::support::{
     TestContext, cluster, condition, eventually, name,
     plugin::{Reply, TestPlugin, config},
     proxy::{Fault, FaultProxy, Target},
@@ -272,7 +269,7 @@ async fn a_plugin_without_rights_in_one_of_two_namespaces_is_told_which_role_is_
         let plugin = TestPlugin::new(&first, "echo");
         first.create(&plugin.manifest()).await;
         let refused = plugin.until(|plugin| condition(plugin, "Authorized") == ("False", "Forbidden")).await;
-        let message = support::message(&refused, "Authorized");
+        let message = crate::support::message(&refused, "Authorized");
         assert!(
             message.contains(&format!("in the namespace {}; grant it with a Role there", second.namespace)),
             "{message}"

@@ -1,8 +1,5 @@
 //! How the controller starts where something is missing: definitions, rights, or for a moment the API server. And the
 //! namespaced installation, whose rights are Roles. Run them with `make live`.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
-
-mod support;
 
 use std::collections::BTreeSet;
 
@@ -10,7 +7,7 @@ use k8s_openapi::api::{authentication::v1::TokenRequest, core::v1::ServiceAccoun
 use kube::{Api, Client, Config, api::PostParams, config::AuthInfo};
 use serde_json::{Value, json};
 
-use support::{
+use crate::support::{
     Controller, TestContext, cluster, condition, eventually,
     plugin::{Reply, TestPlugin, config},
     proxy::{Fault, FaultProxy, Target},
@@ -25,7 +22,7 @@ const REVIEW: &str = "create selfsubjectaccessreviews";
 
 /// The rules of the rendered chart's roles of this kind, without those for kinds that have no namespace.
 fn chart_rules(kind: &str) -> Vec<Value> {
-    let chart = include_str!("../../charts/golden/default.yaml");
+    let chart = include_str!("../../../charts/golden/default.yaml");
     let documents: Vec<Value> = serde_saphyr::from_multiple(chart).unwrap();
     let of_kind = documents.iter().filter(|document| document["kind"] == kind);
     let rules = of_kind.flat_map(|role| role["rules"].as_array().cloned().unwrap_or_default());

@@ -1,8 +1,5 @@
 //! What becomes of clusters that exist when their spec changes, when their pods fail, and when they were made by
 //! dask-kubernetes; on a real API server. Run them with `make live`.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
-
-mod support;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,9 +12,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use support::{
-    TestContext, by_name, condition, eventually, kubelet, message, name, owned_by, uid, with_temp_ns, within,
-    world::{GROUP, Setup, World, stays, with_setup, with_workers},
+use crate::support::{
+    TestContext, by_name, condition, eventually, kubelet, message, name, owned_by,
+    test_cluster::{GROUP, Setup, World, stays, with_setup, with_workers},
+    uid, with_temp_ns, within,
 };
 
 /// How soon a trouble must be told.
@@ -578,7 +576,7 @@ async fn workers_and_schedulers_of_dask_kubernetes_are_brought_up_to_date_when_t
 #[ignore = "needs a cluster: make live"]
 async fn a_cluster_that_waits_for_kopf_to_let_it_go_goes() {
     with_temp_ns(|context: TestContext| async move {
-        let mut manifest = support::cluster("demo", 0);
+        let mut manifest = crate::support::cluster("demo", 0);
         manifest["metadata"]["finalizers"] = json!([HELD, KOPF_FINALIZER]);
         context.create(&manifest).await;
         context.delete("DaskCluster", "demo").await;

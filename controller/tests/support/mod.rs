@@ -5,18 +5,18 @@
 
 pub(crate) mod controller;
 pub(crate) mod fake_cluster;
+pub(crate) mod faulty_plugin;
 pub(crate) mod hostile;
 pub(crate) mod https_plugin;
 pub(crate) mod identities;
 pub(crate) mod kubelet;
+pub(crate) mod misbehaviour;
 pub(crate) mod plugin;
 pub(crate) mod prometheus;
 pub(crate) mod proxy;
 pub(crate) mod real;
 pub(crate) mod scheduler;
-pub(crate) mod sinner;
-pub(crate) mod sins;
-pub(crate) mod world;
+pub(crate) mod test_cluster;
 
 use std::{
     collections::BTreeMap,

@@ -1,8 +1,5 @@
 //! The life of a release on a real node while clusters run: installed, upgraded, rolled back, cut off from the API
 //! server, removed and installed again. It replaces the definitions; run it with `make takeover`.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
-
-mod support;
 
 use std::{
     fs,
@@ -20,7 +17,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use support::{
+use crate::support::{
     TestContext, condition, name,
     real::{CHART, OF_CONTROLLER, OPERATOR, PODS_READY, dask_pods, image, operator, pods_ready, real_cluster},
     uid, within,

@@ -1,9 +1,6 @@
 //! Taking over from `dask-kubernetes`' own operator: clusters that it made go on under ours. It needs a cluster
 //! without our definitions, run it with `make takeover`.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
 #![expect(clippy::print_stderr, reason = "what the operator said belongs to the output of a test that failed")]
-
-mod support;
 
 use std::{
     collections::BTreeSet,
@@ -14,7 +11,7 @@ use std::{
 use kube::Client;
 use serde_json::{Value, json};
 
-use support::{
+use crate::support::{
     TestContext, condition, eventually, name,
     real::{CHART, OPERATOR, PODS_READY, dask_pods, helm, image, operator_log, pods_ready, real_cluster, succeeds},
     within,
@@ -54,7 +51,7 @@ impl Drop for SaysWhy {
 }
 
 async fn start_upstream(upstream: &TestContext) {
-    apply(upstream, include_str!("e2e_takeover/definitions.yaml"));
+    apply(upstream, include_str!("definitions.yaml"));
     succeeds(upstream, "definitions").await;
     // The log may be complete a moment after the phase.
     let definitions = eventually("all definitions", async || {
@@ -63,7 +60,7 @@ async fn start_upstream(upstream: &TestContext) {
     })
     .await;
     kubectl(&["apply", "--server-side", "-f", "-"], &definitions);
-    apply(upstream, include_str!("e2e_takeover/upstream.yaml"));
+    apply(upstream, include_str!("upstream.yaml"));
     let rollout = ["-n", &upstream.namespace, "rollout", "status", "deployment/upstream", "--timeout", "5m"];
     kubectl(&rollout, "");
 }
@@ -211,7 +208,7 @@ async fn what_upstreams_operator_made_goes_on_under_ours() {
         context.create_namespace().await;
     }
     start_upstream(&upstream).await;
-    apply(&team, include_str!("e2e_takeover/objects.yaml"));
+    apply(&team, include_str!("objects.yaml"));
     let pods = upstream_has_made_everything(&team).await;
     stop_upstream(&upstream).await;
 

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
+    faulty_plugin::{Asked, Deed, Way, discovery, good_child, http, ok, review, success},
     identities::Identity,
-    sinner::{Asked, Deed, Way, discovery, good_child, http, ok, review, success},
 };
 
 /// An object in the namespace that is nobody's child.
