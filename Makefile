@@ -68,9 +68,12 @@ examples: python ## Each example plugin judged from outside and rendered
 docs: ## Build the book, follow its links, type its tutorials as printed
 	docs/check.sh
 
+# Tests mostly wait for watches and timers, so that more of them run at the same time than there are cores.
 .PHONY: live
+live: LIVE_THREADS ?= 4
 live: prepare ## Tests against a real API server
-	@testbed/with-cluster.sh control-plane cargo test -p dask-operator --locked --test live -- --ignored $(TESTARGS)
+	@testbed/with-cluster.sh control-plane controller/tests/slowest.sh \
+	  cargo test -p dask-operator --locked --test live -- --ignored --test-threads $(LIVE_THREADS) $(TESTARGS)
 
 .PHONY: chart
 chart: prepare ## Install, upgrade and remove the chart on a real API server, with Helm 4 and Helm 3
@@ -92,7 +95,7 @@ e2e: prepare images ## Tests on real pods with real Dask, the demo among them
 	@testbed/with-cluster.sh node $(SHELL) -euc 'demo/run.sh; \
 	  [[ $$CLUSTER != testbed ]] || testbed load-image --dir "$$TESTBED_DIR" \
 	    "$$IMAGES"/{istio-plugin,networkpolicy-plugin,decorator-plugin,dask-plugin-python}.tar; \
-	  cargo test -p dask-operator --locked --test e2e -- --ignored --test-threads 1 $(TESTARGS)'
+	  controller/tests/slowest.sh cargo test -p dask-operator --locked --test e2e -- --ignored --test-threads 1 $(TESTARGS)'
 
 .PHONY: takeover
 takeover: prepare images ## Test on a node of its own how what upstream's operator made goes on under ours, and the life of a release
@@ -102,7 +105,7 @@ else
 	@testbed/with-cluster.sh takeover testbed/env.sh $(SHELL) -euc ' \
 	  testbed load-image --dir "$$TESTBED_DIR" "$$IMAGES"/{dask,dask-operator}.tar; \
 	  export HELM3=$$(testbed/helm3.sh); \
-	  cargo test -p dask-operator --locked --test takeover -- --ignored --test-threads 1'
+	  controller/tests/slowest.sh cargo test -p dask-operator --locked --test takeover -- --ignored --test-threads 1'
 endif
 
 .PHONY: bench
@@ -111,7 +114,7 @@ bench: prepare ## Measure us beside the API server's own speed and dask-kubernet
 	@testbed/bench.sh $(TARGET_DIR)/release/dask-operator-bench $(BENCHARGS)
 
 .PHONY: chaos
-chaos: ## Run the controller in bad weather: SEEDS=300 runs, or SEED=7 again
+chaos: ## Run the controller while faults are injected: SEEDS=300 runs, or SEED=7 again
 	@testbed/prepare.sh libfaketime
 	@testbed/with-cluster.sh chaos cargo test -p dask-operator --locked --test chaos
 

@@ -1,4 +1,4 @@
-//! Whoever keeps the controller running, as Kubernetes does with its pod.
+//! The controller as a process that is restarted when it ends, as Kubernetes restarts a container.
 
 use std::{
     fs::OpenOptions,
@@ -27,16 +27,16 @@ use crate::{
     support::{TestContext, controller::free_port, eventually, proxy::write_kubeconfig},
 };
 
-/// Keeps one controller running until it is dropped, and the controller with it.
-pub(crate) struct Keeper {
+/// A controller that is restarted until this is dropped.
+pub(crate) struct ControllerProcess {
     admin: SocketAddr,
     kills: Arc<AtomicUsize>,
-    orders: UnboundedSender<()>,
-    keeping: AbortHandle,
+    kill_requests: UnboundedSender<()>,
+    supervisor: AbortHandle,
 }
 
 /// How a controller is started.
-struct Start {
+struct StartOptions {
     namespace: String,
     admin: SocketAddr,
     socket_dir: PathBuf,
@@ -45,18 +45,18 @@ struct Start {
     env: Vec<(&'static str, String)>,
 }
 
-impl Drop for Keeper {
+impl Drop for ControllerProcess {
     fn drop(&mut self) {
-        self.keeping.abort();
+        self.supervisor.abort();
     }
 }
 
-impl Keeper {
+impl ControllerProcess {
     /// Starts a controller whose API server is `proxy`, and waits until it is ready.
     pub(crate) async fn start(context: &TestContext, proxy: &Arc<Proxy>, clock: &Clock, seed: u64) -> Self {
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let folder = context.folder();
-        let start = Start {
+        let options = StartOptions {
             namespace: context.namespace.clone(),
             admin,
             socket_dir: context.socket_dir(),
@@ -64,17 +64,18 @@ impl Keeper {
             log: log_of(context),
             env: clock.environment(),
         };
-        let (orders, received) = unbounded_channel();
+        let (kill_requests, received) = unbounded_channel();
         let kills = Arc::new(AtomicUsize::new(0));
-        let keeping = tokio::spawn(keep(start, Arc::clone(proxy), received, (Arc::clone(&kills), seed))).abort_handle();
-        let keeper = Self { admin, kills, orders, keeping };
-        keeper.ready().await;
-        keeper
+        let supervisor =
+            tokio::spawn(supervise(options, Arc::clone(proxy), received, (Arc::clone(&kills), seed))).abort_handle();
+        let process = Self { admin, kills, kill_requests, supervisor };
+        process.ready().await;
+        process
     }
 
-    /// Kills the controller. It is started again a moment later.
+    /// Kills the controller. It is restarted a moment later.
     pub(crate) fn kill(&self) {
-        self.orders.send(()).unwrap();
+        self.kill_requests.send(()).unwrap();
     }
 
     /// How often the controller was killed.
@@ -94,25 +95,25 @@ impl Keeper {
     }
 }
 
-/// Where a run's controllers write what they have to say.
+/// Returns the log file of a run's controllers.
 pub(crate) fn log_of(context: &TestContext) -> PathBuf {
     context.socket_dir().join("controller.log")
 }
 
-async fn keep(
-    start: Start,
+async fn supervise(
+    options: StartOptions,
     proxy: Arc<Proxy>,
-    mut orders: UnboundedReceiver<()>,
+    mut kill_requests: UnboundedReceiver<()>,
     (kills, seed): (Arc<AtomicUsize>, u64),
 ) {
     let mut rng = Rng::with_seed(seed);
     loop {
-        let mut controller = start.spawn();
+        let mut controller = options.spawn();
         tokio::select! {
-            // It may end by itself, when it finds that it cannot go on, and is then started again.
+            // It may exit by itself when it cannot continue, and is restarted then.
             ended = controller.wait() => drop(ended),
-            order = orders.recv() => {
-                if order.is_none() {
+            request = kill_requests.recv() => {
+                if request.is_none() {
                     return;
                 }
                 kills.fetch_add(1, Ordering::SeqCst);
@@ -127,7 +128,7 @@ async fn keep(
     }
 }
 
-impl Start {
+impl StartOptions {
     fn spawn(&self) -> Child {
         let log = OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
         Command::new(env!("CARGO_BIN_EXE_dask-operator"))

@@ -1,4 +1,5 @@
-//! Plugins beside the storm: one that does all as it should, and some that sin from the moment that the script says.
+//! The plugins of a run: one that behaves well, one whose child is blocked, and some that misbehave from the step on that
+//! the scenario names.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use crate::{
     proxy::Proxy,
     support::{
         TestContext, condition,
-        faulty_plugin::{Deed, Sinner, Way},
+        faulty_plugin::{FaultMode, FaultyPlugin, Reply},
         misbehaviour::{self, GOOD},
         within,
     },
@@ -22,57 +23,57 @@ const QUIET: Duration = Duration::from_secs(2);
 pub(crate) const BLOCKED: &str = "blocked";
 
 /// The plugins of one run.
-pub(crate) struct Sinners {
-    good: Option<Sinner>,
-    _blocked: Option<Sinner>,
-    others: Vec<Sinner>,
+pub(crate) struct FaultyPlugins {
+    good: Option<FaultyPlugin>,
+    _blocked: Option<FaultyPlugin>,
+    others: Vec<FaultyPlugin>,
 }
 
-impl Sinners {
-    /// Installs a good plugin, one whose child's name is taken, and those of these places in the list of all sins;
-    /// without sins, none at all.
-    pub(crate) async fn install(context: &TestContext, places: &[usize]) -> Self {
-        if places.is_empty() {
+impl FaultyPlugins {
+    /// Installs a good plugin, one whose child's name is taken, and those at `indices` of the table of misbehaviours.
+    /// Installs none if `indices` is empty.
+    pub(crate) async fn install(context: &TestContext, indices: &[usize]) -> Self {
+        if indices.is_empty() {
             return Self { good: None, _blocked: None, others: Vec::new() };
         }
-        let good = Sinner::install(context, GOOD, Way::Answer(|_| Deed::Hang)).await;
-        let blocked = Sinner::install(context, BLOCKED, Way::Answer(|_| Deed::Hang)).await;
+        let good = FaultyPlugin::install(context, GOOD, FaultMode::Answer(|_| Reply::Hang)).await;
+        let blocked = FaultyPlugin::install(context, BLOCKED, FaultMode::Answer(|_| Reply::Hang)).await;
         let catalogue = misbehaviour::all();
         let mut others = Vec::new();
-        for place in places {
-            let sin = &catalogue[*place];
-            others.push(Sinner::install(context, sin.name, sin.way).await);
+        for index in indices {
+            let misbehaviour = &catalogue[*index];
+            others.push(FaultyPlugin::install(context, misbehaviour.name, misbehaviour.mode).await);
         }
-        for sinner in others.iter().chain([&good, &blocked]) {
+        for plugin in others.iter().chain([&good, &blocked]) {
             within(Duration::from_mins(2), "a plugin to be in order", async || {
-                let plugin = context.expect("DaskOperatorPlugin", sinner.name).await;
-                let subjects = &plugin["status"]["subjects"];
-                // One that takes what is not its own would be synced, too, and is told by the object that it took.
-                let in_order = subjects["synced"] == 1 || sinner.name == BLOCKED && subjects["failing"] == 1;
-                if in_order { Ok(()) } else { Err(plugin["status"].to_string()) }
+                let resource = context.expect("DaskOperatorPlugin", plugin.name).await;
+                let subjects = &resource["status"]["subjects"];
+                // A plugin that takes a foreign object would be synced as well; the check of foreign objects finds that.
+                let in_order = subjects["synced"] == 1 || plugin.name == BLOCKED && subjects["failing"] == 1;
+                if in_order { Ok(()) } else { Err(resource["status"].to_string()) }
             })
             .await;
         }
         Self { good: Some(good), _blocked: Some(blocked), others }
     }
 
-    /// From now on they sin.
+    /// Makes them misbehave from now on.
     pub(crate) async fn begin(&self) {
-        let _the_api_server_stays = api_server::AT_REST.read().await;
-        for sinner in &self.others {
-            sinner.begin().await;
+        let _no_restart = api_server::RESTART.read().await;
+        for plugin in &self.others {
+            plugin.begin().await;
         }
     }
 
-    /// Whether the controller has nothing left to write; with plugins that sin there is no telling.
+    /// Returns whether the controller has nothing left to write. Plugins that misbehave may make it write for ever.
     pub(crate) fn are_quiet(&self, proxy: &Proxy) -> bool {
         !self.others.is_empty() || proxy.unwritten_for() > QUIET
     }
 
-    /// What they had before they sinned is theirs still, and the good one is as it was.
+    /// Checks that children from before the misbehaviour still exist, and that the good plugin is ready.
     pub(crate) async fn have_lost_nothing(&self, context: &TestContext) -> Result<(), String> {
-        for sinner in self.others.iter().chain(&self.good) {
-            let child = format!("demo-scheduler-{}-config", sinner.name);
+        for plugin in self.others.iter().chain(&self.good) {
+            let child = format!("demo-scheduler-{}-config", plugin.name);
             let found = context.get("ConfigMap", &child).await.ok_or_else(|| format!("{child} is gone"))?;
             if found["data"]["value"] != "good" {
                 return Err(format!("{child} was changed: {}", found["data"]));

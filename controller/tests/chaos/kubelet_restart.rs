@@ -1,5 +1,5 @@
-//! What a kubelet does with a worker that was retired and not deleted, because the controller was interrupted or more
-//! workers are wanted again: its process has ended, is started anew and connects again.
+//! Restarts retired workers that were not deleted, as a kubelet does: the controller was interrupted, or more workers are
+//! wanted again. The process of such a worker has ended, and its replacement registers with the scheduler.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,36 +13,36 @@ use tokio::task::AbortHandle;
 use crate::support::{TestContext, name, scheduler::FakeScheduler};
 
 const PERIOD: Duration = Duration::from_millis(500);
-/// How long a process takes to start.
+/// The time that a process takes to start.
 const START: Duration = Duration::from_secs(2);
 
-/// Goes on until it is dropped.
-pub(crate) struct Revival(AbortHandle);
+/// Restarts workers until it is dropped.
+pub(crate) struct KubeletRestart(AbortHandle);
 
-impl Drop for Revival {
+impl Drop for KubeletRestart {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
-impl Revival {
+impl KubeletRestart {
     pub(crate) fn begin(context: TestContext, scheduler: Arc<FakeScheduler>) -> Self {
-        let reviving = tokio::spawn(async move {
+        let restarting = tokio::spawn(async move {
             let mut missing: BTreeMap<String, Instant> = BTreeMap::new();
             loop {
                 tokio::time::sleep(PERIOD).await;
                 let workers = context.list("Deployment", "dask.org/component=worker").await;
-                look(&workers, &scheduler, &mut missing);
+                restart_missing(&workers, &scheduler, &mut missing);
             }
         });
-        Self(reviving.abort_handle())
+        Self(restarting.abort_handle())
     }
 }
 
-fn look(workers: &[Value], scheduler: &FakeScheduler, missing: &mut BTreeMap<String, Instant>) {
+fn restart_missing(workers: &[Value], scheduler: &FakeScheduler, missing: &mut BTreeMap<String, Instant>) {
     let connected: BTreeSet<String> = scheduler.workers().into_iter().collect();
     let names: BTreeSet<&str> = workers.iter().map(name).collect();
-    // Their pods have gone with them.
+    // Their pods were deleted with them.
     connected.iter().filter(|worker| !names.contains(worker.as_str())).for_each(|worker| scheduler.unregister(worker));
     let is_ready =
         |worker: &&Value| worker["status"]["readyReplicas"] == 1 && worker["metadata"]["deletionTimestamp"].is_null();

@@ -1,5 +1,5 @@
-//! One run: a cluster comes in calm, then the storm comes and all that the script says; when it is over, all must be as
-//! it was asked for, and in the end nothing be left.
+//! One run: a cluster is created without faults; then faults are injected while the steps of the scenario happen. After the
+//! faults the state must be what users asked for, and nothing may be left after all clusters are deleted.
 
 use std::{
     collections::BTreeMap,
@@ -20,222 +20,217 @@ use serde_json::{Value, json};
 use crate::{
     api_server,
     clock::Clock,
-    controller_process::{Keeper, log_of},
-    faulty_plugins::Sinners,
+    controller_process::{ControllerProcess, log_of},
+    created_workers::CreatedWorkers,
+    faulty_plugins::FaultyPlugins,
     foreign::Foreign,
     hostile::{self, Hostile},
-    invariants::{Scene, Wanted, Watchman},
-    kubelet_restart::Revival,
-    made::Made,
+    invariants::{InvariantChecker, Observed, Wanted},
+    kubelet_restart::KubeletRestart,
     proxy::Proxy,
-    scenario::{BUSY, Script, Step},
+    scenario::{BUSY, Scenario, Step},
     support::{
         TestContext,
         kubelet::by_name,
-        name,
-        test_cluster::{GROUP, World},
+        name, poll,
+        test_cluster::{GROUP, TestCluster},
         uid, within,
     },
 };
 
-/// Longer than the longest pause after failures in a row.
-const CALM: Duration = Duration::from_mins(3);
+/// Longer than the longest retry delay.
+const RECOVERY_LIMIT: Duration = Duration::from_mins(3);
+/// The pause between checks of the final state.
+const PAUSE: Duration = Duration::from_millis(200);
 const EXTRA: &str = "extra";
-const BRIEF: &str = "brief";
+const SECOND: &str = "second";
 
-/// What all runs have in common.
-pub(crate) struct Stage {
-    /// Outlasts restarts of the API server.
+/// What all runs share.
+pub(crate) struct Environment {
+    /// Survives restarts of the API server.
     pub(crate) client: Client,
-    /// Does not, so that the controller sees them.
+    /// Does not survive them, so that the controller notices them.
     pub(crate) plain: Client,
     /// The testbed whose API server can be restarted.
     pub(crate) testbed: Option<PathBuf>,
 }
 
-/// What came of a run.
-pub(crate) struct Played {
+/// The result of a run.
+pub(crate) struct RunResult {
     pub(crate) seed: u64,
     pub(crate) result: Result<(), String>,
-    /// How often each thing went wrong.
+    /// How often each fault occurred.
     pub(crate) faults: BTreeMap<&'static str, usize>,
-    /// From the end of the storm until all was as it should be.
+    /// The time from the end of the faults until the state was right.
     pub(crate) recovery: Duration,
-    /// What happened when, and what the controllers said.
-    pub(crate) story: String,
+    /// The steps with their times, and the log of the controllers.
+    pub(crate) timeline: String,
 }
 
-/// A run under way.
+/// A run in progress.
 struct Run<'a> {
-    stage: &'a Stage,
-    scene: Scene,
-    world: World,
+    environment: &'a Environment,
+    observed: Observed,
+    test_cluster: TestCluster,
     proxy: Arc<Proxy>,
     clock: Clock,
-    keeper: Keeper,
-    sinners: Sinners,
-    _revival: Revival,
+    controller: ControllerProcess,
+    plugins: FaultyPlugins,
+    _kubelet_restart: KubeletRestart,
     began: Instant,
-    story: &'a mut Vec<String>,
+    timeline: &'a mut Vec<String>,
     faults: &'a mut BTreeMap<&'static str, usize>,
 }
 
-/// Plays what `seed` decides, in a namespace of its own.
-pub(crate) async fn play(stage: &Stage, seed: u64) -> Played {
-    let (mut story, mut faults, mut recovery) = (Vec::new(), BTreeMap::new(), Duration::ZERO);
-    let context = TestContext::of(stage.client.clone(), &format!("chaos-{seed}-{:06x}", fastrand::u32(..1 << 24)));
-    let script = Script::of(seed);
-    let acting = async {
-        let mut run = Run::begin(stage, &context, (seed, &script), (&mut story, &mut faults)).await;
-        let result = run.go_through(&script, &mut recovery).await;
-        run.account();
+/// Runs the scenario of `seed` in a namespace of its own.
+pub(crate) async fn run(environment: &Environment, seed: u64) -> RunResult {
+    let (mut timeline, mut faults, mut recovery) = (Vec::new(), BTreeMap::new(), Duration::ZERO);
+    let context =
+        TestContext::of(environment.client.clone(), &format!("chaos-{seed}-{:06x}", fastrand::u32(..1 << 24)));
+    let scenario = Scenario::of(seed);
+    let running = async {
+        let mut run = Run::begin(environment, &context, (seed, &scenario), (&mut timeline, &mut faults)).await;
+        let result = run.carry_out_all(&scenario, &mut recovery).await;
+        run.count_faults();
         result
     };
-    let result = AssertUnwindSafe(acting).catch_unwind().await.unwrap_or_else(|panic| Err(words_of(&*panic)));
-    let namespaces: Api<Namespace> = Api::all(stage.client.clone());
-    // If it is there, it goes; nobody waits for that.
+    let result = AssertUnwindSafe(running).catch_unwind().await.unwrap_or_else(|panic| Err(message_of(&*panic)));
+    let namespaces: Api<Namespace> = Api::all(environment.client.clone());
+    // It may not exist, and nothing waits for the deletion.
     let _gone = namespaces.delete(&context.namespace, &DeleteParams::default()).await;
     let log = std::fs::read_to_string(log_of(&context)).unwrap_or_default();
     let result = result.and_then(|()| if log.contains("panicked at") { Err("it panicked".to_owned()) } else { Ok(()) });
-    let story = format!("{script:#?}\n\n{}\n\n{log}", story.join("\n"));
-    Played { seed, result, faults, recovery, story }
+    let timeline = format!("{scenario:#?}\n\n{}\n\n{log}", timeline.join("\n"));
+    RunResult { seed, result, faults, recovery, timeline }
 }
 
-fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
-    let words = panic.downcast_ref::<String>().cloned();
-    words.or_else(|| panic.downcast_ref::<&str>().map(|words| (*words).to_owned())).unwrap_or_default()
+fn message_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let message = panic.downcast_ref::<String>().cloned();
+    message.or_else(|| panic.downcast_ref::<&str>().map(|message| (*message).to_owned())).unwrap_or_default()
 }
 
 impl<'a> Run<'a> {
-    /// All that is there before the storm.
+    /// Creates everything that exists before the faults begin.
     async fn begin(
-        stage: &'a Stage,
+        environment: &'a Environment,
         context: &TestContext,
-        (seed, script): (u64, &Script),
-        (story, faults): (&'a mut Vec<String>, &'a mut BTreeMap<&'static str, usize>),
+        (seed, scenario): (u64, &Scenario),
+        (timeline, faults): (&'a mut Vec<String>, &'a mut BTreeMap<&'static str, usize>),
     ) -> Self {
-        let _the_api_server_stays = api_server::AT_REST.read().await;
+        let _no_restart = api_server::RESTART.read().await;
         context.create_namespace().await;
-        let foreign = Arc::new(Foreign::plant(context).await);
-        let world = World::around(context, by_name, script.room).await;
-        world.scheduler.set(|state| state.idle_since = None);
-        let proxy = Arc::new(Proxy::start(stage.plain.clone(), script.weather).await);
+        let foreign = Arc::new(Foreign::create(context).await);
+        let test_cluster = TestCluster::around(context, by_name, scenario.room).await;
+        test_cluster.scheduler.set(|state| state.idle_since = None);
+        let proxy = Arc::new(Proxy::start(environment.plain.clone(), scenario.faults).await);
         let clock = Clock::new(context);
-        let keeper = Keeper::start(context, &proxy, &clock, seed).await;
-        let scene = Scene {
+        let controller = ControllerProcess::start(context, &proxy, &clock, seed).await;
+        let observed = Observed {
             context: context.clone(),
-            scheduler: Arc::clone(&world.scheduler),
+            scheduler: Arc::clone(&test_cluster.scheduler),
             foreign,
-            hostile: Hostile::arrive(context).await,
-            made: Arc::new(Made::begin(context)),
+            hostile: Hostile::start(context).await,
+            created: Arc::new(CreatedWorkers::begin(context)),
             wanted: Arc::default(),
-            room: script.room,
+            room: scenario.room,
         };
-        scene.wanted.lock().unwrap().clusters.insert("demo".to_owned());
-        scene.wanted.lock().unwrap().group(GROUP, script.workers);
-        context.apply(&world.manifest(script.workers)).await;
-        within(CALM, "the cluster", async || scene.settled().await).await;
-        let sinners = Sinners::install(context, &script.sins).await;
-        let revival = Revival::begin(context.clone(), Arc::clone(&scene.scheduler));
+        observed.wanted.lock().unwrap().clusters.insert("demo".to_owned());
+        observed.wanted.lock().unwrap().group(GROUP, scenario.workers);
+        context.apply(&test_cluster.manifest(scenario.workers)).await;
+        within(RECOVERY_LIMIT, "the cluster", async || observed.settled().await).await;
+        let plugins = FaultyPlugins::install(context, &scenario.misbehaviours).await;
+        let kubelet_restart = KubeletRestart::begin(context.clone(), Arc::clone(&observed.scheduler));
         let run = Self {
-            stage,
-            scene,
-            world,
+            environment,
+            observed,
+            test_cluster,
             proxy,
             clock,
-            keeper,
-            sinners,
-            _revival: revival,
+            controller,
+            plugins,
+            _kubelet_restart: kubelet_restart,
             began: Instant::now(),
-            story,
+            timeline,
             faults,
         };
         run.occupy().await;
         run
     }
 
-    /// Gives some workers something to do.
+    /// Gives tasks to some workers.
     async fn occupy(&self) {
-        let (mut busy, connected) = (Vec::new(), self.world.scheduler.workers());
+        let (mut busy, connected) = (Vec::new(), self.test_cluster.scheduler.workers());
         // There may not be room for all.
         let works = |worker: &&Value| !self.is_foreign(worker) && connected.iter().any(|known| known == name(worker));
-        for worker in self.world.deployments(GROUP).await.iter().filter(works).take(BUSY) {
-            self.world.scheduler.load(name(worker), 3);
-            let address = self.world.address(name(worker));
+        for worker in self.test_cluster.deployments(GROUP).await.iter().filter(works).take(BUSY) {
+            self.test_cluster.scheduler.load(name(worker), 3);
+            let address = self.test_cluster.address(name(worker));
             busy.push((name(worker).to_owned(), uid(worker).to_owned(), address));
         }
-        self.scene.wanted.lock().unwrap().busy = busy;
+        self.observed.wanted.lock().unwrap().busy = busy;
     }
 
     fn is_foreign(&self, deployment: &Value) -> bool {
-        self.scene.foreign.is_of("Deployment", name(deployment))
+        self.observed.foreign.is_of("Deployment", name(deployment))
     }
 
-    async fn go_through(&mut self, script: &Script, recovery: &mut Duration) -> Result<(), String> {
-        let watchman = Watchman::begin(self.scene.clone());
-        self.proxy.set_storm(true);
-        for (pause, step) in &script.steps {
+    async fn carry_out_all(&mut self, scenario: &Scenario, recovery: &mut Duration) -> Result<(), String> {
+        let checker = InvariantChecker::begin(self.observed.clone());
+        self.proxy.set_faults_active(true);
+        for (pause, step) in &scenario.steps {
             tokio::time::sleep(*pause).await;
-            self.tell(&format!("{step:?}"));
+            self.record(&format!("{step:?}"));
             self.carry_out(*step).await;
-            watchman.violation()?;
+            checker.violation()?;
         }
-        self.proxy.set_storm(false);
-        self.tell("calm");
-        let calm = Instant::now();
-        self.recover(&watchman).await?;
-        *recovery = calm.elapsed();
-        self.tell("all is as it should be");
-        self.sinners.have_lost_nothing(&self.scene.context).await?;
-        watchman.violation()?;
-        drop(watchman);
+        self.proxy.set_faults_active(false);
+        self.record("faults end");
+        let faults_end = Instant::now();
+        self.recover(&checker).await?;
+        *recovery = faults_end.elapsed();
+        self.record("recovered");
+        self.plugins.have_lost_nothing(&self.observed.context).await?;
+        checker.violation()?;
+        drop(checker);
         self.end().await
     }
 
-    async fn recover(&mut self, watchman: &Watchman) -> Result<(), String> {
-        let begin = Instant::now();
-        loop {
-            watchman.violation()?;
-            match self.scene.settled().await {
-                Ok(()) if self.sinners.are_quiet(&self.proxy) => return Ok(()),
-                Err(why) if begin.elapsed() > CALM => return Err(why),
-                Ok(()) if begin.elapsed() > CALM => return Err("it writes for ever".to_owned()),
-                _ => tokio::time::sleep(Duration::from_millis(200)).await,
+    async fn recover(&mut self, checker: &InvariantChecker) -> Result<(), String> {
+        poll(RECOVERY_LIMIT, PAUSE, async || {
+            // A violation ends the wait: it is an error in the result of the poll.
+            if let Err(violation) = checker.violation() {
+                return Ok(Err(violation));
             }
-        }
+            self.observed.settled().await?;
+            if self.plugins.are_quiet(&self.proxy) { Ok(Ok(())) } else { Err("it does not stop writing".to_owned()) }
+        })
+        .await?
     }
 
-    /// All clusters are deleted.
+    /// Deletes all clusters and waits until nothing is left.
     async fn end(&self) -> Result<(), String> {
-        self.scene.hostile.leave().await;
-        self.scene
+        self.observed.hostile.delete_all().await;
+        self.observed
             .context
             .api("DaskCluster")
             .delete_collection(&DeleteParams::background(), &ListParams::default())
             .await
             .map_err(|error| error.to_string())?;
-        let begin = Instant::now();
-        while let Err(why) = self.scene.gone().await {
-            if begin.elapsed() > CALM {
-                return Err(why);
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-        Ok(())
+        poll(RECOVERY_LIMIT, PAUSE, async || self.observed.gone().await).await
     }
 
-    fn tell(&mut self, what: &str) {
-        self.story.push(format!("{:8.3} s  {what}", self.began.elapsed().as_secs_f64()));
+    fn record(&mut self, what: &str) {
+        self.timeline.push(format!("{:8.3} s  {what}", self.began.elapsed().as_secs_f64()));
     }
 
-    fn account(&mut self) {
+    fn count_faults(&mut self) {
         *self.faults = self.proxy.faults();
-        self.faults.extend(self.scene.hostile.counts());
-        self.faults.insert("kill", self.keeper.kills());
+        self.faults.extend(self.observed.hostile.counts());
+        self.faults.insert("kill", self.controller.kills());
     }
 
     fn want(&self, change: impl FnOnce(&mut Wanted)) {
-        change(&mut self.scene.wanted.lock().unwrap());
+        change(&mut self.observed.wanted.lock().unwrap());
     }
 }
 
@@ -245,32 +240,32 @@ impl Run<'_> {
             Step::Scale(workers) => self.scale(GROUP, workers).await,
             Step::Extra(workers) => self.extra(workers).await,
             Step::NoExtra => self.no_extra().await,
-            Step::Brief(workers) => self.brief(workers).await,
-            Step::NoBrief => self.no_brief().await,
+            Step::SecondCluster(workers) => self.second_cluster(workers).await,
+            Step::NoSecondCluster => self.no_second_cluster().await,
             Step::LoseWorker => self.lose_worker().await,
             Step::LoseService => self.delete("Service", "demo-scheduler").await,
-            Step::Kill => self.keeper.kill(),
-            Step::Dark(time) => self.proxy.go_dark(time).await,
+            Step::Kill => self.controller.kill(),
+            Step::Blackhole(time) => self.proxy.blackhole(time).await,
             Step::Clock(seconds) => self.clock.set(seconds),
-            Step::Sin => self.sinners.begin().await,
+            Step::Misbehave => self.plugins.begin().await,
             Step::RestartApiServer => {
-                if let Some(testbed) = &self.stage.testbed {
+                if let Some(testbed) = &self.environment.testbed {
                     api_server::restart(testbed).await;
                 }
             }
-            Step::Hostile(place) => self.scene.hostile.act(place).await,
+            Step::Hostile(index) => self.observed.hostile.attack(index).await,
         }
     }
 
     async fn scale(&self, group: &str, workers: usize) {
         self.want(|wanted| wanted.group(group, workers));
         let spec = json!({"spec": {"worker": {"replicas": workers}}});
-        self.scene.context.merge("DaskWorkerGroup", group, spec).await;
+        self.observed.context.merge("DaskWorkerGroup", group, spec).await;
     }
 
     async fn extra(&self, workers: usize) {
         self.want(|wanted| wanted.group(EXTRA, workers));
-        self.scene.context.apply(&self.world.group(EXTRA, workers)).await;
+        self.observed.context.apply(&self.test_cluster.group(EXTRA, workers)).await;
     }
 
     async fn no_extra(&self) {
@@ -280,52 +275,53 @@ impl Run<'_> {
         self.delete("DaskWorkerGroup", EXTRA).await;
     }
 
-    async fn brief(&self, workers: usize) {
-        let group = format!("{BRIEF}-default");
-        if self.is_wanted(BRIEF) {
-            // A group has its number of workers from the cluster when it is made; later it is scaled by itself.
-            if self.is_of_the_present_brief(&group).await {
+    async fn second_cluster(&self, workers: usize) {
+        let group = format!("{SECOND}-default");
+        if self.is_wanted(SECOND) {
+            // A group gets its size from the cluster only when it is created; later the group itself is scaled.
+            if self.is_of_current_second_cluster(&group).await {
                 self.scale(&group, workers).await;
             }
             return;
         }
         self.want(|wanted| {
-            wanted.clusters.insert(BRIEF.to_owned());
+            wanted.clusters.insert(SECOND.to_owned());
             wanted.group(&group, workers);
         });
         let mut manifest: Value =
-            serde_json::from_str(&self.world.manifest(workers).to_string().replace("demo", BRIEF)).unwrap();
-        manifest["metadata"]["name"] = json!(BRIEF);
-        self.scene.context.apply(&manifest).await;
+            serde_json::from_str(&self.test_cluster.manifest(workers).to_string().replace("demo", SECOND)).unwrap();
+        manifest["metadata"]["name"] = json!(SECOND);
+        self.observed.context.apply(&manifest).await;
     }
 
-    /// The group of a namesake may not have been collected yet.
-    async fn is_of_the_present_brief(&self, group: &str) -> bool {
-        let context = &self.scene.context;
+    /// Returns whether the group belongs to the cluster that exists now: that of an earlier one of this name may not have been
+    /// garbage collected yet.
+    async fn is_of_current_second_cluster(&self, group: &str) -> bool {
+        let context = &self.observed.context;
         let (Some(cluster), Some(group)) =
-            (context.get("DaskCluster", BRIEF).await, context.get("DaskWorkerGroup", group).await)
+            (context.get("DaskCluster", SECOND).await, context.get("DaskWorkerGroup", group).await)
         else {
             return false;
         };
         group["metadata"]["ownerReferences"][0]["uid"] == cluster["metadata"]["uid"]
     }
 
-    async fn no_brief(&self) {
+    async fn no_second_cluster(&self) {
         self.want(|wanted| {
-            wanted.clusters.remove(BRIEF);
-            wanted.groups.remove(&format!("{BRIEF}-default"));
+            wanted.clusters.remove(SECOND);
+            wanted.groups.remove(&format!("{SECOND}-default"));
         });
-        self.delete("DaskCluster", BRIEF).await;
+        self.delete("DaskCluster", SECOND).await;
     }
 
     fn is_wanted(&self, cluster: &str) -> bool {
-        self.scene.wanted.lock().unwrap().clusters.contains(cluster)
+        self.observed.wanted.lock().unwrap().clusters.contains(cluster)
     }
 
     async fn lose_worker(&self) {
-        let busy = self.scene.wanted.lock().unwrap().busy.clone();
+        let busy = self.observed.wanted.lock().unwrap().busy.clone();
         let is_busy = |worker: &Value| busy.iter().any(|(busy, ..)| busy == name(worker));
-        let workers = self.world.deployments(GROUP).await;
+        let workers = self.test_cluster.deployments(GROUP).await;
         let is_ours = |worker: &&Value| !self.is_foreign(worker) && !hostile::is_of(name(worker));
         if let Some(worker) = workers.iter().find(|worker| is_ours(worker) && !is_busy(worker)) {
             self.want(|wanted| wanted.lose(GROUP));
@@ -333,8 +329,8 @@ impl Run<'_> {
         }
     }
 
-    /// It may be gone already.
+    /// Deletes an object, which may be gone already.
     async fn delete(&self, kind: &str, name: &str) {
-        let _gone = self.scene.context.api(kind).delete(name, &DeleteParams::background()).await;
+        let _gone = self.observed.context.api(kind).delete(name, &DeleteParams::background()).await;
     }
 }

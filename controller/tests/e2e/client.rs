@@ -1,5 +1,5 @@
 //! The unmodified Python client on the installed chart: each program of `client/` runs in a pod, with no
-//! more rights than its users are told to give it. Run all of it with `make e2e`.
+//! more rights than the documentation gives to users. Run all of it with `make e2e`.
 
 use serde_json::{Value, json};
 
@@ -41,7 +41,7 @@ async fn run(context: &TestContext, program: &str) {
                 "command": ["python", "/program/program.py"],
                 "env": [
                     {"name": "IMAGE", "value": image("dask")},
-                    // The client never finds out its own namespace in a pod, and takes `default`.
+                    // In a pod, the client does not find its own namespace and uses `default`.
                     {"name": "DASK_KUBERNETES__NAMESPACE", "value": context.namespace},
                 ],
                 "volumeMounts": [{"name": "program", "mountPath": "/program"}],
@@ -53,7 +53,7 @@ async fn run(context: &TestContext, program: &str) {
     succeeds(context, "client").await;
 }
 
-/// Each program leaves nothing but itself.
+/// Runs a program and checks that it leaves no object behind.
 async fn nothing_is_left(context: &TestContext) {
     let kinds = ["DaskCluster", "DaskWorkerGroup", "DaskAutoscaler", "DaskJob", "Deployment", "Service", "Pod"];
     eventually("the clusters' objects to go", async || {

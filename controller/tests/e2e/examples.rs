@@ -1,5 +1,5 @@
 //! The example plugins on a real node, installed as their READMEs say. The demo has installed the controller and shown
-//! the ingress plugin before; run all of it with `make e2e`.
+//! the ingress plugin before.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ use crate::support::{
 };
 
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples");
-/// A Python process takes its time to start on a busy machine.
+/// Long, because a Python process starts slowly on a busy machine.
 const PLUGIN_READY: std::time::Duration = std::time::Duration::from_mins(3);
 
 fn kubectl(arguments: &[&str], stdin: &str) {
@@ -27,7 +27,7 @@ fn kubectl(arguments: &[&str], stdin: &str) {
     assert!(child.wait().unwrap().success(), "kubectl {arguments:?}");
 }
 
-/// The manifests of an example, in the order of its README.
+/// Returns the manifests of an example, in the order of its README.
 fn manifests(example: &str) -> String {
     let all = ["rbac", "deployment", "plugin"].iter().flat_map(|name| {
         documents(&fs::read_to_string(format!("{EXAMPLES}/{example}/manifests/{name}.yaml")).unwrap())
@@ -52,7 +52,7 @@ async fn install(context: &TestContext, example: &str, plugin: &str, code: Optio
     .await;
 }
 
-/// The controller deletes children with the rights that the plugin came with: these go last.
+/// Deletes the plugin resource of an example, while the rights to delete its children still exist.
 fn unregister(example: &str) {
     let plugin = format!("{EXAMPLES}/{example}/manifests/plugin.yaml");
     kubectl(&["delete", "-f", &plugin], "");
@@ -100,7 +100,7 @@ async fn the_networkpolicy_example_guards_scheduler_and_workers() {
     .await;
 }
 
-/// The definitions of Istio and cert-manager themselves judge what the plugin gives; neither of them runs here.
+/// The definitions of Istio and cert-manager validate the children; neither of them runs here.
 #[tokio::test]
 #[ignore = "needs a node: make e2e"]
 async fn the_istio_example_gives_gateway_route_and_certificate() {
@@ -129,7 +129,7 @@ async fn the_istio_example_gives_gateway_route_and_certificate() {
             assert_eq!(owner(&found), "DaskCluster/demo", "{kind}");
             assert!(found["spec"].to_string().contains(&host), "{found}");
         }
-        // What the API server refuses would be told here.
+        // Refusals of the API server would be reported here.
         within(PLUGIN_READY, "the counts of subjects", async || {
             let status = operator.expect("DaskOperatorPlugin", "istio").await["status"].take();
             let subjects = &status["subjects"];
@@ -151,7 +151,7 @@ async fn a_hook_of_a_decorator_controller_runs_unchanged() {
         context.create(&cluster).await;
         let ingress = context.appears("Ingress", "demo-scheduler").await;
         assert_eq!(ingress["spec"]["rules"][0]["host"], "demo.example.org");
-        // The hook is asked to finalize before the cluster goes.
+        // The hook finalizes before the cluster is deleted.
         let with_finalizer = |cluster: &Value| cluster["metadata"]["finalizers"].is_array();
         context.until("DaskCluster", "demo", with_finalizer).await;
         kubectl(&["delete", "daskcluster", "demo", "-n", &context.namespace, "--timeout", "5m"], "");

@@ -1,4 +1,4 @@
-//! `DaskJobs` whose runners really run. Run all of it with `make e2e`.
+//! `DaskJobs` whose runners run on a node. Run all of it with `make e2e`.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use crate::support::{
     with_temp_ns, within,
 };
 
-/// Scheduler, worker and runner start on a busy machine, and the runner perhaps twice.
+/// Scheduler, worker and runner have to start on a busy machine, the runner perhaps twice.
 const JOB: Duration = Duration::from_mins(5);
 const COMPUTES: &str = "
 from distributed import Client
 with Client(timeout=120) as client:
     assert client.submit(sum, range(10)).result(timeout=120) == 45
 ";
-/// Fails, but only where it has not been before.
+/// Fails on its first run only.
 const FAILS_ONCE: &str = "
 import sys, kr8s
 from kr8s.objects import ConfigMap
@@ -44,7 +44,7 @@ fn job(name: &str, program: &str) -> Value {
     })
 }
 
-/// Waits for the end of the job, which has to be this one, and for that of its cluster.
+/// Waits until the job ends with this status, and its cluster is gone.
 async fn ends(context: &TestContext, job: &str, status: &str) -> Value {
     let ended = within(JOB, &format!("DaskJob {job} to be {status}"), async || {
         let found = context.expect("DaskJob", job).await;
@@ -81,7 +81,7 @@ async fn a_job_that_computes_is_successful_and_its_cluster_goes() {
     with_temp_ns(|context| async move {
         context.create(&job("good", COMPUTES)).await;
         ends(&context, "good", "Successful").await;
-        // The runner stays, for its log. Its container ends a moment before its phase says so.
+        // The runner stays because of its log. Its container ends a moment before its phase says so.
         context.until("Pod", "good-runner", |runner| runner["status"]["phase"] == "Succeeded").await;
     })
     .await;

@@ -1,5 +1,5 @@
 //! The installed chart on a real node with real Dask. The demo has installed the controller and the ingress
-//! plugin before; run all of it with `make e2e`.
+//! plugin before.
 
 use std::collections::BTreeSet;
 
@@ -65,14 +65,14 @@ async fn killing_the_plugins_pod_leaves_children_alone_and_it_is_ready_again_by_
     .await;
 }
 
-/// The pods that are not about to end: those that an upgrade replaces are there for a while.
+/// Returns the pods that are not being deleted: those that an upgrade replaces exist for a while.
 async fn staying_pods(context: &TestContext, selector: &str) -> Vec<Pod> {
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &context.namespace);
     let list = pods.list(&ListParams::default().labels(selector)).await.unwrap();
     list.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect()
 }
 
-/// Deletes without grace, as a node that fails does.
+/// Deletes a pod without grace period, as a node that fails does.
 async fn kill_pods(context: &TestContext, selector: &str) {
     let pods: Api<Pod> = Api::namespaced(context.client.clone(), &context.namespace);
     let killed = staying_pods(context, selector).await;
@@ -109,8 +109,8 @@ async fn killing_the_controllers_pod_during_creation_changes_nothing_in_the_end(
     .await;
 }
 
-/// A sidecar that inherited the controller's identity, or a socket that the controller may not open, would
-/// only show on a real node.
+/// Only a real node shows whether a sidecar inherits the controller's identity, and whether the controller may open the
+/// socket.
 #[tokio::test]
 #[ignore = "needs a node: make e2e"]
 async fn a_plugin_works_as_a_sidecar_over_a_socket_and_has_no_token() {

@@ -1,4 +1,4 @@
-//! The program as people and scripts see it where there is no cluster: exit codes, and one sentence each.
+//! The program without a cluster: exit codes, and one sentence on standard error for each.
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 const UNKNOWN_API_SERVER: &str = "dask-operator: the API server cannot be asked:";
 
-/// What the program ended with, and what it said beside its log.
+/// The exit code of the program, and its output besides the log.
 #[derive(Debug, PartialEq, Eq)]
 struct End {
     code: i32,
@@ -38,7 +38,7 @@ fn ended(words: &[&str], env: &[(&str, &str)]) -> End {
     End { code: output.status.code().unwrap(), sentences }
 }
 
-/// `run` with probes at a free port and a kubeconfig.
+/// Runs `run` with probes at a free port and a kubeconfig.
 fn run(kubeconfig: &Path, flags: &[&str]) -> End {
     let words = [&["run", "--admin-address", "127.0.0.1:0"], flags].concat();
     ended(&words, &[("KUBECONFIG", kubeconfig.to_str().unwrap())])
@@ -59,7 +59,7 @@ fn kubeconfig(folder: &TempDir, server: &str, edit: impl Fn(&mut Value)) -> Path
     path
 }
 
-/// A server that answers all requests in this way, for as long as the test runs.
+/// Starts a server that answers all requests in this way while the test runs.
 fn api_server(code: u16, reason: &'static str) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap();
@@ -93,7 +93,7 @@ fn versions_are_told_to_people_and_to_programs() {
     assert_eq!(String::from_utf8(program(&["--version"], &[]).stdout).unwrap().trim(), first);
 }
 
-/// Arguments, variables, and what is said.
+/// Arguments, variables, and the expected output.
 type Call = (&'static [&'static str], &'static [(&'static str, &'static str)], &'static str);
 
 #[test]
@@ -166,7 +166,7 @@ fn a_kubeconfig_that_cannot_be_used_ends_with_3() {
 #[test]
 fn an_api_server_that_does_not_answer_ends_with_3_after_the_time_for_the_start() {
     let folder = tempfile::tempdir().unwrap();
-    // Nobody listens there, and the system gives this port to nobody else.
+    // No process listens there, and the system gives this port to no other process.
     let path = kubeconfig(&folder, "http://127.0.0.1:1", |_| {});
     let refused = format!("{UNKNOWN_API_SERVER} Connection refused (os error 111)");
     for seconds in ["0", "1"] {

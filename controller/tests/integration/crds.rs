@@ -10,7 +10,7 @@ fn the_charts_definitions_are_fresh() {
     assert!(String::from_utf8(generated).unwrap() == shipped, "run `make generate`");
 }
 
-/// `kubectl apply` keeps the whole object in an annotation, and annotations end at 256 KiB.
+/// `kubectl apply` stores the whole object in an annotation, and annotations are limited to 256 KiB.
 #[test]
 fn each_definition_can_be_applied_by_kubectl() {
     for definition in crd::all() {

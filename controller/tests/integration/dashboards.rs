@@ -1,4 +1,4 @@
-//! What the chart's dashboard and alert rules ask Prometheus for.
+//! The queries of the chart's dashboard and alert rules.
 
 use std::{collections::BTreeSet, convert::Infallible, path::Path};
 
@@ -13,10 +13,10 @@ use serde_json::Value;
 /// The chart's rules.
 pub(crate) const RULES: &str = "charts/dask-operator/files/alerts.yaml";
 const DASHBOARD: &str = "charts/dask-operator/files/dashboard.json";
-/// Labels that Prometheus gives to whatever it scrapes, and a histogram's buckets have.
+/// Labels that Prometheus adds to each scraped metric, and the label of a histogram's buckets.
 const GIVEN: [&str; 4] = ["namespace", "job", "instance", "le"];
 
-/// A file of this repository.
+/// Reads a file of this repository.
 pub(crate) fn file(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)).unwrap()
 }
@@ -44,11 +44,11 @@ pub(crate) fn alerts() -> Vec<Alert> {
     rules.groups.into_iter().flat_map(|group| group.rules).collect()
 }
 
-/// A question that a panel asks.
+/// A query of a panel.
 #[derive(Debug)]
 pub(crate) struct Question {
     pub(crate) panel: String,
-    /// With all variables filled in, as Grafana does.
+    /// With all variables replaced, as Grafana does.
     pub(crate) expr: String,
     pub(crate) legend: String,
 }
@@ -57,7 +57,7 @@ pub(crate) fn dashboard() -> Value {
     serde_json::from_str(&file(DASHBOARD)).unwrap()
 }
 
-/// All questions of the dashboard; a rate looks back so far.
+/// Returns all queries of the dashboard, with this window of rates.
 pub(crate) fn questions(window: &str) -> Vec<Question> {
     let dashboard = dashboard();
     let panels = dashboard["panels"].as_array().unwrap().iter();
@@ -72,14 +72,14 @@ pub(crate) fn questions(window: &str) -> Vec<Question> {
     questions.collect()
 }
 
-/// `expr` as Grafana sends it while everything is selected.
+/// Returns `expr` as Grafana sends it while everything is selected.
 pub(crate) fn filled_in(expr: &str, window: &str) -> String {
     let expr = expr.replace("$__rate_interval", window).replace("$namespace", ".*").replace("$job", ".*");
     assert!(!expr.contains('$'), "a variable that nobody fills in: {expr}");
     expr
 }
 
-/// The selectors of `expr`, and the labels that it groups or joins by.
+/// Returns the selectors of `expr`, and the labels that it groups or joins by.
 #[derive(Default)]
 pub(crate) struct Mentioned {
     pub(crate) selectors: Vec<VectorSelector>,
@@ -114,7 +114,7 @@ pub(crate) fn mentioned(expr: &str) -> Result<Mentioned, String> {
     Ok(mentioned)
 }
 
-/// What is wrong with the names in `expr`, and in `legend` if there is one.
+/// Returns what is wrong with the names in `expr` and `legend`.
 pub(crate) fn problems(expr: &str, legend: &str) -> Vec<String> {
     let mentioned = match mentioned(expr) {
         Ok(mentioned) => mentioned,
@@ -134,7 +134,7 @@ pub(crate) fn problems(expr: &str, legend: &str) -> Vec<String> {
         );
         known.extend(labels);
     }
-    // Of a metric that there is not, nobody knows the labels.
+    // The labels of a metric that does not exist are unknown.
     if !problems.is_empty() {
         return problems;
     }
@@ -145,7 +145,7 @@ pub(crate) fn problems(expr: &str, legend: &str) -> Vec<String> {
     problems
 }
 
-/// The family of a sample's name.
+/// Returns the family of a sample's name.
 fn family(name: &str) -> Option<Described> {
     metrics::described().into_iter().find(|family| match family.kind {
         "histogram" => {

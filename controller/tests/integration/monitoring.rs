@@ -1,4 +1,4 @@
-//! The dashboard, the alert rules and the book name what the controller tells, and nothing else.
+//! The dashboard, the alert rules and the book name only metrics that the controller exports.
 
 use std::collections::BTreeSet;
 
@@ -42,7 +42,7 @@ fn alerts_ask_for_metrics_that_there_are() {
     }
 }
 
-/// A metric that nobody looks at is better left out.
+/// A metric that no panel shows is better left out.
 #[test]
 fn each_metric_is_on_the_dashboard() {
     let asked: BTreeSet<String> = questions("5m")
@@ -50,7 +50,7 @@ fn each_metric_is_on_the_dashboard() {
         .flat_map(|question| mentioned(&question.expr).unwrap().selectors)
         .filter_map(|selector| selector.name)
         .collect();
-    // Prometheus' own dashboards show these.
+    // The dashboards of Prometheus show these.
     let elsewhere = ["process_virtual_memory_bytes", "process_max_fds", "process_threads"];
     for family in metrics::described() {
         let shown = asked.iter().any(|name| name.trim_end_matches("_bucket") == family.name);
@@ -93,7 +93,7 @@ fn each_alert_says_how_bad_it_is_what_it_means_and_what_to_do() {
     }
 }
 
-/// promtool runs these tests; nothing else would tell of an alert that has none.
+/// promtool runs these tests; nothing else would find an alert without one.
 #[test]
 fn each_alert_has_a_test_in_which_it_fires_and_one_in_which_it_does_not() {
     let tests: Value = serde_saphyr::from_str(&file("charts/alerts-test.yaml")).unwrap();

@@ -12,36 +12,36 @@ use crate::support::{
     plugin::{Reply, TestPlugin, config},
     prometheus::{Prometheus, check_metrics},
     proxy::{Fault, FaultProxy, Target},
-    test_cluster::{GROUP, World},
+    test_cluster::{GROUP, TestCluster},
     with_temp_ns,
 };
 
-/// How far rates look back; there are several scrapes in it.
+/// The window of rates. It contains several scrapes.
 const WINDOW: &str = "30s";
 
-/// A controller to which all has happened that the dashboard and the alerts look for: workers were retired, the API
-/// server failed once, one plugin asks for a child that is refused, and another fails.
-async fn with_events<Test: Future<Output = ()>>(test: impl FnOnce(World) -> Test) {
+/// Runs `test` with a controller to which everything has happened that the dashboard and the alerts query: workers were retired,
+/// the API server failed once, one plugin wants a child that is refused, and another fails.
+async fn with_events<Test: Future<Output = ()>>(test: impl FnOnce(TestCluster) -> Test) {
     with_temp_ns(|context| async move {
         let call = "create daskworkergroups".to_owned();
         let target = Target { call, nth: 1, fault: Fault::Refused(500, "InternalError") };
         let proxy = FaultProxy::start(context.client.clone(), Some(target)).await;
-        let mut world = World::around(&context, by_name, usize::MAX).await;
-        world.controller = Some(context.start_controller_through(&proxy).await);
+        let mut test_cluster = TestCluster::around(&context, by_name, usize::MAX).await;
+        test_cluster.controller = Some(context.start_controller_through(&proxy).await);
         let (mut good, mut bad) = (TestPlugin::new(&context, "good"), TestPlugin::new(&context, "bad"));
         good.answer(Reply::Children(vec![config("config", "a"), config("Not Valid", "b")]));
         bad.answer(Reply::Code(500));
         good.install().await;
         bad.install().await;
-        context.create(&world.manifest(3)).await;
+        context.create(&test_cluster.manifest(3)).await;
         context.running("demo").await;
-        world.connected(GROUP, 3).await;
-        world.scale(GROUP, 2).await;
-        world.has_workers(GROUP, 2).await;
+        test_cluster.connected(GROUP, 3).await;
+        test_cluster.scale(GROUP, 2).await;
+        test_cluster.has_workers(GROUP, 2).await;
         good.until_failing("InvalidKey").await;
         bad.until_failing("ServerError").await;
         assert!(proxy.has_failed());
-        test(world).await;
+        test(test_cluster).await;
     })
     .await;
 }
@@ -53,8 +53,8 @@ fn body(answer: &str) -> &str {
 #[tokio::test]
 #[ignore = "needs a cluster and Prometheus: make observability"]
 async fn promtool_finds_nothing_wrong_with_a_real_scrape() {
-    with_events(|world| async move {
-        let scrape = world.controller.as_ref().unwrap().metrics().await;
+    with_events(|test_cluster| async move {
+        let scrape = test_cluster.controller.as_ref().unwrap().metrics().await;
         assert_eq!(check_metrics(body(&scrape)).await, "", "{scrape}");
         let wrong = "# TYPE requests counter\nrequests 1\n";
         assert!(check_metrics(wrong).await.contains("_total"), "promtool looks at what it is given");
@@ -65,7 +65,7 @@ async fn promtool_finds_nothing_wrong_with_a_real_scrape() {
 #[tokio::test]
 #[ignore = "needs a cluster and Prometheus: make observability"]
 async fn a_scrape_tells_what_happened() {
-    with_events(|world| async move {
+    with_events(|test_cluster| async move {
         let expected = [
             r#"dask_operator_clusters{phase="Running"} 1"#,
             r#"dask_operator_worker_groups{state="Available"} 1"#,
@@ -84,7 +84,7 @@ async fn a_scrape_tells_what_happened() {
         ];
         for sample in expected {
             eventually(sample, async || {
-                let scrape = world.controller.as_ref().unwrap().metrics().await;
+                let scrape = test_cluster.controller.as_ref().unwrap().metrics().await;
                 if scrape.lines().any(|line| line == sample) { Ok(()) } else { Err(scrape) }
             })
             .await;
@@ -96,8 +96,8 @@ async fn a_scrape_tells_what_happened() {
 #[tokio::test]
 #[ignore = "needs a cluster and Prometheus: make observability"]
 async fn prometheus_finds_what_the_dashboard_and_the_alerts_ask_for() {
-    with_events(|world| async move {
-        let (context, controller) = (&world.context, world.controller.as_ref().unwrap());
+    with_events(|test_cluster| async move {
+        let (context, controller) = (&test_cluster.context, test_cluster.controller.as_ref().unwrap());
         let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(RULES);
         let prometheus = Prometheus::start(controller.admin(), &rules, &context.folder()).await;
         is_scraped(&prometheus).await;
@@ -117,7 +117,7 @@ async fn prometheus_finds_what_the_dashboard_and_the_alerts_ask_for() {
     .await;
 }
 
-/// It asks for `OpenMetrics`, of which promtool knows nothing.
+/// Waits for two scrapes. Prometheus asks for `OpenMetrics`, which promtool cannot check.
 async fn is_scraped(prometheus: &Prometheus) {
     eventually("two scrapes", async || {
         let targets = prometheus.ask("/api/v1/targets").await?;

@@ -1,4 +1,4 @@
-//! The client of a scheduler against a scheduler's protocol, on loopback.
+//! The client of Dask's scheduler and a fake scheduler.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -22,14 +22,14 @@ fn set(addresses: &[&String]) -> BTreeSet<String> {
     addresses.iter().map(|address| (*address).clone()).collect()
 }
 
-/// A server that sends `bytes` to whoever connects, and then nothing more.
+/// Starts a server that sends `bytes` to each client that connects, and then nothing more.
 async fn sending(bytes: Vec<u8>) -> (Client, JoinHandle<()>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         stream.write_all(&bytes).await.unwrap();
-        // Until the client has had enough.
+        // Until the client disconnects.
         let _end = stream.read_to_end(&mut Vec::new()).await;
     });
     (Client::new(Endpoint { host: "127.0.0.1".to_owned(), port, http_port: None, tls: None }), server)
@@ -42,9 +42,10 @@ async fn workers_are_listed_with_their_names_and_their_tasks() {
     scheduler.load("b", 3);
     // Reconcilers run on several threads.
     let workers = tokio::spawn(async move { client.workers().await }).await.unwrap().unwrap();
-    let told: Vec<_> = workers.iter().map(|w| (&w.address, w.name.as_str(), w.status.as_str(), w.processing)).collect();
-    assert_eq!(told, [(&first, "a", "running", 0), (&second, "b", "running", 3)]);
-    // A number of workers would cut the list in new versions, and be an error in old ones.
+    let listed: Vec<_> =
+        workers.iter().map(|w| (&w.address, w.name.as_str(), w.status.as_str(), w.processing)).collect();
+    assert_eq!(listed, [(&first, "a", "running", 0), (&second, "b", "running", 3)]);
+    // A number of workers would shorten the list in new versions, and is an error in old ones.
     assert_eq!(scheduler.calls_of("identity"), [json!({})]);
 }
 
@@ -60,7 +61,7 @@ async fn the_closing_order_is_the_schedulers() {
     assert_eq!(scheduler.calls_of("workers_to_close"), [asked(9), asked(1)]);
 }
 
-/// A worker that is deleted although it was not retired takes results with it.
+/// The results on a worker that is deleted without being retired are lost.
 #[tokio::test]
 async fn only_those_count_as_retired_of_which_the_scheduler_says_so() {
     let (scheduler, client) = started().await;
@@ -97,7 +98,7 @@ async fn a_scheduler_that_does_not_say_since_when_it_is_idle_is_counted() {
     scheduler.load("a", 1);
     assert_eq!(client.idleness().await.unwrap(), Idleness::Busy);
 
-    // Whoever cannot be counted may be busy.
+    // A worker whose tasks cannot be counted may be busy.
     scheduler.load("a", 0);
     let without = |http_port| Client::new(Endpoint { http_port, ..scheduler.endpoint() });
     assert_eq!(without(None).idleness().await.unwrap(), Idleness::Busy);
@@ -109,7 +110,7 @@ async fn a_scheduler_that_does_not_say_since_when_it_is_idle_is_counted() {
 async fn what_the_scheduler_fails_with_is_told() {
     let (scheduler, client) = started().await;
     scheduler.set(|state| state.exception = Some("ValueError('no')".to_owned()));
-    // It was asked: asking by HTTP as well could do it twice.
+    // The call was made: a second one by HTTP could retire workers twice.
     scheduler.set(|state| state.http_api = true);
     let exception_text = "ValueError('no')".to_owned();
     let error = client.retire(&["tcp://127.0.0.1:1".to_owned()]).await.unwrap_err();
@@ -140,7 +141,7 @@ async fn a_scheduler_that_cannot_be_reached_is_an_error_that_says_where() {
     let (mut scheduler, client) = started().await;
     scheduler.close_rpc().await;
     let address = format!("127.0.0.1:{}", scheduler.port());
-    // HTTP is up, but the API is not switched on.
+    // HTTP works, but the API is not switched on.
     let error = client.workers().await.unwrap_err();
     assert_eq!(error.category(), "SchedulerUnreachable");
     let sentence = format!("failed to connect to the scheduler at {address}: Connection refused (os error 111)");
@@ -156,7 +157,7 @@ async fn a_scheduler_that_hangs_is_given_up() {
     let retired = client.retire(&holding);
     let given_up = async { tokio::join!(client.workers(), silent.workers()) };
     tokio::select! {
-        // Data takes its time to move.
+        // Moving data takes time.
         retired = retired => unreachable!("{retired:?}"),
         (hanging, silent) = given_up => {
             let limit = Duration::from_secs(5);

@@ -1,5 +1,4 @@
-//! Autoscalers on a real API server, with the real controller and a scheduler that says what a test wants.
-//! There is no node: the test plays the kubelet. Run them with `make live`.
+//! Autoscalers, with a fake scheduler.
 
 use std::time::Duration;
 
@@ -7,13 +6,13 @@ use serde_json::{Value, json};
 
 use crate::support::{
     TestContext, condition, eventually,
-    fake_cluster::{cluster_of, play_kubelet},
+    fake_cluster::{cluster_of, mark_scheduler_ready},
     message, owned_by,
     scheduler::FakeScheduler,
-    uid, version, with_temp_ns, within,
+    uid, version, with_controller, with_temp_ns, within,
 };
 
-/// Upstream's cool-down and a few ticks.
+/// The cool-down of dask-kubernetes and a few ticks.
 const AFTER_COOL_DOWN: Duration = Duration::from_mins(2);
 const WORKERS: &str = "dask.org/component=worker";
 const COOL_DOWN_UNTIL: &str = "kubernetes.dask.org/cooldown-until";
@@ -31,7 +30,7 @@ fn autoscaler(name: &str, minimum: i64, maximum: i64) -> Value {
 async fn ready_cluster(context: &TestContext, scheduler: &FakeScheduler) -> Value {
     let demo = context.create(&cluster_of(scheduler, 1)).await;
     context.running("demo").await;
-    play_kubelet(context, "demo").await;
+    mark_scheduler_ready(context, "demo").await;
     demo
 }
 
@@ -47,7 +46,7 @@ async fn until_replicas(context: &TestContext, count: i64) {
     .await;
 }
 
-/// Waits until the scheduler was asked `times` times more.
+/// Waits for this number of further probes of the scheduler.
 async fn ticks(scheduler: &FakeScheduler, times: usize) {
     let before = scheduler.calls_of("adaptive_target").len();
     eventually("the scheduler to be asked", async || match scheduler.calls_of("adaptive_target").len() - before {
@@ -60,8 +59,7 @@ async fn ticks(scheduler: &FakeScheduler, times: usize) {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_group_follows_what_the_scheduler_asks_for_up_and_down_and_then_nothing_is_written() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let scheduler = FakeScheduler::start().await;
         scheduler.set(|state| state.desired_workers = 3);
         let demo = ready_cluster(&context, &scheduler).await;
@@ -86,7 +84,7 @@ async fn a_group_follows_what_the_scheduler_asks_for_up_and_down_and_then_nothin
         scheduler.set(|state| state.desired_workers = 2);
         until_replicas(&context, 2).await;
 
-        // How soon the last worker has gone, and its status with it, is up to the machine.
+        // How soon the last worker is gone depends on the machine.
         eventually("nothing to be written any more", async || {
             let before = context.expect("DaskAutoscaler", "demo").await;
             let group = context.expect("DaskWorkerGroup", "demo-default").await;
@@ -105,8 +103,7 @@ async fn a_group_follows_what_the_scheduler_asks_for_up_and_down_and_then_nothin
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn the_cool_down_that_an_older_operator_wrote_is_honoured() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let scheduler = FakeScheduler::start().await;
         scheduler.set(|state| state.desired_workers = 3);
         ready_cluster(&context, &scheduler).await;
@@ -125,8 +122,7 @@ async fn the_cool_down_that_an_older_operator_wrote_is_honoured() {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_deleted_autoscaler_writes_nothing_any_more() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let scheduler = FakeScheduler::start().await;
         scheduler.set(|state| state.desired_workers = 3);
         ready_cluster(&context, &scheduler).await;
@@ -135,7 +131,7 @@ async fn a_deleted_autoscaler_writes_nothing_any_more() {
         context.delete("DaskAutoscaler", "demo").await;
         context.merge("DaskWorkerGroup", "demo-default", json!({"spec": {"worker": {"replicas": 1}}})).await;
         let asked = scheduler.calls_of("adaptive_target").len();
-        // Another autoscaler shows that the controller goes on, and that enough time has passed.
+        // Another autoscaler shows that the controller continues, and that enough time has passed.
         context.create(&autoscaler("later", 1, 1)).await;
         ticks(&scheduler, 3).await;
         assert_eq!(replicas(&context, "demo-default").await, 1);
@@ -148,8 +144,7 @@ async fn a_deleted_autoscaler_writes_nothing_any_more() {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn the_younger_of_two_does_nothing_until_the_elder_goes() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let scheduler = FakeScheduler::start().await;
         ready_cluster(&context, &scheduler).await;
         context.create(&autoscaler("a", 1, 1)).await;
@@ -170,9 +165,8 @@ async fn the_younger_of_two_does_nothing_until_the_elder_goes() {
 
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
-async fn one_that_comes_before_its_cluster_waits_for_it_and_then_for_the_scheduler() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+async fn an_autoscaler_that_is_created_before_its_cluster_waits_for_it_and_then_for_the_scheduler() {
+    with_controller(async |context| {
         let scheduler = FakeScheduler::start().await;
         context.create(&autoscaler("demo", 2, 4)).await;
         let waits = |reason: &'static str| move |demo: &Value| condition(demo, "Accepted") == ("False", reason);
@@ -181,7 +175,7 @@ async fn one_that_comes_before_its_cluster_waits_for_it_and_then_for_the_schedul
         context
             .until("DaskAutoscaler", "demo", |demo| condition(demo, "Active") == ("False", "SchedulerNotReady"))
             .await;
-        play_kubelet(&context, "demo").await;
+        mark_scheduler_ready(&context, "demo").await;
         until_replicas(&context, 2).await;
         let found = context.expect("DaskAutoscaler", "demo").await;
         assert_eq!(found["metadata"]["ownerReferences"][0]["uid"], uid(&demo));
@@ -191,9 +185,8 @@ async fn one_that_comes_before_its_cluster_waits_for_it_and_then_for_the_schedul
 
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
-async fn a_scheduler_that_does_not_answer_is_told_and_nothing_is_scaled() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+async fn a_scheduler_that_does_not_answer_is_reported_and_nothing_is_scaled() {
+    with_controller(async |context| {
         let scheduler = FakeScheduler::start().await;
         scheduler.set(|state| state.exception = Some("RuntimeError: no".to_owned()));
         ready_cluster(&context, &scheduler).await;

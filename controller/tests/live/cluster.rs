@@ -1,5 +1,4 @@
-//! DaskClusters and worker groups on a real API server, with the real controller. No node is needed: pods
-//! stay pending. Run them with `make live`.
+//! DaskClusters and worker groups.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{StreamExt as _, stream};
+use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api,
@@ -18,25 +17,25 @@ use serde_json::{Value, json};
 use tokio::{sync::oneshot, task::AbortHandle};
 
 use crate::support::{
-    TestContext, alone_with_temp_ns, by_name, cluster, condition, eventually, message, name, owned_by, uid, version,
+    TestContext, by_name, cluster, condition, eventually, message, name, owned_by, uid, version, with_controller,
     with_temp_ns, within,
 };
 
-/// How soon a lost child must be back.
+/// How soon a lost child must be recreated.
 const SOON: Duration = Duration::from_secs(5);
 
-const SCHEDULERS: &str = "dask.org/component=scheduler";
-const WORKERS: &str = "dask.org/component=worker";
+pub(crate) const SCHEDULERS: &str = "dask.org/component=scheduler";
+pub(crate) const WORKERS: &str = "dask.org/component=worker";
 
 fn of(cluster: &str) -> String {
     format!("dask.org/cluster-name={cluster}")
 }
 
-fn workers_of(cluster: &str) -> String {
+pub(crate) fn workers_of(cluster: &str) -> String {
     format!("{WORKERS},{}", of(cluster))
 }
 
-// --- What a cluster consists of ---
+// --- The components of a cluster ---
 
 fn labelled_cluster() -> Value {
     let mut manifest = cluster("demo", 2);
@@ -50,8 +49,7 @@ fn labelled_cluster() -> Value {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_cluster_gets_a_scheduler_with_the_names_labels_and_owner_that_clients_look_for() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let demo = context.create(&labelled_cluster()).await;
         context.running("demo").await;
         let identity = json!({"dask.org/cluster-name": "demo", "dask.org/component": "scheduler"});
@@ -96,8 +94,7 @@ async fn a_cluster_gets_a_scheduler_with_the_names_labels_and_owner_that_clients
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_cluster_gets_a_default_group_and_workers_that_know_their_name_and_scheduler() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let demo = context.create(&labelled_cluster()).await;
         context.settled("demo", 2).await;
 
@@ -200,8 +197,7 @@ async fn the_phases_that_a_watch_sees_are_created_and_then_running() {
     with_temp_ns(|context| async move {
         let phases = Phases::watch(&context).await;
         let _controller = context.start_controller().await;
-        context.create(&cluster("demo", 2)).await;
-        context.settled("demo", 2).await;
+        context.create_settled("demo", 2).await;
         assert_eq!(phases.seen(), ["Created", "Running"]);
     })
     .await;
@@ -231,8 +227,7 @@ async fn a_cluster_is_pending_while_its_load_balancer_has_no_address() {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn fields_of_pods_and_services_survive_from_the_cluster_to_its_children() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let mut manifest = cluster("demo", 1);
         let scheduler = &mut manifest["spec"]["scheduler"];
         let pod = &mut scheduler["spec"];
@@ -267,12 +262,11 @@ async fn fields_of_pods_and_services_survive_from_the_cluster_to_its_children() 
     .await;
 }
 
-/// A Deployment refuses other policies, and dask-kubernetes then fails for ever without a word.
+/// A Deployment refuses other policies, and dask-kubernetes then fails for ever without reporting it.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
-async fn a_restart_policy_that_deployments_refuse_is_overridden_and_told() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+async fn a_restart_policy_that_deployments_refuse_is_overridden_and_reported() {
+    with_controller(async |context| {
         let mut manifest = cluster("demo", 1);
         manifest["spec"]["scheduler"]["spec"]["restartPolicy"] = json!("Never");
         context.create(&manifest).await;
@@ -286,7 +280,7 @@ async fn a_restart_policy_that_deployments_refuse_is_overridden_and_told() {
     .await;
 }
 
-// --- What the definitions say ---
+// --- The definitions ---
 
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
@@ -319,8 +313,7 @@ async fn defaults_are_those_of_dask_kubernetes() {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn nulls_that_the_python_client_sends_are_accepted() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let mut manifest = cluster("demo", 1);
         manifest["spec"]["idleTimeout"] = Value::Null;
         manifest["spec"]["worker"]["replicas"] = Value::Null;
@@ -378,10 +371,8 @@ async fn manifests_without_required_fields_are_refused() {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn the_scale_subresource_shows_the_workers_that_exist_and_how_to_select_them() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
-        context.create(&cluster("demo", 3)).await;
-        context.settled("demo", 3).await;
+    with_controller(async |context| {
+        context.create_settled("demo", 3).await;
         for (kind, name) in [("DaskCluster", "demo"), ("DaskWorkerGroup", "demo-default")] {
             let status = eventually(&format!("the scale of {name}"), async || {
                 let scale = context.api(kind).get_scale(name).await.unwrap();
@@ -398,10 +389,8 @@ async fn the_scale_subresource_shows_the_workers_that_exist_and_how_to_select_th
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_group_that_is_scaled_up_keeps_its_workers_and_gets_exactly_the_missing_ones() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
-        context.create(&cluster("demo", 2)).await;
-        context.settled("demo", 2).await;
+    with_controller(async |context| {
+        context.create_settled("demo", 2).await;
         let before = by_name(&context.list("Deployment", &workers_of("demo")).await, uid);
         let patch = Patch::Merge(json!({"spec": {"replicas": 5}}));
         let groups = context.api("DaskWorkerGroup");
@@ -418,8 +407,7 @@ async fn a_group_that_is_scaled_up_keeps_its_workers_and_gets_exactly_the_missin
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_cluster_with_an_invalid_name_ends_in_error_says_why_and_gets_no_children() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         for invalid in ["dotted.name".to_owned(), "a".repeat(54)] {
             context.create(&cluster(&invalid, 1)).await;
             let object = context.until("DaskCluster", &invalid, |object| object["status"]["phase"] == "Error").await;
@@ -429,7 +417,7 @@ async fn a_cluster_with_an_invalid_name_ends_in_error_says_why_and_gets_no_child
             let event = event_about(&context, &object).await;
             assert_eq!((&event["type"], &event["reason"]), (&json!("Warning"), &json!("InvalidName")));
         }
-        // By the time that a later cluster has all of its children, these would have some.
+        // When a later cluster has all its children, these clusters would have some.
         context.create(&cluster("a".repeat(53).as_str(), 1)).await;
         context.settled(&"a".repeat(53), 1).await;
         let counts = [context.count("Deployment", "").await, context.count("DaskWorkerGroup", "").await];
@@ -458,8 +446,7 @@ async fn deleted_components_come_back_at_once_and_the_cluster_stays_running() {
     with_temp_ns(|context| async move {
         let phases = Phases::watch(&context).await;
         let _controller = context.start_controller().await;
-        let demo = context.create(&cluster("demo", 2)).await;
-        context.settled("demo", 2).await;
+        let demo = context.create_settled("demo", 2).await;
         let components =
             [("Deployment", "demo-scheduler"), ("Service", "demo-scheduler"), ("DaskWorkerGroup", "demo-default")];
         for (kind, name) in components {
@@ -486,14 +473,12 @@ async fn deleted_components_come_back_at_once_and_the_cluster_stays_running() {
     .await;
 }
 
-/// Under its old name it would meet its own pod that is still shutting down at the scheduler.
+/// With its old name it would conflict with its own pod, which is still shutting down.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_deleted_worker_is_replaced_at_once_under_a_new_name() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
-        context.create(&cluster("demo", 3)).await;
-        context.settled("demo", 3).await;
+    with_controller(async |context| {
+        context.create_settled("demo", 3).await;
         let before = by_name(&context.list("Deployment", &workers_of("demo")).await, uid);
         let lost = before.keys().next().unwrap().clone();
         context.delete("Deployment", &lost).await;
@@ -511,14 +496,12 @@ async fn a_deleted_worker_is_replaced_at_once_under_a_new_name() {
     .await;
 }
 
-/// The watch says that they are gone, and they go on.
+/// The watch reports that they are gone, and they continue.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn components_that_lose_a_label_get_it_back_and_no_worker_is_one_too_many() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
-        context.create(&cluster("demo", 2)).await;
-        context.settled("demo", 2).await;
+    with_controller(async |context| {
+        context.create_settled("demo", 2).await;
         let before = by_name(&context.list("Deployment", &workers_of("demo")).await, uid);
         let worker = before.keys().next().unwrap().as_str();
         let labels = ["dask.org/component", "dask.org/cluster-name", "dask.org/workergroup-name", "dask.org/worker-id"];
@@ -538,140 +521,10 @@ async fn components_that_lose_a_label_get_it_back_and_no_worker_is_one_too_many(
     .await;
 }
 
-// --- Crashes and bursts ---
-
-/// All Deployments that ever existed in the namespace, by uid, and those that were deleted.
-#[derive(Default)]
-struct Ledger {
-    seen: BTreeSet<String>,
-    deleted: BTreeSet<String>,
-}
-
-fn keep_ledger(context: &TestContext) -> (Arc<Mutex<Ledger>>, AbortHandle) {
-    let ledger = Arc::new(Mutex::new(Ledger::default()));
-    let (kept, api) = (Arc::clone(&ledger), context.api("Deployment"));
-    let watch = tokio::spawn(async move {
-        let mut events = watcher(api, watcher::Config::default()).boxed();
-        while let Some(event) = events.next().await {
-            let uid = |object: &DynamicObject| object.metadata.uid.clone().unwrap();
-            let mut ledger = kept.lock().unwrap();
-            match event.unwrap() {
-                watcher::Event::Apply(object) | watcher::Event::InitApply(object) => ledger.seen.insert(uid(&object)),
-                watcher::Event::Delete(object) => ledger.deleted.insert(uid(&object)),
-                _ => false,
-            };
-        }
-    });
-    (ledger, watch.abort_handle())
-}
-
-/// How far the making of a cluster is when the controller is killed.
-#[derive(Clone, Copy, Debug)]
-enum Moment {
-    AtOnce,
-    /// Any phase.
-    Told,
-    Phase(&'static str),
-    Exists(&'static str, &'static str),
-    Workers(usize),
-}
-
-const MOMENTS: [Moment; 10] = [
-    Moment::AtOnce,
-    Moment::Told,
-    Moment::Exists("Deployment", "scheduler"),
-    Moment::Exists("Service", "scheduler"),
-    Moment::Exists("DaskWorkerGroup", "default"),
-    Moment::Workers(1),
-    Moment::Workers(2),
-    Moment::Workers(4),
-    Moment::Workers(5),
-    Moment::Phase("Running"),
-];
-
-impl Moment {
-    async fn reached(self, context: &TestContext, cluster: &str) -> bool {
-        match self {
-            Self::AtOnce => true,
-            Self::Told => context.expect("DaskCluster", cluster).await["status"]["phase"].is_string(),
-            Self::Phase(phase) => context.expect("DaskCluster", cluster).await["status"]["phase"] == phase,
-            Self::Exists(kind, suffix) => context.get(kind, &format!("{cluster}-{suffix}")).await.is_some(),
-            Self::Workers(count) => context.count("Deployment", &workers_of(cluster)).await >= count,
-        }
-    }
-}
-
-/// A cluster with a worker too many costs money, one with a worker too few hangs its user's job.
-#[tokio::test]
-#[ignore = "needs a cluster: make live"]
-async fn a_controller_that_is_killed_at_any_moment_makes_nothing_twice_and_forgets_nothing() {
-    alone_with_temp_ns(|context| async move {
-        let (ledger, watch) = keep_ledger(&context);
-        for (round, moment) in MOMENTS.into_iter().enumerate() {
-            let controller = context.spawn_controller();
-            let name = format!("c{round}");
-            context.create(&cluster(&name, 5)).await;
-            eventually(&format!("{moment:?}"), async || {
-                // No pause between looks: the moments are short.
-                let reached = moment.reached(&context, &name).await;
-                if reached { Ok(()) } else { Err("it did not come".to_owned()) }
-            })
-            .await;
-            controller.kill().await;
-        }
-        let _controller = context.start_controller().await;
-        for round in 0..MOMENTS.len() {
-            context.settled(&format!("c{round}"), 5).await;
-        }
-        assert_eq!(context.count("Deployment", "").await, 60);
-        assert_eq!(context.count("Service", "").await, 10);
-        assert_eq!(context.count("DaskWorkerGroup", "").await, 10);
-        let ledger = ledger.lock().unwrap();
-        assert_eq!(
-            (ledger.seen.len(), ledger.deleted.len()),
-            (60, 0),
-            "Deployments that ever existed, and deleted ones"
-        );
-        watch.abort();
-    })
-    .await;
-}
-
-#[tokio::test]
-#[ignore = "needs a cluster: make live"]
-async fn a_burst_of_a_hundred_clusters_ends_with_exactly_what_was_asked_for() {
-    alone_with_temp_ns(|context| async move {
-        let controller = context.start_controller().await;
-        let names: Vec<String> = (0..100).map(|number| format!("c{number}")).collect();
-        let create = |name: &String| {
-            let (context, manifest) = (context.clone(), cluster(name, 5));
-            async move { context.create(&manifest).await }
-        };
-        stream::iter(&names).map(create).buffer_unordered(16).collect::<Vec<_>>().await;
-        within(Duration::from_mins(3), "100 clusters", async || {
-            let clusters = context.list("DaskCluster", "").await;
-            let running = clusters.iter().filter(|cluster| cluster["status"]["phase"] == "Running").count();
-            let groups = context.list("DaskWorkerGroup", "").await;
-            let scaled = groups.iter().filter(|group| condition(group, "Scaled").0 == "True").count();
-            let counts = (running, scaled, context.count("Deployment", "").await);
-            if counts == (100, 100, 600) { Ok(()) } else { Err(format!("running, scaled, Deployments: {counts:?}")) }
-        })
-        .await;
-        // A controller that starts over finds nothing to add.
-        controller.kill().await;
-        let _controller = context.start_controller().await;
-        context.create(&cluster("barrier", 0)).await;
-        context.running("barrier").await;
-        assert_eq!(context.count("Deployment", WORKERS).await, 500);
-        assert_eq!(context.count("Deployment", SCHEDULERS).await, 101);
-    })
-    .await;
-}
-
 // --- Foreign objects ---
 
-/// Of somebody else, under the name that the cluster `demo` needs. An apply that takes over fields would
-/// succeed: only that they are not ours protects it.
+/// An object of another owner with the name that the cluster `demo` needs. An apply that takes over fields would
+/// succeed: only the check of the owner protects it.
 fn foreign(kind: &str) -> Value {
     let (api_version, spec) = if kind == "Service" {
         ("v1", json!({"selector": {"app": "other"}, "ports": [{"name": "http", "port": 80}]}))
@@ -686,7 +539,7 @@ fn foreign(kind: &str) -> Value {
     json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "demo-scheduler"}, "spec": spec})
 }
 
-/// What the controller itself would make, but for labels and owner.
+/// Creates what the controller itself would create, without its labels and owner.
 async fn lookalike(context: &TestContext, kind: &str) -> Value {
     let controller = context.start_controller().await;
     context.create(&cluster("demo", 0)).await;
@@ -713,11 +566,11 @@ async fn assert_left_alone_until_deleted(context: &TestContext, kind: &str, mani
     let before = context.until(kind, "demo-scheduler", stable).await;
     let _controller = context.start_controller().await;
     context.create(&cluster("demo", 1)).await;
-    let told = |demo: &Value| {
+    let is_reported = |demo: &Value| {
         let (status, reason) = condition(demo, "ComponentsCreated");
         status == "False" && reason != "Creating"
     };
-    let demo = context.until("DaskCluster", "demo", told).await;
+    let demo = context.until("DaskCluster", "demo", is_reported).await;
     assert!(message(&demo, "ComponentsCreated").contains("demo-scheduler"), "{demo}");
     // The other components do not wait.
     context.appears("DaskWorkerGroup", "demo-default").await;
@@ -728,7 +581,7 @@ async fn assert_left_alone_until_deleted(context: &TestContext, kind: &str, mani
     context.settled("demo", 1).await;
 }
 
-/// All of the object but what Kubernetes' own controllers write.
+/// Returns the object without what Kubernetes' own controllers write.
 fn by_manager(object: &Value) -> Value {
     let mut object = object.clone();
     if object["kind"] == "Deployment" {
@@ -758,7 +611,7 @@ async fn a_foreign_deployment_of_the_needed_name_is_not_touched_and_the_cluster_
     .await;
 }
 
-/// With no field in conflict, an apply would quietly take it over, and deleting the cluster delete it.
+/// Without a conflict, an apply would silently take it over, and it would be deleted with the cluster.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_foreign_service_that_looks_just_like_ours_is_not_taken_over_either() {
@@ -780,14 +633,13 @@ async fn a_foreign_deployment_that_looks_just_like_ours_is_not_taken_over_either
     .await;
 }
 
-// --- Namesakes ---
+// --- Clusters with a reused name ---
 
-/// The garbage collector is still busy with the old one's children when the new one asks for the names.
+/// The children of the old cluster are not yet garbage collected when the new one needs their names.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_cluster_that_is_made_again_at_once_gets_children_of_its_own_each_time() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let mut seen = BTreeSet::new();
         for round in 0..10 {
             let demo = context.create(&cluster("demo", 3)).await;
@@ -803,7 +655,7 @@ async fn a_cluster_that_is_made_again_at_once_gets_children_of_its_own_each_time
     .await;
 }
 
-/// Whether the cluster is `Running`, and it and its children are all that there is.
+/// Returns whether the cluster is `Running`, and nothing but it and its children exists.
 async fn whole(context: &TestContext, demo: &Value, workers: usize) -> Result<(), String> {
     let phase = context.expect("DaskCluster", name(demo)).await["status"]["phase"].clone();
     let group = context.get("DaskWorkerGroup", "demo-default").await.unwrap_or_default();
@@ -827,8 +679,7 @@ async fn whole(context: &TestContext, demo: &Value, workers: usize) -> Result<()
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn ten_namesakes_in_a_row_without_any_wait_leave_the_last_one_whole() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         for _ in 0..10 {
             context.create(&cluster("demo", 3)).await;
             context.delete("DaskCluster", "demo").await;
@@ -840,15 +691,13 @@ async fn ten_namesakes_in_a_row_without_any_wait_leave_the_last_one_whole() {
     .await;
 }
 
-/// Adopting the left-over would let the garbage collector delete a running scheduler.
+/// If the controller adopted the old Deployment, the garbage collector would delete a running scheduler.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_cluster_waits_for_a_child_of_its_older_namesake_that_takes_its_time_to_go() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         for (kind, child) in [("Service", "demo-scheduler"), ("DaskWorkerGroup", "demo-default")] {
-            context.create(&cluster("demo", 2)).await;
-            context.settled("demo", 2).await;
+            context.create_settled("demo", 2).await;
             let finalizers = |finalizers: Value| json!({"metadata": {"finalizers": finalizers}});
             let old = context.merge(kind, child, finalizers(json!(["example.com/hold"]))).await;
             context.delete("DaskCluster", "demo").await;
@@ -874,9 +723,8 @@ async fn a_cluster_waits_for_a_child_of_its_older_namesake_that_takes_its_time_t
 
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
-async fn a_group_that_comes_before_its_cluster_says_so_and_works_as_soon_as_that_appears() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+async fn a_group_that_is_created_before_its_cluster_says_so_and_works_as_soon_as_the_cluster_appears() {
+    with_controller(async |context| {
         let other =
             context.create(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "other"}})).await;
         let foreign = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "other", "uid": uid(&other)});
@@ -905,7 +753,7 @@ async fn a_group_that_comes_before_its_cluster_says_so_and_works_as_soon_as_that
     .await;
 }
 
-// --- Rest ---
+// --- Steady state and shutdown ---
 
 type Versions = BTreeMap<String, String>;
 
@@ -919,29 +767,26 @@ async fn versions(context: &TestContext) -> Versions {
     versions
 }
 
-/// There is no node here. Kubernetes' scheduler says so of each pod, and statuses follow: until then there is no
-/// steady state.
+/// Waits until Kubernetes' scheduler has marked each pod as unschedulable: statuses change until then.
 async fn all_unschedulable(context: &TestContext, pods: usize) {
     let selector = "dask.org/cluster-name=demo";
     eventually("what Kubernetes' scheduler says", async || {
         let all = context.list("Pod", selector).await;
-        let told = all.iter().filter(|pod| condition(pod, "PodScheduled").1 == "Unschedulable").count();
-        if told == pods { Ok(()) } else { Err(format!("it has refused {told} of {}", all.len())) }
+        let refused = all.iter().filter(|pod| condition(pod, "PodScheduled").1 == "Unschedulable").count();
+        if refused == pods { Ok(()) } else { Err(format!("it has refused {refused} of {}", all.len())) }
     })
     .await;
 }
 
-/// A controller that writes in a steady state wakes itself and every watcher, for ever.
+/// A controller that writes in a steady state wakes itself and every watcher for ever.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_settled_cluster_causes_no_writes_not_even_when_the_controller_starts_again() {
     with_temp_ns(|context| async move {
         let controller = context.start_controller().await;
-        context.create(&cluster("demo", 3)).await;
-        context.settled("demo", 3).await;
+        context.create_settled("demo", 3).await;
         let barrier = async |name: &str| {
-            context.create(&cluster(name, 0)).await;
-            context.settled(name, 0).await;
+            context.create_settled(name, 0).await;
         };
         all_unschedulable(&context, 4).await;
         barrier("before").await;
@@ -957,7 +802,7 @@ async fn a_settled_cluster_causes_no_writes_not_even_when_the_controller_starts_
         assert!(controller.stop().await.success());
         let _controller = context.start_controller().await;
         barrier("after-restart").await;
-        // Wakes the cluster and its group for nothing.
+        // Wakes the cluster and its group without a change.
         context.annotate("DaskCluster", "while-running", "touched", "1").await;
         barrier("after-touch").await;
 
@@ -965,7 +810,7 @@ async fn a_settled_cluster_causes_no_writes_not_even_when_the_controller_starts_
             versions(&context).await.into_iter().filter(|(name, _)| before.contains_key(name)).collect();
         assert_eq!(before, after);
         let events = context.list("Event", "").await;
-        // There is no node here, which is news.
+        // There is no node here, which is reported.
         let is_progress =
             |event: &&Value| event["reportingController"] == "dask-operator" && event["reason"] != "Unschedulable";
         assert_eq!(events.iter().find(is_progress), None, "normal progress makes no Events");
@@ -973,7 +818,7 @@ async fn a_settled_cluster_causes_no_writes_not_even_when_the_controller_starts_
     .await;
 }
 
-/// The kubelet waits 30 s and kills then; an upgrade should not.
+/// The kubelet kills it after 30 s; an upgrade should not take that long.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn the_controller_stops_in_good_order_on_sigterm() {
@@ -988,8 +833,8 @@ async fn the_controller_stops_in_good_order_on_sigterm() {
     .await;
 }
 
-/// Kubernetes empties a namespace kind by kind, and refuses what a controller would make again. That is no error of
-/// anybody's: nobody is to be alarmed by it.
+/// Kubernetes empties a namespace kind by kind, and refuses what a controller would recreate. That is expected and must
+/// not be reported as an error.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_namespace_that_is_deleted_ends_without_a_word_of_failure() {

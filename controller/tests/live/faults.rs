@@ -1,5 +1,5 @@
-//! Any single call to the API server may fail, in any way, and the end is the same. The scenario is played
-//! once without a failure; then once for each call that the controller made and each way to fail.
+//! Any single call to the API server may fail in any way, and the final state is the same. Each scenario runs a few
+//! times without a failure, and then once for each call of the controller and each way to fail.
 
 use std::{
     cell::RefCell,
@@ -9,27 +9,27 @@ use std::{
 };
 
 use dask_operator::preflight::{self, Questions, Served};
-use futures::{FutureExt as _, StreamExt as _, future::join_all, stream};
+use futures::{FutureExt as _, future::join_all};
 use serde_json::{Value, json};
 
 use crate::support::{
-    TestContext, cluster, condition, name,
+    TestContext, cluster, condition,
+    fake_cluster::finish_runner,
+    fault_runs::{assert_each_survives, message_of},
+    job, name,
     proxy::{Call, Fault, FaultProxy, Target},
     uid, with_temp_ns, within,
 };
 
 /// How soon after the scenario the state must be the same.
 const LIMIT: Duration = Duration::from_mins(1);
-/// When the controller makes no calls for so long, it has nothing more to try again.
+/// Without a call for this time, the controller has nothing more to retry.
 const QUIET: Duration = Duration::from_millis(1500);
-/// How often a scenario is played without a failure, to know which calls are certain to come.
-const PLAIN: usize = 3;
-/// Scenarios that are played at the same time: most of their time they wait. With many more, the API server takes
-/// longer to give Services their addresses than controllers wait for an answer.
-const PARALLEL: usize = 8;
-/// The call by which the controller asks what it may do.
+/// How often a scenario runs without a failure, to know which calls are certain.
+const BASELINES: usize = 3;
+/// The call by which the controller checks its rights.
 const STARTUP_CHECK: &str = "create selfsubjectaccessreviews";
-/// The kind whose watch goes wrong in every way.
+/// The kind whose watch gets all faults.
 const WATCHED: &str = "daskclusters";
 /// The kinds that the controller writes.
 const KINDS: [&str; 7] =
@@ -37,7 +37,7 @@ const KINDS: [&str; 7] =
 
 // --- What must be the same ---
 
-/// All that the controller is answerable for, by kind and name, without what differs from run to run.
+/// Everything that the controller is responsible for, by kind and name, without what differs between runs.
 type State = BTreeMap<String, Value>;
 
 async fn state(context: &TestContext) -> State {
@@ -57,7 +57,7 @@ async fn state(context: &TestContext) -> State {
     objects.iter().map(normal).collect()
 }
 
-/// What is random, and what stands for it. Of a worker's id the count is kept: it is not random.
+/// Returns random words and their replacements. The number in a worker's id is kept, because it is not random.
 fn random_words(context: &TestContext, objects: &[(&str, Value)]) -> Vec<(String, String)> {
     let uids = objects.iter().map(|(kind, object)| (uid(object).to_owned(), format!("uid of {kind} {}", name(object))));
     let ids = objects.iter().filter_map(|(_, object)| object["metadata"]["labels"]["dask.org/worker-id"].as_str());
@@ -71,7 +71,7 @@ fn normalised(kind: &str, object: &Value) -> Value {
     let mut spec = object["spec"].clone();
     if let Some(annotations) = annotations.as_object_mut() {
         annotations.remove("deployment.kubernetes.io/revision");
-        // It follows from the scheduler's address, in which the namespace is; `updatedReplicas` tells if it is right.
+        // It follows from the scheduler's address, in which the namespace is; `updatedReplicas` shows whether it is right.
         annotations.remove("operator.dask.org/template");
     }
     if let (Some(spec), "Service") = (spec.as_object_mut(), kind) {
@@ -95,7 +95,7 @@ fn normalised(kind: &str, object: &Value) -> Value {
 fn without_times(status: &Value) -> Value {
     let mut status = status.clone();
     for condition in status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
-        // When Kubernetes says that no node has room is not the controller's.
+        // The controller does not decide when Kubernetes says that no node has room.
         if condition["reason"] == "Unschedulable" {
             condition["reason"] = json!("Starting");
         }
@@ -107,7 +107,7 @@ fn without_times(status: &Value) -> Value {
     status
 }
 
-/// The objects in which two states differ.
+/// Returns the objects in which two states differ.
 fn difference(expected: &State, found: &State) -> Option<String> {
     let names: BTreeSet<&String> = expected.keys().chain(found.keys()).collect();
     let differs = |name: &&String| expected.get(*name) != found.get(*name);
@@ -120,45 +120,44 @@ fn difference(expected: &State, found: &State) -> Option<String> {
     (!lines.is_empty()).then(|| lines.join("\n"))
 }
 
-// --- Playing a scenario ---
+// --- Running a scenario ---
 
-/// What a user does, and how to tell that the controller has done all that follows.
+/// What a user does, and how to recognise that the controller has done all that follows.
 struct Scenario<Act> {
     act: Act,
     is_settled: fn(&State) -> bool,
-    /// Which calls are to fail, and how.
+    /// Selects the calls that fail, and their faults.
     fails: fn(&Target) -> bool,
 }
 
-/// Every call in every way, for what all objects go through.
+/// Selects every call and every fault.
 fn any(_: &Target) -> bool {
     true
 }
 
-/// Calls that change something, where another scenario has shown the reading ones, the checks at the start, and how else
-/// calls fail.
+/// Selects writes. Another scenario covers reads, the checks at the start, and the other faults.
 fn writes(target: &Target) -> bool {
     let call = &target.call;
     let is_write = ["create", "patch", "apply", "delete"].contains(&call.split_once(' ').unwrap().0);
     is_write && call != STARTUP_CHECK && (is_typical(&target.fault) || Fault::OF_CREATES.contains(&target.fault))
 }
 
-/// The same, and what is read about an object that is in the way.
+/// The same calls, and reads of an object that is in the way.
 fn writes_and_looks(target: &Target) -> bool {
     writes(target) || target.call.starts_with("get ")
 }
 
-/// What came of playing a scenario.
-struct Played {
+/// The result of a run.
+struct RunResult {
     state: State,
     calls: BTreeMap<Call, usize>,
     has_failed: bool,
 }
 
 impl<Act: AsyncFn(&TestContext)> Scenario<Act> {
-    /// Plays it in a namespace of its own until `check` is content with the state.
-    async fn play(&self, target: Option<Target>, check: impl Fn(&State) -> Result<(), String>) -> Played {
-        let played = RefCell::new(None);
+    /// Runs it in a namespace of its own until `check` accepts the state.
+    async fn run(&self, target: Option<Target>, check: impl Fn(&State) -> Result<(), String>) -> RunResult {
+        let result = RefCell::new(None);
         with_temp_ns(async |context| {
             let proxy = FaultProxy::start(context.client.clone(), target).await;
             let _controller = context.start_controller_through(&proxy).await;
@@ -172,72 +171,61 @@ impl<Act: AsyncFn(&TestContext)> Scenario<Act> {
                 check(&state).map(|()| state)
             })
             .await;
-            played.replace(Some(Played { state, calls: proxy.calls(), has_failed: proxy.has_failed() }));
+            result.replace(Some(RunResult { state, calls: proxy.calls(), has_failed: proxy.has_failed() }));
         })
         .await;
-        played.take().unwrap()
+        result.take().unwrap()
     }
 
-    /// What is wrong with the end if `target` fails.
-    async fn judge(&self, target: Target, plain: &[Played]) -> Option<String> {
-        let check = |state: &State| difference(&plain[0].state, state).map_or(Ok(()), Err);
-        let run = AssertUnwindSafe(self.play(Some(target.clone()), check)).catch_unwind().await;
-        // How often a call is made depends on what the watches deliver together.
+    /// Runs it while `target` fails. Returns what is wrong with the final state.
+    async fn check(&self, target: Target, baseline: &[RunResult]) -> Option<String> {
+        let check = |state: &State| difference(&baseline[0].state, state).map_or(Ok(()), Err);
+        let run = AssertUnwindSafe(self.run(Some(target.clone()), check)).catch_unwind().await;
+        // The number of calls depends on which events the watches deliver together.
         let is_creation = target.call.starts_with("create ") && target.call != "create events";
         let is_certain =
-            is_creation && target.nth == 1 && plain.iter().all(|played| played.calls.contains_key(&target.call));
+            is_creation && target.nth == 1 && baseline.iter().all(|run| run.calls.contains_key(&target.call));
         match run {
-            Err(panic) => Some(format!("{target:?}: {}", words_of(panic.as_ref()))),
-            Ok(played) if is_certain && !played.has_failed => Some(format!("{target:?} never came")),
+            Err(panic) => Some(format!("{target:?}: {}", message_of(panic.as_ref()))),
+            Ok(run) if is_certain && !run.has_failed => Some(format!("{target:?} never came")),
             Ok(_) => None,
         }
     }
 
-    /// Lets every call fail in every way, each in a run of its own.
+    /// Makes every call fail with every fault, each in a run of its own.
     async fn survives_every_failure(self) {
         let is_settled = |state: &State| if (self.is_settled)(state) { Ok(()) } else { Err(format!("{state:?}")) };
-        let plain = join_all((0..PLAIN).map(|_| self.play(None, is_settled))).await;
-        for other in &plain[1..] {
-            assert_eq!(difference(&plain[0].state, &other.state), None, "there is no failure needed for other ends");
+        let baseline = join_all((0..BASELINES).map(|_| self.run(None, is_settled))).await;
+        for other in &baseline[1..] {
+            assert_eq!(difference(&baseline[0].state, &other.state), None, "there is no failure needed for other ends");
         }
-        let mut targets = targets(&plain);
+        let mut targets = targets(&baseline);
         targets.retain(self.fails);
-        let count = targets.len();
-        let runs = targets.into_iter().map(|target| self.judge(target, &plain));
-        let runs = stream::iter(runs).buffer_unordered(PARALLEL);
-        let wrong: Vec<String> = runs.filter_map(async |wrong| wrong).collect().await;
-        assert!(wrong.is_empty(), "{} of {count} runs went wrong:\n{}", wrong.len(), wrong.join("\n"));
+        assert_each_survives(targets, async |target| self.check(target, &baseline).await).await;
     }
 }
 
-fn words_of(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked")
-}
-
-/// Every occurrence of every call, with all that may happen to it; first those that take long.
-fn targets(plain: &[Played]) -> Vec<Target> {
+/// Returns every occurrence of every call with each of its faults.
+fn targets(baseline: &[RunResult]) -> Vec<Target> {
     let mut counts = BTreeMap::<&Call, usize>::new();
-    for (call, &count) in plain.iter().flat_map(|played| &played.calls) {
+    for (call, &count) in baseline.iter().flat_map(|run| &run.calls) {
         let most = counts.entry(call).or_default();
         *most = count.max(*most);
     }
     let checks = startup_checks();
-    // The checks at the start are one call many times, and one of them shows what happens.
+    // The checks at the start are one call many times, of which one is enough.
     let is_shown = move |(call, nth): &(&Call, usize)| *call != STARTUP_CHECK || *nth == 1 || *nth > checks;
     let occurrences = counts.into_iter().flat_map(|(call, count)| (1..=count).map(move |nth| (call, nth)));
     let occurrences = occurrences.filter(is_shown);
-    let mut targets: Vec<Target> = occurrences
+    occurrences
         .flat_map(|(call, nth)| {
             let faults = faults_of(call).into_iter().filter(move |fault| nth == 1 || is_typical(fault));
             faults.map(move |fault| Target { call: call.clone(), nth, fault })
         })
-        .collect();
-    targets.sort_by_key(|target| target.fault != Fault::Hang);
-    targets
+        .collect()
 }
 
-/// How many rights the controller asks for when it starts.
+/// Returns the number of rights that the controller checks when it starts.
 fn startup_checks() -> usize {
     let namespace = "live".to_owned();
     let questions = Questions {
@@ -250,14 +238,14 @@ fn startup_checks() -> usize {
     preflight::wanted(&questions, &Served::Unknown).len()
 }
 
-/// What happens to later calls of a sort too: one that did not arrive, and one whose answer did not.
+/// Returns whether the fault is also injected into later calls of a kind: a call that did not arrive, and a lost response.
 fn is_typical(fault: &Fault) -> bool {
     matches!(fault, Fault::Refused(500, _) | Fault::LostAnswer)
 }
 
 fn faults_of(call: &Call) -> Vec<Fault> {
     match call.split_once(' ').unwrap() {
-        // All kinds are watched by the same code, and one of them shows all that may happen to it.
+        // The same code watches all kinds, so that one kind is enough for all faults.
         ("watch" | "list", kind) if kind != WATCHED => vec![Fault::Refused(500, "InternalError")],
         ("watch", _) => Fault::OF_WATCHES.to_vec(),
         ("get" | "list", _) => Fault::OF_ANY.to_vec(),
@@ -299,8 +287,7 @@ async fn a_cluster_that_is_made_and_scaled_up_survives_the_failure_of_any_call()
     scenario.survives_every_failure().await;
 }
 
-/// The name of a component is taken, and free later: this is told by Events, and the object that is in the way
-/// is read.
+/// The name of a component is taken at first. Events report this, and the controller reads the object that is in the way.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make live"]
 async fn a_cluster_whose_name_is_taken_and_freed_survives_the_failure_of_any_call() {
@@ -341,35 +328,14 @@ async fn a_cluster_that_is_scaled_to_nothing_survives_the_failure_of_any_write()
     scenario.survives_every_failure().await;
 }
 
-/// The runner of `job` has ended well, as its kubelet would say.
-async fn play_runner(context: &TestContext, job: &str) {
-    let runner = format!("{job}-runner");
-    context.appears("Pod", &runner).await;
-    let ended = json!({"exitCode": 0, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:01:00Z"});
-    let container = json!({
-        "name": "job", "image": "a", "imageID": "", "ready": false, "restartCount": 0, "state": {"terminated": ended},
-    });
-    let status = json!({"status": {"phase": "Succeeded", "containerStatuses": [container]}});
-    context.merge_status("Pod", &runner, status).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make live"]
 async fn a_job_survives_the_failure_of_any_write() {
     let scenario = Scenario {
         act: async |context: &TestContext| {
-            let job = json!({
-                "apiVersion": "kubernetes.dask.org/v1",
-                "kind": "DaskJob",
-                "metadata": {"name": "demo"},
-                "spec": {
-                    "job": {"spec": {"restartPolicy": "Never", "containers": [{"name": "job", "image": "a"}]}},
-                    "cluster": {"spec": cluster("demo", 1)["spec"]},
-                },
-            });
-            context.create(&job).await;
+            context.create(&job("demo")).await;
             context.until("DaskJob", "demo", |job| job["status"]["jobStatus"] == "ClusterCreated").await;
-            play_runner(context, "demo").await;
+            finish_runner(context, "demo").await;
         },
         is_settled: |state| state.len() == 1 && state.values().all(|job| job["status"]["jobStatus"] == "Successful"),
         fails: writes,
@@ -379,10 +345,10 @@ async fn a_job_survives_the_failure_of_any_write() {
 
 // --- The network ---
 
-/// How long after a silent loss of all connections the controller may be blind.
+/// How soon after a silent loss of all connections the controller must observe changes again.
 const BLIND: Duration = Duration::from_secs(90);
 
-/// A firewall that forgets connections sends no reset: what is open stays open and says nothing for ever.
+/// A firewall that forgets connections sends no reset: open connections stay open and never carry data again.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make live"]
 async fn a_cluster_that_is_made_while_the_network_drops_all_packets_comes_up_after_it() {
@@ -391,7 +357,7 @@ async fn a_cluster_that_is_made_while_the_network_drops_all_packets_comes_up_aft
         let _controller = context.start_controller_through(&proxy).await;
         context.create(&cluster("first", 1)).await;
         context.running("first").await;
-        proxy.go_dark();
+        proxy.blackhole();
         context.create(&cluster("second", 1)).await;
         proxy.restore();
         within(BLIND, "the second cluster to be running", async || {

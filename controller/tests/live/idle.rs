@@ -1,24 +1,21 @@
-//! The idle time-out on a real API server, with the real controller and a scheduler that says what a test
-//! wants. There is no node: the test plays the kubelet. Run them with `make live`.
+//! The idle time-out, with a fake scheduler.
 
 use std::time::{Duration, Instant};
 
-use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::{
-    DEADLINE, TestContext, alone_with_temp_ns, condition, eventually,
-    fake_cluster::{cluster_of, play_kubelet},
-    name,
+    DEADLINE, TestContext, condition, eventually,
+    fake_cluster::{cluster_of, mark_scheduler_ready},
     scheduler::FakeScheduler,
-    version, with_temp_ns, within,
+    version, with_controller, with_temp_ns, within,
 };
 
 const TIMEOUT: u64 = 7;
 /// A probe each 5 s, and room for a slow machine.
 const SLACK: Duration = Duration::from_secs(15);
 
-/// A cluster of two workers with an idle time-out, whose scheduler is ready and, for now, busy.
+/// Creates a cluster of two workers with an idle time-out, whose scheduler is ready and busy.
 async fn busy_cluster(context: &TestContext, scheduler: &FakeScheduler, action: &str) {
     scheduler.register("w");
     scheduler.set(|state| state.idle_since = None);
@@ -28,18 +25,18 @@ async fn busy_cluster(context: &TestContext, scheduler: &FakeScheduler, action: 
     manifest["spec"]["idleAction"] = json!(action);
     context.create(&manifest).await;
     context.settled("demo", 2).await;
-    play_kubelet(context, "demo").await;
+    mark_scheduler_ready(context, "demo").await;
     probes(scheduler, 1).await;
 }
 
-/// The scheduler's work is done.
+/// Makes the scheduler idle.
 fn idle(scheduler: &FakeScheduler, since: f64) {
     scheduler.load("w", 0);
     scheduler.set(|state| state.idle_since = Some(since));
 }
 
-/// Waits until the scheduler was asked `times` times more.
-async fn probes(scheduler: &FakeScheduler, times: usize) {
+/// Waits for this number of further probes of the scheduler.
+pub(crate) async fn probes(scheduler: &FakeScheduler, times: usize) {
     let before = scheduler.calls_of("check_idle").len();
     within(2 * DEADLINE, "the scheduler to be asked", async || match scheduler.calls_of("check_idle").len() - before {
         asked if asked >= times => Ok(()),
@@ -63,8 +60,7 @@ async fn until_replicas(context: &TestContext, count: i64) {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_busy_cluster_is_only_asked_and_an_idle_one_is_deleted_in_time() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let scheduler = FakeScheduler::start().await;
         busy_cluster(&context, &scheduler, "Delete").await;
         let demo = async || version(&context.expect("DaskCluster", "demo").await).to_owned();
@@ -98,14 +94,13 @@ async fn a_busy_cluster_is_only_asked_and_an_idle_one_is_deleted_in_time() {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_cluster_whose_time_out_is_taken_away_stays() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let scheduler = FakeScheduler::start().await;
         busy_cluster(&context, &scheduler, "Delete").await;
         idle(&scheduler, 5000.0);
         probes(&scheduler, 1).await;
         context.merge("DaskCluster", "demo", json!({"spec": {"idleTimeout": 0}})).await;
-        // Another cluster, which goes, shows that enough time has passed.
+        // Another cluster is deleted, which shows that enough time has passed.
         let other = FakeScheduler::start().await;
         let mut manifest = cluster_of(&other, 0);
         manifest["metadata"]["name"] = json!("other");
@@ -113,7 +108,7 @@ async fn a_cluster_whose_time_out_is_taken_away_stays() {
         manifest["spec"]["idleTimeout"] = json!(2 * TIMEOUT);
         context.create(&manifest).await;
         context.running("other").await;
-        play_kubelet(&context, "other").await;
+        mark_scheduler_ready(&context, "other").await;
         context.goes("DaskCluster", "other").await;
         context.expect("DaskCluster", "demo").await;
     })
@@ -132,7 +127,7 @@ async fn an_idle_cluster_is_scaled_to_zero_once_for_each_time_that_it_is_idle() 
         let marked = |demo: &Value| demo["metadata"]["annotations"]["operator.dask.org/scaled-to-zero"] == "5000";
         context.until("DaskCluster", "demo", marked).await;
 
-        // One who scales up while it is idle still is left alone, also by another controller.
+        // A user may scale up a cluster that is still idle. Another controller respects that, too.
         context.merge("DaskWorkerGroup", "demo-default", json!({"spec": {"worker": {"replicas": 1}}})).await;
         probes(&scheduler, 3).await;
         controller.kill().await;
@@ -148,9 +143,8 @@ async fn an_idle_cluster_is_scaled_to_zero_once_for_each_time_that_it_is_idle() 
 
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
-async fn a_scheduler_that_does_not_answer_is_told_once_and_its_cluster_stays() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+async fn a_scheduler_that_does_not_answer_is_reported_once_and_its_cluster_stays() {
+    with_controller(async |context| {
         let scheduler = FakeScheduler::start().await;
         busy_cluster(&context, &scheduler, "Delete").await;
         scheduler.set(|state| state.exception = Some("RuntimeError: no".to_owned()));
@@ -169,69 +163,6 @@ async fn a_scheduler_that_does_not_answer_is_told_once_and_its_cluster_stays() {
         context.merge("DaskCluster", "demo", json!({"spec": {"idleTimeout": 600}})).await;
         context.until("DaskCluster", "demo", |demo| demo["status"]["observedGeneration"] == 2).await;
         assert!(answers(&context.expect("DaskCluster", "demo").await));
-    })
-    .await;
-}
-
-/// Everything in the namespace that the controller could have written, with its version.
-async fn versions(context: &TestContext) -> Vec<(String, String)> {
-    let mut versions = Vec::new();
-    for kind in ["DaskCluster", "DaskWorkerGroup", "DaskAutoscaler", "Deployment", "Service", "Event"] {
-        let mut objects = context.list(kind, "").await;
-        // Without a node, Kubernetes' own scheduler has Events to write.
-        objects.retain(|object| kind != "Event" || object["reportingController"] == "dask-operator");
-        versions.extend(objects.iter().map(|object| (format!("{kind} {}", name(object)), version(object).to_owned())));
-    }
-    versions
-}
-
-async fn idle_cluster(context: &TestContext, scheduler: &FakeScheduler, index: usize) {
-    let cluster = format!("idle-{index}");
-    let mut manifest = cluster_of(scheduler, 0);
-    manifest["metadata"]["name"] = json!(cluster);
-    manifest["spec"]["scheduler"]["service"]["selector"]["dask.org/cluster-name"] = json!(cluster);
-    manifest["spec"]["idleTimeout"] = json!(10_000);
-    context.create(&manifest).await;
-    let autoscaler = json!({
-        "apiVersion": "kubernetes.dask.org/v1",
-        "kind": "DaskAutoscaler",
-        "metadata": {"name": cluster},
-        "spec": {"cluster": cluster, "minimum": 0, "maximum": 4},
-    });
-    context.create(&autoscaler).await;
-    play_kubelet(context, &cluster).await;
-}
-
-/// dask-kubernetes posts 12 Events a minute for each cluster with a time-out and for each autoscaler.
-#[tokio::test]
-#[ignore = "needs a cluster: make live"]
-async fn fifty_idle_clusters_with_autoscalers_are_asked_all_the_time_and_nothing_is_written() {
-    alone_with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
-        let scheduler = FakeScheduler::start().await;
-        scheduler.set(|state| (state.idle_since, state.desired_workers) = (Some(5000.0), 0));
-        join_all((0..50).map(|index| idle_cluster(&context, &scheduler, index))).await;
-        for index in 0..50 {
-            let ready = |cluster: &Value| condition(cluster, "SchedulerReady").0 == "True";
-            context.until("DaskCluster", &format!("idle-{index}"), ready).await;
-            let active = |autoscaler: &Value| condition(autoscaler, "Active").0 == "True";
-            context.until("DaskAutoscaler", &format!("idle-{index}"), active).await;
-        }
-        within(3 * DEADLINE, "everything to be said", async || {
-            let before = versions(&context).await;
-            probes(&scheduler, 100).await;
-            if before == versions(&context).await { Ok(()) } else { Err("there was something new".to_owned()) }
-        })
-        .await;
-
-        let before = versions(&context).await;
-        // Each cluster is asked every 5 s, and its autoscaler asks as often.
-        within(6 * DEADLINE, "a minute's questions", async || {
-            probes(&scheduler, 50 * 12).await;
-            Ok(())
-        })
-        .await;
-        assert_eq!(before, versions(&context).await);
     })
     .await;
 }

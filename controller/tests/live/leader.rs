@@ -22,8 +22,7 @@ use crate::support::{
     Controller, TestContext, cluster, eventually, name, owned_by,
     plugin::{Reply, TestPlugin, config},
     proxy::{Fault, FaultProxy, Target},
-    test_cluster::stays,
-    uid, with_temp_ns, within,
+    stays, uid, with_temp_ns, within,
 };
 
 const LEASE: Duration = Duration::from_secs(3);
@@ -112,7 +111,7 @@ async fn a_call_to_a_plugin_that_is_under_way_at_the_end_is_finished_with_all_th
         let mut plugin = TestPlugin::new(&context, "echo");
         plugin.install().await;
         let slow = Duration::from_secs(2);
-        plugin.script(move |_| {
+        plugin.respond_with(move |_| {
             // The kit runs calls on threads of their own as far as there are some.
             tokio::task::block_in_place(|| std::thread::sleep(slow));
             Reply::Children(vec![config("config", "first")])
@@ -204,7 +203,7 @@ async fn a_leader_that_cannot_reach_the_api_server_ends_before_another_leads() {
         let standby = context.start_controller_with(&ELECTED).await;
         let holder = lease(&context).await["holderIdentity"].clone();
 
-        proxy.go_dark();
+        proxy.blackhole();
         let begin = Instant::now();
         assert_eq!(leader.ended().await.code(), LOST);
         assert!(begin.elapsed() < LEASE, "it took {:?}", begin.elapsed());
@@ -473,7 +472,7 @@ async fn nothing_is_lost_doubled_or_made_in_vain_when_the_leader_is_killed_ten_t
         let (chronicle, _writers) = Chronicle::begin(&context);
         let mut controllers: Vec<Controller> = (0..3).map(|_| context.spawn_controller_with(&ELECTED)).collect();
         let mut plugin = TestPlugin::new(&context, "echo");
-        plugin.script(|_| Reply::Children(vec![config("a", "1"), config("b", "1")]));
+        plugin.respond_with(|_| Reply::Children(vec![config("a", "1"), config("b", "1")]));
         plugin.install().await;
         let mut made = 0;
         for _ in 0..KILLS {

@@ -1,7 +1,8 @@
-//! Tests on a real API server with the real controller, and no node: pods stay pending, or the test plays the kubelet.
-//! Run them with `make live`.
+//! Tests with a controller and a real API server, but without a node: pods stay pending, or a fake kubelet writes their
+//! status. Run them with `make live`.
 #![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
 
+mod alone;
 mod autoscaler;
 mod cluster;
 mod faults;

@@ -1,5 +1,4 @@
-//! Plugins on a real API server, with the real controller, over mutual TLS or a Unix socket. Run them with
-//! `make live`.
+//! Plugins over mutual TLS or a Unix socket.
 
 use std::time::Duration;
 
@@ -9,23 +8,12 @@ use serde_json::{Value, json};
 use crate::support::{
     TestContext, by_name, cluster, condition, eventually, message, name, owned_by,
     plugin::{Call, Reply, TestPlugin, config},
-    uid, version, with_temp_ns, within,
+    uid, version, with_controller, with_temp_ns, within,
 };
 
-/// Name of the child with the key `config` of the plugin `echo` for the cluster `demo`.
+/// The name of the child with the key `config` of the plugin `echo` for the cluster `demo`.
 const CHILD: &str = "demo-scheduler-echo-config";
 const SUBJECT: &str = "demo-scheduler";
-
-/// Changes what a plugin is asked, and so makes the controller ask.
-async fn nudge(context: &TestContext, cluster: &str) {
-    let value = format!("{:08x}", fastrand::u32(..));
-    context.annotate("DaskCluster", cluster, "example.com/nudge", &value).await;
-}
-
-/// Waits until a child has this value.
-async fn has_value(context: &TestContext, child: &str, value: &str) -> Value {
-    context.until("ConfigMap", child, |child| child["data"]["value"] == value).await
-}
 
 fn ingress(key: &str, host: &str) -> Child {
     let backend = json!({"service": {"name": "any", "port": {"number": 80}}});
@@ -38,17 +26,14 @@ fn both(value: &str) -> Reply {
     Reply::Children(vec![config("config", value), ingress("web", "demo.example.org")])
 }
 
-// --- The way of a child ---
+// --- From a response to a child ---
 
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_child_gets_owner_labels_namespace_and_field_manager() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
-        let demo = context.create(&cluster("demo", 1)).await;
-        context.settled("demo", 1).await;
-        let mut plugin = TestPlugin::new(&context, "echo");
-        plugin.install().await;
+    with_controller(async |context| {
+        let demo = context.create_settled("demo", 1).await;
+        let _plugin = TestPlugin::installed(&context, "echo").await;
 
         let child = context.appears("ConfigMap", CHILD).await;
         assert_eq!(child["data"], json!({"value": "first"}));
@@ -72,11 +57,9 @@ async fn a_child_gets_owner_labels_namespace_and_field_manager() {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn the_status_of_a_plugin_says_that_all_is_well() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         context.create(&cluster("demo", 1)).await;
-        let mut plugin = TestPlugin::new(&context, "echo");
-        plugin.install().await;
+        let plugin = TestPlugin::installed(&context, "echo").await;
         let resource = plugin.until_counts(1, 1, 0).await;
         for (type_, reason) in
             [("Accepted", "Valid"), ("Authorized", "Allowed"), ("Discovered", "Answered"), ("Ready", "Ready")]
@@ -99,12 +82,9 @@ async fn the_status_of_a_plugin_says_that_all_is_well() {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_call_carries_cloud_events_headers_full_state_and_a_uid_that_is_its_digest() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
-        let demo = context.create(&cluster("demo", 1)).await;
-        context.settled("demo", 1).await;
-        let mut plugin = TestPlugin::new(&context, "echo");
-        plugin.install().await;
+    with_controller(async |context| {
+        let demo = context.create_settled("demo", 1).await;
+        let plugin = TestPlugin::installed(&context, "echo").await;
         plugin.until_counts(1, 1, 0).await;
 
         let Call { headers: sent, query, request } = plugin.calls().remove(0);
@@ -142,8 +122,7 @@ async fn a_call_carries_cloud_events_headers_full_state_and_a_uid_that_is_its_di
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_plugin_for_workers_gets_a_child_for_each_owned_by_their_group() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         context.create(&cluster("demo", 2)).await;
         let mut plugin = TestPlugin::new(&context, "echo");
         let mut manifest = plugin.manifest();
@@ -161,32 +140,46 @@ async fn a_plugin_for_workers_gets_a_child_for_each_owned_by_their_group() {
 
 // --- Drift and pruning ---
 
+const WEB: &str = "demo-scheduler-echo-web";
+
+/// Installs a plugin that wants a ConfigMap and an Ingress: a kind without a generation, and one with it.
+async fn install_with_both(context: &TestContext, subjects: u32) -> TestPlugin {
+    let mut plugin = TestPlugin::new(context, "echo");
+    plugin.answer(both("first"));
+    plugin.install().await;
+    plugin.until_counts(subjects, subjects, 0).await;
+    plugin
+}
+
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
-async fn an_edited_child_is_put_back_and_a_deleted_one_comes_back() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+async fn an_edited_child_is_restored() {
+    with_controller(async |context| {
         context.create(&cluster("demo", 0)).await;
-        let mut plugin = TestPlugin::new(&context, "echo");
-        plugin.answer(both("first"));
-        plugin.install().await;
-        plugin.until_counts(1, 1, 0).await;
-
-        // A kind without and one with a generation.
+        let plugin = install_with_both(&context, 1).await;
         context.merge("ConfigMap", CHILD, json!({"data": {"value": "edited"}})).await;
-        has_value(&context, CHILD, "first").await;
+        context.until_value(CHILD, "first").await;
         let edit = json!([{"op": "replace", "path": "/spec/rules/0/host", "value": "evil.example.org"}]);
-        let web = "demo-scheduler-echo-web";
-        context.json_patch("Ingress", web, edit).await;
-        context.until("Ingress", web, |web| web["spec"]["rules"][0]["host"] == "demo.example.org").await;
+        context.json_patch("Ingress", WEB, edit).await;
+        context.until("Ingress", WEB, |web| web["spec"]["rules"][0]["host"] == "demo.example.org").await;
 
-        // Labels and annotations do not move the generation.
+        // Labels and annotations do not change the generation.
         let unlabel = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "somebody"}}});
-        context.merge("Ingress", web, unlabel).await;
+        context.merge("Ingress", WEB, unlabel).await;
         let label = |web: &Value| web["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "dask-operator";
-        context.until("Ingress", web, label).await;
+        context.until("Ingress", WEB, label).await;
+        plugin.until_counts(1, 1, 0).await;
+    })
+    .await;
+}
 
-        for (kind, child) in [("ConfigMap", CHILD), ("Ingress", web)] {
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_deleted_child_is_recreated() {
+    with_controller(async |context| {
+        context.create(&cluster("demo", 0)).await;
+        let plugin = install_with_both(&context, 1).await;
+        for (kind, child) in [("ConfigMap", CHILD), ("Ingress", WEB)] {
             let old = context.expect(kind, child).await;
             context.delete(kind, child).await;
             let new = context.until(kind, child, |new| uid(new) != uid(&old)).await;
@@ -199,28 +192,33 @@ async fn an_edited_child_is_put_back_and_a_deleted_one_comes_back() {
 
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
-async fn a_child_that_the_next_answer_leaves_out_is_pruned_and_an_empty_answer_prunes_all() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+async fn a_child_that_the_next_response_leaves_out_is_pruned() {
+    with_controller(async |context| {
+        context.create(&cluster("demo", 0)).await;
+        let plugin = install_with_both(&context, 1).await;
+        let kept = context.expect("ConfigMap", CHILD).await;
+        plugin.answer(Reply::Children(vec![config("config", "first")]));
+        context.nudge("demo").await;
+        context.goes("Ingress", WEB).await;
+        assert_eq!(version(&context.expect("ConfigMap", CHILD).await), version(&kept));
+        plugin.until_counts(1, 1, 0).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn an_empty_response_prunes_all_children_of_its_subject_and_no_others() {
+    with_controller(async |context| {
         for name in ["demo", "other"] {
             context.create(&cluster(name, 0)).await;
         }
-        let mut plugin = TestPlugin::new(&context, "echo");
-        plugin.answer(both("first"));
-        plugin.install().await;
-        plugin.until_counts(2, 2, 0).await;
-        let kept = context.expect("ConfigMap", CHILD).await;
-
-        plugin.answer(Reply::Children(vec![config("config", "first")]));
-        nudge(&context, "demo").await;
-        context.goes("Ingress", "demo-scheduler-echo-web").await;
-        assert_eq!(version(&context.expect("ConfigMap", CHILD).await), version(&kept));
-
+        let plugin = install_with_both(&context, 2).await;
         plugin.answer(Reply::Children(vec![]));
-        nudge(&context, "demo").await;
+        context.nudge("demo").await;
+        context.goes("Ingress", WEB).await;
         context.goes("ConfigMap", CHILD).await;
         plugin.until_counts(2, 2, 0).await;
-        // Only the subject that was asked about is concerned.
         for (kind, child) in [("ConfigMap", "other-scheduler-echo-config"), ("Ingress", "other-scheduler-echo-web")] {
             context.expect(kind, child).await;
         }
@@ -231,8 +229,7 @@ async fn a_child_that_the_next_answer_leaves_out_is_pruned_and_an_empty_answer_p
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_subject_that_matches_no_longer_loses_its_children() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let mut manifest = cluster("demo", 0);
         manifest["metadata"]["labels"] = json!({"expose": "yes"});
         context.create(&manifest).await;
@@ -249,7 +246,7 @@ async fn a_subject_that_matches_no_longer_loses_its_children() {
         plugin.until_counts(0, 0, 0).await;
         assert!(plugin.calls_about("other-scheduler").is_empty());
 
-        // As before to the letter: nothing but the missing child tells that there is something to do.
+        // Identical to before: only the missing child shows that there is something to do.
         context.merge("DaskCluster", "demo", json!({"metadata": {"labels": {"expose": "yes"}}})).await;
         context.appears("ConfigMap", CHILD).await;
         plugin.until_counts(1, 1, 0).await;
@@ -257,16 +254,14 @@ async fn a_subject_that_matches_no_longer_loses_its_children() {
     .await;
 }
 
-/// The old subject's child stands under the very name that the new one's needs.
+/// The child of the old subject has the name that the child of the new one needs.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_subject_that_was_replaced_while_no_controller_ran_gets_a_child_of_its_own() {
     with_temp_ns(|context| async move {
         let controller = context.start_controller().await;
-        context.create(&cluster("demo", 0)).await;
-        context.settled("demo", 0).await;
-        let mut plugin = TestPlugin::new(&context, "echo");
-        plugin.install().await;
+        context.create_settled("demo", 0).await;
+        let plugin = TestPlugin::installed(&context, "echo").await;
         plugin.until_counts(1, 1, 0).await;
         controller.kill().await;
         context.delete("Service", SUBJECT).await;
@@ -287,10 +282,9 @@ async fn the_child_goes_with_its_cluster_by_garbage_collection() {
     with_temp_ns(|context| async move {
         let controller = context.start_controller().await;
         context.create(&cluster("demo", 0)).await;
-        let mut plugin = TestPlugin::new(&context, "echo");
-        plugin.install().await;
+        let mut plugin = TestPlugin::installed(&context, "echo").await;
         plugin.until_counts(1, 1, 0).await;
-        // Without a controller and a plugin there is nobody else.
+        // Without controller and plugin, only the garbage collector can delete it.
         controller.kill().await;
         plugin.stop().await;
         context.delete("DaskCluster", "demo").await;
@@ -304,13 +298,10 @@ async fn the_child_goes_with_its_cluster_by_garbage_collection() {
 /// Deleting on a failure would take dashboards down whenever a plugin is redeployed.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
-async fn an_answer_that_fails_leaves_children_alone_is_told_and_is_recovered_from() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
-        context.create(&cluster("demo", 0)).await;
-        context.settled("demo", 0).await;
-        let mut plugin = TestPlugin::new(&context, "echo");
-        plugin.install().await;
+async fn a_failed_response_is_reported_and_leaves_children_alone_until_the_plugin_recovers() {
+    with_controller(async |context| {
+        context.create_settled("demo", 0).await;
+        let plugin = TestPlugin::installed(&context, "echo").await;
         plugin.until_counts(1, 1, 0).await;
         let before = context.expect("ConfigMap", CHILD).await;
         let failing = [
@@ -325,19 +316,19 @@ async fn an_answer_that_fails_leaves_children_alone_is_told_and_is_recovered_fro
         ];
         for (reply, reason, words) in failing {
             plugin.answer(reply);
-            nudge(&context, "demo").await;
+            context.nudge("demo").await;
             let failure = plugin.until_failing(reason).await;
             assert_eq!(failure["subject"], format!("Service {}/{SUBJECT}", context.namespace));
             assert_eq!(failure["hook"], "Sync");
             assert!(failure["message"].as_str().unwrap().contains(words), "{failure}");
             let resource = plugin.until_counts(1, 0, 1).await;
             assert_eq!(context.expect("ConfigMap", CHILD).await, before);
-            // What the plugin serves shows when it is called.
+            // The state of the plugin shows when it is called.
             let says = if reason == "NotServed" { ("False", "HookNotServed") } else { ("True", "Answered") };
             assert_eq!(condition(&resource, "Discovered"), says);
 
             plugin.answer(Reply::Children(vec![config("config", "first")]));
-            nudge(&context, "demo").await;
+            context.nudge("demo").await;
             let resource = plugin.until_counts(1, 1, 0).await;
             assert_eq!(resource["status"].get("failures"), None);
             assert_eq!(condition(&resource, "Ready"), ("True", "Ready"));
@@ -350,24 +341,21 @@ async fn an_answer_that_fails_leaves_children_alone_is_told_and_is_recovered_fro
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_plugin_that_says_it_is_gone_for_good_is_not_asked_again_before_its_resource_changes() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
-        context.create(&cluster("demo", 0)).await;
-        context.settled("demo", 0).await;
+    with_controller(async |context| {
+        context.create_settled("demo", 0).await;
         let mut plugin = TestPlugin::new(&context, "echo");
         plugin.answer(Reply::Code(410));
         plugin.install().await;
         plugin.until_failing("Gone").await;
         plugin.answer(Reply::Children(vec![config("config", "back")]));
-        nudge(&context, "demo").await;
-        // The second plugin is asked about the same change, so by then the first would have been.
-        let mut barrier = TestPlugin::new(&context, "barrier");
-        barrier.install().await;
+        context.nudge("demo").await;
+        // The second plugin is called about the same change: by then the first would have been called.
+        let barrier = TestPlugin::installed(&context, "barrier").await;
         barrier.until_counts(1, 1, 0).await;
         assert_eq!(plugin.calls().len(), 1);
 
         context.merge("DaskOperatorPlugin", "echo", json!({"spec": {"settings": {"again": true}}})).await;
-        has_value(&context, CHILD, "back").await;
+        context.until_value(CHILD, "back").await;
     })
     .await;
 }
@@ -375,16 +363,14 @@ async fn a_plugin_that_says_it_is_gone_for_good_is_not_asked_again_before_its_re
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn attempts_are_counted_for_each_question() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
-        context.create(&cluster("demo", 0)).await;
-        context.settled("demo", 0).await;
+    with_controller(async |context| {
+        context.create_settled("demo", 0).await;
         let mut plugin = TestPlugin::new(&context, "echo");
-        // Tried again only after a minute, so that a second call is that of the change.
+        // A retry comes only after a minute, so that a second call is due to the change.
         plugin.answer(Reply::Code(401));
         plugin.install().await;
         plugin.until_failing("AuthFailed").await;
-        nudge(&context, "demo").await;
+        context.nudge("demo").await;
         plugin.until_called("a call about the change", |calls| calls.len() >= 2).await;
         let calls = plugin.calls();
         assert_ne!(calls[0].request.uid, calls[1].request.uid);
@@ -396,18 +382,16 @@ async fn attempts_are_counted_for_each_question() {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_server_error_is_tried_again_without_any_change() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
-        context.create(&cluster("demo", 0)).await;
-        context.settled("demo", 0).await;
+    with_controller(async |context| {
+        context.create_settled("demo", 0).await;
         let mut plugin = TestPlugin::new(&context, "echo");
-        plugin.script(|request| match request.attempt {
+        plugin.respond_with(|request| match request.attempt {
             1 => Reply::Code(500),
             2 => Reply::Pending,
             _ => Reply::Children(vec![config("config", "third")]),
         });
         plugin.install().await;
-        has_value(&context, CHILD, "third").await;
+        context.until_value(CHILD, "third").await;
         plugin.until_counts(1, 1, 0).await;
         let calls = plugin.calls();
         assert_eq!(calls.iter().map(|call| call.request.attempt).collect::<Vec<_>>(), [1, 2, 3]);
@@ -419,19 +403,17 @@ async fn a_server_error_is_tried_again_without_any_change() {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_plugin_that_goes_away_delays_and_deletes_nothing_and_is_used_at_once_when_it_is_back() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         context.create(&cluster("demo", 0)).await;
-        let mut plugin = TestPlugin::new(&context, "echo");
-        plugin.install().await;
+        let mut plugin = TestPlugin::installed(&context, "echo").await;
         plugin.until_counts(1, 1, 0).await;
         let before = context.expect("ConfigMap", CHILD).await;
 
         plugin.stop().await;
         plugin.touch_endpoints().await;
-        // At once, and not when it would have been asked anyway.
+        // At once, and not at the time of the next resync.
         let unreachable = plugin.until_ready("False", "Unreachable");
-        let resource = tokio::time::timeout(Duration::from_secs(15), unreachable).await.expect("it is told soon");
+        let resource = tokio::time::timeout(Duration::from_secs(15), unreachable).await.expect("it is reported soon");
         assert_eq!(resource["status"]["discovered"]["version"], "1.0.0", "what it said last stays readable");
         context.create(&cluster("later", 0)).await;
         context.running("later").await;
@@ -454,8 +436,7 @@ async fn a_plugin_that_goes_away_delays_and_deletes_nothing_and_is_used_at_once_
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_plugin_that_hangs_does_not_delay_clusters_and_gets_no_more_than_eight_calls_at_a_time() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let mut plugin = TestPlugin::new(&context, "echo");
         plugin.answer(Reply::Hang);
         let mut manifest = plugin.manifest();
@@ -482,15 +463,13 @@ async fn a_plugin_that_hangs_does_not_delay_clusters_and_gets_no_more_than_eight
     .await;
 }
 
-// --- What is refused ---
+// --- Refused children ---
 
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
-async fn a_child_that_is_refused_is_told_and_does_not_stop_its_siblings() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
-        context.create(&cluster("demo", 0)).await;
-        context.settled("demo", 0).await;
+async fn a_child_that_is_refused_is_reported_and_does_not_stop_its_siblings() {
+    with_controller(async |context| {
+        context.create_settled("demo", 0).await;
         let mut plugin = TestPlugin::new(&context, "echo");
         plugin.answer(both("first"));
         plugin.install().await;
@@ -512,8 +491,8 @@ async fn a_child_that_is_refused_is_told_and_does_not_stop_its_siblings() {
         for (round, (bad, reason, words)) in refused.into_iter().enumerate() {
             let value = format!("round {round}");
             plugin.answer(Reply::Children(vec![config("config", &value), bad]));
-            nudge(&context, "demo").await;
-            has_value(&context, CHILD, &value).await;
+            context.nudge("demo").await;
+            context.until_value(CHILD, &value).await;
             plugin
                 .until(|plugin| {
                     let failure = &plugin["status"]["failures"][0];
@@ -522,19 +501,18 @@ async fn a_child_that_is_refused_is_told_and_does_not_stop_its_siblings() {
                 .await;
             plugin.until_counts(1, 0, 1).await;
         }
-        // Nothing is pruned by an answer that could not be carried out.
+        // A response that cannot be applied prunes nothing.
         context.expect("Ingress", "demo-scheduler-echo-web").await;
         assert_eq!(context.get("Secret", "bad").await, None);
     })
     .await;
 }
 
-/// A typing error is its author's to mend; the API server answers it with a 500 all the same.
+/// The API server responds with 500 although the author of the manifest has to fix it.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_child_with_an_unknown_field_is_called_invalid_and_the_field_is_named() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         context.create(&cluster("demo", 0)).await;
         let mut plugin = TestPlugin::new(&context, "echo");
         let mut child = config("config", "x");
@@ -547,12 +525,11 @@ async fn a_child_with_an_unknown_field_is_called_invalid_and_the_field_is_named(
     .await;
 }
 
-/// An answer must neither leave its namespace, nor outlive its cluster, nor pass for another plugin's.
+/// A child must neither leave its namespace, nor outlive its cluster, nor look like that of another plugin.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn forged_metadata_is_replaced() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let demo = context.create(&cluster("demo", 0)).await;
         let other = context.create(&cluster("other", 0)).await;
         let mut forged = config("config", "x");
@@ -570,7 +547,7 @@ async fn forged_metadata_is_replaced() {
             "annotations": {"mine": "kept", "plugin.kubernetes.dask.org/adopt": "somebody"},
         });
         let mut plugin = TestPlugin::new(&context, "echo");
-        plugin.script(move |request| match request.owner.name() {
+        plugin.respond_with(move |request| match request.owner.name() {
             "demo" => Reply::Children(vec![forged.clone()]),
             _ => Reply::Children(vec![]),
         });
@@ -592,8 +569,7 @@ async fn forged_metadata_is_replaced() {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn kinds_that_no_plugin_may_write_are_refused_at_the_resource() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let kinds = [
             ("a", "rbac.authorization.k8s.io/v1", "RoleBinding", "KindDenied"),
             ("b", "v1", "PersistentVolume", "ClusterScoped"),
@@ -633,8 +609,7 @@ async fn the_api_server_refuses_resources_without_exactly_one_endpoint() {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_foreign_object_is_not_touched_until_a_person_hands_it_over() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let foreign = json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": CHILD}, "data": {"value": "theirs"},
         });
@@ -650,7 +625,7 @@ async fn a_foreign_object_is_not_touched_until_a_person_hands_it_over() {
         assert_eq!(context.expect("ConfigMap", CHILD).await, before);
 
         context.annotate("ConfigMap", CHILD, adopt, "echo").await;
-        let taken = has_value(&context, CHILD, "ours").await;
+        let taken = context.until_value(CHILD, "ours").await;
         assert_eq!(taken["metadata"]["ownerReferences"], owned_by(&demo, false));
         assert_eq!(taken["metadata"]["labels"]["plugin.kubernetes.dask.org/plugin"], "echo");
         plugin.until_counts(1, 1, 0).await;
@@ -658,15 +633,13 @@ async fn a_foreign_object_is_not_touched_until_a_person_hands_it_over() {
     .await;
 }
 
-/// Whoever may create Services can write any label and owner reference.
+/// Users who may create Services can write any label and owner reference.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_service_that_only_says_that_it_is_a_clusters_is_not_asked_about() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let demo = context.create(&cluster("demo", 0)).await;
-        let mut plugin = TestPlugin::new(&context, "echo");
-        plugin.install().await;
+        let plugin = TestPlugin::installed(&context, "echo").await;
         plugin.until_counts(1, 1, 0).await;
         let forged = json!({
             "apiVersion": "v1",
@@ -679,7 +652,7 @@ async fn a_service_that_only_says_that_it_is_a_clusters_is_not_asked_about() {
             "spec": {"selector": {"app": "mine"}, "ports": [{"name": "http-dashboard", "port": 8787}]},
         });
         context.create(&forged).await;
-        // This one comes after it.
+        // This one is created later.
         context.create(&cluster("later", 0)).await;
         context.appears("ConfigMap", "later-scheduler-echo-config").await;
         plugin.until_counts(2, 2, 0).await;
@@ -693,8 +666,7 @@ async fn a_service_that_only_says_that_it_is_a_clusters_is_not_asked_about() {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn subjects_of_two_kinds_and_one_name_have_a_child_each() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         context.create(&cluster("demo", 0)).await;
         let mut plugin = TestPlugin::new(&context, "echo");
         let mut manifest = plugin.manifest();
@@ -706,7 +678,7 @@ async fn subjects_of_two_kinds_and_one_name_have_a_child_each() {
         let mut names: Vec<&str> = children.iter().map(name).collect();
         names.sort_unstable();
         assert!(names.len() == 2 && names[0] == CHILD && names[1].starts_with(CHILD), "{names:?}");
-        // The one with the longer name stays where it is.
+        // The child with the longer name stays.
         context.delete("ConfigMap", CHILD).await;
         context.appears("ConfigMap", CHILD).await;
         plugin.until_counts(2, 2, 0).await;
@@ -718,8 +690,7 @@ async fn subjects_of_two_kinds_and_one_name_have_a_child_each() {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn of_two_plugins_that_want_one_object_the_holder_keeps_it() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         context.create(&cluster("demo", 0)).await;
         let named = |value: &str| {
             let mut child = config("config", value);
@@ -736,22 +707,21 @@ async fn of_two_plugins_that_want_one_object_the_holder_keeps_it() {
         other.install().await;
         let failure = other.until_failing("Conflict").await;
         assert!(failure["message"].as_str().unwrap().contains("held by the plugin holder"), "{failure}");
-        // Letting go of it is enough.
+        // Removing the owner is enough.
         assert_eq!(context.expect("ConfigMap", "wanted").await, before);
         holder.answer(Reply::Children(vec![]));
-        nudge(&context, "demo").await;
-        has_value(&context, "wanted", "of the other").await;
+        context.nudge("demo").await;
+        context.until_value("wanted", "of the other").await;
     })
     .await;
 }
 
-// --- Ways to connect ---
+// --- Connections ---
 
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_plugin_on_a_unix_socket_works_the_same_even_if_it_starts_later() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         context.create(&cluster("demo", 0)).await;
         let mut plugin = TestPlugin::new(&context, "echo");
         let mut manifest = plugin.manifest();
@@ -760,7 +730,7 @@ async fn a_plugin_on_a_unix_socket_works_the_same_even_if_it_starts_later() {
         plugin.until_ready("False", "Unreachable").await;
         plugin.serve_socket("echo.sock");
         plugin.until_ready("True", "Ready").await;
-        has_value(&context, CHILD, "first").await;
+        context.until_value(CHILD, "first").await;
         plugin.until_counts(1, 1, 0).await;
         assert_eq!(plugin.calls()[0].headers.get(headers::CE_SPECVERSION).unwrap(), "1.0");
         assert_eq!(context.get("Secret", "echo-plugin-tls").await, None, "a socket needs no certificate");
@@ -768,16 +738,14 @@ async fn a_plugin_on_a_unix_socket_works_the_same_even_if_it_starts_later() {
     .await;
 }
 
-// --- The life of the resource ---
+// --- The lifecycle of the resource ---
 
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn children_of_a_deleted_plugin_go_or_stay_as_its_deletion_policy_says() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         context.create(&cluster("demo", 0)).await;
-        let mut going = TestPlugin::new(&context, "going");
-        going.install().await;
+        let going = TestPlugin::installed(&context, "going").await;
         let mut staying = TestPlugin::new(&context, "staying");
         let mut manifest = staying.manifest();
         manifest["spec"]["deletionPolicy"] = json!("Orphan");
@@ -790,7 +758,7 @@ async fn children_of_a_deleted_plugin_go_or_stay_as_its_deletion_policy_says() {
         context.delete("DaskOperatorPlugin", "going").await;
         context.goes("ConfigMap", "demo-scheduler-going-config").await;
         assert_eq!(context.expect("ConfigMap", "demo-scheduler-staying-config").await, kept);
-        // It goes with its cluster.
+        // It is deleted with its cluster.
         context.delete("DaskCluster", "demo").await;
         context.goes("ConfigMap", "demo-scheduler-staying-config").await;
     })
@@ -800,20 +768,17 @@ async fn children_of_a_deleted_plugin_go_or_stay_as_its_deletion_policy_says() {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_suspended_plugin_is_not_called_and_keeps_its_children() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         context.create(&cluster("demo", 0)).await;
-        let mut plugin = TestPlugin::new(&context, "echo");
-        plugin.install().await;
+        let plugin = TestPlugin::installed(&context, "echo").await;
         plugin.until_counts(1, 1, 0).await;
         let before = context.expect("ConfigMap", CHILD).await;
 
         context.merge("DaskOperatorPlugin", "echo", json!({"spec": {"suspend": true}})).await;
         plugin.until_ready("False", "Suspended").await;
         plugin.forget_calls();
-        nudge(&context, "demo").await;
-        context.create(&cluster("later", 1)).await;
-        context.settled("later", 1).await;
+        context.nudge("demo").await;
+        context.create_settled("later", 1).await;
         assert!(plugin.calls().is_empty());
         assert_eq!(context.expect("ConfigMap", CHILD).await, before);
 
@@ -828,13 +793,12 @@ async fn a_suspended_plugin_is_not_called_and_keeps_its_children() {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_change_of_settings_asks_again_about_every_subject() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         for name in ["demo", "other"] {
             context.create(&cluster(name, 0)).await;
         }
         let mut plugin = TestPlugin::new(&context, "echo");
-        plugin.script(|request| {
+        plugin.respond_with(|request| {
             let domain = request.plugin.settings["domain"].as_str().unwrap_or_default();
             Reply::Children(vec![config("config", domain)])
         });
@@ -844,7 +808,7 @@ async fn a_change_of_settings_asks_again_about_every_subject() {
         let patch = json!({"spec": {"settings": {"domain": "example.net"}}});
         context.merge("DaskOperatorPlugin", "echo", patch).await;
         for child in [CHILD, "other-scheduler-echo-config"] {
-            has_value(&context, child, "example.net").await;
+            context.until_value(child, "example.net").await;
         }
         let calls = plugin.calls();
         assert!(calls.iter().all(|call| call.request.event.reason == EventReason::PluginChanged), "{calls:?}");
@@ -860,8 +824,7 @@ async fn a_controller_that_starts_again_asks_once_a_subject_and_writes_nothing()
     with_temp_ns(|context| async move {
         let controller = context.start_controller().await;
         for name in ["demo", "other"] {
-            context.create(&cluster(name, 1)).await;
-            context.settled(name, 1).await;
+            context.create_settled(name, 1).await;
         }
         let mut plugin = TestPlugin::new(&context, "echo");
         plugin.answer(both("first"));
@@ -892,26 +855,23 @@ async fn a_controller_that_starts_again_asks_once_a_subject_and_writes_nothing()
     .await;
 }
 
-/// Of any plugin.
+/// Selects the children of all plugins.
 const OURS: &str = "plugin.kubernetes.dask.org/plugin";
 
-/// Counts that fall to 0 and rise again look like an outage to whoever watches them.
+/// Counts that fall to 0 and rise again look like an outage on a dashboard.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn the_status_of_a_plugin_does_not_change_when_the_controller_starts_again() {
     with_temp_ns(|context| async move {
         let controller = context.start_controller().await;
-        context.create(&cluster("demo", 0)).await;
-        context.settled("demo", 0).await;
-        let mut plugin = TestPlugin::new(&context, "echo");
-        plugin.install().await;
+        context.create_settled("demo", 0).await;
+        let plugin = TestPlugin::installed(&context, "echo").await;
         let before = plugin.until_counts(1, 1, 0).await;
         controller.kill().await;
         plugin.forget_calls();
         let _controller = context.start_controller().await;
         plugin.until_called("a call of the new controller", |calls| !calls.is_empty()).await;
-        let mut barrier = TestPlugin::new(&context, "barrier");
-        barrier.install().await;
+        let barrier = TestPlugin::installed(&context, "barrier").await;
         barrier.until_counts(1, 1, 0).await;
         assert_eq!(version(&plugin.until(|_| true).await), version(&before));
     })

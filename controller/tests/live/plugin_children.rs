@@ -1,5 +1,4 @@
-//! What becomes of plugins' children on a real API server when answers, rivals and allow-lists change. Run them
-//! with `make live`.
+//! Children of plugins when responses, other writers and allow-lists change.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -10,22 +9,21 @@ use plugin_server_kit::protocol::{Child, PluginRequest};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Controller, DEADLINE, TestContext, by_name, cluster, eventually, name,
+    Controller, DEADLINE, NUDGE, TestContext, by_name, cluster, eventually, name,
     plugin::{Reply, TestPlugin, config},
-    uid, version, with_temp_ns, within,
+    uid, version, with_controller, with_temp_ns, within,
 };
 
-/// Name of the child with the key `config` of the plugin `echo` for the cluster `demo`.
+/// The name of the child with the key `config` of the plugin `echo` for the cluster `demo`.
 const CHILD: &str = "demo-scheduler-echo-config";
-/// Of any plugin.
+/// Selects the children of all plugins.
 const OURS: &str = "plugin.kubernetes.dask.org/plugin";
 const KEY: &str = "plugin.kubernetes.dask.org/key";
 
-/// A cluster, and a plugin that is asked about its scheduler's Service and answers what `reply` says.
+/// Creates a cluster and a plugin that answers with `reply`.
 async fn installed(context: &TestContext, reply: Reply) -> (Controller, TestPlugin) {
     let controller = context.start_controller().await;
-    context.create(&cluster("demo", 0)).await;
-    context.settled("demo", 0).await;
+    context.create_settled("demo", 0).await;
     let mut plugin = TestPlugin::new(context, "echo");
     plugin.answer(reply);
     plugin.install().await;
@@ -33,23 +31,10 @@ async fn installed(context: &TestContext, reply: Reply) -> (Controller, TestPlug
     (controller, plugin)
 }
 
-const NUDGE: &str = "example.com/nudge";
-
-/// Changes what the plugin is asked; the change.
-async fn nudge(context: &TestContext) -> String {
-    let value = format!("{:08x}", fastrand::u32(..));
-    context.annotate("DaskCluster", "demo", NUDGE, &value).await;
-    value
-}
-
-async fn has_value(context: &TestContext, child: &str, value: &str) -> Value {
-    context.until("ConfigMap", child, |child| child["data"]["value"] == value).await
-}
-
-/// Waits until a pass that began after now is over: there is one at a time.
+/// Waits until a pass that began after this call has ended: there is one at a time.
 async fn barrier(context: &TestContext, plugin: &TestPlugin) {
     for _ in 0..2 {
-        let value = nudge(context).await;
+        let value = context.nudge("demo").await;
         plugin
             .until_called("a call about the change", |calls| {
                 calls.iter().any(|call| call.request.owner.object["metadata"]["annotations"][NUDGE] == value)
@@ -62,9 +47,9 @@ fn configs(numbers: std::ops::Range<usize>) -> Reply {
     Reply::Children(numbers.map(|number| config(&format!("config-{number}"), "x")).collect())
 }
 
-// --- The brake ---
+// --- The prune guard ---
 
-/// A plugin that lost its configuration answers as well-formed as one that means it.
+/// The response of a plugin that lost its configuration looks like that of one that wants no children.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn an_answer_that_drops_most_children_is_held_until_a_person_lets_it_go() {
@@ -74,7 +59,7 @@ async fn an_answer_that_drops_most_children_is_held_until_a_person_lets_it_go() 
         assert_eq!(before.len(), 12);
 
         plugin.answer(configs(0..2));
-        nudge(&context).await;
+        context.nudge("demo").await;
         let failure = plugin.until_failing("PruneHeld").await;
         let message = failure["message"].as_str().unwrap();
         let annotation = "plugin.kubernetes.dask.org/allow-prune";
@@ -105,15 +90,15 @@ async fn what_is_held_is_kept_for_good_if_the_plugin_takes_it_back() {
         let (_controller, plugin) = installed(&context, configs(0..12)).await;
         let before = by_name(&context.list("ConfigMap", OURS).await, version);
         plugin.answer(configs(0..0));
-        nudge(&context).await;
+        context.nudge("demo").await;
         plugin.until_failing("PruneHeld").await;
         plugin.answer(configs(0..12));
-        nudge(&context).await;
+        context.nudge("demo").await;
         plugin.until_counts(1, 1, 0).await;
         assert_eq!(by_name(&context.list("ConfigMap", OURS).await, version), before);
-        // And the brake is off again.
+        // The prune guard is off again.
         plugin.answer(configs(0..11));
-        nudge(&context).await;
+        context.nudge("demo").await;
         context.goes("ConfigMap", "demo-scheduler-echo-config-11").await;
     })
     .await;
@@ -121,10 +106,10 @@ async fn what_is_held_is_kept_for_good_if_the_plugin_takes_it_back() {
 
 // --- Drift ---
 
-/// A kind without a generation does not say what changed, and an apply that changes nothing is a write all the same.
+/// A kind without a generation does not show what changed, and an apply that changes nothing is a write all the same.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
-async fn what_others_write_beside_ours_stays_and_costs_no_write_and_what_is_ours_is_put_back() {
+async fn fields_of_others_stay_without_a_write_and_fields_of_ours_are_restored() {
     with_temp_ns(|context| async move {
         let (_controller, plugin) = installed(&context, Reply::Children(vec![config("config", "first")])).await;
         let patch = json!({"data": {"theirs": "kept"}, "metadata": {"annotations": {"theirs": "kept"}}});
@@ -134,14 +119,14 @@ async fn what_others_write_beside_ours_stays_and_costs_no_write_and_what_is_ours
         assert_eq!(applies(&touched), applies(&context.expect("ConfigMap", CHILD).await));
 
         context.merge("ConfigMap", CHILD, json!({"data": {"value": "edited"}})).await;
-        let child = has_value(&context, CHILD, "first").await;
+        let child = context.until_value(CHILD, "first").await;
         assert_eq!(child["data"]["theirs"], "kept");
         assert_eq!(child["metadata"]["annotations"]["theirs"], "kept");
     })
     .await;
 }
 
-/// What the controller's manager has applied, and when.
+/// Returns what the controller's field manager applied, and when.
 fn applies(child: &Value) -> Vec<Value> {
     let managers = child["metadata"]["managedFields"].as_array().unwrap();
     managers.iter().filter(|entry| entry["manager"] == "dask-operator/echo").cloned().collect()
@@ -150,10 +135,8 @@ fn applies(child: &Value) -> Vec<Value> {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_plugin_that_ignores_drift_gets_its_child_back_at_the_next_call() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
-        context.create(&cluster("demo", 0)).await;
-        context.settled("demo", 0).await;
+    with_controller(async |context| {
+        context.create_settled("demo", 0).await;
         let mut plugin = TestPlugin::new(&context, "echo");
         let mut manifest = plugin.manifest();
         manifest["spec"]["drift"] = json!("Ignore");
@@ -161,32 +144,31 @@ async fn a_plugin_that_ignores_drift_gets_its_child_back_at_the_next_call() {
         plugin.until_counts(1, 1, 0).await;
         context.delete("ConfigMap", CHILD).await;
         context.goes("ConfigMap", CHILD).await;
-        // A plugin that corrects would have been asked by the time that another one is served.
-        let mut other = TestPlugin::new(&context, "barrier");
-        other.install().await;
+        // When another plugin was called, this one would have been called if its children were restored.
+        let _other = TestPlugin::installed(&context, "barrier").await;
         let theirs = "demo-scheduler-barrier-config";
         let old = context.appears("ConfigMap", theirs).await;
         context.delete("ConfigMap", theirs).await;
         context.until("ConfigMap", theirs, |new| uid(new) != uid(&old)).await;
         assert_eq!(context.get("ConfigMap", CHILD).await, None);
-        nudge(&context).await;
+        context.nudge("demo").await;
         context.appears("ConfigMap", CHILD).await;
     })
     .await;
 }
 
-/// Changes the child back as soon as it is repaired, until it is stopped; counts the repairs.
+/// Changes the child again whenever it is restored, until the task is stopped. Counts the changes.
 async fn rival(context: &TestContext, repairs: &AtomicUsize) {
     let params = kube::api::PatchParams { field_manager: Some("rival".to_owned()), ..Default::default() };
     let patch = kube::api::Patch::Merge(json!({"data": {"value": "rival"}}));
     loop {
-        has_value(context, CHILD, "first").await;
+        context.until_value(CHILD, "first").await;
         repairs.fetch_add(1, Ordering::SeqCst);
         context.api("ConfigMap").patch(CHILD, &params, &patch).await.unwrap();
     }
 }
 
-/// Waits until the fight is noticed, and sees that it is slow from then on.
+/// Waits until the conflict is noticed, and checks that writes are slow from then on.
 async fn is_noticed(plugin: &TestPlugin, repairs: &AtomicUsize) {
     let failure = plugin.until_failing("DriftLoop").await;
     assert!(failure["message"].as_str().unwrap().contains("\"rival\""), "{failure}");
@@ -209,7 +191,7 @@ async fn a_fight_over_a_child_slows_down_names_the_rival_and_ends_when_the_rival
             () = rival(&context, &repairs) => {}
             () = is_noticed(&plugin, &repairs) => {}
         }
-        has_value(&context, CHILD, "first").await;
+        context.until_value(CHILD, "first").await;
         within(3 * DEADLINE, "the fight to be over", async || {
             let resource = context.expect("DaskOperatorPlugin", "echo").await;
             let counts = &resource["status"]["subjects"];
@@ -232,7 +214,7 @@ async fn another_key_for_the_same_object_keeps_the_object() {
         let (_controller, plugin) = installed(&context, named("old")).await;
         let before = context.expect("ConfigMap", "named").await;
         plugin.answer(named("new"));
-        nudge(&context).await;
+        context.nudge("demo").await;
         let after = context.until("ConfigMap", "named", |child| child["metadata"]["labels"][KEY] == "new").await;
         assert_eq!(uid(&after), uid(&before));
         plugin.until_counts(1, 1, 0).await;
@@ -254,7 +236,7 @@ async fn another_name_under_the_same_key_is_no_drop() {
         };
         let (_controller, plugin) = installed(&context, named("old")).await;
         plugin.answer(named("new"));
-        nudge(&context).await;
+        context.nudge("demo").await;
         for number in 0..12 {
             context.appears("ConfigMap", &format!("new-{number}")).await;
             context.goes("ConfigMap", &format!("old-{number}")).await;
@@ -266,14 +248,12 @@ async fn another_name_under_the_same_key_is_no_drop() {
 
 // --- Forged and foreign ---
 
-/// Labels and owner references are anybody's to copy, and anybody's to take off.
+/// Anyone may copy or remove labels and owner references.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn objects_that_look_like_children_hold_no_prune_and_what_a_person_took_over_stays() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
-        context.create(&cluster("demo", 0)).await;
-        context.settled("demo", 0).await;
+    with_controller(async |context| {
+        context.create_settled("demo", 0).await;
         let mut plugin = TestPlugin::new(&context, "echo");
         let mut manifest = plugin.manifest();
         manifest["spec"]["drift"] = json!("Ignore");
@@ -296,7 +276,7 @@ async fn objects_that_look_like_children_hold_no_prune_and_what_a_person_took_ov
         }});
         context.merge("ConfigMap", &second, theirs).await;
         plugin.answer(configs(0..1));
-        nudge(&context).await;
+        context.nudge("demo").await;
         context.goes("ConfigMap", &third).await;
         plugin.until_counts(1, 1, 0).await;
         barrier(&context, &plugin).await;
@@ -319,12 +299,12 @@ fn fixed(value: &str) -> Reply {
 
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
-async fn an_immutable_field_is_told_and_the_object_stays() {
+async fn an_immutable_field_is_reported_and_the_object_stays() {
     with_temp_ns(|context| async move {
         let (_controller, plugin) = installed(&context, fixed("first")).await;
         let before = context.expect("ConfigMap", CHILD).await;
         plugin.answer(fixed("second"));
-        nudge(&context).await;
+        context.nudge("demo").await;
         let failure = plugin.until_failing("Immutable").await;
         let message = failure["message"].as_str().unwrap();
         assert!(message.starts_with("config: data cannot be changed"), "{message}");
@@ -337,42 +317,40 @@ async fn an_immutable_field_is_told_and_the_object_stays() {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn where_the_rule_says_so_a_child_with_an_immutable_field_is_made_again() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         context.create(&cluster("demo", 0)).await;
         let mut plugin = TestPlugin::new(&context, "echo");
         plugin.answer(fixed("first"));
         let mut manifest = plugin.manifest();
         manifest["spec"]["children"][0]["recreateOnImmutable"] = json!(true);
         plugin.install_as(&manifest).await;
-        let before = has_value(&context, CHILD, "first").await;
+        let before = context.until_value(CHILD, "first").await;
         plugin.answer(fixed("second"));
-        nudge(&context).await;
-        let after = has_value(&context, CHILD, "second").await;
+        context.nudge("demo").await;
+        let after = context.until_value(CHILD, "second").await;
         assert_ne!(uid(&after), uid(&before));
         assert_eq!(after["metadata"]["ownerReferences"], before["metadata"]["ownerReferences"]);
         plugin.until_counts(1, 1, 0).await;
 
-        // What is wrong in itself must not cost the object.
+        // An invalid manifest must not delete the object.
         let mut wrong = config("config", "third");
         wrong.manifest["immutable"] = json!(true);
         wrong.manifest["data"] = json!({"not a key": "x"});
         plugin.answer(Reply::Children(vec![wrong]));
-        nudge(&context).await;
+        context.nudge("demo").await;
         plugin.until_failing("Invalid").await;
         assert_eq!(uid(&context.expect("ConfigMap", CHILD).await), uid(&after));
     })
     .await;
 }
 
-// --- One object, two that want it ---
+// --- One object, two plugins that want it ---
 
-/// A Service and a Deployment of one name have children of one default name, and are looked at in one moment.
+/// A Service and a Deployment with the same name have children with the same default name, and are synced at the same time.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn of_two_subjects_of_one_name_each_gets_a_child_of_its_own() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let clusters: Vec<String> = (0..6).map(|number| format!("c{number}")).collect();
         for name in &clusters {
             context.create(&cluster(name, 0)).await;
@@ -381,7 +359,7 @@ async fn of_two_subjects_of_one_name_each_gets_a_child_of_its_own() {
             context.settled(name, 0).await;
         }
         let mut plugin = TestPlugin::new(&context, "echo");
-        plugin.script(|request: &PluginRequest| Reply::Children(vec![config("config", request.subject.kind())]));
+        plugin.respond_with(|request: &PluginRequest| Reply::Children(vec![config("config", request.subject.kind())]));
         let mut manifest = plugin.manifest();
         manifest["spec"]["subjects"] =
             json!([{"kind": "Service", "component": "scheduler"}, {"kind": "Deployment", "component": "scheduler"}]);

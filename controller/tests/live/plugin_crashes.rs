@@ -1,5 +1,5 @@
-//! A controller that dies at any moment, calls to the API server that fail, and plugins that hang: in the end
-//! there are exactly the children that plugins want. Run them with `make live`.
+//! A controller that is killed at any moment, calls to the API server that fail, and plugins that hang: in the end,
+//! exactly the children that plugins want exist.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,18 +8,20 @@ use std::{
 };
 
 use fastrand::Rng;
-use futures::{FutureExt as _, StreamExt as _, future::join_all, stream};
+use futures::{FutureExt as _, future::join_all};
 use plugin_server_kit::protocol::{Child, PluginRequest};
 use serde_json::{Value, json};
 
 use crate::support::{
-    TestContext, cluster, condition, eventually, name, owned_by,
+    TestContext, cluster, condition, eventually,
+    fault_runs::{assert_each_survives, message_of},
+    name, owned_by,
     plugin::{Reply, TestPlugin, config},
     proxy::{Call, Fault, FaultProxy, Target},
-    uid, version, with_temp_ns, within,
+    uid, version, with_controller, with_temp_ns, within,
 };
 
-/// Of any plugin.
+/// Selects the children of all plugins.
 const OURS: &str = "plugin.kubernetes.dask.org/plugin";
 const SUBJECT_UID: &str = "plugin.kubernetes.dask.org/subject-uid";
 const KEY: &str = "plugin.kubernetes.dask.org/key";
@@ -28,10 +30,10 @@ const KEY: &str = "plugin.kubernetes.dask.org/key";
 
 const CLUSTERS: usize = 20;
 const CRASHES: u64 = 15;
-/// How long after the last crash all must be right: a child whose name was taken is tried again after 10 seconds.
+/// How soon after the last crash the children must be right: a child whose name was taken is retried after 10 seconds.
 const REPAIR: Duration = Duration::from_secs(90);
 
-/// The children of `cluster` in `round`, by key: name (`None` for the usual one) and value. Each round adds some,
+/// Returns the children of `cluster` in `round` by key: name (`None` for the default) and value. Each round adds some,
 /// renames one, changes one and drops some; `stays` is always the same.
 fn wanted(cluster: &str, round: u64) -> BTreeMap<&'static str, (Option<String>, String)> {
     let mut random = Rng::with_seed(cluster.bytes().fold(round, |seed, byte| seed * 31 + u64::from(byte)));
@@ -103,7 +105,7 @@ async fn until_children_are_right(context: &TestContext, round: u64) {
     .await;
 }
 
-/// Uid and version of the children that stay as they are.
+/// Returns uid and version of the children that never change.
 async fn staying(context: &TestContext) -> BTreeMap<String, (String, String)> {
     let children = context.list("ConfigMap", &format!("{KEY}=stays")).await;
     children.iter().map(|child| (name(child).to_owned(), (uid(child).to_owned(), version(child).to_owned()))).collect()
@@ -113,7 +115,7 @@ async fn set_round(context: &TestContext, round: u64) {
     context.merge("DaskOperatorPlugin", "echo", json!({"spec": {"settings": {"round": round}}})).await;
 }
 
-/// While no controller runs, the last `count` clusters go, and every other one is made again under its name.
+/// Deletes the last `count` clusters while no controller runs, and recreates every other one with its name.
 async fn replace_clusters(context: &TestContext, count: usize) {
     for number in CLUSTERS - count..CLUSTERS {
         let cluster_name = format!("c{number}");
@@ -135,7 +137,7 @@ async fn no_child_is_lost_doubled_or_orphaned_by_a_controller_that_is_killed_aga
         let mut controller = context.start_controller().await;
         join_all((0..CLUSTERS).map(async |number| context.create(&cluster(&format!("c{number}"), 0)).await)).await;
         let mut plugin = TestPlugin::new(&context, "echo");
-        plugin.script(answer);
+        plugin.respond_with(answer);
         let mut manifest = plugin.manifest();
         manifest["spec"]["settings"] = json!({"round": 0});
         plugin.install_as(&manifest).await;
@@ -146,10 +148,10 @@ async fn no_child_is_lost_doubled_or_orphaned_by_a_controller_that_is_killed_aga
         for round in 1..=CRASHES {
             plugin.forget_calls();
             set_round(&context, round).await;
-            // So many clusters there are in each round.
+            // Each round has this number of clusters.
             let moment = random.usize(1..=CLUSTERS - 4);
             plugin.until_called("so many calls", |calls| calls.len() >= moment).await;
-            // Between the answer and the last of its writes.
+            // Between the response and the last of its writes.
             tokio::time::sleep(Duration::from_millis(random.u64(..40))).await;
             controller.kill().await;
             if round == CRASHES / 2 {
@@ -167,7 +169,7 @@ async fn no_child_is_lost_doubled_or_orphaned_by_a_controller_that_is_killed_aga
             assert_eq!(after[&child], before[&child], "{child} was never to change");
         }
 
-        // Those that go now, with all that is theirs, leave nothing.
+        // Deleted clusters leave nothing behind.
         join_all(
             (0..CLUSTERS).step_by(2).map(async |number| context.delete("DaskCluster", &format!("c{number}")).await),
         )
@@ -182,11 +184,9 @@ async fn no_child_is_lost_doubled_or_orphaned_by_a_controller_that_is_killed_aga
 
 /// How soon after the scenario the state must be the same.
 const LIMIT: Duration = Duration::from_secs(50);
-/// When the controller makes no calls for so long, it has nothing more to try again at once.
+/// Without a call for this time, the controller has nothing more to retry at once.
 const QUIET: Duration = Duration::from_millis(1500);
-/// Scenarios that are played at the same time: most of their time they wait.
-const PARALLEL: usize = 8;
-/// What may happen to each call.
+/// The faults of each call.
 const FAULTS: [Fault; 6] = [
     Fault::Hang,
     Fault::Refused(500, "InternalError"),
@@ -196,19 +196,19 @@ const FAULTS: [Fault; 6] = [
     Fault::LostAnswer,
 ];
 
-/// Calls that plugins are the reason of.
+/// Returns whether the call is made for plugins.
 fn of_plugins(call: &Call) -> bool {
     let (_, object) = call.split_once(' ').unwrap();
     let kind = object.split('/').next().unwrap();
     ["configmaps", "daskoperatorplugins", "secrets", "selfsubjectaccessreviews", ""].contains(&kind)
 }
 
-/// Calls about children.
+/// Returns whether the call is about children.
 fn of_children(call: &Call) -> bool {
     call.ends_with(" configmaps")
 }
 
-/// Value, owner's name and key of each child, by name.
+/// Returns value, owner's name and key of each child, by name.
 async fn outcome(context: &TestContext) -> BTreeMap<String, Value> {
     let state = |child: &Value| {
         let owner = &child["metadata"]["ownerReferences"][0]["name"];
@@ -217,7 +217,7 @@ async fn outcome(context: &TestContext) -> BTreeMap<String, Value> {
     context.list("ConfigMap", OURS).await.iter().map(|child| (name(child).to_owned(), state(child))).collect()
 }
 
-/// A first sync with two children, and then a change that keeps one, drops one and adds one.
+/// Runs a first sync with two children, and then a change that keeps one, drops one and adds one.
 async fn sync_and_prune(context: &TestContext, plugin: &mut TestPlugin) {
     plugin.answer(Reply::Children(vec![config("kept", "first"), config("dropped", "first")]));
     let mut manifest = plugin.manifest();
@@ -225,18 +225,18 @@ async fn sync_and_prune(context: &TestContext, plugin: &mut TestPlugin) {
     plugin.install_as(&manifest).await;
     plugin.until_counts(1, 1, 0).await;
     plugin.answer(Reply::Children(vec![config("kept", "second"), config("added", "second")]));
-    context.annotate("DaskCluster", "demo", "example.com/nudge", "a").await;
+    context.nudge("demo").await;
 }
 
-/// What came of playing a scenario.
-struct Played {
+/// The result of a run.
+struct RunResult {
     calls: BTreeMap<Call, usize>,
     has_failed: bool,
 }
 
-/// Plays the first sync and a change of the answer, letting `target` fail, until all is as it must be.
-async fn play_sync_and_prune(target: Option<Target>) -> Played {
-    let mut played = None;
+/// Runs the first sync and a change of the answer, letting `target` fail, until the final state is right.
+async fn run_sync_and_prune(target: Option<Target>) -> RunResult {
+    let mut result = None;
     with_temp_ns(async |context| {
         let proxy = FaultProxy::start(context.client.clone(), target).await;
         let _controller = context.start_controller_through(&proxy).await;
@@ -250,21 +250,19 @@ async fn play_sync_and_prune(target: Option<Target>) -> Played {
         ]);
         until_end(&context, &proxy, &end).await;
         plugin.until_counts(1, 1, 0).await;
-        played = Some(Played { calls: proxy.calls(), has_failed: proxy.has_failed() });
+        result = Some(RunResult { calls: proxy.calls(), has_failed: proxy.has_failed() });
     })
     .await;
-    played.unwrap()
+    result.unwrap()
 }
 
-/// Plays the end of an orphan, letting `target` fail, until all is as it must be.
-async fn play_orphan(target: Option<Target>) -> Played {
-    let mut played = None;
+/// Runs the replacement of an orphan, letting `target` fail, until the final state is right.
+async fn run_orphan(target: Option<Target>) -> RunResult {
+    let mut result = None;
     with_temp_ns(async |context| {
         let controller = context.start_controller().await;
-        context.create(&cluster("demo", 0)).await;
-        context.settled("demo", 0).await;
-        let mut plugin = TestPlugin::new(&context, "echo");
-        plugin.install().await;
+        context.create_settled("demo", 0).await;
+        let plugin = TestPlugin::installed(&context, "echo").await;
         plugin.until_counts(1, 1, 0).await;
         controller.kill().await;
         context.delete("Service", "demo-scheduler").await;
@@ -279,10 +277,10 @@ async fn play_orphan(target: Option<Target>) -> Played {
         })
         .await;
         plugin.until_counts(1, 1, 0).await;
-        played = Some(Played { calls: proxy.calls(), has_failed: proxy.has_failed() });
+        result = Some(RunResult { calls: proxy.calls(), has_failed: proxy.has_failed() });
     })
     .await;
-    played.unwrap()
+    result.unwrap()
 }
 
 async fn until_end(context: &TestContext, proxy: &FaultProxy, end: &BTreeMap<String, Value>) {
@@ -297,7 +295,7 @@ async fn until_end(context: &TestContext, proxy: &FaultProxy, end: &BTreeMap<Str
     .await;
 }
 
-/// The first of each sort of `calls` in each way; of those about children the later ones too, in the usual ways.
+/// Returns the first call of each kind with each fault. Later calls about children get the usual faults, too.
 fn targets(calls: &BTreeMap<Call, usize>, fails: fn(&Call) -> bool) -> Vec<Target> {
     let occurrences = calls.iter().filter(|(call, _)| fails(call)).flat_map(|(call, &count)| {
         let last = if of_children(call) { count } else { 1 };
@@ -310,55 +308,49 @@ fn targets(calls: &BTreeMap<Call, usize>, fails: fn(&Call) -> bool) -> Vec<Targe
             faults.map(move |fault| Target { call: call.clone(), nth, fault })
         })
         .collect();
-    // A watch that hangs ends by itself. Those that take long come first.
+    // A watch that hangs ends by itself.
     targets.retain(|target| !(target.call.starts_with("watch ") && target.fault == Fault::Hang));
-    targets.sort_by_key(|target| target.fault != Fault::Hang);
     targets
 }
 
-async fn survives_every_failure<Play: Future<Output = Played>>(
+async fn survives_every_failure<Run: Future<Output = RunResult>>(
     fails: fn(&Call) -> bool,
-    play: fn(Option<Target>) -> Play,
+    run_scenario: fn(Option<Target>) -> Run,
 ) {
-    let plain = play(None).await;
+    let plain = run_scenario(None).await;
     let targets = targets(&plain.calls, fails);
-    let count = targets.len();
-    let runs = targets.into_iter().map(async |target| {
-        let run = AssertUnwindSafe(play(Some(target.clone()))).catch_unwind().await;
+    assert_each_survives(targets, async |target| {
+        let run = AssertUnwindSafe(run_scenario(Some(target.clone()))).catch_unwind().await;
         match run {
-            Err(panic) => Some(format!("{target:?}: {}", panic.downcast_ref::<String>().map_or("", String::as_str))),
-            // Later calls may not come, when an earlier one saw more.
-            Ok(played) if target.nth == 1 && !played.has_failed => Some(format!("{target:?} never came")),
+            Err(panic) => Some(format!("{target:?}: {}", message_of(panic.as_ref()))),
+            // A later call may be unnecessary when an earlier one observed more.
+            Ok(result) if target.nth == 1 && !result.has_failed => Some(format!("{target:?} never came")),
             Ok(_) => None,
         }
-    });
-    let wrong: Vec<String> =
-        stream::iter(runs).buffer_unordered(PARALLEL).filter_map(async |wrong| wrong).collect().await;
-    assert!(wrong.is_empty(), "{} of {count} runs went wrong:\n{}", wrong.len(), wrong.join("\n"));
-    eprintln!("{count} runs");
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make live"]
 async fn a_first_sync_and_a_prune_survive_the_failure_of_any_call() {
-    survives_every_failure(of_plugins, play_sync_and_prune).await;
+    survives_every_failure(of_plugins, run_sync_and_prune).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make live"]
 async fn a_child_whose_subject_was_replaced_unseen_is_replaced_too_whatever_call_fails() {
-    survives_every_failure(of_children, play_orphan).await;
+    survives_every_failure(of_children, run_orphan).await;
 }
 
 // --- A plugin that hangs ---
 
-/// All that the controller makes of a Dask resource is made while eight calls hang, and they are the same eight
-/// all the time: nothing waited for the end of one.
+/// The controller creates everything for a Dask resource while eight calls hang. They stay the same eight calls: nothing waited
+/// for the end of one.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn clusters_are_made_scaled_and_removed_while_every_call_to_a_plugin_hangs() {
-    with_temp_ns(async |context| {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let mut plugin = TestPlugin::new(&context, "echo");
         plugin.answer(Reply::Hang);
         let mut manifest = plugin.manifest();
@@ -376,8 +368,7 @@ async fn clusters_are_made_scaled_and_removed_while_every_call_to_a_plugin_hangs
         eventually("eight calls under way", all_hang).await;
         let hanging: Vec<String> = plugin.calls().into_iter().map(|call| call.request.uid).collect();
 
-        context.create(&cluster("demo", 2)).await;
-        context.settled("demo", 2).await;
+        context.create_settled("demo", 2).await;
         context.merge("DaskCluster", "demo", json!({"spec": {"worker": {"replicas": 0}}})).await;
         context
             .until("DaskWorkerGroup", "demo-default", |group| {

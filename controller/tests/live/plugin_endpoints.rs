@@ -1,5 +1,4 @@
-//! Plugins at addresses and with certificates of their own, and those that the controller must not connect to. Run
-//! them with `make live`.
+//! Plugins at addresses and with certificates of their own, and those that the controller must not connect to.
 
 use axum::http::Response;
 use futures::FutureExt as _;
@@ -17,7 +16,7 @@ use crate::support::{
     https_plugin::{Ca, HttpsPlugin, Leaf, Seen, tls, well},
     message,
     plugin::TestPlugin,
-    uid, version, with_temp_ns,
+    uid, version, with_controller, with_temp_ns,
 };
 
 const CHILD: &str = "demo-scheduler-echo-config";
@@ -38,7 +37,7 @@ fn ca_from(kind: &str) -> Value {
     json!({"mode": "Custom", "caFrom": {"kind": kind, "name": "plugin-ca"}})
 }
 
-/// The resource of `plugin` with this endpoint.
+/// Returns the resource of `plugin` with this endpoint.
 fn manifest(plugin: &TestPlugin, endpoint: &Value, tls: &Value, auth: &Value) -> Value {
     let mut manifest = plugin.manifest();
     manifest["spec"]["endpoint"] = endpoint.clone();
@@ -59,7 +58,7 @@ fn service_host(context: &TestContext, name: &str) -> String {
     format!("{name}.{}.svc", context.namespace)
 }
 
-/// Waits until the resource is refused for this reason; the message.
+/// Waits until the resource is refused for this reason. Returns the message.
 async fn refused(plugin: &TestPlugin, reason: &str) -> String {
     let resource = plugin.until(|plugin| condition(plugin, "Accepted") == ("False", reason)).await;
     message(&resource, "Accepted").to_owned()
@@ -73,14 +72,13 @@ async fn review(context: &TestContext, token: &str, audience: Option<&str>) -> T
     api.create(&PostParams::default(), &review).await.unwrap().status.unwrap()
 }
 
-// --- Certificates of others ---
+// --- Certificates of other authorities ---
 
-/// A new authority reaches controller and plugin one after the other, and nobody edits the plugin resource.
+/// A new authority reaches controller and plugin one after the other, without an edit of the plugin resource.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn an_authority_and_a_client_certificate_of_others_are_used_and_their_rotation_is_followed() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         context.create(&cluster("demo", 0)).await;
         let (old, new) = (Ca::new("old"), Ca::new("new"));
         let host = service_host(&context, "echo");
@@ -119,9 +117,8 @@ async fn an_authority_and_a_client_certificate_of_others_are_used_and_their_rota
 
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
-async fn an_authority_that_cannot_be_used_is_named_and_mended_without_touching_the_plugin() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+async fn an_authority_that_cannot_be_used_is_named_and_fixed_without_touching_the_plugin() {
+    with_controller(async |context| {
         let ca = Ca::new("any");
         let server = HttpsPlugin::serve(tls(&ca.leaf(&service_host(&context, "echo")), None)).await;
         let plugin = TestPlugin::new(&context, "echo");
@@ -152,8 +149,7 @@ async fn an_authority_that_cannot_be_used_is_named_and_mended_without_touching_t
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_plugin_whose_certificate_is_not_good_is_not_called_and_its_children_stay() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         context.create(&cluster("demo", 0)).await;
         let (ca, foreign) = (Ca::new("ours"), Ca::new("foreign"));
         let host = service_host(&context, "echo");
@@ -177,7 +173,7 @@ async fn a_plugin_whose_certificate_is_not_good_is_not_called_and_its_children_s
                     && message(plugin, "Discovered").contains(fragment)
             };
             let resource = plugin.until(says).await;
-            // What the status says is the same at each attempt.
+            // The status is the same after each attempt.
             let before = server.attempts();
             plugin.touch_endpoints().await;
             eventually("two more attempts", async || {
@@ -248,8 +244,7 @@ async fn a_token_is_for_the_endpoint_of_its_plugin_alone_and_goes_with_the_contr
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn one_token_serves_many_calls_and_without_an_account_none_is_made() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         for name in ["demo", "other"] {
             context.create(&cluster(name, 0)).await;
         }
@@ -275,7 +270,7 @@ async fn one_token_serves_many_calls_and_without_an_account_none_is_made() {
 
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
-async fn requests_to_a_url_are_signed_and_anything_else_is_told_apart() {
+async fn requests_to_a_url_are_signed_and_forged_ones_are_recognised() {
     with_temp_ns(|context| async move {
         let _controller = context.start_controller_with(URLS).await;
         context.create(&cluster("demo", 0)).await;
@@ -303,7 +298,7 @@ async fn requests_to_a_url_are_signed_and_anything_else_is_told_apart() {
     .await;
 }
 
-// --- Where the controller does not go ---
+// --- Addresses that are refused ---
 
 fn code(code: u16) -> Response<String> {
     Response::builder().status(code).body(String::new()).unwrap()
@@ -314,7 +309,7 @@ fn code(code: u16) -> Response<String> {
 async fn addresses_of_the_controllers_own_surroundings_are_refused() {
     with_temp_ns(|context| async move {
         let _controller = context.start_controller_with(URLS).await;
-        // Whoever is there is not even connected to.
+        // The controller does not even connect to the address.
         let trap = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = trap.local_addr().unwrap().port();
         let hosts = ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "169.254.169.254"];
@@ -331,7 +326,7 @@ async fn addresses_of_the_controllers_own_surroundings_are_refused() {
     .await;
 }
 
-/// For authors: a controller and a plugin on their own machine.
+/// Authors run a controller and a plugin on their own machine.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_plugin_on_the_controllers_machine_is_called_by_http_if_a_flag_says_so() {
@@ -360,8 +355,7 @@ async fn a_plugin_on_the_controllers_machine_is_called_by_http_if_a_flag_says_so
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn urls_are_refused_unless_a_flag_allows_them() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let plugin = TestPlugin::new(&context, "echo");
         context.create(&manifest(&plugin, &url(443), &json!({}), &json!({}))).await;
         let said = refused(&plugin, "UrlsDisabled").await;
@@ -373,8 +367,7 @@ async fn urls_are_refused_unless_a_flag_allows_them() {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_service_that_becomes_a_name_of_elsewhere_is_called_no_more() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         context.create(&cluster("demo", 0)).await;
         let ca = Ca::new("any");
         let server = HttpsPlugin::serve(tls(&ca.leaf(&service_host(&context, "echo")), None)).await;
@@ -392,10 +385,9 @@ async fn a_service_that_becomes_a_name_of_elsewhere_is_called_no_more() {
         let said = refused(&plugin, "InvalidEndpoint").await;
         assert!(said.contains("ExternalName"), "{said}");
         let requests = server.seen().len();
-        context.annotate("DaskCluster", "demo", "example.com/nudge", "1").await;
-        // Another plugin is asked about the same change.
-        let mut other = TestPlugin::new(&context, "other");
-        other.install().await;
+        context.nudge("demo").await;
+        // Another plugin is called about the same change.
+        let other = TestPlugin::installed(&context, "other").await;
         other.until_counts(1, 1, 0).await;
         assert_eq!(server.seen().len(), requests);
         assert_eq!(version(&context.expect("ConfigMap", CHILD).await), version(&child));

@@ -1,5 +1,4 @@
-//! Plugins that are asked before something goes, on a real API server, with the real controller and Kubernetes'
-//! own garbage collector. Run them with `make live`.
+//! Plugins with the hook Finalize, and Kubernetes' garbage collector.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::{
     TestContext, cluster, condition, eventually, name,
     plugin::{Call, Reply, TestPlugin, config},
-    uid, with_temp_ns,
+    uid, with_controller, with_temp_ns,
 };
 
 const CHILD: &str = "demo-scheduler-echo-config";
@@ -18,10 +17,10 @@ const SUBJECT: &str = "demo-scheduler";
 const FINALIZER: &str = "plugin.kubernetes.dask.org/echo";
 /// A deadline that no test reaches.
 const FAR: u32 = 300;
-/// One that tests wait for.
+/// A deadline that tests wait for.
 const NEAR: u32 = 3;
 
-/// A plugin that makes one ConfigMap for each scheduler, and answers so when it is asked to finalize.
+/// Returns a plugin that wants one ConfigMap for each scheduler, and answers with `reply` when it finalizes.
 fn finalizing(context: &TestContext, farewell: Reply) -> TestPlugin {
     let plugin = TestPlugin::new(context, "echo");
     plugin.serve_finalize();
@@ -30,7 +29,7 @@ fn finalizing(context: &TestContext, farewell: Reply) -> TestPlugin {
 }
 
 fn say(plugin: &TestPlugin, farewell: Reply) {
-    plugin.script(move |request| match request.hook {
+    plugin.respond_with(move |request| match request.hook {
         Hook::Finalize => farewell.clone(),
         _ => Reply::Children(vec![config("config", "first")]),
     });
@@ -42,10 +41,9 @@ fn manifest(plugin: &TestPlugin, deadline: u32) -> Value {
     manifest
 }
 
-/// A cluster with a child and a finalizer, and the plugin behind them.
+/// Creates a cluster with a child and a finalizer, and their plugin.
 async fn held(context: &TestContext, farewell: Reply, deadline: u32) -> TestPlugin {
-    context.create(&cluster("demo", 0)).await;
-    context.settled("demo", 0).await;
+    context.create_settled("demo", 0).await;
     let mut plugin = finalizing(context, farewell);
     plugin.install_as(&manifest(&plugin, deadline)).await;
     plugin.until_counts(1, 1, 0).await;
@@ -62,13 +60,13 @@ fn is_going(object: &Value) -> bool {
     object["metadata"]["deletionTimestamp"].is_string()
 }
 
-/// Deletes the cluster and waits until the plugin was asked.
+/// Deletes the cluster and waits until the plugin was called.
 async fn delete_and_ask(context: &TestContext, plugin: &TestPlugin) {
     context.delete("DaskCluster", "demo").await;
     plugin.until_called("the hook Finalize", |calls| !calls.is_empty()).await;
 }
 
-/// The Warning about the Dask resource with this uid.
+/// Waits for the Warning about the Dask resource with this uid.
 async fn warning(context: &TestContext, uid: &str) -> Value {
     eventually("a Warning", async || {
         let events = context.list("Event", "").await;
@@ -85,12 +83,11 @@ fn asked_to(hook: Hook, call: &Call) -> bool {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_cluster_stays_until_its_plugin_holds_nothing_and_then_goes_with_its_children() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let mut plugin = held(&context, Reply::Pending, FAR).await;
         delete_and_ask(&context, &plugin).await;
-        // It is called until it says so, and never to sync, whatever else happens.
-        context.annotate("DaskCluster", "demo", "example.com/nudge", "1").await;
+        // It is called until it has finalized, and never to sync.
+        context.nudge("demo").await;
         context.delete("ConfigMap", CHILD).await;
         plugin.until_called("three calls", |calls| calls.len() >= 3).await;
         let demo = context.expect("DaskCluster", "demo").await;
@@ -117,8 +114,7 @@ async fn a_cluster_stays_until_its_plugin_holds_nothing_and_then_goes_with_its_c
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn after_the_deadline_a_cluster_goes_with_a_warning_whatever_its_plugin_says() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let plugin = held(&context, Reply::Failure("Never", "I keep it"), NEAR).await;
         let demo = context.expect("DaskCluster", "demo").await;
         delete_and_ask(&context, &plugin).await;
@@ -135,8 +131,7 @@ async fn after_the_deadline_a_cluster_goes_with_a_warning_whatever_its_plugin_sa
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_plugin_that_is_down_holds_a_cluster_until_the_deadline_only() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let mut plugin = held(&context, Reply::Pending, NEAR).await;
         let demo = context.expect("DaskCluster", "demo").await;
         plugin.stop().await;
@@ -147,7 +142,7 @@ async fn a_plugin_that_is_down_holds_a_cluster_until_the_deadline_only() {
     .await;
 }
 
-/// No worker runs for it, and none has since the controller started.
+/// The controller has not synced this plugin since it started.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_plugin_that_is_suspended_holds_a_cluster_until_the_deadline_only() {
@@ -174,8 +169,7 @@ async fn a_plugin_that_is_suspended_holds_a_cluster_until_the_deadline_only() {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn with_its_resource_a_plugins_finalizers_go_and_orphans_lose_nothing() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         context.create(&cluster("going", 0)).await;
         context.running("going").await;
         context.create(&cluster("demo", 0)).await;
@@ -222,8 +216,7 @@ async fn finalizers_of_a_plugin_that_was_deleted_while_no_controller_ran_go_at_t
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_finalizer_goes_when_the_resource_asks_for_it_no_longer() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let plugin = held(&context, Reply::Pending, FAR).await;
         context.merge("DaskOperatorPlugin", "echo", json!({"spec": {"finalize": {"enabled": false}}})).await;
         context.until("DaskCluster", "demo", |demo| !has_finalizer(demo)).await;
@@ -254,7 +247,7 @@ async fn a_subject_that_stops_matching_is_finalized_and_then_pruned() {
         // The Service follows.
         context.merge("DaskCluster", "demo", json!({"metadata": {"labels": {"expose": null}}})).await;
         plugin.until_called("the hook Finalize", |calls| !calls.is_empty()).await;
-        // What was begun goes on in another process.
+        // Another process continues what was begun.
         controller.kill().await;
         plugin.forget_calls();
         let _controller = context.start_controller().await;
@@ -282,8 +275,7 @@ async fn a_subject_that_stops_matching_is_finalized_and_then_pruned() {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn an_unmatched_subject_loses_its_children_after_the_deadline() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let plugin = held(&context, Reply::Failure("Never", "I keep it"), NEAR).await;
         let match_ = json!({"objectSelector": {"matchLabels": {"expose": "yes"}}});
         context.merge("DaskOperatorPlugin", "echo", json!({"spec": {"match": match_}})).await;
@@ -298,9 +290,8 @@ async fn an_unmatched_subject_loses_its_children_after_the_deadline() {
 
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
-async fn a_plugin_that_does_not_serve_the_hook_is_synced_holds_nothing_and_this_is_told() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+async fn a_plugin_that_does_not_serve_the_hook_is_synced_and_holds_nothing_and_its_status_says_so() {
+    with_controller(async |context| {
         context.create(&cluster("demo", 0)).await;
         context.running("demo").await;
         let mut plugin = TestPlugin::new(&context, "echo");
@@ -324,11 +315,10 @@ async fn a_plugin_that_does_not_serve_the_hook_is_synced_holds_nothing_and_this_
 
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
-async fn a_controller_that_is_killed_before_the_first_child_and_while_finalizing_goes_on_where_it_was() {
+async fn a_controller_that_is_killed_before_the_first_child_and_while_finalizing_continues_where_it_was() {
     with_temp_ns(|context| async move {
         let mut controller = context.start_controller().await;
-        context.create(&cluster("demo", 0)).await;
-        context.settled("demo", 0).await;
+        context.create_settled("demo", 0).await;
         let mut plugin = finalizing(&context, Reply::Pending);
         plugin.answer(Reply::Hang);
         plugin.install_as(&manifest(&plugin, FAR)).await;
@@ -354,19 +344,17 @@ async fn a_controller_that_is_killed_before_the_first_child_and_while_finalizing
     .await;
 }
 
-/// The garbage collector takes the workers while their group still stands.
+/// The garbage collector deletes the workers while their group still exists.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_cluster_that_is_deleted_in_the_foreground_is_not_held_by_workers_that_are_gone() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
-        context.create(&cluster("demo", 2)).await;
-        context.settled("demo", 2).await;
+    with_controller(async |context| {
+        context.create_settled("demo", 2).await;
         let mut plugin = finalizing(&context, Reply::Pending);
         let mut manifest = manifest(&plugin, FAR);
         manifest["spec"]["subjects"] =
             json!([{"kind": "Deployment", "component": "worker"}, {"kind": "DaskWorkerGroup"}]);
-        plugin.script(|request| match (request.hook, request.subject.kind()) {
+        plugin.respond_with(|request| match (request.hook, request.subject.kind()) {
             (Hook::Finalize, "DaskWorkerGroup") => Reply::Finalized,
             (Hook::Finalize, _) => Reply::Pending,
             _ => Reply::Children(vec![config("config", "first")]),
@@ -384,12 +372,11 @@ async fn a_cluster_that_is_deleted_in_the_foreground_is_not_held_by_workers_that
     .await;
 }
 
-/// Each of them would cost a request, and hold up what others delete.
+/// Each of them would cost a request and delay other deletions.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn any_number_of_finalizers_that_no_plugin_has_leaves_at_once_and_those_of_others_stay() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let foreign = "example.org/mine";
         let mut pill = cluster("pill", 0);
         let made_up = (0..10_000).map(|number| format!("plugin.kubernetes.dask.org/made-up-{number}"));

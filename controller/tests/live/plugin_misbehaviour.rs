@@ -1,4 +1,4 @@
-//! Plugins that misbehave, all at once and each in its own way. Run them with `make live`.
+//! Plugins that misbehave, each in its own way and all at the same time.
 
 use std::{
     collections::BTreeMap,
@@ -11,156 +11,198 @@ use kube::{Api, api::ListParams};
 use serde_json::{Value, json};
 
 use crate::support::{
-    TestContext, cluster, condition, eventually,
-    faulty_plugin::{Asked, Sinner},
+    TestContext, condition, eventually,
+    faulty_plugin::{FaultyPlugin, ReceivedCall},
     message,
-    misbehaviour::{self, GOOD, Seen, Sin, TOO_LARGE, TOO_LATE, VICTIM},
+    misbehaviour::{self, Expected, GOOD, Misbehaviour, TOO_LARGE, TOO_LATE, VICTIM},
     name, owned_by,
     plugin::TestPlugin,
-    uid, version, with_temp_ns,
+    poll, uid, version, with_temp_ns,
 };
 
 const PLUGIN: &str = "plugin.kubernetes.dask.org/plugin";
 const KEY: &str = "plugin.kubernetes.dask.org/key";
-/// What all that goes on at once may take: many times the 2 MiB of a single answer, and far below 10 GB.
+/// The limit of the controller's memory: many times the 2 MiB of a single response, and far below 10 GB.
 const MOST_MEMORY: u64 = 300 << 20;
 const MOST_LOG: usize = 1 << 20;
-const TOLD_WITHIN: Duration = Duration::from_mins(2);
-/// Between looks at all plugins.
+/// How soon each misbehaviour must be reported.
+const REPORTED_WITHIN: Duration = Duration::from_mins(2);
+/// The pause between two reads of all plugins.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Questions about one subject: a change or two of the subject, and one of its owner.
-const QUESTIONS: usize = 4;
+/// The calls about one subject: a change or two of the subject, and one of its owner.
+const CALLS: usize = 4;
 
 struct Case {
-    sin: Sin,
-    sinner: Sinner,
+    misbehaviour: Misbehaviour,
+    plugin: FaultyPlugin,
 }
 
-/// One test, since it is the company that shows whether one plugin's doings concern another.
+/// Claims that were checked, with what violates each.
+#[derive(Default)]
+struct Claims(Vec<(&'static str, Vec<String>)>);
+
+impl Claims {
+    fn check(&mut self, claim: &'static str, violations: impl IntoIterator<Item = String>) {
+        self.0.push((claim, violations.into_iter().collect()));
+    }
+
+    fn holds(&mut self, claim: &'static str, holds: bool, found: impl std::fmt::Display) {
+        self.check(claim, (!holds).then(|| found.to_string()));
+    }
+
+    fn assert_all(self) {
+        let violated: Vec<_> = self.0.into_iter().filter(|(_, violations)| !violations.is_empty()).collect();
+        assert!(violated.is_empty(), "{violated:#?}");
+    }
+}
+
+/// What exists before the plugins begin to misbehave.
+struct Before {
+    victim: Value,
+    demo: Value,
+    service: Value,
+    good: TestPlugin,
+    cases: Vec<Case>,
+    children: BTreeMap<String, (String, Value)>,
+}
+
+/// One test for all claims, because only the plugins together show whether one affects another.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a cluster: make live"]
-async fn whatever_a_plugin_does_is_told_delays_nothing_deletes_nothing_and_takes_nothing() {
-    with_temp_ns(|context| async move {
+async fn plugins_that_misbehave_harm_nothing_but_themselves() {
+    with_temp_ns(async |context| {
         let controller = context.start_controller().await;
-        let victim = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": VICTIM}, "data": {"a": "1"}});
-        let victim = context.create(&victim).await;
-        let demo = context.create(&cluster("demo", 1)).await;
-        context.settled("demo", 1).await;
-        let service = context.expect("Service", "demo-scheduler").await;
-        let mut good = TestPlugin::new(&context, GOOD);
-        good.install().await;
-        let cases = join_all(misbehaviour::all().into_iter().map(async |sin| {
-            let sinner = Sinner::install(&context, sin.name, sin.way).await;
-            Case { sin, sinner }
-        }))
-        .await;
-        let unwell = until_all(&context, &cases, |_, plugin| counts(plugin) == [1, 1, 0]).await;
-        assert_eq!(unwell, Vec::<String>::new());
-        let before = children(&context).await;
-        assert_eq!(before.len(), cases.len() + 1);
-
+        let before = install(&context).await;
+        let (cases, good) = (&before.cases, &before.good);
         let begin = Instant::now();
-        join_all(cases.iter().map(|case| case.sinner.begin())).await;
-        context.annotate("DaskCluster", "demo", "example.com/nudge", "1").await;
-        context.create(&cluster("later", 1)).await;
-        context.settled("later", 1).await;
-        assert_eq!(components(&context, "later").await, components(&context, "demo").await);
+        join_all(cases.iter().map(|case| case.plugin.begin())).await;
+        context.nudge("demo").await;
+        let later = context.create_settled("later", 1).await;
+        let mut claims = Claims::default();
+        let (expected, found) = (components(&context, "demo").await, components(&context, "later").await);
+        claims.holds("a new cluster gets all its components", found == expected, format!("{found:?}"));
         good.until_counts(2, 2, 0).await;
 
-        let mut wrong = until_all(&context, &cases, Case::is_told_by).await;
+        claims.check("each misbehaviour is reported", until_all(&context, cases, Case::is_reported_by).await);
         let plugins = plugins(&context).await;
-        wrong.extend(cases.iter().filter_map(|case| case.verbosity(&plugins[case.sin.name])));
-        wrong.extend(changes_of_steady_state(&context, &cases).await);
-        let seconds = usize::try_from(begin.elapsed().as_secs()).unwrap();
-        wrong.extend(cases.iter().flat_map(|case| case.impatience(seconds)));
-        let after = children(&context).await;
-        let lost = before.iter().filter(|(child, content)| after.get(*child) != Some(*content));
-        wrong.extend(lost.map(|(child, _)| format!("{child} is {:?}", after.get(child))));
-        let later = context.expect("DaskCluster", "later").await;
-        wrong.extend(misplaced(&context, &[demo, later]).await);
-        if context.expect("ConfigMap", VICTIM).await != victim {
-            wrong.push("the victim was changed".to_owned());
-        }
-        assert_eq!(wrong, Vec::<String>::new());
-        assert_eq!(context.expect("Service", "demo-scheduler").await["spec"], service["spec"]);
-        assert!(good.calls_about("demo-scheduler").len() <= 1 + QUESTIONS);
+        let verbose = cases.iter().filter_map(|case| case.verbosity(&plugins[case.misbehaviour.name]));
+        claims.check("no misbehaviour fills the status", verbose);
+        claims.check("soon nothing is written any more", changes_of_steady_state(&context, cases).await);
+        let seconds = usize::try_from(begin.elapsed().as_secs()).expect("it fits");
+        let impatient = cases.iter().flat_map(|case| case.impatience(seconds));
+        claims.check("no plugin is called in a loop or at another path", impatient);
+        let calls = good.calls_about("demo-scheduler").len();
+        claims.holds("the good plugin is called no more often", calls <= 1 + CALLS, calls);
+        nothing_is_lost(&context, &before, &mut claims).await;
+        claims.check("no child is misplaced", misplaced(&context, &[before.demo.clone(), later]).await);
         good.until_ready("True", "Ready").await;
-        assert!(controller.peak_memory() < MOST_MEMORY, "{} MiB", controller.peak_memory() >> 20);
-        assert!(context.controller_log().len() < MOST_LOG, "{} KiB", context.controller_log().len() >> 10);
+        let memory = controller.peak_memory();
+        claims.holds("the controller's memory is bounded", memory < MOST_MEMORY, format!("{} MiB", memory >> 20));
+        let log = context.controller_log().len();
+        claims.holds("the controller's log is bounded", log < MOST_LOG, format!("{} KiB", log >> 10));
+        claims.assert_all();
     })
     .await;
 }
 
+/// Installs a victim, a cluster, a good plugin and all faulty ones, and waits until each plugin has its child.
+async fn install(context: &TestContext) -> Before {
+    let victim = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": VICTIM}, "data": {"a": "1"}});
+    let victim = context.create(&victim).await;
+    let demo = context.create_settled("demo", 1).await;
+    let service = context.expect("Service", "demo-scheduler").await;
+    let good = TestPlugin::installed(context, GOOD).await;
+    let cases = join_all(misbehaviour::all().into_iter().map(async |misbehaviour| {
+        let plugin = FaultyPlugin::install(context, misbehaviour.name, misbehaviour.mode).await;
+        Case { misbehaviour, plugin }
+    }))
+    .await;
+    let unwell = until_all(context, &cases, |_, plugin| counts(plugin) == [1, 1, 0]).await;
+    assert_eq!(unwell, Vec::<String>::new());
+    let children = children(context).await;
+    assert_eq!(children.len(), cases.len() + 1);
+    Before { victim, demo, service, good, cases, children }
+}
+
+async fn nothing_is_lost(context: &TestContext, before: &Before, claims: &mut Claims) {
+    let after = children(context).await;
+    let lost = before.children.iter().filter(|(child, content)| after.get(*child) != Some(*content));
+    claims.check("no child is lost", lost.map(|(child, _)| format!("{child} is {:?}", after.get(child))));
+    let victim = context.expect("ConfigMap", VICTIM).await;
+    claims.holds("an object without owner is not changed", victim == before.victim, victim);
+    let service = context.expect("Service", "demo-scheduler").await;
+    claims.holds("the scheduler's Service is not changed", service["spec"] == before.service["spec"], service);
+}
+
 impl Case {
-    /// No sin fills the status with what it says.
+    /// Returns whether the plugin fills its status with what it sends.
     fn verbosity(&self, plugin: &Value) -> Option<String> {
         let fits = failures(plugin).iter().all(|failure| text(failure).len() <= 512);
         let is_short = fits && plugin["status"].to_string().len() < 10_000;
-        (!is_short).then(|| format!("{} fills its status", self.sin.name))
+        (!is_short).then(|| format!("{} fills its status", self.misbehaviour.name))
     }
 
-    fn is_told_by(&self, plugin: &Value) -> bool {
-        self.tells(plugin, self.sin.seen)
+    fn is_reported_by(&self, plugin: &Value) -> bool {
+        self.shows(plugin, self.misbehaviour.expected)
     }
 
-    fn tells(&self, plugin: &Value, seen: Seen) -> bool {
-        match seen {
-            Seen::Flooded => self.tells(plugin, TOO_LARGE) || self.tells(plugin, TOO_LATE),
-            Seen::Failing(reason, word) => {
-                let tells = |failure: &Value| failure["reason"] == reason && text(failure).contains(word);
-                failures(plugin).iter().any(tells)
+    fn shows(&self, plugin: &Value, expected: Expected) -> bool {
+        match expected {
+            Expected::Flooded => self.shows(plugin, TOO_LARGE) || self.shows(plugin, TOO_LATE),
+            Expected::Failing(reason, word) => {
+                let shows = |failure: &Value| failure["reason"] == reason && text(failure).contains(word);
+                failures(plugin).iter().any(shows)
             }
-            Seen::NotReady(reason, word) => {
+            Expected::NotReady(reason, word) => {
                 let conditions = ["Ready", "Discovered"].map(|type_| condition(plugin, type_));
                 conditions == [("False", reason); 2] && message(plugin, "Ready").contains(word)
             }
-            Seen::Synced => counts(plugin) == [2, 2, 0] && self.sinner.asked().iter().any(Asked::is_review),
-            Seen::Waiting => counts(plugin) == [2, 0, 0],
+            Expected::Synced => counts(plugin) == [2, 2, 0] && self.plugin.calls().iter().any(ReceivedCall::is_review),
+            Expected::Waiting => counts(plugin) == [2, 0, 0],
         }
     }
 
-    /// No sin makes the controller call in a loop, and none leads it astray.
+    /// Returns the calls at other paths, and the subjects that the plugin was asked about too often.
     fn impatience(&self, seconds: usize) -> Vec<String> {
-        let name = self.sin.name;
+        let name = self.misbehaviour.name;
         let mut subjects: BTreeMap<String, Vec<String>> = BTreeMap::new();
         let mut wrong = Vec::new();
-        for call in self.sinner.asked() {
+        for call in self.plugin.calls() {
             if !(call.is_review() || call.path.starts_with("/v1alpha1/discovery?")) {
-                wrong.push(format!("{name} was asked for {}", call.path));
+                wrong.push(format!("{name} was called at {}", call.path));
             }
             subjects.entry(call.subject().to_owned()).or_default().push(call.reason());
         }
-        let most = match self.sin.seen {
-            _ if ["resync-1", "busy-zero"].contains(&name) => seconds + QUESTIONS,
-            Seen::Failing("Unreachable" | "ServerError" | "Busy", _) | Seen::Flooded | Seen::Waiting => {
-                3 * QUESTIONS + seconds / 4
+        let most = match self.misbehaviour.expected {
+            _ if ["resync-1", "busy-zero"].contains(&name) => seconds + CALLS,
+            Expected::Failing("Unreachable" | "ServerError" | "Busy", _) | Expected::Flooded | Expected::Waiting => {
+                3 * CALLS + seconds / 4
             }
             // Discovery is tried again after 2, 4, 8, 16 and then 30 seconds.
-            Seen::NotReady(..) => QUESTIONS + 1 + seconds / 15,
-            _ => QUESTIONS,
+            Expected::NotReady(..) => CALLS + 1 + seconds / 15,
+            _ => CALLS,
         };
         if subjects.values().any(|reasons| reasons.len() > most) {
-            wrong.push(format!("{name} was asked {subjects:?} in {seconds} s"));
+            wrong.push(format!("{name} was called about {subjects:?} in {seconds} s"));
         }
         wrong
     }
 }
 
-/// Waits until `holds` for each plugin; which are left in the end, and what their status is. One list tells of all:
-/// asking for each of them would keep the API server from answering the controller.
+/// Waits until `holds` for each plugin. Returns those for which it does not, with their status. Lists all plugins at once:
+/// to get each of them would keep the API server from answering the controller.
 async fn until_all(context: &TestContext, cases: &[Case], holds: impl Fn(&Case, &Value) -> bool) -> Vec<String> {
-    let begin = Instant::now();
-    loop {
+    let mut waiting = Vec::new();
+    let _all_hold_or_are_returned = poll(REPORTED_WITHIN, PAUSE, async || {
         let plugins = plugins(context).await;
-        let waiting = cases.iter().filter(|case| !holds(case, &plugins[case.sin.name]));
-        let waiting: Vec<_> = waiting
-            .map(|case| format!("{} is not told: {}", case.sin.name, plugins[case.sin.name]["status"]))
+        let others = cases.iter().filter(|case| !holds(case, &plugins[case.misbehaviour.name]));
+        waiting = others
+            .map(|case| format!("{}: {}", case.misbehaviour.name, plugins[case.misbehaviour.name]["status"]))
             .collect();
-        if waiting.is_empty() || begin.elapsed() > TOLD_WITHIN {
-            return waiting;
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
+        if waiting.is_empty() { Ok(()) } else { Err(String::new()) }
+    })
+    .await;
+    waiting
 }
 
 async fn plugins(context: &TestContext) -> BTreeMap<String, Value> {
@@ -168,7 +210,7 @@ async fn plugins(context: &TestContext) -> BTreeMap<String, Value> {
     plugins.into_iter().map(|plugin| (name(&plugin).to_owned(), plugin)).collect()
 }
 
-/// With all in their sinful ways, soon nothing is written any more. What is.
+/// Returns what is written although all plugins keep misbehaving in the same way: soon nothing must be.
 async fn changes_of_steady_state(context: &TestContext, cases: &[Case]) -> Vec<String> {
     const TRIES: usize = 4;
     let mut changes = Vec::new();
@@ -183,7 +225,7 @@ async fn changes_of_steady_state(context: &TestContext, cases: &[Case]) -> Vec<S
 
 async fn changes_of_some_seconds(context: &TestContext, cases: &[Case]) -> Vec<String> {
     const ROUNDS: usize = 8;
-    let ticking = cases.iter().find(|case| case.sin.name == "resync-1").expect("there is such a sin");
+    let ticking = cases.iter().find(|case| case.misbehaviour.name == "resync-1").expect("the table has it");
     let written = async || {
         let (plugins, maps) = (context.list("DaskOperatorPlugin", "").await, context.list("ConfigMap", "").await);
         let clusters = context.list("DaskCluster", "").await;
@@ -192,8 +234,8 @@ async fn changes_of_some_seconds(context: &TestContext, cases: &[Case]) -> Vec<S
         let all = [plugins, maps, clusters].concat();
         all.iter().map(|object| (name(object).to_owned(), state(object))).collect::<BTreeMap<_, _>>()
     };
-    let (before, asked) = (written().await, ticking.sinner.asked().len());
-    eventually("more rounds", async || match ticking.sinner.asked().len() - asked {
+    let (before, asked) = (written().await, ticking.plugin.calls().len());
+    eventually("more rounds", async || match ticking.plugin.calls().len() - asked {
         ROUNDS.. => Ok(()),
         calls => Err(format!("there were {calls} calls")),
     })
@@ -203,14 +245,14 @@ async fn changes_of_some_seconds(context: &TestContext, cases: &[Case]) -> Vec<S
     changed.map(|(name, state)| format!("{name} is written again: {:?} → {state:?}", before.get(name))).collect()
 }
 
-/// The child that each plugin had before it sinned, by name, with uid and content.
+/// Returns the child that each plugin had before it misbehaved, by name, with uid and content.
 async fn children(context: &TestContext) -> BTreeMap<String, (String, Value)> {
     let children = context.list("ConfigMap", &format!("{PLUGIN},{KEY}=config")).await;
     let demos = children.iter().filter(|child| name(child).starts_with("demo-"));
     demos.map(|child| (name(child).to_owned(), (uid(child).to_owned(), child["data"].clone()))).collect()
 }
 
-/// What a cluster consists of.
+/// Returns the kinds and components of a cluster.
 async fn components(context: &TestContext, cluster: &str) -> Vec<String> {
     let mut found = Vec::new();
     for kind in ["DaskWorkerGroup", "Deployment", "Service"] {
@@ -224,7 +266,7 @@ async fn components(context: &TestContext, cluster: &str) -> Vec<String> {
     found
 }
 
-/// Children that are not where they belong, or nobody's.
+/// Returns children in the wrong namespace, of a forbidden kind, or without their owner.
 async fn misplaced(context: &TestContext, clusters: &[Value]) -> Vec<String> {
     let owners: Vec<Value> = clusters.iter().map(|cluster| owned_by(cluster, false)).collect();
     let mut wrong = Vec::new();
@@ -249,7 +291,7 @@ async fn misplaced(context: &TestContext, clusters: &[Value]) -> Vec<String> {
     wrong
 }
 
-/// Matched, synced, failing.
+/// Returns the counts of matched, synced and failing subjects.
 fn counts(plugin: &Value) -> [i64; 3] {
     ["matched", "synced", "failing"].map(|count| plugin["status"]["subjects"][count].as_i64().unwrap_or(-1))
 }

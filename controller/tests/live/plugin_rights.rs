@@ -1,6 +1,5 @@
 //! The controller with exactly the rights that the chart gives it, and plugins that bring theirs along by
-//! aggregation. A proxy between the controller and the API server records what is forbidden. Run them with
-//! `make live`.
+//! aggregation. A proxy between the controller and the API server records what is forbidden.
 
 use std::{
     collections::BTreeSet,
@@ -27,7 +26,9 @@ use plugin_server_kit::protocol::Child;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Controller, DEADLINE, TestContext, cluster, condition, eventually, message, owned_by,
+    Controller, DEADLINE, TestContext, cluster, condition, eventually,
+    fake_cluster::finish_runner,
+    job, message, owned_by,
     plugin::{Reply, TestPlugin, config},
     proxy::FaultProxy,
     uid, with_temp_ns,
@@ -35,7 +36,7 @@ use crate::support::{
 
 /// Name of the ServiceAccount and the namespace in the rendered chart.
 const OPERATOR: &str = "dask-operator";
-/// On whatever a test makes outside of its namespace.
+/// A label of everything that a test creates outside of its namespace.
 const TEST_LABEL: &str = "live-test.dask.org/namespace";
 const WIDGET: &str = "demo-scheduler-maker-widget";
 
@@ -86,7 +87,7 @@ async fn install_rights(context: &TestContext) {
     }
 }
 
-/// Gives what is cluster-scoped a name and a label of this test.
+/// Gives cluster-scoped objects a name and a label of this test.
 fn own(context: &TestContext, document: &mut Value) {
     let unique = |name: &Value| json!(format!("{}-{}", context.namespace, name.as_str().unwrap()));
     document["metadata"]["name"] = unique(&document["metadata"]["name"]);
@@ -126,7 +127,7 @@ async fn remove_cluster_scoped(context: &TestContext) {
     }
 }
 
-/// A client that is the operator's ServiceAccount.
+/// Returns a client with the identity of the operator's ServiceAccount.
 async fn as_operator(context: &TestContext) -> Client {
     let accounts: Api<ServiceAccount> = Api::namespaced(context.client.clone(), &context.namespace);
     let (params, request) = (PostParams::default(), TokenRequest::default());
@@ -138,7 +139,7 @@ async fn as_operator(context: &TestContext) -> Client {
 }
 
 impl Operator {
-    /// What a plugin ships: a `ClusterRole` that is aggregated into the operator's.
+    /// Creates what a plugin ships: a `ClusterRole` that is aggregated into the operator's.
     async fn grant(&self, name: &str, group: &str, resource: &str, verbs: &[&str]) {
         let mut role = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1",
@@ -155,7 +156,7 @@ impl Operator {
     }
 }
 
-// --- A kind that the chart has never heard of ---
+// --- A kind that the chart does not know ---
 
 /// The API group of this test's own kind.
 fn widget_group(context: &TestContext) -> String {
@@ -244,16 +245,16 @@ async fn a_plugin_with_a_new_kind_gets_its_rights_by_aggregation_and_the_control
         plugin.until_counts(1, 1, 0).await;
         plugin.until_ready("True", "Ready").await;
 
-        // Each verb that was asked for is used.
+        // Each granted verb is used.
         widgets(context).delete(WIDGET, &DeleteParams::default()).await.unwrap();
         let is_new = |widget: Option<&Value>| widget.is_some_and(|widget| uid(widget) != uid(&child));
         until_widget(context, "the child to come back", is_new).await;
         plugin.answer(widget(context, 2));
-        context.annotate("DaskCluster", "demo", "example.com/nudge", "a").await;
+        context.nudge("demo").await;
         let is_changed = |widget: Option<&Value>| widget.is_some_and(|widget| widget["spec"]["size"] == 2);
         until_widget(context, "the child to change", is_changed).await;
         plugin.answer(Reply::Children(vec![]));
-        context.annotate("DaskCluster", "demo", "example.com/nudge", "b").await;
+        context.nudge("demo").await;
         until_widget(context, "the child to go", |widget| widget.is_none()).await;
         operator.assert_nothing_was_forbidden();
     })
@@ -276,12 +277,12 @@ async fn the_whole_life_of_a_plugin_needs_no_more_rights_than_the_chart_and_the_
         plugin.install_as(&manifest).await;
         context.appears("ConfigMap", "demo-echo-config").await;
         plugin.answer(Reply::Children(vec![config("other", "second")]));
-        context.annotate("DaskCluster", "demo", "example.com/nudge", "a").await;
+        context.nudge("demo").await;
         context.goes("ConfigMap", "demo-echo-config").await;
         context.appears("ConfigMap", "demo-echo-other").await;
-        // What fails is told by an Event.
+        // Failures are reported by an Event.
         plugin.answer(Reply::Failure("NoHost", "there is no host left"));
-        context.annotate("DaskCluster", "demo", "example.com/nudge", "b").await;
+        context.nudge("demo").await;
         plugin.until_failing("PluginFailure").await;
         context.delete("DaskOperatorPlugin", "echo").await;
         context.goes("ConfigMap", "demo-echo-other").await;
@@ -297,8 +298,7 @@ async fn the_whole_life_of_a_plugin_needs_no_more_rights_than_the_chart_and_the_
 async fn clusters_are_made_scaled_and_removed_with_the_chart_s_rights() {
     with_chart_rights(async |operator| {
         let context = &operator.context;
-        context.create(&cluster("demo", 2)).await;
-        context.settled("demo", 2).await;
+        context.create_settled("demo", 2).await;
         let autoscaler = json!({
             "apiVersion": "kubernetes.dask.org/v1",
             "kind": "DaskAutoscaler",
@@ -322,27 +322,11 @@ async fn clusters_are_made_scaled_and_removed_with_the_chart_s_rights() {
 
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
-async fn a_job_is_played_with_the_chart_s_rights() {
+async fn a_job_runs_with_the_chart_s_rights() {
     with_chart_rights(async |operator| {
         let context = &operator.context;
-        let job = json!({
-            "apiVersion": "kubernetes.dask.org/v1",
-            "kind": "DaskJob",
-            "metadata": {"name": "demo"},
-            "spec": {
-                "job": {"spec": {"restartPolicy": "Never", "containers": [{"name": "job", "image": "a"}]}},
-                "cluster": {"spec": cluster("demo", 1)["spec"]},
-            },
-        });
-        context.create(&job).await;
-        context.appears("Pod", "demo-runner").await;
-        let ended = json!({"exitCode": 0, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:01:00Z"});
-        let container = json!({
-            "name": "job", "image": "a", "imageID": "", "ready": false, "restartCount": 0,
-            "state": {"terminated": ended},
-        });
-        let status = json!({"status": {"phase": "Succeeded", "containerStatuses": [container]}});
-        context.merge_status("Pod", "demo-runner", status).await;
+        context.create(&job("demo")).await;
+        finish_runner(context, "demo").await;
         context.until("DaskJob", "demo", |job| job["status"]["jobStatus"] == "Successful").await;
         context.goes("DaskCluster", "demo").await;
         operator.assert_nothing_was_forbidden();

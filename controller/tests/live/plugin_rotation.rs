@@ -1,4 +1,4 @@
-//! What changes behind a plugin while it is used: certificates, sockets and pods. Run them with `make live`.
+//! What changes behind a plugin while it is used: certificates, sockets and pods.
 
 use std::{
     os::unix::fs::symlink,
@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use crate::support::{
     TestContext, cluster, condition, eventually, message,
     plugin::{Reply, TestPlugin, config},
-    with_temp_ns, within,
+    with_controller, with_temp_ns, within,
 };
 
 const AUTHORITY: &str = "dask-operator-plugin-ca";
@@ -32,7 +32,7 @@ const SUBJECTS: [&str; 2] = ["demo-scheduler", "other-scheduler"];
 /// Much less than the minute after which a plugin is discovered anyway.
 const SOON: Duration = Duration::from_secs(15);
 
-/// A plugin that remembers each question, and which attempt at it was the first that came through.
+/// A plugin that records each request, and so which attempt was the first to arrive.
 #[derive(Clone, Default)]
 struct Counting(Arc<Mutex<Vec<PluginRequest>>>);
 
@@ -47,24 +47,25 @@ impl Plugin for Counting {
     }
 }
 
-/// Each call makes a handshake of its own.
+/// Closes the connection after each call, so that each makes a handshake of its own.
 async fn hang_up(call: Request, next: Next) -> Response {
     let mut response = next.run(call).await;
     response.headers_mut().insert(CONNECTION, "close".parse().unwrap());
     response
 }
 
-/// Keeps `folder` as a kubelet keeps a mounted Secret: all files change at once. Counts the changes.
+/// Updates `folder` as a kubelet updates a mounted Secret: all files change at once. Counts the changes.
 async fn mount(context: TestContext, secret: &'static str, folder: std::path::PathBuf, changes: Arc<AtomicUsize>) {
     let mut last = Value::Null;
+    let mut ticks = tokio::time::interval(Duration::from_millis(200));
     loop {
+        ticks.tick().await;
         if let Some(secret) = context.get("Secret", secret).await
             && secret["data"] != last
         {
             last = secret["data"].clone();
             write_mount(&folder, &last, changes.fetch_add(1, Ordering::SeqCst));
         }
-        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
@@ -79,8 +80,8 @@ fn write_mount(folder: &Path, data: &Value, change: usize) {
     std::fs::rename(folder.join("..new"), folder.join("..data")).unwrap();
 }
 
-/// Has the cluster's plugins asked something new, and waits for the question to come.
-async fn ask_anew(context: &TestContext, plugin: &Counting, value: &str) {
+/// Makes the controller call the cluster's plugins again, and waits for the call.
+async fn ask_again(context: &TestContext, plugin: &Counting, value: &str) {
     context.annotate("DaskCluster", "demo", "example.com/nudge", value).await;
     let asked = |request: &PluginRequest| request.owner.object["metadata"]["annotations"]["example.com/nudge"] == value;
     within(SOON, "the question", async || {
@@ -95,17 +96,16 @@ fn trusted(secret: &Value) -> usize {
     String::from_utf8(bytes.0).unwrap().matches("BEGIN CERTIFICATE").count()
 }
 
-/// An authority that lives for a minute: after 40 s there is another one, which signs from the 45th second on.
+/// An authority that is valid for a minute: after 40 s there is a second one, which signs from the 45th second on.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn no_call_fails_while_certificates_and_their_authority_rotate_even_if_the_controller_starts_again() {
     with_temp_ns(|context| async move {
         let flags = ["--plugin-authority-seconds", "60", "--plugin-certificate-seconds", "20"];
-        // Two, as while a Deployment rolls: each finds at the same second that it is time for another authority.
+        // Two controllers, as during a rollout: both rotate the authority in the same second.
         let mut controllers = vec![context.start_controller_with(&flags).await];
         controllers.push(context.start_controller_with(&flags).await);
-        context.create(&cluster("demo", 0)).await;
-        context.settled("demo", 0).await;
+        context.create_settled("demo", 0).await;
         let (plugin, listener) = (Counting::default(), TcpListener::bind("127.0.0.1:0").await.unwrap());
         let mut manifest = TestPlugin::new(&context, "echo").manifest();
         manifest["spec"]["endpoint"]["service"]["port"] = json!(listener.local_addr().unwrap().port());
@@ -123,7 +123,7 @@ async fn no_call_fails_while_certificates_and_their_authority_rotate_even_if_the
         let first = context.expect("Secret", AUTHORITY).await;
         let mut phases = vec![(1, false)];
         for number in 0.. {
-            ask_anew(&context, &plugin, &number.to_string()).await;
+            ask_again(&context, &plugin, &number.to_string()).await;
             let secret = context.expect("Secret", AUTHORITY).await;
             let phase = (trusted(&secret), secret["data"].get("previous.key").is_some());
             if phases.last() == Some(&phase) {
@@ -131,7 +131,7 @@ async fn no_call_fails_while_certificates_and_their_authority_rotate_even_if_the
             }
             phases.push(phase);
             if phase == (2, true) {
-                // In the overlap: all that the next one knows of it is in the Secret.
+                // During the overlap, the next controller knows only what is in the Secret.
                 controllers.remove(0).kill().await;
                 controllers.push(context.start_controller_with(&flags).await);
             }
@@ -152,7 +152,7 @@ async fn no_call_fails_while_certificates_and_their_authority_rotate_even_if_the
 
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
-async fn an_authority_that_cannot_be_used_is_told_and_left_alone() {
+async fn an_authority_that_cannot_be_used_is_reported_and_left_alone() {
     with_temp_ns(|context| async move {
         let secret = |labels: Value| {
             json!({
@@ -165,8 +165,8 @@ async fn an_authority_that_cannot_be_used_is_told_and_left_alone() {
         let _controller = context.start_controller().await;
         let plugin = TestPlugin::new(&context, "echo");
         context.create(&plugin.manifest()).await;
-        let told = plugin.until_ready("False", "TlsError").await;
-        assert!(message(&told, "Ready").contains("no usable tls.crt"), "{told}");
+        let reported = plugin.until_ready("False", "TlsError").await;
+        assert!(message(&reported, "Ready").contains("no usable tls.crt"), "{reported}");
         assert_eq!(context.expect("Secret", AUTHORITY).await["data"], made["data"]);
 
         context.delete("Secret", AUTHORITY).await;
@@ -185,7 +185,7 @@ fn asked_because_changed(plugin: &TestPlugin, subject: &str) -> usize {
     calls.iter().filter(|call| call.request.event.reason == EventReason::PluginChanged).count()
 }
 
-/// Waits until each subject was asked about once more because of a change of the plugin.
+/// Waits until each subject was synced once more because the plugin changed.
 async fn all_asked_again(plugin: &TestPlugin) {
     within(SOON, "a question about each subject", async || {
         let asked = SUBJECTS.map(|subject| asked_because_changed(plugin, subject));
@@ -196,8 +196,7 @@ async fn all_asked_again(plugin: &TestPlugin) {
 
 async fn with_two_clusters(context: &TestContext) {
     for name in ["demo", "other"] {
-        context.create(&cluster(name, 0)).await;
-        context.settled(name, 0).await;
+        context.create_settled(name, 0).await;
     }
 }
 
@@ -214,14 +213,13 @@ async fn socket_plugin(context: &TestContext) -> TestPlugin {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_socket_that_is_replaced_has_every_subject_asked_again_once() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         with_two_clusters(&context).await;
         let mut plugin = socket_plugin(&context).await;
         for value in ["second", "third"] {
             plugin.stop().await;
             plugin.forget_calls();
-            // Same version, other answers.
+            // Same version, other responses.
             plugin.answer(Reply::Children(vec![config("config", value)]));
             plugin.serve_socket("echo.sock");
             all_asked_again(&plugin).await;
@@ -236,18 +234,17 @@ async fn a_socket_that_is_replaced_has_every_subject_asked_again_once() {
     .await;
 }
 
-/// Its process lives on, and so do connections to it: the file decides.
+/// Its process and existing connections stay; only the file is gone.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
-async fn a_socket_that_vanishes_is_told_soon_and_used_again_when_it_is_back() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+async fn a_socket_that_vanishes_is_reported_soon_and_used_again_when_it_is_back() {
+    with_controller(async |context| {
         with_two_clusters(&context).await;
         let plugin = socket_plugin(&context).await;
         let (path, away) = (context.socket_dir().join("echo/echo.sock"), context.socket_dir().join("away"));
         std::fs::rename(&path, &away).unwrap();
         let gone = plugin.until(|plugin| condition(plugin, "Discovered").0 == "False");
-        tokio::time::timeout(SOON, gone).await.expect("it is told soon");
+        tokio::time::timeout(SOON, gone).await.expect("it is reported soon");
         std::fs::rename(&away, &path).unwrap();
         let back = plugin.until_ready("True", "Ready");
         tokio::time::timeout(SOON, back).await.expect("it is used soon");
@@ -259,15 +256,14 @@ async fn a_socket_that_vanishes_is_told_soon_and_used_again_when_it_is_back() {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_link_in_the_place_of_a_socket_is_refused_and_not_called() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         with_two_clusters(&context).await;
         let plugin = socket_plugin(&context).await;
         let (path, elsewhere) = (context.socket_dir().join("echo/echo.sock"), context.folder().join("echo.sock"));
         std::fs::rename(&path, &elsewhere).unwrap();
         symlink(&elsewhere, &path).unwrap();
         let refused = plugin.until(|plugin| condition(plugin, "Ready") == ("False", "InvalidEndpoint"));
-        let refused = tokio::time::timeout(SOON, refused).await.expect("it is told soon");
+        let refused = tokio::time::timeout(SOON, refused).await.expect("it is reported soon");
         assert!(message(&refused, "Ready").ends_with("echo.sock is a symbolic link"), "{refused}");
         plugin.forget_calls();
         context.create(&cluster("later", 0)).await;
@@ -282,7 +278,7 @@ async fn a_link_in_the_place_of_a_socket_is_refused_and_not_called() {
 
 // --- Endpoints ---
 
-/// Writes who stands behind a plugin's Service, with uid and readiness of each pod.
+/// Writes the endpoints of a plugin's Service, with uid and readiness of each pod.
 async fn endpoints(context: &TestContext, slice: &str, service: &str, pods: &[(&str, bool)]) {
     let endpoint = |(number, (uid, ready)): (usize, &(&str, bool))| {
         let target = json!({"kind": "Pod", "name": uid, "namespace": context.namespace, "uid": uid});
@@ -314,7 +310,7 @@ async fn a_pod_that_joins_a_plugin_has_every_subject_asked_again_and_one_that_le
         barrier.until_counts(2, 2, 0).await;
         plugin.forget_calls();
 
-        // Unready, gone: whoever is left answers as before.
+        // One becomes unready and one is removed: the other responds as before.
         endpoints(&context, "echo-1", "echo", &[("a", true), ("b", false)]).await;
         endpoints(&context, "echo-1", "echo", &[("a", true)]).await;
         barrier.forget_calls();
@@ -331,7 +327,7 @@ async fn a_pod_that_joins_a_plugin_has_every_subject_asked_again_and_one_that_le
         all_asked_again(&barrier).await;
         assert_eq!(plugin.calls().len(), 2, "once a subject");
 
-        // All are new to a controller that starts, and none of them joined.
+        // For a controller that starts, all endpoints are new, but none of them was added.
         controller.kill().await;
         plugin.forget_calls();
         barrier.forget_calls();

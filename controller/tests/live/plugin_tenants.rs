@@ -1,5 +1,4 @@
-//! Whom plugins serve and as whom they write, on a real API server with the real controller. Run them with
-//! `make live`.
+//! Which namespaces plugins serve and under which account they write.
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
@@ -9,18 +8,16 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    TestContext, alone_with_temp_ns, cluster, condition,
-    controller::EVERYWHERE,
-    message,
-    plugin::{Call, Reply, TestPlugin, config},
-    uid, with_temp_ns,
+    TestContext, cluster, condition, message,
+    plugin::{Reply, TestPlugin, config},
+    uid, with_controller, with_temp_ns,
 };
 
-/// Name of the child with the key `config` of the plugin `echo` for the cluster `demo`.
-const CHILD: &str = "demo-scheduler-echo-config";
+/// The name of the child with the key `config` of the plugin `echo` for the cluster `demo`.
+pub(crate) const CHILD: &str = "demo-scheduler-echo-config";
 const PLUGIN_LABEL: &str = "plugin.kubernetes.dask.org/plugin";
 
-fn with_match(plugin: &TestPlugin, rules: Value) -> Value {
+pub(crate) fn with_match(plugin: &TestPlugin, rules: Value) -> Value {
     let mut manifest = plugin.manifest();
     manifest["spec"]["match"] = rules;
     manifest
@@ -30,8 +27,8 @@ fn condition_rule(expression: &str) -> Value {
     json!({"conditions": [{"name": "exposed", "expression": expression}]})
 }
 
-/// A manifest whose plugin writes ConfigMaps only, as the ServiceAccount `writer`.
-fn with_writer(plugin: &TestPlugin) -> Value {
+/// Returns the manifest of a plugin that writes only ConfigMaps, with the ServiceAccount `writer`.
+pub(crate) fn with_writer(plugin: &TestPlugin) -> Value {
     let mut manifest = plugin.manifest();
     manifest["spec"]["writer"] = json!({"serviceAccountName": "writer"});
     manifest["spec"]["children"] = json!([{"apiVersion": "v1", "kind": "ConfigMap"}]);
@@ -39,7 +36,7 @@ fn with_writer(plugin: &TestPlugin) -> Value {
 }
 
 /// Lets the ServiceAccount `writer` of `of` do this with ConfigMaps in the namespace of `context`.
-async fn grant(context: &TestContext, of: &TestContext, verbs: &[&str]) {
+pub(crate) async fn grant(context: &TestContext, of: &TestContext, verbs: &[&str]) {
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "Role",
@@ -57,13 +54,13 @@ async fn grant(context: &TestContext, of: &TestContext, verbs: &[&str]) {
     context.apply(&binding).await;
 }
 
-const ALL: [&str; 6] = ["get", "list", "watch", "create", "patch", "delete"];
+pub(crate) const ALL: [&str; 6] = ["get", "list", "watch", "create", "patch", "delete"];
 
-/// A namespace beside that of a test, for a team.
-struct Team(TestContext);
+/// The namespace of a team, besides that of the test.
+pub(crate) struct Team(pub(crate) TestContext);
 
 impl Team {
-    async fn new(beside: &TestContext) -> Self {
+    pub(crate) async fn new(beside: &TestContext) -> Self {
         let context = TestContext::of(beside.client.clone(), &format!("live-team-{:08x}", fastrand::u32(..)));
         context.create_namespace().await;
         Self(context)
@@ -73,13 +70,13 @@ impl Team {
         Api::all(self.0.client.clone())
     }
 
-    async fn label(&self, value: Option<&str>) {
+    pub(crate) async fn label(&self, value: Option<&str>) {
         let patch = json!({"metadata": {"labels": {"test.example.com/run": value}}});
         let params = PatchParams::default();
         self.namespaces().patch(&self.0.namespace, &params, &Patch::Merge(patch)).await.unwrap();
     }
 
-    async fn remove(self) {
+    pub(crate) async fn remove(self) {
         self.namespaces().delete(&self.0.namespace, &DeleteParams::default()).await.unwrap();
     }
 }
@@ -94,7 +91,7 @@ async fn with_two_namespaces<Test: Future<Output = ()>>(test: impl FnOnce(TestCo
     .await;
 }
 
-/// A controller in `operator` that serves `team`, whose plugins are accepted if `tenants`.
+/// Starts a controller in `operator` that serves `team`, whose plugins are accepted if `tenants`.
 async fn start(operator: &TestContext, team: &TestContext, tenants: bool) -> crate::support::Controller {
     let mut flags = vec!["--namespace", team.namespace.as_str()];
     if tenants {
@@ -107,9 +104,8 @@ async fn start(operator: &TestContext, team: &TestContext, tenants: bool) -> cra
 
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
-async fn a_condition_selects_subjects_and_a_change_selects_anew() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+async fn a_condition_selects_subjects_and_a_change_selects_again() {
+    with_controller(async |context| {
         let mut demo = cluster("demo", 0);
         demo["metadata"]["annotations"] = json!({"example.com/expose": "yes"});
         context.create(&demo).await;
@@ -137,12 +133,11 @@ async fn a_condition_selects_subjects_and_a_change_selects_anew() {
     .await;
 }
 
-/// A typing error in somebody's annotation must not take an Ingress down.
+/// A typing error in an annotation must not delete an Ingress.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
-async fn a_condition_that_cannot_be_told_keeps_children_and_is_told_of() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+async fn a_condition_that_cannot_be_evaluated_keeps_children_and_is_reported() {
+    with_controller(async |context| {
         let mut demo = cluster("demo", 0);
         demo["metadata"]["annotations"] = json!({"example.com/expose": "yes"});
         context.create(&demo).await;
@@ -172,8 +167,7 @@ async fn a_condition_that_cannot_be_told_keeps_children_and_is_told_of() {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn an_expression_that_cannot_be_used_is_refused_with_its_name() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let plugin = TestPlugin::new(&context, "echo");
         context.create(&with_match(&plugin, condition_rule("object.metadata.name =="))).await;
         let refused = plugin.until_ready("False", "InvalidExpression").await;
@@ -184,7 +178,7 @@ async fn an_expression_that_cannot_be_used_is_refused_with_its_name() {
             message(plugin, "Accepted").starts_with("match.conditions exposed: there is no variable subject")
         };
         plugin.until(says).await;
-        // In an installation like this one, no request for the whole cluster may be made.
+        // Such an installation may not make cluster-wide requests.
         let edit = json!({"spec": {"match": {"conditions": null, "namespaceSelector": {"matchLabels": {"a": "b"}}}}});
         context.merge("DaskOperatorPlugin", "echo", edit).await;
         plugin.until_ready("False", "NamespacedInstallation").await;
@@ -219,16 +213,15 @@ async fn the_api_server_refuses_conditions_without_bounds_and_names() {
 
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
-async fn where_plugins_of_teams_are_off_nobody_looks_at_them() {
+async fn plugins_of_teams_are_ignored_where_they_are_off() {
     with_two_namespaces(|operator, team| async move {
         let _controller = start(&operator, &team, false).await;
         team.create(&cluster("demo", 0)).await;
         team.running("demo").await;
         let theirs = TestPlugin::new(&team, "echo");
         team.create(&with_writer(&theirs)).await;
-        // Had the controller looked at it, it would have done so by the time that this one is ready.
-        let mut ours = TestPlugin::new(&operator, "other");
-        ours.install().await;
+        // When this plugin is ready, the controller would have handled the other one as well.
+        let ours = TestPlugin::installed(&operator, "other").await;
         ours.until_counts(1, 1, 0).await;
         assert_eq!(team.expect("DaskOperatorPlugin", "echo").await.get("status"), None);
     })
@@ -272,12 +265,11 @@ async fn a_plugin_of_a_team_needs_a_writer_with_rights_and_is_healed_by_granting
     .await;
 }
 
-/// The controller of these tests may do everything, so that only the writer's rights can be in the way.
+/// The controller of these tests has all rights, so that only those of the writer are missing.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_plugin_cannot_write_what_its_writer_may_not_even_if_that_is_taken_away_later() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         context.create(&cluster("demo", 0)).await;
         context.running("demo").await;
         grant(&context, &context, &ALL).await;
@@ -288,7 +280,7 @@ async fn a_plugin_cannot_write_what_its_writer_may_not_even_if_that_is_taken_awa
 
         grant(&context, &context, &["get", "list", "watch"]).await;
         plugin.answer(Reply::Children(vec![config("config", "second")]));
-        context.annotate("DaskCluster", "demo", "example.com/nudge", "1").await;
+        context.nudge("demo").await;
         plugin.until_failing("Forbidden").await;
         plugin.until(|plugin| condition(plugin, "Authorized") == ("False", "Forbidden")).await;
         assert_eq!(context.expect("ConfigMap", CHILD).await["data"], before["data"]);
@@ -310,8 +302,7 @@ async fn plugins_of_one_name_do_not_touch_each_others_children() {
         let _controller = start(&operator, &team, true).await;
         team.create(&cluster("demo", 0)).await;
         grant(&team, &team, &ALL).await;
-        let mut ours = TestPlugin::new(&operator, "echo");
-        ours.install().await;
+        let ours = TestPlugin::installed(&operator, "echo").await;
         let mut theirs = TestPlugin::new(&team, "echo");
         theirs.answer(Reply::Children(vec![config("config", "theirs")]));
         theirs.install_as(&with_writer(&theirs)).await;
@@ -322,58 +313,18 @@ async fn plugins_of_one_name_do_not_touch_each_others_children() {
         assert_eq!(team.expect("ConfigMap", &names[0]).await["data"]["value"], "first");
         assert_eq!(team.expect("ConfigMap", &names[1]).await["data"]["value"], "theirs");
 
-        // An answer without children, and then the end of the resource, prune what is the plugin's own.
+        // A response without children, and then the deletion of the resource, prune the plugin's own children.
         ours.answer(Reply::Children(vec![]));
-        team.annotate("DaskCluster", "demo", "example.com/nudge", "1").await;
+        team.nudge("demo").await;
         team.goes("ConfigMap", &names[0]).await;
         ours.answer(Reply::Children(vec![config("config", "again")]));
-        team.annotate("DaskCluster", "demo", "example.com/nudge", "2").await;
+        team.nudge("demo").await;
         let kept = team.appears("ConfigMap", &names[0]).await;
         assert_eq!(team.expect("ConfigMap", &names[1]).await["data"]["value"], "theirs");
         team.delete("DaskOperatorPlugin", "echo").await;
         team.goes("ConfigMap", &names[1]).await;
         assert_eq!(uid(&team.expect("ConfigMap", &names[0]).await), uid(&kept));
         ours.until_counts(1, 1, 0).await;
-    })
-    .await;
-}
-
-/// Everything in the cluster is watched here, so it runs alone.
-#[tokio::test]
-#[ignore = "needs a cluster: make live"]
-async fn a_plugin_of_a_team_serves_its_namespace_only_and_labels_of_namespaces_select() {
-    alone_with_temp_ns(|operator| async move {
-        let teams = [Team::new(&operator).await, Team::new(&operator).await];
-        let _controller = operator.start_controller_with(&[EVERYWHERE, "--plugin-tenants"]).await;
-        let [one, two] = [&teams[0].0, &teams[1].0];
-        for team in [one, two] {
-            team.create(&cluster("demo", 0)).await;
-            team.running("demo").await;
-            // Not for want of rights does the one's plugin leave the other alone.
-            grant(team, one, &ALL).await;
-        }
-        let mut theirs = TestPlugin::new(one, "echo");
-        theirs.install_as(&with_writer(&theirs)).await;
-        theirs.until_counts(1, 1, 0).await;
-
-        let mut ours = TestPlugin::new(&operator, "echo");
-        let selector = json!({"namespaceSelector": {"matchLabels": {"test.example.com/run": operator.namespace}}});
-        ours.install_as(&with_match(&ours, selector)).await;
-        ours.until_counts(0, 0, 0).await;
-        for (team, matched) in [(&teams[1], 1), (&teams[0], 2)] {
-            team.label(Some(&operator.namespace)).await;
-            team.0.appears("ConfigMap", CHILD).await;
-            ours.until_counts(matched, matched, 0).await;
-        }
-        teams[1].label(None).await;
-        two.goes("ConfigMap", CHILD).await;
-        ours.until_counts(1, 1, 0).await;
-        let namespace = |call: &Call| call.request.subject.object["metadata"]["namespace"].clone();
-        assert!(theirs.calls().iter().all(|call| namespace(call) == *one.namespace));
-        theirs.until_counts(1, 1, 0).await;
-        for team in teams {
-            team.remove().await;
-        }
     })
     .await;
 }

@@ -1,5 +1,4 @@
-//! What people see of plugins: on Dask resources, in Events, in metrics and in the log. Run them with
-//! `make live`.
+//! What people see of plugins: on Dask resources, in Events, in metrics and in the log.
 
 use std::time::Duration;
 
@@ -9,17 +8,11 @@ use serde_json::{Value, json};
 use crate::support::{
     TestContext, cluster, condition, eventually, message,
     plugin::{Reply, TestPlugin, config},
-    version, with_temp_ns,
+    version, with_controller, with_temp_ns,
 };
 
 const SUBJECT: &str = "demo-scheduler";
 const SYNCED: &str = "PluginsSynced";
-
-/// Changes what a plugin is asked, and so makes the controller ask.
-async fn nudge(context: &TestContext) {
-    let value = format!("{:08x}", fastrand::u32(..));
-    context.annotate("DaskCluster", "demo", "example.com/nudge", &value).await;
-}
 
 fn state(name: &str, children: usize) -> Value {
     json!({"name": name, "synced": true, "children": children})
@@ -52,17 +45,14 @@ async fn until_event(context: &TestContext, reason: &str, words: &str) {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_cluster_shows_its_plugins_their_failures_and_that_they_healed() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
-        context.create(&cluster("demo", 0)).await;
-        context.settled("demo", 0).await;
-        let mut plugin = TestPlugin::new(&context, "echo");
-        plugin.install().await;
+    with_controller(async |context| {
+        context.create_settled("demo", 0).await;
+        let plugin = TestPlugin::installed(&context, "echo").await;
         let demo = shows(&context, json!([state("echo", 1)])).await;
         assert_eq!(condition(&demo, SYNCED), ("True", "Synced"));
 
         plugin.answer(Reply::Failure("NoHost", "there is no host left"));
-        nudge(&context).await;
+        context.nudge("demo").await;
         let demo = until_synced(&context, "False", "PluginFailure").await;
         let words = format!("Service {}/{SUBJECT}: NoHost: there is no host left", context.namespace);
         assert_eq!(message(&demo, SYNCED), format!("echo: {words}"));
@@ -72,7 +62,7 @@ async fn a_cluster_shows_its_plugins_their_failures_and_that_they_healed() {
         until_event(&context, "PluginFailure", "NoHost").await;
 
         plugin.answer(Reply::Children(vec![config("config", "a"), config("other", "b")]));
-        nudge(&context).await;
+        context.nudge("demo").await;
         let demo = shows(&context, json!([state("echo", 2)])).await;
         assert_eq!(condition(&demo, SYNCED), ("True", "Synced"));
         until_event(&context, "Synced", "plugins").await;
@@ -81,29 +71,28 @@ async fn a_cluster_shows_its_plugins_their_failures_and_that_they_healed() {
     .await;
 }
 
-/// One write for each look would be thousands a minute where there are many clusters.
+/// A write in each pass would make thousands a minute where there are many clusters.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn looks_that_find_nothing_new_write_nothing_even_after_a_restart() {
     with_temp_ns(|context| async move {
         let controller = context.start_controller().await;
-        context.create(&cluster("demo", 0)).await;
-        context.settled("demo", 0).await;
+        context.create_settled("demo", 0).await;
         let mut plugin = TestPlugin::new(&context, "echo");
-        plugin.answer(Reply::Saying(config("config", "a"), vec![("Exposed", ConditionStatus::True)], vec![]));
+        plugin.answer(Reply::WithConditions(config("config", "a"), vec![("Exposed", ConditionStatus::True)], vec![]));
         plugin.install().await;
         let before = shows(&context, json!([state("echo", 1)])).await;
         for round in 1..=3 {
             plugin.forget_calls();
             let setting = json!({"spec": {"settings": {"round": round}}});
             context.merge("DaskOperatorPlugin", "echo", setting).await;
-            plugin.until_called("another look", |calls| !calls.is_empty()).await;
+            plugin.until_called("another check", |calls| !calls.is_empty()).await;
         }
         plugin.forget_calls();
         controller.kill().await;
         let _controller = context.start_controller().await;
         plugin.until_called("a look after the restart", |calls| !calls.is_empty()).await;
-        // What a second plugin did is told after anything that there was to tell before.
+        // The report about a second plugin comes after all earlier reports.
         let mut barrier = TestPlugin::new(&context, "barrier");
         barrier.answer(Reply::Failure("Stop", "here"));
         context.create(&cluster("other", 0)).await;
@@ -129,20 +118,17 @@ async fn looks_that_find_nothing_new_write_nothing_even_after_a_restart() {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn the_steady_state_leaves_the_resource_version_alone() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
-        context.create(&cluster("demo", 0)).await;
-        context.settled("demo", 0).await;
-        let mut plugin = TestPlugin::new(&context, "echo");
-        plugin.install().await;
+    with_controller(async |context| {
+        context.create_settled("demo", 0).await;
+        let plugin = TestPlugin::installed(&context, "echo").await;
         shows(&context, json!([state("echo", 1)])).await;
         let before = context.expect("DaskCluster", "demo").await;
         for round in 1..=3 {
             plugin.forget_calls();
             let setting = json!({"spec": {"settings": {"round": round}}});
             context.merge("DaskOperatorPlugin", "echo", setting).await;
-            plugin.until_called("another look", |calls| !calls.is_empty()).await;
-            // The status of the plugin is written after the look.
+            plugin.until_called("another check", |calls| !calls.is_empty()).await;
+            // The status of the plugin is written after the pass.
             plugin.until(|plugin| plugin["status"]["observedGeneration"] == plugin["metadata"]["generation"]).await;
         }
         plugin.until_counts(1, 1, 0).await;
@@ -153,12 +139,11 @@ async fn the_steady_state_leaves_the_resource_version_alone() {
 
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
-async fn two_plugins_are_told_apart_and_one_that_is_deleted_is_shown_no_longer() {
+async fn two_plugins_are_shown_separately_and_a_deleted_one_no_longer() {
     with_temp_ns(|context| async move {
         let controller = context.start_controller().await;
         context.create(&cluster("demo", 1)).await;
-        let mut echo = TestPlugin::new(&context, "echo");
-        echo.install().await;
+        let _echo = TestPlugin::installed(&context, "echo").await;
         let mut other = TestPlugin::new(&context, "other");
         let mut manifest = other.manifest();
         manifest["spec"]["subjects"] = json!([
@@ -174,7 +159,7 @@ async fn two_plugins_are_told_apart_and_one_that_is_deleted_is_shown_no_longer()
         shows(&context, json!([state("echo", 1)])).await;
         let is_bare = |group: &Value| group["status"].get("plugins").is_none() && condition(group, SYNCED) == ("", "");
         context.until("DaskWorkerGroup", group, is_bare).await;
-        // One that goes while nobody looks.
+        // A plugin that is deleted while no controller runs.
         controller.kill().await;
         context.delete("DaskOperatorPlugin", "echo").await;
         let _controller = context.start_controller().await;
@@ -186,14 +171,12 @@ async fn two_plugins_are_told_apart_and_one_that_is_deleted_is_shown_no_longer()
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn conditions_and_warnings_of_a_plugin_reach_the_user_and_warnings_do_once() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
-        context.create(&cluster("demo", 0)).await;
-        context.settled("demo", 0).await;
+    with_controller(async |context| {
+        context.create_settled("demo", 0).await;
         let mut plugin = TestPlugin::new(&context, "echo");
         let said = |value: &str, warnings: Vec<&'static str>| {
             let conditions = vec![("Exposed", ConditionStatus::False), ("not a type", ConditionStatus::True)];
-            Reply::Saying(config("config", value), conditions, warnings)
+            Reply::WithConditions(config("config", value), conditions, warnings)
         };
         plugin.answer(said("a", vec!["the port is deprecated"]));
         plugin.install().await;
@@ -203,7 +186,7 @@ async fn conditions_and_warnings_of_a_plugin_reach_the_user_and_warnings_do_once
         until_event(&context, "PluginWarning", "echo: the port is deprecated").await;
 
         plugin.answer(said("b", vec!["the port is deprecated", "so is the host"]));
-        nudge(&context).await;
+        context.nudge("demo").await;
         until_event(&context, "PluginWarning", "echo: so is the host").await;
         let listed = context.list("Event", "").await;
         let about_port = |event: &&Value| event["note"] == "echo: the port is deprecated";
@@ -225,14 +208,14 @@ async fn a_strict_plugin_holds_new_clusters_at_pending_and_takes_nothing_from_th
         let mut plugin = TestPlugin::new(&context, "strict");
         let mut manifest = plugin.manifest();
         manifest["spec"]["failurePolicy"] = json!("Fail");
-        // It is not there yet: nobody has ever asked it.
+        // Its server does not exist yet, so that it was never called.
         context.create(&manifest).await;
         plugin.until_ready("False", "Unreachable").await;
         context.create(&cluster("late", 1)).await;
         let waiting = |late: &Value| late["status"]["phase"] == "Pending" && condition(late, SYNCED).1 == "Waiting";
         let late = context.until("DaskCluster", "late", waiting).await;
         assert!(message(&late, SYNCED).contains("strict"), "{}", message(&late, SYNCED));
-        // Pods are made regardless.
+        // Pods are created regardless.
         context.appears("Deployment", "late-scheduler").await;
         eventually("a worker", async || match context.count("Deployment", "dask.org/component=worker").await {
             0 => Err("there is none".to_owned()),
@@ -247,11 +230,11 @@ async fn a_strict_plugin_holds_new_clusters_at_pending_and_takes_nothing_from_th
         let late = context.until("DaskCluster", "late", failed).await;
         assert_eq!(late["status"]["phase"], "Pending");
 
-        plugin.script(|request| match request.owner.name() {
+        plugin.respond_with(|request| match request.owner.name() {
             "late" => Reply::Children(vec![config("config", "a")]),
             _ => Reply::Failure("NoHost", "there is no host left"),
         });
-        context.annotate("DaskCluster", "late", "example.com/nudge", "1").await;
+        context.nudge("late").await;
         context.running("late").await;
 
         let demo = until_synced(&context, "False", "PluginFailure").await;
@@ -269,8 +252,7 @@ async fn a_strict_plugin_holds_new_clusters_at_pending_and_takes_nothing_from_th
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_strict_plugin_that_is_suspended_or_about_something_else_holds_nothing() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
+    with_controller(async |context| {
         let mut strict = TestPlugin::new(&context, "strict");
         let mut manifest = strict.manifest();
         manifest["spec"]["failurePolicy"] = json!("Fail");
@@ -295,11 +277,10 @@ async fn a_strict_plugin_that_is_suspended_or_about_something_else_holds_nothing
 
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
-async fn metrics_tell_of_calls_children_and_refusals_until_the_plugin_is_gone() {
+async fn metrics_count_calls_children_and_refusals_until_the_plugin_is_gone() {
     with_temp_ns(|context| async move {
         let controller = context.start_controller().await;
-        context.create(&cluster("demo", 0)).await;
-        context.settled("demo", 0).await;
+        context.create_settled("demo", 0).await;
         let mut plugin = TestPlugin::new(&context, "echo");
         plugin.answer(Reply::Children(vec![config("config", "a"), config("Not Valid", "b")]));
         plugin.install().await;
@@ -332,23 +313,20 @@ async fn metrics_tell_of_calls_children_and_refusals_until_the_plugin_is_gone() 
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn the_log_has_one_line_for_each_transition_and_no_colours() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
-        context.create(&cluster("demo", 0)).await;
-        context.settled("demo", 0).await;
-        let mut plugin = TestPlugin::new(&context, "echo");
-        plugin.install().await;
+    with_controller(async |context| {
+        context.create_settled("demo", 0).await;
+        let plugin = TestPlugin::installed(&context, "echo").await;
         plugin.until_counts(1, 1, 0).await;
         plugin.answer(Reply::Code(500));
         plugin.forget_calls();
-        nudge(&context).await;
+        context.nudge("demo").await;
         let attempts = tokio::time::timeout(
             Duration::from_secs(30),
             plugin.until_called("three attempts", |calls| calls.len() >= 3),
         );
         attempts.await.expect("it is tried again");
         plugin.answer(Reply::Children(vec![]));
-        nudge(&context).await;
+        context.nudge("demo").await;
         shows(&context, json!([state("echo", 0)])).await;
 
         let log = context.controller_log();
@@ -367,14 +345,11 @@ async fn the_log_has_one_line_for_each_transition_and_no_colours() {
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn each_call_carries_a_trace_context_of_its_own() {
-    with_temp_ns(|context| async move {
-        let _controller = context.start_controller().await;
-        context.create(&cluster("demo", 0)).await;
-        context.settled("demo", 0).await;
-        let mut plugin = TestPlugin::new(&context, "echo");
-        plugin.install().await;
+    with_controller(async |context| {
+        context.create_settled("demo", 0).await;
+        let plugin = TestPlugin::installed(&context, "echo").await;
         plugin.until_counts(1, 1, 0).await;
-        nudge(&context).await;
+        context.nudge("demo").await;
         plugin.until_called("a second call", |calls| calls.len() >= 2).await;
         let calls = plugin.calls();
         let traces: Vec<Vec<&str>> = calls

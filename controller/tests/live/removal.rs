@@ -1,4 +1,4 @@
-//! What is left when the controller has gone for good, on a real API server. Run it with `make live`.
+//! What is left after the controller was removed.
 
 use std::process::Command;
 
@@ -12,10 +12,10 @@ fn finalizers(object: &Value) -> &Value {
     &object["metadata"]["finalizers"]
 }
 
-/// More than anybody's plugins; a user may make up as many as an object can hold.
+/// More finalizers than any installation has plugins. Users may add as many as an object can hold.
 const MANY: usize = 500;
 
-/// A cluster that plugins and somebody else hold, and that is to go.
+/// A cluster that is being deleted and has finalizers of plugins and of another owner.
 async fn held(context: &TestContext) {
     let mut manifest = cluster("demo", 0);
     let plugins = (1..MANY).map(|number| format!("plugin.kubernetes.dask.org/made-up-{number}"));

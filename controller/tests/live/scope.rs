@@ -1,5 +1,4 @@
-//! Controllers that watch some namespaces only, and what they do when the API server is not there, on a real API
-//! server with the real controller. Run them with `make live`.
+//! Controllers that watch some namespaces only, and controllers that lose the API server.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -21,16 +20,16 @@ use crate::support::{
     uid, with_temp_ns, within,
 };
 
-/// Name of the child with the key `config` of the plugin `echo` for the cluster `demo`.
+/// The name of the child with the key `config` of the plugin `echo` for the cluster `demo`.
 const CHILD: &str = "demo-scheduler-echo-config";
-/// The only calls to the whole cluster that every account may make, beside discovery.
+/// The only cluster-wide calls that every account may make, besides discovery.
 const REVIEW: &str = "create selfsubjectaccessreviews";
-/// A controller that notices soon what takes minutes otherwise: stuck after 2 + 4 × 3 = 14 s.
+/// Flags of a controller that notices soon what takes minutes otherwise: stuck after 2 + 4 × 3 = 14 s.
 const QUICK: [&str; 4] = ["--watch-seconds", "2", "--silence-seconds", "3"];
 
 // --- Namespaces ---
 
-/// A name for a namespace beside that of a test, which need not exist.
+/// Returns a second namespace, which need not exist.
 fn beside(context: &TestContext) -> TestContext {
     TestContext::of(context.client.clone(), &format!("live-scope-{:08x}", fastrand::u32(..)))
 }
@@ -64,7 +63,7 @@ async fn grant(context: &TestContext, of: &TestContext) {
     context.apply(&binding).await;
 }
 
-/// A client that is the ServiceAccount `operator`.
+/// Returns a client with the identity of the ServiceAccount `operator`.
 async fn as_operator(context: &TestContext) -> Client {
     context.apply(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "operator"}})).await;
     let accounts: Api<ServiceAccount> = Api::namespaced(context.client.clone(), &context.namespace);
@@ -76,13 +75,13 @@ async fn as_operator(context: &TestContext) -> Client {
     Client::try_from(config).unwrap()
 }
 
-/// Calls to the whole cluster that need a right to the whole cluster.
+/// Returns the cluster-wide calls that need a cluster-wide right.
 fn overreaching(proxy: &FaultProxy) -> Vec<String> {
     let is_discovery = |call: &str| call.starts_with("get /api");
     proxy.cluster_wide().into_iter().filter(|call| call != REVIEW && !is_discovery(call)).collect()
 }
 
-/// Deletes the only worker's Deployment; another one must take its place.
+/// Deletes the only worker's Deployment, and waits for its replacement.
 async fn is_looked_after(context: &TestContext) {
     let workers = async || context.list("Deployment", "dask.org/component=worker").await;
     let lost = workers().await.remove(0);
@@ -113,8 +112,7 @@ async fn two_namespaces_are_served_and_a_third_is_not_without_a_request_to_the_w
             is_looked_after(context).await;
         }
 
-        let mut plugin = TestPlugin::new(&first, "echo");
-        plugin.install().await;
+        let plugin = TestPlugin::installed(&first, "echo").await;
         plugin.until_counts(2, 2, 0).await;
         for context in [&first, &second] {
             context.merge("ConfigMap", CHILD, json!({"data": {"value": "spoilt"}})).await;
@@ -147,14 +145,14 @@ async fn two_namespaces_are_served_and_a_third_is_not_without_a_request_to_the_w
     .await;
 }
 
-/// The API server forgets old changes, of one kind at a time.
+/// Resource versions expire, of one kind at a time.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make live"]
 async fn a_new_list_of_one_namespace_does_not_drop_the_other() {
     with_temp_ns(|first| async move {
         let second = beside(&first);
         second.create_namespace().await;
-        // The third watch: both were begun before.
+        // The third watch: those of both namespaces exist before.
         let target = |call: &str| Some(Target { call: call.to_owned(), nth: 3, fault: Fault::Expired });
         for call in ["watch daskclusters", "watch deployments"] {
             let proxy = FaultProxy::start(first.client.clone(), target(call)).await;
@@ -201,7 +199,7 @@ async fn a_namespace_that_comes_later_is_served() {
     .await;
 }
 
-/// Of each watch that is refused there is one warning, however often it is tried again.
+/// Each watch that is refused causes one warning, however often it is retried.
 fn warnings(context: &TestContext) -> BTreeMap<String, usize> {
     let mut counts = BTreeMap::new();
     for line in context.controller_log().lines().filter(|line| line.contains("a watch fails")) {
@@ -213,7 +211,7 @@ fn warnings(context: &TestContext) -> BTreeMap<String, usize> {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make live"]
-async fn a_namespace_that_may_not_be_read_holds_up_no_other_and_is_told_of_once() {
+async fn a_namespace_that_may_not_be_read_holds_up_no_other_and_is_reported_once() {
     with_temp_ns(|first| async move {
         let second = beside(&first);
         second.create_namespace().await;
@@ -232,7 +230,7 @@ async fn a_namespace_that_may_not_be_read_holds_up_no_other_and_is_told_of_once(
         })
         .await;
         let warnings = warnings(&first);
-        // Deployments of schedulers and of workers are watched each for themselves.
+        // Deployments of schedulers and of workers have separate watches.
         let watches = |kind: &str| if kind.contains("deployments") { 2 } else { 1 };
         assert!(warnings.len() >= 7, "{warnings:?}");
         assert!(warnings.iter().all(|(kind, count)| *count == watches(kind)), "{warnings:?}");
@@ -254,7 +252,7 @@ async fn a_namespace_that_may_not_be_read_holds_up_no_other_and_is_told_of_once(
     .await;
 }
 
-/// A plugin's rights are asked for in each namespace, and the message names those where they are missing.
+/// A plugin's rights are checked in each namespace, and the message names the namespaces where they are missing.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make live"]
 async fn a_plugin_without_rights_in_one_of_two_namespaces_is_told_which_role_is_missing() {
@@ -283,8 +281,8 @@ async fn a_plugin_without_rights_in_one_of_two_namespaces_is_told_which_role_is_
 
 // --- The network ---
 
-/// How soon after the network has come back all must be well: a try under way is given up, and the pause before the
-/// next one is over.
+/// How soon everything must work after the network has returned: the current attempt fails, and the pause before the next
+/// one ends.
 const HEALED: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread")]
@@ -298,7 +296,7 @@ async fn a_network_that_drops_all_packets_for_long_turns_livez_red_until_it_is_b
         let (code, body) = controller.live().await;
         assert!(code == 200 && body["now"].is_string(), "{code} {body}");
 
-        proxy.go_dark();
+        proxy.blackhole();
         context.create(&cluster("second", 1)).await;
         let body = eventually("the probe to fail", async || match controller.live().await {
             (503, body) => Ok(body),

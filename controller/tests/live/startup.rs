@@ -1,5 +1,5 @@
-//! How the controller starts where something is missing: definitions, rights, or for a moment the API server. And the
-//! namespaced installation, whose rights are Roles. Run them with `make live`.
+//! The start of the controller without definitions, without rights or, for a moment, without the API server; and the
+//! namespaced installation, whose rights are Roles.
 
 use std::collections::BTreeSet;
 
@@ -20,7 +20,7 @@ const REVIEW: &str = "create selfsubjectaccessreviews";
 
 // --- An account with Roles ---
 
-/// The rules of the rendered chart's roles of this kind, without those for kinds that have no namespace.
+/// Returns the rules of the rendered chart's roles of this kind, without those for cluster-scoped kinds.
 fn chart_rules(kind: &str) -> Vec<Value> {
     let chart = include_str!("../../../charts/golden/default.yaml");
     let documents: Vec<Value> = serde_saphyr::from_multiple(chart).unwrap();
@@ -29,17 +29,17 @@ fn chart_rules(kind: &str) -> Vec<Value> {
     rules.filter(|rule| rule["resources"] != json!(["namespaces"])).collect()
 }
 
-/// What the chart grants for Dask resources, where they are.
+/// Returns what the chart grants in the namespaces of Dask resources.
 fn dask_rules() -> Vec<Value> {
     chart_rules("ClusterRole")
 }
 
-/// What the chart grants in the operator's own namespace.
+/// Returns what the chart grants in the operator's own namespace.
 fn own_rules() -> Vec<Value> {
     chart_rules("Role")
 }
 
-/// `rules` without this verb on this resource.
+/// Returns `rules` without this verb on this resource.
 fn without(rules: Vec<Value>, verb: &str, resource: &str) -> Vec<Value> {
     let mut rules = rules;
     for rule in &mut rules {
@@ -78,7 +78,7 @@ impl Account {
             .await;
     }
 
-    /// A proxy that has its rights.
+    /// Starts a proxy with its rights.
     async fn proxy(&self, target: Option<Target>) -> FaultProxy {
         let accounts: Api<ServiceAccount> = Api::namespaced(self.home.client.clone(), &self.home.namespace);
         let (params, request) = (PostParams::default(), TokenRequest::default());
@@ -90,7 +90,7 @@ impl Account {
     }
 }
 
-// --- What is seen from outside ---
+// --- Probes and log ---
 
 async fn until_waiting(controller: &Controller, words: &str) {
     eventually("the controller to say what it waits for", async || {
@@ -104,7 +104,7 @@ fn lines(context: &TestContext, words: &str) -> Vec<String> {
     context.controller_log().lines().filter(|line| line.contains(words)).map(str::to_owned).collect()
 }
 
-/// The last line, which the program prints when it gives up.
+/// Returns the last line, which the program prints when it gives up.
 fn last_words(context: &TestContext) -> String {
     context.controller_log().lines().last().unwrap_or_default().to_owned()
 }
@@ -123,8 +123,8 @@ async fn definitions_that_are_installed_later_let_the_same_process_start() {
         let mut controller = context.spawn_controller_through(&proxy, &[]);
         until_waiting(&controller, NOT_INSTALLED).await;
         assert!(controller.answer("/livez").await.contains(" 200 "), "waiting is being alive");
-        // More than one look.
-        eventually("another look", async || match proxy.hidden_requests() {
+        // More than one check.
+        eventually("another check", async || match proxy.hidden_requests() {
             count @ ..4 => Err(format!("there were {count} requests")),
             _ => Ok(()),
         })
@@ -216,22 +216,21 @@ async fn rights_that_stay_away_end_the_process_with_5() {
 
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
-async fn what_is_optional_is_done_without_and_told_once() {
+async fn what_is_optional_may_be_missing_and_is_reported_once() {
     with_temp_ns(async |context| {
         let account = Account::create(&context).await;
         account.grant(&context, "dask", &without(without(dask_rules(), "create", "events"), "patch", "events")).await;
         let proxy = account.proxy(None).await;
         let mut controller = context.spawn_controller_through(&proxy, &["--startup-seconds", "0"]);
         controller.ready().await;
-        for told in ["no Events are published", "plugins are off"] {
-            assert_eq!(lines(&context, told).len(), 1, "{told}: {}", context.controller_log());
+        for line in ["no Events are published", "plugins are off"] {
+            assert_eq!(lines(&context, line).len(), 1, "{line}: {}", context.controller_log());
         }
-        // Where Events may be written, this is one.
+        // It is an Event where Events may be written.
         context.create(&cluster("dotted.name", 0)).await;
         let is_refused = |cluster: &Value| condition(cluster, "Accepted") == ("False", "InvalidName");
         context.until("DaskCluster", "dotted.name", is_refused).await;
-        context.create(&cluster("demo", 1)).await;
-        context.settled("demo", 1).await;
+        context.create_settled("demo", 1).await;
         context.delete("DaskCluster", "demo").await;
         context.goes("Deployment", "demo-scheduler").await;
         assert_eq!(proxy.forbidden(), BTreeSet::new(), "nothing is tried that is not allowed");
@@ -254,7 +253,7 @@ async fn events_are_published_as_dask_kubernetes_settings_say() {
             context.create(&cluster(name, 0)).await;
             let is_refused = |cluster: &Value| condition(cluster, "Accepted") == ("False", "InvalidName");
             context.until("DaskCluster", name, is_refused).await;
-            // An Event follows the status: by the time that a later cluster stands, it would be there.
+            // An Event follows the status: when a later cluster is complete, it would exist.
             context.create(&cluster("demo", 0)).await;
             context.running("demo").await;
             eventually("the Event", async || {
@@ -275,7 +274,7 @@ async fn events_are_published_as_dask_kubernetes_settings_say() {
 
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
-async fn a_check_that_fails_for_a_moment_is_tried_again_and_takes_nothing_for_missing() {
+async fn a_check_that_fails_for_a_moment_is_retried_and_reports_nothing_as_missing() {
     with_temp_ns(async |context| {
         let discovery = "get /apis/kubernetes.dask.org/v1";
         let table = [
@@ -314,8 +313,8 @@ async fn a_namespaced_installation_makes_no_request_to_the_whole_cluster_and_non
     .await;
 }
 
-/// Requests to the whole cluster, but for those that Kubernetes allows every account: discovery, and questions about its
-/// own rights.
+/// Returns cluster-wide requests, without those that Kubernetes allows every account: discovery, and reviews of its own
+/// rights.
 fn beyond_namespaces(proxy: &FaultProxy) -> BTreeSet<String> {
     let is_allowed = |call: &String| call == REVIEW || call.starts_with("get /");
     proxy.cluster_wide().into_iter().filter(|call| !is_allowed(call)).collect()
@@ -346,7 +345,7 @@ async fn namespaced(home: &TestContext, teams: [&TestContext; 2]) {
     plugin.until_counts(2, 2, 0).await;
     plugin.answer(Reply::Children(vec![config("other", "second")]));
     for team in teams {
-        team.annotate("DaskCluster", "demo", "example.com/nudge", "a").await;
+        team.nudge("demo").await;
         team.appears("ConfigMap", "demo-scheduler-echo-other").await;
         team.goes("ConfigMap", "demo-scheduler-echo-config").await;
         team.merge("DaskCluster", "demo", json!({"spec": {"worker": {"replicas": 0}}})).await;

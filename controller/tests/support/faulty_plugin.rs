@@ -1,5 +1,5 @@
-//! A plugin that answers properly until it is told to sin. It speaks HTTP byte by byte: most of what it does
-//! then, no HTTP library would do.
+//! A plugin that responds correctly until a test makes it misbehave. It writes HTTP byte by byte, because HTTP
+//! libraries do not produce most of the faulty responses.
 
 use std::{
     io,
@@ -30,47 +30,47 @@ const TIMEOUT: u32 = 6;
 
 /// A call as it arrived.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct ReceivedCall {
     pub(crate) path: String,
     /// The `request` of the review; null if it is no review.
     pub(crate) request: Value,
-    /// Calls while sinning before this one.
+    /// The number of calls since it began to misbehave, before this one.
     pub(crate) before: usize,
 }
 
-/// What is done with a call.
-pub(crate) enum Deed {
-    /// These bytes, and the end of the connection.
-    Say(Vec<u8>),
-    /// These bytes; the connection stays open for more calls.
-    SayAndStay(Vec<u8>),
-    /// Nothing, ever.
+/// How a call is answered.
+pub(crate) enum Reply {
+    /// Sends these bytes and closes the connection.
+    Send(Vec<u8>),
+    /// Sends these bytes and keeps the connection open for more calls.
+    SendAndKeepOpen(Vec<u8>),
+    /// Never responds.
     Hang,
-    /// The first bytes, and then one a second of the others.
+    /// Sends the first bytes at once, and the others at one byte a second.
     Drip(Vec<u8>, Vec<u8>),
-    /// The first bytes, and then the others again and again.
+    /// Sends the first bytes once, and repeats the others without end.
     Flood(Vec<u8>, Vec<u8>),
 }
 
-/// Where a plugin sins.
+/// Where a plugin misbehaves.
 #[derive(Clone, Copy)]
-pub(crate) enum Way {
-    /// In its answers about subjects.
-    Answer(fn(&Asked) -> Deed),
-    /// In what it says of itself.
-    Discovery(fn(&Asked) -> Deed),
+pub(crate) enum FaultMode {
+    /// In its responses about subjects.
+    Answer(fn(&ReceivedCall) -> Reply),
+    /// In its discovery document.
+    Discovery(fn(&ReceivedCall) -> Reply),
     /// It resets connections.
     Reset,
-    /// In who it claims to be.
+    /// In its certificate.
     Identity(Identity),
 }
 
-impl Asked {
+impl ReceivedCall {
     pub(crate) fn is_review(&self) -> bool {
         self.path.starts_with("/v1alpha1/sync?")
     }
 
-    /// Why it was asked, and for the how manieth time.
+    /// Returns the reason and the attempt of the call.
     pub(crate) fn reason(&self) -> String {
         let (reason, attempt) = (&self.request["event"]["reason"], &self.request["attempt"]);
         format!("{} {attempt}", reason.as_str().unwrap_or_default())
@@ -82,71 +82,71 @@ impl Asked {
 }
 
 /// A 200 with this body.
-pub(crate) fn ok(body: impl AsRef<[u8]>) -> Deed {
+pub(crate) fn ok(body: impl AsRef<[u8]>) -> Reply {
     http("200 OK", "content-type: application/json\r\n", body)
 }
 
 /// An answer with this status, these further header lines and this body.
-pub(crate) fn http(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Deed {
+pub(crate) fn http(status: &str, headers: &str, body: impl AsRef<[u8]>) -> Reply {
     let body = body.as_ref();
     let head = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n", body.len());
-    Deed::Say([head.as_bytes(), body].concat())
+    Reply::Send([head.as_bytes(), body].concat())
 }
 
 /// A review with the right uid and `fields`.
-pub(crate) fn review(asked: &Asked, fields: &Value) -> Value {
-    let mut response = json!({"uid": asked.request["uid"]});
+pub(crate) fn review(call: &ReceivedCall, fields: &Value) -> Value {
+    let mut response = json!({"uid": call.request["uid"]});
     response.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     json!({"apiVersion": "plugin.kubernetes.dask.org/v1alpha1", "kind": "PluginReview", "response": response})
 }
 
-/// The child that each plugin answers with before it sins.
+/// Returns the child that each plugin wants before it misbehaves.
 pub(crate) fn good_child() -> Value {
     json!({"key": "config", "manifest": {"apiVersion": "v1", "kind": "ConfigMap", "data": {"value": "good"}}})
 }
 
 /// A Success with the good child and these.
-pub(crate) fn success(asked: &Asked, others: Vec<Value>) -> Value {
+pub(crate) fn success(call: &ReceivedCall, others: Vec<Value>) -> Value {
     let children: Vec<Value> = std::iter::once(good_child()).chain(others).collect();
-    review(asked, &json!({"status": "Success", "children": children}))
+    review(call, &json!({"status": "Success", "children": children}))
 }
 
 pub(crate) fn discovery() -> Value {
-    serde_json::to_value(Discovery::new("sinner", "1.0.0")).unwrap()
+    serde_json::to_value(Discovery::new("faulty", "1.0.0")).unwrap()
 }
 
-fn proper(asked: &Asked) -> Deed {
-    if asked.is_review() { ok(success(asked, vec![]).to_string()) } else { ok(discovery().to_string()) }
+fn correct_reply(call: &ReceivedCall) -> Reply {
+    if call.is_review() { ok(success(call, vec![]).to_string()) } else { ok(discovery().to_string()) }
 }
 
 struct State {
-    way: Way,
-    sins: AtomicBool,
-    /// Calls while sinning.
-    asked: Mutex<Vec<Asked>>,
+    mode: FaultMode,
+    misbehaves: AtomicBool,
+    /// Calls since it began to misbehave.
+    calls: Mutex<Vec<ReceivedCall>>,
     tls: Mutex<Option<Arc<ServerConfig>>>,
 }
 
 /// A plugin resource, and the server behind it.
-pub(crate) struct Sinner {
+pub(crate) struct FaultyPlugin {
     pub(crate) name: &'static str,
     context: TestContext,
     state: Arc<State>,
     server: JoinHandle<()>,
 }
 
-impl Drop for Sinner {
+impl Drop for FaultyPlugin {
     fn drop(&mut self) {
         self.server.abort();
     }
 }
 
-impl Sinner {
+impl FaultyPlugin {
     /// Creates the resource and serves it. With certificates where these are the point, else on a socket.
-    pub(crate) async fn install(context: &TestContext, name: &'static str, way: Way) -> Self {
-        let (asked, tls) = (Mutex::default(), Mutex::default());
-        let state = Arc::new(State { way, sins: AtomicBool::new(false), asked, tls });
-        let server = if let Way::Identity(_) = way {
+    pub(crate) async fn install(context: &TestContext, name: &'static str, mode: FaultMode) -> Self {
+        let (calls, tls) = (Mutex::default(), Mutex::default());
+        let state = Arc::new(State { mode, misbehaves: AtomicBool::new(false), calls, tls });
+        let server = if let FaultMode::Identity(_) = mode {
             let port = free_port();
             context.create(&manifest(name, &json!({"service": {"name": name, "port": port}}))).await;
             *state.tls.lock().unwrap() = identities::server_config(context, name, Identity::Proper).await;
@@ -162,14 +162,14 @@ impl Sinner {
         Self { name, context: context.clone(), state, server }
     }
 
-    /// From now on it sins. What it says of itself, it is asked about at once.
+    /// Makes it misbehave from now on. A changed setting makes the controller discover it again at once.
     pub(crate) async fn begin(&self) {
-        if let Way::Identity(identity) = self.state.way {
+        if let FaultMode::Identity(identity) = self.state.mode {
             let config = identities::server_config(&self.context, self.name, identity).await;
             *self.state.tls.lock().unwrap() = config;
         }
-        self.state.sins.store(true, Ordering::SeqCst);
-        if let Way::Discovery(_) = self.state.way {
+        self.state.misbehaves.store(true, Ordering::SeqCst);
+        if let FaultMode::Discovery(_) = self.state.mode {
             let patch = json!({"spec": {"settings": {"ask": "again"}}});
             self.context.merge("DaskOperatorPlugin", self.name, patch).await;
         }
@@ -180,9 +180,9 @@ impl Sinner {
         self.context.until("DaskOperatorPlugin", self.name, condition).await
     }
 
-    /// All calls while sinning.
-    pub(crate) fn asked(&self) -> Vec<Asked> {
-        self.state.asked.lock().unwrap().clone()
+    /// Returns the calls since it began to misbehave.
+    pub(crate) fn calls(&self) -> Vec<ReceivedCall> {
+        self.state.calls.lock().unwrap().clone()
     }
 }
 
@@ -212,7 +212,7 @@ async fn serve_tls(listener: TcpListener, state: Arc<State>) {
         tokio::spawn(async move {
             match tls {
                 Some(tls) => converse(TlsAcceptor::from(tls).accept(stream).await?, state).await,
-                None if matches!(state.way, Way::Identity(Identity::Mute)) => std::future::pending().await,
+                None if matches!(state.mode, FaultMode::Identity(Identity::Mute)) => std::future::pending().await,
                 None => plain(stream).await,
             }
         });
@@ -227,17 +227,17 @@ async fn plain(mut stream: TcpStream) -> io::Result<()> {
 }
 
 async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<State>) -> io::Result<()> {
-    while let Some(asked) = state.hear(&mut stream).await? {
-        match state.decide(&asked) {
-            Deed::SayAndStay(bytes) => stream.write_all(&bytes).await?,
-            Deed::Say(bytes) => {
+    while let Some(call) = state.receive(&mut stream).await? {
+        match state.decide(&call) {
+            Reply::SendAndKeepOpen(bytes) => stream.write_all(&bytes).await?,
+            Reply::Send(bytes) => {
                 stream.write_all(&bytes).await?;
                 return stream.shutdown().await;
             }
-            Deed::Hang => {
+            Reply::Hang => {
                 tokio::io::copy(&mut stream, &mut tokio::io::sink()).await?;
             }
-            Deed::Drip(first, others) => {
+            Reply::Drip(first, others) => {
                 stream.write_all(&first).await?;
                 for byte in others {
                     stream.write_all(&[byte]).await?;
@@ -245,7 +245,7 @@ async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<St
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
             }
-            Deed::Flood(first, again) => {
+            Reply::Flood(first, again) => {
                 stream.write_all(&first).await?;
                 loop {
                     stream.write_all(&again).await?;
@@ -257,23 +257,25 @@ async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<St
 }
 
 impl State {
-    fn sins(&self) -> bool {
-        self.sins.load(Ordering::SeqCst)
+    fn misbehaves(&self) -> bool {
+        self.misbehaves.load(Ordering::SeqCst)
     }
 
-    fn decide(&self, asked: &Asked) -> Deed {
-        match self.way {
-            Way::Answer(sin) if self.sins() && asked.path.starts_with("/v1alpha1/sync?") => sin(asked),
-            Way::Discovery(sin) if self.sins() && !asked.is_review() => sin(asked),
-            _ => proper(asked),
+    fn decide(&self, call: &ReceivedCall) -> Reply {
+        match self.mode {
+            FaultMode::Answer(misbehave) if self.misbehaves() && call.path.starts_with("/v1alpha1/sync?") => {
+                misbehave(call)
+            }
+            FaultMode::Discovery(misbehave) if self.misbehaves() && !call.is_review() => misbehave(call),
+            _ => correct_reply(call),
         }
     }
 
     /// The next call; `None` if there is none.
-    async fn hear(&self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Asked>> {
+    async fn receive(&self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<ReceivedCall>> {
         let mut head = vec![0; 4];
         stream.read_exact(&mut head).await?;
-        if head == b"POST" && matches!(self.way, Way::Reset) && self.sins() {
+        if head == b"POST" && matches!(self.mode, FaultMode::Reset) && self.misbehaves() {
             // What was sent and is never read makes the kernel reset the connection.
             return Ok(None);
         }
@@ -286,11 +288,11 @@ impl State {
         let mut body = vec![0; length.unwrap_or(0)];
         stream.read_exact(&mut body).await?;
         let mut review: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let mut calls = self.asked.lock().unwrap();
-        let asked = Asked { path, request: review["request"].take(), before: calls.len() };
-        if self.sins() {
-            calls.push(asked.clone());
+        let mut calls = self.calls.lock().unwrap();
+        let call = ReceivedCall { path, request: review["request"].take(), before: calls.len() };
+        if self.misbehaves() {
+            calls.push(call.clone());
         }
-        Ok(Some(asked))
+        Ok(Some(call))
     }
 }

@@ -1,49 +1,51 @@
-//! What plugins can do wrong, and what a user is to see of it.
+//! A table of what a plugin can do wrong, and of what its status must then show.
 
 use serde_json::{Value, json};
 
 use super::{
-    faulty_plugin::{Asked, Deed, Way, discovery, good_child, http, ok, review, success},
+    faulty_plugin::{FaultMode, ReceivedCall, Reply, discovery, good_child, http, ok, review, success},
     identities::Identity,
 };
 
-/// An object in the namespace that is nobody's child.
+/// An object in the namespace that no plugin owns.
 pub(crate) const VICTIM: &str = "victim";
-/// A plugin that does not sin.
+/// The name of a plugin that behaves well.
 pub(crate) const GOOD: &str = "good";
 
-/// One sin.
-pub(crate) struct Sin {
+/// One way to misbehave.
+pub(crate) struct Misbehaviour {
     /// Also the plugin's name.
     pub(crate) name: &'static str,
-    pub(crate) way: Way,
-    pub(crate) seen: Seen,
+    pub(crate) mode: FaultMode,
+    pub(crate) expected: Expected,
 }
 
-/// What the status of the plugin shows.
+/// What the plugin's status must show.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Seen {
+pub(crate) enum Expected {
     /// A failure of the subject: reason, and a part of the message.
     Failing(&'static str, &'static str),
-    /// A failure of the subject: too much, or, where a busy machine takes it in slowly, too late.
+    /// A failure of the subject: the response is too large, or too late where a busy machine reads it slowly.
     Flooded,
     /// The plugin is not ready: reason, and a part of the message.
     NotReady(&'static str, &'static str),
-    /// Nothing is wrong: what it does is harmless, or made so.
+    /// No failure: the misbehaviour is harmless, or the controller corrects it.
     Synced,
     /// Neither synced nor failing.
     Waiting,
 }
 
-use Seen::{Failing, Flooded, NotReady, Synced, Waiting};
+use Expected::{Failing, Flooded, NotReady, Synced, Waiting};
 
-/// All sins.
-pub(crate) fn all() -> Vec<Sin> {
-    let answers = [transport(), status_codes(), bodies(), envelopes(), children(), takings(), sizes_and_names()];
+/// Returns every misbehaviour.
+pub(crate) fn all() -> Vec<Misbehaviour> {
+    let answers =
+        [transport(), status_codes(), bodies(), envelopes(), children(), names_of_others(), sizes_and_names()];
     let answers = answers.into_iter().chain([metadata(), rest()]).flatten();
-    let answers = answers.map(|(name, act, seen)| Sin { name, way: Way::Answer(act), seen });
+    let answers = answers.map(|(name, act, expected)| Misbehaviour { name, mode: FaultMode::Answer(act), expected });
     let discoveries = discoveries().into_iter();
-    let discoveries = discoveries.map(|(name, act, seen)| Sin { name, way: Way::Discovery(act), seen });
+    let discoveries =
+        discoveries.map(|(name, act, expected)| Misbehaviour { name, mode: FaultMode::Discovery(act), expected });
     let identities = [
         ("expired", Identity::Expired, "certificate has expired"),
         ("foreign", Identity::Foreign, "of an authority that is not trusted"),
@@ -51,22 +53,23 @@ pub(crate) fn all() -> Vec<Sin> {
         ("no-tls", Identity::None, "corrupt message"),
         ("no-handshake", Identity::Mute, "did not answer in time"),
     ];
-    let identities = identities.into_iter().map(|(name, identity, word)| Sin {
+    let identities = identities.into_iter().map(|(name, identity, word)| Misbehaviour {
         name,
-        way: Way::Identity(identity),
-        seen: Failing("Unreachable", word),
+        mode: FaultMode::Identity(identity),
+        expected: Failing("Unreachable", word),
     });
-    let reset = Sin { name: "resets", way: Way::Reset, seen: Failing("Unreachable", "talk to the plugin") };
+    let reset =
+        Misbehaviour { name: "resets", mode: FaultMode::Reset, expected: Failing("Unreachable", "talk to the plugin") };
     answers.chain(discoveries).chain(identities).chain([reset]).collect()
 }
 
-type Rows = Vec<(&'static str, fn(&Asked) -> Deed, Seen)>;
+type Rows = Vec<(&'static str, fn(&ReceivedCall) -> Reply, Expected)>;
 
-pub(crate) const TOO_LARGE: Seen = Failing("ProtocolError", "more than 2097152 bytes");
-pub(crate) const TOO_LATE: Seen = Failing("Unreachable", "in time");
-const LATE: Seen = Failing("Unreachable", "did not answer in time");
+pub(crate) const TOO_LARGE: Expected = Failing("ProtocolError", "more than 2097152 bytes");
+pub(crate) const TOO_LATE: Expected = Failing("Unreachable", "in time");
+const LATE: Expected = Failing("Unreachable", "did not answer in time");
 
-fn not_json(word: &'static str) -> Seen {
+fn not_json(word: &'static str) -> Expected {
     Failing("ProtocolError", word)
 }
 
@@ -74,31 +77,31 @@ fn chunk() -> Vec<u8> {
     vec![b' '; 64 * 1024]
 }
 
-fn flood(head: &str) -> Deed {
-    Deed::Flood(format!("HTTP/1.1 {head}\r\n\r\n").into_bytes(), chunk())
+fn flood(head: &str) -> Reply {
+    Reply::Flood(format!("HTTP/1.1 {head}\r\n\r\n").into_bytes(), chunk())
 }
 
 fn transport() -> Rows {
     vec![
-        ("hangs", |_| Deed::Hang, LATE),
-        ("drips", |_| Deed::Drip(vec![], b"HTTP/1.1 200 OK\r\n".into()), LATE),
-        ("drips-body", |_| Deed::Drip(b"HTTP/1.1 200 OK\r\n\r\n".into(), b"{\"apiVersion\"".into()), LATE),
+        ("hangs", |_| Reply::Hang, LATE),
+        ("drips", |_| Reply::Drip(vec![], b"HTTP/1.1 200 OK\r\n".into()), LATE),
+        ("drips-body", |_| Reply::Drip(b"HTTP/1.1 200 OK\r\n\r\n".into(), b"{\"apiVersion\"".into()), LATE),
         (
             "cut-short",
-            |_| Deed::Say(b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n{\"apiVersion\":".into()),
+            |_| Reply::Send(b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n{\"apiVersion\":".into()),
             Failing("Unreachable", "talk to the plugin"),
         ),
-        ("not-http", |_| Deed::Say(b"SSH-2.0-OpenSSH_9.9\r\n".into()), Failing("Unreachable", "invalid HTTP")),
+        ("not-http", |_| Reply::Send(b"SSH-2.0-OpenSSH_9.9\r\n".into()), Failing("Unreachable", "invalid HTTP")),
         ("endless", |_| flood("200 OK"), Flooded),
         ("claims-10gb", |_| flood("200 OK\r\ncontent-length: 10737418240"), Flooded),
         (
             "endless-head",
-            |_| Deed::Flood(b"HTTP/1.1 200 OK\r\nx: ".into(), vec![b'x'; 64 * 1024]),
+            |_| Reply::Flood(b"HTTP/1.1 200 OK\r\nx: ".into(), vec![b'x'; 64 * 1024]),
             Failing("Unreachable", "talk to the plugin"),
         ),
         (
             "bad-chunks",
-            |_| Deed::Say(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n{".into()),
+            |_| Reply::Send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nffffffffffffffffff\r\n{".into()),
             Failing("Unreachable", "talk to the plugin"),
         ),
         (
@@ -108,22 +111,22 @@ fn transport() -> Rows {
         ),
         (
             "endless-100",
-            |_| Deed::Flood(vec![], b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100)),
+            |_| Reply::Flood(vec![], b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100)),
             Failing("Unreachable", ""),
         ),
         (
             "closes-kept",
-            |asked| match ok(success(asked, vec![]).to_string()) {
-                // It promises to keep the connection, and keeps its word at random.
-                Deed::Say(bytes) if fastrand::bool() => Deed::Say(kept(&bytes)),
-                Deed::Say(bytes) => Deed::SayAndStay(kept(&bytes)),
+            |call| match ok(success(call, vec![]).to_string()) {
+                // It promises to keep the connection open, and does so only sometimes.
+                Reply::Send(bytes) if fastrand::bool() => Reply::Send(kept(&bytes)),
+                Reply::Send(bytes) => Reply::SendAndKeepOpen(kept(&bytes)),
                 other => other,
             },
             Synced,
         ),
         (
             "http-1-0",
-            |asked| Deed::Say(format!("HTTP/1.0 200 OK\r\n\r\n{}", success(asked, vec![])).into_bytes()),
+            |call| Reply::Send(format!("HTTP/1.0 200 OK\r\n\r\n{}", success(call, vec![])).into_bytes()),
             Synced,
         ),
     ]
@@ -151,7 +154,7 @@ fn status_codes() -> Rows {
         ("no-content", |_| http("204 No Content", "", ""), Failing("ProtocolError", "204")),
         (
             "accepted",
-            |asked| http("202 Accepted", "", review(asked, &json!({"status": "Success", "children": []})).to_string()),
+            |call| http("202 Accepted", "", review(call, &json!({"status": "Success", "children": []})).to_string()),
             Failing("ProtocolError", "202"),
         ),
     ]
@@ -165,19 +168,19 @@ fn bodies() -> Rows {
         ("deep", |_| ok("[".repeat(10_000) + &"]".repeat(10_000)), not_json("nested deeper than 64")),
         (
             "deep-100",
-            |asked| {
+            |call| {
                 let deep: Value = serde_json::from_str(&("[".repeat(99) + &"]".repeat(99))).unwrap();
-                ok(review(asked, &json!({"status": "Success", "children": [], "x": deep})).to_string())
+                ok(review(call, &json!({"status": "Success", "children": [], "x": deep})).to_string())
             },
             not_json("nested deeper than 64"),
         ),
         ("brackets", |_| ok(format!("[{}[]]", "[],".repeat(690_000))), not_json("values and names of fields")),
-        ("trailing", |asked| ok(format!("{} x", success(asked, vec![]))), not_json("trailing characters")),
-        ("two-reviews", |asked| ok(format!("{0}{0}", success(asked, vec![]))), not_json("trailing characters")),
+        ("trailing", |call| ok(format!("{} x", success(call, vec![]))), not_json("trailing characters")),
+        ("two-reviews", |call| ok(format!("{0}{0}", success(call, vec![]))), not_json("trailing characters")),
         (
             "invalid-utf8",
-            |asked| {
-                let text = success(asked, vec![]).to_string();
+            |call| {
+                let text = success(call, vec![]).to_string();
                 let (before, after) = text.split_once("good").unwrap();
                 ok([before.as_bytes(), b"\xff", after.as_bytes()].concat())
             },
@@ -185,12 +188,12 @@ fn bodies() -> Rows {
         ),
         (
             "duplicate",
-            |asked| ok(success(asked, vec![]).to_string().replace("\"children\":", "\"children\":[],\"children\":")),
+            |call| ok(success(call, vec![]).to_string().replace("\"children\":", "\"children\":[],\"children\":")),
             not_json("\"children\" is there twice"),
         ),
         (
             "number",
-            |asked| ok(success(asked, vec![]).to_string().replace("\"good\"", "1e999")),
+            |call| ok(success(call, vec![]).to_string().replace("\"good\"", "1e999")),
             not_json("number out of range"),
         ),
     ]
@@ -200,8 +203,8 @@ fn envelopes() -> Rows {
     vec![
         (
             "wrong-uid",
-            |asked| {
-                let mut review = review(asked, &json!({"status": "Success", "children": []}));
+            |call| {
+                let mut review = review(call, &json!({"status": "Success", "children": []}));
                 review["response"]["uid"] = json!("sha256:0");
                 ok(review.to_string())
             },
@@ -209,28 +212,28 @@ fn envelopes() -> Rows {
         ),
         (
             "no-children",
-            |asked| ok(review(asked, &json!({"status": "Success"})).to_string()),
+            |call| ok(review(call, &json!({"status": "Success"})).to_string()),
             not_json("without children"),
         ),
         (
             "null-children",
-            |asked| ok(review(asked, &json!({"status": "Success", "children": null})).to_string()),
+            |call| ok(review(call, &json!({"status": "Success", "children": null})).to_string()),
             not_json("without children"),
         ),
         (
             "unknown-field",
-            |asked| ok(review(asked, &json!({"status": "Success", "children": [], "childs": []})).to_string()),
+            |call| ok(review(call, &json!({"status": "Success", "children": [], "childs": []})).to_string()),
             not_json("unknown field `childs`"),
         ),
         (
             "unknown-status",
-            |asked| ok(review(asked, &json!({"status": "Sucess", "children": []})).to_string()),
+            |call| ok(review(call, &json!({"status": "Sucess", "children": []})).to_string()),
             not_json("unknown variant `Sucess`"),
         ),
         (
             "other-version",
-            |asked| {
-                let mut review = review(asked, &json!({"status": "Success", "children": []}));
+            |call| {
+                let mut review = review(call, &json!({"status": "Success", "children": []}));
                 review["apiVersion"] = json!("plugin.kubernetes.dask.org/v2");
                 ok(review.to_string())
             },
@@ -238,7 +241,7 @@ fn envelopes() -> Rows {
         ),
         (
             "long-field",
-            |asked| ok(review(asked, &json!({"status": "Success", "x".repeat(1_000_000): 1})).to_string()),
+            |call| ok(review(call, &json!({"status": "Success", "x".repeat(1_000_000): 1})).to_string()),
             not_json("unknown field"),
         ),
     ]
@@ -256,62 +259,62 @@ fn kind(api_version: &str, kind: &str) -> Value {
     json!({"key": "bad", "manifest": {"apiVersion": api_version, "kind": kind, "metadata": {"name": "bad"}}})
 }
 
-fn with(asked: &Asked, child: Value) -> Deed {
-    ok(success(asked, vec![child]).to_string())
+fn with(call: &ReceivedCall, child: Value) -> Reply {
+    ok(success(call, vec![child]).to_string())
 }
 
 fn children() -> Rows {
     vec![
         (
             "cluster-scoped",
-            |asked| with(asked, kind("v1", "PersistentVolume")),
+            |call| with(call, kind("v1", "PersistentVolume")),
             Failing("KindNotAllowed", "PersistentVolume"),
         ),
-        ("makes-namespace", |asked| with(asked, kind("v1", "Namespace")), Failing("KindDenied", "Namespace")),
-        ("not-allowed", |asked| with(asked, kind("v1", "Secret")), Failing("KindNotAllowed", "Secret")),
+        ("makes-namespace", |call| with(call, kind("v1", "Namespace")), Failing("KindDenied", "Namespace")),
+        ("not-allowed", |call| with(call, kind("v1", "Secret")), Failing("KindNotAllowed", "Secret")),
         (
             "role-binding",
-            |asked| with(asked, kind("rbac.authorization.k8s.io/v1", "RoleBinding")),
+            |call| with(call, kind("rbac.authorization.k8s.io/v1", "RoleBinding")),
             Failing("KindDenied", "RoleBinding"),
         ),
-        ("kind-list", |asked| with(asked, kind("v1", "List")), Failing("KindNotAllowed", "v1 List")),
-        ("kind-path", |asked| with(asked, kind("v1/../v1", "ConfigMap")), Failing("KindNotAllowed", "v1/../v1")),
+        ("kind-list", |call| with(call, kind("v1", "List")), Failing("KindNotAllowed", "v1 List")),
+        ("kind-path", |call| with(call, kind("v1/../v1", "ConfigMap")), Failing("KindNotAllowed", "v1/../v1")),
     ]
 }
 
-fn takings() -> Rows {
+fn names_of_others() -> Rows {
     vec![
         (
             "claims-child",
-            |asked| {
+            |call| {
                 let name = format!("demo-scheduler-{GOOD}-config");
                 let labels = json!({"plugin.kubernetes.dask.org/plugin": GOOD});
-                with(asked, config("bad", &json!({"name": name, "labels": labels})))
+                with(call, config("bad", &json!({"name": name, "labels": labels})))
             },
             Failing("Conflict", "held by the plugin good"),
         ),
         (
             "takes-service",
-            |asked| {
+            |call| {
                 let mut service = kind("v1", "Service");
-                service["manifest"]["metadata"]["name"] = json!(asked.subject());
-                with(asked, service)
+                service["manifest"]["metadata"]["name"] = json!(call.subject());
+                with(call, service)
             },
             Failing("Conflict", "Service demo-scheduler exists and is not the plugin's"),
         ),
-        ("takes-victim", |asked| with(asked, named("bad", VICTIM)), Failing("Conflict", "adopt=takes-victim")),
+        ("takes-victim", |call| with(call, named("bad", VICTIM)), Failing("Conflict", "adopt=takes-victim")),
         (
             "adopts-victim",
-            |asked| {
+            |call| {
                 let leave = json!({"plugin.kubernetes.dask.org/adopt": "adopts-victim"});
-                with(asked, config("bad", &json!({"name": VICTIM, "annotations": leave})))
+                with(call, config("bad", &json!({"name": VICTIM, "annotations": leave})))
             },
             Failing("Conflict", "adopt=adopts-victim"),
         ),
         (
             "one-name",
             // The same name for each subject: the second does not get it.
-            |asked| with(asked, named("shared", "one-name")),
+            |call| with(call, named("shared", "one-name")),
             Failing("Conflict", "held for another subject"),
         ),
     ]
@@ -322,31 +325,31 @@ fn sizes_and_names() -> Rows {
     vec![
         (
             "many",
-            |asked| ok(success(asked, (0..1_000).map(|n| config(&format!("c{n}"), &json!({}))).collect()).to_string()),
+            |call| ok(success(call, (0..1_000).map(|n| config(&format!("c{n}"), &json!({}))).collect()).to_string()),
             Failing("TooManyChildren", "64 children"),
         ),
         (
             "child-10mb",
-            |asked| with(asked, config("big", &json!({"annotations": {"a": "x".repeat(10_000_000)}}))),
+            |call| with(call, config("big", &json!({"annotations": {"a": "x".repeat(10_000_000)}}))),
             Flooded,
         ),
         (
             "child-300k",
-            |asked| with(asked, config("big", &json!({"annotations": {"a": "x".repeat(300_000)}}))),
+            |call| with(call, config("big", &json!({"annotations": {"a": "x".repeat(300_000)}}))),
             Failing("TooLarge", "may have 262144"),
         ),
-        ("key-slash", |asked| with(asked, config("a/b", &json!({}))), Failing("InvalidKey", "a/b")),
-        ("key-long", |asked| with(asked, config(&"k".repeat(200), &json!({}))), Failing("InvalidKey", "kkkk")),
-        ("key-twice", |asked| with(asked, good_child()), Failing("DuplicateKey", "config")),
-        ("name-dots", |asked| with(asked, named("bad", "..")), invalid("metadata.name")),
-        ("name-path", |asked| with(asked, named("bad", "../secrets/x")), invalid("metadata.name")),
-        ("name-upper", |asked| with(asked, named("bad", "Upper")), invalid("metadata.name")),
-        ("name-escape", |asked| with(asked, named("bad", "a%2fb")), invalid("metadata.name")),
-        ("name-number", |asked| with(asked, config("bad", &json!({"name": 1}))), invalid("metadata.name")),
-        ("manifest-null", |asked| with(asked, json!({"key": "bad", "manifest": null})), invalid("not an object")),
+        ("key-slash", |call| with(call, config("a/b", &json!({}))), Failing("InvalidKey", "a/b")),
+        ("key-long", |call| with(call, config(&"k".repeat(200), &json!({}))), Failing("InvalidKey", "kkkk")),
+        ("key-twice", |call| with(call, good_child()), Failing("DuplicateKey", "config")),
+        ("name-dots", |call| with(call, named("bad", "..")), invalid("metadata.name")),
+        ("name-path", |call| with(call, named("bad", "../secrets/x")), invalid("metadata.name")),
+        ("name-upper", |call| with(call, named("bad", "Upper")), invalid("metadata.name")),
+        ("name-escape", |call| with(call, named("bad", "a%2fb")), invalid("metadata.name")),
+        ("name-number", |call| with(call, config("bad", &json!({"name": 1}))), invalid("metadata.name")),
+        ("manifest-null", |call| with(call, json!({"key": "bad", "manifest": null})), invalid("not an object")),
         (
             "manifest-list",
-            |asked| with(asked, json!({"key": "bad", "manifest": [good_child()]})),
+            |call| with(call, json!({"key": "bad", "manifest": [good_child()]})),
             invalid("not an object"),
         ),
     ]
@@ -356,36 +359,36 @@ fn metadata() -> Rows {
     vec![
         (
             "namespace",
-            |asked| {
+            |call| {
                 with(
-                    asked,
-                    config("moved", &json!({"name": format!("moved-{}", asked.subject()), "namespace": "kube-system"})),
+                    call,
+                    config("moved", &json!({"name": format!("moved-{}", call.subject()), "namespace": "kube-system"})),
                 )
             },
             Synced,
         ),
         (
             "forged-owner",
-            |asked| {
+            |call| {
                 let owner =
                     json!({"apiVersion": "v1", "kind": "ConfigMap", "name": VICTIM, "uid": "1", "controller": true});
-                with(asked, config("forged", &json!({"ownerReferences": [owner], "finalizers": ["example.com/never"]})))
+                with(call, config("forged", &json!({"ownerReferences": [owner], "finalizers": ["example.com/never"]})))
             },
             Synced,
         ),
         (
             "annotations-list",
-            |asked| with(asked, config("bad", &json!({"annotations": []}))),
+            |call| with(call, config("bad", &json!({"annotations": []}))),
             Failing("InvalidManifest", "metadata.annotations"),
         ),
         (
             "labels-text",
-            |asked| with(asked, config("bad", &json!({"labels": "a=b"}))),
+            |call| with(call, config("bad", &json!({"labels": "a=b"}))),
             Failing("InvalidManifest", "metadata.labels"),
         ),
-        ("labels-number", |asked| with(asked, config("bad", &json!({"labels": {"a": 1}}))), Failing("Invalid", "")),
-        ("metadata-list", |asked| with(asked, config("bad", &json!([]))), Failing("InvalidManifest", "metadata")),
-        ("unknown-meta", |asked| with(asked, config("bad", &json!({"nmae": "x"}))), Failing("Invalid", "nmae")),
+        ("labels-number", |call| with(call, config("bad", &json!({"labels": {"a": 1}}))), Failing("Invalid", "")),
+        ("metadata-list", |call| with(call, config("bad", &json!([]))), Failing("InvalidManifest", "metadata")),
+        ("unknown-meta", |call| with(call, config("bad", &json!({"nmae": "x"}))), Failing("Invalid", "nmae")),
     ]
 }
 
@@ -393,14 +396,14 @@ fn rest() -> Rows {
     vec![
         (
             "random",
-            |asked| with(asked, config("dice", &json!({"annotations": {"dice": fastrand::u64(..).to_string()}}))),
+            |call| with(call, config("dice", &json!({"annotations": {"dice": fastrand::u64(..).to_string()}}))),
             Synced,
         ),
         (
             "conditions",
-            |asked| {
+            |call| {
                 let condition = json!({"type": "A", "status": "True", "reason": "B", "message": "c"});
-                let mut review = success(asked, vec![]);
+                let mut review = success(call, vec![]);
                 review["response"]["conditions"] = json!(vec![condition; 5_000]);
                 ok(review.to_string())
             },
@@ -408,35 +411,35 @@ fn rest() -> Rows {
         ),
         (
             "long-message",
-            |asked| {
-                ok(review(asked, &json!({"status": "Failure", "reason": "No", "message": "m".repeat(1_000_000)}))
+            |call| {
+                ok(review(call, &json!({"status": "Failure", "reason": "No", "message": "m".repeat(1_000_000)}))
                     .to_string())
             },
             Failing("PluginFailure", "No: mmm"),
         ),
         (
             "long-reason",
-            |asked| ok(review(asked, &json!({"status": "Failure", "reason": "r".repeat(1_000_000)})).to_string()),
+            |call| ok(review(call, &json!({"status": "Failure", "reason": "r".repeat(1_000_000)})).to_string()),
             Failing("PluginFailure", "rrr"),
         ),
-        ("resync-max", |asked| ok(resync(asked, &json!(u32::MAX))), Synced),
-        ("resync-huge", |asked| ok(resync(asked, &json!(10_000_000_000_u64))), not_json("malformed")),
-        ("resync-negative", |asked| ok(resync(asked, &json!(-1))), not_json("malformed")),
-        ("resync-1", |asked| ok(resync(asked, &json!(1))), Synced),
-        ("pending", |asked| ok(review(asked, &json!({"status": "Pending"})).to_string()), Waiting),
+        ("resync-max", |call| ok(resync(call, &json!(u32::MAX))), Synced),
+        ("resync-huge", |call| ok(resync(call, &json!(10_000_000_000_u64))), not_json("malformed")),
+        ("resync-negative", |call| ok(resync(call, &json!(-1))), not_json("malformed")),
+        ("resync-1", |call| ok(resync(call, &json!(1))), Synced),
+        ("pending", |call| ok(review(call, &json!({"status": "Pending"})).to_string()), Waiting),
     ]
 }
 
-fn resync(asked: &Asked, seconds: &Value) -> String {
-    let mut review = success(asked, vec![]);
+fn resync(call: &ReceivedCall, seconds: &Value) -> String {
+    let mut review = success(call, vec![]);
     review["response"]["resyncAfterSeconds"] = seconds.clone();
     review.to_string()
 }
 
-fn said(field: &str, value: Value) -> Deed {
-    let mut said = discovery();
-    said[field] = value;
-    ok(said.to_string())
+fn discovery_with(field: &str, value: Value) -> Reply {
+    let mut discovery = discovery();
+    discovery[field] = value;
+    ok(discovery.to_string())
 }
 
 fn discoveries() -> Rows {
@@ -444,14 +447,14 @@ fn discoveries() -> Rows {
     vec![
         ("d-garbage", |_| ok("{\"hello\": "), wrong("not JSON")),
         ("d-html", |_| ok("<html>"), wrong("not JSON")),
-        ("d-hangs", |_| Deed::Hang, NotReady("Unreachable", "in time")),
+        ("d-hangs", |_| Reply::Hang, NotReady("Unreachable", "in time")),
         ("d-redirect", |_| http("302 Found", "location: http://169.254.169.254/\r\n", ""), wrong("redirects")),
         ("d-endless", |_| flood("200 OK"), wrong("more than 65536 bytes")),
-        ("d-version", |_| said("protocolVersions", json!(["v9"])), NotReady("VersionMismatch", "v9")),
-        ("d-long", |_| said("version", json!("1".repeat(50_000))), wrong("longer than 128")),
-        ("d-many", |_| said("protocolVersions", json!(vec!["v9"; 1_000])), wrong("longer than 128")),
-        ("d-many-hooks", |_| said("hooks", json!(vec!["Sync"; 200_000])), wrong("more than 65536 bytes")),
-        // With each call another version.
-        ("d-flips", |asked| said("version", json!(asked.before.to_string())), Synced),
+        ("d-version", |_| discovery_with("protocolVersions", json!(["v9"])), NotReady("VersionMismatch", "v9")),
+        ("d-long", |_| discovery_with("version", json!("1".repeat(50_000))), wrong("longer than 128")),
+        ("d-many", |_| discovery_with("protocolVersions", json!(vec!["v9"; 1_000])), wrong("longer than 128")),
+        ("d-many-hooks", |_| discovery_with("hooks", json!(vec!["Sync"; 200_000])), wrong("more than 65536 bytes")),
+        // Another version in each response.
+        ("d-flips", |call| discovery_with("version", json!(call.before.to_string())), Synced),
     ]
 }

@@ -1,10 +1,8 @@
-//! A cluster that runs, as far as the controller can see: a scheduler, workers that are registered with it,
-//! and a controller.
+//! A Dask cluster that seems to run: a fake scheduler, workers that are registered with it, a fake kubelet, and a controller.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use super::{
     Controller, TestContext, cluster, condition, eventually,
@@ -17,21 +15,21 @@ use super::{
 /// The name of the default group.
 pub(crate) const GROUP: &str = "demo-default";
 
-/// The cluster `demo` and all that is around it.
-pub(crate) struct World {
+/// The cluster `demo` and everything around it.
+pub(crate) struct TestCluster {
     pub(crate) context: TestContext,
     pub(crate) scheduler: Arc<FakeScheduler>,
     pub(crate) kubelet: Kubelet,
     pub(crate) controller: Option<Controller>,
 }
 
-/// How a world differs from the usual one.
+/// How a test cluster differs from the usual one.
 pub(crate) struct Setup {
-    /// Workers that are wanted.
+    /// The number of workers in the spec.
     pub(crate) workers: usize,
-    /// Workers that there is room for.
+    /// The number of workers that the node has room for.
     pub(crate) room: usize,
-    /// How workers connect.
+    /// How workers register.
     pub(crate) connect: Connect,
     /// Changes the cluster's manifest.
     pub(crate) change: fn(&mut Value),
@@ -43,37 +41,37 @@ impl Setup {
     }
 }
 
-/// Runs `test` in a world with so many workers, all registered.
-pub(crate) async fn with_workers<Test: Future<Output = ()>>(workers: usize, test: impl FnOnce(World) -> Test) {
+/// Runs `test` with a cluster of `workers` workers, all registered.
+pub(crate) async fn with_workers<Test: Future<Output = ()>>(workers: usize, test: impl FnOnce(TestCluster) -> Test) {
     with_setup(Setup::of(workers), test).await;
 }
 
-/// Runs `test` in a world in which all is as far as it gets.
-pub(crate) async fn with_setup<Test: Future<Output = ()>>(setup: Setup, test: impl FnOnce(World) -> Test) {
+/// Runs `test` with a cluster that has reached its final state.
+pub(crate) async fn with_setup<Test: Future<Output = ()>>(setup: Setup, test: impl FnOnce(TestCluster) -> Test) {
     with_temp_ns(|context| async move {
-        let mut world = World::around(&context, setup.connect, setup.room).await;
-        world.controller = Some(context.start_controller().await);
-        let mut manifest = world.manifest(setup.workers);
+        let mut test_cluster = TestCluster::around(&context, setup.connect, setup.room).await;
+        test_cluster.controller = Some(context.start_controller().await);
+        let mut manifest = test_cluster.manifest(setup.workers);
         (setup.change)(&mut manifest);
         context.apply(&manifest).await;
         let ready = |cluster: &Value| condition(cluster, "SchedulerReady").0 == "True";
         context.until("DaskCluster", "demo", ready).await;
-        world.has_workers(GROUP, setup.workers).await;
-        world.connected(GROUP, setup.workers.min(setup.room)).await;
-        test(world).await;
+        test_cluster.has_workers(GROUP, setup.workers).await;
+        test_cluster.connected(GROUP, setup.workers.min(setup.room)).await;
+        test(test_cluster).await;
     })
     .await;
 }
 
-impl World {
-    /// Scheduler and kubelet, and no controller yet.
+impl TestCluster {
+    /// Starts scheduler and kubelet, but no controller.
     pub(crate) async fn around(context: &TestContext, connect: Connect, room: usize) -> Self {
         let scheduler = Arc::new(FakeScheduler::start().await);
         let kubelet = Kubelet::start(context, &scheduler, connect, room).await;
         Self { context: context.clone(), scheduler, kubelet, controller: None }
     }
 
-    /// A cluster whose Service leads to the scheduler.
+    /// Returns a cluster whose Service has the ports of the scheduler.
     pub(crate) fn manifest(&self, workers: usize) -> Value {
         let mut manifest = cluster("demo", workers);
         let ports = &mut manifest["spec"]["scheduler"]["service"]["ports"];
@@ -82,7 +80,7 @@ impl World {
         manifest
     }
 
-    /// Another group of the cluster.
+    /// Returns another group of the cluster.
     pub(crate) fn group(&self, name: &str, workers: usize) -> Value {
         let worker = self.manifest(workers)["spec"]["worker"].clone();
         json!({
@@ -93,7 +91,7 @@ impl World {
         })
     }
 
-    /// The worker Deployments of a group that are not on their way out.
+    /// Lists the worker Deployments of a group that are not being deleted.
     pub(crate) async fn deployments(&self, group: &str) -> Vec<Value> {
         let selector = format!("dask.org/component=worker,dask.org/workergroup-name={group}");
         let mut deployments = self.context.list("Deployment", &selector).await;
@@ -101,12 +99,12 @@ impl World {
         deployments
     }
 
-    /// Their names.
+    /// Returns the names of these Deployments.
     pub(crate) async fn workers(&self, group: &str) -> BTreeSet<String> {
         self.deployments(group).await.iter().map(|deployment| name(deployment).to_owned()).collect()
     }
 
-    /// Waits until the group has exactly these workers and says so; returns their names.
+    /// Waits until the group has this number of workers and says so. Returns their names.
     pub(crate) async fn has_workers(&self, group: &str, count: usize) -> BTreeSet<String> {
         eventually(&format!("{group} to have {count} workers"), async || {
             let workers = self.workers(group).await;
@@ -120,29 +118,29 @@ impl World {
         .await
     }
 
-    /// Waits until the group says that so many of its workers are registered.
+    /// Waits until the group says that this number of its workers is registered.
     pub(crate) async fn connected(&self, group: &str, count: usize) {
         self.context.until("DaskWorkerGroup", group, |group| group["status"]["connectedReplicas"] == count).await;
     }
 
-    /// Scales by the group's spec.
+    /// Sets the number of workers in the group's spec.
     pub(crate) async fn scale(&self, group: &str, workers: usize) {
         self.context.merge("DaskWorkerGroup", group, json!({"spec": {"worker": {"replicas": workers}}})).await;
     }
 
-    /// The group's condition `Scaled`: waits until it has this reason.
+    /// Waits until the group's condition `Scaled` has this reason.
     pub(crate) async fn scaled_says(&self, group: &str, reason: &str) -> Value {
         self.context.until("DaskWorkerGroup", group, |group| condition(group, "Scaled").1 == reason).await
     }
 
-    /// The addresses of all workers that the scheduler was asked to retire.
+    /// Returns the addresses of all workers that the scheduler was asked to retire.
     pub(crate) fn retired(&self) -> Vec<String> {
         let address = |address: &Value| address.as_str().unwrap().to_owned();
         let calls = self.scheduler.calls_of("retire_workers");
         calls.iter().flat_map(|call| call["workers"].as_array().unwrap().iter().map(address)).collect()
     }
 
-    /// The address of the worker of this name.
+    /// Returns the address of the worker with this name.
     pub(crate) fn address(&self, worker: &str) -> String {
         let mut found = None;
         self.scheduler.set(|state| {
@@ -162,7 +160,7 @@ impl World {
         }
     }
 
-    /// Versions of all that the controller writes.
+    /// Returns the versions of all objects that the controller writes.
     pub(crate) async fn versions(&self) -> Vec<(String, String)> {
         let mut versions = Vec::new();
         for kind in ["DaskCluster", "DaskWorkerGroup", "Deployment", "Service"] {
@@ -171,15 +169,5 @@ impl World {
                 .extend(objects.iter().map(|object| (format!("{kind} {}", name(object)), version(object).to_owned())));
         }
         versions
-    }
-}
-
-/// Fails unless `check` says `Ok` all the time.
-pub(crate) async fn stays(time: Duration, check: impl AsyncFn() -> Result<(), String>) {
-    let begin = Instant::now();
-    while begin.elapsed() < time {
-        let result = check().await;
-        assert!(result.is_ok(), "after {:?}: {result:?}", begin.elapsed());
-        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }

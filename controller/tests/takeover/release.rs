@@ -1,5 +1,5 @@
-//! The life of a release on a real node while clusters run: installed, upgraded, rolled back, cut off from the API
-//! server, removed and installed again. It replaces the definitions; run it with `make takeover`.
+//! A release on a real node while clusters run: installed, upgraded, rolled back, cut off from the API server, removed and
+//! installed again.
 
 use std::{
     fs,
@@ -26,7 +26,7 @@ use crate::support::{
 /// Names, uids and restarts.
 type Pods = Vec<(String, String, u64)>;
 
-/// How long the API server is out of reach of one controller.
+/// How long one controller cannot reach the API server.
 const CUT_OFF: Duration = Duration::from_mins(2);
 /// A field that the previous release does not have.
 const NEW_FIELD: &str = "idleAction";
@@ -40,7 +40,7 @@ fn run(program: &str, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// `program` is the Helm to use: releases made by one major version go on under the other.
+/// `program` is the Helm to use: one major version continues the releases of the other.
 fn release(program: &str, verb: &str, arguments: &[&str]) {
     run(program, &[&[verb, OPERATOR], arguments, &["--namespace", OPERATOR, "--wait", "--timeout", "5m"]].concat());
 }
@@ -51,7 +51,7 @@ fn install(program: &str, chart: &str, more: &[&str]) {
     release(program, "install", &[&[chart, "--create-namespace", "--set", &image], more].concat());
 }
 
-/// The chart as a release before this one could have been: another version, and a definition that lacks a field.
+/// Writes the chart of a previous release: another version, and a definition that lacks a field.
 fn previous_chart(folder: &Path) -> PathBuf {
     let chart = folder.join("dask-operator");
     run("cp", &["-r", CHART, chart.to_str().unwrap()]);
@@ -78,7 +78,7 @@ async fn serves_the_new_field(context: &TestContext) -> bool {
     schema["properties"]["spec"]["properties"].get(NEW_FIELD).is_some()
 }
 
-/// The release and the definitions, as far as they are there.
+/// Removes the release and the definitions, as far as they exist.
 async fn remove_everything(context: &TestContext) {
     let _ = Command::new("helm").args(["uninstall", OPERATOR, "--namespace", OPERATOR, "--wait"]).output().unwrap();
     let api: Api<CustomResourceDefinition> = Api::all(context.client.clone());
@@ -103,8 +103,8 @@ async fn nothing_was_restarted(team: &TestContext, pods: &Pods) {
     assert_eq!(&dask_pods(team, "dask.org/cluster-name=steady").await, pods);
 }
 
-/// A cluster is made, becomes `Running` and goes: somebody reconciles.
-async fn a_cluster_comes_and_goes(team: &TestContext, cluster: &str) {
+/// Creates a cluster, waits until it is `Running` and deletes it: this shows that a controller works.
+async fn a_cluster_is_created_and_deleted(team: &TestContext, cluster: &str) {
     team.create(&real_cluster(cluster, 1)).await;
     within(PODS_READY, &format!("{cluster} to be Running"), async || {
         let phase = team.expect("DaskCluster", cluster).await["status"]["phase"].clone();
@@ -138,7 +138,7 @@ async fn both_are_ready(operator: &TestContext) {
 
 // --- A network that drops packets ---
 
-/// Lets no packet of the pod reach the API server until it is dropped.
+/// Drops all packets from a pod to the API server until it is dropped.
 struct CutOff {
     network: String,
     address: String,
@@ -166,8 +166,8 @@ impl Drop for CutOff {
     }
 }
 
-/// The network namespace of the pod with this uid: that of any of its processes. The process is kept by its file, so
-/// that it must be one that is not restarted.
+/// Returns the network namespace of the pod with this uid, which is that of any of its processes. It is a path of a process,
+/// which must not be restarted.
 fn network_of(pod: &str) -> String {
     let names = [pod.to_owned(), pod.replace('-', "_")];
     let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().into_string().ok());
@@ -180,7 +180,7 @@ fn network_of(pod: &str) -> String {
     format!("/proc/{process}/ns/net")
 }
 
-/// Whoever leads is out of reach for minutes: the other one goes on, and the first comes back by itself.
+/// Cuts the leader off for minutes: the other replica continues, and the first one returns by itself.
 async fn a_leader_that_is_cut_off_is_replaced_and_comes_back(operator: &TestContext, team: &TestContext) {
     let first = leader(operator).await;
     let cut = CutOff::new(operator, &first).await;
@@ -190,18 +190,18 @@ async fn a_leader_that_is_cut_off_is_replaced_and_comes_back(operator: &TestCont
     })
     .await;
     let began = tokio::time::Instant::now();
-    a_cluster_comes_and_goes(team, "meanwhile").await;
+    a_cluster_is_created_and_deleted(team, "meanwhile").await;
     tokio::time::sleep_until(began + CUT_OFF).await;
     drop(cut);
     both_are_ready(operator).await;
 }
 
-// --- The life of a release ---
+// --- The lifecycle of a release ---
 
 async fn uninstalled_nothing_is_left_that_cannot_be_deleted(team: &TestContext, pods: &Pods) {
     release("helm", "uninstall", &[]);
     assert_eq!(&dask_pods(team, "dask.org/cluster-name=steady").await, pods);
-    // Nobody reconciles now.
+    // No controller runs now.
     team.delete("DaskCluster", "left").await;
     team.goes("DaskCluster", "left").await;
     within(PODS_READY, "all that belonged to it to go", async || {
@@ -234,13 +234,13 @@ async fn a_release_is_installed_upgraded_rolled_back_cut_off_and_removed_and_no_
     both_are_ready(&operator).await;
     assert!(serves_the_new_field(&team).await);
     nothing_was_restarted(&team, &pods).await;
-    a_cluster_comes_and_goes(&team, "upgraded").await;
+    a_cluster_is_created_and_deleted(&team, "upgraded").await;
 
     release("helm", "rollback", &[]);
     both_are_ready(&operator).await;
     assert!(!serves_the_new_field(&team).await);
     nothing_was_restarted(&team, &pods).await;
-    a_cluster_comes_and_goes(&team, "rolled-back").await;
+    a_cluster_is_created_and_deleted(&team, "rolled-back").await;
 
     a_leader_that_is_cut_off_is_replaced_and_comes_back(&operator, &team).await;
     nothing_was_restarted(&team, &pods).await;
@@ -252,6 +252,6 @@ async fn a_release_is_installed_upgraded_rolled_back_cut_off_and_removed_and_no_
     pods_ready(&team, "steady", 2).await;
     team.delete("DaskCluster", "steady").await;
     team.goes("DaskCluster", "steady").await;
-    // For the tests that follow.
+    // The tests that follow need them.
     remove_everything(&team).await;
 }

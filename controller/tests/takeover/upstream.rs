@@ -1,4 +1,4 @@
-//! Taking over from `dask-kubernetes`' own operator: clusters that it made go on under ours. It needs a cluster
+//! Taking over from `dask-kubernetes`' own operator: clusters that it created continue under ours. It needs a cluster
 //! without our definitions, run it with `make takeover`.
 #![expect(clippy::print_stderr, reason = "what the operator said belongs to the output of a test that failed")]
 
@@ -80,7 +80,7 @@ async fn upstream_has_made_everything(team: &TestContext) -> Pods {
     dask_pods(team, "").await
 }
 
-/// What upstream's operator puts its finalizer on.
+/// The kinds to which upstream's operator adds its finalizer.
 fn marked() -> [(&'static str, &'static str); 4] {
     [("DaskCluster", "kept"), ("DaskCluster", "adaptive"), ("DaskCluster", "job"), ("DaskAutoscaler", "adaptive")]
 }
@@ -114,7 +114,7 @@ async fn nothing_but_the_marks_has_changed(team: &TestContext, pods: &Pods) {
     assert_eq!(&dask_pods(team, "").await, pods);
 }
 
-/// Scales the group and waits until all of its workers, and no more, are there.
+/// Scales the group and waits until it has exactly this number of workers.
 async fn scale(team: &TestContext, group: &str, workers: usize) {
     team.merge("DaskWorkerGroup", group, json!({"spec": {"worker": {"replicas": workers}}})).await;
     let selector = format!("dask.org/workergroup-name={group}");
@@ -128,7 +128,7 @@ async fn scale(team: &TestContext, group: &str, workers: usize) {
     .await;
 }
 
-/// The pods that are not workers of `group`.
+/// Returns the pods that are not workers of `group`.
 fn beside(pods: &Pods, group: &str) -> Pods {
     let prefix = format!("{group}-worker-");
     pods.iter().filter(|(name, ..)| !name.starts_with(&prefix)).cloned().collect()
@@ -156,7 +156,7 @@ async fn the_running_job_succeeds(team: &TestContext) {
     team.goes("DaskCluster", "job").await;
 }
 
-/// Definitions are older than the operator for weeks: that must be said, and must not flood the log.
+/// Definitions may be older than the operator for weeks: that must be reported without flooding the log.
 async fn old_definitions_are_said_once(team: &TestContext) {
     let log = operator_log(team, 10_000).await;
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -167,7 +167,7 @@ async fn old_definitions_are_said_once(team: &TestContext) {
 
 /// Installs our definitions over upstream's, as the documentation says.
 async fn new_definitions_change_no_pod_and_bring_conditions(team: &TestContext) {
-    // Those of the job that has ended are still going.
+    // Those of the job that has ended are still being deleted.
     let of_clusters = |pods: Pods| pods.into_iter().filter(|(name, ..)| !name.starts_with("job-")).collect::<Pods>();
     let pods = of_clusters(dask_pods(team, "").await);
     let own = ["--set", "crds.install=true", "--take-ownership", "--force-conflicts"];

@@ -1,5 +1,5 @@
-//! How many workers were made. In the end one too many is gone again, and while it is there it is hidden by those that are
-//! on their way out; but it was made.
+//! Counts the workers that were created. A surplus worker is deleted again in the end, and until then the workers that are
+//! being deleted hide it in the counts; the number of creations shows it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,23 +22,23 @@ use crate::{
 };
 
 /// Uids of all workers that were seen, by the uid of their group.
-type Seen = BTreeMap<String, BTreeSet<String>>;
+type Uids = BTreeMap<String, BTreeSet<String>>;
 
 /// Counts until it is dropped.
-pub(crate) struct Made {
-    seen: Arc<Mutex<Seen>>,
+pub(crate) struct CreatedWorkers {
+    seen: Arc<Mutex<Uids>>,
     counting: AbortHandle,
 }
 
-impl Drop for Made {
+impl Drop for CreatedWorkers {
     fn drop(&mut self) {
         self.counting.abort();
     }
 }
 
-impl Made {
+impl CreatedWorkers {
     pub(crate) fn begin(context: &TestContext) -> Self {
-        let seen: Arc<Mutex<Seen>> = Arc::default();
+        let seen: Arc<Mutex<Uids>> = Arc::default();
         let (counted, workers) = (Arc::clone(&seen), context.api("Deployment"));
         let counting = tokio::spawn(async move {
             let config = watcher::Config::default().labels("dask.org/component=worker");
@@ -53,20 +53,21 @@ impl Made {
         Self { seen, counting: counting.abort_handle() }
     }
 
-    /// How many workers were made so far, by the uid of their group.
+    /// Returns how many workers were created so far, by the uid of their group.
     pub(crate) fn so_far(&self) -> BTreeMap<String, usize> {
         self.seen.lock().unwrap().iter().map(|(group, workers)| (group.clone(), workers.len())).collect()
     }
 }
 
-/// No group had more workers `made` than it ever needed. Only those count that stand after `made` was counted: when a group
-/// is deleted its workers go one by one, and who has not heard of it makes them again.
-pub(crate) fn check(made: &BTreeMap<String, usize>, standing: &[Value], wanted: &Wanted) -> Result<(), String> {
-    for group in standing.iter().filter(|group| group["metadata"]["deletionTimestamp"].is_null()) {
-        let made = made.get(uid(group)).copied().unwrap_or_default();
+/// Checks that no group had more workers `created` than it ever needed. `existing` are the groups that exist after `created` was
+/// counted: when a group is deleted, its workers are collected one by one, and a controller that has not observed the deletion
+/// creates them again.
+pub(crate) fn check(created: &BTreeMap<String, usize>, existing: &[Value], wanted: &Wanted) -> Result<(), String> {
+    for group in existing.iter().filter(|group| group["metadata"]["deletionTimestamp"].is_null()) {
+        let created = created.get(uid(group)).copied().unwrap_or_default();
         let needed = wanted.needed.get(name(group)).copied().unwrap_or_default();
-        if made > needed && wanted.groups.contains_key(name(group)) {
-            return Err(format!("{made} workers of {} were made, and {needed} were needed", name(group)));
+        if created > needed && wanted.groups.contains_key(name(group)) {
+            return Err(format!("{created} workers of {} were created, and {needed} were needed", name(group)));
         }
     }
     Ok(())

@@ -1,0 +1,94 @@
+//! How a test runs: in a namespace of its own, with a time limit, beside other tests or alone. Its duration is recorded for
+//! `slowest.sh`.
+
+use std::{
+    fs::OpenOptions,
+    io::Write as _,
+    panic::{AssertUnwindSafe, resume_unwind},
+    pin::Pin,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use futures::FutureExt as _;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, api::DeleteParams};
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::TestContext;
+
+/// The time limit of a test. The slowest test takes a third of it on two busy cores.
+const LIMIT: Duration = Duration::from_mins(15);
+
+/// Locked for reading by most tests, and for writing by a test that must run alone.
+static ALONE: RwLock<()> = RwLock::const_new(());
+
+/// Runs `test` in a new namespace, and deletes the namespace afterwards. If the test fails, prints the controller's log.
+pub(crate) async fn with_temp_ns<Test: Future<Output = ()>>(test: impl FnOnce(TestContext) -> Test) {
+    let _shared = ALONE.read().await;
+    let context = TestContext::new().await;
+    run(&context, Box::pin(test(context.clone()))).await;
+}
+
+/// Does the same as [`with_temp_ns`] while a controller serves the namespace.
+pub(crate) async fn with_controller<Test: Future<Output = ()>>(test: impl FnOnce(TestContext) -> Test) {
+    with_temp_ns(async |context| {
+        let _controller = context.start_controller().await;
+        Box::pin(test(context)).await;
+    })
+    .await;
+}
+
+/// Does the same as [`with_temp_ns`] while no other test of this process runs, and waits until the namespace is gone.
+pub(crate) async fn alone_with_temp_ns<Test: Future<Output = ()>>(test: impl FnOnce(TestContext) -> Test) {
+    let _exclusive = ALONE.write().await;
+    let context = TestContext::new().await;
+    run(&context, Box::pin(test(context.clone()))).await;
+    context.namespace_goes().await;
+}
+
+/// Keeps other tests from running.
+pub(crate) struct Exclusive(RwLockWriteGuard<'static, ()>);
+
+impl Exclusive {
+    /// Lets other tests run. The test itself still counts until the guard is dropped.
+    pub(crate) fn share(self) -> RwLockReadGuard<'static, ()> {
+        self.0.downgrade()
+    }
+}
+
+/// Does the same as [`with_temp_ns`]. No other test of this process runs until `test` calls [`Exclusive::share`].
+pub(crate) async fn alone_at_first_with_temp_ns<Test: Future<Output = ()>>(
+    test: impl FnOnce(TestContext, Exclusive) -> Test,
+) {
+    let exclusive = Exclusive(ALONE.write().await);
+    let context = TestContext::new().await;
+    run(&context, Box::pin(test(context.clone(), exclusive))).await;
+}
+
+/// Runs `test`, which is boxed because the futures of tests are large.
+async fn run(context: &TestContext, test: Pin<Box<impl Future<Output = ()>>>) {
+    let begin = SystemTime::now();
+    let limited = async { tokio::time::timeout(LIMIT, test).await.expect("the test ends within its time limit") };
+    let result = AssertUnwindSafe(limited).catch_unwind().await;
+    record_duration(begin);
+    let namespaces: Api<Namespace> = Api::all(context.client.clone());
+    let deleted = namespaces.delete(&context.namespace, &DeleteParams::default()).await;
+    if let Err(panic) = result {
+        let log = std::fs::read_to_string(context.log()).unwrap_or_default();
+        eprintln!("--- the controller's log in {} ---\n{log}--- end of the log ---", context.namespace);
+        resume_unwind(panic);
+    }
+    deleted.unwrap();
+}
+
+/// Appends begin, end and name of the test to the file `TEST_TIMES`, if it is set. A test may be recorded more than once.
+fn record_duration(begin: SystemTime) {
+    let Some(path) = std::env::var_os("TEST_TIMES") else { return };
+    let seconds = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    // libtest runs each test on a thread of this name.
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or_default();
+    let line = format!("{:.1}\t{:.1}\t{name}\n", seconds(begin), seconds(SystemTime::now()));
+    let mut file = OpenOptions::new().create(true).append(true).open(path).unwrap();
+    file.write_all(line.as_bytes()).unwrap();
+}
