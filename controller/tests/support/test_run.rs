@@ -12,7 +12,7 @@ use std::{
 use futures::FutureExt as _;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, api::DeleteParams};
-use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::{RwLock, oneshot};
 
 use super::TestContext;
 
@@ -47,22 +47,31 @@ pub(crate) async fn alone_with_temp_ns<Test: Future<Output = ()>>(test: impl FnO
 }
 
 /// Keeps other tests from running.
-pub(crate) struct Exclusive(RwLockWriteGuard<'static, ()>);
+pub(crate) struct Exclusive(oneshot::Sender<()>);
 
 impl Exclusive {
-    /// Lets other tests run. The test itself still counts until the guard is dropped.
-    pub(crate) fn share(self) -> RwLockReadGuard<'static, ()> {
-        self.0.downgrade()
+    /// Lets other tests run beside this one, except those that must run alone.
+    pub(crate) fn share(self) {
+        // The receiver exists as long as the test.
+        let _ = self.0.send(());
     }
 }
 
-/// Does the same as [`with_temp_ns`]. No other test of this process runs until `test` calls [`Exclusive::share`].
+/// Does the same as [`alone_with_temp_ns`] until `test` calls [`Exclusive::share`], and then the same as [`with_temp_ns`].
 pub(crate) async fn alone_at_first_with_temp_ns<Test: Future<Output = ()>>(
     test: impl FnOnce(TestContext, Exclusive) -> Test,
 ) {
-    let exclusive = Exclusive(ALONE.write().await);
+    let exclusive = ALONE.write().await;
     let context = TestContext::new().await;
-    run(&context, Box::pin(test(context.clone(), exclusive))).await;
+    let (share, shared) = oneshot::channel();
+    let downgrade = async {
+        // The sender is dropped at the end of the test at the latest.
+        let _ = shared.await;
+        exclusive.downgrade()
+    };
+    let test = run(&context, Box::pin(test(context.clone(), Exclusive(share))));
+    let ((), _shared) = tokio::join!(test, downgrade);
+    context.namespace_goes().await;
 }
 
 /// Runs `test`, which is boxed because the futures of tests are large.

@@ -66,7 +66,7 @@ async fn fifty_idle_clusters_with_autoscalers_are_asked_all_the_time_and_nothing
         .await;
 
         // From here on the controller only asks the scheduler, which disturbs no other test.
-        let _shared = exclusive.share();
+        exclusive.share();
         let before = versions(&context).await;
         // Each cluster is asked every 5 s, and its autoscaler asks as often.
         within(6 * DEADLINE, "a minute's questions", async || {
