@@ -16,9 +16,9 @@ use crate::support::{
     TestContext, cluster, condition,
     fake_cluster::finish_runner,
     fault_runs::{assert_each_survives, message_of},
-    job, name,
+    job, many_runs, name,
     proxy::{Call, Fault, FaultProxy, Target},
-    uid, with_temp_ns, within,
+    uid, with_temp_ns, with_unlocked_temp_ns, within,
 };
 
 /// How soon after the scenario the state must be the same.
@@ -158,7 +158,7 @@ impl<Act: AsyncFn(&TestContext)> Scenario<Act> {
     /// Runs it in a namespace of its own until `check` accepts the state.
     async fn run(&self, target: Option<Target>, check: impl Fn(&State) -> Result<(), String>) -> RunResult {
         let result = RefCell::new(None);
-        with_temp_ns(async |context| {
+        with_unlocked_temp_ns(async |context| {
             let proxy = FaultProxy::start(context.client.clone(), target).await;
             let _controller = context.start_controller_through(&proxy).await;
             (self.act)(&context).await;
@@ -194,6 +194,7 @@ impl<Act: AsyncFn(&TestContext)> Scenario<Act> {
 
     /// Makes every call fail with every fault, each in a run of its own.
     async fn survives_every_failure(self) {
+        let _lock = many_runs().await;
         let is_settled = |state: &State| if (self.is_settled)(state) { Ok(()) } else { Err(format!("{state:?}")) };
         let baseline = join_all((0..BASELINES).map(|_| self.run(None, is_settled))).await;
         for other in &baseline[1..] {

@@ -15,10 +15,10 @@ use serde_json::{Value, json};
 use crate::support::{
     TestContext, cluster, condition, eventually,
     fault_runs::{assert_each_survives, message_of},
-    name, owned_by,
+    many_runs, name, owned_by,
     plugin::{Reply, TestPlugin, config},
     proxy::{Call, Fault, FaultProxy, Target},
-    uid, version, with_controller, with_temp_ns, within,
+    uid, version, with_controller, with_temp_ns, with_unlocked_temp_ns, within,
 };
 
 /// Selects the children of all plugins.
@@ -237,7 +237,7 @@ struct RunResult {
 /// Runs the first sync and a change of the answer, letting `target` fail, until the final state is right.
 async fn run_sync_and_prune(target: Option<Target>) -> RunResult {
     let mut result = None;
-    with_temp_ns(async |context| {
+    with_unlocked_temp_ns(async |context| {
         let proxy = FaultProxy::start(context.client.clone(), target).await;
         let _controller = context.start_controller_through(&proxy).await;
         context.create(&cluster("demo", 0)).await;
@@ -259,7 +259,7 @@ async fn run_sync_and_prune(target: Option<Target>) -> RunResult {
 /// Runs the replacement of an orphan, letting `target` fail, until the final state is right.
 async fn run_orphan(target: Option<Target>) -> RunResult {
     let mut result = None;
-    with_temp_ns(async |context| {
+    with_unlocked_temp_ns(async |context| {
         let controller = context.start_controller().await;
         context.create_settled("demo", 0).await;
         let plugin = TestPlugin::installed(&context, "echo").await;
@@ -317,6 +317,7 @@ async fn survives_every_failure<Run: Future<Output = RunResult>>(
     fails: fn(&Call) -> bool,
     run_scenario: fn(Option<Target>) -> Run,
 ) {
+    let _lock = many_runs().await;
     let plain = run_scenario(None).await;
     let targets = targets(&plain.calls, fails);
     assert_each_survives(targets, async |target| {

@@ -32,7 +32,9 @@ pub(crate) use definitions::install_crds;
 pub(crate) use fields::{by_name, condition, message, name, owned_by, uid, version};
 pub(crate) use manifests::{cluster, job};
 pub(crate) use objects::NUDGE;
-pub(crate) use test_run::{alone_at_first_with_temp_ns, alone_with_temp_ns, with_controller, with_temp_ns};
+pub(crate) use test_run::{
+    alone_at_first_with_temp_ns, alone_with_temp_ns, many_runs, with_controller, with_temp_ns, with_unlocked_temp_ns,
+};
 pub(crate) use wait::{DEADLINE, eventually, poll, stays, within};
 
 const FIELD_MANAGER: &str = "live-test";

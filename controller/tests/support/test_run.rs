@@ -6,13 +6,14 @@ use std::{
     io::Write as _,
     panic::{AssertUnwindSafe, resume_unwind},
     pin::Pin,
+    sync::{Arc, Weak},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use futures::FutureExt as _;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, api::DeleteParams};
-use tokio::sync::{RwLock, oneshot};
+use tokio::sync::{Mutex, RwLock, RwLockWriteGuard, oneshot};
 
 use super::TestContext;
 
@@ -22,11 +23,31 @@ const LIMIT: Duration = Duration::from_mins(15);
 /// Locked for reading by most tests, and for writing by a test that must run alone.
 static ALONE: RwLock<()> = RwLock::const_new(());
 
+/// The lock of the tests with many runs that are in progress, which share it.
+static MANY_RUNS: Mutex<Weak<RwLockWriteGuard<'static, ()>>> = Mutex::const_new(Weak::new());
+
 /// Runs `test` in a new namespace, and deletes the namespace afterwards. If the test fails, prints the controller's log.
 pub(crate) async fn with_temp_ns<Test: Future<Output = ()>>(test: impl FnOnce(TestContext) -> Test) {
     let _shared = ALONE.read().await;
+    with_unlocked_temp_ns(test).await;
+}
+
+/// Does the same as [`with_temp_ns`] for one of the runs of a test that holds the lock of [`many_runs`].
+pub(crate) async fn with_unlocked_temp_ns<Test: Future<Output = ()>>(test: impl FnOnce(TestContext) -> Test) {
     let context = TestContext::new().await;
     run(&context, Box::pin(test(context.clone()))).await;
+}
+
+/// Keeps other tests from running, except those that call this function as well: a test with many runs at the same time
+/// uses all of the machine, and would make others miss their deadlines.
+pub(crate) async fn many_runs() -> Arc<RwLockWriteGuard<'static, ()>> {
+    let mut shared = MANY_RUNS.lock().await;
+    if let Some(lock) = shared.upgrade() {
+        return lock;
+    }
+    let lock = Arc::new(ALONE.write().await);
+    *shared = Arc::downgrade(&lock);
+    lock
 }
 
 /// Does the same as [`with_temp_ns`] while a controller serves the namespace.
