@@ -17,7 +17,7 @@ use tokio::sync::{Mutex, RwLock, RwLockWriteGuard, oneshot};
 
 use super::TestContext;
 
-/// The time limit of a test. The slowest test takes a third of it on two busy cores.
+/// The time limit of a test: several times what the slowest one takes on two busy cores.
 const LIMIT: Duration = Duration::from_mins(15);
 
 /// Locked for reading by most tests, and for writing by a test that must run alone.
