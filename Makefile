@@ -74,9 +74,12 @@ examples: python ## Check each example plugin and render its children
 docs: ## Build the book, check its links and run its tutorials
 	docs/check.sh
 
+# Tests mostly wait for watches and timers, so that more of them run at the same time than there are cores.
 .PHONY: live
+live: LIVE_THREADS ?= 4
 live: prepare ## Run the tests that need an API server
-	@testbed/with-cluster.sh control-plane cargo test -p dask-operator --locked --no-fail-fast --test 'live_*' -- --ignored $(TESTARGS)
+	@testbed/with-cluster.sh control-plane controller/tests/slowest.sh \
+	  cargo test -p dask-operator --locked --test live -- --ignored --test-threads $(LIVE_THREADS) $(TESTARGS)
 
 .PHONY: chart
 chart: prepare ## Install, upgrade and uninstall the chart on an API server, with Helm 4 and Helm 3
@@ -91,15 +94,14 @@ observability: prepare ## Test metrics, dashboard and alert rules with Prometheu
 	@testbed/prometheus.sh promtool check rules charts/dask-operator/files/alerts.yaml
 	@testbed/prometheus.sh promtool test rules charts/alerts-test.yaml
 	@testbed/with-cluster.sh control-plane testbed/prometheus.sh \
-	  cargo test -p dask-operator --locked --test observability -- --ignored $(TESTARGS)
+	  cargo test -p dask-operator --locked --test integration -- --ignored $(TESTARGS)
 
 .PHONY: e2e
 e2e: prepare images ## Run the demo and the tests that need a node, with real Dask
 	@testbed/with-cluster.sh node $(SHELL) -euc 'demo/run.sh; \
 	  [[ $$CLUSTER != testbed ]] || testbed load-image --dir "$$TESTBED_DIR" \
 	    "$$IMAGES"/{istio-plugin,networkpolicy-plugin,decorator-plugin,dask-plugin-python}.tar; \
-	  cargo test -p dask-operator --locked --test e2e_node --test e2e_examples --test e2e_client --test e2e_job -- \
-	    --ignored --test-threads 1 $(TESTARGS)'
+	  controller/tests/slowest.sh cargo test -p dask-operator --locked --test e2e -- --ignored --test-threads 1 $(TESTARGS)'
 
 .PHONY: takeover
 takeover: prepare images ## Test the migration from dask-kubernetes, and a release from installation to removal
@@ -109,7 +111,7 @@ else
 	@testbed/with-cluster.sh takeover testbed/env.sh $(SHELL) -euc ' \
 	  testbed load-image --dir "$$TESTBED_DIR" "$$IMAGES"/{dask,dask-operator}.tar; \
 	  export HELM3=$$(testbed/helm3.sh); \
-	  cargo test -p dask-operator --locked --test e2e_takeover --test e2e_release -- --ignored'
+	  controller/tests/slowest.sh cargo test -p dask-operator --locked --test takeover -- --ignored --test-threads 1'
 endif
 
 .PHONY: bench

@@ -1,4 +1,4 @@
-//! The API server as the runs need it: a client that outlasts its restarts, and the restarts.
+//! Restarts of the API server, and a client that survives them.
 
 use std::{
     net::Ipv4Addr,
@@ -12,14 +12,14 @@ use kube::{Client, Config, client::Body};
 use serde_json::Value;
 use tokio::{net::TcpListener, process::Command, sync::RwLock};
 
-/// How long the API server may be away: on a busy machine it has taken more than a minute to start.
+/// How long the API server may be unavailable: on a busy machine it has taken more than a minute to start.
 const PATIENCE: Duration = Duration::from_mins(5);
 const POLL: Duration = Duration::from_millis(200);
 
-/// Held by whoever restarts the API server, and for reading by whoever could not bear it.
-pub(crate) static AT_REST: RwLock<()> = RwLock::const_new(());
+/// Locked for writing during a restart of the API server, and for reading by steps that a restart would break.
+pub(crate) static RESTART: RwLock<()> = RwLock::const_new(());
 
-/// A client that tries again when the API server does not answer. A run's own doings must not fail with it.
+/// Returns a client that retries when the API server does not answer, because the steps of a run must not fail with it.
 pub(crate) async fn patient_client() -> Client {
     let config = Config::infer().await.expect("there is a cluster: see `make chaos`");
     let namespace = config.default_namespace.clone();
@@ -48,7 +48,7 @@ async fn send(client: &Client, request: Request<Body>) -> Result<Response<Body>,
     }
 }
 
-/// A whole answer, since an API server that is killed may end in the middle of one. That of a watch never ends.
+/// Reads the whole response, since an API server that is killed may stop in the middle. Responses to watches are streamed.
 async fn answer(client: &Client, request: Request<Body>) -> Result<Response<Body>, kube::Error> {
     let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
     let response = client.send(request).await?;
@@ -59,9 +59,9 @@ async fn answer(client: &Client, request: Request<Body>) -> Result<Response<Body
     Ok(Response::from_parts(head, Body::from(body.collect_bytes().await?)))
 }
 
-/// Kills the API server of the testbed in `dir` and starts it again.
+/// Kills the API server of the testbed in `dir` and restarts it.
 pub(crate) async fn restart(dir: &Path) {
-    let _nobody_else = AT_REST.write().await;
+    let _exclusive = RESTART.write().await;
     let port = Config::infer().await.unwrap().cluster_url.port_u16().unwrap();
     let record = std::fs::read_to_string(dir.join("process/kube-apiserver.json")).unwrap();
     let record: Value = serde_json::from_str(&record).unwrap();
@@ -80,8 +80,7 @@ pub(crate) async fn restart(dir: &Path) {
     assert!(up.success(), "the API server is back");
 }
 
-/// A process that was killed may hold its port for a moment after it counts as dead; `testbed up` would choose another,
-/// which nobody here would know of.
+/// Waits until the port is free. A killed process may hold it for a moment, and `testbed up` would then choose another port.
 async fn until_free(port: u16) {
     let free = async {
         while TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.is_err() {

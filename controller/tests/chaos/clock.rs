@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use crate::support::TestContext;
 
-/// A clock that can be set; without the library it shows the real time always.
+/// A clock that can be set. Without the library it always shows the real time.
 pub(crate) struct Clock {
     library: Option<PathBuf>,
     offset: PathBuf,
 }
 
-/// libfaketime, if it is installed.
+/// Returns the path of libfaketime if it is installed.
 pub(crate) fn library() -> Option<PathBuf> {
     let architectures = std::fs::read_dir("/usr/lib").ok()?;
     let library = |folder: std::fs::DirEntry| folder.path().join("faketime/libfaketimeMT.so.1");
@@ -24,15 +24,15 @@ impl Clock {
         clock
     }
 
-    /// From now on the clock is so many seconds off.
+    /// Moves the clock by this number of seconds from the real time.
     pub(crate) fn set(&self, seconds: i64) {
-        // In one step: half a file would be another time.
+        // Atomic, because a half-written file would be another time.
         let new = self.offset.with_extension("new");
         std::fs::write(&new, format!("{seconds:+}\n")).unwrap();
         std::fs::rename(new, &self.offset).unwrap();
     }
 
-    /// What makes a process see this clock. Waiting goes by another clock, which nobody can set.
+    /// Returns the environment that makes a process see this clock. Timers use the monotonic clock, which stays real.
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
         let Some(library) = &self.library else { return Vec::new() };
         vec![

@@ -1,39 +1,39 @@
-//! Objects of somebody else that look as if they were the controller's.
+//! Objects of other owners that look like the controller's.
 
 use serde_json::{Value, json};
 
 use crate::{
-    sinners::BLOCKED,
-    support::{TestContext, eventually, name, sins::VICTIM, version},
+    faulty_plugins::BLOCKED,
+    support::{TestContext, eventually, misbehaviour::VICTIM, name, version},
 };
 
 /// The objects and the versions that they must keep.
 pub(crate) struct Foreign(Vec<(String, String, String)>);
 
 impl Foreign {
-    /// Plants them, and waits until Kubernetes has nothing left to write about them.
-    pub(crate) async fn plant(context: &TestContext) -> Self {
+    /// Creates them, and waits until Kubernetes has nothing left to write about them.
+    pub(crate) async fn create(context: &TestContext) -> Self {
         let victim = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": VICTIM}, "data": {"a": "1"}});
         let victim = context.apply(&victim).await;
-        let mut planted = Vec::new();
+        let mut created = Vec::new();
         for manifest in manifests(&victim) {
             let object = context.apply(&manifest).await;
             let kind = manifest["kind"].as_str().unwrap();
             if kind == "Deployment" {
                 settled(context, name(&object)).await;
             }
-            planted.push((kind.to_owned(), name(&object).to_owned()));
+            created.push((kind.to_owned(), name(&object).to_owned()));
         }
-        planted.push(("ConfigMap".to_owned(), VICTIM.to_owned()));
+        created.push(("ConfigMap".to_owned(), VICTIM.to_owned()));
         let mut versions = Vec::new();
-        for (kind, name) in planted {
+        for (kind, name) in created {
             let object = context.expect(&kind, &name).await;
             versions.push((kind, name, version(&object).to_owned()));
         }
         Self(versions)
     }
 
-    /// What was done to them.
+    /// Checks that they did not change.
     pub(crate) async fn check(&self, context: &TestContext) -> Result<(), String> {
         for (kind, name, version) in &self.0 {
             let found = context.get(kind, name).await.ok_or_else(|| format!("the foreign {kind} {name} is gone"))?;
@@ -45,17 +45,17 @@ impl Foreign {
     }
 
     pub(crate) fn is_of(&self, kind: &str, name: &str) -> bool {
-        self.0.iter().any(|(other, planted, _)| other == kind && planted == name)
+        self.0.iter().any(|(other, created, _)| other == kind && created == name)
     }
 }
 
-/// The Deployment controller writes its status until it is satisfied.
+/// Waits until the Deployment controller has written its final status.
 async fn settled(context: &TestContext, name: &str) {
     eventually("the foreign Deployment to settle", async || {
         let object = context.expect("Deployment", name).await;
         let conditions = object["status"]["conditions"].as_array().map_or(0, Vec::len);
-        let told = object["status"]["observedGeneration"] == object["metadata"]["generation"];
-        if told && conditions >= 2 { Ok(()) } else { Err(object["status"].to_string()) }
+        let observed = object["status"]["observedGeneration"] == object["metadata"]["generation"];
+        if observed && conditions >= 2 { Ok(()) } else { Err(object["status"].to_string()) }
     })
     .await;
 }
@@ -87,7 +87,7 @@ fn manifests(victim: &Value) -> Vec<Value> {
             "metadata": {"name": "demo-scheduler-config", "labels": child},
             "data": {},
         }),
-        // Where a plugin wants its child to be.
+        // It has the name of the child that a plugin wants.
         json!({
             "apiVersion": "v1",
             "kind": "ConfigMap",

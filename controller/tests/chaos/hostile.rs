@@ -12,79 +12,79 @@ use kube::{api::ListParams, client::Body};
 use serde_json::{Value, json};
 
 use crate::{
-    hostile_objects::{Around, Deed, acts},
+    hostile_objects::{HostileObject, Victims, attacks},
     support::{TestContext, scheduler::FakeScheduler, uid, within},
 };
 
-/// How long the run waits for an object of the run's own that is to be imitated.
-const PATIENCE: Duration = Duration::from_mins(2);
-/// What somebody may gain who forges a scheduler's Service: a child of a plugin.
+/// How long an attack waits for the object that it imitates.
+const LIMIT: Duration = Duration::from_mins(2);
+/// The child that a user would gain who forges a scheduler's Service.
 const GAINED: &str = "hostile-service-good-config";
 
 /// The hostile users of one run.
 pub(crate) struct Hostile {
     context: TestContext,
-    /// Accepts connections, and says nothing.
+    /// Accepts connections and never responds.
     silent: FakeScheduler,
     stored: Mutex<Vec<(String, String)>>,
     counts: Mutex<BTreeMap<&'static str, usize>>,
 }
 
-/// Whether an object of this name is theirs, or was made for one of theirs.
+/// Returns whether an object of this name is theirs, or was created for one of theirs.
 pub(crate) fn is_of(name: &str) -> bool {
     name.contains("hostile")
 }
 
 impl Hostile {
-    pub(crate) async fn arrive(context: &TestContext) -> Arc<Self> {
+    pub(crate) async fn start(context: &TestContext) -> Arc<Self> {
         let silent = FakeScheduler::start().await;
         silent.set(|state| state.hang = true);
         let (context, stored, counts) = (context.clone(), Mutex::default(), Mutex::default());
         Arc::new(Self { context, silent, stored, counts })
     }
 
-    /// Does what stands at this place in the list of all acts. Some of it the API server may refuse.
-    pub(crate) async fn act(&self, place: usize) {
-        let around = Around {
+    /// Carries out the attack at this index. The API server may refuse some of its objects.
+    pub(crate) async fn attack(&self, index: usize) {
+        let victims = Victims {
             cluster: self.uid_of("DaskCluster", "demo").await,
             group: self.uid_of("DaskWorkerGroup", "demo-default").await,
             service: self.uid_of("Service", "demo-scheduler").await,
             port: self.silent.port(),
         };
-        for deed in (acts()[place].deeds)(&around) {
-            self.carry_out(deed).await;
+        for object in (attacks()[index].objects)(&victims) {
+            self.carry_out(object).await;
         }
     }
 
     async fn uid_of(&self, kind: &str, name: &str) -> String {
         // The Service may have been lost just now.
-        within(PATIENCE, "an object to imitate", async || {
+        within(LIMIT, "an object to imitate", async || {
             let found = self.context.get(kind, name).await;
             found.map(|object| uid(&object).to_owned()).ok_or_else(|| format!("there is no {kind} {name}"))
         })
         .await
     }
 
-    async fn carry_out(&self, deed: Deed) {
-        let (kind, name) = (deed.kind, deed.name);
-        let stored = self.send(Method::POST, (kind, ""), deed.object).await;
+    async fn carry_out(&self, object: HostileObject) {
+        let (kind, name) = (object.kind, object.name);
+        let stored = self.send(Method::POST, (kind, ""), object.manifest).await;
         let mut accepted = stored.is_success();
         if accepted {
             self.stored.lock().unwrap().push((kind.to_owned(), name.clone()));
         }
-        if let (true, Some(status)) = (accepted, deed.status) {
+        if let (true, Some(status)) = (accepted, object.status) {
             let path = format!("/{name}/status");
             accepted =
                 self.send(Method::PATCH, (kind, &path), json!({"status": status}).to_string()).await.is_success();
         }
-        if deed.deleted {
+        if object.deleted {
             self.send(Method::DELETE, (kind, &format!("/{name}")), String::new()).await;
         }
         let what = if accepted { "hostile object" } else { "hostile object refused" };
         *self.counts.lock().unwrap().entry(what).or_default() += 1;
     }
 
-    /// Sends text, and reads no answer: both may be nested too deep for a client.
+    /// Sends text and does not parse the response: both may be nested too deep for a client.
     async fn send(&self, method: Method, (kind, path): (&str, &str), body: String) -> StatusCode {
         let api = self.context.api(kind);
         let content_type = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
@@ -93,27 +93,27 @@ impl Hostile {
         self.context.client.send(request).await.unwrap().status()
     }
 
-    /// How many objects they stored, and how many were refused.
+    /// Returns how many objects were stored, and how many were refused.
     pub(crate) fn counts(&self) -> BTreeMap<&'static str, usize> {
         self.counts.lock().unwrap().clone()
     }
 
-    /// Nobody was given anything for a forgery.
-    pub(crate) async fn have_gained_nothing(&self) -> Result<(), String> {
+    /// Checks that no forged object got a child.
+    pub(crate) async fn check_gained_nothing(&self) -> Result<(), String> {
         let gained = self.context.get("ConfigMap", GAINED).await;
         gained.map_or(Ok(()), |_| Err(format!("a forged Service was given {GAINED}")))
     }
 
-    /// Deletes all of theirs. What the controller made of it goes with it.
-    pub(crate) async fn leave(&self) {
+    /// Deletes all their objects. Their children are garbage collected.
+    pub(crate) async fn delete_all(&self) {
         let stored = std::mem::take(&mut *self.stored.lock().unwrap());
         for (kind, name) in stored {
             self.send(Method::DELETE, (&kind, &format!("/{name}?propagationPolicy=Background")), String::new()).await;
         }
     }
 
-    /// What of theirs is left, by the names alone: they may be nested too deep for a client.
-    pub(crate) async fn are_gone(&self) -> Result<(), String> {
+    /// Checks that all their objects are gone, by name only: they may be nested too deep for a client.
+    pub(crate) async fn check_gone(&self) -> Result<(), String> {
         for kind in ["DaskCluster", "DaskWorkerGroup", "DaskJob", "DaskAutoscaler", "DaskOperatorPlugin"] {
             let left = self.context.api(kind).list_metadata(&ListParams::default()).await;
             let left = left.map_err(|error| error.to_string())?.items;
@@ -126,7 +126,7 @@ impl Hostile {
     }
 }
 
-/// Objects of a list that are not theirs.
+/// Returns the objects that are not theirs.
 pub(crate) fn without(mut objects: Vec<Value>) -> Vec<Value> {
     objects.retain(|object| !is_of(crate::support::name(object)));
     objects

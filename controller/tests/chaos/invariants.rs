@@ -11,13 +11,13 @@ use serde_json::Value;
 use tokio::task::AbortHandle;
 
 use crate::{
+    created_workers::{self, CreatedWorkers},
     foreign::Foreign,
     hostile::{self, Hostile},
-    made::{self, Made},
     support::{TestContext, condition, name, scheduler::FakeScheduler, uid},
 };
 
-/// How often somebody looks.
+/// The time between two checks.
 const PERIOD: Duration = Duration::from_millis(500);
 const CLUSTER: &str = "dask.org/cluster-name";
 const GROUP: &str = "dask.org/workergroup-name";
@@ -27,20 +27,20 @@ const GROUP: &str = "dask.org/workergroup-name";
 pub(crate) struct Wanted {
     /// Workers by group.
     pub(crate) groups: BTreeMap<String, usize>,
-    /// The most workers that each group was ever to have.
+    /// The highest number of workers that each group was asked to have.
     pub(crate) most: BTreeMap<String, usize>,
-    /// How many workers had to be made for each group: those of its beginning, and all that were added or lost since.
+    /// How many workers had to be created for each group: its initial ones, and all that were added or lost since.
     pub(crate) needed: BTreeMap<String, usize>,
     pub(crate) clusters: BTreeSet<String>,
     /// Workers that compute: name and uid of the Deployment, and address.
     pub(crate) busy: Vec<(String, String, String)>,
 }
 
-/// Shared between who asks for things and who watches what comes of it.
+/// Shared between the steps, which change it, and the checks.
 pub(crate) type SharedWanted = Arc<Mutex<Wanted>>;
 
 impl Wanted {
-    /// A group is to have so many workers from now on.
+    /// Sets the number of workers of a group.
     pub(crate) fn group(&mut self, group: &str, workers: usize) {
         let before = self.groups.insert(group.to_owned(), workers).unwrap_or_default();
         *self.needed.entry(group.to_owned()).or_default() += workers.saturating_sub(before);
@@ -48,83 +48,83 @@ impl Wanted {
         *most = workers.max(*most);
     }
 
-    /// Somebody else takes a worker away.
+    /// Records that a worker was deleted by somebody else.
     pub(crate) fn lose(&mut self, group: &str) {
         *self.needed.entry(group.to_owned()).or_default() += 1;
     }
 }
 
-/// All that is looked at.
+/// Everything that the invariants are about.
 #[derive(Clone)]
-pub(crate) struct Scene {
+pub(crate) struct Observed {
     pub(crate) context: TestContext,
     pub(crate) scheduler: Arc<FakeScheduler>,
     pub(crate) foreign: Arc<Foreign>,
     pub(crate) hostile: Arc<Hostile>,
-    pub(crate) made: Arc<Made>,
+    pub(crate) created: Arc<CreatedWorkers>,
     pub(crate) wanted: SharedWanted,
-    /// How many workers the node has room for.
+    /// The number of workers that the node has room for.
     pub(crate) room: usize,
 }
 
-/// Looks all the time, until it is dropped.
-pub(crate) struct Watchman {
-    seen: Arc<Mutex<Option<String>>>,
-    looking: AbortHandle,
+/// Checks the invariants until it is dropped.
+pub(crate) struct InvariantChecker {
+    violation: Arc<Mutex<Option<String>>>,
+    checking: AbortHandle,
 }
 
-impl Watchman {
-    pub(crate) fn begin(scene: Scene) -> Self {
-        let seen: Arc<Mutex<Option<String>>> = Arc::default();
-        let seen_too = Arc::clone(&seen);
-        let looking = tokio::spawn(async move {
+impl InvariantChecker {
+    pub(crate) fn begin(observed: Observed) -> Self {
+        let violation: Arc<Mutex<Option<String>>> = Arc::default();
+        let found = Arc::clone(&violation);
+        let checking = tokio::spawn(async move {
             loop {
-                if let Err(violation) = scene.always().await {
-                    seen_too.lock().unwrap().get_or_insert(violation);
+                if let Err(why) = observed.always().await {
+                    found.lock().unwrap().get_or_insert(why);
                     return;
                 }
                 tokio::time::sleep(PERIOD).await;
             }
         });
-        Self { seen, looking: looking.abort_handle() }
+        Self { violation, checking: checking.abort_handle() }
     }
 
-    /// The first thing that was wrong.
+    /// Returns the first violation as an error.
     pub(crate) fn violation(&self) -> Result<(), String> {
-        self.seen.lock().unwrap().clone().map_or(Ok(()), Err)
+        self.violation.lock().unwrap().clone().map_or(Ok(()), Err)
     }
 }
 
-impl Drop for Watchman {
+impl Drop for InvariantChecker {
     fn drop(&mut self) {
-        self.looking.abort();
+        self.checking.abort();
     }
 }
 
-impl Scene {
+impl Observed {
     fn wanted(&self) -> Wanted {
         self.wanted.lock().unwrap().clone()
     }
 
-    /// The Deployments and Services that look like Dask's, and are neither foreign nor of hostile users.
+    /// Lists the Deployments or Services of Dask clusters, without foreign ones and those of hostile users.
     async fn ours(&self, kind: &str) -> Vec<Value> {
         let mut objects = hostile::without(self.context.list(kind, CLUSTER).await);
         objects.retain(|object| !self.foreign.is_of(kind, name(object)));
         objects
     }
 
-    /// Nothing foreign touched, no busy worker lost, nothing there or made twice.
+    /// Checks that no foreign object changed, no busy worker was lost, and no worker exists or was created twice.
     async fn always(&self) -> Result<(), String> {
         self.foreign.check(&self.context).await?;
-        self.hostile.have_gained_nothing().await?;
+        self.hostile.check_gained_nothing().await?;
         let deployments = self.ours("Deployment").await;
-        let made = self.made.so_far();
+        let created = self.created.so_far();
         let groups = hostile::without(self.context.list("DaskWorkerGroup", "").await);
-        // What was wanted after the look, so that it includes all that was wanted before.
+        // Read after the objects, so that it includes all that was wanted when they were listed.
         let wanted = self.wanted();
-        // Workers of a deleted group stay until they are collected, beside those of its namesake.
+        // Workers of a deleted group exist until they are garbage collected, beside those of a new group of the same name.
         let mut counts: BTreeMap<(&str, String), usize> = BTreeMap::new();
-        for worker in deployments.iter().filter(|object| !is_going(object)) {
+        for worker in deployments.iter().filter(|object| !is_deleting(object)) {
             if let Some(group) = worker["metadata"]["labels"][GROUP].as_str() {
                 let owner = worker["metadata"]["ownerReferences"][0]["uid"].to_string();
                 *counts.entry((group, owner)).or_default() += 1;
@@ -133,18 +133,18 @@ impl Scene {
         for ((group, _), count) in counts {
             let most = wanted.most.get(group).copied().unwrap_or_default();
             if count > most {
-                return Err(format!("{group} has {count} workers and was never to have more than {most}"));
+                return Err(format!("{group} has {count} workers, but was never asked to have more than {most}"));
             }
         }
-        made::check(&made, &groups, &wanted)?;
+        created_workers::check(&created, &groups, &wanted)?;
         self.busy_workers(&wanted, &deployments)
     }
 
     fn busy_workers(&self, wanted: &Wanted, deployments: &[Value]) -> Result<(), String> {
         let retired = retired(&self.scheduler);
         for (worker, id, address) in &wanted.busy {
-            let stands = |object: &&Value| name(object) == worker && uid(object) == id && !is_going(object);
-            if !deployments.iter().any(|object| stands(&object)) {
+            let exists = |object: &&Value| name(object) == worker && uid(object) == id && !is_deleting(object);
+            if !deployments.iter().any(|object| exists(&object)) {
                 return Err(format!("the busy worker {worker} was deleted"));
             }
             if retired.contains(address) {
@@ -154,7 +154,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Exactly what is wanted stands, belongs to whom it should, and the statuses say so.
+    /// Checks that exactly the wanted objects exist, have the right owners, and that the statuses say so.
     pub(crate) async fn settled(&self) -> Result<(), String> {
         let wanted = self.wanted();
         let clusters = hostile::without(self.context.list("DaskCluster", "").await);
@@ -184,8 +184,8 @@ impl Scene {
         }
         let all: Vec<&Value> = clusters.iter().chain(&groups).chain(&services).chain(&others).chain(&workers).collect();
         owners(&all)?;
-        clusters.iter().try_for_each(cluster_says)?;
-        groups.iter().try_for_each(|group| group_says(group, counts[&name(group).to_owned()]))
+        clusters.iter().try_for_each(check_cluster_status)?;
+        groups.iter().try_for_each(|group| check_group_status(group, counts[&name(group).to_owned()]))
     }
 
     fn counts(&self, group: &str, workers: &[Value]) -> Counts {
@@ -198,7 +198,7 @@ impl Scene {
         }
     }
 
-    /// As many workers are ready, whosever they are, as there is room for.
+    /// Checks that as many workers are ready, regardless of their owner, as there is room for.
     async fn room_is_used(&self) -> Result<(), String> {
         let workers = self.context.list("Deployment", "dask.org/component=worker").await;
         let number =
@@ -213,10 +213,10 @@ impl Scene {
         }
     }
 
-    /// Nothing is left of all clusters, and all that is foreign is.
+    /// Checks that nothing of the clusters is left, and that all foreign objects are.
     pub(crate) async fn gone(&self) -> Result<(), String> {
         self.foreign.check(&self.context).await?;
-        self.hostile.are_gone().await?;
+        self.hostile.check_gone().await?;
         for kind in ["DaskCluster", "DaskWorkerGroup", "Deployment", "Service", "ConfigMap", "Pod"] {
             let mut objects = self.context.list(kind, "").await;
             objects.retain(|object| !self.foreign.is_of(kind, name(object)) && name(object) != "kube-root-ca.crt");
@@ -228,7 +228,7 @@ impl Scene {
     }
 }
 
-fn is_going(object: &Value) -> bool {
+fn is_deleting(object: &Value) -> bool {
     object["metadata"]["deletionTimestamp"].is_string()
 }
 
@@ -240,25 +240,25 @@ fn same(what: &str, found: &BTreeSet<String>, wanted: &BTreeSet<String>) -> Resu
     if found == wanted { Ok(()) } else { Err(format!("the {what} are {found:?} instead of {wanted:?}")) }
 }
 
-/// Nobody is on the way out, and who has an owner has one that stands.
+/// Checks that no object is being deleted, and that all owners exist.
 fn owners(objects: &[&Value]) -> Result<(), String> {
     let uids: BTreeSet<&str> = objects.iter().map(|object| uid(object)).collect();
     for object in objects {
         let what = format!("{} {}", object["kind"], name(object));
-        if is_going(object) {
-            return Err(format!("{what} is on its way out"));
+        if is_deleting(object) {
+            return Err(format!("{what} is being deleted"));
         }
         let owners = object["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
         let owned = !owners.is_empty() || object["kind"] == "DaskCluster";
-        let stands = |owner: &Value| owner["uid"].as_str().is_some_and(|owner| uids.contains(owner));
-        if !owned || !owners.iter().all(stands) {
+        let exists = |owner: &Value| owner["uid"].as_str().is_some_and(|owner| uids.contains(owner));
+        if !owned || !owners.iter().all(exists) {
             return Err(format!("{what} is an orphan: {owners:?}"));
         }
     }
     Ok(())
 }
 
-fn cluster_says(cluster: &Value) -> Result<(), String> {
+fn check_cluster_status(cluster: &Value) -> Result<(), String> {
     let status = &cluster["status"];
     let current = status["observedGeneration"] == cluster["metadata"]["generation"];
     let says = |type_: &str| condition(cluster, type_).0 == "True";
@@ -268,7 +268,7 @@ fn cluster_says(cluster: &Value) -> Result<(), String> {
     if is_true { Ok(()) } else { Err(format!("the cluster {} says {status}", name(cluster))) }
 }
 
-/// Workers of a group, as they are and not as it says.
+/// The workers of a group as they are, regardless of its status.
 #[derive(Clone, Copy, Debug)]
 struct Counts {
     workers: usize,
@@ -276,7 +276,7 @@ struct Counts {
     connected: usize,
 }
 
-fn group_says(group: &Value, counts: Counts) -> Result<(), String> {
+fn check_group_status(group: &Value, counts: Counts) -> Result<(), String> {
     let status = &group["status"];
     let current = status["observedGeneration"] == group["metadata"]["generation"];
     let Counts { workers, ready, connected } = counts;
@@ -286,7 +286,7 @@ fn group_says(group: &Value, counts: Counts) -> Result<(), String> {
     if is_true { Ok(()) } else { Err(format!("the group {} with {counts:?} says {status}", name(group))) }
 }
 
-/// Addresses of all workers that the scheduler was asked to retire.
+/// Returns the addresses of all workers that the scheduler was asked to retire.
 fn retired(scheduler: &FakeScheduler) -> BTreeSet<String> {
     let calls = scheduler.calls_of("retire_workers");
     let addresses = calls.iter().filter_map(|call| call["workers"].as_array()).flatten();

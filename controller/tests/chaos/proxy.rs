@@ -1,4 +1,4 @@
-//! A reverse proxy between one controller and the API server, with the weather of its run.
+//! A reverse proxy between one controller and the API server that injects the faults of its run.
 
 use std::{
     collections::BTreeMap,
@@ -23,8 +23,8 @@ use tokio::{
 };
 
 use crate::{
+    fault_profile::{CallFault, FaultProfile},
     support::proxy::{Fault, call_of, forward, refusal, serve},
-    weather::{Fate, Weather},
 };
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -39,9 +39,9 @@ pub(crate) struct Proxy {
 
 struct Shared {
     client: Client,
-    weather: Weather,
-    storm: AtomicBool,
-    dark: watch::Sender<bool>,
+    profile: FaultProfile,
+    faults_active: AtomicBool,
+    blackholed: watch::Sender<bool>,
     kill: Notify,
     counts: Mutex<Counts>,
 }
@@ -49,27 +49,27 @@ struct Shared {
 #[derive(Default)]
 struct Counts {
     calls: BTreeMap<String, usize>,
-    /// How often each thing went wrong.
+    /// How often each fault occurred.
     faults: BTreeMap<&'static str, usize>,
     last_write: Option<Instant>,
 }
 
 impl Proxy {
-    /// A proxy to the API server of `client` that lets everything pass until [`Self::set_storm`].
-    pub(crate) async fn start(client: Client, weather: Weather) -> Self {
+    /// A proxy to the API server of `client` that lets everything pass until [`Self::set_faults_active`].
+    pub(crate) async fn start(client: Client, profile: FaultProfile) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             client,
-            weather,
-            storm: AtomicBool::new(false),
-            dark: watch::Sender::new(false),
+            profile,
+            faults_active: AtomicBool::new(false),
+            blackholed: watch::Sender::new(false),
             kill: Notify::new(),
             counts: Mutex::default(),
         });
-        let (dark, answering) = (shared.dark.subscribe(), Arc::clone(&shared));
+        let (blackholed, answering) = (shared.blackholed.subscribe(), Arc::clone(&shared));
         let answer = move |request| answer(Arc::clone(&answering), request);
-        let accepting = tokio::spawn(serve(listener, dark, answer)).abort_handle();
+        let accepting = tokio::spawn(serve(listener, blackholed, answer)).abort_handle();
         Self { shared, address, accepting }
     }
 
@@ -77,30 +77,30 @@ impl Proxy {
         self.address
     }
 
-    /// From now on the weather counts, or does not.
-    pub(crate) fn set_storm(&self, storm: bool) {
-        self.shared.storm.store(storm, Ordering::SeqCst);
+    /// Switches the faults on or off.
+    pub(crate) fn set_faults_active(&self, active: bool) {
+        self.shared.faults_active.store(active, Ordering::SeqCst);
     }
 
-    /// For so long nothing is answered; connections that exist will never say anything again.
-    pub(crate) async fn go_dark(&self, time: Duration) {
-        self.shared.count("darkness");
-        self.shared.dark.send_replace(true);
+    /// Drops all packets for `time`. Connections that exist never carry data again.
+    pub(crate) async fn blackhole(&self, time: Duration) {
+        self.shared.count("network outage");
+        self.shared.blackholed.send_replace(true);
         tokio::time::sleep(time).await;
-        self.shared.dark.send_replace(false);
+        self.shared.blackholed.send_replace(false);
     }
 
-    /// Waits until the controller is to be killed in the middle of a write.
+    /// Waits until a fault kills the controller in the middle of a write.
     pub(crate) async fn kill(&self) {
         self.shared.kill.notified().await;
     }
 
-    /// How often each thing went wrong.
+    /// How often each fault occurred.
     pub(crate) fn faults(&self) -> BTreeMap<&'static str, usize> {
         self.shared.counts.lock().unwrap().faults.clone()
     }
 
-    /// How long the controller has changed nothing.
+    /// Returns the time since the last write of the controller.
     pub(crate) fn unwritten_for(&self) -> Duration {
         let last = self.shared.counts.lock().unwrap().last_write;
         last.map_or(Duration::MAX, |last| last.elapsed())
@@ -118,7 +118,7 @@ impl Shared {
         *self.counts.lock().unwrap().faults.entry(fault).or_default() += 1;
     }
 
-    /// Counts a call and tells its place among those of its kind.
+    /// Counts a call and returns its number among the calls of its kind.
     fn nth(&self, call: &str) -> usize {
         let mut counts = self.counts.lock().unwrap();
         if !["get ", "list ", "watch ", "part of "].iter().any(|verb| call.starts_with(verb)) {
@@ -129,34 +129,34 @@ impl Shared {
         *count
     }
 
-    fn is_storm(&self) -> bool {
-        self.storm.load(Ordering::SeqCst)
+    fn are_faults_active(&self) -> bool {
+        self.faults_active.load(Ordering::SeqCst)
     }
 
-    fn fate(&self, call: &str) -> Fate {
+    fn call_fault(&self, call: &str) -> CallFault {
         let nth = self.nth(call);
-        if self.is_storm() { self.weather.fate(call, nth) } else { Fate::Answered(Duration::ZERO) }
+        if self.are_faults_active() { self.profile.call_fault(call, nth) } else { CallFault::Delay(Duration::ZERO) }
     }
 }
 
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer, io::Error> {
     let call = call_of(request.method(), request.uri());
-    match shared.fate(&call) {
-        Fate::Answered(delay) => {
+    match shared.call_fault(&call) {
+        CallFault::Delay(delay) => {
             if !delay.is_zero() {
-                shared.count("slow answer");
+                shared.count("slow response");
             }
             let response = forward(&shared.client, request).await?;
             tokio::time::sleep(delay).await;
-            Ok(if call.starts_with("watch ") { stormy(shared, &call, response) } else { whole(response) })
+            Ok(if call.starts_with("watch ") { disturb_watch(shared, &call, response) } else { whole(response) })
         }
-        Fate::Kills => {
+        CallFault::KillController => {
             shared.count("kill in the middle of a write");
             forward(&shared.client, request).await?;
             shared.kill.notify_one();
             std::future::pending().await
         }
-        Fate::Fails(fault) => fail(&shared, fault, request).await,
+        CallFault::Fail(fault) => fail(&shared, fault, request).await,
     }
 }
 
@@ -175,17 +175,17 @@ async fn fail(shared: &Shared, fault: Fault, request: Request<Incoming>) -> Resu
             shared.count("hang");
             std::future::pending().await
         }
-        // Refused in the same words when a watch is begun.
+        // The same response as when a watch starts.
         Fault::Expired => {
             shared.count("expired");
             Ok(whole(refusal(410, "Expired")))
         }
         Fault::LostError => {
-            shared.count("done and answered 500");
+            shared.count("carried out, response 500");
             forward(&shared.client, request).await.map(|_| whole(refusal(500, "InternalError")))
         }
         Fault::LostAnswer => {
-            shared.count("done and not answered");
+            shared.count("carried out, response lost");
             forward(&shared.client, request).await?;
             Err(io::ErrorKind::ConnectionReset.into())
         }
@@ -196,8 +196,8 @@ fn whole(response: Response<Body>) -> Answer {
     response.map(|body| body.map_err(BoxError::from).boxed_unsync())
 }
 
-/// A watch whose parts come late, and which ends early. Within one watch the order stays, as it does in reality.
-fn stormy(shared: Arc<Shared>, call: &str, response: Response<Body>) -> Answer {
+/// Delays the events of a watch and ends it early. Events of one watch keep their order, as they do in reality.
+fn disturb_watch(shared: Arc<Shared>, call: &str, response: Response<Body>) -> Answer {
     let call = format!("part of {call}");
     response.map(|body| {
         let parts = BodyStream::new(body).map(|part| part.map_err(BoxError::from)).boxed();
@@ -214,13 +214,13 @@ async fn next_part((mut parts, shared, call, over): Watched) -> Option<(Result<F
         return None;
     }
     let part = parts.next().await?;
-    let passage = shared.is_storm().then(|| shared.weather.passage(&call, shared.nth(&call)));
-    let Some(passage) = passage else { return Some((part, (parts, shared, call, false))) };
-    if !passage.delay.is_zero() {
-        shared.count("late news");
-        tokio::time::sleep(passage.delay).await;
+    let fault = shared.are_faults_active().then(|| shared.profile.watch_fault(&call, shared.nth(&call)));
+    let Some(fault) = fault else { return Some((part, (parts, shared, call, false))) };
+    if !fault.delay.is_zero() {
+        shared.count("late watch event");
+        tokio::time::sleep(fault.delay).await;
     }
-    if passage.cut {
+    if fault.cut {
         shared.count("watch cut");
         let cut = Err(BoxError::from(io::Error::from(io::ErrorKind::ConnectionReset)));
         return Some((cut, (parts, shared, call, true)));

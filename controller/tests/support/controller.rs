@@ -1,4 +1,4 @@
-//! The real controller as a process.
+//! The controller as a process.
 
 use std::{
     collections::BTreeSet,
@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{DEADLINE, eventually};
 
-/// Among a controller's flags: it watches all namespaces. Otherwise it watches its own, or that of `--namespace`.
+/// A pseudo flag that makes a controller watch all namespaces. Otherwise it watches its own, or that of `--namespace`.
 pub(crate) const EVERYWHERE: &str = "(all namespaces)";
 
 /// A running controller. It is killed when dropped.
@@ -32,7 +32,7 @@ impl Controller {
         Self::spawn_with(namespace, socket_dir, log, (None, &[]))
     }
 
-    /// As [`Self::spawn`], with this kubeconfig instead of the test's, and more flags.
+    /// Does the same as [`Self::spawn`], with additional flags and, if given, another kubeconfig.
     pub(super) fn spawn_with(
         namespace: &str,
         socket_dir: &Path,
@@ -47,7 +47,7 @@ impl Controller {
             .args(["run", "--operator-namespace", namespace])
             .args(watched)
             .args(["--admin-address", &admin.to_string(), "--plugin-service-ip", "127.0.0.1"])
-            // Where a test's scheduler listens, if it has one.
+            // The fake schedulers of tests listen there.
             .args(["--scheduler-ip", "127.0.0.1"])
             .args(flags.iter().filter(|flag| **flag != EVERYWHERE))
             .arg("--plugin-socket-dir")
@@ -62,35 +62,35 @@ impl Controller {
         Self { process, admin }
     }
 
-    /// Waits until all watches have delivered.
+    /// Waits until it is ready.
     pub(crate) async fn ready(&mut self) {
         eventually("the controller to be ready", async || {
             let exited = self.process.try_wait().unwrap();
-            assert!(exited.is_none(), "the controller ended: {exited:?}");
+            assert!(exited.is_none(), "the controller exited: {exited:?}");
             let status = probe(self.admin).await.map_err(|error| error.to_string())?;
             if status.contains(" 200 ") { Ok(()) } else { Err(status) }
         })
         .await;
     }
 
-    /// The answer of a probe or of the metrics, head and body.
+    /// Returns head and body of the response of a probe or of the metrics.
     pub(crate) async fn answer(&self, path: &str) -> String {
         get(self.admin, path).await.unwrap_or_default()
     }
 
-    /// Waits until the process has ended by itself.
+    /// Waits until the process exits by itself.
     pub(crate) async fn end(mut self) -> ExitStatus {
-        tokio::time::timeout(super::DEADLINE, self.process.wait()).await.expect("the controller ends").unwrap()
+        tokio::time::timeout(super::DEADLINE, self.process.wait()).await.expect("the controller exits").unwrap()
     }
 
-    /// The most memory that it ever had, in bytes.
+    /// Returns its peak memory in bytes.
     pub(crate) fn peak_memory(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id().unwrap())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
     }
 
-    /// Code and body of `/livez`.
+    /// Returns code and body of `/livez`.
     pub(crate) async fn live(&self) -> (u16, Value) {
         let answer = get(self.admin, "/livez").await.unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -98,56 +98,56 @@ impl Controller {
         (code, serde_json::from_str(body).unwrap())
     }
 
-    /// What `/metrics` says.
+    /// Returns the response of `/metrics`.
     pub(crate) async fn metrics(&self) -> String {
         get(self.admin, "/metrics").await.unwrap()
     }
 
-    /// Where probes and metrics are answered.
+    /// Returns the address of probes and metrics.
     pub(crate) fn admin(&self) -> SocketAddr {
         self.admin
     }
 
-    /// `kill -9`.
+    /// Kills the process with SIGKILL.
     pub(crate) async fn kill(mut self) {
         self.process.kill().await.unwrap();
     }
 
-    /// SIGTERM, as the kubelet sends it.
+    /// Sends SIGTERM, as the kubelet does, and waits for the exit.
     pub(crate) async fn stop(mut self) -> ExitStatus {
         self.terminate().await;
         self.ended().await
     }
 
-    /// As [`Self::stop`], without waiting for the end.
+    /// Sends SIGTERM without waiting for the exit.
     pub(crate) async fn terminate(&self) {
         let pid = self.process.id().unwrap().to_string();
         let signalled = Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
         assert!(signalled.success());
     }
 
-    /// Waits for its end.
+    /// Waits for the exit.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
-        tokio::time::timeout(DEADLINE, self.process.wait()).await.expect("the controller ends").unwrap()
+        tokio::time::timeout(DEADLINE, self.process.wait()).await.expect("the controller exits").unwrap()
     }
 
-    /// Whether it has ended.
+    /// Returns whether it has exited.
     pub(crate) fn has_ended(&mut self) -> bool {
         self.process.try_wait().unwrap().is_some()
     }
 
-    /// Whether it says that it leads.
+    /// Returns whether its readiness says that it leads.
     pub(crate) async fn leads(&self) -> bool {
         get(self.admin, "/readyz").await.is_ok_and(|answer| answer.contains(r#""leader":true"#))
     }
 }
 
-/// The status line of `/readyz`.
+/// Returns the status line of `/readyz`.
 async fn probe(address: SocketAddr) -> std::io::Result<String> {
     Ok(get(address, "/readyz").await?.lines().next().unwrap_or_default().to_owned())
 }
 
-/// The whole answer, head and body.
+/// Returns head and body of a response.
 pub(crate) async fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).await?;
@@ -156,7 +156,7 @@ pub(crate) async fn get(address: SocketAddr, path: &str) -> std::io::Result<Stri
     Ok(answer)
 }
 
-/// A port that nobody listens on, and that nobody else in this process gets; below those that the system gives to
+/// Returns a port that is free and that this process did not return before. It is below the range that the system uses for
 /// outgoing connections.
 pub(crate) fn free_port() -> u16 {
     static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
@@ -165,7 +165,7 @@ pub(crate) fn free_port() -> u16 {
     std::iter::repeat_with(|| fastrand::u16(20_000..32_000)).find(free).unwrap()
 }
 
-/// A listener on `port`, which may have been used just before.
+/// Listens on `port`, which may have been in use a moment ago.
 pub(crate) async fn listen(port: u16) -> TcpListener {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.unwrap()
 }

@@ -1,10 +1,10 @@
-//! What a cluster with a node would do, for tests whose scheduler is not in a pod.
+//! A cluster whose scheduler is a fake one and not in a pod.
 
 use serde_json::{Value, json};
 
 use super::{TestContext, cluster, eventually, name, scheduler::FakeScheduler};
 
-/// The cluster `demo` whose Service has the ports of `scheduler`.
+/// Returns the cluster `demo`, whose Service has the ports of `scheduler`.
 pub(crate) fn cluster_of(scheduler: &FakeScheduler, workers: usize) -> Value {
     let mut manifest = cluster("demo", workers);
     let ports = &mut manifest["spec"]["scheduler"]["service"]["ports"];
@@ -13,8 +13,8 @@ pub(crate) fn cluster_of(scheduler: &FakeScheduler, workers: usize) -> Value {
     manifest
 }
 
-/// Says of the scheduler's pod that it is ready, as its kubelet would.
-pub(crate) async fn play_kubelet(context: &TestContext, cluster: &str) {
+/// Marks the scheduler's pod as ready, as its kubelet would.
+pub(crate) async fn mark_scheduler_ready(context: &TestContext, cluster: &str) {
     let selector = format!("dask.org/component=scheduler,dask.org/cluster-name={cluster}");
     let pod = eventually("the scheduler's pod", async || {
         context.list("Pod", &selector).await.pop().ok_or_else(|| "there is none".to_owned())
@@ -30,4 +30,16 @@ pub(crate) async fn play_kubelet(context: &TestContext, cluster: &str) {
         "phase": "Running", "podIP": "127.0.0.1", "conditions": conditions, "containerStatuses": [container],
     });
     context.merge_status("Pod", name(&pod), json!({"status": status})).await;
+}
+
+/// Reports the success of the runner of `job`, as its kubelet would.
+pub(crate) async fn finish_runner(context: &TestContext, job: &str) {
+    let runner = format!("{job}-runner");
+    context.appears("Pod", &runner).await;
+    let ended = json!({"exitCode": 0, "startedAt": "2026-01-01T00:00:00Z", "finishedAt": "2026-01-01T00:01:00Z"});
+    let container = json!({
+        "name": "job", "image": "a", "imageID": "", "ready": false, "restartCount": 0, "state": {"terminated": ended},
+    });
+    let status = json!({"status": {"phase": "Succeeded", "containerStatuses": [container]}});
+    context.merge_status("Pod", &runner, status).await;
 }

@@ -1,4 +1,4 @@
-//! A plugin that brings its own certificates, and remembers each request to the letter.
+//! A plugin with certificates of its own that records each request unparsed.
 
 use std::{
     convert::Infallible,
@@ -37,7 +37,7 @@ pub(crate) struct Leaf {
     pub(crate) key: String,
 }
 
-/// An authority.
+/// A certificate authority.
 pub(crate) struct Ca {
     issuer: Issuer<'static, KeyPair>,
     pub(crate) pem: String,
@@ -53,12 +53,12 @@ impl Ca {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
-    /// A certificate for `name`.
+    /// Issues a certificate for `name`.
     pub(crate) fn leaf(&self, name: &str) -> Leaf {
         self.leaf_until(name, 2050)
     }
 
-    /// A certificate for `name` until the first day of `year`.
+    /// Issues a certificate for `name` that is valid until the first day of `year`.
     pub(crate) fn leaf_until(&self, name: &str, year: i32) -> Leaf {
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(2020, 1, 1);
@@ -75,7 +75,7 @@ impl Ca {
     }
 }
 
-/// A server's side of TLS; with `clients`, only those whom this authority knows may connect.
+/// A server's side of TLS; with `clients`, only clients with a certificate of this authority may connect.
 pub(crate) fn tls(leaf: &Leaf, clients: Option<&Ca>) -> Arc<ServerConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();

@@ -1,4 +1,4 @@
-//! Certificates of plugins that are not what they should be.
+//! Invalid certificates of plugins.
 
 use std::sync::Arc;
 
@@ -12,20 +12,20 @@ use tokio_rustls::rustls::{
 
 use super::TestContext;
 
-/// Who a plugin claims to be.
+/// The certificate that a plugin presents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Identity {
-    /// What the controller made for it.
+    /// The one that the controller issued for it.
     Proper,
-    /// A certificate of the controller's authority, for the right name, that is over.
+    /// An expired certificate of the controller's authority for the right name.
     Expired,
-    /// A certificate for the right name, of an authority of its own.
+    /// A certificate of another authority for the right name.
     Foreign,
-    /// The certificate of the plugin with this name.
+    /// The certificate of another plugin.
     Stolen(&'static str),
-    /// None at all: plain HTTP.
+    /// None: it speaks plain HTTP.
     None,
-    /// It accepts connections, and that is all.
+    /// None: it accepts connections and never responds.
     Mute,
 }
 
@@ -35,7 +35,7 @@ struct Pem {
     key: String,
 }
 
-/// How the plugin `name` listens; `None` without TLS. No client is asked for a certificate.
+/// Returns the TLS configuration of the plugin `name`, `None` without TLS. It asks clients for no certificate.
 pub(crate) async fn server_config(context: &TestContext, name: &str, identity: Identity) -> Option<Arc<ServerConfig>> {
     let host = format!("{name}.{}.svc", context.namespace);
     let pem = match identity {
@@ -72,7 +72,7 @@ fn make_authority() -> Pem {
     Pem { certificate: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
 }
 
-/// A server certificate that is good until a year begins.
+/// Issues a server certificate that is valid until the first day of a year.
 fn issue(authority: &Pem, host: &str, until: i32) -> Pem {
     let issuer_key = KeyPair::from_pem(&authority.key).unwrap();
     let issuer = Issuer::from_ca_cert_pem(&authority.certificate, issuer_key).unwrap();

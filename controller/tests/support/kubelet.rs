@@ -1,5 +1,4 @@
-//! What a node's kubelet does for pods, as far as the controller can see: they are bound, run, and go. With
-//! their pods, workers connect to a scheduler and disconnect from it.
+//! A fake kubelet: pods are bound, run and end. With their pods, workers register with a scheduler and disconnect from it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,18 +23,18 @@ use tokio::task::AbortHandle;
 use super::{TestContext, name, scheduler::FakeScheduler, uid};
 
 const PERIOD: Duration = Duration::from_millis(100);
-/// A node that says nothing for longer than 40 s is lost, and its pods with it.
+/// A node without a heartbeat for 40 s is lost, and its pods with it.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// Connects the processes of a worker, by the name of its Deployment and the IP address of its pod.
+/// Registers the processes of a worker, given the name of its Deployment and the IP address of its pod.
 pub(crate) type Connect = fn(&FakeScheduler, &str, &str);
 
-/// The usual worker: one process with the name that it was given.
+/// Registers the usual worker: one process with the name of its Deployment.
 pub(crate) fn by_name(scheduler: &FakeScheduler, deployment: &str, _: &str) {
     scheduler.register(deployment);
 }
 
-/// The kubelet of all pods of one namespace, until it is dropped.
+/// The kubelet of all pods of one namespace. It runs until it is dropped.
 pub(crate) struct Kubelet {
     room: Arc<AtomicUsize>,
     task: AbortHandle,
@@ -48,7 +47,7 @@ impl Drop for Kubelet {
 }
 
 impl Kubelet {
-    /// Runs schedulers, and at most `room` workers.
+    /// Starts a kubelet that runs schedulers and at most `room` workers.
     pub(crate) async fn start(
         context: &TestContext,
         scheduler: &Arc<FakeScheduler>,
@@ -69,7 +68,7 @@ impl Kubelet {
         Self { room, task }
     }
 
-    /// At most so many workers are started from now on; those that run already stay.
+    /// Limits the number of workers from now on. Those that run already stay.
     pub(crate) fn room_for(&self, workers: usize) {
         self.room.store(workers, Ordering::Relaxed);
     }
@@ -80,7 +79,7 @@ struct NodeAgent {
     scheduler: Arc<FakeScheduler>,
     connect: Connect,
     room: Arc<AtomicUsize>,
-    /// Pods that run, by uid: the addresses of a worker's processes, or nothing for a scheduler.
+    /// The running pods by uid, with the addresses of a worker's processes; none for a scheduler.
     running: BTreeMap<String, Option<BTreeSet<String>>>,
     addresses: usize,
 }
@@ -90,7 +89,7 @@ impl NodeAgent {
         Api::all(self.context.client.clone())
     }
 
-    /// Nobody but this kubelet gives it pods, and it goes with the namespace.
+    /// Creates the node. Only this kubelet binds pods to it, and it is deleted with the namespace.
     async fn create(&self) {
         let name = &self.context.namespace;
         let namespace = Api::<Namespace>::all(self.context.client.clone()).get(name).await.unwrap();
@@ -101,10 +100,10 @@ impl NodeAgent {
         });
         let node = serde_json::from_value(node).unwrap();
         self.nodes().create(&PostParams::default(), &node).await.unwrap();
-        self.say_alive().await;
+        self.send_heartbeat().await;
     }
 
-    async fn say_alive(&self) {
+    async fn send_heartbeat(&self) {
         let now = k8s_openapi::jiff::Timestamp::now().to_string();
         let ready = json!({"type": "Ready", "status": "True", "reason": "Test", "message": "",
             "lastHeartbeatTime": now, "lastTransitionTime": now});
@@ -119,7 +118,7 @@ impl NodeAgent {
                 self.look_at(&pod).await;
             }
             if spoken.elapsed() > HEARTBEAT {
-                self.say_alive().await;
+                self.send_heartbeat().await;
                 spoken = Instant::now();
             }
             tokio::time::sleep(PERIOD).await;
@@ -176,7 +175,7 @@ impl NodeAgent {
             preconditions: Some(preconditions),
             ..DeleteParams::default()
         };
-        // It may have gone by itself.
+        // It may be gone already.
         let _gone = self.context.api("Pod").delete(name(pod), &now).await;
     }
 }

@@ -1,4 +1,4 @@
-//! A plugin whose answers a test sets, served by `plugin-server-kit` as a real one.
+//! A plugin whose responses a test sets. It is served by `plugin-server-kit`, as real plugins are.
 
 use std::{
     future::pending,
@@ -38,23 +38,23 @@ use super::{
 /// What the plugin does with a call.
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
-    /// Success with exactly these children.
+    /// A Success with exactly these children.
     Children(Vec<Child>),
-    /// Success with a child, conditions (type, status) and warnings.
-    Saying(Child, Vec<(&'static str, ConditionStatus)>, Vec<&'static str>),
-    /// The plugin's no: reason and message.
+    /// A Success with a child, conditions (type, status) and warnings.
+    WithConditions(Child, Vec<(&'static str, ConditionStatus)>, Vec<&'static str>),
+    /// A Failure: reason and message.
     Failure(&'static str, &'static str),
-    /// Not yet.
+    /// A Pending.
     Pending,
-    /// Nothing is held any more: for the hook Finalize.
+    /// The end of the hook Finalize: nothing is held any more.
     Finalized,
     /// An HTTP error.
     Code(u16),
     /// A 200 with this body.
     Text(&'static str),
-    /// The right answer to another question.
+    /// The right response to another request.
     OtherUid,
-    /// None, ever.
+    /// No response.
     Hang,
 }
 
@@ -66,10 +66,10 @@ pub(crate) struct Call {
     pub(crate) request: PluginRequest,
 }
 
-type Script = Box<dyn Fn(&PluginRequest) -> Reply + Send + Sync>;
+type Behaviour = Box<dyn Fn(&PluginRequest) -> Reply + Send + Sync>;
 
 struct Shared {
-    script: Mutex<Script>,
+    behaviour: Mutex<Behaviour>,
     calls: Mutex<Vec<Call>>,
     in_flight: AtomicUsize,
     most_in_flight: AtomicUsize,
@@ -98,10 +98,10 @@ impl Drop for Server {
 }
 
 impl TestPlugin {
-    /// A plugin that answers each call with one ConfigMap. Nothing is created or served yet.
+    /// Returns a plugin that answers each call with one ConfigMap. Creates and serves nothing yet.
     pub(crate) fn new(context: &TestContext, name: &'static str) -> Self {
         let shared = Shared {
-            script: Mutex::new(Box::new(|_| Reply::Children(vec![config("config", "first")]))),
+            behaviour: Mutex::new(Box::new(|_| Reply::Children(vec![config("config", "first")]))),
             calls: Mutex::default(),
             in_flight: AtomicUsize::new(0),
             most_in_flight: AtomicUsize::new(0),
@@ -111,12 +111,19 @@ impl TestPlugin {
         Self { name, context, port, shared: Arc::new(shared), touched, server: None }
     }
 
-    /// From now on, its discovery lists the hook Finalize.
+    /// Creates the resource of a plugin that answers each call with one ConfigMap, serves it, and waits until it is ready.
+    pub(crate) async fn installed(context: &TestContext, name: &'static str) -> Self {
+        let mut plugin = Self::new(context, name);
+        plugin.install().await;
+        plugin
+    }
+
+    /// Makes its discovery list the hook Finalize from now on.
     pub(crate) fn serve_finalize(&self) {
         self.shared.finalizes.store(true, Ordering::SeqCst);
     }
 
-    /// The resource: asked about schedulers' Services, may answer with ConfigMaps and Ingresses.
+    /// Returns the resource. Its subjects are schedulers' Services, its children ConfigMaps and Ingresses.
     pub(crate) fn manifest(&self) -> Value {
         json!({
             "apiVersion": "kubernetes.dask.org/v1alpha1",
@@ -140,7 +147,7 @@ impl TestPlugin {
         self.install_as(&manifest).await;
     }
 
-    /// As [`TestPlugin::install`], with another manifest.
+    /// Does the same as [`TestPlugin::install`] with another manifest.
     pub(crate) async fn install_as(&mut self, manifest: &Value) {
         self.context.create(manifest).await;
         self.serve().await;
@@ -148,7 +155,7 @@ impl TestPlugin {
         self.until_ready("True", "Ready").await;
     }
 
-    /// Serves https with the Secret that the controller writes for the plugin, as a pod that mounts it.
+    /// Serves HTTPS with the Secret that the controller writes for the plugin, as a pod that mounts it does.
     pub(crate) async fn serve(&mut self) {
         let folder = self.context.folder();
         let secret = self.context.appears("Secret", &format!("{}-plugin-tls", self.name)).await;
@@ -160,13 +167,13 @@ impl TestPlugin {
         self.serve_on(Listener::tls(listen(self.port).await, tls));
     }
 
-    /// Serves http, as a program that is being written; the URL.
+    /// Serves plain HTTP, as during development. Returns the URL.
     pub(crate) async fn serve_plain(&mut self) -> String {
         self.serve_on(Listener::tcp(listen(self.port).await));
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// Serves a Unix socket of this name in the folder that a sidecar with the plugin's name would have.
+    /// Serves a Unix socket of this name in the directory of a sidecar with the plugin's name.
     pub(crate) fn serve_socket(&mut self, file: &str) {
         let folder = self.context.socket_dir().join(self.name);
         std::fs::create_dir_all(&folder).unwrap();
@@ -174,10 +181,10 @@ impl TestPlugin {
     }
 
     fn serve_on(&mut self, listener: Listener) {
-        let scripted = router(Scripted(Arc::clone(&self.shared)));
-        let scripted: Router = scripted.layer(from_fn_with_state(Arc::clone(&self.shared), intercept));
+        let programmed = router(Programmed(Arc::clone(&self.shared)));
+        let programmed: Router = programmed.layer(from_fn_with_state(Arc::clone(&self.shared), intercept));
         let (stop, stopped) = oneshot::channel();
-        let task = tokio::spawn(serve(listener, scripted, async move { drop(stopped.await) }));
+        let task = tokio::spawn(serve(listener, programmed, async move { drop(stopped.await) }));
         self.server = Some(Server { stop, task });
     }
 
@@ -189,7 +196,7 @@ impl TestPlugin {
         (&mut server.task).await.unwrap();
     }
 
-    /// Tells the controller, as Kubernetes does, that something behind the plugin's Service changed.
+    /// Changes the EndpointSlice of the plugin's Service, as Kubernetes does when a pod changes.
     pub(crate) async fn touch_endpoints(&self) {
         let count = self.touched.fetch_add(1, Ordering::Relaxed);
         let slice = json!({
@@ -206,22 +213,22 @@ impl TestPlugin {
         self.context.apply(&slice).await;
     }
 
-    /// From now on, this decides on each call.
-    pub(crate) fn script(&self, script: impl Fn(&PluginRequest) -> Reply + Send + Sync + 'static) {
-        *self.shared.script.lock().unwrap() = Box::new(script);
+    /// Sets the function that decides on each call.
+    pub(crate) fn respond_with(&self, behaviour: impl Fn(&PluginRequest) -> Reply + Send + Sync + 'static) {
+        *self.shared.behaviour.lock().unwrap() = Box::new(behaviour);
     }
 
-    /// From now on, this is the answer to each call.
+    /// Sets the response to each call.
     pub(crate) fn answer(&self, reply: Reply) {
-        self.script(move |_| reply.clone());
+        self.respond_with(move |_| reply.clone());
     }
 
-    /// All calls so far.
+    /// Returns all calls so far.
     pub(crate) fn calls(&self) -> Vec<Call> {
         self.shared.calls.lock().unwrap().clone()
     }
 
-    /// All calls so far about one subject.
+    /// Returns all calls so far about one subject.
     pub(crate) fn calls_about(&self, subject: &str) -> Vec<Call> {
         let mut calls = self.calls();
         calls.retain(|call| call.request.subject.name() == subject);
@@ -233,7 +240,7 @@ impl TestPlugin {
         self.shared.calls.lock().unwrap().clear();
     }
 
-    /// Calls under way, and the most that there ever were.
+    /// Returns the number of calls in progress, and its maximum so far.
     pub(crate) fn in_flight(&self) -> (usize, usize) {
         (self.shared.in_flight.load(Ordering::SeqCst), self.shared.most_in_flight.load(Ordering::SeqCst))
     }
@@ -248,13 +255,13 @@ impl TestPlugin {
         self.context.until("DaskOperatorPlugin", self.name, condition).await
     }
 
-    /// Waits for counts: matched, synced, failing.
+    /// Waits for these counts of subjects.
     pub(crate) async fn until_counts(&self, matched: u32, synced: u32, failing: u32) -> Value {
         let wanted = json!({"matched": matched, "synced": synced, "failing": failing});
         self.until(|plugin| plugin["status"]["subjects"] == wanted).await
     }
 
-    /// Waits until some subject fails for this reason; the failure.
+    /// Waits until some subject fails for this reason. Returns the failure.
     pub(crate) async fn until_failing(&self, reason: &str) -> Value {
         let plugin = self.until(|plugin| plugin["status"]["failures"][0]["reason"] == reason).await;
         plugin["status"]["failures"][0].clone()
@@ -270,21 +277,21 @@ impl TestPlugin {
     }
 }
 
-/// A ConfigMap with one value.
+/// Returns a ConfigMap with one value.
 pub(crate) fn config(key: &str, value: &str) -> Child {
     Child::new(key, json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"value": value}}))
 }
 
-struct Scripted(Arc<Shared>);
+struct Programmed(Arc<Shared>);
 
-impl Plugin for Scripted {
+impl Plugin for Programmed {
     fn discovery(&self) -> Discovery {
         let discovery = Discovery::new("scripted", "1.0.0");
         if self.0.finalizes.load(Ordering::SeqCst) { discovery.hook(Hook::Finalize) } else { discovery }
     }
 
     async fn finalize(&self, request: &PluginRequest) -> Result<(), PluginError> {
-        let reply = (self.0.script.lock().unwrap())(request);
+        let reply = (self.0.behaviour.lock().unwrap())(request);
         match reply {
             Reply::Finalized => Ok(()),
             Reply::Failure(reason, message) => Err(PluginError::failure(reason, message)),
@@ -293,10 +300,10 @@ impl Plugin for Scripted {
     }
 
     async fn sync(&self, request: &PluginRequest) -> Result<Answer, PluginError> {
-        let reply = (self.0.script.lock().unwrap())(request);
+        let reply = (self.0.behaviour.lock().unwrap())(request);
         match reply {
             Reply::Children(children) => Ok(children.into()),
-            Reply::Saying(child, conditions, warnings) => {
+            Reply::WithConditions(child, conditions, warnings) => {
                 let said = |(type_, status): (&str, ConditionStatus)| Condition {
                     type_: type_.to_owned(),
                     status,
@@ -312,7 +319,7 @@ impl Plugin for Scripted {
     }
 }
 
-/// Records each call, and does what a plugin that uses the kit cannot.
+/// Records each call, and sends the responses that the kit cannot produce.
 async fn intercept(State(shared): State<Arc<Shared>>, call: Request, next: Next) -> Response {
     if call.method() == axum::http::Method::GET {
         return next.run(call).await;
@@ -321,7 +328,7 @@ async fn intercept(State(shared): State<Arc<Shared>>, call: Request, next: Next)
     let (parts, body) = call.into_parts();
     let body = to_bytes(body, usize::MAX).await.unwrap();
     let review: ReviewRequest = serde_json::from_slice(&body).unwrap();
-    let reply = (shared.script.lock().unwrap())(&review.request);
+    let reply = (shared.behaviour.lock().unwrap())(&review.request);
     let query = parts.uri.query().unwrap_or_default().to_owned();
     let recorded = Call { headers: parts.headers.clone(), query, request: review.request.clone() };
     shared.calls.lock().unwrap().push(recorded);
@@ -334,7 +341,7 @@ async fn intercept(State(shared): State<Arc<Shared>>, call: Request, next: Next)
             axum::Json(ReviewResponse::new(response)).into_response()
         }
         Reply::Hang => pending().await,
-        Reply::Children(_) | Reply::Saying(..) | Reply::Failure(..) | Reply::Pending | Reply::Finalized => {
+        Reply::Children(_) | Reply::WithConditions(..) | Reply::Failure(..) | Reply::Pending | Reply::Finalized => {
             next.run(Request::from_parts(parts, Body::from(body))).await
         }
     }

@@ -1,5 +1,5 @@
-//! A reverse proxy between one controller and the API server. It records the calls that the controller makes
-//! and lets one of them fail, once; and it can go dark, as a network does that drops packets.
+//! A reverse proxy between one controller and the API server. It records the calls of the controller, makes one of them fail
+//! once, and can drop all packets.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,17 +25,17 @@ use tokio::{
 /// How one call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The API server refuses, with this code and reason, and has done nothing.
+    /// The API server refuses with this code and reason, without doing anything.
     Refused(u16, &'static str),
     /// The connection ends before the API server has seen the request.
     Reset,
-    /// No answer comes for as long as the controller waits.
+    /// No response comes for as long as the controller waits.
     Hang,
-    /// A watch begins, and the API server says that it has forgotten what came since, so that all is listed again.
+    /// The first event of a watch says that its resource version has expired, so that the controller lists again.
     Expired,
-    /// The API server does what it is asked for, and answers 500.
+    /// The API server carries out the call and responds with 500.
     LostError,
-    /// The API server does what it is asked for, and the connection ends before its answer.
+    /// The API server carries out the call, and the connection ends before its response.
     LostAnswer,
 }
 
@@ -63,11 +63,10 @@ impl Fault {
     ];
 }
 
-/// One kind of call: the verb as RBAC has it, the resource, and its subresource, such as
-/// `patch daskclusters/status`.
+/// A kind of call: the RBAC verb, the resource, and its subresource, such as `patch daskclusters/status`.
 pub(crate) type Call = String;
 
-/// The call that is to fail: this one, counted from 1.
+/// The call that fails: the `nth` of its kind, counted from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) call: Call,
@@ -87,27 +86,27 @@ struct Shared {
     target: Option<Target>,
     calls: Mutex<Calls>,
     hidden: Mutex<Option<&'static str>>,
-    dark: watch::Sender<bool>,
+    blackholed: watch::Sender<bool>,
 }
 
-/// What the controller did so far.
+/// The calls of the controller so far.
 #[derive(Default)]
 struct Calls {
     counts: BTreeMap<Call, usize>,
-    /// Other than watches.
+    /// Without watches.
     in_flight: usize,
     last_end: Option<Instant>,
     has_failed: bool,
-    /// What the API server itself answered 403.
+    /// Calls to which the API server itself responded with 403.
     forbidden: BTreeSet<Call>,
-    /// What was asked of no single namespace.
+    /// Calls about more than one namespace.
     cluster_wide: BTreeSet<Call>,
-    /// Requests for what was hidden.
+    /// Requests for hidden paths.
     hidden: usize,
 }
 
 impl FaultProxy {
-    /// A proxy to the API server of `client`, with the rights of `client`, that lets `target` fail.
+    /// Starts a proxy to the API server of `client`, with the rights of `client`, that makes `target` fail.
     pub(crate) async fn start(client: Client, target: Option<Target>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -116,71 +115,71 @@ impl FaultProxy {
             target,
             calls: Mutex::default(),
             hidden: Mutex::default(),
-            dark: watch::Sender::new(false),
+            blackholed: watch::Sender::new(false),
         };
         let shared = Arc::new(shared);
-        let (dark, answering) = (shared.dark.subscribe(), Arc::clone(&shared));
+        let (blackholed, answering) = (shared.blackholed.subscribe(), Arc::clone(&shared));
         let answer = move |request| answer(Arc::clone(&answering), request);
-        let accepting = tokio::spawn(serve(listener, dark, answer)).abort_handle();
+        let accepting = tokio::spawn(serve(listener, blackholed, answer)).abort_handle();
         Self { shared, address, accepting }
     }
 
-    /// Writes a kubeconfig that leads here.
+    /// Writes a kubeconfig whose server is this proxy.
     pub(crate) fn kubeconfig(&self, folder: &Path) -> PathBuf {
         write_kubeconfig(self.address, folder)
     }
 
-    /// How often each call was made.
+    /// Returns how often each call was made.
     pub(crate) fn calls(&self) -> BTreeMap<Call, usize> {
         self.shared.calls().counts.clone()
     }
 
-    /// The calls that the API server itself forbade.
+    /// Returns the calls that the API server itself forbade.
     pub(crate) fn forbidden(&self) -> BTreeSet<Call> {
         self.shared.calls().forbidden.clone()
     }
 
-    /// The calls that were not about one namespace, API discovery included.
+    /// Returns the calls that were not about one namespace, API discovery included.
     pub(crate) fn cluster_wide(&self) -> BTreeSet<Call> {
         self.shared.calls().cluster_wide.clone()
     }
 
-    /// From now on nothing is served whose path begins with this, as if it were not installed.
+    /// Responds with 404 to paths that begin with `path`, as if the API were not installed.
     pub(crate) fn hide(&self, path: &'static str) {
         *self.shared.hidden.lock().unwrap() = Some(path);
     }
 
-    /// How often something hidden was asked for.
+    /// Returns the number of requests for hidden paths.
     pub(crate) fn hidden_requests(&self) -> usize {
         self.shared.calls().hidden
     }
 
-    /// Everything is served again.
+    /// Serves all paths again.
     pub(crate) fn show(&self) {
         *self.shared.hidden.lock().unwrap() = None;
     }
 
-    /// Whether the call that is to fail was made.
+    /// Returns whether the call that fails was made.
     pub(crate) fn has_failed(&self) -> bool {
         self.shared.calls().has_failed
     }
 
-    /// How long no call other than a watch was under way.
+    /// Returns how long no call other than a watch was in progress.
     pub(crate) fn quiet_for(&self) -> Duration {
         let calls = self.shared.calls();
         let is_quiet = calls.in_flight == 0;
         calls.last_end.filter(|_| is_quiet).map(|end| end.elapsed()).unwrap_or_default()
     }
 
-    /// From now on connections are accepted and nothing is answered; those that exist stay open and will
-    /// never say anything again, as if a firewall had forgotten them.
-    pub(crate) fn go_dark(&self) {
-        self.shared.dark.send_replace(true);
+    /// Accepts connections without responding. Existing ones stay open and never carry data again, as if a firewall had
+    /// forgotten them.
+    pub(crate) fn blackhole(&self) {
+        self.shared.blackholed.send_replace(true);
     }
 
     /// New connections work again.
     pub(crate) fn restore(&self) {
-        self.shared.dark.send_replace(false);
+        self.shared.blackholed.send_replace(false);
     }
 }
 
@@ -196,7 +195,7 @@ impl Shared {
     }
 }
 
-/// Writes a kubeconfig that leads to `server`, as nobody and without TLS.
+/// Writes a kubeconfig for `server`, without credentials and without TLS.
 pub(crate) fn write_kubeconfig(server: SocketAddr, folder: &Path) -> PathBuf {
     let config = json!({
         "apiVersion": "v1",
@@ -211,11 +210,11 @@ pub(crate) fn write_kubeconfig(server: SocketAddr, folder: &Path) -> PathBuf {
     path
 }
 
-/// Answers all that comes to `listener`. In the dark connections stay open, and are never looked at again. An answer that
-/// is an error ends its connection.
+/// Serves all connections of `listener`. While packets are dropped, connections stay open and are never served again. An error
+/// ends its connection.
 pub(crate) async fn serve<Sent, Answering>(
     listener: TcpListener,
-    dark: watch::Receiver<bool>,
+    blackholed: watch::Receiver<bool>,
     answer: impl Fn(Request<Incoming>) -> Answering + Clone + Send + 'static,
 ) where
     Sent: hyper::body::Body<Data: Send, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
@@ -223,13 +222,13 @@ pub(crate) async fn serve<Sent, Answering>(
 {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
-        tokio::spawn(serve_connection(stream, dark.clone(), answer.clone()));
+        tokio::spawn(serve_connection(stream, blackholed.clone(), answer.clone()));
     }
 }
 
 async fn serve_connection<Sent, Answering>(
     stream: TcpStream,
-    mut dark: watch::Receiver<bool>,
+    mut blackholed: watch::Receiver<bool>,
     answer: impl Fn(Request<Incoming>) -> Answering,
 ) where
     Sent: hyper::body::Body<Error: Into<Box<dyn std::error::Error + Send + Sync>>> + 'static,
@@ -239,7 +238,7 @@ async fn serve_connection<Sent, Answering>(
     tokio::pin!(connection);
     tokio::select! {
         biased;
-        () = async { drop(dark.wait_for(|dark| *dark).await) } => std::future::pending().await,
+        () = async { drop(blackholed.wait_for(|blackholed| *blackholed).await) } => std::future::pending().await,
         // Failures are the controller's to report.
         _ = &mut connection => {}
     }
@@ -251,7 +250,7 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
         shared.calls().hidden += 1;
         return Ok(refusal(404, "NotFound"));
     }
-    let _under_way = UnderWay::begin(&shared, &call);
+    let _in_progress = InProgress::begin(&shared, &call);
     if !is_in_namespace(request.uri()) {
         shared.calls().cluster_wide.insert(call.clone());
     }
@@ -276,10 +275,10 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respo
     }
 }
 
-/// Counts a call as long as it is answered, or until the controller has given up.
-struct UnderWay<'a>(Option<&'a Shared>);
+/// Counts a call until it is answered or the controller gives up.
+struct InProgress<'a>(Option<&'a Shared>);
 
-impl<'a> UnderWay<'a> {
+impl<'a> InProgress<'a> {
     fn begin(shared: &'a Shared, call: &Call) -> Self {
         if call.starts_with("watch ") {
             return Self(None);
@@ -289,7 +288,7 @@ impl<'a> UnderWay<'a> {
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for InProgress<'_> {
     fn drop(&mut self) {
         if let Some(shared) = self.0 {
             let mut calls = shared.calls();
@@ -300,7 +299,7 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Shared {
-    /// Counts `call`; how it is to fail, if it is.
+    /// Counts `call`. Returns its fault, if it is the one that fails.
     fn take_fault(&self, call: &Call) -> Option<Fault> {
         let mut calls = self.calls();
         let count = calls.counts.entry(call.clone()).or_default();
@@ -331,14 +330,14 @@ pub(crate) async fn forward(client: &Client, request: Request<Incoming>) -> Resu
     Ok(response)
 }
 
-/// What the API server says when it refuses.
+/// Returns the response of an API server that refuses.
 pub(crate) fn refusal(code: u16, reason: &str) -> Response<Body> {
     let status = json!({
         "kind": "Status",
         "apiVersion": "v1",
         "metadata": {},
         "status": "Failure",
-        "message": "a test has this call fail",
+        "message": "a test makes this call fail",
         "reason": reason,
         "code": code,
     });
@@ -352,7 +351,7 @@ pub(crate) fn refusal(code: u16, reason: &str) -> Response<Body> {
     response
 }
 
-/// A watch whose first event is that it cannot go on.
+/// Returns a watch whose first event is that it has expired.
 fn expiry() -> Response<Body> {
     let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "code": 410});
     let event = json!({"type": "ERROR", "object": status});
@@ -361,13 +360,13 @@ fn expiry() -> Response<Body> {
     response
 }
 
-/// Whether the call is about what is in one namespace.
+/// Returns whether the call is about objects of one namespace.
 fn is_in_namespace(uri: &Uri) -> bool {
     let parts: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
     matches!(parts.as_slice(), ["api", _, "namespaces", _, _, ..] | ["apis", _, _, "namespaces", _, _, ..])
 }
 
-/// Reads `/api/v1/...` and `/apis/{group}/{version}/...`; whatever else there is keeps its path.
+/// Returns the kind of call. Other paths than `/api/v1/...` and `/apis/{group}/{version}/...` are kept as they are.
 pub(crate) fn call_of(method: &Method, uri: &Uri) -> Call {
     let parts: Vec<&str> = uri.path().split('/').filter(|part| !part.is_empty()).collect();
     let rest = match parts.as_slice() {

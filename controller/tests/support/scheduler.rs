@@ -1,4 +1,4 @@
-//! A Dask scheduler's RPC and HTTP sides over state that a test sets: real frames, and no tasks.
+//! A fake Dask scheduler: its RPC and HTTP API over state that a test sets.
 
 use std::{
     collections::BTreeSet,
@@ -35,18 +35,18 @@ pub(crate) struct SchedulerCall {
     pub(crate) arguments: Value,
 }
 
-/// What the scheduler knows, and how it behaves.
+/// The state and the behaviour of the scheduler.
 #[derive(Debug)]
 pub(crate) struct SchedulerState {
-    /// In the order in which they came.
+    /// In the order of their registration.
     pub(crate) workers: Vec<FakeWorker>,
     pub(crate) desired_workers: u64,
     pub(crate) idle_since: Option<f64>,
-    /// Addresses of those that hold what cannot be moved.
+    /// Addresses of workers whose data cannot be moved, so that they are not retired.
     pub(crate) refusing: BTreeSet<String>,
-    /// Introduces itself, and then says nothing.
+    /// Completes the handshake and then never responds.
     pub(crate) hang: bool,
-    /// Does what this call asks for, and never says so.
+    /// Carries out this call without responding.
     pub(crate) mute: Option<String>,
     /// Fails each call with this exception.
     pub(crate) exception: Option<String>,
@@ -75,7 +75,7 @@ impl Drop for FakeScheduler {
 }
 
 impl FakeScheduler {
-    /// A scheduler without workers that has been idle since 1000 s after the epoch.
+    /// Starts a scheduler without workers that has been idle since 1000 s after the epoch.
     pub(crate) async fn start() -> Self {
         let state = Arc::new(Mutex::new(SchedulerState {
             workers: Vec::new(),
@@ -97,17 +97,17 @@ impl FakeScheduler {
         Self { state, port, http_port, rpc, http }
     }
 
-    /// The port of the RPC.
+    /// Returns the port of the RPC.
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    /// The port of the dashboard.
+    /// Returns the port of the dashboard.
     pub(crate) fn http_port(&self) -> u16 {
         self.http_port
     }
 
-    /// Where a client finds both.
+    /// Returns the endpoint of both.
     pub(crate) fn endpoint(&self) -> Endpoint {
         let http_port = Some(self.http_port);
         Endpoint { host: "127.0.0.1".to_owned(), port: self.port, http_port, tls: None }
@@ -119,7 +119,7 @@ impl FakeScheduler {
         (&mut self.rpc).await.unwrap_err();
     }
 
-    /// Changes the state at once.
+    /// Changes the state.
     pub(crate) fn set(&self, change: impl FnOnce(&mut SchedulerState)) {
         change(&mut self.state.lock().unwrap());
     }
@@ -144,22 +144,22 @@ impl FakeScheduler {
         state.workers.iter_mut().filter(|worker| worker.name == name).for_each(|worker| worker.processing = processing);
     }
 
-    /// The names of the workers that are connected.
+    /// Returns the names of the registered workers.
     pub(crate) fn workers(&self) -> Vec<String> {
         self.state.lock().unwrap().workers.iter().map(|worker| worker.name.clone()).collect()
     }
 
-    /// The calls so far.
+    /// Returns the calls so far.
     pub(crate) fn calls(&self) -> Vec<SchedulerCall> {
         self.state.lock().unwrap().calls.clone()
     }
 
-    /// How many calls there were so far.
+    /// Returns the number of calls so far.
     pub(crate) fn asked(&self) -> usize {
         self.state.lock().unwrap().calls.len()
     }
 
-    /// The calls so far of one op, by their arguments.
+    /// Returns the arguments of the calls so far of one op.
     pub(crate) fn calls_of(&self, op: &str) -> Vec<Value> {
         self.calls().into_iter().filter(|call| call.op == op).map(|call| call.arguments).collect()
     }
@@ -189,7 +189,7 @@ impl SchedulerState {
         Value::Object(self.workers.iter().map(identity).collect())
     }
 
-    /// Idle ones first, of those the youngest: none holds any data.
+    /// Orders idle workers first, and younger ones before older ones.
     fn closing_order(&self, n: u64) -> Vec<&str> {
         let mut workers: Vec<_> = self.workers.iter().rev().collect();
         workers.sort_by_key(|worker| worker.processing > 0);
@@ -238,7 +238,7 @@ async fn serve(listener: TcpListener, state: Handle) {
     }
 }
 
-/// Ends when the client breaks a rule or goes away.
+/// Ends when the client violates the protocol or disconnects.
 async fn converse(mut stream: TcpStream, state: Handle) -> Option<()> {
     let mut received = Vec::new();
     stream.write_all(&codec::encode(&message::handshake().unwrap())).await.ok()?;
@@ -271,7 +271,7 @@ fn hangs(state: &Handle, op: &str, arguments: &Value) -> bool {
     state.hang
 }
 
-/// The API is there only if it was switched on when it is asked, as the routes that users enable.
+/// Serves the HTTP API, which responds only while it is switched on.
 fn router(state: Handle) -> Router {
     let api = |op: &'static str, wrap: fn(Value) -> Value| {
         get(async move |Shared(state): Shared<Handle>| by_http(&state, op, &json!({})).map(wrap).map(Json))

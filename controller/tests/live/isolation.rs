@@ -1,0 +1,304 @@
+//! What one user's objects cost the others: nothing. Run them with `make live`.
+#![expect(clippy::panic, reason = "in tests, what fails must fail loudly")]
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::support::{
+    Controller, TestContext, alone_with_temp_ns, cluster, condition,
+    controller::EVERYWHERE,
+    eventually,
+    hostile::{Hostile, SECRET, catalogue, delete_unreadable, set_odd_times},
+    name,
+};
+
+/// An election by a Lease that holds for three seconds, over all namespaces.
+const ELECTED: [&str; 4] = [EVERYWHERE, "--leader-election", "--lease-seconds", "3"];
+/// Clusters of the other user in one round.
+const CLUSTERS: usize = 4;
+/// Rounds of which the fastest counts: a busy machine slows down some, so that four times as many are tried with hostile
+/// objects.
+const ROUNDS: usize = 3;
+/// How much slower the other user's clusters may be.
+const RATIO: f64 = 1.3;
+
+/// Clusters of one user that are made at once.
+const FLOOD: usize = 150;
+/// What a flood of another user may add to what the API server needs.
+const DELAY: Duration = Duration::from_secs(1);
+/// Attempts of which the best counts: the API server does not serve all requests equally soon.
+const ATTEMPTS: usize = 5;
+
+/// Creates, scales and deletes some clusters as a user of another namespace. Returns how long that took.
+async fn round(context: &TestContext) -> Duration {
+    let names: Vec<String> = (0..CLUSTERS).map(|number| format!("demo-{number}")).collect();
+    let begin = Instant::now();
+    for name in &names {
+        context.create(&cluster(name, 1)).await;
+    }
+    join_all(names.iter().map(|name| has_workers(context, name, 1))).await;
+    for name in &names {
+        context.merge("DaskCluster", name, json!({"spec": {"worker": {"replicas": 2}}})).await;
+    }
+    join_all(names.iter().map(|name| has_workers(context, name, 2))).await;
+    for name in &names {
+        context.delete("DaskCluster", name).await;
+    }
+    join_all(names.iter().map(|name| context.goes("DaskCluster", name))).await;
+    let elapsed = begin.elapsed();
+    for name in &names {
+        context.goes("DaskWorkerGroup", &format!("{name}-default")).await;
+    }
+    elapsed
+}
+
+async fn has_workers(context: &TestContext, cluster: &str, workers: usize) {
+    context.running(cluster).await;
+    let selector = format!("dask.org/cluster-name={cluster},dask.org/component=worker");
+    eventually(&format!("the workers of {cluster}"), async || match context.count("Deployment", &selector).await {
+        count if count == workers => Ok(()),
+        count => Err(format!("there are {count}")),
+    })
+    .await;
+}
+
+async fn fastest(context: &TestContext) -> Duration {
+    let mut best = Duration::MAX;
+    for _ in 0..ROUNDS {
+        best = best.min(round(context).await);
+    }
+    best
+}
+
+/// Repeats rounds until one is as fast as without hostile objects, and fails if none is. Returns its ratio.
+async fn is_as_fast(context: &TestContext, without: Duration, what: &str) -> f64 {
+    let mut best = f64::MAX;
+    for _ in 0..4 * ROUNDS {
+        let elapsed = round(context).await;
+        best = best.min(elapsed.as_secs_f64() / without.as_secs_f64());
+        if best <= RATIO {
+            return best;
+        }
+    }
+    panic!("{what} the other user's clusters take {best:.2} times as long as the {without:?} without");
+}
+
+/// Returns what the controller may hold, whatever users store: the chart's limit, in bytes.
+fn memory_limit() -> u64 {
+    let chart = include_str!("../../../charts/golden/default.yaml");
+    let documents: Vec<Value> = serde_saphyr::from_multiple(chart).unwrap();
+    let deployment = documents.iter().find(|document| document["kind"] == "Deployment").unwrap();
+    let limits = &deployment["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"];
+    let mebibytes = limits["memory"].as_str().unwrap().strip_suffix("Mi").unwrap();
+    mebibytes.parse::<u64>().unwrap() << 20
+}
+
+async fn until_leading(controller: &Controller) {
+    let leads = async || if controller.leads().await { Ok(()) } else { Err("it does not".to_owned()) };
+    eventually("the controller to lead", leads).await;
+}
+
+/// Changes hostile objects all the time.
+fn keep_touching(context: &TestContext) -> JoinHandle<()> {
+    let context = context.clone();
+    tokio::spawn(async move {
+        let hostile: Vec<Hostile> = catalogue().into_iter().filter(|object| object.name == "deep").collect();
+        for value in 0.. {
+            for object in &hostile {
+                object.touch(&context, value).await;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    })
+}
+
+/// What the authors of the hostile objects see.
+async fn authors_are_informed(context: &TestContext) {
+    let all = catalogue();
+    for object in all.iter().filter(|object| object.has_condition()) {
+        let expected = object.reason.map(|reason| ("False".to_owned(), reason.to_owned()));
+        eventually(&format!("the condition of {} {}", object.kind, object.name), async || {
+            let found = object.accepted(context).await;
+            if found == expected { Ok(()) } else { Err(format!("it is {found:?}")) }
+        })
+        .await;
+    }
+    let is_about = |event: &Value, object: &Hostile| {
+        let regarding = &event["regarding"];
+        let same = regarding["kind"] == object.kind && regarding["name"] == object.name.as_str();
+        same && event["reason"] == object.reason.unwrap_or_default()
+    };
+    eventually("an Event on each object", async || {
+        let events = context.list("Event", "").await;
+        let missing = all
+            .iter()
+            .filter(|object| object.reason.is_some())
+            .find(|object| !events.iter().any(|event| is_about(event, object)));
+        missing.map_or(Ok(()), |object| Err(format!("there is none on {} {}", object.kind, object.name)))
+    })
+    .await;
+}
+
+async fn numbers_and_log_name_them(context: &TestContext, controller: &Controller) {
+    let metrics = controller.metrics().await;
+    let unreadable = catalogue().iter().filter(|object| object.kind == "DaskCluster").count();
+    let line = format!("dask_operator_unreadable_objects{{kind=\"daskclusters\"}} {unreadable}");
+    assert!(metrics.contains(&line), "{line} is not in\n{metrics}");
+    let log = context.controller_log();
+    assert!(log.contains("an object cannot be read") && log.contains("very-deep"), "{log}");
+    assert!(!log.contains(SECRET), "the log has what a user wrote");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: make live"]
+async fn objects_that_cannot_be_read_cost_nobody_else_anything() {
+    alone_with_temp_ns(async |hostile_user| {
+        let other_user = TestContext::of(hostile_user.client.clone(), &format!("{}-other", hostile_user.namespace));
+        other_user.create_namespace().await;
+        let leader = hostile_user.start_controller_with(&ELECTED).await;
+        until_leading(&leader).await;
+        let without = fastest(&other_user).await;
+
+        for object in catalogue() {
+            object.create(&hostile_user).await;
+        }
+        set_odd_times(&hostile_user).await;
+        authors_are_informed(&hostile_user).await;
+        let touching = keep_touching(&hostile_user);
+        let with = is_as_fast(&other_user, without, "beside hostile objects").await;
+
+        // A controller that starts lists all of it.
+        let standby = hostile_user.start_controller_with(&ELECTED).await;
+        numbers_and_log_name_them(&hostile_user, &standby).await;
+        leader.kill().await;
+        until_leading(&standby).await;
+        let after = is_as_fast(&other_user, without, "after a failover").await;
+        touching.abort();
+
+        let peak = standby.peak_memory();
+        println!("{with:.2} and, after a failover, {after:.2} of {without:?}; {} MiB", peak >> 20);
+        assert!(peak < memory_limit(), "the controller had {} MiB", peak >> 20);
+        other_user.delete_namespace().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: make live"]
+async fn an_object_that_cannot_be_read_goes_although_it_has_finalizers_of_the_operator() {
+    alone_with_temp_ns(async |context| {
+        let _controller = context.start_controller().await;
+        delete_unreadable(&context).await;
+        eventually("the cluster to go", async || match context.count("DaskCluster", "").await {
+            0 => Ok(()),
+            count => Err(format!("there are {count}")),
+        })
+        .await;
+    })
+    .await;
+}
+
+/// What somebody with the right to write statuses can do.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: make live"]
+async fn a_status_that_cannot_be_read_is_replaced_and_the_cluster_goes_on() {
+    alone_with_temp_ns(async |context| {
+        let _controller = context.start_controller().await;
+        context.create(&cluster("demo", 1)).await;
+        has_workers(&context, "demo", 1).await;
+        let odd = json!({"type": "Odd", "status": "True", "reason": "R", "message": "", "lastTransitionTime": "2026-01-01T00:00:00+99:99"});
+        context.merge_status("DaskCluster", "demo", json!({"status": {"phase": "Foo", "conditions": [odd]}})).await;
+        context.merge("DaskCluster", "demo", json!({"spec": {"worker": {"replicas": 2}}})).await;
+        has_workers(&context, "demo", 2).await;
+        let cluster = context.until("DaskCluster", "demo", |cluster| condition(cluster, "Accepted").0 == "True").await;
+        assert_eq!(cluster["status"]["phase"], "Running", "{}", name(&cluster));
+    })
+    .await;
+}
+
+/// The definition refuses what can be told beforehand, where its author looks.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: make live"]
+async fn numbers_that_nobody_can_mean_are_refused_with_their_path() {
+    alone_with_temp_ns(async |context| {
+        let mut manifest = cluster("demo", 1);
+        for number in [json!(3_000_000_000_u64), json!(-1)] {
+            manifest["spec"]["worker"]["updateStrategy"] = json!({"maxUnavailable": number});
+            let refused = context.try_create(&manifest).await.unwrap_err().to_string();
+            assert!(refused.contains("spec.worker.updateStrategy.maxUnavailable"), "{refused}");
+            assert!(refused.contains("from 0 to 2147483647"), "{refused}");
+        }
+        for allowed in [json!(2_147_483_647), json!("25%"), json!(0)] {
+            manifest["metadata"]["name"] = json!(format!("demo-{}", fastrand::u32(..)));
+            manifest["spec"]["worker"]["updateStrategy"] = json!({"maxUnavailable": allowed});
+            context.try_create(&manifest).await.unwrap();
+        }
+    })
+    .await;
+}
+
+/// Returns how long the API server takes for what a cluster without workers consists of, beside all else that it does.
+async fn floor(context: &TestContext, name: &str) -> Duration {
+    let begin = Instant::now();
+    let metadata = json!({"name": name});
+    let template =
+        json!({"metadata": {"labels": {"app": name}}, "spec": {"containers": [{"name": "a", "image": "a"}]}});
+    context
+        .create(&json!({
+            "apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata,
+            "spec": {"replicas": 1, "selector": {"matchLabels": {"app": name}}, "template": template},
+        }))
+        .await;
+    let ports = json!([{"port": 8786}]);
+    context
+        .create(&json!({"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": ports}}))
+        .await;
+    let worker = json!({"replicas": 0, "spec": {"containers": [{"name": "a"}]}});
+    context
+        .create(&json!({
+            "apiVersion": "kubernetes.dask.org/v1", "kind": "DaskWorkerGroup", "metadata": metadata,
+            "spec": {"cluster": "none", "worker": worker},
+        }))
+        .await;
+    begin.elapsed()
+}
+
+/// Returns how long a cluster takes until its components are there.
+async fn single(context: &TestContext, name: &str) -> Duration {
+    let begin = Instant::now();
+    context.create(&cluster(name, 0)).await;
+    for (kind, component) in [("Deployment", "scheduler"), ("Service", "scheduler"), ("DaskWorkerGroup", "default")] {
+        context.appears(kind, &format!("{name}-{component}")).await;
+    }
+    begin.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: make live"]
+async fn a_user_who_makes_many_clusters_at_once_does_not_delay_anothers() {
+    alone_with_temp_ns(async |flooding_user| {
+        let other_user = TestContext::of(flooding_user.client.clone(), &format!("{}-other", flooding_user.namespace));
+        other_user.create_namespace().await;
+        let _controller = flooding_user.start_controller_with(&[EVERYWHERE]).await;
+        let names: Vec<String> = (0..FLOOD).map(|number| format!("flood-{number}")).collect();
+        join_all(names.iter().map(|name| async { flooding_user.create(&cluster(name, 2)).await })).await;
+        let mut best = Duration::MAX;
+        for attempt in 0..ATTEMPTS {
+            let (took, floor) = (
+                single(&other_user, &format!("single-{attempt}")).await,
+                floor(&other_user, &format!("floor-{attempt}")).await,
+            );
+            let made = flooding_user.count("Service", "dask.org/component=scheduler").await;
+            println!(
+                "beside a flood of which {made} of {FLOOD} are made: {took:?}, and the API server alone {floor:?}"
+            );
+            best = best.min(took.saturating_sub(floor));
+        }
+        assert!(best <= DELAY, "the other user's cluster took {best:?} longer than the API server needs");
+        other_user.delete_namespace().await;
+    })
+    .await;
+}

@@ -1,0 +1,29 @@
+//! Tests with a controller and a real API server, but without a node: pods stay pending, or a fake kubelet writes their
+//! status. Run them with `make live`.
+#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
+
+mod alone;
+mod autoscaler;
+mod cluster;
+mod faults;
+mod idle;
+mod isolation;
+mod job;
+mod leader;
+mod plugin;
+mod plugin_children;
+mod plugin_crashes;
+mod plugin_endpoints;
+mod plugin_finalize;
+mod plugin_misbehaviour;
+mod plugin_rights;
+mod plugin_rotation;
+mod plugin_tenants;
+mod plugin_visibility;
+mod removal;
+mod scaling;
+mod scope;
+mod startup;
+#[path = "../support/mod.rs"]
+mod support;
+mod updates;
