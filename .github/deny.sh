@@ -20,11 +20,11 @@ say "licences, sources, duplicates"
 
 say "what plugins of any kind build on"
 # The protocol is data: it may bring no runtime, no client and no server, and cargo-deny knows direct dependents only.
-tree=$(cargo tree --locked --package plugin-protocol --all-features --edges normal,build --prefix none --format '{p}')
+tree=$(cargo tree --locked --package dask-plugin-protocol --all-features --edges normal,build --prefix none --format '{p}')
 while read -r crate _; do
   case $crate in
     tokio|futures|hyper|axum|reqwest|rustls|ring|kube*|k8s-openapi|clap|tracing*)
-      echo "deny.sh: plugin-protocol must not depend on $crate" >&2
+      echo "deny.sh: dask-plugin-protocol must not depend on $crate" >&2
       exit 1 ;;
   esac
 done <<<"$tree"

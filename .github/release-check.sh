@@ -14,10 +14,10 @@ notes() { awk -v heading="## [$version]" 'index($0, heading) == 1 { found = 1; n
 
 # Where another one would be published, or installed.
 others=$(
-  sed -nE 's/^(plugin-[a-z-]+) = .*version = "([^"]+)".*/Cargo.toml:\1 \2/p' Cargo.toml
+  sed -nE 's/^(dask-plugin-[a-z-]+) = .*version = "([^"]+)".*/Cargo.toml:\1 \2/p' Cargo.toml
   sed -nE 's/^(version|appVersion): "?([^"]+)"?$/Chart.yaml:\1 \2/p' charts/dask-operator/Chart.yaml
   sed -nE 's/^version = "(.*)"$/pyproject.toml:version \1/p' python/pyproject.toml
-  sed -nE '/^name = "(dask-operator|dask-plugin-sanity|plugin-protocol|plugin-server-kit)"$/ { N; s/^name = "(.*)"\nversion = "(.*)"$/Cargo.lock:\1 \2/p }' Cargo.lock
+  sed -nE '/^name = "(dask-operator|dask-plugin-sanity|dask-plugin-protocol|dask-plugin-server)"$/ { N; s/^name = "(.*)"\nversion = "(.*)"$/Cargo.lock:\1 \2/p }' Cargo.lock
 )
 [[ $(wc -l <<<"$others") -eq 9 ]] || fail "not all versions were found, but: $others"
 while read -r place other; do

@@ -34,7 +34,7 @@ impl Child {
 /// the end of a name, and neither may end in a dash.
 ///
 /// ```
-/// use plugin_protocol::ChildKey;
+/// use dask_plugin_protocol::ChildKey;
 /// assert!(ChildKey::new("dashboard-tls").is_ok());
 /// assert!(ChildKey::new("Dashboard").is_err());
 /// assert!(ChildKey::new("dashboard-").is_err());

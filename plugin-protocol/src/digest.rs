@@ -26,7 +26,7 @@ const VOLATILE_METADATA: [&str; 2] = ["managedFields", "resourceVersion"];
 /// It is idempotency key, `ce-id` and cache key at once.
 ///
 /// ```
-/// use plugin_protocol::{ReviewRequest, StatusInDigest, digest_of};
+/// use dask_plugin_protocol::{ReviewRequest, StatusInDigest, digest_of};
 /// let body = include_str!("../tests/golden/sync_request.json");
 /// let mut review: ReviewRequest = serde_json::from_str(body)?;
 /// let uid = digest_of(&review.request, StatusInDigest::Ignored)?;

@@ -5,7 +5,7 @@ use crate::{ApiVersion, DiscoveryKind, Hook, PROTOCOL_VERSION};
 /// What a plugin says of itself at `GET {base}/v1alpha1/discovery`.
 ///
 /// ```
-/// use plugin_protocol::{Discovery, Hook};
+/// use dask_plugin_protocol::{Discovery, Hook};
 /// let discovery = Discovery::new("ingress", "1.2.0");
 /// assert_eq!(discovery.hooks, [Hook::Sync]);
 /// ```

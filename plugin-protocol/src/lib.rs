@@ -5,7 +5,7 @@
 //! that the plugin wants for that subject: `[]` means "delete mine", an absent list is an error.
 //!
 //! ```
-//! use plugin_protocol::{Child, PluginResponse, ReviewRequest, ReviewResponse};
+//! use dask_plugin_protocol::{Child, PluginResponse, ReviewRequest, ReviewResponse};
 //! use serde_json::json;
 //!
 //! // What arrives at `POST {base}/v1alpha1/sync` …

@@ -18,7 +18,7 @@ pub const MAX_SETTINGS_BYTES: usize = 64 * 1024;
 /// Cuts `text` to [`MAX_MESSAGE_BYTES`] without splitting a character.
 ///
 /// ```
-/// use plugin_protocol::limits::{MAX_MESSAGE_BYTES, cut_message};
+/// use dask_plugin_protocol::limits::{MAX_MESSAGE_BYTES, cut_message};
 /// assert_eq!(cut_message("short"), "short");
 /// assert!(cut_message(&"é".repeat(400)).len() <= MAX_MESSAGE_BYTES);
 /// ```

@@ -3,7 +3,7 @@
 //! Requests are described as the controller sends them, answers as it accepts them.
 //!
 //! ```
-//! let document = plugin_protocol::schema::openapi();
+//! let document = dask_plugin_protocol::schema::openapi();
 //! assert_eq!(document["openapi"], "3.1.0");
 //! assert!(document["paths"]["/v1alpha1/sync"]["post"].is_object());
 //! ```

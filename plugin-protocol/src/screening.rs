@@ -73,7 +73,7 @@ const SENSITIVE_KINDS: [&str; 17] = [
 /// Whether no plugin may ever write this kind, whatever its rules say.
 ///
 /// ```
-/// use plugin_protocol::screening::is_denied;
+/// use dask_plugin_protocol::screening::is_denied;
 /// assert!(is_denied("rbac.authorization.k8s.io", "RoleBinding"));
 /// assert!(!is_denied("networking.k8s.io", "Ingress"));
 /// ```
@@ -84,7 +84,7 @@ pub fn is_denied(group: &str, kind: &str) -> bool {
 /// Whether a plugin may write this kind only with `allowSensitive`, in whatever group.
 ///
 /// ```
-/// assert!(plugin_protocol::screening::is_sensitive("Secret"));
+/// assert!(dask_plugin_protocol::screening::is_sensitive("Secret"));
 /// ```
 pub fn is_sensitive(kind: &str) -> bool {
     SENSITIVE_KINDS.contains(&kind)
@@ -93,7 +93,7 @@ pub fn is_sensitive(kind: &str) -> bool {
 /// The group of an `apiVersion`; "" for the core group.
 ///
 /// ```
-/// use plugin_protocol::screening::group_of;
+/// use dask_plugin_protocol::screening::group_of;
 /// assert_eq!((group_of("v1"), group_of("apps/v1")), ("", "apps"));
 /// ```
 pub fn group_of(api_version: &str) -> &str {
@@ -103,7 +103,7 @@ pub fn group_of(api_version: &str) -> &str {
 /// Whether the key of a label or an annotation belongs to the controller, which removes it from manifests.
 ///
 /// ```
-/// use plugin_protocol::screening::is_reserved_key;
+/// use dask_plugin_protocol::screening::is_reserved_key;
 /// assert!(is_reserved_key("plugin.kubernetes.dask.org/plugin"));
 /// assert!(!is_reserved_key("example.org/team") && !is_reserved_key("dask.org"));
 /// ```

@@ -1,7 +1,9 @@
 //! The wire is the contract: these files are what plugins in other languages are written against.
 #![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
 
-use plugin_protocol::{Child, Discovery, PluginResponse, ReviewRequest, ReviewResponse, StatusInDigest, digest_of};
+use dask_plugin_protocol::{
+    Child, Discovery, PluginResponse, ReviewRequest, ReviewResponse, StatusInDigest, digest_of,
+};
 use serde_json::{Value, json};
 
 const REQUEST: &str = include_str!("golden/sync_request.json");

@@ -4,8 +4,8 @@
 
 use std::{fs, path::PathBuf};
 
+use dask_plugin_protocol::schema;
 use jsonschema::Validator;
-use plugin_protocol::schema;
 use serde_json::{Value, json};
 
 fn golden(name: &str) -> Value {

@@ -1,7 +1,7 @@
 //! What checks work with.
 
+use dask_plugin_protocol::{Discovery, PluginRequest, PluginResponse, ReviewResponse, path};
 use http::{HeaderMap, Method, StatusCode};
-use plugin_protocol::{Discovery, PluginRequest, PluginResponse, ReviewResponse, path};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 

@@ -50,7 +50,7 @@ pub enum Error {
     Matter(&'static str),
     /// A request has no uid.
     #[error(transparent)]
-    Digest(#[from] plugin_protocol::DigestError),
+    Digest(#[from] dask_plugin_protocol::DigestError),
     /// The endpoint cannot be called at all.
     #[error("{0}")]
     Endpoint(String),

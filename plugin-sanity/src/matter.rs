@@ -2,8 +2,8 @@
 
 use std::{fs, path::Path};
 
-use plugin_protocol::{PluginRequest, ReviewRequest, StatusInDigest, digest_of};
-use plugin_server_kit::testing::RequestBuilder;
+use dask_plugin_protocol::{PluginRequest, ReviewRequest, StatusInDigest, digest_of};
+use dask_plugin_server::testing::RequestBuilder;
 use serde_json::{Deserializer, Value, json};
 
 use crate::{
@@ -139,7 +139,7 @@ fn read_request(document: Value, path: &Path, plugin: &Value, owner: Option<&Val
     } else {
         return Err(wrong(path, "it holds neither requests nor manifests"));
     };
-    if request.hook != plugin_protocol::Hook::Sync {
+    if request.hook != dask_plugin_protocol::Hook::Sync {
         return Err(wrong(
             path,
             "leave out what is not of the hook Sync; requests to finalize are made from the others",

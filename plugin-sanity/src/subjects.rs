@@ -1,6 +1,6 @@
 //! Examples of what a plugin can be asked about, as the controller makes them.
 
-use plugin_server_kit::testing::{dask_cluster, scheduler_service};
+use dask_plugin_server::testing::{dask_cluster, scheduler_service};
 use serde_json::{Value, json};
 
 const CLUSTER: &str = "demo";

@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
+use dask_plugin_protocol::{PluginRequest, headers, limits};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use plugin_protocol::{PluginRequest, headers, limits};
 use reqwest::{Client, Url, redirect};
 
 use crate::{Error, args::Args, shown::Shown, tls};

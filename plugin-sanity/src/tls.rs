@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use plugin_server_kit::tls::CONTROLLER_NAME;
+use dask_plugin_server::tls::CONTROLLER_NAME;
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},

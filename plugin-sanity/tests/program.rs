@@ -4,7 +4,7 @@
 use std::process::{Command, Output};
 
 use axum::{Router, http::StatusCode, routing::get};
-use plugin_server_kit::{
+use dask_plugin_server::{
     Answer, Plugin, PluginError,
     protocol::{Discovery, PluginRequest},
     router,

@@ -35,7 +35,7 @@ pub(crate) enum Refused {
 /// What a caller must show.
 ///
 /// ```no_run
-/// use plugin_server_kit::credentials::{Credentials, SignatureVerifier};
+/// use dask_plugin_server::credentials::{Credentials, SignatureVerifier};
 /// let credentials = Credentials::none().signature(SignatureVerifier::from_file("/etc/plugin-hmac/secret"));
 /// ```
 #[derive(Debug, Clone, Default)]

@@ -5,8 +5,8 @@ use axum::extract::rejection::JsonRejection;
 use axum::http::header::WWW_AUTHENTICATE;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use plugin_protocol::limits::MAX_REQUEST_BYTES;
-use plugin_protocol::{Hook, PluginRequest, PluginResponse};
+use dask_plugin_protocol::limits::MAX_REQUEST_BYTES;
+use dask_plugin_protocol::{Hook, PluginRequest, PluginResponse};
 use serde::Serialize;
 
 /// A plugin's explicit no or not yet.
@@ -16,7 +16,7 @@ use serde::Serialize;
 /// no counters), because each change of them is a change of the Dask resource's status.
 ///
 /// ```
-/// use plugin_server_kit::PluginError;
+/// use dask_plugin_server::PluginError;
 /// let no = PluginError::failure("NoDashboardPort", "the Service has no port named http-dashboard");
 /// assert_eq!(no.to_string(), "NoDashboardPort: the Service has no port named http-dashboard");
 /// let not_yet = PluginError::pending("the gateway has no address yet").resync_after(15);

@@ -7,8 +7,8 @@
 //! ```no_run
 //! use std::process::ExitCode;
 //!
-//! use plugin_server_kit::protocol::{Child, Discovery, PluginRequest};
-//! use plugin_server_kit::{Answer, Plugin, PluginError, run};
+//! use dask_plugin_server::protocol::{Child, Discovery, PluginRequest};
+//! use dask_plugin_server::{Answer, Plugin, PluginError, run};
 //! use serde_json::json;
 //!
 //! struct Greeting;
@@ -53,7 +53,7 @@ mod socket;
 pub mod testing;
 pub mod tls;
 
-pub use plugin_protocol as protocol;
+pub use dask_plugin_protocol as protocol;
 
 pub use error::PluginError;
 pub use metrics::Metrics;

@@ -7,7 +7,7 @@ use std::time::Instant;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use plugin_protocol::{ResponseStatus, path};
+use dask_plugin_protocol::{ResponseStatus, path};
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram};
 use prometheus_client::registry::Registry;
@@ -77,7 +77,7 @@ impl Metrics {
     /// The counts in the OpenMetrics text format.
     ///
     /// ```
-    /// let text = plugin_server_kit::Metrics::default().encode();
+    /// let text = dask_plugin_server::Metrics::default().encode();
     /// assert!(text.contains("dask_plugin_calls_in_flight 0"));
     /// ```
     pub fn encode(&self) -> String {

@@ -1,6 +1,6 @@
 use std::future::Future;
 
-use plugin_protocol::{Child, Condition, Discovery, PluginRequest, PluginResponse};
+use dask_plugin_protocol::{Child, Condition, Discovery, PluginRequest, PluginResponse};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ pub trait Plugin: Send + Sync + 'static {
 
     /// Releases what is held outside of the cluster for `request.subject`; `Ok` means that nothing is.
     ///
-    /// It is called only if [`Plugin::discovery`] lists [`Hook::Finalize`](plugin_protocol::Hook), and
+    /// It is called only if [`Plugin::discovery`] lists [`Hook::Finalize`](dask_plugin_protocol::Hook), and
     /// then again and again until it returns `Ok`. Otherwise the hook answers 404.
     ///
     /// # Errors
@@ -47,7 +47,7 @@ pub trait Plugin: Send + Sync + 'static {
 /// What a plugin wants: its children, and what else the user should know.
 ///
 /// ```
-/// use plugin_server_kit::{Answer, protocol::Child};
+/// use dask_plugin_server::{Answer, protocol::Child};
 /// use serde_json::json;
 ///
 /// let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "b"}});
@@ -128,7 +128,7 @@ impl From<Vec<Child>> for Answer {
 ///
 /// ```
 /// # #[cfg(feature = "testing")] {
-/// use plugin_server_kit::{settings, testing::RequestBuilder};
+/// use dask_plugin_server::{settings, testing::RequestBuilder};
 /// use serde_json::json;
 ///
 /// #[derive(Debug, serde::Deserialize)]

@@ -10,9 +10,11 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
+use dask_plugin_protocol::limits::MAX_REQUEST_BYTES;
+use dask_plugin_protocol::{
+    Discovery, Hook, PluginRequest, PluginResponse, ReviewRequest, ReviewResponse, headers, path,
+};
 use futures::FutureExt as _;
-use plugin_protocol::limits::MAX_REQUEST_BYTES;
-use plugin_protocol::{Discovery, Hook, PluginRequest, PluginResponse, ReviewRequest, ReviewResponse, headers, path};
 use tracing::Instrument as _;
 
 use crate::credentials::{Credentials, authenticate};
@@ -47,7 +49,7 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// ```
 /// use axum::{body::Body, http::{Request, StatusCode}};
 /// use tower::ServiceExt as _;
-/// # use plugin_server_kit::{Answer, Plugin, PluginError, protocol::{Discovery, PluginRequest}};
+/// # use dask_plugin_server::{Answer, Plugin, PluginError, protocol::{Discovery, PluginRequest}};
 /// # struct MyPlugin;
 /// # impl Plugin for MyPlugin {
 /// #     fn discovery(&self) -> Discovery { Discovery::new("mine", "1.0.0") }
@@ -55,7 +57,7 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// # }
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
 /// let request = Request::get("/v1alpha1/discovery").body(Body::empty()).unwrap();
-/// let response = plugin_server_kit::router(MyPlugin).oneshot(request).await.unwrap();
+/// let response = dask_plugin_server::router(MyPlugin).oneshot(request).await.unwrap();
 /// assert_eq!(response.status(), StatusCode::OK);
 /// # }
 /// ```

@@ -129,7 +129,7 @@ where
 ///
 /// ```
 /// use axum::{Router, routing::get};
-/// use plugin_server_kit::serve::{Listener, serve};
+/// use dask_plugin_server::serve::{Listener, serve};
 /// use tokio::net::TcpListener;
 ///
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {

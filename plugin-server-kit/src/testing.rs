@@ -1,8 +1,8 @@
 //! For a plugin's own tests (feature `testing`): build a request, ask the real router, look at the answer.
 //!
 //! ```
-//! use plugin_server_kit::{Answer, Plugin, PluginError, protocol::{Discovery, PluginRequest}};
-//! use plugin_server_kit::testing::{RequestBuilder, TestPlugin};
+//! use dask_plugin_server::{Answer, Plugin, PluginError, protocol::{Discovery, PluginRequest}};
+//! use dask_plugin_server::testing::{RequestBuilder, TestPlugin};
 //! use serde_json::json;
 //!
 //! struct Nothing;
@@ -24,8 +24,8 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{Request, StatusCode};
-use plugin_protocol::limits::{MAX_CHILDREN, MAX_RESPONSE_BYTES};
-use plugin_protocol::{
+use dask_plugin_protocol::limits::{MAX_CHILDREN, MAX_RESPONSE_BYTES};
+use dask_plugin_protocol::{
     ChildKey, ControllerInfo, Event, EventReason, Hook, Observed, ObservedChild, Owner, PluginInfo, PluginRequest,
     PluginResponse, ReviewRequest, ReviewResponse, StatusInDigest, Subject, digest_of, path,
 };

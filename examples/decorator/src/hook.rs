@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use plugin_server_kit::PluginError;
-use plugin_server_kit::protocol::limits::MAX_RESPONSE_BYTES;
+use dask_plugin_server::PluginError;
+use dask_plugin_server::protocol::limits::MAX_RESPONSE_BYTES;
 use reqwest::{Client, Response, StatusCode, Url, redirect};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use plugin_server_kit::protocol::ChildKey;
+use dask_plugin_server::protocol::ChildKey;
 use sha2::{Digest as _, Sha256};
 
 /// As much of a key as leaves room for a dash and the hash.

@@ -8,8 +8,8 @@ mod verdict;
 
 use std::process::ExitCode;
 
-use plugin_server_kit::protocol::{Discovery, Hook, PluginRequest};
-use plugin_server_kit::{Answer, Plugin, PluginError, run};
+use dask_plugin_server::protocol::{Discovery, Hook, PluginRequest};
+use dask_plugin_server::{Answer, Plugin, PluginError, run};
 
 use crate::hook::WebHook;
 use crate::question::question;
@@ -46,7 +46,7 @@ impl Plugin for DecoratorPlugin {
     }
 
     async fn sync(&self, request: &PluginRequest) -> Result<Answer, PluginError> {
-        let settings: Settings = plugin_server_kit::settings(request)?;
+        let settings: Settings = dask_plugin_server::settings(request)?;
         let verdict = self.sync.call(&question(request, &settings)).await?;
         verdict.into_answer(&request.subject)
     }
@@ -54,7 +54,7 @@ impl Plugin for DecoratorPlugin {
     /// The hook of a `DecoratorController` may wait until the attachments that it does not want any more have gone. The
     /// controller deletes them as soon as the hook has finalized, so the hook is asked as if they had gone already.
     async fn finalize(&self, request: &PluginRequest) -> Result<(), PluginError> {
-        let settings: Settings = plugin_server_kit::settings(request)?;
+        let settings: Settings = dask_plugin_server::settings(request)?;
         let hook = self.finalize.as_ref().ok_or_else(|| PluginError::pending("FINALIZE_URL is not set"))?;
         let mut request = request.clone();
         loop {

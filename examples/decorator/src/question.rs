@@ -1,6 +1,6 @@
 //! From a plugin request to what a `DecoratorController`'s hook is sent.
 
-use plugin_server_kit::protocol::{Hook, PluginRequest};
+use dask_plugin_server::protocol::{Hook, PluginRequest};
 use serde_json::{Map, Value, json};
 
 use crate::settings::Settings;

@@ -9,9 +9,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
 use axum::routing::post;
 use axum::{Json, Router};
-use plugin_server_kit::protocol::limits::MAX_RESPONSE_BYTES;
-use plugin_server_kit::protocol::{PluginResponse, ResponseStatus};
-use plugin_server_kit::testing::{RequestBuilder, TestPlugin};
+use dask_plugin_server::protocol::limits::MAX_RESPONSE_BYTES;
+use dask_plugin_server::protocol::{PluginResponse, ResponseStatus};
+use dask_plugin_server::testing::{RequestBuilder, TestPlugin};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 

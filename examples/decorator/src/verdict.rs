@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use plugin_server_kit::protocol::{Child, Subject};
-use plugin_server_kit::{Answer, PluginError};
+use dask_plugin_server::protocol::{Child, Subject};
+use dask_plugin_server::{Answer, PluginError};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 

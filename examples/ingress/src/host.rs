@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use plugin_server_kit::PluginError;
+use dask_plugin_server::PluginError;
 
 const MAX_HOST_LEN: usize = 253;
 const MAX_LABEL_LEN: usize = 63;

@@ -1,5 +1,5 @@
-use plugin_server_kit::protocol::{PluginResponse, ResponseStatus};
-use plugin_server_kit::testing::{RequestBuilder, TestPlugin, dask_cluster, scheduler_service};
+use dask_plugin_server::protocol::{PluginResponse, ResponseStatus};
+use dask_plugin_server::testing::{RequestBuilder, TestPlugin, dask_cluster, scheduler_service};
 
 use super::*;
 

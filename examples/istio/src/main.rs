@@ -8,8 +8,8 @@ mod settings;
 
 use std::process::ExitCode;
 
-use plugin_server_kit::protocol::{Child, Discovery, PluginRequest};
-use plugin_server_kit::{Answer, Plugin, PluginError, run};
+use dask_plugin_server::protocol::{Child, Discovery, PluginRequest};
+use dask_plugin_server::{Answer, Plugin, PluginError, run};
 
 use crate::route::{Route, port_number};
 use crate::settings::Settings;
@@ -27,7 +27,7 @@ impl Plugin for IstioPlugin {
     }
 
     async fn sync(&self, request: &PluginRequest) -> Result<Answer, PluginError> {
-        let settings: Settings = plugin_server_kit::settings(request)?;
+        let settings: Settings = dask_plugin_server::settings(request)?;
         settings.validate()?;
         let service = &request.subject;
         let dashboard = port_number(&service.object, DASHBOARD_PORT).ok_or_else(|| no_port(request, DASHBOARD_PORT))?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use plugin_server_kit::PluginError;
+use dask_plugin_server::PluginError;
 use serde::{Deserialize, Serialize};
 
 /// What a user can choose; a name that is not here is an error.

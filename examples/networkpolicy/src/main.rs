@@ -5,8 +5,8 @@ mod settings;
 
 use std::process::ExitCode;
 
-use plugin_server_kit::protocol::{Child, Discovery, PluginRequest};
-use plugin_server_kit::{Answer, Plugin, PluginError, run};
+use dask_plugin_server::protocol::{Child, Discovery, PluginRequest};
+use dask_plugin_server::{Answer, Plugin, PluginError, run};
 
 use crate::settings::Settings;
 
@@ -18,7 +18,7 @@ impl Plugin for NetworkPolicyPlugin {
     }
 
     async fn sync(&self, request: &PluginRequest) -> Result<Answer, PluginError> {
-        let settings: Settings = plugin_server_kit::settings(request)?;
+        let settings: Settings = dask_plugin_server::settings(request)?;
         settings.validate()?;
         let cluster = request.owner.name();
         let ports = policy::ports_behind(&request.subject.object);

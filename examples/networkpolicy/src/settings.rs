@@ -1,7 +1,7 @@
 //! `spec.settings` of the plugin resource.
 
+use dask_plugin_server::PluginError;
 use k8s_openapi::api::networking::v1::NetworkPolicyPeer;
-use plugin_server_kit::PluginError;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 

@@ -1,6 +1,6 @@
 //! Whether the plugin answers at all, and with an answer.
 
-use plugin_protocol::{ResponseStatus, path};
+use dask_plugin_protocol::{ResponseStatus, path};
 use serde_json::json;
 
 use super::Checked;

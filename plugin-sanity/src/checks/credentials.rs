@@ -1,6 +1,6 @@
 //! Whether the plugin lets in only those who show what it asks for.
 
-use plugin_protocol::path;
+use dask_plugin_protocol::path;
 
 use super::Checked;
 use crate::{

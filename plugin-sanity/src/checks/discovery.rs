@@ -1,4 +1,4 @@
-use plugin_protocol::{Hook, PROTOCOL_VERSION};
+use dask_plugin_protocol::{Hook, PROTOCOL_VERSION};
 
 use super::Checked;
 use crate::{Lab, lab::failed};

@@ -1,6 +1,6 @@
 //! The hook Finalize.
 
-use plugin_protocol::{Hook, PluginResponse, ResponseStatus};
+use dask_plugin_protocol::{Hook, PluginResponse, ResponseStatus};
 use serde_json::{Value, json};
 
 use super::Checked;

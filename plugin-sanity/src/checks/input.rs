@@ -1,6 +1,6 @@
 //! How the plugin takes what a controller would not send, or not yet.
 
-use plugin_protocol::{limits, path};
+use dask_plugin_protocol::{limits, path};
 use serde_json::{Value, json};
 
 use super::Checked;

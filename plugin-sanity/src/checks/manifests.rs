@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use plugin_protocol::{
+use dask_plugin_protocol::{
     Child, ChildKey, ReviewResponse, limits,
     screening::{RESERVED_METADATA, group_of, is_denied, is_reserved_key, is_sensitive},
 };

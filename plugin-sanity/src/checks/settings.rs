@@ -1,6 +1,6 @@
 //! What the plugin says to settings that somebody has got wrong.
 
-use plugin_protocol::ResponseStatus;
+use dask_plugin_protocol::ResponseStatus;
 use serde_json::{Value, json};
 
 use super::Checked;

@@ -1,7 +1,7 @@
 //! Whether the answer depends on nothing but the question.
 
+use dask_plugin_protocol::{PluginResponse, limits};
 use futures::future::try_join_all;
-use plugin_protocol::{PluginResponse, limits};
 use serde_json::{Value, json};
 
 use super::Checked;

@@ -15,7 +15,7 @@ use axum::{
     response::Response,
 };
 use dask_plugin_sanity::{args::Args, report::Report, run};
-use plugin_server_kit::{
+use dask_plugin_server::{
     Metrics,
     credentials::{Credentials, SignatureVerifier},
     router, router_with,

@@ -9,7 +9,7 @@ mod table;
 
 use axum::Router;
 use dask_plugin_sanity::{args::Args, report::Report, run};
-use plugin_server_kit::{
+use dask_plugin_server::{
     router,
     serve::{Listener, serve},
 };

@@ -15,7 +15,7 @@ use axum::{
     http::header::CONTENT_TYPE,
     response::Response,
 };
-use plugin_server_kit::{
+use dask_plugin_server::{
     Answer, Plugin, PluginError,
     protocol::{Child, Discovery, Hook, PluginRequest},
     router, settings,

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use dask_plugin_sanity::{args::Args, report::Report, run};
-use plugin_server_kit::{
+use dask_plugin_server::{
     Answer, Plugin, PluginError,
     protocol::{Child, Discovery, PluginRequest, StatusInDigest, digest_of},
     router,

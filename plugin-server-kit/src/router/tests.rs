@@ -3,8 +3,8 @@
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Method, Request, Response};
-use plugin_protocol::limits::MAX_REQUEST_BYTES;
-use plugin_protocol::{Child, Condition, ConditionStatus, Discovery, Hook, PluginRequest, ReviewRequest};
+use dask_plugin_protocol::limits::MAX_REQUEST_BYTES;
+use dask_plugin_protocol::{Child, Condition, ConditionStatus, Discovery, Hook, PluginRequest, ReviewRequest};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 use axum::body::Body;
 use axum::http::Request;
-use plugin_protocol::{Discovery, PluginRequest};
+use dask_plugin_protocol::{Discovery, PluginRequest};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tower::ServiceExt as _;

@@ -3,8 +3,8 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use plugin_server_kit::protocol::EventReason;
-use plugin_server_kit::testing::scheduler_service;
+use dask_plugin_server::protocol::EventReason;
+use dask_plugin_server::testing::scheduler_service;
 
 use super::*;
 
