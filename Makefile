@@ -41,6 +41,9 @@ lint: prepare ## Formatting, clippy, generated files, chart, versions, workflows
 	cargo clippy --workspace --all-features --test chaos --locked -- -D warnings
 	@for crate in plugin-protocol plugin-server-kit plugin-sanity controller $(dir $(wildcard examples/*/Cargo.toml)); do \
 	  echo "checking $$crate alone"; cargo check --quiet --locked --manifest-path $$crate/Cargo.toml; done
+	@for feature in "" log metrics signature tls token testing; do \
+	  echo "checking dask-plugin-server with [$$feature]"; \
+	  cargo clippy --quiet --locked -p dask-plugin-server --no-default-features --features "$$feature" -- -D warnings; done
 	gofmt -l testbed charts | (! grep .)
 	@testbed/env.sh helm lint --strict charts/dask-operator
 	@testbed/env.sh charts/render.sh --check
@@ -54,6 +57,7 @@ deny: ## Licences, sources, duplicates and layers of what is shipped; the first 
 .PHONY: unit
 unit: ## Tests that need no cluster
 	cargo test --workspace --all-features --locked
+	cargo test -p dask-plugin-server --no-default-features --lib --locked
 	@testbed/env.sh go -C testbed test ./...
 
 .PHONY: python

@@ -2,7 +2,7 @@
 
 use std::{
     future::pending,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, TcpListener},
     path::PathBuf,
     sync::{
         Arc,
@@ -21,7 +21,7 @@ use plugin_server_kit::{
     tls::Tls,
 };
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::AbortHandle};
+use tokio::task::AbortHandle;
 
 use crate::{
     Error,
@@ -85,7 +85,7 @@ pub(crate) struct Installed<'a> {
 impl<'a> Installed<'a> {
     /// Installs and serves a plugin that is asked about `subjects`, and waits until the controller knows it.
     pub(crate) async fn new(lab: &'a Lab<'a>, name: &str, temper: Temper, subjects: &Value) -> Result<Self, Error> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let manifest = json!({
             "apiVersion": "kubernetes.dask.org/v1alpha1",
             "kind": "DaskOperatorPlugin",
@@ -102,7 +102,8 @@ impl<'a> Installed<'a> {
         let tls = Tls::load(certificates(lab, name).await?).await.map_err(|error| Error::Plugin(error.to_string()))?;
         let calls = Arc::default();
         let plugin = Tempered { name: name.to_owned(), temper, calls: Arc::clone(&calls) };
-        let serving = tokio::spawn(serve(Listener::tls(listener, tls), router(plugin), pending())).abort_handle();
+        let listener = Listener::tls(listener, tls)?;
+        let serving = tokio::spawn(serve(listener, router(plugin), pending())).abort_handle();
         let installed = Self { lab, name: name.to_owned(), calls, serving };
         installed.until("Ready", "Suspended").await?;
         Ok(installed)
