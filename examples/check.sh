@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Each example as its users run it on their own machine: served on a socket, judged by dask-plugin-sanity, and rendered
-# for the demo's cluster. The Python ones run in the environment that python/check.sh made.
+# Serves each example on a socket, checks it with dask-plugin-sanity, and renders its children for the cluster of the
+# demo. The Python example runs in the environment of python/check.sh.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
@@ -18,7 +18,7 @@ clean_up() {
 }
 trap clean_up EXIT
 
-# serve NAME COMMAND...: starts a plugin on $work/NAME.sock and waits until it is there.
+# serve NAME COMMAND...: starts a plugin and waits until it listens on $work/NAME.sock.
 serve() {
   local name=$1 socket=$work/$1.sock
   shift
@@ -33,31 +33,31 @@ serve() {
   fail "$name does not listen"
 }
 
-# judge EXAMPLE: what its plugin answers, from outside and by the controller's own code.
-judge() {
+# check EXAMPLE: checks the responses of the plugin, and renders its children with the code of the controller.
+check() {
   local plugin=examples/$1/manifests/plugin.yaml endpoint=unix:$work/$1.sock
   say "$1: dask-plugin-sanity"
   "$programs/dask-plugin-sanity" "$endpoint" --plugin "$plugin" >"$work/report" || { cat "$work/report"; fail "$1 fails"; }
   tail -1 "$work/report" | sed "s#: unix:.*##"
   "$programs/dask-operator" render --plugin "$plugin" --endpoint "$endpoint" -f "$work/cluster.yaml" >"$work/children" ||
-    fail "what $1 answers would be refused"
-  grep -q '^kind: ' "$work/children" || fail "$1 gives the demo's cluster no children"
+    fail "the controller would refuse the children of $1"
+  grep -q '^kind: ' "$work/children" || fail "$1 has no children for the cluster of the demo"
   sed -n 's/^kind: /   renders /p' "$work/children"
 }
 
 say "building the examples"
 cargo build --quiet --locked -p dask-operator -p dask-plugin-sanity \
   -p ingress-plugin -p istio-plugin -p networkpolicy-plugin -p decorator-plugin
-# The hook of the decorator wants a host.
+# The hook of the decorator needs a host.
 sed 's#^metadata:#metadata:\n  annotations: {example.org/host: demo.example.org}#' demo/cluster.yaml >"$work/cluster.yaml"
 
-say "istio: the definitions of the projects judge its answers"
+say "istio: validation with the CRDs"
 testbed/env.sh examples/istio/crds.sh "$work/crds"
 CRDS=$work/crds cargo test --quiet --locked -p istio-plugin -- --ignored | grep 'test result'
 
 for example in ingress istio networkpolicy; do
   serve "$example" "$programs/$example-plugin"
-  judge "$example"
+  check "$example"
 done
 
 port=$("$python" -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
@@ -69,9 +69,9 @@ for _ in {1..300}; do
 done
 hook=http://127.0.0.1:$port/sync
 serve decorator env HOOK_URL="$hook" FINALIZE_URL="$hook" "$programs/decorator-plugin"
-judge decorator
+check decorator
 
 say "python: its own tests"
 (cd examples/python && "$python" -m pytest -q -p no:cacheprovider)
 serve python "$python" examples/python/plugin.py
-judge python
+check python

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Writes the definitions of the kinds that the plugin answers with to OUT_DIR, one file each.
+# Writes the CRDs of the children of the plugin to OUT_DIR, one file for each.
 # Usage: testbed/env.sh examples/istio/crds.sh OUT_DIR
-# They come from the projects' Go modules, whose sums Go checks, and are kept in the testbed's module cache.
+# The CRDs are in the Go modules of the projects. Go verifies their checksums, and caches them for the testbed.
 set -euo pipefail
 
 istio=istio.io/api@v1.31.4
@@ -10,18 +10,18 @@ cert_manager=github.com/cert-manager/cert-manager@v1.21.2
 fail() { echo "crds.sh: $*" >&2; exit 1; }
 
 [[ $# -eq 1 ]] || fail "usage: crds.sh OUT_DIR"
-[[ -n ${TESTBED_BIN:-} ]] || fail "run it by testbed/env.sh, which sets Go's caches"
+[[ -n ${TESTBED_BIN:-} ]] || fail "run it with testbed/env.sh, which sets the caches of Go"
 out=$1
 mkdir -p "$out"
 
-# Outside of the checkout's modules, for which these are no dependencies.
+# In a directory outside of the repository, whose modules do not depend on these.
 folder_of() { (cd / && go mod download -json "$1") | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p'; }
 
 istio_dir=$(folder_of "$istio")
 cert_manager_dir=$(folder_of "$cert_manager")
-[[ -d $istio_dir && -d $cert_manager_dir ]] || fail "go mod download did not say where the modules are"
+[[ -d $istio_dir && -d $cert_manager_dir ]] || fail "go mod download did not print the directories of the modules"
 
-# One file of many documents: each that has one of the names, up to the next separator.
+# Prints the document with this name from a file with many documents.
 document() {
   awk -v name="  name: $1" '
     function flush() { if (found) printf "%s", text; text = ""; found = 0 }
@@ -31,7 +31,7 @@ document() {
 }
 for kind in gateways virtualservices; do
   document "$kind.networking.istio.io" >"$out/$kind.networking.istio.io.yaml"
-  [[ -s $out/$kind.networking.istio.io.yaml ]] || fail "$istio has no definition of $kind"
+  [[ -s $out/$kind.networking.istio.io.yaml ]] || fail "$istio has no CRD of $kind"
 done
 install -m 0644 "$cert_manager_dir/deploy/crds/cert-manager.io_certificates.yaml" \
   "$out/certificates.cert-manager.io.yaml"

@@ -1,4 +1,4 @@
-//! A dask-operator plugin: one Ingress for the dashboard of each Dask cluster.
+//! A dask-operator plugin that creates an Ingress for the dashboard of each Dask cluster.
 
 mod host;
 mod settings;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::settings::Settings;
 
-/// The dashboard's port in the scheduler's Service.
+/// The name of the dashboard's port in the Service of the scheduler.
 const DASHBOARD_PORT: &str = "http-dashboard";
 
 struct IngressPlugin;
@@ -47,7 +47,7 @@ fn has_dashboard_port(service: &Value) -> bool {
     ports.is_some_and(|ports| ports.iter().any(|port| port["name"] == DASHBOARD_PORT))
 }
 
-/// Name, namespace, owner and labels are the controller's business.
+/// Returns the Ingress. The controller sets its name, namespace, owner and labels.
 fn build_ingress(settings: &Settings, host: &str, service: &str) -> Value {
     let backend = json!({"service": {"name": service, "port": {"name": DASHBOARD_PORT}}});
     let path = json!({"path": settings.path, "pathType": "Prefix", "backend": backend});

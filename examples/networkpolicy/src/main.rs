@@ -1,4 +1,4 @@
-//! A dask-operator plugin: `NetworkPolicies` that close each Dask cluster to all but its clients.
+//! A dask-operator plugin that creates `NetworkPolicies` which allow only the clients of each Dask cluster.
 
 mod policy;
 mod settings;
@@ -23,7 +23,7 @@ impl Plugin for NetworkPolicyPlugin {
         let cluster = request.owner.name();
         let ports = policy::ports_behind(&request.subject.object);
         if ports.is_empty() {
-            // A rule without ports would open all of them.
+            // A rule without ports would allow all ports.
             return Err(PluginError::failure(
                 "NoPorts",
                 format!(
@@ -37,7 +37,7 @@ impl Plugin for NetworkPolicyPlugin {
             Child::from_object("workers", &policy::of_workers(cluster)),
         ];
         let children: Result<Vec<_>, _> = children.into_iter().collect();
-        // Types of k8s-openapi are JSON; no input leads here.
+        // The types of k8s-openapi can always be written as JSON.
         children.map(Answer::new).map_err(|error| PluginError::failure("NotSerializable", error.to_string()))
     }
 }
