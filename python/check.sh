@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Tests the package as its users get it, installed from a wheel, on the oldest and the newest Python that there are here
-# and that it supports; checks types and style on the newest. Environments are kept and made anew when something changes.
+# Tests the package as users install it, from a wheel, on the oldest and the newest supported Python of this machine.
+# Checks types and style on the newest. Environments are kept until their inputs change.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cd "$here"
 say() { printf '== %s\n' "$*"; }
 fail() { echo "check.sh: $*" >&2; exit 1; }
 
-# Lines of "minor path", one a version.
+# Prints a line "minor path" for each version.
 interpreters() {
   local candidate
   for candidate in python3.{10..19} "${PYENV_ROOT:-$HOME/.pyenv}"/versions/*/bin/python python3; do
@@ -18,7 +18,7 @@ if sys.version_info >= (3, 10) and sys.implementation.name == "cpython":
   done | sort -n -u -k1,1
 }
 found=$(interpreters)
-[[ -n $found ]] || fail "there is no Python 3.10 or newer"
+[[ -n $found ]] || fail "found no Python 3.10 or newer"
 oldest=$(head -1 <<<"$found") newest=$(tail -1 <<<"$found")
 
 inputs=$(find pyproject.toml README.md src -type f -not -path '*/__pycache__/*' -print0 | LC_ALL=C sort -z |
@@ -39,9 +39,9 @@ check() {
   "$venv/bin/python" -m pytest
 }
 
-[[ $newest == "$oldest" ]] || check $oldest test,dev
+[[ $newest == "$oldest" ]] || check $oldest serve,test,dev
 
-check $newest test,dev,lint
+check $newest serve,test,dev,lint
 bin=$here/.venv-3.${newest%% *}/bin
 say "types and style"
 "$bin/mypy" src
