@@ -97,7 +97,8 @@ async fn misbehave(extract::State(broken): extract::State<Broken>, mut request: 
     }
     let content_type = parts.headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap().to_owned());
     let method_and_path = format!("{} {}", parts.method, parts.uri.path());
-    if let Some(answer) = instead(defect, &state, &method_and_path, content_type.as_deref(), (&body, &sent)) {
+    let call = Call { path: &method_and_path, content_type: content_type.as_deref(), body: &body, sent: &sent };
+    if let Some(answer) = instead(defect, &state, &call) {
         return answer;
     }
     *state.latest_uid.lock().unwrap() = sent["request"]["uid"].clone();
@@ -138,14 +139,19 @@ fn remember(defect: Defect, state: &State, sent: &Value, answer: &mut Value) {
     }
 }
 
+/// A call of the plugin.
+struct Call<'a> {
+    /// Method and path.
+    path: &'a str,
+    content_type: Option<&'a str>,
+    body: &'a [u8],
+    /// The body as JSON, or null.
+    sent: &'a Value,
+}
+
 /// Returns the response for defects that replace the conforming plugin.
-fn instead(
-    defect: Defect,
-    state: &State,
-    call: &str,
-    content_type: Option<&str>,
-    (body, sent): (&[u8], &Value),
-) -> Option<Response> {
+fn instead(defect: Defect, state: &State, call: &Call<'_>) -> Option<Response> {
+    let Call { path: call, content_type, body, sent } = *call;
     let is_sync = call.ends_with(" /v1alpha1/sync");
     let is_bad = sent["request"]["hook"] != "Sync" || sent["request"]["subject"]["object"].is_null();
     let (is_large, is_deep) = (body.len() > 5_000_000, body.ends_with(b"]]}"));
