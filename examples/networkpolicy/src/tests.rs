@@ -1,4 +1,4 @@
-//! Requests with settings, and the resulting NetworkPolicies.
+//! Requests with settings, and the resulting network policies.
 
 use dask_plugin_server::protocol::{PluginResponse, ResponseStatus};
 use dask_plugin_server::testing::{RequestBuilder, TestPlugin, scheduler_service};
