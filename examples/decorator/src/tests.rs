@@ -146,14 +146,14 @@ async fn a_response_that_is_too_large_is_refused() {
 #[tokio::test]
 async fn a_hook_that_cannot_be_reached_or_closes_the_connection_is_retried() {
     let unused = listener().await;
-    let closed = format!("http://{}/sync", unused.local_addr().unwrap());
+    let unreachable = format!("http://{}/sync", unused.local_addr().unwrap());
     drop(unused);
     let closing = listener().await;
-    let closes = format!("http://{}/sync", closing.local_addr().unwrap());
+    let url_of_closing = format!("http://{}/sync", closing.local_addr().unwrap());
     tokio::spawn(async move { while closing.accept().await.is_ok() {} });
     for (url, message) in [
-        (closed, "the hook cannot be reached; check that it runs, and check HOOK_URL"),
-        (closes, "the hook closed the connection during its response; see its log"),
+        (unreachable, "the hook cannot be reached; check that it runs, and check HOOK_URL"),
+        (url_of_closing, "the hook closed the connection during its response; see its log"),
     ] {
         let plugin = TestPlugin::new(DecoratorPlugin::new(&url, None).unwrap());
         let response = plugin.sync(RequestBuilder::sync().settings(settings())).await;
