@@ -40,8 +40,12 @@ lint: prepare ## Check formatting, clippy, generated files, the chart, versions 
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	cargo clippy --workspace --all-features --test chaos --locked -- -D warnings
-	@for crate in plugin-protocol plugin-server-kit plugin-sanity controller $(dir $(wildcard examples/*/Cargo.toml)); do \
+	@for crate in plugin-protocol plugin-server-kit plugin-sanity controller $(dir $(wildcard controller/*/Cargo.toml)) \
+	  $(dir $(wildcard examples/*/Cargo.toml)); do \
 	  echo "checking that $$crate builds on its own"; cargo check --quiet --locked --manifest-path $$crate/Cargo.toml; done
+	@for feature in "" log metrics signature tls token testing; do \
+	  echo "checking dask-plugin-server with [$$feature]"; \
+	  cargo clippy --quiet --locked -p dask-plugin-server --no-default-features --features "$$feature" -- -D warnings; done
 	gofmt -l testbed charts | (! grep .)
 	@testbed/env.sh helm lint --strict charts/dask-operator
 	@testbed/env.sh charts/render.sh --check
@@ -60,6 +64,7 @@ words: ## Check for words and phrases that must not be used
 .PHONY: unit
 unit: ## Run the tests that need no cluster
 	cargo test --workspace --all-features --locked
+	cargo test -p dask-plugin-server --no-default-features --lib --locked
 	@testbed/env.sh go -C testbed test ./...
 
 .PHONY: python

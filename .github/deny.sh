@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Licences, sources, duplicates and layers of the crates that are shipped: see deny.toml. Advisories, which are
-# downloaded, are looked at with --advisories alone.
+# Checks the licences, sources, duplicates and layers of the crates that are shipped, see deny.toml.
+# With --advisories, only checks for advisories, which need a download.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 cache=${CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/dask-operator}
@@ -18,13 +18,14 @@ fi
 say "licences, sources, duplicates"
 "$deny" --locked check bans licenses sources
 
-say "what plugins of any kind build on"
-# The protocol is data: it may bring no runtime, no client and no server, and cargo-deny knows direct dependents only.
-tree=$(cargo tree --locked --package plugin-protocol --all-features --edges normal,build --prefix none --format '{p}')
+say "the dependencies of the protocol"
+# The protocol must not depend on a runtime, a client or a server, even indirectly. cargo-deny checks direct dependents
+# only.
+tree=$(cargo tree --locked --package dask-plugin-protocol --all-features --edges normal,build --prefix none --format '{p}')
 while read -r crate _; do
   case $crate in
     tokio|futures|hyper|axum|reqwest|rustls|ring|kube*|k8s-openapi|clap|tracing*)
-      echo "deny.sh: plugin-protocol must not depend on $crate" >&2
+      echo "deny.sh: dask-plugin-protocol must not depend on $crate" >&2
       exit 1 ;;
   esac
 done <<<"$tree"

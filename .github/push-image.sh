@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Pushes one image of several architectures. Its digest is written beside the first archive, as `digest`.
-# Usage: push-image.sh DESTINATION IMAGE.tar... (docker-archives, each of one architecture)
+# Pushes an image for several architectures, and writes its digest to the file `digest` beside the first archive.
+# Usage: push-image.sh DESTINATION IMAGE.tar... (docker archives, one for each architecture)
 set -euo pipefail
 
 [[ $# -ge 2 ]] || { echo "usage: push-image.sh DESTINATION IMAGE.tar..." >&2; exit 2; }
@@ -16,9 +16,9 @@ trap clean_up EXIT
 
 buildah "${store[@]}" manifest create release >/dev/null
 for archive in "$@"; do
-  # The layers come along only if the image is in the store.
+  # The manifest includes the layers only if the image is in the store.
   image=$(buildah "${store[@]}" pull --quiet "docker-archive:$archive")
   buildah "${store[@]}" manifest add release "containers-storage:[vfs@$work/storage+$work/run]$image" >/dev/null
-  # Both archives have one name, which belongs to the last.
+  # All archives have the same image name, so the image is referenced by its ID.
 done
 buildah "${store[@]}" manifest push --all --format oci --digestfile "$digest" release "$destination"

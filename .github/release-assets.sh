@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the files of a release: chart, definitions, protocol, list of what the programs contain, programs, checksums.
-# Usage: release-assets.sh DIRECTORY IMAGE [PROGRAM...]. The chart installs IMAGE, of its own version.
+# Creates the files of a release: chart, CRDs, schemas of the protocol, SBOM, programs and checksums.
+# Usage: release-assets.sh DIRECTORY IMAGE [PROGRAM...]. The chart installs IMAGE with the version of the chart as tag.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cache=${CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/dask-operator}
@@ -21,7 +21,7 @@ work=$(mktemp -d)
 clean_up() { rm -rf "$work"; }
 trap clean_up EXIT
 
-# In the repository the chart names no registry.
+# The chart in the repository has no registry in the name of the image.
 cp -r charts/dask-operator "$work"
 sed -i "/^image:/,/^[^ #]/ s|^  name: dask-operator\$|  name: $image|" "$work/dask-operator/values.yaml"
 helm template release "$work/dask-operator" | grep -qF "image: \"$image:" || fail "the chart does not install $image"
@@ -33,13 +33,13 @@ tar -C plugin-protocol -czf "$out/plugin-protocol-schema.tar.gz" schema
 if [[ ! -x $cache/cargo-cyclonedx-$cyclonedx/bin/cargo-cyclonedx ]]; then
   cargo install --quiet --locked --root "$cache/cargo-cyclonedx-$cyclonedx" --version "$cyclonedx" cargo-cyclonedx
 fi
-# It writes beside the manifests of all crates, so it is given sources that nobody else has.
+# cargo-cyclonedx writes its files into the source tree, so it gets a copy of the sources.
 mkdir "$work/source"
 git archive HEAD | tar -x -C "$work/source"
 (cd "$work/source" && "$cache/cargo-cyclonedx-$cyclonedx/bin/cargo-cyclonedx" cyclonedx --quiet --format json \
   --describe binaries --target x86_64-unknown-linux-gnu --no-build-deps)
 lists=("$work"/source/controller/*.cdx.json)
-[[ ${#lists[@]} -eq 1 ]] || fail "the controller has not one list of contents, but ${lists[*]}"
+[[ ${#lists[@]} -eq 1 ]] || fail "expected one SBOM of the controller, but found ${lists[*]}"
 mv "${lists[0]}" "$out/dask-operator.cdx.json"
 
 cd "$out"

@@ -39,9 +39,9 @@ check() {
   "$venv/bin/python" -m pytest
 }
 
-[[ $newest == "$oldest" ]] || check $oldest test,dev
+[[ $newest == "$oldest" ]] || check $oldest serve,test,dev
 
-check $newest test,dev,lint
+check $newest serve,test,dev,lint
 bin=$here/.venv-3.${newest%% *}/bin
 say "checking types and style"
 "$bin/mypy" src

@@ -1,6 +1,6 @@
-"""A hook as people wrote them for Metacontroller's DecoratorController: an Ingress for each Service that asks for it.
+"""A hook for Metacontroller's DecoratorController: an Ingress for each Service with the annotation example.org/host.
 
-It knows nothing of dask-operator: the plugin runs it as it is.
+It does not depend on dask-operator. The plugin calls it unchanged.
 """
 
 import json
@@ -12,7 +12,7 @@ def sync(request):
     service = request["object"]
     observed = request["attachments"]["Ingress.networking.k8s.io/v1"]
     if request["finalizing"]:
-        # As Metacontroller's documentation has it: wait until what was attached is not observed any more.
+        # As in the documentation of Metacontroller: wait until the attachments are no longer observed.
         return {"attachments": [], "finalized": not observed}
     name = service["metadata"]["name"]
     host = service["metadata"].get("annotations", {}).get("example.org/host")

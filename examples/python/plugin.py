@@ -1,4 +1,4 @@
-"""A dask-operator plugin: a ConfigMap with the addresses of each Dask cluster, as environment for notebooks."""
+"""A dask-operator plugin that creates a ConfigMap with the addresses of each Dask cluster, for notebooks."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ class Settings:
 
 @plugin.sync("Service", component="scheduler")
 def links(request: Request):
-    """All children of one scheduler's Service."""
+    """Returns all children for the Service of a scheduler."""
     settings = request.settings_as(Settings)
     service, cluster = request.subject, request.owner
     ports = {port.get("name"): port["port"] for port in service.spec.get("ports") or []}

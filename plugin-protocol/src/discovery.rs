@@ -1,11 +1,13 @@
+//! Discovery: the name of a plugin, its version and the hooks that it serves.
+
 use serde::{Deserialize, Serialize};
 
 use crate::{ApiVersion, DiscoveryKind, Hook, PROTOCOL_VERSION};
 
-/// What a plugin says of itself at `GET {base}/v1alpha1/discovery`.
+/// The body of the response to `GET {base}/v1alpha1/discovery`.
 ///
 /// ```
-/// use plugin_protocol::{Discovery, Hook};
+/// use dask_plugin_protocol::{Discovery, Hook};
 /// let discovery = Discovery::new("ingress", "1.2.0");
 /// assert_eq!(discovery.hooks, [Hook::Sync]);
 /// ```
@@ -18,13 +20,13 @@ pub struct Discovery {
     pub api_version: ApiVersion,
     /// Always `PluginDiscovery`.
     pub kind: DiscoveryKind,
-    /// The plugin's name, for people; it need not be the resource's.
+    /// The name of the plugin, for people. It may differ from the name of the resource.
     pub name: String,
-    /// The plugin's version. When it changes, every subject is asked about again.
+    /// The version of the plugin. When it changes, the controller calls the plugin again for every subject.
     pub version: String,
-    /// Protocol versions that are served, newest first.
+    /// The protocol versions that the plugin serves, newest first.
     pub protocol_versions: Vec<String>,
-    /// Hooks that are served.
+    /// The hooks that the plugin serves.
     pub hooks: Vec<Hook>,
     /// Optional features that the plugin understands.
     #[serde(default)]
@@ -32,7 +34,7 @@ pub struct Discovery {
 }
 
 impl Discovery {
-    /// A plugin that serves [`Hook::Sync`] of this crate's protocol version.
+    /// Describes a plugin that serves [`Hook::Sync`] in the protocol version of this crate.
     pub fn new(name: impl Into<String>, version: impl Into<String>) -> Self {
         Self {
             api_version: ApiVersion::default(),
@@ -46,6 +48,12 @@ impl Discovery {
     }
 
     /// Adds a hook.
+    ///
+    /// ```
+    /// use dask_plugin_protocol::{Discovery, Hook};
+    /// let discovery = Discovery::new("dns", "1.0.0").hook(Hook::Finalize);
+    /// assert_eq!(discovery.hooks, [Hook::Sync, Hook::Finalize]);
+    /// ```
     #[must_use]
     pub fn hook(mut self, hook: Hook) -> Self {
         if !self.hooks.contains(&hook) {
@@ -54,7 +62,7 @@ impl Discovery {
         self
     }
 
-    /// Whether this crate's protocol version is among those served.
+    /// Returns whether the plugin serves the protocol version of this crate.
     pub fn speaks_our_version(&self) -> bool {
         self.protocol_versions.iter().any(|version| version == PROTOCOL_VERSION)
     }

@@ -1,37 +1,45 @@
 //! The JSON that dask-operator and its plugins exchange, as Rust types.
 //!
-//! The controller POSTs a [`ReviewRequest`] to a plugin and reads a [`ReviewResponse`]; before that it
-//! GETs a [`Discovery`]. Every call carries full state, every answer the *complete* set of children
-//! that the plugin wants for that subject: `[]` means "delete mine", an absent list is an error.
+//! The controller sends a [`ReviewRequest`] by `POST` and reads a [`ReviewResponse`]. Before the first call it reads
+//! a [`Discovery`] by `GET`. Each request carries the full state, and each response the *complete* set of children
+//! that the plugin wants for that subject: `[]` deletes them all, and a missing list is an error.
 //!
 //! ```
-//! use plugin_protocol::{Child, PluginResponse, ReviewRequest, ReviewResponse};
+//! use dask_plugin_protocol::{Child, PluginResponse, ReviewRequest, ReviewResponse};
 //! use serde_json::json;
 //!
-//! // What arrives at `POST {base}/v1alpha1/sync` …
+//! // The body that arrives at `POST {base}/v1alpha1/sync` …
 //! let body = include_str!("../tests/golden/sync_request.json");
 //! let review: ReviewRequest = serde_json::from_str(body)?;
 //! assert_eq!(review.request.subject.name(), "demo-scheduler");
 //!
-//! // … and what the plugin answers.
+//! // … and the response of the plugin.
 //! let ingress = json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "spec": {}});
-//! let answer = PluginResponse::success(&review.request, vec![Child::new("ingress", ingress)]);
-//! let body = serde_json::to_string(&ReviewResponse::new(answer))?;
+//! let response = PluginResponse::success(&review.request, vec![Child::new("ingress", ingress)]);
+//! let body = serde_json::to_string(&ReviewResponse::new(response))?;
 //! assert!(body.contains(&review.request.uid));
 //! # Ok::<(), serde_json::Error>(())
 //! ```
 //!
-//! Compatibility: a plugin ignores fields that it does not know in a request; the controller refuses
-//! fields that it does not know in an answer, so that a typing error cannot go unnoticed.
+//! To serve a plugin over HTTP, use the crate `dask-plugin-server`, which is built on this one.
+//!
+//! # Compatibility
+//!
+//! A plugin ignores unknown fields of a request. The controller rejects unknown fields of a response, so that a
+//! misspelt field does not go unnoticed. All types that may get more fields or variants are `#[non_exhaustive]` and
+//! have constructors.
 //!
 //! # Features
-//! * `schema`: the module `schema`, JSON Schema and OpenAPI of all this.
+//! * `schema`: the module `schema` with JSON Schema and OpenAPI documents, generated from the types.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod child;
 mod digest;
 mod discovery;
 pub mod headers;
 pub mod limits;
+mod objects;
 mod request;
 mod response;
 #[cfg(feature = "schema")]
@@ -42,9 +50,12 @@ mod version;
 pub use child::{Child, ChildKey, InvalidChildKey};
 pub use digest::{DigestError, StatusInDigest, digest_of};
 pub use discovery::Discovery;
-pub use request::{
-    ControllerInfo, Event, EventReason, Hook, Observed, ObservedChild, Owner, PluginInfo, PluginRequest, ReviewRequest,
-    Subject,
-};
+pub use objects::{Observed, ObservedChild, Owner, Subject};
+pub use request::{ControllerInfo, Event, EventReason, Hook, PluginInfo, PluginRequest, ReviewRequest};
 pub use response::{Condition, ConditionStatus, PluginResponse, ResponseStatus, ReviewResponse};
 pub use version::{ApiVersion, DiscoveryKind, PROTOCOL_VERSION, ReviewKind, path};
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

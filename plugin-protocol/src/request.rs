@@ -1,11 +1,18 @@
-use std::collections::BTreeMap;
+//! Requests: what the controller sends to a hook.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{ApiVersion, ReviewKind};
+use crate::{ApiVersion, Observed, Owner, ReviewKind, Subject};
 
 /// The body of a call to a hook.
+///
+/// ```
+/// use dask_plugin_protocol::ReviewRequest;
+/// let review: ReviewRequest = serde_json::from_str(include_str!("../tests/golden/sync_request.json"))?;
+/// assert_eq!(review.request.subject.kind(), "Service");
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
@@ -15,60 +22,118 @@ pub struct ReviewRequest {
     pub api_version: ApiVersion,
     /// Always `PluginReview`.
     pub kind: ReviewKind,
-    /// What is asked.
+    /// The request.
     pub request: PluginRequest,
 }
 
 impl ReviewRequest {
-    /// Puts `request` into its envelope.
+    /// Wraps `request` in its envelope.
     pub fn new(request: PluginRequest) -> Self {
         Self { api_version: ApiVersion::default(), kind: ReviewKind::default(), request }
     }
 }
 
-/// One question about one subject.
+/// A request about one subject.
+///
+/// ```
+/// use dask_plugin_protocol::{
+///     ControllerInfo, Event, EventReason, Hook, Owner, PluginInfo, PluginRequest, StatusInDigest, Subject, digest_of,
+/// };
+/// use serde_json::json;
+///
+/// let event = Event::new("org.dask.kubernetes.service.scheduler", EventReason::Created, "2026-01-01T00:00:00Z");
+/// let plugin = PluginInfo::new("ingress", "dask-operator", 1, json!({"domain": "example.org"}));
+/// let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "demo-scheduler"}});
+/// let cluster = json!({"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster", "metadata": {"name": "demo"}});
+///
+/// let (subject, owner) = (Subject::new(service).component("scheduler"), Owner::from_object(cluster));
+/// let mut request = PluginRequest::new(Hook::Sync, event, plugin, subject, owner).controller(ControllerInfo::new("0.1.0"));
+/// request.uid = digest_of(&request, StatusInDigest::Ignored)?;
+/// assert_eq!(request.owner.name(), "demo");
+/// # Ok::<(), dask_plugin_protocol::DigestError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct PluginRequest {
-    /// `sha256:` and the digest of what is asked: the same question has the same uid. The answer
-    /// must repeat it. See [`crate::digest_of`].
+    /// `sha256:` and a digest of the content. Requests with the same content have the same uid. The response must
+    /// repeat it. See [`crate::digest_of`].
     pub uid: String,
-    /// Which hook is called.
+    /// The hook that is called.
     pub hook: Hook,
-    /// 1 for the first try, counted up with each repetition of the same question.
+    /// 1 for the first attempt. Each retry of the same request adds 1.
     pub attempt: u32,
-    /// If true, the answer is shown to somebody and not applied.
+    /// If true, the response is only shown and not applied.
     #[serde(default)]
     pub dry_run: bool,
-    /// Why the call is made now: a hint; the answer may not depend on it.
+    /// The reason for the call. It is a hint: the response must not depend on it.
     pub event: Event,
     /// The plugin resource that registered this plugin.
     pub plugin: PluginInfo,
-    /// Who asks.
+    /// The controller that makes the call.
     pub controller: ControllerInfo,
-    /// The object that children are wanted for.
+    /// The object that the children are for.
     pub subject: Subject,
-    /// The nearest Dask resource above the subject, or the subject itself; it will own the children.
+    /// The owner of the children: the nearest Dask resource above the subject, or the subject itself.
     pub owner: Owner,
-    /// The children of earlier answers as they are now.
+    /// The children of earlier responses, as they are now.
     #[serde(default)]
     pub observed: Observed,
 }
 
-/// What a plugin can be asked to do.
+impl PluginRequest {
+    /// Creates the first attempt of a request, without observed children.
+    ///
+    /// The uid and the version of the controller are empty. Set the [`uid`](Self::uid) last, since it is a digest of
+    /// the other fields.
+    pub fn new(hook: Hook, event: Event, plugin: PluginInfo, subject: Subject, owner: Owner) -> Self {
+        Self {
+            uid: String::new(),
+            hook,
+            attempt: 1,
+            dry_run: false,
+            event,
+            plugin,
+            controller: ControllerInfo::new(""),
+            subject,
+            owner,
+            observed: Observed::default(),
+        }
+    }
+
+    /// Sets the controller that makes the call.
+    #[must_use]
+    pub fn controller(mut self, controller: ControllerInfo) -> Self {
+        self.controller = controller;
+        self
+    }
+
+    /// Sets the children that exist already.
+    #[must_use]
+    pub fn observed(mut self, observed: Observed) -> Self {
+        self.observed = observed;
+        self
+    }
+}
+
+/// A hook of a plugin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[non_exhaustive]
 pub enum Hook {
-    /// Answer with the complete set of children.
+    /// Returns the complete set of children.
     Sync,
-    /// Release what is held outside of the cluster, until `finalized` is true.
+    /// Releases what the plugin holds outside of the cluster, until `finalized` is true.
     Finalize,
 }
 
 impl Hook {
-    /// The word on the wire, also used as a metric label.
+    /// Returns the name of the hook on the wire, which is also used as a metric label.
+    ///
+    /// ```
+    /// assert_eq!(dask_plugin_protocol::Hook::Sync.as_str(), "Sync");
+    /// ```
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Sync => "Sync",
@@ -77,36 +142,44 @@ impl Hook {
     }
 }
 
-/// What made the controller call.
+/// The event that made the controller call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub struct Event {
     /// `org.dask.kubernetes.{kind}` or `org.dask.kubernetes.{kind}.{component}`, in lower case.
     #[serde(rename = "type")]
     pub type_: String,
-    /// What happened: `Created`, `Updated`, `ChildDrift`, `PluginChanged`, `Resync`, `Unmatched` or `Deleting`; newer
-    /// controllers may say more.
+    /// The reason: `Created`, `Updated`, `ChildDrift`, `PluginChanged`, `Resync`, `Unmatched` or `Deleting`. Newer
+    /// controllers may send other reasons.
     #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub reason: EventReason,
-    /// RFC 3339, UTC.
+    /// The time in RFC 3339, UTC.
     pub time: String,
+}
+
+impl Event {
+    /// Creates an event.
+    pub fn new(type_: impl Into<String>, reason: EventReason, time: impl Into<String>) -> Self {
+        Self { type_: type_.into(), reason, time: time.into() }
+    }
 }
 
 /// What happened to the subject, as far as the controller knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum EventReason {
-    /// First call about this subject since the controller started.
+    /// This is the first call about the subject since the controller started.
     Created,
-    /// Spec, labels or annotations of the subject or its owner changed.
+    /// The spec, labels or annotations of the subject or of its owner changed.
     Updated,
-    /// A child was changed or deleted by somebody else.
+    /// Something other than the controller changed or deleted a child.
     ChildDrift,
-    /// The plugin resource or the plugin's version changed.
+    /// The plugin resource or the version of the plugin changed.
     PluginChanged,
-    /// A resync period went by.
+    /// The resync period has passed.
     Resync,
-    /// The subject no longer matches; its children will be pruned.
+    /// The subject no longer matches. Its children will be pruned.
     Unmatched,
     /// The owner is being deleted.
     Deleting,
@@ -115,9 +188,10 @@ pub enum EventReason {
     Unknown,
 }
 
-/// The plugin resource, as far as a plugin may care.
+/// The plugin resource, as far as it matters to a plugin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub struct PluginInfo {
     /// `metadata.name` of the DaskOperatorPlugin.
     pub name: String,
@@ -130,83 +204,41 @@ pub struct PluginInfo {
     pub settings: Value,
 }
 
-/// The calling controller.
+impl PluginInfo {
+    /// Describes the plugin resource `namespace/name`.
+    pub fn new(name: impl Into<String>, namespace: impl Into<String>, generation: i64, settings: Value) -> Self {
+        Self { name: name.into(), namespace: namespace.into(), generation, settings }
+    }
+}
+
+/// The controller that makes the call.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub struct ControllerInfo {
-    /// Its version.
+    /// The version of the controller.
     pub version: String,
-    /// Optional fields of an answer that it acts on, such as `ResyncAfter`.
+    /// The optional fields of a response that the controller supports, such as `ResyncAfter`.
     #[serde(default)]
     pub capabilities: Vec<String>,
 }
 
-/// The object that a plugin is asked about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Subject {
-    /// `scheduler`, `worker` or `job-runner` for objects that the controller made; else absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
-    pub component: Option<String>,
-    /// The object, without managed fields.
-    pub object: Value,
-}
-
-impl Subject {
-    /// `metadata.name`, or "" in a malformed request.
-    pub fn name(&self) -> &str {
-        metadata_field(&self.object, "name")
+impl ControllerInfo {
+    /// Describes a controller of this version, without capabilities.
+    pub fn new(version: impl Into<String>) -> Self {
+        Self { version: version.into(), capabilities: Vec::new() }
     }
 
-    /// `metadata.namespace`, or "" in a malformed request.
-    pub fn namespace(&self) -> &str {
-        metadata_field(&self.object, "namespace")
+    /// Sets the capabilities.
+    ///
+    /// ```
+    /// use dask_plugin_protocol::ControllerInfo;
+    /// let controller = ControllerInfo::new("0.1.0").capabilities(["Conditions", "ResyncAfter"]);
+    /// assert_eq!(controller.capabilities.len(), 2);
+    /// ```
+    #[must_use]
+    pub fn capabilities<T: Into<String>>(mut self, capabilities: impl IntoIterator<Item = T>) -> Self {
+        self.capabilities = capabilities.into_iter().map(Into::into).collect();
+        self
     }
-
-    /// `kind`, or "" in a malformed request.
-    pub fn kind(&self) -> &str {
-        self.object.get("kind").and_then(Value::as_str).unwrap_or_default()
-    }
-}
-
-fn metadata_field<'a>(object: &'a Value, field: &str) -> &'a str {
-    object.pointer("/metadata").and_then(|metadata| metadata.get(field)).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// The Dask resource that will own the children.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "camelCase")]
-pub struct Owner {
-    /// `apiVersion` of the object.
-    pub api_version: String,
-    /// `kind` of the object.
-    pub kind: String,
-    /// The object, without managed fields.
-    pub object: Value,
-}
-
-impl Owner {
-    /// `metadata.name`, or "" in a malformed request.
-    pub fn name(&self) -> &str {
-        metadata_field(&self.object, "name")
-    }
-}
-
-/// What is there already.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct Observed {
-    /// Children by key.
-    #[serde(default)]
-    pub children: BTreeMap<String, ObservedChild>,
-}
-
-/// A child as it is in the cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-pub struct ObservedChild {
-    /// The object, without managed fields.
-    pub object: Value,
 }

@@ -1,9 +1,10 @@
-//! The protocol for authors in other languages: JSON Schema (draft 2020-12) and OpenAPI 3.1, made from the types.
+//! JSON Schema (draft 2020-12) and OpenAPI 3.1 documents of the protocol, for authors in other languages.
 //!
-//! Requests are described as the controller sends them, answers as it accepts them.
+//! They are generated from the types. Requests are described as the controller sends them, responses as it accepts
+//! them.
 //!
 //! ```
-//! let document = plugin_protocol::schema::openapi();
+//! let document = dask_plugin_protocol::schema::openapi();
 //! assert_eq!(document["openapi"], "3.1.0");
 //! assert!(document["paths"]["/v1alpha1/sync"]["post"].is_object());
 //! ```
@@ -13,10 +14,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{Discovery, PROTOCOL_VERSION, ReviewRequest, ReviewResponse, headers, path};
 
-/// Where OpenAPI keeps its schemas.
+/// The path of the schemas in an OpenAPI document.
 const COMPONENTS: &str = "/components/schemas";
 
-/// File names and contents, as they are published.
+/// Returns the names and contents of the published files.
 pub fn files() -> [(&'static str, Value); 4] {
     [
         ("discovery.schema.json", discovery()),
@@ -26,17 +27,22 @@ pub fn files() -> [(&'static str, Value); 4] {
     ]
 }
 
-/// JSON Schema of a [`ReviewRequest`].
+/// Returns the JSON Schema of a [`ReviewRequest`].
+///
+/// ```
+/// let schema = dask_plugin_protocol::schema::request();
+/// assert_eq!(schema["title"], "ReviewRequest");
+/// ```
 pub fn request() -> Value {
     root::<ReviewRequest>(SchemaSettings::draft2020_12().for_serialize())
 }
 
-/// JSON Schema of a [`ReviewResponse`].
+/// Returns the JSON Schema of a [`ReviewResponse`].
 pub fn response() -> Value {
     root::<ReviewResponse>(SchemaSettings::draft2020_12())
 }
 
-/// JSON Schema of a [`Discovery`].
+/// Returns the JSON Schema of a [`Discovery`].
 pub fn discovery() -> Value {
     root::<Discovery>(SchemaSettings::draft2020_12())
 }
@@ -45,7 +51,7 @@ fn root<T: JsonSchema>(settings: SchemaSettings) -> Value {
     readable(settings.into_generator().into_root_schema_for::<T>())
 }
 
-/// The three calls as an OpenAPI 3.1 document.
+/// Returns an OpenAPI 3.1 document of the three calls.
 pub fn openapi() -> Value {
     let settings = || SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = COMPONENTS.into());
     let mut sent = settings().for_serialize().into_generator();
@@ -58,19 +64,19 @@ pub fn openapi() -> Value {
         "info": {
             "title": "dask-operator plugin protocol",
             "version": PROTOCOL_VERSION,
-            "summary": "What a plugin serves and dask-operator calls",
+            "summary": "The HTTP API that a plugin serves and dask-operator calls",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "security": [{"mutualTLS": []}, {"serviceAccountToken": []}, {"webhookSignature": []}],
         "paths": {
             path::DISCOVERY: {"get": {
                 "operationId": "discover",
-                "summary": "Who the plugin is, and which hooks it serves",
+                "summary": "Returns the name of the plugin and the hooks that it serves",
                 "parameters": [timeout()],
                 "responses": responses(&discovery),
             }},
-            path::SYNC: {"post": hook("The complete set of children for one subject", "sync")},
-            path::FINALIZE: {"post": hook("Release what is held outside of the cluster", "finalize")},
+            path::SYNC: {"post": hook("Returns the complete set of children for one subject", "sync")},
+            path::FINALIZE: {"post": hook("Releases what the plugin holds outside of the cluster", "finalize")},
         },
         "components": {
             "schemas": schemas([accepted, sent]),
@@ -79,11 +85,11 @@ pub fn openapi() -> Value {
     })
 }
 
-/// Definitions of all generators; what a request and an answer have in common is the same in both.
+/// Merges the definitions of all generators. Types that occur in requests and in responses have the same definition.
 fn schemas<const N: usize>(generators: [SchemaGenerator; N]) -> Map<String, Value> {
     let error = json!({
         "type": "object",
-        "description": "Why there is no answer; children stay as they are",
+        "description": "Why there is no response. The existing children stay.",
         "required": ["error", "message"],
         "properties": {
             "error": {"type": "string", "description": "One CamelCase word"},
@@ -133,16 +139,16 @@ fn responses(success: &Schema) -> Value {
         json!({"description": description, "content": {"application/json": {"schema": schema}}})
     };
     json!({
-        "200": {"description": "The answer", "content": {"application/json": {"schema": success}}},
-        "401": error("The credentials are not those of the controller; retried slowly"),
-        "404": error("The hook is not served"),
-        "410": error("The plugin is gone for good: no more calls before the resource or the plugin's version changes"),
-        "413": error("The request is too large; retried when something changes"),
-        "415": error("The content type is not application/json; retried when something changes"),
-        "422": error("The request makes no sense to the plugin; retried when something changes"),
-        "429": error("Later; Retry-After is honoured between 1 second and 10 minutes"),
-        "503": error("Later; Retry-After is honoured between 1 second and 10 minutes"),
-        "default": error("Any other trouble; 5xx is retried with growing pauses"),
+        "200": {"description": "The response", "content": {"application/json": {"schema": success}}},
+        "401": error("The credentials are missing or invalid. The controller retries slowly."),
+        "404": error("The plugin does not serve the hook."),
+        "410": error("The plugin is gone permanently. The controller does not call again until the resource or the version of the plugin changes."),
+        "413": error("The request is too large. The controller retries when something changes."),
+        "415": error("The content type is not application/json. The controller retries when something changes."),
+        "422": error("The plugin cannot process the request. The controller retries when something changes."),
+        "429": error("The controller retries later. Retry-After is honoured between 1 second and 10 minutes."),
+        "503": error("The controller retries later. Retry-After is honoured between 1 second and 10 minutes."),
+        "default": error("Any other error. 5xx is retried with exponential backoff."),
     })
 }
 
@@ -150,13 +156,13 @@ fn security_schemes() -> Value {
     json!({
         "mutualTLS": {
             "type": "mutualTLS",
-            "description": "tls.mode Auto: a client certificate of the controller's own authority",
+            "description": "tls.mode Auto: a client certificate that the CA of the controller has signed",
         },
         "serviceAccountToken": {
             "type": "http",
             "scheme": "bearer",
             "bearerFormat": "JWT",
-            "description": "tls.mode Custom: a ServiceAccount token whose audience is the plugin's endpoint",
+            "description": "tls.mode Custom: a ServiceAccount token whose audience is the endpoint of the plugin",
         },
         "webhookSignature": {
             "type": "apiKey",
@@ -167,26 +173,28 @@ fn security_schemes() -> Value {
     })
 }
 
-/// Descriptions come from Rust documentation, whose links lead nowhere here.
+/// Removes links and examples from the descriptions, which come from Rust documentation: links do not resolve here, and
+/// the readers use other languages.
 fn readable(schema: impl Into<Value>) -> Value {
     let mut value = schema.into();
-    strip_links(&mut value);
+    simplify(&mut value);
     value
 }
 
-fn strip_links(value: &mut Value) {
+fn simplify(value: &mut Value) {
     match value {
         Value::Object(fields) => {
             for (name, field) in fields {
                 match field {
                     Value::String(text) if name == "description" => {
-                        *text = text.replace("[`", "`").replace("`]", "`").replace("crate::", "");
+                        let prose = text.split_once("\n\n```").map_or(text.as_str(), |(prose, _example)| prose);
+                        *text = prose.replace("[`", "`").replace("`]", "`").replace("crate::", "");
                     }
-                    other => strip_links(other),
+                    other => simplify(other),
                 }
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(strip_links),
+        Value::Array(items) => items.iter_mut().for_each(simplify),
         _ => {}
     }
 }

@@ -1,4 +1,6 @@
-//! What the controller lets no child be, or be only with leave: for the controller itself, and for checks before it.
+//! Kinds and metadata that the controller does not accept from plugins, or only with `allowSensitive`.
+//!
+//! The controller uses these lists, and so do checks that run before a plugin is deployed.
 
 /// Metadata that only the controller or the API server may set.
 pub const RESERVED_METADATA: [&str; 11] = [
@@ -14,14 +16,14 @@ pub const RESERVED_METADATA: [&str; 11] = [
     "selfLink",
     "uid",
 ];
-/// Groups whose objects decide over rights, identities, admission or the API itself.
+/// API groups whose objects control permissions, identities, admission or the API itself.
 const DENIED_GROUPS: [&str; 19] = [
     "admissionregistration.k8s.io",
     "apiextensions.k8s.io",
     "apiregistration.k8s.io",
     "authentication.k8s.io",
     "authorization.k8s.io",
-    // OpenShift's own names of RBAC's kinds: an object of the one is one of the other.
+    // OpenShift serves RBAC objects under this group, too.
     "authorization.openshift.io",
     "certificates.k8s.io",
     "config.openshift.io",
@@ -35,11 +37,11 @@ const DENIED_GROUPS: [&str; 19] = [
     "rbac.authorization.k8s.io",
     "security.internal.openshift.io",
     "security.openshift.io",
-    // A TemplateInstance makes objects of any kind, with the rights of who made it.
+    // A TemplateInstance creates objects of any kind, with the permissions of its creator.
     "template.openshift.io",
     "user.openshift.io",
 ];
-/// Kinds of the core group, and those that were in a legacy group before they had one of their own.
+/// Denied kinds of the core group, and kinds that used to be in a legacy group.
 const DENIED_KINDS: [(&str, &str); 5] = [
     ("", "Namespace"),
     ("", "Node"),
@@ -47,9 +49,10 @@ const DENIED_KINDS: [(&str, &str); 5] = [
     ("extensions", "PodSecurityPolicy"),
     ("policy", "PodSecurityPolicy"),
 ];
-/// Kinds that hold secrets, run code with the namespace's rights or decide over rights, whatever their group is: the
-/// same objects may be served by several groups, such as Deployments by `extensions`, and others take the name of what
-/// they resemble.
+/// Kinds that hold secrets, run code with the permissions of the namespace or control permissions, in any group.
+///
+/// The group does not matter, because several groups may serve the same objects (such as Deployments in `extensions`),
+/// and custom resources often take the name of the kind that they resemble.
 const SENSITIVE_KINDS: [&str; 17] = [
     "Build",
     "BuildConfig",
@@ -70,10 +73,10 @@ const SENSITIVE_KINDS: [&str; 17] = [
     "StatefulSet",
 ];
 
-/// Whether no plugin may ever write this kind, whatever its rules say.
+/// Returns whether plugins must never write this kind, regardless of their rules.
 ///
 /// ```
-/// use plugin_protocol::screening::is_denied;
+/// use dask_plugin_protocol::screening::is_denied;
 /// assert!(is_denied("rbac.authorization.k8s.io", "RoleBinding"));
 /// assert!(!is_denied("networking.k8s.io", "Ingress"));
 /// ```
@@ -81,29 +84,29 @@ pub fn is_denied(group: &str, kind: &str) -> bool {
     DENIED_GROUPS.iter().any(|parent| is_below(parent, group)) || DENIED_KINDS.contains(&(group, kind))
 }
 
-/// Whether a plugin may write this kind only with `allowSensitive`, in whatever group.
+/// Returns whether a plugin needs `allowSensitive` to write this kind, in any group.
 ///
 /// ```
-/// assert!(plugin_protocol::screening::is_sensitive("Secret"));
+/// assert!(dask_plugin_protocol::screening::is_sensitive("Secret"));
 /// ```
 pub fn is_sensitive(kind: &str) -> bool {
     SENSITIVE_KINDS.contains(&kind)
 }
 
-/// The group of an `apiVersion`; "" for the core group.
+/// Returns the group of an `apiVersion`, "" for the core group.
 ///
 /// ```
-/// use plugin_protocol::screening::group_of;
+/// use dask_plugin_protocol::screening::group_of;
 /// assert_eq!((group_of("v1"), group_of("apps/v1")), ("", "apps"));
 /// ```
 pub fn group_of(api_version: &str) -> &str {
     api_version.rsplit_once('/').map_or("", |(group, _)| group)
 }
 
-/// Whether the key of a label or an annotation belongs to the controller, which removes it from manifests.
+/// Returns whether the key of a label or an annotation is reserved for the controller, which removes it from manifests.
 ///
 /// ```
-/// use plugin_protocol::screening::is_reserved_key;
+/// use dask_plugin_protocol::screening::is_reserved_key;
 /// assert!(is_reserved_key("plugin.kubernetes.dask.org/plugin"));
 /// assert!(!is_reserved_key("example.org/team") && !is_reserved_key("dask.org"));
 /// ```
@@ -111,7 +114,7 @@ pub fn is_reserved_key(key: &str) -> bool {
     key.split_once('/').is_some_and(|(domain, _)| is_below("dask.org", domain))
 }
 
-/// Whether `name` is `parent` or a domain below it.
+/// Returns whether `name` is `parent` or a subdomain of it.
 fn is_below(parent: &str, name: &str) -> bool {
     name == parent || name.strip_suffix(parent).is_some_and(|rest| rest.ends_with('.'))
 }
@@ -121,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kinds_that_decide_over_rights_are_denied() {
+    fn kinds_that_control_permissions_are_denied() {
         let denied = [
             ("rbac.authorization.k8s.io", "RoleBinding"),
             ("kubernetes.dask.org", "DaskCluster"),
@@ -154,7 +157,7 @@ mod tests {
 
     #[test]
     fn secrets_and_workloads_are_sensitive() {
-        // The last three are kinds of OpenShift and of any group that takes such a name.
+        // The last three are kinds of OpenShift, or of any other group that uses such a name.
         for kind in ["Secret", "Deployment", "Job", "DeploymentConfig", "BuildConfig", "RoleBinding"] {
             assert!(is_sensitive(kind), "{kind}");
         }

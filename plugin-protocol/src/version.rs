@@ -1,11 +1,14 @@
+//! The version of the protocol, and the `apiVersion` and `kind` of each body.
+
 use serde::{Deserialize, Serialize};
 
-/// The protocol version that this crate speaks, as it stands in paths and in discovery.
+/// The protocol version of this crate, as it is written in paths and in discovery.
 pub const PROTOCOL_VERSION: &str = "v1alpha1";
 
-/// `apiVersion` of every body: the wire group is apart from the group of the custom resources.
+/// The `apiVersion` of every body. Its group is not the group of the custom resources.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub enum ApiVersion {
     /// `plugin.kubernetes.dask.org/v1alpha1`
     #[default]
@@ -13,30 +16,32 @@ pub enum ApiVersion {
     V1Alpha1,
 }
 
-/// `kind` of a request and of its answer.
+/// The `kind` of a request and of its response.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub enum ReviewKind {
-    /// The only value; another one in a body is an error.
+    /// The only value. Any other value in a body is an error.
     #[default]
     PluginReview,
 }
 
-/// `kind` of the answer to discovery.
+/// The `kind` of the response to discovery.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[non_exhaustive]
 pub enum DiscoveryKind {
-    /// The only value; another one in a body is an error.
+    /// The only value. Any other value in a body is an error.
     #[default]
     PluginDiscovery,
 }
 
-/// Paths below a plugin's base path.
+/// Paths below the base path of a plugin.
 pub mod path {
-    /// `GET`: who are you and what do you serve?
+    /// `GET`: returns the name of the plugin and the hooks that it serves.
     pub const DISCOVERY: &str = "/v1alpha1/discovery";
-    /// `POST`: which children does this subject need?
+    /// `POST`: returns the children of a subject.
     pub const SYNC: &str = "/v1alpha1/sync";
-    /// `POST`: this subject goes away; release what you hold outside of the cluster.
+    /// `POST`: releases what the plugin holds outside of the cluster for a subject that is deleted.
     pub const FINALIZE: &str = "/v1alpha1/finalize";
 }

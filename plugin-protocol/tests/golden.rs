@@ -1,7 +1,9 @@
-//! The wire is the contract: these files are what plugins in other languages are written against.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
+//! The golden files, which plugins in other languages are tested with, too.
+#![expect(clippy::unwrap_used, reason = "a test should panic where it fails")]
 
-use plugin_protocol::{Child, Discovery, PluginResponse, ReviewRequest, ReviewResponse, StatusInDigest, digest_of};
+use dask_plugin_protocol::{
+    Child, Discovery, PluginResponse, ReviewRequest, ReviewResponse, StatusInDigest, digest_of,
+};
 use serde_json::{Value, json};
 
 const REQUEST: &str = include_str!("golden/sync_request.json");
@@ -17,19 +19,19 @@ fn request() -> ReviewRequest {
 }
 
 #[test]
-fn a_request_keeps_every_field_on_its_way_through_the_types() {
+fn a_request_keeps_every_field_when_it_is_read_and_written() {
     assert_eq!(serde_json::to_value(request()).unwrap(), value(REQUEST));
 }
 
 #[test]
-fn a_success_is_written_as_the_golden_answer() {
+fn a_success_equals_the_golden_response() {
     let ingress = json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "spec": {}});
     let answer = PluginResponse::success(&request().request, vec![Child::new("ingress", ingress)]);
     assert_eq!(serde_json::to_value(ReviewResponse::new(answer)).unwrap(), value(RESPONSE));
 }
 
 #[test]
-fn discovery_is_written_as_the_golden_answer() {
+fn discovery_equals_the_golden_file() {
     assert_eq!(serde_json::to_value(Discovery::new("ingress", "1.2.0")).unwrap(), value(DISCOVERY));
 }
 
@@ -42,7 +44,7 @@ fn an_old_plugin_reads_the_request_of_a_newer_controller() {
 }
 
 #[test]
-fn a_misspelt_field_in_an_answer_is_an_error_that_names_it() {
+fn the_error_for_a_misspelt_field_in_a_response_names_it() {
     let mut answer = value(RESPONSE);
     let children = answer["response"]["children"].take();
     answer["response"]["childen"] = children;
@@ -51,7 +53,7 @@ fn a_misspelt_field_in_an_answer_is_an_error_that_names_it() {
 }
 
 #[test]
-fn an_answer_of_another_kind_or_version_is_an_error() {
+fn a_response_of_another_kind_or_version_is_an_error() {
     for (field, foreign) in [("kind", "AdmissionReview"), ("apiVersion", "plugin.kubernetes.dask.org/v9")] {
         let mut answer = value(RESPONSE);
         answer[field] = json!(foreign);
@@ -60,7 +62,7 @@ fn an_answer_of_another_kind_or_version_is_an_error() {
 }
 
 #[test]
-fn absent_and_null_children_are_told_apart_from_an_empty_list() {
+fn absent_and_null_children_differ_from_an_empty_list() {
     for (children, expected) in [(None, None), (Some(json!(null)), None), (Some(json!([])), Some(0))] {
         let mut answer = value(RESPONSE);
         answer["response"].as_object_mut().unwrap().remove("children");
@@ -72,7 +74,7 @@ fn absent_and_null_children_are_told_apart_from_an_empty_list() {
     }
 }
 
-/// If this value changes, every cached answer in every running plugin is lost: it is part of the protocol.
+/// The digest is part of the protocol. If it changed, every running plugin would lose its cached responses.
 #[test]
 fn the_digest_of_the_golden_request_never_changes() {
     let digest = digest_of(&request().request, StatusInDigest::Ignored).unwrap();
@@ -80,7 +82,7 @@ fn the_digest_of_the_golden_request_never_changes() {
 }
 
 #[test]
-fn the_digest_ignores_what_changes_by_itself_and_nothing_else() {
+fn the_digest_ignores_only_fields_that_change_without_an_edit() {
     let digest = |edit: &dyn Fn(&mut Value)| {
         let mut review = value(REQUEST);
         edit(&mut review["request"]);
@@ -102,7 +104,7 @@ fn the_digest_ignores_what_changes_by_itself_and_nothing_else() {
 }
 
 #[test]
-fn a_status_change_is_another_question_only_on_request() {
+fn a_change_of_the_status_changes_the_digest_only_if_it_is_included() {
     let mut changed = request();
     changed.request.subject.object["status"] = json!({"loadBalancer": {"ingress": [{"ip": "198.51.100.7"}]}});
     let digests =
@@ -113,7 +115,7 @@ fn a_status_change_is_another_question_only_on_request() {
     assert_eq!(before, after);
 }
 
-/// RFC 7396.
+/// Applies a JSON merge patch (RFC 7396).
 fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
@@ -132,9 +134,9 @@ fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-/// Authors in other languages compute the same digests.
+/// Plugins in other languages compute the same digests.
 #[test]
-fn the_published_digests_are_those_of_this_crate() {
+fn the_golden_digests_are_those_of_this_crate() {
     for case in value(include_str!("golden/digests.json"))["cases"].as_array().unwrap() {
         let mut review = value(REQUEST);
         merge(&mut review, &case["merge"]);

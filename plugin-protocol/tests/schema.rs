@@ -1,11 +1,11 @@
-//! The published schemas are those of the types, and judge as the types do.
+//! The published schemas correspond to the types, and accept and refuse the same values.
 #![cfg(feature = "schema")]
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
+#![expect(clippy::unwrap_used, reason = "a test should panic where it fails")]
 
 use std::{fs, path::PathBuf};
 
+use dask_plugin_protocol::schema;
 use jsonschema::Validator;
-use plugin_protocol::schema;
 use serde_json::{Value, json};
 
 fn golden(name: &str) -> Value {
@@ -17,8 +17,8 @@ fn validator(schema: &Value) -> Validator {
     jsonschema::draft202012::new(schema).unwrap()
 }
 
-/// A schema of the OpenAPI document, with all that it refers to.
-fn of_openapi(name: &str) -> Validator {
+/// Returns a schema of the OpenAPI document with the schemas that it refers to.
+fn openapi_schema(name: &str) -> Validator {
     let mut document = schema::openapi();
     document["$ref"] = json!(format!("#/components/schemas/{name}"));
     validator(&document)
@@ -29,19 +29,19 @@ fn the_published_files_are_those_of_the_types() {
     for (name, expected) in schema::files() {
         let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("schema").join(name);
         let published: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
-        assert_eq!(published, expected, "{name} is out of date: make generate");
+        assert_eq!(published, expected, "{name} is out of date; run make generate");
     }
 }
 
 #[test]
-fn the_golden_files_are_valid_by_schema_and_by_openapi() {
+fn the_golden_files_conform_to_the_schemas_and_to_openapi() {
     let table = [
         ("sync_request.json", schema::request(), "ReviewRequest"),
         ("sync_response.json", schema::response(), "ReviewResponse"),
         ("discovery.json", schema::discovery(), "Discovery"),
     ];
     for (file, schema, component) in table {
-        for validator in [validator(&schema), of_openapi(component)] {
+        for validator in [validator(&schema), openapi_schema(component)] {
             let errors: Vec<String> = validator.iter_errors(&golden(file)).map(|error| error.to_string()).collect();
             assert!(errors.is_empty(), "{file}: {errors:?}");
         }
@@ -51,7 +51,7 @@ fn the_golden_files_are_valid_by_schema_and_by_openapi() {
 type Edit = fn(&mut Value);
 
 #[test]
-fn the_schema_refuses_the_answers_that_the_controller_refuses() {
+fn the_schema_refuses_the_responses_that_the_controller_refuses() {
     let table: [(&str, Edit); 7] = [
         ("no children", |answer| drop(answer["response"].as_object_mut().unwrap().remove("children"))),
         ("children are null", |answer| answer["response"]["children"] = json!(null)),
@@ -61,7 +61,7 @@ fn the_schema_refuses_the_answers_that_the_controller_refuses() {
         ("a key in capitals", |answer| answer["response"]["children"][0]["key"] = json!("Ingress")),
         ("a manifest as text", |answer| answer["response"]["children"][0]["manifest"] = json!("{}")),
     ];
-    for validator in [validator(&schema::response()), of_openapi("ReviewResponse")] {
+    for validator in [validator(&schema::response()), openapi_schema("ReviewResponse")] {
         for (what, edit) in table {
             let mut answer = golden("sync_response.json");
             edit(&mut answer);

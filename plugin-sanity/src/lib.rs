@@ -1,19 +1,19 @@
-//! `dask-plugin-sanity`: tells whether a plugin keeps the protocol, from outside.
+//! `dask-plugin-sanity`: checks whether a running plugin conforms to the protocol.
 //!
 //! ```text
-//! arguments ──> Matter: requests, allowed kinds ──┐
-//!           ──> Target: endpoint, credentials ────┴──> Lab ──each check──> Report ──> text, JSON, JUnit
+//! arguments ──> Inputs: requests, allowed kinds ──┐
+//!           ──> Target: endpoint, credentials ────┴──> Session ──each check──> Report ──> text, JSON, JUnit
 //! ```
 //!
-//! A check sends a few requests and judges the answers. None knows how the plugin is made, and none changes anything
-//! but what the plugin itself changes outside of the cluster when it is asked to finalize.
+//! A check sends a few requests and checks the responses. Checks do not depend on the implementation of the plugin. They
+//! change nothing, except for what the plugin itself changes outside of the cluster in the hook Finalize.
 
 pub mod args;
 mod checks;
-mod lab;
-mod matter;
+mod credentials;
+mod inputs;
 pub mod report;
-mod shown;
+mod session;
 mod subjects;
 mod target;
 mod tls;
@@ -21,12 +21,12 @@ mod tls;
 use std::path::PathBuf;
 
 pub use checks::{CHECKS, Check};
-pub use lab::{Finding, Lab, Trouble};
+pub use session::{Finding, Mismatch, Session};
 
 use args::Args;
 use report::{Report, Result as Outcome};
 
-/// Why a plugin could not be checked.
+/// The error for a plugin that could not be checked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file could not be read.
@@ -34,52 +34,52 @@ pub enum Error {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why it could not be read.
+        /// The cause.
         source: std::io::Error,
     },
-    /// A file is not what it should be.
+    /// The content of a file is invalid.
     #[error("{}: {cause}", path.display())]
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The cause.
         cause: String,
     },
-    /// What is given makes no request.
+    /// The arguments do not result in a request.
     #[error("{0}")]
-    Matter(&'static str),
-    /// A request has no uid.
+    Inputs(&'static str),
+    /// The uid of a request could not be computed.
     #[error(transparent)]
-    Digest(#[from] plugin_protocol::DigestError),
-    /// The endpoint cannot be called at all.
+    Digest(#[from] dask_plugin_protocol::DigestError),
+    /// The endpoint cannot be called.
     #[error("{0}")]
     Endpoint(String),
-    /// There is no check of this name.
-    #[error("there is no check {0}; --list names them all")]
+    /// A check does not exist.
+    #[error("there is no check {0}; --list shows all checks")]
     UnknownCheck(String),
 }
 
-/// Runs the checks that `args` name, in their order.
+/// Runs the checks that `args` select, in their order.
 ///
 /// # Errors
-/// If the plugin cannot be checked; a check that fails is no error.
+/// Fails if the plugin cannot be checked. A check that fails is not an error.
 pub async fn run(args: &Args) -> Result<Report, Error> {
     for named in args.only.iter().chain(&args.skip) {
         if !CHECKS.iter().any(|check| check.id == named) {
             return Err(Error::UnknownCheck(named.clone()));
         }
     }
-    let lab = Lab::new(args)?;
-    lab.reach().await.map_err(Error::Endpoint)?;
+    let session = Session::new(args)?;
+    session.reach().await.map_err(Error::Endpoint)?;
     let mut results = Vec::new();
     for check in &CHECKS {
         let wanted = args.only.is_empty() || args.only.iter().any(|only| only == check.id);
         if !wanted || args.skip.iter().any(|skip| skip == check.id) {
             continue;
         }
-        let began = std::time::Instant::now();
-        let finding = (check.run)(&lab).await.err();
-        results.push(Outcome { check, finding, took: began.elapsed() });
+        let start = std::time::Instant::now();
+        let finding = (check.run)(&session).await.err();
+        results.push(Outcome { check, finding, duration: start.elapsed() });
     }
     Ok(Report { endpoint: args.endpoint.clone(), results })
 }

@@ -9,13 +9,13 @@ use std::{
 use clap::Parser as _;
 use dask_plugin_sanity::{CHECKS, args::Args, run};
 
-/// The arguments make no sense, or the plugin cannot be reached.
+/// The exit code for invalid arguments and for a plugin that cannot be reached.
 const USAGE: u8 = 2;
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    match go(&args).await {
+    match execute(&args).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(message) => {
@@ -25,8 +25,8 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Whether no check failed.
-async fn go(args: &Args) -> Result<bool, String> {
+/// Runs the program. Returns whether all checks passed.
+async fn execute(args: &Args) -> Result<bool, String> {
     let mut out = io::stdout();
     if args.list {
         for check in &CHECKS {

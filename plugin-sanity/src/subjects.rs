@@ -1,6 +1,6 @@
-//! Examples of what a plugin can be asked about, as the controller makes them.
+//! Examples of subjects, as the controller creates them.
 
-use plugin_server_kit::testing::{dask_cluster, scheduler_service};
+use dask_plugin_server::testing::{dask_cluster, scheduler_service};
 use serde_json::{Value, json};
 
 const CLUSTER: &str = "demo";
@@ -9,16 +9,16 @@ const NAMESPACE: &str = "team-a";
 /// A subject and the Dask resource that owns its children.
 pub(crate) type Pair = (Value, Value);
 
-/// The subjects that a rule of `spec.subjects` selects; the scheduler's Service if there are no rules.
+/// Returns the subjects that `spec.subjects` selects, or the scheduler's Service if there are no rules.
 pub(crate) fn selected(rules: Option<&Vec<Value>>) -> Vec<Pair> {
     let Some(rules) = rules.filter(|rules| !rules.is_empty()) else { return vec![service()] };
     let mut selected: Vec<Pair> = Vec::new();
     for rule in rules {
-        let is_meant = |(subject, _): &Pair| {
+        let is_selected = |(subject, _): &Pair| {
             let component = subject.pointer("/metadata/labels/dask.org~1component");
             subject["kind"] == rule["kind"] && (rule["component"].is_null() || Some(&rule["component"]) == component)
         };
-        for pair in all().into_iter().filter(is_meant) {
+        for pair in all().into_iter().filter(is_selected) {
             if !selected.contains(&pair) {
                 selected.push(pair);
             }
@@ -27,7 +27,7 @@ pub(crate) fn selected(rules: Option<&Vec<Value>>) -> Vec<Pair> {
     selected
 }
 
-/// Whether children can be owned by it.
+/// Returns whether the object can own children.
 pub(crate) fn is_dask_resource(object: &Value) -> bool {
     let group = object["apiVersion"].as_str().and_then(|version| version.split_once('/')).map(|(group, _)| group);
     group == Some("kubernetes.dask.org")

@@ -6,16 +6,16 @@ use std::{
     time::Duration,
 };
 
+use dask_plugin_protocol::{PluginRequest, headers, limits};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use plugin_protocol::{PluginRequest, headers, limits};
 use reqwest::{Client, Url, redirect};
 
-use crate::{Error, args::Args, shown::Shown, tls};
+use crate::{Error, args::Args, credentials::Credentials, tls};
 
-/// The id under which calls without a review are signed.
+/// The id in the signatures of calls without a review.
 const NO_REVIEW: &str = "discovery";
 
-/// What the plugin answered.
+/// A response of the plugin.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     pub(crate) code: StatusCode,
@@ -24,7 +24,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// The status and the start of the body.
+    /// Returns the status and the start of the body.
     pub(crate) fn describe(&self) -> String {
         let text = String::from_utf8_lossy(&self.body);
         let to = self.location.as_ref().map(|to| format!(" to {to}")).unwrap_or_default();
@@ -32,24 +32,24 @@ impl Reply {
     }
 }
 
-/// Why there is no answer.
+/// The error for a call without a response.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoReply {
-    #[error("no answer in time")]
-    Late,
-    #[error("an answer of more than {} bytes", limits::MAX_RESPONSE_BYTES)]
+    #[error("no response within the timeout")]
+    Timeout,
+    #[error("a response of more than {} bytes", limits::MAX_RESPONSE_BYTES)]
     TooLarge,
-    /// Not connected, a broken handshake, or a connection that was closed.
-    #[error("no answer: {0}")]
+    /// The connection or the handshake failed, or the connection was closed.
+    #[error("no response: {0}")]
     Broken(String),
 }
 
-/// An endpoint, and what is shown to it.
+/// An endpoint and the credentials for it.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     client: Client,
     base: String,
-    pub(crate) shown: Shown,
+    pub(crate) credentials: Credentials,
     timeout: u32,
 }
 
@@ -59,12 +59,12 @@ pub(crate) struct Call {
     pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) content_type: Option<&'static str>,
-    /// Headers that tell what the body is about.
+    /// The headers of the event and of the trace.
     pub(crate) event: HeaderMap,
     pub(crate) body: Vec<u8>,
 }
 
-/// The headers of a call with `request`.
+/// Returns the headers of a call with `request`.
 pub(crate) fn event_of(request: &PluginRequest) -> HeaderMap {
     let source = format!(
         "/apis/kubernetes.dask.org/v1alpha1/namespaces/{}/daskoperatorplugins/{}",
@@ -79,7 +79,7 @@ pub(crate) fn event_of(request: &PluginRequest) -> HeaderMap {
         (headers::CE_TIME, request.event.time.clone()),
         (headers::TRACEPARENT, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
     ];
-    // Requests may be given, with texts in them that no header can have.
+    // Requests from files may contain text that is not valid in a header.
     named
         .into_iter()
         .filter_map(|(name, value)| Some((name.parse().ok()?, HeaderValue::try_from(value).ok()?)))
@@ -87,14 +87,14 @@ pub(crate) fn event_of(request: &PluginRequest) -> HeaderMap {
 }
 
 impl Target {
-    /// The endpoint of `args`, with `shown` shown to it.
-    pub(crate) fn new(args: &Args, shown: Shown) -> Result<Self, Error> {
+    /// Creates the endpoint of `args` with `credentials`.
+    pub(crate) fn new(args: &Args, credentials: Credentials) -> Result<Self, Error> {
         let builder = Client::builder()
             .redirect(redirect::Policy::none())
             .no_proxy()
             .http1_only()
             .timeout(Duration::from_secs(args.timeout.into()))
-            .tls_backend_preconfigured(tls::config(args.ca.as_deref(), &shown)?);
+            .tls_backend_preconfigured(tls::config(args.ca.as_deref(), &credentials)?);
         let (builder, base) = if let Some(path) = args.endpoint.strip_prefix("unix:") {
             (builder.unix_socket(PathBuf::from(path)), "http://plugin".to_owned())
         } else {
@@ -106,14 +106,14 @@ impl Target {
             (builder, url)
         };
         let client = builder.build().map_err(|error| Error::Endpoint(error.to_string()))?;
-        Ok(Self { client, base, shown, timeout: args.timeout })
+        Ok(Self { client, base, credentials, timeout: args.timeout })
     }
 
-    /// Sends `call`, or says why there is no answer.
+    /// Sends `call`.
     pub(crate) async fn send(&self, call: &Call) -> Result<Reply, NoReply> {
         let url = format!("{}{}?timeout={}s", self.base, call.path, self.timeout);
         let id = call.event.get(headers::CE_ID).and_then(|id| id.to_str().ok()).unwrap_or(NO_REVIEW);
-        let credentials = self.shown.headers(id, &call.body).map_err(NoReply::Broken)?;
+        let credentials = self.credentials.headers(id, &call.body).map_err(NoReply::Broken)?;
         let mut request =
             self.client.request(call.method.clone(), url).headers(call.event.clone()).headers(credentials);
         if let Some(content_type) = call.content_type {
@@ -136,29 +136,29 @@ impl Target {
     }
 }
 
-/// The URL without a slash at its end, and where its host is if that is given.
+/// The URL without a trailing slash, and the host and its address if `--connect-to` is set.
 type Parsed = (String, Option<(String, SocketAddr)>);
 
 fn parse(endpoint: &str, connect_to: Option<IpAddr>) -> Result<Parsed, Error> {
     let wrong = |cause: String| Error::Endpoint(format!("{endpoint} {cause}"));
-    let url = Url::parse(endpoint).map_err(|error| wrong(format!("is no URL: {error}")))?;
+    let url = Url::parse(endpoint).map_err(|error| wrong(format!("is not a URL: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(wrong("is neither http://… nor https://… nor unix:/path".to_owned()));
+        return Err(wrong("must start with http://, https:// or unix:/".to_owned()));
     }
     let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
-        return Err(wrong("names no host".to_owned()));
+        return Err(wrong("has no host".to_owned()));
     };
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(wrong("may have no query and no fragment".to_owned()));
+        return Err(wrong("must not have a query or a fragment".to_owned()));
     }
     let pinned = connect_to.map(|address| (host.to_owned(), SocketAddr::new(address, port)));
     Ok((endpoint.trim_end_matches('/').to_owned(), pinned))
 }
 
-/// The innermost cause says what happened.
+/// Returns the innermost cause, which is the most specific one.
 fn cause(error: &reqwest::Error) -> NoReply {
     if error.is_timeout() {
-        return NoReply::Late;
+        return NoReply::Timeout;
     }
     let mut cause: &(dyn std::error::Error + 'static) = error;
     while let Some(source) = cause.source() {

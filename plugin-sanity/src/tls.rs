@@ -1,8 +1,8 @@
-//! How the plugin's certificate is judged, and which one is shown to it.
+//! The TLS configuration: trusted CA certificates and the client certificate.
 
 use std::{path::Path, sync::Arc};
 
-use plugin_server_kit::tls::CONTROLLER_NAME;
+use dask_plugin_server::tls::CONTROLLER_NAME;
 use rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
@@ -10,10 +10,10 @@ use rustls::{
 
 use crate::{
     Error,
-    shown::{Certificate, Shown},
+    credentials::{Certificate, Credentials},
 };
 
-pub(crate) fn config(ca: Option<&Path>, shown: &Shown) -> Result<ClientConfig, Error> {
+pub(crate) fn config(ca: Option<&Path>, credentials: &Credentials) -> Result<ClientConfig, Error> {
     let mut roots = RootCertStore::empty();
     for certificate in ca.map(certificates).transpose()?.into_iter().flatten() {
         roots.add(certificate).map_err(|error| Error::Endpoint(error.to_string()))?;
@@ -23,7 +23,7 @@ pub(crate) fn config(ca: Option<&Path>, shown: &Shown) -> Result<ClientConfig, E
         .with_safe_default_protocol_versions()
         .map_err(failed)?
         .with_root_certificates(roots);
-    let (chain, key) = match &shown.certificate {
+    let (chain, key) = match &credentials.certificate {
         None => return Ok(builder.with_no_client_auth()),
         Some(Certificate::Forged) => forged()?,
         Some(Certificate::Files { certificate, key }) => {
@@ -43,9 +43,9 @@ fn bad_pem(path: &Path, error: &rustls::pki_types::pem::Error) -> Error {
     Error::File { path: path.to_owned(), cause: error.to_string() }
 }
 
-/// The controller's name, in a certificate that anybody can make.
+/// Creates a self-signed certificate with the name of the controller.
 fn forged() -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
-    let failed = |error: &dyn std::fmt::Display| Error::Endpoint(format!("failed to make a certificate: {error}"));
+    let failed = |error: &dyn std::fmt::Display| Error::Endpoint(format!("failed to create a certificate: {error}"));
     let made = rcgen::generate_simple_self_signed([CONTROLLER_NAME.to_owned()]).map_err(|error| failed(&error))?;
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).map_err(|error| failed(&error))?;
     Ok((vec![made.cert.der().clone()], key))

@@ -1,16 +1,16 @@
-//! The program itself: what it prints, and its exit codes.
-#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
+//! The program: its output and its exit codes.
+#![expect(clippy::unwrap_used, reason = "a test should panic where it fails")]
 
+use std::net::TcpListener;
 use std::process::{Command, Output};
 
 use axum::{Router, http::StatusCode, routing::get};
-use plugin_server_kit::{
+use dask_plugin_server::{
     Answer, Plugin, PluginError,
     protocol::{Discovery, PluginRequest},
     router,
-    serve::{Listener, serve},
+    serve::{HttpService, Listener, serve},
 };
-use tokio::net::TcpListener;
 
 struct Nothing;
 
@@ -24,11 +24,11 @@ impl Plugin for Nothing {
     }
 }
 
-async fn sanity(router: Option<Router>, arguments: &[&str]) -> Output {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+async fn sanity(router: Option<impl HttpService>, arguments: &[&str]) -> Output {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     match router {
-        Some(router) => drop(tokio::spawn(serve(Listener::tcp(listener), router, std::future::pending()))),
+        Some(router) => drop(tokio::spawn(serve(Listener::tcp(listener).unwrap(), router, std::future::pending()))),
         None => drop(listener),
     }
     let mut command = Command::new(env!("CARGO_BIN_EXE_dask-plugin-sanity"));
@@ -41,7 +41,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn a_good_plugin_is_0_and_has_a_line_for_each_check_and_a_report_for_ci() {
+async fn a_conforming_plugin_exits_with_0_and_has_a_line_for_each_check_and_a_junit_report() {
     let dir = tempfile::tempdir().unwrap();
     let junit = dir.path().join("junit.xml");
     let output = sanity(Some(router(Nothing)), &["--junit", junit.to_str().unwrap()]).await;
@@ -54,7 +54,7 @@ async fn a_good_plugin_is_0_and_has_a_line_for_each_check_and_a_report_for_ci() 
 }
 
 #[tokio::test]
-async fn a_broken_plugin_is_1_and_its_report_says_what_to_change() {
+async fn a_broken_plugin_exits_with_1_and_a_report_of_the_failures() {
     let dir = tempfile::tempdir().unwrap();
     let junit = dir.path().join("junit.xml");
     let teapot = Router::new().fallback(get(|| async { StatusCode::IM_A_TEAPOT }));
@@ -72,16 +72,16 @@ async fn a_broken_plugin_is_1_and_its_report_says_what_to_change() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_checked_is_2_and_one_sentence() {
+async fn a_plugin_that_cannot_be_checked_exits_with_2_and_one_sentence() {
     for (plugin, arguments, sentence) in [
-        (None, vec![], "cannot be reached: no answer: "),
+        (None, vec![], "cannot be reached: no response: "),
         (Some(router(Nothing)), vec!["--only", "nonsense"], "there is no check nonsense"),
         (Some(router(Nothing)), vec!["--plugin", "/nonexistent"], "failed to read /nonexistent"),
     ] {
         let output = sanity(plugin, &arguments).await;
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{said}");
-        assert!(said.contains(sentence) && said.lines().count() == 1, "{said}");
+        let printed = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{printed}");
+        assert!(printed.contains(sentence) && printed.lines().count() == 1, "{printed}");
     }
 }
 

@@ -1,49 +1,64 @@
-//! What the environment says: where to listen, and how to log.
+//! The configuration of a plugin's server, read from the environment.
+
+mod credentials;
 
 use std::env::{self, VarError};
 use std::path::PathBuf;
 
-use reqwest::Url;
+use crate::credentials::Credentials;
 
-use crate::credentials::{Credentials, KeySource, SignatureVerifier, TokenVerifier};
-
-/// Where a plugin listens, read from the environment.
+/// The configuration of a plugin's server.
+///
+/// [`Config::from_env`] reads these variables. An empty variable counts as unset.
 ///
 /// | variable | default | meaning |
 /// |---|---|---|
-/// | `PLUGIN_TLS_DIR` | `/etc/plugin-tls` | directory of `ca.crt`, `tls.crt` and `tls.key` |
-/// | `PLUGIN_PORT` | 8443 | port of HTTPS |
-/// | `PLUGIN_SOCKET` | | serve on this Unix socket instead: a sidecar of the controller |
-/// | `PLUGIN_INSECURE_PORT` | | serve plain HTTP on 127.0.0.1 instead: development |
-/// | `PLUGIN_HEALTH_PORT` | 8080 with HTTPS, else none | plain HTTP for probes and metrics; 0: none |
-/// | `PLUGIN_HMAC_FILE` | | require signatures with the secret in this file (`auth.hmac`) |
-/// | `PLUGIN_TOKEN_AUDIENCE` | | require ServiceAccount tokens for this audience: the URL of the endpoint, such as `https://mine.dask-operator.svc:443` |
-/// | `PLUGIN_TOKEN_JWKS` | `https://kubernetes.default.svc/openid/v1/jwks` | file or https address of the cluster's public keys |
-/// | `PLUGIN_TOKEN_JWKS_CA` | the pod's own ServiceAccount volume | authorities that are trusted at this address, as PEM |
-/// | `PLUGIN_TOKEN_ISSUER` | any | require tokens of this issuer |
-/// | `PLUGIN_TOKEN_SUBJECT` | `system:serviceaccount:dask-operator:dask-operator` | require tokens of this ServiceAccount, the controller's |
+/// | `PLUGIN_TLS_DIR` | `/etc/plugin-tls` | directory with `ca.crt`, `tls.crt` and `tls.key` |
+/// | `PLUGIN_PORT` | 8443 | HTTPS port |
+/// | `PLUGIN_SOCKET` | | serves this Unix socket instead of HTTPS, for a sidecar of the controller |
+/// | `PLUGIN_INSECURE_PORT` | | serves plain HTTP on 127.0.0.1 instead of HTTPS, for development |
+/// | `PLUGIN_HEALTH_PORT` | 8080 with HTTPS, otherwise none | plain HTTP port for probes and metrics; 0 disables it |
+/// | `PLUGIN_HMAC_FILE` | | requires signatures with the secret in this file (`auth.hmac`) |
+/// | `PLUGIN_TOKEN_AUDIENCE` | | requires ServiceAccount tokens for this audience, which is the URL of the endpoint, such as `https://mine.dask-operator.svc:443` |
+/// | `PLUGIN_TOKEN_JWKS` | `https://kubernetes.default.svc/openid/v1/jwks` | file or https URL of the public keys of the cluster |
+/// | `PLUGIN_TOKEN_JWKS_CA` | the ServiceAccount volume of the pod | PEM file with the CA certificates for this URL |
+/// | `PLUGIN_TOKEN_ISSUER` | any | requires tokens of this issuer |
+/// | `PLUGIN_TOKEN_SUBJECT` | `system:serviceaccount:dask-operator:dask-operator` | requires tokens of this ServiceAccount, which is that of the controller |
 /// | `LOG_FORMAT` | `text` | `text` or `json` |
 /// | `RUST_LOG` | `info` | filter of the log |
+///
+/// A variable of a feature that the crate is built without is an error. It must not silently disable a check.
+///
+/// # Examples
+///
+/// ```
+/// use dask_plugin_server::config::{Config, Endpoint, LogFormat};
+///
+/// let mut config = Config::new(Endpoint::Insecure { port: 8000 });
+/// config.health_port = Some(8080);
+/// config.log_format = LogFormat::Json;
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// Where calls arrive.
+    /// The endpoint that serves calls.
     pub endpoint: Endpoint,
-    /// Where the kubelet's probes arrive, if anywhere.
+    /// The port of the probes of the kubelet, if any.
     pub health_port: Option<u16>,
-    /// What callers must show besides what the connection proves.
+    /// The credentials that callers need in addition to those of the connection.
     pub credentials: Credentials,
-    /// How log lines are written.
+    /// The format of the log.
     pub log_format: LogFormat,
 }
 
-/// Where calls arrive.
+/// The endpoint that serves calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Endpoint {
     /// HTTPS with mutual authentication, on all addresses.
+    #[cfg(feature = "tls")]
     Tls {
-        /// Directory of the certificate files.
+        /// The directory of the certificate files.
         dir: PathBuf,
         /// The TCP port.
         port: u16,
@@ -57,52 +72,69 @@ pub enum Endpoint {
     },
 }
 
-/// How log lines are written.
+/// The format of the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     #[default]
     Text,
     /// One JSON object per line.
     Json,
 }
 
-/// What is wrong with the environment.
+/// The error for an invalid environment.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// A variable has a value that cannot be used.
+    /// The value of a variable is invalid.
     #[error("{variable} is {value:?}, which is not {expected}")]
     Invalid {
-        /// Its name.
+        /// The variable.
         variable: &'static str,
         /// Its value.
         value: String,
-        /// What it should be.
+        /// The values that are valid.
         expected: &'static str,
     },
-    /// A variable has no effect without another one.
+    /// A variable requires another one.
     #[error("{variable} is set, but PLUGIN_TOKEN_AUDIENCE is not; set both or none")]
     NoAudience {
-        /// Its name.
+        /// The variable.
         variable: &'static str,
     },
-    /// Two places to listen.
+    /// A variable requires a feature that the plugin is built without.
+    #[error("{variable} is set, but the plugin is built without the feature {feature} of dask-plugin-server")]
+    MissingFeature {
+        /// The variable.
+        variable: &'static str,
+        /// The feature.
+        feature: &'static str,
+    },
+    /// No endpoint is set, and the plugin is built without TLS.
+    #[error(
+        "the plugin is built without the feature tls of dask-plugin-server; set PLUGIN_SOCKET or PLUGIN_INSECURE_PORT"
+    )]
+    NoEndpoint,
+    /// Two endpoints are set.
     #[error("PLUGIN_SOCKET and PLUGIN_INSECURE_PORT are both set; unset one")]
     TwoEndpoints,
 }
 
 impl Config {
-    /// What an environment that names only the endpoint means.
+    /// Creates the default configuration for `endpoint`.
     #[must_use]
     pub fn new(endpoint: Endpoint) -> Self {
-        // Sidecars share one network namespace: a default port would collide with the neighbour's.
-        let health_port = matches!(endpoint, Endpoint::Tls { .. }).then_some(8080);
+        let health_port = match &endpoint {
+            #[cfg(feature = "tls")]
+            Endpoint::Tls { .. } => Some(8080),
+            // Sidecars share a network namespace: the default ports of two sidecars would collide.
+            Endpoint::Socket(_) | Endpoint::Insecure { .. } => None,
+        };
         Self { endpoint, health_port, credentials: Credentials::none(), log_format: LogFormat::default() }
     }
 
-    /// Reads the process's environment.
+    /// Reads the environment of the process.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::from_lookup(|variable| match env::var(variable) {
             Ok(value) => Ok(Some(value)),
@@ -114,7 +146,7 @@ impl Config {
     }
 
     fn from_lookup(lookup: impl Fn(&'static str) -> Result<Option<String>, ConfigError>) -> Result<Self, ConfigError> {
-        // A manifest that sets a variable to nothing means that it is not set.
+        // An empty variable in a manifest means that it is not set.
         let text = |variable| lookup(variable).map(|value| value.filter(|text| !text.is_empty()));
         let port = |variable| match text(variable)? {
             None => Ok(None),
@@ -127,51 +159,22 @@ impl Config {
             (Some(_), Some(_)) => return Err(ConfigError::TwoEndpoints),
             (Some(path), None) => Endpoint::Socket(path.into()),
             (None, Some(port)) => Endpoint::Insecure { port },
+            #[cfg(feature = "tls")]
             (None, None) => Endpoint::Tls {
                 dir: text("PLUGIN_TLS_DIR")?.map_or_else(|| PathBuf::from("/etc/plugin-tls"), PathBuf::from),
                 port: port("PLUGIN_PORT")?.unwrap_or(8443),
             },
+            #[cfg(not(feature = "tls"))]
+            (None, None) => return Err(ConfigError::NoEndpoint),
         };
         let mut config = Self::new(endpoint);
         if let Some(port) = port("PLUGIN_HEALTH_PORT")? {
             config.health_port = Some(port).filter(|port| *port != 0);
         }
-        config.credentials = credentials(&text)?;
+        config.credentials = credentials::read(&text)?;
         config.log_format = log_format(text("LOG_FORMAT")?.as_deref())?;
         Ok(config)
     }
-}
-
-/// The API server's own address within the cluster.
-const JWKS: &str = "https://kubernetes.default.svc/openid/v1/jwks";
-
-fn credentials(
-    text: &impl Fn(&'static str) -> Result<Option<String>, ConfigError>,
-) -> Result<Credentials, ConfigError> {
-    let mut credentials = Credentials::none();
-    if let Some(file) = text("PLUGIN_HMAC_FILE")? {
-        credentials = credentials.signature(SignatureVerifier::from_file(file));
-    }
-    let Some(audience) = text("PLUGIN_TOKEN_AUDIENCE")? else {
-        // Half a configuration must not mean that everybody is let in.
-        for variable in ["PLUGIN_TOKEN_JWKS", "PLUGIN_TOKEN_JWKS_CA", "PLUGIN_TOKEN_ISSUER", "PLUGIN_TOKEN_SUBJECT"] {
-            if text(variable)?.is_some() {
-                return Err(ConfigError::NoAudience { variable });
-            }
-        }
-        return Ok(credentials);
-    };
-    let given = text("PLUGIN_TOKEN_JWKS")?.unwrap_or_else(|| JWKS.to_owned());
-    let source = if given.starts_with('/') {
-        KeySource::File(given.into())
-    } else {
-        let url = Url::parse(&given).ok().filter(|url| url.scheme() == "https");
-        let expected = "the path of a file or an https address";
-        let url = url.ok_or(ConfigError::Invalid { variable: "PLUGIN_TOKEN_JWKS", value: given, expected })?;
-        KeySource::Url { url, ca: text("PLUGIN_TOKEN_JWKS_CA")?.map(PathBuf::from) }
-    };
-    let (issuer, subject) = (text("PLUGIN_TOKEN_ISSUER")?, text("PLUGIN_TOKEN_SUBJECT")?);
-    Ok(credentials.token(TokenVerifier::with(source, audience, issuer, subject)))
 }
 
 fn log_format(value: Option<&str>) -> Result<LogFormat, ConfigError> {
@@ -185,75 +188,9 @@ fn log_format(value: Option<&str>) -> Result<LogFormat, ConfigError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
+#[cfg(all(feature = "tls", feature = "token"))]
+mod tests;
 
-    fn config(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        Config::from_lookup(|wanted| {
-            let found = variables.iter().find(|(variable, _)| *variable == wanted);
-            Ok(found.map(|(_, value)| (*value).to_owned()))
-        })
-    }
-
-    #[test]
-    fn an_empty_environment_means_mutual_tls_and_a_health_port() {
-        for variables in [[("", "")], [("PLUGIN_SOCKET", "")]] {
-            let config = config(&variables).unwrap();
-            assert_eq!(config.endpoint, Endpoint::Tls { dir: "/etc/plugin-tls".into(), port: 8443 });
-            assert_eq!((config.health_port, config.log_format), (Some(8080), LogFormat::Text));
-        }
-    }
-
-    #[test]
-    fn every_variable_has_its_effect() {
-        let config = config(&[
-            ("PLUGIN_TLS_DIR", "/certs"),
-            ("PLUGIN_PORT", "9443"),
-            ("PLUGIN_HEALTH_PORT", "9080"),
-            ("LOG_FORMAT", "json"),
-        ]);
-        let config = config.unwrap();
-        assert_eq!(config.endpoint, Endpoint::Tls { dir: "/certs".into(), port: 9443 });
-        assert_eq!((config.health_port, config.log_format), (Some(9080), LogFormat::Json));
-    }
-
-    #[test]
-    fn a_sidecar_and_a_development_server_open_no_second_port_unless_told() {
-        let socket = config(&[("PLUGIN_SOCKET", "/run/x.sock")]).unwrap();
-        assert_eq!(socket.endpoint, Endpoint::Socket("/run/x.sock".into()));
-        assert_eq!(socket.health_port, None);
-        let insecure = config(&[("PLUGIN_INSECURE_PORT", "8000")]).unwrap();
-        assert_eq!(insecure.endpoint, Endpoint::Insecure { port: 8000 });
-        assert_eq!(insecure.health_port, None);
-        let told = config(&[("PLUGIN_SOCKET", "/x"), ("PLUGIN_HEALTH_PORT", "1")]).unwrap();
-        assert_eq!(told.health_port, Some(1));
-        let off = config(&[("PLUGIN_HEALTH_PORT", "0")]).unwrap();
-        assert_eq!(off.health_port, None);
-    }
-
-    #[test]
-    fn what_is_wrong_is_said_in_one_sentence() {
-        for (variables, sentence) in [
-            ([("PLUGIN_PORT", "https"), ("", "")], "PLUGIN_PORT is \"https\", which is not a port number"),
-            (
-                [("PLUGIN_HEALTH_PORT", "70000"), ("", "")],
-                "PLUGIN_HEALTH_PORT is \"70000\", which is not a port number",
-            ),
-            ([("LOG_FORMAT", "xml"), ("", "")], "LOG_FORMAT is \"xml\", which is not text or json"),
-            (
-                [("PLUGIN_TOKEN_AUDIENCE", "https://a:443"), ("PLUGIN_TOKEN_JWKS", "http://a/jwks")],
-                "PLUGIN_TOKEN_JWKS is \"http://a/jwks\", which is not the path of a file or an https address",
-            ),
-            (
-                [("PLUGIN_TOKEN_ISSUER", "https://a"), ("", "")],
-                "PLUGIN_TOKEN_ISSUER is set, but PLUGIN_TOKEN_AUDIENCE is not; set both or none",
-            ),
-            (
-                [("PLUGIN_SOCKET", "/x"), ("PLUGIN_INSECURE_PORT", "1")],
-                "PLUGIN_SOCKET and PLUGIN_INSECURE_PORT are both set; unset one",
-            ),
-        ] {
-            assert_eq!(config(&variables).unwrap_err().to_string(), sentence);
-        }
-    }
-}
+#[cfg(test)]
+#[cfg(not(any(feature = "signature", feature = "tls", feature = "token")))]
+mod minimal_tests;

@@ -1,94 +1,136 @@
-//! Who may call: what the controller shows, besides its client certificate, and how it is verified.
+//! The credentials of callers, and how they are verified.
 //!
-//! With `tls.mode: Auto` and on a Unix socket nothing of this is needed: there the connection itself proves who
-//! calls. With `tls.mode: Custom` the controller shows a ServiceAccount token, and a plugin at a URL may ask for
-//! signatures as well. Each one that is configured is required.
+//! With `tls.mode: Auto` and on a Unix socket, the connection itself proves the identity of the controller, and nothing
+//! else is needed. With `tls.mode: Custom`, the controller sends a ServiceAccount token. A plugin at a URL may require
+//! signatures, too. All credentials that are configured are required.
 
+#[cfg(feature = "signature")]
 mod hmac;
+#[cfg(feature = "token")]
 mod keys;
+#[cfg(feature = "token")]
 mod token;
 
-use axum::body::{Body, Bytes};
-use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
-use axum::extract::{FromRequest as _, Request, State};
-use axum::http::header::AUTHORIZATION;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 
+#[cfg(feature = "signature")]
 pub use hmac::SignatureVerifier;
-pub use keys::KeySource;
+#[cfg(feature = "token")]
+pub use keys::{InvalidKeyUrl, KeySource};
+#[cfg(feature = "token")]
 pub use token::TokenVerifier;
 
 use crate::error::Rejection;
 
-/// Why a caller is not let in.
+/// The error for credentials that are not accepted.
+#[cfg(any(feature = "token", feature = "signature"))]
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refused {
-    /// The caller shows nothing, or something that is not good.
+    /// The credentials are missing or invalid.
     #[error("{0}")]
     Unauthorized(String),
-    /// What it shows cannot be judged now.
+    /// The credentials cannot be verified now.
     #[error("{0}")]
     Unavailable(String),
 }
 
-/// What a caller must show.
+/// The credentials that a plugin requires from callers.
 ///
-/// ```no_run
-/// use plugin_server_kit::credentials::{Credentials, SignatureVerifier};
-/// let credentials = Credentials::none().signature(SignatureVerifier::from_file("/etc/plugin-hmac/secret"));
+/// ```
+/// # #[cfg(all(feature = "signature", feature = "token"))] {
+/// use dask_plugin_server::credentials::{Credentials, KeySource, SignatureVerifier, TokenVerifier};
+///
+/// let keys = KeySource::file("/etc/plugin-keys/jwks.json");
+/// let credentials = Credentials::none()
+///     .token(TokenVerifier::new(keys, "https://mine.dask-operator.svc:443"))
+///     .signature(SignatureVerifier::from_file("/etc/plugin-hmac/secret"));
+/// # }
 /// ```
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct Credentials {
+    #[cfg(feature = "token")]
     token: Option<TokenVerifier>,
+    #[cfg(feature = "signature")]
     signature: Option<SignatureVerifier>,
 }
 
 impl Credentials {
-    /// Nothing but what the connection proves.
+    /// Requires nothing beyond the credentials of the connection.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// A ServiceAccount token.
+    /// Requires a ServiceAccount token.
+    #[cfg(feature = "token")]
     pub fn token(mut self, verifier: TokenVerifier) -> Self {
         self.token = Some(verifier);
         self
     }
 
-    /// A signature as Standard Webhooks defines it.
+    /// Requires a signature as defined by Standard Webhooks.
+    #[cfg(feature = "signature")]
     pub fn signature(mut self, verifier: SignatureVerifier) -> Self {
         self.signature = Some(verifier);
         self
     }
+
+    #[cfg(feature = "token")]
+    async fn verify_token(&self, request: Request) -> Result<Request, Rejection> {
+        if let Some(verifier) = &self.token {
+            let header = request.headers().get(http::header::AUTHORIZATION);
+            verifier.verify(header.and_then(|value| value.to_str().ok())).await?;
+        }
+        Ok(request)
+    }
+
+    #[cfg(feature = "signature")]
+    async fn verify_signature(&self, request: Request) -> Result<Request, Rejection> {
+        use axum::body::{Body, Bytes};
+        use axum::extract::FromRequest as _;
+
+        let Some(verifier) = &self.signature else { return Ok(request) };
+        let (parts, body) = request.into_parts();
+        let whole = Request::from_parts(parts.clone(), body);
+        let body = Bytes::from_request(whole, &()).await.map_err(unreadable)?;
+        verifier.verify(&parts.headers, &body).await?;
+        Ok(Request::from_parts(parts, Body::from(body)))
+    }
 }
 
-/// Lets a call through if it shows what it must.
+/// Passes a call on if its credentials are valid.
+#[cfg_attr(
+    not(any(feature = "token", feature = "signature")),
+    expect(unused_variables, reason = "there is nothing to verify")
+)]
 pub(crate) async fn authenticate(
-    State(credentials): State<Credentials>,
+    State(credentials): State<Arc<Credentials>>,
     request: Request,
     next: Next,
 ) -> Result<Response, Rejection> {
-    if let Some(verifier) = &credentials.token {
-        let header = request.headers().get(AUTHORIZATION);
-        verifier.verify(header.and_then(|value| value.to_str().ok())).await.map_err(Rejection::from)?;
-    }
-    let Some(verifier) = &credentials.signature else { return Ok(next.run(request).await) };
-    let (parts, body) = request.into_parts();
-    let whole = Request::from_parts(parts.clone(), body);
-    let body = Bytes::from_request(whole, &()).await.map_err(unreadable)?;
-    verifier.verify(&parts.headers, &body).await.map_err(Rejection::from)?;
-    Ok(next.run(Request::from_parts(parts, Body::from(body))).await)
+    // The token first: a signature needs the whole body.
+    #[cfg(feature = "token")]
+    let request = credentials.verify_token(request).await?;
+    #[cfg(feature = "signature")]
+    let request = credentials.verify_signature(request).await?;
+    Ok(next.run(request).await)
 }
 
-fn unreadable(rejection: BytesRejection) -> Rejection {
+#[cfg(feature = "signature")]
+fn unreadable(rejection: axum::extract::rejection::BytesRejection) -> Rejection {
+    use axum::extract::rejection::{BytesRejection, FailedToBufferBody};
+
     match rejection {
         BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => Rejection::RequestTooLarge,
         other => Rejection::BrokenBody(other.body_text()),
     }
 }
 
+#[cfg(any(feature = "token", feature = "signature"))]
 impl From<Refused> for Rejection {
     fn from(refused: Refused) -> Self {
         match refused {
@@ -99,4 +141,5 @@ impl From<Refused> for Rejection {
 }
 
 #[cfg(test)]
+#[cfg(all(feature = "token", feature = "signature"))]
 mod tests;

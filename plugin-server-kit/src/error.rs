@@ -1,3 +1,5 @@
+//! Errors: refusals of the plugin, and calls that are rejected before they reach it.
+
 use std::fmt;
 
 use axum::Json;
@@ -5,18 +7,18 @@ use axum::extract::rejection::JsonRejection;
 use axum::http::header::WWW_AUTHENTICATE;
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use plugin_protocol::limits::MAX_REQUEST_BYTES;
-use plugin_protocol::{Hook, PluginRequest, PluginResponse};
+use dask_plugin_protocol::limits::MAX_REQUEST_BYTES;
+use dask_plugin_protocol::{Hook, PluginRequest, PluginResponse};
 use serde::Serialize;
 
-/// A plugin's explicit no or not yet.
+/// The error of a plugin that refuses or has no result yet.
 ///
-/// Either is a proper answer, HTTP 200: the controller keeps the children that are there and shows the
-/// message to the user. Reason and message must be the same for the same cause (no times, no addresses,
-/// no counters), because each change of them is a change of the Dask resource's status.
+/// Both are regular responses with the HTTP status 200. The controller keeps the existing children and shows the
+/// message to the user. The same cause must always have the same reason and message (no times, no addresses, no
+/// counters), because each change of them changes the status of the Dask resource.
 ///
 /// ```
-/// use plugin_server_kit::PluginError;
+/// use dask_plugin_server::PluginError;
 /// let no = PluginError::failure("NoDashboardPort", "the Service has no port named http-dashboard");
 /// assert_eq!(no.to_string(), "NoDashboardPort: the Service has no port named http-dashboard");
 /// let not_yet = PluginError::pending("the gateway has no address yet").resync_after(15);
@@ -36,31 +38,31 @@ enum Outcome {
 }
 
 impl PluginError {
-    /// The plugin refuses, and asking again without a change would not help.
+    /// Refuses. A retry without a change would have the same result.
     ///
-    /// `reason` is one `CamelCase` word; `message` is a sentence that says what to change.
+    /// `reason` is one `CamelCase` word. `message` is a sentence that tells the user what to change.
     pub fn failure(reason: impl Into<String>, message: impl Into<String>) -> Self {
         Self { outcome: Outcome::Failure { reason: reason.into() }, message: message.into(), resync_after_seconds: 0 }
     }
 
-    /// The plugin cannot say yet; the controller asks again.
+    /// Has no result yet. The controller calls again.
     pub fn pending(message: impl Into<String>) -> Self {
         Self { outcome: Outcome::Pending, message: message.into(), resync_after_seconds: 0 }
     }
 
-    /// Asks for another call after so many seconds, even if nothing changes.
+    /// Asks for another call after this number of seconds, even if nothing changes.
     #[must_use]
     pub fn resync_after(mut self, seconds: u32) -> Self {
         self.resync_after_seconds = seconds;
         self
     }
 
-    /// Whether this is a "not yet".
+    /// Returns whether the plugin has no result yet.
     pub fn is_pending(&self) -> bool {
         self.outcome == Outcome::Pending
     }
 
-    /// The sentence for the user.
+    /// Returns the sentence for the user.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -85,18 +87,22 @@ impl fmt::Display for PluginError {
 
 impl std::error::Error for PluginError {}
 
-/// Why a call never led to an answer: a mistake of the caller, or a fault in the plugin.
+/// A call without a response of the plugin: the caller made a mistake, or the plugin failed.
 #[derive(Debug, Clone, thiserror::Error)]
+#[cfg_attr(
+    not(any(feature = "token", feature = "signature")),
+    expect(dead_code, reason = "without verifiers, no caller is unauthorized")
+)]
 pub(crate) enum Rejection {
     #[error("{0}")]
     Unauthorized(String),
     #[error("{0}")]
     CannotVerify(String),
-    #[error("there is nothing at {0}")]
+    #[error("the path {0} does not exist")]
     UnknownPath(String),
     #[error("this plugin does not serve the hook {}", .0.as_str())]
     HookNotServed(Hook),
-    #[error("{0} is not allowed here")]
+    #[error("the method {0} is not allowed for this path")]
     MethodNotAllowed(Method),
     #[error("the body must have the content type application/json")]
     UnsupportedContentType,
@@ -112,9 +118,9 @@ pub(crate) enum Rejection {
     InvalidTimeout(String),
     #[error("failed to read the body: {0}")]
     BrokenBody(String),
-    #[error("the plugin did not answer in the time that the caller gave it")]
+    #[error("the plugin did not respond within the timeout of the caller")]
     DeadlineExceeded,
-    #[error("the plugin panicked; its log says where")]
+    #[error("the plugin panicked; see its log")]
     Panicked,
 }
 
@@ -131,8 +137,8 @@ impl Rejection {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
             Self::BrokenBody(_) => StatusCode::BAD_REQUEST,
-            // Not 503: that asks the caller to come back after a fixed time, while a call that took too
-            // long deserves the same growing backoff as a timeout that the caller noticed itself.
+            // Not 503, after which the controller retries at a fixed interval. A timeout should lead to the same
+            // exponential backoff, regardless of the side that notices it.
             Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
             Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -183,7 +189,7 @@ impl IntoResponse for Rejection {
         if matches!(self, Self::Unauthorized(_)) {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        // It rides along to the one place that logs rejections.
+        // For the middlewares that log and count rejections.
         response.extensions_mut().insert(self);
         response
     }

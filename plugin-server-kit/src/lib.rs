@@ -1,14 +1,14 @@
-//! Write plugins for dask-operator: everything but the plugin's own decision.
+//! Serves plugins for dask-operator. The plugin itself only decides which objects should exist.
 //!
-//! A plugin is an HTTP service that the controller asks: *given this object of a Dask cluster, which
-//! other objects should exist?* It needs no Kubernetes client and no rights in the cluster; the
-//! controller writes, repairs and deletes the children. This is a complete one:
+//! A plugin is an HTTP service that the controller calls with an object of a Dask cluster. The plugin returns the
+//! other objects that should exist beside it, its *children*. It needs no Kubernetes client and no permissions in the
+//! cluster: the controller creates, repairs and deletes the children. This is a complete plugin:
 //!
 //! ```no_run
 //! use std::process::ExitCode;
 //!
-//! use plugin_server_kit::protocol::{Child, Discovery, PluginRequest};
-//! use plugin_server_kit::{Answer, Plugin, PluginError, run};
+//! use dask_plugin_server::protocol::{Child, Discovery, PluginRequest};
+//! use dask_plugin_server::{Answer, Plugin, PluginError, run};
 //! use serde_json::json;
 //!
 //! struct Greeting;
@@ -31,12 +31,27 @@
 //! }
 //! ```
 //!
-//! [`run`] is configured by the environment alone, see [`config::Config`]: mutual TLS with the files of
-//! the Secret that the controller writes for the plugin, or a Unix socket, or plain HTTP for development.
-//! Its parts can be used one by one: [`router`] for the HTTP service, [`serve::serve`] for a listener.
+//! [`run`] reads its configuration from the environment, see [`config::Config`]. A plugin serves mutual TLS with the
+//! files of the Secret that the controller writes for it, or a Unix socket, or plain HTTP for development. The parts
+//! can be used on their own: [`router`] is the HTTP service, and [`serve::serve`] serves it on a listener.
 //!
 //! # Features
-//! * `testing`: the module `testing`, for a plugin's own tests.
+//!
+//! All but `testing` are on by default.
+//!
+//! * `log`: [`run`] sets up the log.
+//! * `metrics`: Prometheus metrics at `GET /metrics`, see [`Metrics`].
+//! * `signature`: verifies signatures of requests, see `credentials::SignatureVerifier`.
+//! * `tls`: mutual TLS, see the module `tls`. Without it, a plugin serves a Unix socket or plain HTTP.
+//! * `token`: verifies ServiceAccount tokens, see `credentials::TokenVerifier`.
+//! * `testing`: the module `testing`, for the tests of a plugin.
+//!
+//! # Public dependencies
+//!
+//! The public interface uses types of `dask-plugin-protocol`, `http`, `http-body`, `bytes`, `serde`, `serde_json` and
+//! `tower-service`. The web framework, the TLS library and the HTTP client are private.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod config;
 pub mod credentials;
@@ -48,16 +63,24 @@ mod raw_http;
 mod router;
 mod run;
 pub mod serve;
+mod service;
 mod socket;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(feature = "tls")]
 pub mod tls;
 
-pub use plugin_protocol as protocol;
+pub use dask_plugin_protocol as protocol;
 
 pub use error::PluginError;
 pub use metrics::Metrics;
 pub use plugin::{Answer, Plugin, settings};
 pub use router::{router, router_with};
 pub use run::{RunError, run, run_until};
+pub use service::{Body, BodyError, Router};
 pub use socket::SocketError;
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,39 +1,70 @@
+//! The trait of a plugin, its response and its settings.
+
 use std::future::Future;
 
-use plugin_protocol::{Child, Condition, Discovery, PluginRequest, PluginResponse};
+use dask_plugin_protocol::{Child, Condition, Discovery, PluginRequest, PluginResponse};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use crate::PluginError;
 
-/// A plugin: given one object of a Dask cluster, which other objects should exist?
+/// A plugin: decides which objects should exist beside one object of a Dask cluster.
 ///
-/// Implementations write `async fn`. They hold no state between calls that an answer depends on: each
-/// request carries everything, and the same request must lead to the same answer.
+/// Implementations write `async fn`. They must not keep state between calls that a response depends on: each request
+/// carries everything, and the same request must lead to the same response.
 ///
-/// A call that outlasts the caller's patience is dropped at its next `.await`, so work that blocks
-/// belongs into [`tokio::task::spawn_blocking`].
+/// A call that takes longer than the timeout of the controller is dropped at its next `.await`. Run blocking work in
+/// [`tokio::task::spawn_blocking`].
+///
+/// # Examples
+///
+/// A plugin that registers a DNS name outside of the cluster, and removes it when the cluster is deleted. The
+/// directory `examples/` of this crate has the complete program.
+///
+/// ```
+/// use dask_plugin_server::protocol::{Discovery, Hook, PluginRequest};
+/// use dask_plugin_server::{Answer, Plugin, PluginError};
+///
+/// struct Dns;
+///
+/// impl Plugin for Dns {
+///     fn discovery(&self) -> Discovery {
+///         Discovery::new("dns", "1.0.0").hook(Hook::Finalize)
+///     }
+///
+///     async fn sync(&self, request: &PluginRequest) -> Result<Answer, PluginError> {
+///         register(request.owner.name()).await?;
+///         Ok(Answer::none())
+///     }
+///
+///     async fn finalize(&self, request: &PluginRequest) -> Result<(), PluginError> {
+///         unregister(request.owner.name()).await
+///     }
+/// }
+/// # async fn register(_: &str) -> Result<(), PluginError> { Ok(()) }
+/// # async fn unregister(_: &str) -> Result<(), PluginError> { Ok(()) }
+/// ```
 pub trait Plugin: Send + Sync + 'static {
-    /// Who this plugin is and which hooks it serves.
+    /// Returns the name and version of this plugin and the hooks that it serves.
     ///
-    /// When the version changes, the controller asks about every subject again.
+    /// When the version changes, the controller calls the plugin again for every subject.
     fn discovery(&self) -> Discovery;
 
-    /// The *complete* set of children for `request.subject`.
+    /// Returns the *complete* set of children for `request.subject`.
     ///
     /// # Errors
-    /// [`PluginError::failure`] if the plugin refuses, [`PluginError::pending`] if it cannot say yet.
-    /// Both leave the children of earlier answers untouched.
+    /// Return [`PluginError::failure`] to refuse, and [`PluginError::pending`] if there is no result yet. In both
+    /// cases, the existing children stay.
     fn sync(&self, request: &PluginRequest) -> impl Future<Output = Result<Answer, PluginError>> + Send;
 
-    /// Releases what is held outside of the cluster for `request.subject`; `Ok` means that nothing is.
+    /// Releases what the plugin holds outside of the cluster for `request.subject`.
     ///
-    /// It is called only if [`Plugin::discovery`] lists [`Hook::Finalize`](plugin_protocol::Hook), and
-    /// then again and again until it returns `Ok`. Otherwise the hook answers 404.
+    /// It is called only if [`Plugin::discovery`] lists [`Hook::Finalize`](dask_plugin_protocol::Hook), and repeatedly
+    /// until it returns `Ok`, which means that everything is released. Without the hook, the path returns 404.
     ///
     /// # Errors
-    /// [`PluginError::pending`] while something is still held. The default fails with the reason
-    /// `FinalizeNotImplemented`: a plugin that lists the hook and forgets this method must not claim
+    /// Return [`PluginError::pending`] while something is not released. The default implementation fails with the
+    /// reason `FinalizeNotImplemented`, because a plugin that lists the hook but does not implement it must not report
     /// that it has cleaned up.
     fn finalize(&self, request: &PluginRequest) -> impl Future<Output = Result<(), PluginError>> + Send {
         let _ = request;
@@ -44,14 +75,14 @@ pub trait Plugin: Send + Sync + 'static {
     }
 }
 
-/// What a plugin wants: its children, and what else the user should know.
+/// The response of a plugin: its children, and what else the user should know.
 ///
 /// ```
-/// use plugin_server_kit::{Answer, protocol::Child};
+/// use dask_plugin_server::{Answer, protocol::Child};
 /// use serde_json::json;
 ///
 /// let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "b"}});
-/// let answer = Answer::from(Child::new("config", map)).warning("`a` is deprecated");
+/// let answer = Answer::from(Child::new("config", map)).warning("`a` is deprecated").resync_after(600);
 /// assert_eq!(answer.children().len(), 1);
 /// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,35 +95,43 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Exactly these children; others that this plugin had for the subject are deleted.
+    /// Returns exactly these children. Other children of this plugin for the subject are deleted.
     pub fn new(children: impl IntoIterator<Item = Child>) -> Self {
         Self { children: children.into_iter().collect(), ..Self::default() }
     }
 
-    /// No children: those that this plugin had for the subject are deleted.
+    /// Returns no children. The children of this plugin for the subject are deleted.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// Adds a condition to show on the Dask resource.
+    /// Adds a condition that is shown on the Dask resource.
+    ///
+    /// ```
+    /// use dask_plugin_server::Answer;
+    /// use dask_plugin_server::protocol::{Condition, ConditionStatus};
+    ///
+    /// let exposed = Condition::new("Exposed", ConditionStatus::False, "NoAddress", "the gateway has no address");
+    /// let answer = Answer::none().condition(exposed);
+    /// ```
     pub fn condition(mut self, condition: Condition) -> Self {
         self.conditions.push(condition);
         self
     }
 
-    /// Adds a sentence that the user should see once.
+    /// Adds a sentence that is shown to the user once.
     pub fn warning(mut self, sentence: impl Into<String>) -> Self {
         self.warnings.push(sentence.into());
         self
     }
 
-    /// Asks for another call after so many seconds, even if nothing changes.
+    /// Asks for another call after this number of seconds, even if nothing changes.
     pub fn resync_after(mut self, seconds: u32) -> Self {
         self.resync_after_seconds = seconds;
         self
     }
 
-    /// The children that are wanted.
+    /// Returns the children.
     pub fn children(&self) -> &[Child] {
         &self.children
     }
@@ -118,17 +157,17 @@ impl From<Vec<Child>> for Answer {
     }
 }
 
-/// The plugin resource's `spec.settings` as a type of the plugin's own.
+/// Reads `spec.settings` of the plugin resource into a type of the plugin.
 ///
-/// Give the type `#[serde(deny_unknown_fields)]`, so that a misspelt setting is an error and not a
-/// default that nobody asked for.
+/// Give the type `#[serde(deny_unknown_fields)]`, so that a misspelt setting is an error instead of an unintended
+/// default.
 ///
 /// # Errors
-/// A failure with the reason `InvalidSettings` and a message that names the setting.
+/// Fails with the reason `InvalidSettings` and a message that names the setting.
 ///
 /// ```
 /// # #[cfg(feature = "testing")] {
-/// use plugin_server_kit::{settings, testing::RequestBuilder};
+/// use dask_plugin_server::{settings, testing::RequestBuilder};
 /// use serde_json::json;
 ///
 /// #[derive(Debug, serde::Deserialize)]

@@ -1,4 +1,4 @@
-//! The few lines of HTTP that tests of connections need.
+//! A minimal HTTP client for the tests of connections.
 
 use std::io;
 
@@ -16,7 +16,7 @@ where
     Ok(response)
 }
 
-/// Sends a GET and reads the status line, headers and a body of `body_len` bytes; the connection lives on.
+/// Sends a GET and reads until `expected_body` has arrived. The connection stays open.
 pub(crate) async fn get_and_keep<S>(stream: &mut S, path: &str, expected_body: &str) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,

@@ -1,3 +1,5 @@
+//! The routes of a plugin: discovery, the hooks and the health check.
+
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -9,45 +11,48 @@ use axum::http::{HeaderMap, Method, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
+use dask_plugin_protocol::limits::MAX_REQUEST_BYTES;
+use dask_plugin_protocol::{
+    Discovery, Hook, PluginRequest, PluginResponse, ReviewRequest, ReviewResponse, headers, path,
+};
 use futures::FutureExt as _;
-use plugin_protocol::limits::MAX_REQUEST_BYTES;
-use plugin_protocol::{Discovery, Hook, PluginRequest, PluginResponse, ReviewRequest, ReviewResponse, headers, path};
 use tracing::Instrument as _;
 
 use crate::credentials::{Credentials, authenticate};
 use crate::error::Rejection;
 use crate::metrics::{Metrics, Outcome, count};
-use crate::{Answer, Plugin, PluginError};
+use crate::{Answer, Plugin, PluginError, Router};
 
-/// The path at which the process says that it is alive.
+/// The path of the liveness probe.
 pub(crate) const HEALTHZ: &str = "/healthz";
 
-/// What a call may take if the caller does not say: the longest `timeoutSeconds` there is.
+/// The timeout of a call that has none in its query: the maximum of `timeoutSeconds`.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The plugin as an HTTP service: discovery, the hooks, and `GET /healthz`.
+/// Creates the HTTP service of a plugin: discovery, the hooks, and `GET /healthz`.
 ///
-/// Whatever goes wrong before the plugin could answer has one shape, and leaves existing children alone:
-/// `{"error": "<category>", "message": "<sentence>"}`.
+/// An error that occurs outside of the plugin's code has the body
+/// `{"error": "<category>", "message": "<sentence>"}`. The existing children stay.
 ///
-/// | status | category | when |
+/// | status | category | cause |
 /// |---|---|---|
 /// | 400 | `BrokenBody` | the body ended early |
-/// | 401 | `Unauthorized` | the caller does not show what it must, see [`crate::credentials`] |
-/// | 404 | `UnknownPath`, `HookNotServed` | no such path, or discovery does not list the hook |
-/// | 405 | `MethodNotAllowed` | wrong method |
+/// | 401 | `Unauthorized` | the credentials of the caller are missing or invalid, see [`crate::credentials`] |
+/// | 404 | `UnknownPath`, `HookNotServed` | the path does not exist, or discovery does not list the hook |
+/// | 405 | `MethodNotAllowed` | the path does not support the method |
 /// | 413 | `RequestTooLarge` | the body is larger than [`MAX_REQUEST_BYTES`] |
-/// | 415 | `UnsupportedContentType` | the body is not declared as JSON |
-/// | 422 | `InvalidJson`, `InvalidRequest`, `HookMismatch`, `InvalidTimeout` | not a review of this version; the message names the field |
-/// | 500 | `Panicked` | the plugin panicked; other calls and the server go on |
-/// | 503 | `CannotVerify` | what the caller shows cannot be judged now: a secret or key is unreadable |
-/// | 504 | `DeadlineExceeded` | `?timeout=10s` (or 30 s) went by; the plugin's future was dropped |
+/// | 415 | `UnsupportedContentType` | the content type of the body is not JSON |
+/// | 422 | `InvalidJson`, `InvalidRequest`, `HookMismatch`, `InvalidTimeout` | the body is not a review of this version; the message names the field |
+/// | 500 | `Panicked` | the plugin panicked; other calls and the server continue |
+/// | 503 | `CannotVerify` | the credentials cannot be verified now, because a secret or key is unreadable |
+/// | 504 | `DeadlineExceeded` | the timeout of the call (`?timeout=10s`, by default 30 s) has passed; the future of the plugin was dropped |
 ///
 /// ```
-/// use axum::{body::Body, http::{Request, StatusCode}};
-/// use tower::ServiceExt as _;
-/// # use plugin_server_kit::{Answer, Plugin, PluginError, protocol::{Discovery, PluginRequest}};
+/// use dask_plugin_server::Body;
+/// use http::{Request, StatusCode};
+/// use tower_service::Service as _;
+/// # use dask_plugin_server::{Answer, Plugin, PluginError, protocol::{Discovery, PluginRequest}};
 /// # struct MyPlugin;
 /// # impl Plugin for MyPlugin {
 /// #     fn discovery(&self) -> Discovery { Discovery::new("mine", "1.0.0") }
@@ -55,7 +60,7 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// # }
 /// # #[tokio::main(flavor = "current_thread")] async fn main() {
 /// let request = Request::get("/v1alpha1/discovery").body(Body::empty()).unwrap();
-/// let response = plugin_server_kit::router(MyPlugin).oneshot(request).await.unwrap();
+/// let Ok(response) = dask_plugin_server::router(MyPlugin).call(request).await;
 /// assert_eq!(response.status(), StatusCode::OK);
 /// # }
 /// ```
@@ -63,16 +68,28 @@ pub fn router<P: Plugin>(plugin: P) -> Router {
     router_with(plugin, Credentials::none(), Metrics::default())
 }
 
-/// As [`router`], for callers that show `credentials`, and counting into `metrics`.
+/// Like [`router`], but requires `credentials` from callers and counts calls in `metrics`.
+///
+/// ```no_run
+/// use dask_plugin_server::{Metrics, credentials::Credentials, router_with};
+/// # use dask_plugin_server::{Answer, Plugin, PluginError, protocol::{Discovery, PluginRequest}};
+/// # struct MyPlugin;
+/// # impl Plugin for MyPlugin {
+/// #     fn discovery(&self) -> Discovery { Discovery::new("mine", "1.0.0") }
+/// #     async fn sync(&self, _: &PluginRequest) -> Result<Answer, PluginError> { Ok(Answer::none()) }
+/// # }
+/// let metrics = Metrics::default();
+/// let router = router_with(MyPlugin, Credentials::none(), metrics.clone());
+/// ```
 pub fn router_with<P: Plugin>(plugin: P, credentials: Credentials, metrics: Metrics) -> Router {
-    let authenticated = from_fn_with_state(credentials, authenticate);
-    let discovery = Router::new().route(path::DISCOVERY, get(discovery::<P>)).layer(authenticated.clone());
-    let hooks = Router::new()
+    let authenticated = from_fn_with_state(Arc::new(credentials), authenticate);
+    let discovery = axum::Router::new().route(path::DISCOVERY, get(discovery::<P>)).layer(authenticated.clone());
+    let hooks = axum::Router::new()
         .route(path::SYNC, post(sync::<P>))
         .route(path::FINALIZE, post(finalize::<P>))
         .layer(authenticated)
         .layer(from_fn(with_deadline));
-    Router::new()
+    let routes = axum::Router::new()
         .route(HEALTHZ, get(healthz))
         .merge(discovery)
         .merge(hooks)
@@ -82,7 +99,8 @@ pub fn router_with<P: Plugin>(plugin: P, credentials: Credentials, metrics: Metr
         .layer(from_fn(log_rejection))
         .layer(from_fn_with_state(metrics, count))
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
-        .with_state(Arc::new(plugin))
+        .with_state(Arc::new(plugin));
+    Router(routes)
 }
 
 pub(crate) async fn healthz() -> &'static str {
@@ -121,7 +139,7 @@ async fn finalize<P: Plugin>(
     Ok(call.instrument(call_span(&request, &headers)).await)
 }
 
-/// The question in `body`, if it is one for `served` and the plugin serves that.
+/// Returns the request in `body` if it is for the hook `served` and the plugin serves that hook.
 fn review_of<P: Plugin>(
     plugin: &P,
     served: Hook,
@@ -138,9 +156,10 @@ fn review_of<P: Plugin>(
     Ok(request)
 }
 
-/// An answer, and its outcome for the metrics.
+/// A response, and its outcome for the metrics.
 type Answered = (Extension<Outcome>, Json<ReviewResponse>);
 
+/// Logs the outcome of a call and wraps its response.
 fn envelope(request: &PluginRequest, answer: Result<PluginResponse, PluginError>) -> Answered {
     let response = answer.unwrap_or_else(|error| error.into_response(request));
     tracing::info!(
@@ -152,6 +171,7 @@ fn envelope(request: &PluginRequest, answer: Result<PluginResponse, PluginError>
     (Extension(response.status.into()), Json(ReviewResponse::new(response)))
 }
 
+/// Returns the span of a call, whose fields are added to each line of the log.
 fn call_span(request: &PluginRequest, headers: &HeaderMap) -> tracing::Span {
     let traceparent = headers.get(headers::TRACEPARENT).and_then(|value| value.to_str().ok());
     tracing::info_span!(
@@ -175,15 +195,15 @@ async fn method_not_allowed(method: Method) -> Rejection {
     Rejection::MethodNotAllowed(method)
 }
 
-/// Drops a call, the reading of its body included, when the caller's time is up.
+/// Drops a call, including the reading of its body, when the timeout of the caller has passed.
 async fn with_deadline(request: Request, next: Next) -> Result<Response, Rejection> {
     let timeout = timeout_in(request.uri().query())?;
-    // A little early, so that the caller reads why instead of hanging up at the same moment.
+    // Slightly early, so that the caller still reads the response instead of closing the connection.
     let deadline = timeout * 19 / 20;
     tokio::time::timeout(deadline, next.run(request)).await.map_err(|_elapsed| Rejection::DeadlineExceeded)
 }
 
-/// `?timeout=10s`, as the API server sends it to admission webhooks.
+/// Returns the timeout in `?timeout=10s`, which has the format of admission webhooks.
 fn timeout_in(query: Option<&str>) -> Result<Duration, Rejection> {
     let pairs = query.unwrap_or_default().split('&');
     let Some(text) =
@@ -199,8 +219,9 @@ fn timeout_in(query: Option<&str>) -> Result<Duration, Rejection> {
     Ok(Duration::from_secs(seconds.into()).min(LONGEST_TIMEOUT))
 }
 
+/// Turns a panic of the plugin into an error response.
 async fn catch_panic(request: Request, next: Next) -> Response {
-    // Nothing that the kit owns is half-changed by a panic; the plugin's own state is behind `&self`.
+    // Unwind safe: a panic leaves no state of this crate inconsistent, and the plugin sees only `&self`.
     let call = AssertUnwindSafe(next.run(request)).catch_unwind();
     call.await.unwrap_or_else(|panic| {
         tracing::error!(panic = panic_message(&*panic), "the plugin panicked");
@@ -213,10 +234,10 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
         .downcast_ref::<&'static str>()
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("a panic without message")
+        .unwrap_or("the panic has no message")
 }
 
-/// Only the controller can call: a rejected call is a bug on one side and worth a line.
+/// Logs rejected calls. Only the controller calls a plugin, so a rejection is a bug on one of the two sides.
 async fn log_rejection(request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let response = next.run(request).await;
@@ -227,4 +248,5 @@ async fn log_rejection(request: Request, next: Next) -> Response {
 }
 
 #[cfg(test)]
+#[cfg(feature = "metrics")]
 mod tests;

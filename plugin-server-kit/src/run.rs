@@ -1,39 +1,41 @@
+//! Runs a plugin as a process: configuration, log, signals and probes.
+
 use std::future::Future;
-use std::io::{self, IsTerminal as _};
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::Router;
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderName, StatusCode};
+use axum::http::StatusCode;
 use axum::routing::get;
 use futures::FutureExt as _;
 use futures::future::Shared;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use crate::config::{Config, ConfigError, Endpoint, LogFormat};
 use crate::router::{HEALTHZ, healthz};
-use crate::serve::{Listener, serve};
+use crate::serve::{HttpService, Listener, serve};
 use crate::socket::SocketError;
+#[cfg(feature = "tls")]
 use crate::tls::Tls;
 use crate::{Metrics, Plugin, router_with};
 
-/// The path at which the process says whether it takes calls.
+/// The path of the readiness probe.
 const READYZ: &str = "/readyz";
-/// The path at which Prometheus reads counts.
+/// The path of the metrics.
+#[cfg(feature = "metrics")]
 const METRICS: &str = "/metrics";
+#[cfg(feature = "metrics")]
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Why a plugin's server ended before it was told to.
+/// The error for a server that could not start.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// The environment is wrong.
+    /// The environment is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The Unix socket could not be opened.
@@ -44,19 +46,19 @@ pub enum RunError {
     Listen {
         /// The port.
         port: u16,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
-    /// Signals could not be received.
+    /// The signal handlers could not be installed.
     #[error("failed to listen for signals: {0}")]
     Signals(io::Error),
 }
 
-/// Serves `plugin` as the environment says (see [`Config`]) until SIGTERM or SIGINT.
+/// Serves `plugin` until SIGTERM or SIGINT, configured by the environment (see [`Config`]).
 ///
-/// It sets up the log, answers the kubelet at `GET /healthz` (alive) and `GET /readyz` (certificate
-/// loaded and listening) and Prometheus at `GET /metrics` (see [`Metrics`]), and lets requests in flight finish. An error is logged as one sentence and
-/// leads to exit code 1.
+/// It sets up the log (feature `log`), serves the probes of the kubelet at `GET /healthz` (alive) and `GET /readyz`
+/// (certificate loaded and listening), serves Prometheus at `GET /metrics` (see [`Metrics`]), and lets requests in
+/// flight finish. An error is logged as one sentence and leads to exit code 1.
 pub async fn run<P: Plugin>(plugin: P) -> ExitCode {
     let config = Config::from_env();
     init_log(config.as_ref().map_or(LogFormat::Text, |c| c.log_format));
@@ -73,7 +75,24 @@ pub async fn run<P: Plugin>(plugin: P) -> ExitCode {
     }
 }
 
-/// As [`run`], with everything that it takes from the process as parameters, and without setting up a log.
+/// Like [`run`], but takes the configuration and the signal as arguments, and does not set up the log.
+///
+/// ```no_run
+/// use dask_plugin_server::config::{Config, Endpoint};
+/// use dask_plugin_server::run_until;
+/// # use dask_plugin_server::{Answer, Plugin, PluginError, protocol::{Discovery, PluginRequest}};
+/// # struct MyPlugin;
+/// # impl Plugin for MyPlugin {
+/// #     fn discovery(&self) -> Discovery { Discovery::new("mine", "1.0.0") }
+/// #     async fn sync(&self, _: &PluginRequest) -> Result<Answer, PluginError> { Ok(Answer::none()) }
+/// # }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), dask_plugin_server::RunError> {
+/// let mut config = Config::new(Endpoint::Socket("/run/dask-operator/mine.sock".into()));
+/// config.health_port = Some(8081);
+/// run_until(MyPlugin, config, std::future::pending()).await
+/// # }
+/// ```
 pub async fn run_until<P: Plugin>(
     plugin: P,
     config: Config,
@@ -92,11 +111,12 @@ pub async fn run_until<P: Plugin>(
     Ok(())
 }
 
-async fn serve_calls<F: Future<Output = ()>>(
-    router: Router,
+/// Serves the calls of the controller, as soon as the endpoint is open.
+async fn serve_calls(
+    router: impl HttpService,
     endpoint: Endpoint,
     ready: Arc<AtomicBool>,
-    shutdown: Shared<F>,
+    shutdown: Shared<impl Future<Output = ()>>,
 ) -> Result<(), RunError> {
     let listener = tokio::select! {
         listener = open(&endpoint) => listener?,
@@ -108,26 +128,28 @@ async fn serve_calls<F: Future<Output = ()>>(
     Ok(())
 }
 
+/// Opens the endpoint. With TLS, it waits for the certificate.
 async fn open(endpoint: &Endpoint) -> Result<Listener, RunError> {
     match endpoint {
         Endpoint::Socket(path) => Ok(Listener::unix(path)?),
         Endpoint::Insecure { port } => {
             tracing::warn!("plain HTTP without authentication: for development only");
             let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).await;
-            Ok(Listener::tcp(bound.map_err(|source| RunError::Listen { port: *port, source })?))
+            Ok(Listener::plain(bound.map_err(|source| RunError::Listen { port: *port, source })?))
         }
+        #[cfg(feature = "tls")]
         Endpoint::Tls { dir, port } => {
             let tls = Tls::wait_for_files(dir).await;
-            Ok(Listener::tls(bind_all(*port).await?, tls))
+            Ok(Listener::encrypted(bind_all(*port).await?, tls))
         }
     }
 }
 
-/// All addresses, of both families where the machine has both.
+/// Listens on all addresses, of IPv6 and IPv4 if the machine has both.
 async fn bind_all(port: u16) -> Result<TcpListener, RunError> {
     let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
     let bound = match TcpListener::bind(both).await {
-        // The kernel has no IPv6, or the node has switched it off.
+        // The kernel does not support IPv6, or it is disabled on the node.
         Err(error)
             if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::AddrNotAvailable)
                 || error.raw_os_error() == Some(EAFNOSUPPORT) =>
@@ -139,29 +161,32 @@ async fn bind_all(port: u16) -> Result<TcpListener, RunError> {
     bound.map_err(|source| RunError::Listen { port, source })
 }
 
-/// "Address family not supported by protocol", which has no [`io::ErrorKind`].
+/// The error "Address family not supported by protocol", which has no [`io::ErrorKind`].
 const EAFNOSUPPORT: i32 = 97;
 
+/// Serves the probes and the metrics, if they have a port.
 async fn serve_probes<F: Future<Output = ()>>(
     port: Option<u16>,
     probed: Probed,
     shutdown: Shared<F>,
 ) -> Result<(), RunError> {
     if let Some(port) = port {
-        let listener = Listener::tcp(bind_all(port).await?);
+        let listener = Listener::plain(bind_all(port).await?);
         serve(listener, probes(probed), shutdown).await;
     }
     Ok(())
 }
 
-/// What the port beside that of the calls tells.
+/// The state that probes and metrics report.
 #[derive(Clone)]
 struct Probed {
     ready: Arc<AtomicBool>,
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "there is no path of metrics"))]
     metrics: Metrics,
 }
 
-fn probes(probed: Probed) -> Router {
+/// Returns the routes of the probes and of the metrics.
+fn probes(probed: Probed) -> axum::Router {
     async fn readyz(State(probed): State<Probed>) -> (StatusCode, &'static str) {
         if probed.ready.load(Ordering::Relaxed) {
             (StatusCode::OK, "ok")
@@ -169,16 +194,18 @@ fn probes(probed: Probed) -> Router {
             (StatusCode::SERVICE_UNAVAILABLE, "no certificate yet")
         }
     }
-    async fn metrics(State(probed): State<Probed>) -> ([(HeaderName, &'static str); 1], String) {
-        ([(CONTENT_TYPE, OPEN_METRICS)], probed.metrics.encode())
-    }
-    Router::new()
-        .route(HEALTHZ, get(healthz))
-        .route(READYZ, get(readyz))
-        .route(METRICS, get(metrics))
-        .with_state(probed)
+    let router = axum::Router::new().route(HEALTHZ, get(healthz)).route(READYZ, get(readyz));
+    #[cfg(feature = "metrics")]
+    let router = router.route(METRICS, get(metrics));
+    router.with_state(probed)
 }
 
+#[cfg(feature = "metrics")]
+async fn metrics(State(probed): State<Probed>) -> ([(http::HeaderName, &'static str); 1], String) {
+    ([(http::header::CONTENT_TYPE, OPEN_METRICS)], probed.metrics.encode())
+}
+
+/// Returns a future that completes on SIGTERM and SIGINT.
 fn shutdown_signal() -> io::Result<impl Future<Output = ()> + Send> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -190,7 +217,15 @@ fn shutdown_signal() -> io::Result<impl Future<Output = ()> + Send> {
     })
 }
 
+#[cfg(not(feature = "log"))]
+fn init_log(_: LogFormat) {}
+
+#[cfg(feature = "log")]
 fn init_log(format: LogFormat) {
+    use std::io::IsTerminal as _;
+
+    use tracing_subscriber::EnvFilter;
+
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
@@ -198,11 +233,12 @@ fn init_log(format: LogFormat) {
         LogFormat::Text => log.try_init(),
         LogFormat::Json => log.json().flatten_event(true).with_span_list(false).try_init(),
     };
-    // A plugin that has set up its own keeps it.
+    // A plugin may have set up its own log before.
     if let Err(error) = installed {
-        tracing::debug!(%error, "keeping the log as it is");
+        tracing::debug!(%error, "the log is set up already");
     }
 }
 
 #[cfg(test)]
+#[cfg(all(feature = "metrics", feature = "tls"))]
 mod tests;

@@ -1,3 +1,5 @@
+//! Unix sockets for plugins that run as sidecars of the controller.
+
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
@@ -6,31 +8,32 @@ use std::path::{Path, PathBuf};
 
 use tokio::net::UnixListener;
 
-/// The controller reaches the socket by a common group; nobody else in the pod should.
+/// The controller accesses the socket through a common group. No other container in the pod should.
 const MODE: u32 = 0o660;
 
-/// Why a Unix socket could not be opened.
+/// The error for a Unix socket that could not be opened.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SocketError {
-    /// Something that is not a socket has that name.
+    /// The path exists and is not a socket.
     #[error("{} exists and is not a socket", .0.display())]
     NotASocket(PathBuf),
-    /// Another process answers at this socket.
+    /// Another process serves this socket.
     #[error("{} is served by another process", .0.display())]
     InUse(PathBuf),
-    /// The file system said no.
+    /// A file operation failed.
     #[error("failed to {action} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation.
         action: &'static str,
         /// The socket.
         path: PathBuf,
-        /// Why it failed.
+        /// The cause.
         source: io::Error,
     },
 }
 
+/// Binds a socket to `path`, and replaces a stale one.
 pub(crate) fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     let failed = |action| move |source| SocketError::Io { action, path: path.to_owned(), source };
     remove_stale(path, failed)?;
@@ -39,15 +42,16 @@ pub(crate) fn bind(path: &Path) -> Result<UnixListener, SocketError> {
     Ok(listener)
 }
 
+/// Removes a socket that no process serves.
 fn remove_stale<F, E>(path: &Path, failed: F) -> Result<(), SocketError>
 where
     F: Fn(&'static str) -> E,
     E: FnOnce(io::Error) -> SocketError,
 {
-    // Of the path itself: a symlink, even to a socket, is not ours to follow.
+    // The metadata of the path itself: a symlink may lead to the socket of another process.
     let found = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        found => found.map_err(failed("look at"))?,
+        found => found.map_err(failed("inspect"))?,
     };
     if !found.file_type().is_socket() {
         return Err(SocketError::NotASocket(path.to_owned()));
@@ -57,7 +61,7 @@ where
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
             fs::remove_file(path).map_err(failed("remove the stale socket"))
         }
-        Err(error) => Err(failed("try the socket")(error)),
+        Err(error) => Err(failed("connect to")(error)),
     }
 }
 
@@ -83,7 +87,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_that_nobody_serves_is_replaced() {
+    async fn a_stale_socket_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.sock");
         stale_socket(&path);
@@ -92,18 +96,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_that_somebody_serves_stays_theirs() {
+    async fn a_socket_that_another_process_serves_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.sock");
-        let _theirs = bind(&path).unwrap();
+        let _listener = bind(&path).unwrap();
         let error = bind(&path).unwrap_err();
         assert!(matches!(error, SocketError::InUse(_)), "{error}");
         assert!(UnixStream::connect(&path).is_ok());
     }
 
-    /// A path from the environment must never delete or re-mode somebody's file.
+    /// A path from the environment must never delete another file or change its mode.
     #[tokio::test]
-    async fn what_is_not_a_socket_is_refused_and_kept() {
+    async fn a_path_that_is_not_a_socket_is_refused_and_kept() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         fs::write(&file, "precious").unwrap();

@@ -1,8 +1,8 @@
-//! For a plugin's own tests (feature `testing`): build a request, ask the real router, look at the answer.
+//! Helpers for the tests of a plugin: they build a request, call the real router, and check the response.
 //!
 //! ```
-//! use plugin_server_kit::{Answer, Plugin, PluginError, protocol::{Discovery, PluginRequest}};
-//! use plugin_server_kit::testing::{RequestBuilder, TestPlugin};
+//! use dask_plugin_server::{Answer, Plugin, PluginError, protocol::{Discovery, PluginRequest}};
+//! use dask_plugin_server::testing::{RequestBuilder, TestPlugin};
 //! use serde_json::json;
 //!
 //! struct Nothing;
@@ -20,21 +20,20 @@
 
 use std::collections::BTreeSet;
 
-use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{Request, StatusCode};
-use plugin_protocol::limits::{MAX_CHILDREN, MAX_RESPONSE_BYTES};
-use plugin_protocol::{
-    ChildKey, ControllerInfo, Event, EventReason, Hook, Observed, ObservedChild, Owner, PluginInfo, PluginRequest,
+use dask_plugin_protocol::limits::{MAX_CHILDREN, MAX_RESPONSE_BYTES};
+use dask_plugin_protocol::{
+    ChildKey, ControllerInfo, Event, EventReason, Hook, ObservedChild, Owner, PluginInfo, PluginRequest,
     PluginResponse, ReviewRequest, ReviewResponse, StatusInDigest, Subject, digest_of, path,
 };
+use http::header::CONTENT_TYPE;
+use http::{Request, StatusCode};
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use crate::{Plugin, router};
+use crate::{Plugin, Router, router};
 
-/// The scheduler's Service of the cluster `cluster`, as the controller makes it.
+/// Returns the scheduler's Service of `cluster`, as the controller creates it.
 pub fn scheduler_service(cluster: &str, namespace: &str) -> Value {
     let labels = json!({"dask.org/cluster-name": cluster, "dask.org/component": "scheduler"});
     json!({
@@ -57,7 +56,7 @@ pub fn scheduler_service(cluster: &str, namespace: &str) -> Value {
     })
 }
 
-/// A DaskCluster without much in it.
+/// Returns a minimal DaskCluster.
 pub fn dask_cluster(name: &str, namespace: &str) -> Value {
     json!({
         "apiVersion": "kubernetes.dask.org/v1",
@@ -71,8 +70,18 @@ pub fn dask_cluster(name: &str, namespace: &str) -> Value {
     })
 }
 
-/// A request like those of the controller: about the scheduler's Service of the cluster `demo` in the
-/// namespace `team-a`, until told otherwise.
+/// Builds a request like those of the controller.
+///
+/// By default, the subject is the scheduler's Service of the cluster `demo` in the namespace `team-a`.
+///
+/// ```
+/// use dask_plugin_server::testing::RequestBuilder;
+/// use serde_json::json;
+///
+/// let request = RequestBuilder::finalize().settings(json!({"domain": "example.org"})).build();
+/// assert_eq!(request.subject.name(), "demo-scheduler");
+/// assert!(request.uid.starts_with("sha256:"));
+/// ```
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct RequestBuilder {
@@ -80,46 +89,31 @@ pub struct RequestBuilder {
 }
 
 impl RequestBuilder {
-    /// A call to the hook Sync.
+    /// Builds a request for the hook Sync.
     pub fn sync() -> Self {
         Self::of(Hook::Sync)
     }
 
-    /// A call to the hook Finalize.
+    /// Builds a request for the hook Finalize.
     pub fn finalize() -> Self {
         Self::of(Hook::Finalize)
     }
 
     fn of(hook: Hook) -> Self {
-        let request = PluginRequest {
-            uid: String::new(),
-            hook,
-            attempt: 1,
-            dry_run: false,
-            event: Event {
-                type_: String::new(),
-                reason: EventReason::Created,
-                time: "2026-01-01T00:00:00Z".to_owned(),
-            },
-            plugin: PluginInfo {
-                name: "plugin".to_owned(),
-                namespace: "dask-operator".to_owned(),
-                generation: 1,
-                settings: json!({}),
-            },
-            controller: ControllerInfo { version: env!("CARGO_PKG_VERSION").to_owned(), capabilities: Vec::new() },
-            subject: Subject { component: None, object: Value::Null },
-            owner: Owner { api_version: String::new(), kind: String::new(), object: Value::Null },
-            observed: Observed::default(),
-        };
+        let event = Event::new("", EventReason::Created, "2026-01-01T00:00:00Z");
+        let plugin = PluginInfo::new("plugin", "dask-operator", 1, json!({}));
+        let (subject, owner) = (Subject::new(Value::Null), Owner::new("", "", Value::Null));
+        let request = PluginRequest::new(hook, event, plugin, subject, owner)
+            .controller(ControllerInfo::new(env!("CARGO_PKG_VERSION")));
         Self { request }.subject(scheduler_service("demo", "team-a")).owner(dask_cluster("demo", "team-a"))
     }
 
-    /// The object that children are wanted for; its label `dask.org/component` tells the component.
+    /// Sets the subject. Its label `dask.org/component` is the component.
     pub fn subject(mut self, object: Value) -> Self {
         let component =
             object.pointer("/metadata/labels/dask.org~1component").and_then(Value::as_str).map(ToOwned::to_owned);
-        self.request.subject = Subject { component, object };
+        self.request.subject = Subject::new(object);
+        self.request.subject.component = component;
         let kind = self.request.subject.kind().to_lowercase();
         self.request.event.type_ = match &self.request.subject.component {
             Some(component) => format!("org.dask.kubernetes.{kind}.{component}"),
@@ -128,39 +122,37 @@ impl RequestBuilder {
         self
     }
 
-    /// The Dask resource that will own the children.
+    /// Sets the Dask resource that owns the children.
     pub fn owner(mut self, object: Value) -> Self {
-        let text = |field: &str| object[field].as_str().unwrap_or_default().to_owned();
-        self.request.owner = Owner { api_version: text("apiVersion"), kind: text("kind"), object };
+        self.request.owner = Owner::from_object(object);
         self
     }
 
-    /// `spec.settings` of the plugin resource.
+    /// Sets `spec.settings` of the plugin resource.
     pub fn settings(mut self, settings: Value) -> Self {
         self.request.plugin.settings = settings;
         self
     }
 
-    /// Adds a child of an earlier answer, as it is in the cluster.
+    /// Adds a child of an earlier response, as it is in the cluster.
     pub fn observed(mut self, key: impl Into<String>, object: Value) -> Self {
-        let child = ObservedChild { object };
-        self.request.observed.children.insert(key.into(), child);
+        self.request.observed.children.insert(key.into(), ObservedChild::new(object));
         self
     }
 
-    /// Why the call is made.
+    /// Sets the reason for the call.
     pub fn reason(mut self, reason: EventReason) -> Self {
         self.request.event.reason = reason;
         self
     }
 
-    /// The request, with the uid that the controller would give it.
+    /// Returns the request with the uid that the controller would give it.
     ///
     /// # Panics
-    /// If the request has no canonical JSON form.
+    /// Panics if the request has no canonical JSON form.
     pub fn build(mut self) -> PluginRequest {
-        self.request.uid = digest_of(&self.request, StatusInDigest::Ignored)
-            .expect("a request that is made of JSON has a canonical form");
+        self.request.uid =
+            digest_of(&self.request, StatusInDigest::Ignored).expect("a request of JSON values has a canonical form");
         self.request
     }
 }
@@ -171,31 +163,31 @@ impl From<RequestBuilder> for PluginRequest {
     }
 }
 
-/// A plugin behind its real router, without a network.
+/// Calls a plugin through its real router, without a network.
 #[derive(Debug, Clone)]
 pub struct TestPlugin {
     router: Router,
 }
 
 impl TestPlugin {
-    /// Puts `plugin` behind [`router`].
+    /// Creates the router of `plugin`, see [`router`].
     pub fn new<P: Plugin>(plugin: P) -> Self {
         Self { router: router(plugin) }
     }
 
-    /// The answer of the hook Sync.
+    /// Calls the hook Sync and returns the response.
     ///
     /// # Panics
-    /// If the controller would refuse the answer: another status than 200, another uid, an invalid or
-    /// repeated child key, too many children.
+    /// Panics if the controller would refuse the response: its status is not 200, its uid is wrong, a child key is
+    /// invalid or occurs twice, or it has too many children.
     pub async fn sync(&self, request: impl Into<PluginRequest>) -> PluginResponse {
         self.call(path::SYNC, request.into()).await
     }
 
-    /// The answer of the hook Finalize.
+    /// Calls the hook Finalize and returns the response.
     ///
     /// # Panics
-    /// As [`TestPlugin::sync`].
+    /// Panics like [`TestPlugin::sync`].
     pub async fn finalize(&self, request: impl Into<PluginRequest>) -> PluginResponse {
         self.call(path::FINALIZE, request.into()).await
     }
@@ -209,11 +201,12 @@ impl TestPlugin {
             .expect("the request is complete");
         let Ok(response) = self.router.clone().oneshot(request).await;
         let status = response.status();
-        let body = to_bytes(response.into_body(), MAX_RESPONSE_BYTES).await.expect("the answer is within the limit");
+        let body =
+            to_bytes(response.into_body().0, MAX_RESPONSE_BYTES).await.expect("the response is within the limit");
         let text = String::from_utf8_lossy(&body);
         assert_eq!(status, StatusCode::OK, "{text}");
-        let review: ReviewResponse = serde_json::from_slice(&body).expect("the answer is a review");
-        assert_eq!(review.response.uid, uid, "the answer has another uid");
+        let review: ReviewResponse = serde_json::from_slice(&body).expect("the response is a review");
+        assert_eq!(review.response.uid, uid, "the response has a wrong uid");
         assert_keys(&review.response);
         review.response
     }
@@ -226,6 +219,6 @@ fn assert_keys(response: &PluginResponse) {
     for child in children {
         let key = &child.key;
         assert!(ChildKey::new(key).is_ok(), "child key {key:?} is invalid");
-        assert!(seen.insert(key), "child key {key:?} is there twice");
+        assert!(seen.insert(key), "child key {key:?} occurs twice");
     }
 }

@@ -1,3 +1,5 @@
+"""Fixtures: the golden files of the protocol, and plugins in processes of their own."""
+
 import contextlib
 import json
 import os
@@ -17,7 +19,7 @@ def golden(name):
 
 
 def merge(target, patch):
-    """RFC 7396."""
+    """Applies a JSON merge patch (RFC 7396)."""
     if not isinstance(patch, dict):
         return patch
     merged = dict(target) if isinstance(target, dict) else {}
@@ -54,7 +56,7 @@ def start(tmp_path):
 
     yield start
     for process in processes:
-        # With the processes that servers start, which hold the pipe open.
+        # The whole group: servers start processes that keep the pipe open.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()

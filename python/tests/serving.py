@@ -42,7 +42,7 @@ def eventually(check, what):
         with contextlib.suppress(httpx.TransportError, FileNotFoundError):
             if (result := check()) is not None:
                 return result
-        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        assert time.monotonic() < deadline, f"timed out waiting for {what}"
         time.sleep(0.02)
 
 
@@ -62,7 +62,7 @@ def discovered(client):
 
 
 def mount(directory, authority, version):
-    """Writes the Secret's files as the kubelet does: into a new directory, then one atomic swap."""
+    """Writes the files of the Secret as the kubelet does: into a new directory, followed by one atomic rename."""
     directory.mkdir(exist_ok=True)
     files = directory / version
     files.mkdir()

@@ -1,3 +1,5 @@
+"""Calls with valid and invalid credentials."""
+
 import asyncio
 import functools
 import http.server
@@ -45,7 +47,7 @@ def signature(secret, body="", age=0):
     }
 
 
-def test_only_a_fresh_signature_over_this_body_opens_the_plugin(tmp_path):
+def test_only_a_recent_signature_of_this_body_is_accepted(tmp_path):
     secret = tmp_path / "secret"
     secret.write_text(SECRET + "\n")
     credentials = Credentials(signature=SignatureVerifier(secret))
@@ -53,19 +55,19 @@ def test_only_a_fresh_signature_over_this_body_opens_the_plugin(tmp_path):
     other = "whsec_AAAAsBQIhrscChlQIMV+b5sSYspob7oD"
     for headers, sentence in [
         ({}, "no signature"),
-        (signature(other), "not good"),
-        (signature(SECRET, body="{}"), "not good"),
+        (signature(other), "invalid"),
+        (signature(SECRET, body="{}"), "invalid"),
         (signature(SECRET, age=400), "too old"),
-        ({**signature(SECRET), "Webhook-Signature": "garbage"}, "not as Standard Webhooks defines it"),
-        ({**signature(SECRET), "Webhook-Signature": "v1,abc"}, "not as Standard Webhooks defines it"),
-        ({**signature(SECRET), "Webhook-Signature": "v1,\xe9"}, "not as Standard Webhooks defines it"),
-        ({**signature(SECRET), "Webhook-Timestamp": "inf"}, "not good"),
+        ({**signature(SECRET), "Webhook-Signature": "garbage"}, "does not conform to Standard Webhooks"),
+        ({**signature(SECRET), "Webhook-Signature": "v1,abc"}, "does not conform to Standard Webhooks"),
+        ({**signature(SECRET), "Webhook-Signature": "v1,\xe9"}, "does not conform to Standard Webhooks"),
+        ({**signature(SECRET), "Webhook-Timestamp": "inf"}, "invalid"),
     ]:
         status, message = discover(credentials, headers)
         assert status == 401
         assert sentence in message
     secret.write_text(other)
-    assert discover(credentials, signature(other))[0] == 200, "a new secret counts at once"
+    assert discover(credentials, signature(other))[0] == 200, "a new secret takes effect immediately"
 
 
 def test_a_secret_may_be_any_bytes(tmp_path):
@@ -76,7 +78,7 @@ def test_a_secret_may_be_any_bytes(tmp_path):
     assert discover(credentials, signature(b"another"))[0] == 401
 
 
-def test_a_signature_is_over_the_body(tmp_path, review):
+def test_a_signature_covers_the_body(tmp_path, review):
     (tmp_path / "secret").write_text(SECRET)
     plugin = Plugin("test", version="1")
     plugin.sync("Service")(lambda request: {})
@@ -89,14 +91,14 @@ def test_a_signature_is_over_the_body(tmp_path, review):
         assert asyncio.run(ask(other, headers))[0] == 401
 
 
-def test_a_stranger_is_refused_before_the_body_is_read(keys):
+def test_an_unknown_caller_is_refused_before_the_body_is_read(keys):
     application = Application(Plugin("test", version="1"), Credentials(token=TokenVerifier(AUDIENCE, str(keys))))
     status, body = asyncio.run(call(application, "POST", "/v1alpha1/sync", b" " * (5 << 20)))
     assert (status, body["error"]) == (401, "Unauthorized")
 
 
 @pytest.mark.parametrize("content", ["", "whsec_", "whsec_no base64", None])
-def test_a_secret_that_is_no_secret_opens_nothing(tmp_path, content):
+def test_with_an_invalid_secret_every_call_is_refused(tmp_path, content):
     secret = tmp_path / "secret"
     if content is not None:
         secret.write_text(content)
@@ -143,12 +145,12 @@ def bearer(token):
     return {"Authorization": f"Bearer {token}"}
 
 
-def test_only_the_controllers_token_for_this_plugin_opens_it(cluster, keys):
+def test_only_a_token_of_the_controller_for_this_plugin_is_accepted(cluster, keys):
     credentials = Credentials(token=TokenVerifier(AUDIENCE, str(keys), issuer=ISSUER))
     assert discover(credentials, bearer(cluster.token())) == (200, "")
     forged = Signer("a")
     secret = jwt.encode(
-        {"aud": AUDIENCE, "sub": CONTROLLER}, "a secret that somebody else knows", "HS256", {"kid": "a"}
+        {"aud": AUDIENCE, "sub": CONTROLLER}, "a secret that another party knows", "HS256", {"kid": "a"}
     )
     for token, sentence in [
         (cluster.token(aud="https://other.svc:443"), "udience"),
@@ -159,9 +161,9 @@ def test_only_the_controllers_token_for_this_plugin_opens_it(cluster, keys):
         (cluster.token(exp=None), '"exp"'),
         (cluster.token(nbf=int(time.time()) + 600), "not yet valid"),
         (forged.token(), "ignature"),
-        (Signer("b").token(), "not the cluster's"),
-        (secret, "signed by HS256"),
-        ("stolen", "refused"),
+        (Signer("b").token(), "not a key of the cluster"),
+        (secret, "algorithm HS256"),
+        ("stolen", "invalid"),
     ]:
         status, message = discover(credentials, bearer(token))
         assert status == 401, message
@@ -169,41 +171,41 @@ def test_only_the_controllers_token_for_this_plugin_opens_it(cluster, keys):
     assert discover(credentials, {})[0] == 401
 
 
-def test_new_keys_are_read_when_they_are_met(cluster, keys, monkeypatch):
+def test_new_keys_are_read_when_they_are_used(cluster, keys, monkeypatch):
     verifier = TokenVerifier(AUDIENCE, str(keys), issuer=ISSUER)
     credentials = Credentials(token=verifier)
     assert discover(credentials, bearer(cluster.token()))[0] == 200
     new = Signer("new")
     keys.write_text(json.dumps({"keys": [new.public()]}))
     assert discover(credentials, bearer(new.token()))[0] == 401, "keys are not read at each call"
-    began = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: began + 11)
+    start = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: start + 11)
     assert discover(credentials, bearer(new.token()))[0] == 200
     assert discover(credentials, bearer(cluster.token()))[0] == 401
 
 
-def test_without_keys_nobody_is_let_in(cluster):
+def test_without_keys_every_call_is_refused(cluster):
     credentials = Credentials(token=TokenVerifier(AUDIENCE, "/nonexistent/jwks.json"))
     status, message = discover(credentials, bearer(cluster.token()))
     assert status == 503
     assert "/nonexistent/jwks.json" in message
 
 
-def test_keys_that_cannot_be_read_are_not_read_at_each_call(cluster, keys, monkeypatch):
-    began = time.monotonic()
-    monkeypatch.setattr(time, "monotonic", lambda: began)
+def test_unreadable_keys_are_not_read_at_each_call(cluster, keys, monkeypatch):
+    start = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: start)
     content = keys.read_text()
     keys.unlink()
     credentials = Credentials(token=TokenVerifier(AUDIENCE, str(keys)))
     assert discover(credentials, bearer(cluster.token()))[0] == 503
     keys.write_text(content)
     assert discover(credentials, bearer(cluster.token()))[0] == 503
-    monkeypatch.setattr(time, "monotonic", lambda: began + 11)
+    monkeypatch.setattr(time, "monotonic", lambda: start + 11)
     assert discover(credentials, bearer(cluster.token()))[0] == 200
     keys.unlink()
-    monkeypatch.setattr(time, "monotonic", lambda: began + 22)
-    assert discover(credentials, bearer(Signer("made up").token()))[0] == 503
-    assert discover(credentials, bearer(cluster.token()))[0] == 200, "a failure is no withdrawal"
+    monkeypatch.setattr(time, "monotonic", lambda: start + 22)
+    assert discover(credentials, bearer(Signer("invented").token()))[0] == 503
+    assert discover(credentials, bearer(cluster.token()))[0] == 200, "a failed read does not withdraw keys"
 
 
 def test_one_thread_reads_the_keys_and_known_keys_do_not_wait_for_it(cluster, keys, monkeypatch):
@@ -230,7 +232,7 @@ def test_one_thread_reads_the_keys_and_known_keys_do_not_wait_for_it(cluster, ke
     read.clear()
     later = time.monotonic() + 11
     monkeypatch.setattr(time, "monotonic", lambda: later)
-    forged = {"authorization": f"Bearer {Signer('made up').token()}"}
+    forged = {"authorization": f"Bearer {Signer('invented').token()}"}
 
     def forge():
         with pytest.raises(Unauthorized):
@@ -248,17 +250,17 @@ def test_one_thread_reads_the_keys_and_known_keys_do_not_wait_for_it(cluster, ke
 
 
 @pytest.mark.parametrize("content", ["[]", "5", '{"keys": 5}', '{"keys": [5]}', "{}", "{"])
-def test_keys_that_are_no_keys_let_nobody_in(cluster, tmp_path, content):
+def test_with_invalid_keys_every_call_is_refused(cluster, tmp_path, content):
     file = tmp_path / "jwks.json"
     file.write_text(content)
     status, message = discover(Credentials(token=TokenVerifier(AUDIENCE, str(file))), bearer(cluster.token()))
     assert status == 503
-    assert "the cluster's public keys cannot be read" in message
+    assert "failed to read the public keys of the cluster" in message
 
 
 @pytest.fixture
 def address(tmp_path, keys):
-    """An https server of the keys, and of a redirect to them; and the file of its authority."""
+    """Serves the keys and a redirect to them over https. Returns its URL and the file of its CA."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -283,7 +285,7 @@ def address(tmp_path, keys):
         thread.join()
 
 
-def test_keys_are_read_by_https_from_who_is_trusted_and_without_redirects(cluster, address, tmp_path, monkeypatch):
+def test_keys_are_fetched_only_from_a_trusted_server_and_without_redirects(cluster, address, tmp_path, monkeypatch):
     url, trusted = address
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     other = tmp_path / "other.crt"

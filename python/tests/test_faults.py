@@ -1,4 +1,4 @@
-"""Handlers that do what they should not: each has its words, and the server goes on."""
+"""Faulty handlers: each fault has its own message, and the server continues."""
 
 import asyncio
 import datetime
@@ -23,31 +23,31 @@ def ask(handler, review, hook="Sync", query="?timeout=5s"):
     return asyncio.run(call(Application(plugin), "POST", f"/v1alpha1/{hook.lower()}{query}", body))
 
 
-def stops(request):
+def exhausts_an_iterator(request):
     return next(port for port in [] if port)
 
 
-def leaves(request):
+def exits(request):
     sys.exit(3)
 
 
-async def leaves_late(request):
+async def exits_in_a_coroutine(request):
     sys.exit(3)
 
 
-async def breaks(request):
+async def raises(request):
     raise KeyError("secret of the plugin")
 
 
-@pytest.mark.parametrize("handler", [stops, leaves, leaves_late, breaks])
-def test_any_exception_is_an_error_without_details_that_the_log_explains(handler, review, caplog):
+@pytest.mark.parametrize("handler", [exhausts_an_iterator, exits, exits_in_a_coroutine, raises])
+def test_any_exception_is_an_error_without_details_and_is_logged(handler, review, caplog):
     status, body = ask(handler, review)
-    assert (status, body) == (500, {"error": "Panicked", "message": "the plugin failed; its log says where"})
+    assert (status, body) == (500, {"error": "Panicked", "message": "the plugin failed; see its log"})
     assert f"in {handler.__name__}" in caplog.text
     assert "Sync of Service team-a/demo-scheduler: the plugin failed" in caplog.messages
 
 
-def test_a_handler_that_yields_is_run_in_a_thread_and_may_refuse(review):
+def test_a_generator_runs_in_a_thread_and_may_raise_pending(review):
     threads = []
 
     def handler(request):
@@ -61,13 +61,13 @@ def test_a_handler_that_yields_is_run_in_a_thread_and_may_refuse(review):
     assert threads[0] is not threading.main_thread()
 
 
-def test_a_finalizer_that_yields_has_released_nothing_and_does_not_say_so(review):
+def test_a_finalize_handler_that_yields_is_an_error(review):
     def release(request):
         yield
 
     status, body = ask(release, review, "Finalize")
     assert (status, body["error"]) == (500, "InvalidAnswer")
-    assert body["message"] == "release has a yield, so that calling it does nothing; remove the yield"
+    assert body["message"] == "release has a yield, so that a call of it does nothing; remove the yield"
 
 
 @pytest.mark.parametrize(
@@ -75,10 +75,13 @@ def test_a_finalizer_that_yields_has_released_nothing_and_does_not_say_so(review
     [
         (None, "handler returned None; return {} to delete the children"),
         (5, "handler returned a int; return manifests by key, children, or an Answer"),
-        ({"a": {**MAP, "data": float("nan")}}, "handler returned the child 'a', which is no JSON: "),
-        ({"a": {**MAP, "data": object()}}, "handler returned the child 'a', which is no JSON: "),
-        ({"a": {**MAP, "data": datetime.date(2026, 1, 1)}}, "handler returned the child 'a', which is no JSON: "),
-        ({"a": {**MAP, "data": "\ud800"}}, "handler returned the child 'a', which is no JSON: "),
+        ({"a": {**MAP, "data": float("nan")}}, "handler returned the child 'a', which cannot be written as JSON: "),
+        ({"a": {**MAP, "data": object()}}, "handler returned the child 'a', which cannot be written as JSON: "),
+        (
+            {"a": {**MAP, "data": datetime.date(2026, 1, 1)}},
+            "handler returned the child 'a', which cannot be written as JSON: ",
+        ),
+        ({"a": {**MAP, "data": "\ud800"}}, "handler returned the child 'a', which cannot be written as JSON: "),
         ({"a": {**MAP, "data": "x" * (256 << 10)}}, "handler returned the child 'a', which has 262192 bytes; "),
         ({f"k{i}": {**MAP, "data": "x" * (200 << 10)} for i in range(11)}, "the answer has "),
         ({"a": None}, "handler returned the child 'a', whose manifest is a NoneType; make it a mapping"),
@@ -95,7 +98,7 @@ def test_a_finalizer_that_yields_has_released_nothing_and_does_not_say_so(review
         (Answer(resync_after=1.5), "handler gave 1.5 for resync_after; use whole seconds, 0 or more"),
     ],
 )
-def test_what_the_controller_would_refuse_is_named_and_logged(returned, sentence, review, caplog):
+def test_an_answer_that_the_controller_would_refuse_is_an_error_and_is_logged(returned, sentence, review, caplog):
     def handler(request):
         return returned
 
@@ -113,7 +116,7 @@ def test_what_the_controller_would_refuse_is_named_and_logged(returned, sentence
         (Pending("no address yet", "15"), "the handler gave '15' for resync_after; use whole seconds, 0 or more"),
     ],
 )
-def test_a_refusal_that_the_controller_would_not_understand_is_named(error, sentence, review):
+def test_an_invalid_refusal_is_an_error(error, sentence, review):
     async def handler(request):
         raise error
 
@@ -121,7 +124,7 @@ def test_a_refusal_that_the_controller_would_not_understand_is_named(error, sent
     assert (status, body) == (500, {"error": "InvalidAnswer", "message": sentence})
 
 
-def test_an_answer_takes_manifests_by_key_too(review):
+def test_an_answer_accepts_manifests_by_key(review):
     status, body = ask(lambda request: Answer({"a": MAP}, resync_after=60), review)
     assert status == 200
     assert body["response"]["children"] == [{"key": "a", "manifest": MAP}]
@@ -129,12 +132,12 @@ def test_an_answer_takes_manifests_by_key_too(review):
 
 
 @pytest.mark.parametrize("body", [b'{"a": NaN}', b"\xff\xfe{\x00}\x00", b"[" * 100_000])
-def test_what_only_python_takes_for_json_is_not(body):
+def test_invalid_json_that_python_would_parse_is_refused(body):
     status, answer = asyncio.run(call(Plugin("test", version="1"), "POST", "/v1alpha1/sync", body))
     assert (status, answer["error"]) == (422, "InvalidJson")
 
 
-def test_the_first_timeout_in_the_query_counts_and_a_wrong_method_is_told_the_right_one(review):
+def test_the_first_timeout_in_the_query_is_used_and_a_wrong_method_is_refused(review):
     assert ask(lambda request: {}, review, query="?timeout=5s&timeout=soon")[0] == 200
     assert ask(lambda request: {}, review, query="?timeout=soon&timeout=5s")[1]["error"] == "InvalidTimeout"
     for path, method in [("/healthz", "POST"), ("/v1alpha1/sync", "GET")]:

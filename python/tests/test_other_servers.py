@@ -1,4 +1,4 @@
-"""The program, and the plugin as an ASGI application of other servers."""
+"""The program, and the plugin as an ASGI application in other servers."""
 
 import signal
 
@@ -34,7 +34,7 @@ def test_the_program_serves_a_plugin_of_the_working_directory(start, tmp_path, t
     process = start(*PROGRAM, target, PLUGIN_SOCKET=path)
     with over_socket(path) as client:
         assert eventually(lambda: discovered(client), "the socket") == "served"
-        assert client.get("/metrics").status_code == 404, "metrics are not for those who call"
+        assert client.get("/metrics").status_code == 404, "callers cannot read the metrics"
     process.send_signal(signal.SIGTERM)
     assert process.wait(20) == 0
 
@@ -44,13 +44,32 @@ def test_the_program_serves_a_plugin_of_the_working_directory(start, tmp_path, t
     [
         (
             "nowhere:plugin",
-            "failed to import nowhere: No module named 'nowhere'; run it where nowhere can be imported",
+            "failed to import nowhere: No module named 'nowhere'; "
+            "run the program in a directory from which nowhere can be imported",
         ),
-        ("served:plugins", "served has no plugins; name the plugin as MODULE:PLUGIN"),
-        ("served:hang", "served:hang is a function; name a Plugin as MODULE:PLUGIN"),
+        ("served:plugins", "served has no attribute plugins; use MODULE:PLUGIN"),
+        ("served:hang", "served:hang is a function, not a Plugin; use MODULE:PLUGIN"),
     ],
 )
-def test_what_is_no_plugin_is_said_in_one_sentence(start, target, sentence):
+def test_the_error_for_a_wrong_plugin_is_one_sentence(start, target, sentence):
     process = start(*PROGRAM, target)
     assert process.communicate(timeout=30)[1] == f"dask-operator-plugin: {sentence}\n"
     assert process.returncode == 1
+
+
+@pytest.mark.parametrize("how", ["plugin.run()", "cli.main(['run', 'served:plugin'])"])
+def test_without_uvicorn_the_error_names_the_extra(start, how):
+    code = "import sys; sys.modules['uvicorn'] = None; import dask_operator_plugin.cli as cli\n"
+    process = start("-c", code + f"from served import plugin; sys.exit({how})")
+    sentence = "uvicorn is not installed; install the package with its server: dask-operator-plugin[serve]"
+    assert process.communicate(timeout=30)[1] == f"served: {sentence}\n"
+    assert process.returncode == 1
+
+
+def test_without_uvicorn_a_plugin_is_an_application(start):
+    code = "import sys, asyncio; sys.modules['uvicorn'] = None\n"
+    code += "from served import plugin; from dask_operator_plugin.testing import call\n"
+    code += "assert asyncio.run(call(plugin, 'GET', '/v1alpha1/discovery'))[0] == 200"
+    process = start("-c", code)
+    assert process.communicate(timeout=30)[1] == ""
+    assert process.returncode == 0

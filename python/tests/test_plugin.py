@@ -1,3 +1,5 @@
+"""Plugins and their handlers, called without a network."""
+
 import asyncio
 import json
 import threading
@@ -47,10 +49,10 @@ def test_children_come_in_several_shapes(returned):
         ([Child("a", MAP), Child("a", MAP)], "'a' twice"),
         ([MAP], "make it a Child"),
         ({"a": {"kind": "ConfigMap"}}, "without apiVersion"),
-        ({f"k{i}": MAP for i in range(65)}, "65 children; there may be 64"),
+        ({f"k{i}": MAP for i in range(65)}, "65 children; the maximum is 64"),
     ],
 )
-def test_what_the_controller_would_refuse_is_an_error_that_names_the_handler(returned, sentence):
+def test_the_error_for_an_answer_that_the_controller_would_refuse_names_the_handler(returned, sentence):
     def my_handler(request):
         return returned
 
@@ -60,14 +62,14 @@ def test_what_the_controller_would_refuse_is_an_error_that_names_the_handler(ret
     assert sentence in body["message"]
 
 
-def test_a_subject_without_handler_is_a_failure_and_deletes_nothing(dask_plugin):
+def test_a_subject_without_a_handler_is_a_failure_and_deletes_nothing(dask_plugin):
     plugin = mk_plugin(lambda request: {}, "Pod", component="worker")
     answer = dask_plugin(plugin).sync()
     assert (answer.status, answer.reason) == ("Failure", "NoHandler")
     assert "Service/scheduler; it serves Pod/worker" in answer.message
 
 
-def test_the_handler_of_the_component_goes_before_that_of_the_kind(dask_plugin):
+def test_the_handler_of_the_component_takes_precedence_over_that_of_the_kind(dask_plugin):
     plugin = mk_plugin(lambda request: {"any": MAP})
     plugin.sync("Service", component="scheduler")(lambda request: {"scheduler": MAP})
     assert list(dask_plugin(plugin).sync().children) == ["scheduler"]
@@ -76,18 +78,18 @@ def test_the_handler_of_the_component_goes_before_that_of_the_kind(dask_plugin):
     assert list(dask_plugin(plugin).sync(other).children) == ["any"]
 
 
-def test_rules_that_can_never_match_are_refused_at_once():
+def test_a_rule_that_can_never_match_is_an_error():
     plugin = mk_plugin(lambda request: {})
     for kind, component, sentence in [
-        ("Ingress", None, "no kind of subject"),
-        ("Pod", "sidecar", "no component"),
+        ("Ingress", None, "not a kind of subject"),
+        ("Pod", "sidecar", "not a component"),
         ("Service", None, "already"),
     ]:
         with pytest.raises(ValueError, match=sentence):
             plugin.sync(kind, component=component)
 
 
-def test_a_refusal_and_a_not_yet_are_answers(dask_plugin):
+def test_failure_and_pending_are_regular_responses(dask_plugin):
     def refuse(request):
         raise Failure("NoDomain", "set spec.settings.domain")
 
@@ -101,20 +103,20 @@ def test_a_refusal_and_a_not_yet_are_answers(dask_plugin):
     assert (answer.status, answer.message, answer.resync_after) == ("Pending", "no address yet", 15)
 
 
-def test_a_plugin_that_answers_differently_each_time_is_noticed(dask_plugin):
+def test_a_plugin_whose_answers_differ_between_calls_fails_its_test(dask_plugin):
     counter = iter(range(10))
-    with pytest.raises(AssertionError, match="another answer the second time"):
+    with pytest.raises(AssertionError, match="has a different response"):
         dask_plugin(mk_plugin(lambda request: {"a": {**MAP, "data": {"n": next(counter)}}})).sync()
 
 
-def test_a_plugin_can_be_asked_from_a_test_that_is_a_coroutine(dask_plugin):
+def test_a_plugin_can_be_called_from_a_test_that_is_a_coroutine(dask_plugin):
     async def test():
         return dask_plugin(mk_plugin(lambda request: {"a": MAP})).sync()
 
     assert asyncio.run(test()).children == {"a": MAP}
 
 
-def test_a_handler_that_blocks_does_not_stop_the_others():
+def test_a_handler_that_blocks_does_not_block_other_calls():
     begun, free = threading.Event(), threading.Event()
 
     def handler(request):
@@ -135,7 +137,7 @@ def test_a_handler_that_blocks_does_not_stop_the_others():
     assert asyncio.run(both()) == (200, 200)
 
 
-def test_a_call_that_takes_too_long_is_ended_before_the_caller_hangs_up():
+def test_a_call_ends_shortly_before_the_timeout_of_the_caller():
     async def hang(request):
         await asyncio.Event().wait()
 
@@ -143,7 +145,7 @@ def test_a_call_that_takes_too_long_is_ended_before_the_caller_hangs_up():
     assert (status, body["error"]) == (504, "DeadlineExceeded")
 
 
-def test_finalize_is_not_over_while_it_is_pending(dask_plugin):
+def test_finalize_has_not_finished_while_it_is_pending(dask_plugin):
     plugin = mk_plugin(lambda request: {})
     assert plugin.hooks == ["Sync"]
     held = ["record"]
@@ -203,7 +205,7 @@ def test_settings_become_a_dataclass():
         ({"hostPattern": "a", "hosts": ["x", 1]}, "spec.settings.hosts[1] is not a string"),
     ],
 )
-def test_a_wrong_setting_is_named(value, sentence):
+def test_the_error_for_a_wrong_setting_names_it(value, sentence):
     with pytest.raises(Failure) as failure:
         settings_of(value)
     assert failure.value.reason == "InvalidSettings"

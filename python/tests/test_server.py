@@ -11,8 +11,8 @@ import pytest
 import trustme
 from serving import client_of, discovered, eventually, free_port, mount, over_socket
 
-from dask_operator_plugin.cli import bind_tcp
 from dask_operator_plugin.config import Config, ConfigError
+from dask_operator_plugin.listeners import bind_tcp
 
 
 def test_a_sidecar_listens_on_a_socket_and_replaces_a_stale_one(start, tmp_path):
@@ -26,17 +26,17 @@ def test_a_sidecar_listens_on_a_socket_and_replaces_a_stale_one(start, tmp_path)
         process.wait()
 
 
-def test_what_is_not_a_stale_socket_stays(start, tmp_path):
+def test_a_path_that_is_not_a_socket_is_refused_and_kept(start, tmp_path):
     path = tmp_path / "served.sock"
     path.write_text("precious")
     process = start(PLUGIN_SOCKET=path)
     _, error = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert error.strip() == f"served: {path} is there and not a socket; remove it"
+    assert error.strip() == f"served: {path} exists and is not a socket; remove it"
     assert path.read_text() == "precious"
 
 
-def test_a_call_in_flight_is_answered_when_the_process_is_told_to_stop(start, tmp_path, review):
+def test_the_shutdown_waits_for_a_call_in_flight(start, tmp_path, review):
     path = tmp_path / "served.sock"
     process = start(PLUGIN_SOCKET=path)
     with over_socket(path) as client:
@@ -54,7 +54,7 @@ def test_a_call_in_flight_is_answered_when_the_process_is_told_to_stop(start, tm
     assert process.wait(30) == 0
 
 
-def test_a_handler_that_never_returns_does_not_keep_the_process_from_ending(start, tmp_path, review):
+def test_a_handler_that_never_returns_does_not_prevent_the_shutdown(start, tmp_path, review):
     path = tmp_path / "served.sock"
     process = start(PLUGIN_SOCKET=path)
     review["request"]["subject"]["object"]["kind"] = "Pod"
@@ -75,7 +75,7 @@ def test_a_plugin_that_waits_for_its_certificate_can_be_stopped(start, tmp_path)
     assert process.wait(20) == 0
 
 
-def test_a_socket_that_somebody_serves_stays_theirs(start, tmp_path):
+def test_a_socket_that_another_process_serves_is_kept(start, tmp_path):
     path = tmp_path / "served.sock"
     start(PLUGIN_SOCKET=path)
     with over_socket(path) as client:
@@ -86,7 +86,7 @@ def test_a_socket_that_somebody_serves_stays_theirs(start, tmp_path):
         assert discovered(client) == "served"
 
 
-def test_a_port_that_is_taken_is_said_in_one_sentence(start):
+def test_the_error_for_a_port_in_use_is_one_sentence(start):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         process = start(PLUGIN_INSECURE_PORT=port)
@@ -96,14 +96,14 @@ def test_a_port_that_is_taken_is_said_in_one_sentence(start):
     assert process.returncode == 1
 
 
-def test_an_answer_does_not_wait_for_the_callers_acknowledgement():
+def test_a_response_does_not_wait_for_the_acknowledgement_of_the_caller():
     with bind_tcp("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
         connection, _ = listener.accept()
         with connection:
             assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_a_body_that_is_too_large_is_refused_in_words_and_the_next_call_is_served(start, tmp_path):
+def test_a_body_that_is_too_large_is_refused_and_the_next_call_is_served(start, tmp_path):
     path = tmp_path / "served.sock"
     start(PLUGIN_SOCKET=path)
     with over_socket(path) as client:
@@ -114,7 +114,7 @@ def test_a_body_that_is_too_large_is_refused_in_words_and_the_next_call_is_serve
         assert discovered(client) == "served"
 
 
-def test_the_log_is_json_if_told(start, tmp_path):
+def test_the_log_is_json_if_configured(start, tmp_path):
     path = tmp_path / "served.sock"
     process = start(PLUGIN_SOCKET=path, LOG_FORMAT="json")
     with over_socket(path) as client:
@@ -122,13 +122,13 @@ def test_the_log_is_json_if_told(start, tmp_path):
         assert client.get("/nothing").status_code == 404
     process.send_signal(signal.SIGTERM)
     lines = [json.loads(line) for line in process.communicate(timeout=30)[1].splitlines()]
-    assert "rejected a call of /nothing: UnknownPath: there is nothing at /nothing" in [
+    assert "rejected a call of /nothing: UnknownPath: the path /nothing does not exist" in [
         line["message"] for line in lines
     ]
     assert {line["level"] for line in lines} == {"INFO", "WARNING"}
 
 
-def test_the_development_server_and_the_probes(start):
+def test_the_development_server_serves_calls_and_probes(start):
     port, health = free_port(), free_port()
     start(PLUGIN_INSECURE_PORT=port, PLUGIN_HEALTH_PORT=health)
     with httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
@@ -142,7 +142,7 @@ def test_the_development_server_and_the_probes(start):
         assert probes.get("/v1alpha1/discovery").status_code == 404
 
 
-def test_only_the_controller_is_served_and_new_certificates_count_without_a_restart(start, tmp_path):
+def test_only_the_controller_is_served_and_new_certificates_apply_without_a_restart(start, tmp_path):
     old, new, foreign = trustme.CA(), trustme.CA(), trustme.CA()
     port, health = free_port(), free_port()
     directory = tmp_path / "tls"
@@ -165,7 +165,7 @@ def test_only_the_controller_is_served_and_new_certificates_count_without_a_rest
         mount(directory, new, "2")
         with client_of(port, new, new) as renewed:
             assert eventually(lambda: discovered(renewed), "the new certificate") == "served"
-        assert discovered(controller) == "served", "an established connection goes on"
+        assert discovered(controller) == "served", "an established connection continues"
         with client_of(port, new, old) as outdated, pytest.raises(httpx.TransportError):
             outdated.get("/v1alpha1/discovery")
 
@@ -186,11 +186,11 @@ def test_only_the_controller_is_served_and_new_certificates_count_without_a_rest
         ),
         (
             {"PLUGIN_TOKEN_AUDIENCE": "https://a", "PLUGIN_TOKEN_JWKS": "http://a"},
-            'PLUGIN_TOKEN_JWKS is "http://a", which is not the path of a file or an https address',
+            'PLUGIN_TOKEN_JWKS is "http://a", which is not the path of a file or an https URL',
         ),
     ],
 )
-def test_what_is_wrong_with_the_environment_is_said_in_one_sentence(env, sentence):
+def test_each_error_of_the_environment_is_one_sentence(env, sentence):
     with pytest.raises(ConfigError) as error:
         Config.from_env(env)
     assert str(error.value) == sentence

@@ -1,4 +1,4 @@
-"""Settings of more kinds."""
+"""Settings as dataclasses and pydantic models."""
 
 import enum
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ class Settings:
             raise ValueError("there may be 2 hosts")
 
 
-def test_choices_and_collections_become_what_the_dataclass_says():
+def test_choices_and_collections_are_read_as_the_types_of_the_dataclass():
     read = read_settings(Settings, {"scheme": "http", "hosts": ["a"], "weights": {"a": 1}, "pathType": "Exact"})
     assert read == Settings(Scheme.HTTP, ["a"], {"a": 1}, "Exact")
 
@@ -48,7 +48,7 @@ def test_choices_and_collections_become_what_the_dataclass_says():
         ({"hosts": ["a", "b", "c"]}, "spec.settings: there may be 2 hosts"),
     ],
 )
-def test_a_setting_that_is_none_of_these_is_named(value, sentence):
+def test_the_error_for_an_invalid_setting_names_it(value, sentence):
     with pytest.raises(Failure) as failure:
         read_settings(Settings, value)
     assert (failure.value.reason, failure.value.message) == ("InvalidSettings", sentence)
@@ -64,7 +64,7 @@ class Model(BaseModel):
     rules: list[Rule] = []
 
 
-def test_a_pydantic_model_is_taken_and_its_first_error_named():
+def test_a_pydantic_model_is_accepted_and_its_first_error_is_reported():
     assert read_settings(Model, {"hostPattern": "a", "rules": [{"port": 1}]}).rules[0].port == 1
     for value, sentence in [
         ({}, "spec.settings.hostPattern: Field required"),

@@ -1,4 +1,4 @@
-"""Contexts of TLS that follow the files."""
+"""The reloading of certificates."""
 
 import asyncio
 import socket
@@ -12,14 +12,14 @@ from dask_operator_plugin.tls import CONTROLLER_NAME, Reloading
 
 
 def greet(port, context, session=None):
-    """What the server says first, and the session."""
+    """Connects, and returns the first bytes of the server and the session."""
     raw = socket.create_connection(("127.0.0.1", port))
     with raw, context.wrap_socket(raw, server_hostname="localhost", session=session) as connection:
         return connection.recv(2), connection.session
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda version: version.name)
-def test_a_session_of_old_authorities_opens_nothing_after_a_rotation(tmp_path, version):
+def test_a_session_of_an_old_ca_is_refused_after_a_rotation(tmp_path, version):
     old, new = trustme.CA(), trustme.CA()
     mount(tmp_path / "tls", old, "1")
     reloading = Reloading(tmp_path / "tls")
@@ -52,7 +52,7 @@ def test_a_session_of_old_authorities_opens_nothing_after_a_rotation(tmp_path, v
     assert asyncio.run(rotate()) == b""
 
 
-def test_files_that_are_of_no_use_leave_the_ones_in_use_and_are_told_once(tmp_path, caplog):
+def test_unusable_files_are_logged_once_and_do_not_replace_the_current_ones(tmp_path, caplog):
     directory = tmp_path / "tls"
     reloading = Reloading(directory)
     assert not reloading.reload()
@@ -61,10 +61,10 @@ def test_files_that_are_of_no_use_leave_the_ones_in_use_and_are_told_once(tmp_pa
     for name in ("tls.key", "ca.crt"):
         caplog.clear()
         good = (directory / name).read_text()
-        (directory / name).write_text("no PEM")
-        assert reloading.reload(), "there is still one in use"
+        (directory / name).write_text("not PEM")
+        assert reloading.reload(), "the current certificate stays"
         assert reloading.reload()
         assert len(caplog.messages) == 1
-        assert caplog.messages[0].startswith(f"keeping the certificate that is in use: {directory}: ")
+        assert caplog.messages[0].startswith(f"keeping the current certificate: {directory}: ")
         (directory / name).write_text(good)
         assert reloading.reload()

@@ -1,4 +1,4 @@
-"""The vectors that the kits of all languages share."""
+"""The golden files that all languages have in common."""
 
 import asyncio
 import json
@@ -15,19 +15,19 @@ plugin = Plugin("scripted", version="1.2.0")
 
 @plugin.sync("Service")
 def sync(request):
-    deed = request.settings["do"]
-    if deed == "Answer":
+    action = request.settings["do"]
+    if action == "Answer":
         return Answer(
             [Child("a", {"apiVersion": "v1", "kind": "ConfigMap"})],
             conditions=[Condition("Exposed", "True", "Done", "all is well")],
             warnings=["old"],
             resync_after=60,
         )
-    if deed == "Delete":
+    if action == "Delete":
         return {}
-    if deed == "Refuse":
+    if action == "Refuse":
         raise Failure("NoPort", "there is no port")
-    if deed == "Wait":
+    if action == "Wait":
         raise Pending("no address yet", resync_after=5)
     raise ZeroDivisionError("at the disco")
 
@@ -46,7 +46,7 @@ def body_of(case):
 
 
 @pytest.mark.parametrize("case", golden("http.json")["cases"], ids=lambda case: case["name"])
-def test_the_golden_calls_are_answered_as_by_every_kit(case):
+def test_the_golden_calls_have_the_same_responses_in_every_language(case):
     body, expected = body_of(case), case["expect"]
     status, answer = asyncio.run(call(plugin, case.get("method", "POST"), case["path"], body, case.get("headers")))
     assert status == expected["status"], answer
@@ -67,11 +67,11 @@ def test_digests_are_those_of_the_controller(case):
     assert digest_of(read_review(review), status=included) == case["digest"]
 
 
-def test_a_request_keeps_every_field_on_its_way_through_the_types(review):
+def test_a_request_keeps_every_field_when_it_is_read_and_written(review):
     assert write_review(read_review(review)) == review
 
 
-def test_discovery_is_written_as_the_golden_one():
+def test_discovery_equals_the_golden_file():
     ingress = Plugin("ingress", version="1.2.0")
     status, discovery = asyncio.run(call(ingress, "GET", "/v1alpha1/discovery"))
     assert (status, discovery) == (200, golden("discovery.json"))

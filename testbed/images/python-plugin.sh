@@ -38,7 +38,7 @@ python=$(chroot "$root" python3 -c 'import sys; print("%d.%d" % sys.version_info
 cp -r "$source" "$work/source"
 python3 -m pip wheel --quiet --no-deps --wheel-dir "$work/wheel" "$work/source"
 python3 -m pip install --quiet --no-compile --only-binary=:all: --implementation cp --python-version "$python" \
-  --target "$root/opt/plugin" "$work"/wheel/*.whl
+  --target "$root/opt/plugin" "$(echo "$work"/wheel/*.whl)[serve]"
 # The launchers that pip writes contain the path of the Python that ran pip, which the image does not have.
 rm -rf "$root/opt/plugin/bin"
 # Plugins do not need Dask, which is two thirds of the size.
@@ -46,7 +46,7 @@ rm -rf "$root/opt/dask"
 chroot "$root" python3 -m compileall -q -j 2 --invalidation-mode unchecked-hash /opt/plugin
 buildah "${store[@]}" config --user 65532:65532 --workingdir /plugin --env PYTHONPATH=/opt/plugin:/plugin \
   --cmd "python3 plugin.py" "$container"
-buildah "${store[@]}" run "$container" -- python3 -c 'import dask_operator_plugin' >/dev/null
+buildah "${store[@]}" run "$container" -- python3 -c 'import dask_operator_plugin.server' >/dev/null
 buildah "${store[@]}" umount "$container" >/dev/null
 buildah "${store[@]}" commit --quiet "$container" "$reference" >/dev/null
 rm -f "$out.part"

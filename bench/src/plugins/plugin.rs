@@ -2,7 +2,7 @@
 
 use std::{
     future::pending,
-    net::Ipv4Addr,
+    net::{Ipv4Addr, TcpListener},
     path::PathBuf,
     sync::{
         Arc,
@@ -21,7 +21,7 @@ use plugin_server_kit::{
     tls::Tls,
 };
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::AbortHandle};
+use tokio::task::AbortHandle;
 
 use crate::{
     Error,
@@ -90,7 +90,7 @@ impl<'a> InstalledPlugin<'a> {
         behaviour: Behaviour,
         subjects: &Value,
     ) -> Result<Self, Error> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let manifest = json!({
             "apiVersion": "kubernetes.dask.org/v1alpha1",
             "kind": "DaskOperatorPlugin",
@@ -109,7 +109,7 @@ impl<'a> InstalledPlugin<'a> {
             .map_err(|error| Error::Plugin(error.to_string()))?;
         let calls = Arc::default();
         let plugin = BenchPlugin { name: name.to_owned(), behaviour, calls: Arc::clone(&calls) };
-        let server = tokio::spawn(serve(Listener::tls(listener, tls), router(plugin), pending())).abort_handle();
+        let server = tokio::spawn(serve(Listener::tls(listener, tls)?, router(plugin), pending())).abort_handle();
         let installed = Self { namespace, name: name.to_owned(), calls, server };
         installed.wait_for_reason("Suspended").await?;
         Ok(installed)

@@ -164,11 +164,13 @@ impl From<Response<'_>> for Answer {
         let wanted = |child: &RawChild<'_>| Wanted::new(&child.key, child.manifest.get());
         let children =
             response.children.map(|children| children.iter().take(limits::MAX_CHILDREN + 1).map(wanted).collect());
-        let conditions = response.conditions.into_iter().take(MAX_CONDITIONS).map(|condition| Condition {
-            type_: cut(&condition.type_, MAX_CONDITION_WORD),
-            reason: cut(&condition.reason, MAX_CONDITION_WORD),
-            message: limits::cut_message(&condition.message).to_owned(),
-            ..condition
+        let conditions = response.conditions.into_iter().take(MAX_CONDITIONS).map(|condition| {
+            Condition::new(
+                cut(&condition.type_, MAX_CONDITION_WORD),
+                condition.status,
+                cut(&condition.reason, MAX_CONDITION_WORD),
+                limits::cut_message(&condition.message),
+            )
         });
         Self {
             status: response.status,

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use json_measure::{Excess, Limits, Measure, measure_value};
 use kube::{ResourceExt as _, api::DynamicObject};
 use plugin_protocol::{
-    ControllerInfo, DigestError, Event, EventReason, Hook, Observed, ObservedChild, Owner, PluginInfo, PluginRequest,
-    ReviewRequest, StatusInDigest, Subject, digest_of,
+    ControllerInfo, DigestError, Event, EventReason, Hook, Owner, PluginInfo, PluginRequest, ReviewRequest,
+    StatusInDigest, Subject, digest_of,
 };
 use serde_json::{Map, Value, json};
 
@@ -22,6 +22,9 @@ use super::{
 const OBJECT: Limits = Limits { bytes: 1536 * 1024, nodes: 20_000, depth: 100 };
 /// An object in a request, and its copy when the digest is made.
 const COPIES: usize = 2;
+
+/// The optional fields of a response that the controller supports.
+const CAPABILITIES: [&str; 3] = ["Conditions", "Warnings", "ResyncAfter"];
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -65,38 +68,25 @@ impl Question<'_> {
         attempt: u32,
     ) -> Result<ReviewRequest, DigestError> {
         let component = subject::component(self.key.kind, self.object);
-        let owner = subject::api_resource(self.owner_key.kind);
-        let observed = children.into_iter().map(|(key, object)| (key, ObservedChild { object: redacted(object) }));
-        let mut request = PluginRequest {
-            uid: String::new(),
-            hook: match self.reason {
-                EventReason::Unmatched | EventReason::Deleting => Hook::Finalize,
-                _ => Hook::Sync,
-            },
-            attempt,
-            dry_run: self.dry_run,
-            event: Event {
-                type_: event_type(self.key, component),
-                reason: self.reason,
-                time: self.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            },
-            plugin: PluginInfo {
-                name: self.plugin.key.name.clone(),
-                namespace: self.plugin.key.namespace.clone(),
-                generation: self.plugin.generation,
-                settings: self.plugin.spec.settings.value(),
-            },
-            controller: ControllerInfo {
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                capabilities: ["Conditions", "Warnings", "ResyncAfter"].map(str::to_owned).to_vec(),
-            },
-            subject: Subject {
-                component: component.map(str::to_owned),
-                object: to_json(self.object, &subject::api_resource(self.key.kind)),
-            },
-            owner: Owner { object: to_json(self.owner, &owner), api_version: owner.api_version, kind: owner.kind },
-            observed: Observed { children: observed.collect() },
+        let hook = match self.reason {
+            EventReason::Unmatched | EventReason::Deleting => Hook::Finalize,
+            _ => Hook::Sync,
         };
+        let time = self.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let event = Event::new(event_type(self.key, component), self.reason, time);
+        let plugin = &self.plugin.key;
+        let settings = self.plugin.spec.settings.value();
+        let plugin = PluginInfo::new(&plugin.name, &plugin.namespace, self.plugin.generation, settings);
+        let mut subject = Subject::new(to_json(self.object, &subject::api_resource(self.key.kind)));
+        subject.component = component.map(str::to_owned);
+        let owner = subject::api_resource(self.owner_key.kind);
+        let owner = Owner::new(&owner.api_version, &owner.kind, to_json(self.owner, &owner));
+        let controller = ControllerInfo::new(env!("CARGO_PKG_VERSION")).capabilities(CAPABILITIES);
+        let mut request = PluginRequest::new(hook, event, plugin, subject, owner)
+            .controller(controller)
+            .observed(children.into_iter().map(|(key, object)| (key, redacted(object))).collect());
+        request.attempt = attempt;
+        request.dry_run = self.dry_run;
         request.uid = digest_of(&request, self.status_in_digest(component))?;
         Ok(ReviewRequest::new(request))
     }

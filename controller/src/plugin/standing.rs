@@ -102,7 +102,7 @@ pub(super) fn fit(plugin: &str, said: &[plugin_protocol::Condition]) -> (Vec<Ver
         status: match condition.status {
             ConditionStatus::True => Some(true),
             ConditionStatus::False => Some(false),
-            ConditionStatus::Unknown => None,
+            _ => None,
         },
         reason: condition.reason.clone(),
         message: limits::cut_message(&condition.message).to_owned(),

@@ -115,8 +115,9 @@ async fn no_call_fails_while_certificates_and_their_authority_rotate_even_if_the
         tokio::spawn(mount(context.clone(), "echo-plugin-tls", folder.clone(), Arc::clone(&changes)));
         eventually("the mount", async || Tls::load(&folder).await.map_err(|error| error.to_string())).await;
         let tls = Tls::load_and_poll(folder, Duration::from_millis(300)).await.unwrap();
-        let router = router(plugin.clone()).layer(axum::middleware::from_fn(hang_up));
-        tokio::spawn(serve(Listener::tls(listener, tls), router, std::future::pending()));
+        let router = axum::Router::new().fallback_service(router(plugin.clone()));
+        let router = router.layer(axum::middleware::from_fn(hang_up));
+        tokio::spawn(serve(Listener::tls(listener.into_std().unwrap(), tls).unwrap(), router, std::future::pending()));
         let resource =
             context.until("DaskOperatorPlugin", "echo", |plugin| condition(plugin, "Ready").0 == "True").await;
 

@@ -164,12 +164,12 @@ impl TestPlugin {
             std::fs::write(folder.join(file), bytes.0).unwrap();
         }
         let tls = Tls::load(folder).await.unwrap();
-        self.serve_on(Listener::tls(listen(self.port).await, tls));
+        self.serve_on(Listener::tls(listen(self.port).await.into_std().unwrap(), tls).unwrap());
     }
 
     /// Serves plain HTTP, as during development. Returns the URL.
     pub(crate) async fn serve_plain(&mut self) -> String {
-        self.serve_on(Listener::tcp(listen(self.port).await));
+        self.serve_on(Listener::tcp(listen(self.port).await.into_std().unwrap()).unwrap());
         format!("http://127.0.0.1:{}", self.port)
     }
 
@@ -181,7 +181,7 @@ impl TestPlugin {
     }
 
     fn serve_on(&mut self, listener: Listener) {
-        let programmed = router(Programmed(Arc::clone(&self.shared)));
+        let programmed = Router::new().fallback_service(router(Programmed(Arc::clone(&self.shared))));
         let programmed: Router = programmed.layer(from_fn_with_state(Arc::clone(&self.shared), intercept));
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(serve(listener, programmed, async move { drop(stopped.await) }));
@@ -304,12 +304,7 @@ impl Plugin for Programmed {
         match reply {
             Reply::Children(children) => Ok(children.into()),
             Reply::WithConditions(child, conditions, warnings) => {
-                let said = |(type_, status): (&str, ConditionStatus)| Condition {
-                    type_: type_.to_owned(),
-                    status,
-                    reason: "Because".to_owned(),
-                    message: "so".to_owned(),
-                };
+                let said = |(type_, status): (&str, ConditionStatus)| Condition::new(type_, status, "Because", "so");
                 let answer = conditions.into_iter().map(said).fold(Answer::from(child), Answer::condition);
                 Ok(warnings.into_iter().fold(answer, Answer::warning))
             }

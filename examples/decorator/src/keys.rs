@@ -1,15 +1,15 @@
-//! Keys of children, which attachments do not have.
+//! Derives the keys of children from attachments, which have no keys.
 
 use std::collections::BTreeMap;
 
-use plugin_server_kit::protocol::ChildKey;
+use dask_plugin_server::protocol::ChildKey;
 use sha2::{Digest as _, Sha256};
 
-/// As much of a key as leaves room for a dash and the hash.
+/// The maximum length of a key before a dash and the hash.
 const MAX_READABLE: usize = 31;
 const HASH_BYTES: usize = 4;
 
-/// What makes an attachment the same one in each answer.
+/// The identity of an attachment across responses.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Identity {
     pub(crate) api_version: String,
@@ -22,7 +22,7 @@ impl Identity {
         format!("{}-{}", self.kind, self.name).to_lowercase()
     }
 
-    /// For what cannot be a key as it is, or would be that of two.
+    /// Returns the key if the readable one is invalid or not unique.
     fn hashed(&self) -> String {
         let digest = Sha256::digest(format!("{}/{}/{}", self.api_version, self.kind, self.name));
         let allowed = |c: char| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' };
@@ -31,7 +31,7 @@ impl Identity {
     }
 }
 
-/// One key for each: `{kind}-{name}` where that is a key and the only one, else with a hash.
+/// Returns a key for each attachment: `{kind}-{name}` if it is valid and unique, otherwise with a hash.
 pub(crate) fn keys(identities: &[Identity]) -> Vec<String> {
     let mut uses = BTreeMap::<String, usize>::new();
     for identity in identities {
@@ -53,12 +53,12 @@ mod tests {
     }
 
     #[test]
-    fn kind_and_name_are_the_key_where_they_can_be() {
+    fn the_key_is_the_kind_and_the_name_if_possible() {
         assert_eq!(keys(&[identity("v1", "ConfigMap", "demo-links")]), ["configmap-demo-links"]);
     }
 
     #[test]
-    fn what_is_too_long_or_no_key_gets_a_hash_and_stays_readable() {
+    fn a_key_that_would_be_too_long_or_invalid_has_a_hash_and_stays_readable() {
         let long = identity("v1", "ConfigMap", &"a".repeat(31));
         let dotted = identity("v1", "ConfigMap", "demo.links");
         let ends_in_a_dash = identity("v1", "ConfigMap", &format!("{}-b", "a".repeat(20)));

@@ -1,25 +1,25 @@
-//! A dask-operator plugin that asks the hook of a Metacontroller `DecoratorController`, which stays as it is.
+//! A dask-operator plugin that runs the unchanged hook of a Metacontroller `DecoratorController`.
 
 mod hook;
+mod hook_request;
+mod hook_response;
 mod keys;
-mod question;
 mod settings;
-mod verdict;
 
 use std::process::ExitCode;
 
-use plugin_server_kit::protocol::{Discovery, Hook, PluginRequest};
-use plugin_server_kit::{Answer, Plugin, PluginError, run};
+use dask_plugin_server::protocol::{Discovery, Hook, PluginRequest};
+use dask_plugin_server::{Answer, Plugin, PluginError, run};
 
 use crate::hook::WebHook;
-use crate::question::question;
+use crate::hook_request::hook_request;
 use crate::settings::Settings;
 
-/// Where the hook is if the environment does not say: beside the plugin, in the same pod.
+/// The default URL of the hook, in the pod of the plugin.
 const DEFAULT_URL: &str = "http://127.0.0.1:8000/sync";
 
-/// Addresses come from the environment and not from settings: whoever may edit the plugin resource must not be able
-/// to make this process talk to addresses of his choice.
+/// The plugin. URLs come from the environment and not from settings, because users who may edit the plugin resource must
+/// not control the servers that this process connects to.
 struct DecoratorPlugin {
     sync: WebHook,
     finalize: Option<WebHook>,
@@ -46,27 +46,29 @@ impl Plugin for DecoratorPlugin {
     }
 
     async fn sync(&self, request: &PluginRequest) -> Result<Answer, PluginError> {
-        let settings: Settings = plugin_server_kit::settings(request)?;
-        let verdict = self.sync.call(&question(request, &settings)).await?;
-        verdict.into_answer(&request.subject)
+        let settings: Settings = dask_plugin_server::settings(request)?;
+        let response = self.sync.call(&hook_request(request, &settings)).await?;
+        response.into_answer(&request.subject)
     }
 
-    /// The hook of a `DecoratorController` may wait until the attachments that it does not want any more have gone. The
-    /// controller deletes them as soon as the hook has finalized, so the hook is asked as if they had gone already.
+    /// Calls the hook until it has finalized.
+    ///
+    /// The hook of a `DecoratorController` may wait until the attachments that it no longer wants are deleted. The
+    /// controller deletes them after the hook has finalized, so they are removed from the request of the next call.
     async fn finalize(&self, request: &PluginRequest) -> Result<(), PluginError> {
-        let settings: Settings = plugin_server_kit::settings(request)?;
+        let settings: Settings = dask_plugin_server::settings(request)?;
         let hook = self.finalize.as_ref().ok_or_else(|| PluginError::pending("FINALIZE_URL is not set"))?;
         let mut request = request.clone();
         loop {
-            let verdict = hook.call(&question(&request, &settings)).await?;
-            if verdict.is_final() {
+            let response = hook.call(&hook_request(&request, &settings)).await?;
+            if response.is_final() {
                 return Ok(());
             }
             let before = request.observed.children.len();
-            request.observed.children.retain(|_, child| verdict.wants(&child.object));
+            request.observed.children.retain(|_, child| response.contains(&child.object));
             if request.observed.children.len() == before {
                 let pending = PluginError::pending("the hook has not finalized yet");
-                return Err(pending.resync_after(verdict.resync_after_seconds()));
+                return Err(pending.resync_after(response.resync_after_seconds()));
             }
         }
     }

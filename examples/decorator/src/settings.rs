@@ -2,12 +2,12 @@
 
 use serde::Deserialize;
 
-/// What a user can choose; a name that is not here is an error.
+/// The settings. Unknown settings are errors.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Settings {
-    /// As `spec.children` of the plugin resource, which is not sent along: a hook may rely on an entry for each kind
-    /// even if there is no object of it.
+    /// The kinds in `spec.children` of the plugin resource, which are not part of requests. A hook may rely on an entry
+    /// for each kind even if there are no objects of it.
     pub(crate) attachments: Vec<Kind>,
 }
 

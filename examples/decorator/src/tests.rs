@@ -1,4 +1,4 @@
-//! Against real hooks on the loopback interface.
+//! Calls of HTTP hooks on the loopback interface.
 
 mod real_hook;
 
@@ -9,9 +9,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
 use axum::routing::post;
 use axum::{Json, Router};
-use plugin_server_kit::protocol::limits::MAX_RESPONSE_BYTES;
-use plugin_server_kit::protocol::{PluginResponse, ResponseStatus};
-use plugin_server_kit::testing::{RequestBuilder, TestPlugin};
+use dask_plugin_server::protocol::limits::MAX_RESPONSE_BYTES;
+use dask_plugin_server::protocol::{PluginResponse, ResponseStatus};
+use dask_plugin_server::testing::{RequestBuilder, TestPlugin};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -21,7 +21,7 @@ fn from_yaml(text: &str) -> Value {
     serde_saphyr::from_str(text).unwrap()
 }
 
-/// Settings of a plugin whose children are Ingresses and ConfigMaps.
+/// Returns settings for Ingresses and ConfigMaps.
 fn settings() -> Value {
     from_yaml("attachments: [{apiVersion: networking.k8s.io/v1, kind: Ingress}, {apiVersion: v1, kind: ConfigMap}]")
 }
@@ -30,7 +30,7 @@ async fn listener() -> TcpListener {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap()
 }
 
-/// The plugin with a hook that always answers so, for both hooks.
+/// Returns the plugin with a hook that always returns `answer`, for Sync and for Finalize.
 async fn plugin_with<H: IntoResponse + Clone + Send + Sync + 'static>(answer: H) -> TestPlugin {
     let listener = listener().await;
     let url = format!("http://{}/sync", listener.local_addr().unwrap());
@@ -48,7 +48,7 @@ fn config_map(name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn attachments_are_children_with_keys_of_kind_and_name() {
+async fn attachments_become_children_whose_keys_are_kind_and_name() {
     let attachments = json!([config_map("a"), config_map("b.c")]);
     let children = answer_to(Json(json!({"attachments": attachments}))).await.children.unwrap();
     let manifests: Vec<_> = children.iter().map(|child| child.manifest.clone()).collect();
@@ -58,7 +58,7 @@ async fn attachments_are_children_with_keys_of_kind_and_name() {
 }
 
 #[tokio::test]
-async fn an_answer_without_wishes_deletes_all_as_it_does_with_metacontroller() {
+async fn a_response_without_attachments_deletes_all_children_as_in_metacontroller() {
     for answer in [json!({}), json!({"attachments": []}), json!({"attachments": null, "status": null, "labels": {}})] {
         let response = answer_to(Json(answer)).await;
         assert_eq!((response.children, response.warnings), (Some(vec![]), vec![]));
@@ -66,11 +66,11 @@ async fn an_answer_without_wishes_deletes_all_as_it_does_with_metacontroller() {
 }
 
 #[tokio::test]
-async fn what_the_hook_wants_on_the_subject_is_a_warning() {
-    let wishes = json!({"labels": {"a": "b"}, "annotations": {"c": null}, "status": {"d": 1}, "attachments": []});
+async fn fields_that_the_hook_sets_on_the_subject_are_a_warning() {
+    let fields = json!({"labels": {"a": "b"}, "annotations": {"c": null}, "status": {"d": 1}, "attachments": []});
     let warning = "the hook sets labels and annotations and status of the Service demo-scheduler, \
                    which is left as it is: plugins write children only";
-    assert_eq!(answer_to(Json(wishes)).await.warnings, [warning]);
+    assert_eq!(answer_to(Json(fields)).await.warnings, [warning]);
 }
 
 #[tokio::test]
@@ -82,23 +82,20 @@ async fn seconds_until_the_next_call_are_rounded_up() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_none_leaves_children_as_they_are() {
+async fn an_invalid_response_keeps_the_children() {
     let no_name = json!({"apiVersion": "v1", "kind": "ConfigMap"});
     let mut elsewhere = config_map("a");
     elsewhere["metadata"]["namespace"] = json!("team-b");
     for (answer, message) in [
-        (json!([]), "the hook's answer is not that of a DecoratorController: "),
-        (json!({"attachments": {}}), "the hook's answer is not that of a DecoratorController: "),
-        (json!({"error": "x"}), "the hook's answer has no attachments; answer with [] if there are to be none"),
-        (json!({"attachments": [no_name]}), "the hook answered with an attachment without metadata.name; give it one"),
-        (json!({"attachments": ["a"]}), "the hook answered with an attachment without apiVersion; give it one"),
-        (
-            json!({"attachments": [config_map("a"), config_map("a")]}),
-            "the hook answered with ConfigMap a twice; leave one out",
-        ),
+        (json!([]), "the response of the hook is not that of a DecoratorController: "),
+        (json!({"attachments": {}}), "the response of the hook is not that of a DecoratorController: "),
+        (json!({"error": "x"}), "the response of the hook has no attachments; return [] for no attachments"),
+        (json!({"attachments": [no_name]}), "the hook returned an attachment without metadata.name; set it"),
+        (json!({"attachments": ["a"]}), "the hook returned an attachment without apiVersion; set it"),
+        (json!({"attachments": [config_map("a"), config_map("a")]}), "the hook returned ConfigMap a twice; remove one"),
         (
             json!({"attachments": [elsewhere]}),
-            "the hook put ConfigMap a into another namespace; children live in that of the Dask resource",
+            "the hook set another namespace for ConfigMap a; children are in the namespace of the Dask resource",
         ),
     ] {
         let response = answer_to(Json(answer)).await;
@@ -118,11 +115,11 @@ async fn a_hook_that_fails_is_asked_again_where_that_may_help() {
     ] {
         let response = answer_to(status).await;
         assert_eq!((response.status, response.children), (expected, None), "{status}");
-        assert_eq!(response.message, format!("the hook answered with {status}; its log says why"));
+        assert_eq!(response.message, format!("the hook returned {status}; see its log"));
     }
 }
 
-/// Else a hook could make the plugin call whatever it can reach.
+/// Otherwise a hook could make the plugin call any server that it can reach.
 #[tokio::test]
 async fn a_redirection_is_not_followed() {
     let target = plugin_target().await;
@@ -131,7 +128,7 @@ async fn a_redirection_is_not_followed() {
     assert!(response.message.contains("307 Temporary Redirect"), "{}", response.message);
 }
 
-/// The address of a hook that would answer well.
+/// Returns the URL of a hook with a valid response.
 async fn plugin_target() -> String {
     let listener = listener().await;
     let url = format!("http://{}/sync", listener.local_addr().unwrap());
@@ -141,22 +138,22 @@ async fn plugin_target() -> String {
 }
 
 #[tokio::test]
-async fn an_answer_beyond_all_measure_is_refused() {
+async fn a_response_that_is_too_large_is_refused() {
     let response = answer_to("a".repeat(MAX_RESPONSE_BYTES + 1)).await;
     assert_eq!((response.status, response.reason.as_str()), (ResponseStatus::Failure, "AnswerTooLarge"));
 }
 
 #[tokio::test]
-async fn a_hook_that_is_not_there_or_hangs_up_is_asked_again() {
-    let gone = listener().await;
-    let nobody = format!("http://{}/sync", gone.local_addr().unwrap());
-    drop(gone);
-    let rude = listener().await;
-    let hangs_up = format!("http://{}/sync", rude.local_addr().unwrap());
-    tokio::spawn(async move { while rude.accept().await.is_ok() {} });
+async fn a_hook_that_cannot_be_reached_or_closes_the_connection_is_retried() {
+    let unused = listener().await;
+    let unreachable = format!("http://{}/sync", unused.local_addr().unwrap());
+    drop(unused);
+    let closing = listener().await;
+    let url_of_closing = format!("http://{}/sync", closing.local_addr().unwrap());
+    tokio::spawn(async move { while closing.accept().await.is_ok() {} });
     for (url, message) in [
-        (nobody, "the hook cannot be reached; see whether it runs, and where HOOK_URL leads"),
-        (hangs_up, "the hook broke off its answer; its log may say why"),
+        (unreachable, "the hook cannot be reached; check that it runs, and check HOOK_URL"),
+        (url_of_closing, "the hook closed the connection during its response; see its log"),
     ] {
         let plugin = TestPlugin::new(DecoratorPlugin::new(&url, None).unwrap());
         let response = plugin.sync(RequestBuilder::sync().settings(settings())).await;
@@ -165,27 +162,27 @@ async fn a_hook_that_is_not_there_or_hangs_up_is_asked_again() {
 }
 
 #[tokio::test]
-async fn a_hook_that_does_not_answer_in_time_is_asked_again() {
+async fn a_hook_that_does_not_respond_in_time_is_retried() {
     let silent = listener().await;
     let url = format!("http://{}/sync", silent.local_addr().unwrap());
     let hook = WebHook::with_timeout(&url, Duration::from_millis(1)).unwrap();
     let error = hook.call(&json!({})).await.unwrap_err();
     assert!(error.is_pending());
-    assert_eq!(error.message(), "the hook did not answer in time; its log may say why");
+    assert_eq!(error.message(), "the hook did not respond in time; see its log");
 }
 
 #[test]
-fn only_plain_http_addresses_are_taken_from_the_environment() {
+fn only_http_urls_are_accepted_from_the_environment() {
     for url in ["https://a/sync", "file:///etc/passwd", "127.0.0.1:8000", "sync", ""] {
         let problem = DecoratorPlugin::new(url, None).err().unwrap();
-        assert_eq!(problem, format!("HOOK_URL is {url:?}; give it an address such as http://127.0.0.1:8000/sync"));
+        assert_eq!(problem, format!("HOOK_URL is {url:?}; set a URL such as http://127.0.0.1:8000/sync"));
         let problem = DecoratorPlugin::new(DEFAULT_URL, Some(url)).err().unwrap();
         assert!(problem.starts_with("FINALIZE_URL is "), "{problem}");
     }
 }
 
 #[tokio::test]
-async fn settings_cannot_name_an_address() {
+async fn settings_cannot_contain_a_url() {
     let plugin = plugin_with(Json(json!({"attachments": []}))).await;
     for (settings, message) in [
         ("{}", "spec.settings: missing field `attachments`"),
@@ -209,7 +206,7 @@ async fn finalize_waits_for_the_hook() {
 }
 
 #[test]
-fn the_hook_finalize_is_served_only_if_it_has_an_address() {
+fn finalize_is_served_only_if_its_hook_has_a_url() {
     let hooks = |finalize| DecoratorPlugin::new(DEFAULT_URL, finalize).unwrap().discovery().hooks;
     assert_eq!(hooks(None), [Hook::Sync]);
     assert_eq!(hooks(Some(DEFAULT_URL)), [Hook::Sync, Hook::Finalize]);

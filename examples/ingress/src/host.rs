@@ -1,18 +1,18 @@
-//! From the pattern in the settings to the host of one cluster.
+//! Renders the host of a cluster from the pattern in the settings.
 
 use std::net::IpAddr;
 
-use plugin_server_kit::PluginError;
+use dask_plugin_server::PluginError;
 
 const MAX_HOST_LEN: usize = 253;
 const MAX_LABEL_LEN: usize = 63;
 
-/// Fills `{name}` and `{namespace}` in, and checks that the result is a DNS name.
+/// Replaces `{name}` and `{namespace}`, and checks that the result is a DNS name.
 pub(crate) fn render(pattern: &str, name: &str, namespace: &str) -> Result<String, PluginError> {
     let host = fill(pattern, name, namespace).map_err(|problem| {
         PluginError::failure(
             "InvalidHostPattern",
-            format!("spec.settings.hostPattern {pattern:?} {problem}; it may hold {{name}} and {{namespace}}"),
+            format!("spec.settings.hostPattern {pattern:?} {problem}; use only {{name}} and {{namespace}}"),
         )
     })?;
     check(&host).map_err(|problem| {
@@ -44,7 +44,7 @@ fn fill(pattern: &str, name: &str, namespace: &str) -> Result<String, String> {
     Ok(host)
 }
 
-/// As the API server checks hosts of an Ingress: an RFC 1123 subdomain and no IP address.
+/// Checks the host like the API server checks that of an Ingress: an RFC 1123 subdomain and not an IP address.
 fn check(host: &str) -> Result<(), String> {
     if host.len() > MAX_HOST_LEN {
         return Err(format!("is longer than {MAX_HOST_LEN} characters"));
@@ -60,7 +60,9 @@ fn check(host: &str) -> Result<(), String> {
             return Err(format!("has the part {label:?}, which is longer than {MAX_LABEL_LEN} characters"));
         }
         if !is_label(label) {
-            return Err(format!("has the part {label:?}, which is not lower-case letters, digits and inner hyphens"));
+            return Err(format!(
+                "has the part {label:?}, which has characters other than lower-case letters, digits and inner hyphens"
+            ));
         }
     }
     Ok(())

@@ -1,17 +1,17 @@
-//! A dask-operator plugin: one Ingress for the dashboard of each Dask cluster.
+//! A dask-operator plugin that creates an Ingress for the dashboard of each Dask cluster.
 
 mod host;
 mod settings;
 
 use std::process::ExitCode;
 
-use plugin_server_kit::protocol::{Child, Discovery, PluginRequest};
-use plugin_server_kit::{Answer, Plugin, PluginError, run};
+use dask_plugin_server::protocol::{Child, Discovery, PluginRequest};
+use dask_plugin_server::{Answer, Plugin, PluginError, run};
 use serde_json::{Value, json};
 
 use crate::settings::Settings;
 
-/// The dashboard's port in the scheduler's Service.
+/// The name of the dashboard's port in the Service of the scheduler.
 const DASHBOARD_PORT: &str = "http-dashboard";
 
 struct IngressPlugin;
@@ -22,7 +22,7 @@ impl Plugin for IngressPlugin {
     }
 
     async fn sync(&self, request: &PluginRequest) -> Result<Answer, PluginError> {
-        let settings: Settings = plugin_server_kit::settings(request)?;
+        let settings: Settings = dask_plugin_server::settings(request)?;
         settings.validate()?;
         let service = &request.subject;
         if !has_dashboard_port(&service.object) {
@@ -47,7 +47,7 @@ fn has_dashboard_port(service: &Value) -> bool {
     ports.is_some_and(|ports| ports.iter().any(|port| port["name"] == DASHBOARD_PORT))
 }
 
-/// Name, namespace, owner and labels are the controller's business.
+/// Returns the Ingress. The controller sets its name, namespace, owner and labels.
 fn build_ingress(settings: &Settings, host: &str, service: &str) -> Value {
     let backend = json!({"service": {"name": service, "port": {"name": DASHBOARD_PORT}}});
     let path = json!({"path": settings.path, "pathType": "Prefix", "backend": backend});

@@ -2,23 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use plugin_server_kit::PluginError;
+use dask_plugin_server::PluginError;
 use serde::Deserialize;
 
-/// What a user can choose; a name that is not here is an error.
+/// The settings. Unknown settings are errors.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Settings {
-    /// Such as `{name}.{namespace}.dask.example.org`.
+    /// The pattern of the host, such as `{name}.{namespace}.dask.example.org`.
     pub(crate) host_pattern: String,
-    /// The cluster's default class if absent.
+    /// The class of the Ingress, by default the default class of the cluster.
     pub(crate) ingress_class_name: Option<String>,
-    /// A Secret in the DaskCluster's namespace; without it there is no TLS.
+    /// The Secret with the certificate, in the namespace of the DaskCluster. Without it, TLS is off.
     pub(crate) tls_secret_name: Option<String>,
-    /// Put on each Ingress, for its controller.
+    /// Annotations of each Ingress, for the ingress controller.
     #[serde(default)]
     pub(crate) annotations: BTreeMap<String, String>,
-    /// Where the dashboard begins.
+    /// The path of the dashboard.
     #[serde(default = "root")]
     pub(crate) path: String,
 }
@@ -28,16 +28,16 @@ fn root() -> String {
 }
 
 impl Settings {
-    /// What the types do not say. Each message tells what to change.
+    /// Checks what the types do not express. Each message says what to change.
     pub(crate) fn validate(&self) -> Result<(), PluginError> {
         if !self.path.starts_with('/') {
-            return Err(invalid(format!("spec.settings.path is {:?}; begin it with a slash", self.path)));
+            return Err(invalid(format!("spec.settings.path is {:?}; start it with a slash", self.path)));
         }
         for (setting, value) in
             [("ingressClassName", &self.ingress_class_name), ("tlsSecretName", &self.tls_secret_name)]
         {
             if value.as_deref() == Some("") {
-                return Err(invalid(format!("spec.settings.{setting} is empty; give it a value or leave it out")));
+                return Err(invalid(format!("spec.settings.{setting} is empty; set a value or remove the setting")));
             }
         }
         Ok(())

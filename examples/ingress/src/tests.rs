@@ -1,5 +1,7 @@
-use plugin_server_kit::protocol::{PluginResponse, ResponseStatus};
-use plugin_server_kit::testing::{RequestBuilder, TestPlugin, dask_cluster, scheduler_service};
+//! Requests with settings, and the resulting Ingress.
+
+use dask_plugin_server::protocol::{PluginResponse, ResponseStatus};
+use dask_plugin_server::testing::{RequestBuilder, TestPlugin, dask_cluster, scheduler_service};
 
 use super::*;
 
@@ -13,7 +15,7 @@ async fn answer_to(request: RequestBuilder) -> PluginResponse {
     TestPlugin::new(IngressPlugin).sync(request).await
 }
 
-/// The Ingress for the cluster `demo` in `team-a` with these settings.
+/// Returns the Ingress for the cluster `demo` in `team-a` with these settings.
 async fn ingress_with(settings: &str) -> Value {
     let response = answer_to(RequestBuilder::sync().settings(from_yaml(settings))).await;
     assert_eq!(response.status, ResponseStatus::Success, "{}", response.message);
@@ -22,7 +24,7 @@ async fn ingress_with(settings: &str) -> Value {
     child.manifest
 }
 
-/// Reason and message of the refusal.
+/// Returns the reason and the message of the refusal.
 async fn refusal_of(request: RequestBuilder) -> (String, String) {
     let response = answer_to(request).await;
     assert_eq!(response.status, ResponseStatus::Failure);
@@ -55,7 +57,7 @@ async fn a_host_pattern_alone_gives_an_ingress_for_the_dashboard() {
 }
 
 #[tokio::test]
-async fn every_setting_arrives_in_the_ingress() {
+async fn every_setting_is_used_in_the_ingress() {
     let settings = "
         hostPattern: dask-{name}.example.org
         ingressClassName: nginx
@@ -86,17 +88,17 @@ async fn every_setting_arrives_in_the_ingress() {
 }
 
 #[tokio::test]
-async fn wrong_settings_are_refused_by_name() {
+async fn the_error_for_a_wrong_setting_names_it() {
     for (settings, message) in [
         ("{}", "spec.settings: missing field `hostPattern`"),
         ("null", "spec.settings: missing field `hostPattern`"),
         ("{hostPattern: a.b, hostPatern: a.b}", "spec.settings.hostPatern: unknown field `hostPatern`"),
         ("{hostPattern: 5}", "spec.settings.hostPattern: invalid type: integer `5`, expected a string"),
         ("{hostPattern: a.b, annotations: {a: true}}", "spec.settings.annotations.a: invalid type: boolean `true`"),
-        ("{hostPattern: a.b, path: dask}", "spec.settings.path is \"dask\"; begin it with a slash"),
+        ("{hostPattern: a.b, path: dask}", "spec.settings.path is \"dask\"; start it with a slash"),
         (
             "{hostPattern: a.b, tlsSecretName: ''}",
-            "spec.settings.tlsSecretName is empty; give it a value or leave it out",
+            "spec.settings.tlsSecretName is empty; set a value or remove the setting",
         ),
     ] {
         let request = RequestBuilder::sync().settings(from_yaml(settings));
@@ -107,7 +109,7 @@ async fn wrong_settings_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_pattern_with_another_placeholder_or_a_lonely_brace_is_refused() {
+async fn a_pattern_with_an_unknown_placeholder_or_an_unmatched_brace_is_refused() {
     for (pattern, problem) in [
         ("{cluster}.example.org", "has the unknown placeholder {cluster}"),
         ("{}.example.org", "has the unknown placeholder {}"),
@@ -116,14 +118,13 @@ async fn a_pattern_with_another_placeholder_or_a_lonely_brace_is_refused() {
     ] {
         let (reason, message) = refusal_of(with_pattern(pattern)).await;
         assert_eq!(reason, "InvalidHostPattern");
-        let expected =
-            format!("spec.settings.hostPattern {pattern:?} {problem}; it may hold {{name}} and {{namespace}}");
+        let expected = format!("spec.settings.hostPattern {pattern:?} {problem}; use only {{name}} and {{namespace}}");
         assert_eq!(message, expected);
     }
 }
 
 #[tokio::test]
-async fn a_host_that_dns_does_not_know_is_refused_with_the_part_that_is_wrong() {
+async fn the_error_for_an_invalid_host_names_the_invalid_part() {
     let long_label = format!("{}.org", "a".repeat(64));
     let long_host = format!("{}org", "a.".repeat(126));
     for (pattern, problem) in [
@@ -172,7 +173,7 @@ async fn a_service_without_the_dashboard_port_is_refused() {
     }
 }
 
-/// People copy these files: what they say must be what the plugin reads.
+/// Users copy the manifest, so it must match the plugin.
 #[tokio::test]
 async fn the_settings_in_the_manifest_give_an_ingress() {
     let plugin: Value = from_yaml(include_str!("../manifests/plugin.yaml"));

@@ -1,6 +1,6 @@
-//! A dask-operator plugin: an Istio Gateway, its `VirtualService` and its certificate for each Dask cluster.
+//! A dask-operator plugin that creates an Istio Gateway, a `VirtualService` and a certificate for each Dask cluster.
 
-// One rule for hosts in both plugins, tested there.
+// The hosts have the same rules as those of the ingress plugin, which tests them.
 #[path = "../../ingress/src/host.rs"]
 mod host;
 mod route;
@@ -8,15 +8,15 @@ mod settings;
 
 use std::process::ExitCode;
 
-use plugin_server_kit::protocol::{Child, Discovery, PluginRequest};
-use plugin_server_kit::{Answer, Plugin, PluginError, run};
+use dask_plugin_server::protocol::{Child, Discovery, PluginRequest};
+use dask_plugin_server::{Answer, Plugin, PluginError, run};
 
 use crate::route::{Route, port_number};
 use crate::settings::Settings;
 
-/// The dashboard's port in the scheduler's Service.
+/// The name of the dashboard's port in the Service of the scheduler.
 const DASHBOARD_PORT: &str = "http-dashboard";
-/// The port for clients and workers in the scheduler's Service.
+/// The name of the port for clients and workers in the Service of the scheduler.
 const COMM_PORT: &str = "tcp-comm";
 
 struct IstioPlugin;
@@ -27,7 +27,7 @@ impl Plugin for IstioPlugin {
     }
 
     async fn sync(&self, request: &PluginRequest) -> Result<Answer, PluginError> {
-        let settings: Settings = plugin_server_kit::settings(request)?;
+        let settings: Settings = dask_plugin_server::settings(request)?;
         settings.validate()?;
         let service = &request.subject;
         let dashboard = port_number(&service.object, DASHBOARD_PORT).ok_or_else(|| no_port(request, DASHBOARD_PORT))?;
@@ -54,10 +54,10 @@ impl Plugin for IstioPlugin {
     }
 }
 
-/// The Service's port that clients from outside may use, if any, and what to tell if it is none.
+/// Returns the port of the Service for clients outside of Kubernetes, if any, or a warning why there is none.
 ///
-/// Istio tells the clusters behind one port apart by SNI, so only TLS can pass. It is also the only protection that a
-/// scheduler has: whoever can talk to it can run code on the workers.
+/// Istio distinguishes the clusters behind one port by SNI, which needs TLS. TLS is also the only protection of a
+/// scheduler: any client of it can run code on the workers.
 fn scheduler_port(settings: &Settings, request: &PluginRequest) -> Result<(Option<u64>, Option<String>), PluginError> {
     if !settings.expose_scheduler {
         return Ok((None, None));
@@ -65,7 +65,7 @@ fn scheduler_port(settings: &Settings, request: &PluginRequest) -> Result<(Optio
     let cluster = &request.owner;
     if cluster.object.pointer("/spec/scheduler/tls/secretName").is_none() {
         let warning = format!(
-            "the scheduler of {} is not exposed, since it listens without TLS; set spec.scheduler.tls of the DaskCluster",
+            "the scheduler of {} is not exposed, because it does not use TLS; set spec.scheduler.tls of the DaskCluster",
             cluster.name()
         );
         return Ok((None, Some(warning)));

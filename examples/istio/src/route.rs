@@ -1,22 +1,22 @@
-//! From one cluster's host and ports to the three objects.
+//! Builds the three objects from the host and the ports of a cluster.
 
 use serde_json::{Value, json};
 
 use crate::settings::{Issuer, Settings};
 
-/// Where the gateway takes the dashboard's requests.
+/// The port of the gateway for dashboards.
 const HTTPS_PORT: u64 = 443;
-/// Where the gateway takes connections to schedulers.
+/// The port of the gateway for schedulers.
 const SCHEDULER_PORT: u64 = 8786;
 
-/// How a Dask cluster is reached from outside.
+/// The route from outside to a Dask cluster.
 pub(crate) struct Route<'a> {
-    /// Of all three objects. The plugin's name is in it, so that it differs from what people create.
+    /// The name of all three objects. It contains the name of the plugin, to avoid conflicts with other objects.
     pub(crate) name: String,
     pub(crate) host: String,
     pub(crate) namespace: &'a str,
     pub(crate) service: &'a str,
-    /// Ports of the Service.
+    /// The ports of the Service.
     pub(crate) dashboard: u64,
     pub(crate) scheduler: Option<u64>,
 }
@@ -78,12 +78,13 @@ impl Route<'_> {
         })
     }
 
-    /// With the namespace, so that copies of all Secrets have room beside the ingress gateway.
+    /// Returns the name of the Secret. It contains the namespace, so that all Secrets can be copied to the namespace of
+    /// the ingress gateway.
     fn secret_name(&self) -> String {
         format!("{}.{}-tls", self.namespace, self.name)
     }
 
-    /// Istio takes a name without dots for a Service beside the `VirtualService`.
+    /// Returns the destination. Istio resolves a name without dots in the namespace of the `VirtualService`.
     fn destination(&self, port: u64) -> Value {
         json!([{"destination": {"host": self.service, "port": {"number": port}}}])
     }
@@ -97,7 +98,7 @@ impl Route<'_> {
     }
 }
 
-/// The number of the port with this name.
+/// Returns the number of the port with this name.
 pub(crate) fn port_number(service: &Value, name: &str) -> Option<u64> {
     let ports = service.pointer("/spec/ports")?.as_array()?;
     ports.iter().find(|port| port["name"] == name)?["port"].as_u64()

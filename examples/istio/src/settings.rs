@@ -2,26 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use plugin_server_kit::PluginError;
+use dask_plugin_server::PluginError;
 use serde::{Deserialize, Serialize};
 
-/// What a user can choose; a name that is not here is an error.
+/// The settings. Unknown settings are errors.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Settings {
-    /// Such as `{name}.{namespace}.dask.example.org`.
+    /// The pattern of the host, such as `{name}.{namespace}.dask.example.org`.
     pub(crate) host_pattern: String,
-    /// Who signs a certificate for each host; excludes `tls_secret_name`.
+    /// The issuer of a certificate for each host. Excludes `tls_secret_name`.
     pub(crate) issuer_ref: Option<Issuer>,
-    /// A Secret beside the ingress gateway, for all hosts; excludes `issuer_ref`.
+    /// The Secret for all hosts, in the namespace of the ingress gateway. Excludes `issuer_ref`.
     pub(crate) tls_secret_name: Option<String>,
-    /// Labels of the ingress gateway's pods.
+    /// The labels of the pods of the ingress gateway.
     #[serde(default = "istio_ingress_gateway")]
     pub(crate) gateway_selector: BTreeMap<String, String>,
-    /// Put on each Gateway and `VirtualService`.
+    /// Annotations of each Gateway and `VirtualService`.
     #[serde(default)]
     pub(crate) annotations: BTreeMap<String, String>,
-    /// Whether clients outside of Kubernetes reach the scheduler.
+    /// Whether clients outside of Kubernetes can connect to the scheduler.
     #[serde(default)]
     pub(crate) expose_scheduler: bool,
 }
@@ -34,7 +34,7 @@ pub(crate) struct Issuer {
     kind: IssuerKind,
 }
 
-/// Where an issuer is: in the DaskCluster's namespace, or for all of them.
+/// The scope of an issuer: the namespace of the DaskCluster, or all namespaces.
 #[derive(Debug, Clone, Copy, Deserialize, Serialize)]
 enum IssuerKind {
     Issuer,
@@ -46,14 +46,14 @@ fn istio_ingress_gateway() -> BTreeMap<String, String> {
 }
 
 impl Settings {
-    /// What the types do not say. Each message tells what to change.
+    /// Checks what the types do not express. Each message says what to change.
     pub(crate) fn validate(&self) -> Result<(), PluginError> {
         if self.issuer_ref.is_some() == self.tls_secret_name.is_some() {
-            return Err(invalid("spec.settings needs one of issuerRef and tlsSecretName; set it, and only it"));
+            return Err(invalid("spec.settings needs exactly one of issuerRef and tlsSecretName"));
         }
         if self.gateway_selector.is_empty() {
-            // Istio would serve the host on every gateway that there is.
-            return Err(invalid("spec.settings.gatewaySelector is empty; give it a label or leave it out"));
+            // Istio would serve the host on every gateway.
+            return Err(invalid("spec.settings.gatewaySelector is empty; set a label or remove the setting"));
         }
         let names = [
             ("issuerRef.name", self.issuer_ref.as_ref().map(|issuer| &issuer.name)),
@@ -61,7 +61,7 @@ impl Settings {
         ];
         for (setting, value) in names {
             if value.is_some_and(String::is_empty) {
-                return Err(invalid(format!("spec.settings.{setting} is empty; give it a value")));
+                return Err(invalid(format!("spec.settings.{setting} is empty; set a value")));
             }
         }
         Ok(())

@@ -1,5 +1,7 @@
-use plugin_server_kit::protocol::{PluginResponse, ResponseStatus};
-use plugin_server_kit::testing::{RequestBuilder, TestPlugin, dask_cluster, scheduler_service};
+//! Requests with settings, and the resulting objects of Istio and cert-manager.
+
+use dask_plugin_server::protocol::{PluginResponse, ResponseStatus};
+use dask_plugin_server::testing::{RequestBuilder, TestPlugin, dask_cluster, scheduler_service};
 use serde_json::{Value, json};
 
 use super::*;
@@ -18,22 +20,22 @@ fn with_settings(settings: &str) -> RequestBuilder {
     RequestBuilder::sync().settings(from_yaml(settings))
 }
 
-/// The DaskCluster `demo`, whose scheduler listens with TLS.
+/// Returns the DaskCluster `demo`, whose scheduler uses TLS.
 fn cluster_with_tls() -> Value {
     let mut cluster = dask_cluster("demo", "team-a");
     cluster["spec"] = json!({"scheduler": {"tls": {"secretName": "dask-tls"}}});
     cluster
 }
 
-/// Manifests by key, and warnings.
-async fn wanted(request: RequestBuilder) -> (Value, Vec<String>) {
+/// Returns the manifests by key, and the warnings.
+async fn children_of(request: RequestBuilder) -> (Value, Vec<String>) {
     let response = answer_to(request).await;
     assert_eq!(response.status, ResponseStatus::Success, "{}", response.message);
     let children = response.children.unwrap().into_iter().map(|child| (child.key, child.manifest)).collect();
     (Value::Object(children), response.warnings)
 }
 
-/// Reason and message of the refusal.
+/// Returns the reason and the message of the refusal.
 async fn refusal_of(request: RequestBuilder) -> (String, String) {
     let response = answer_to(request).await;
     assert_eq!(response.status, ResponseStatus::Failure);
@@ -47,7 +49,7 @@ const EVERYTHING: &str = "{hostPattern: '{name}.example.org', tlsSecretName: wil
                           gatewaySelector: {app: gateway}, annotations: {example.org/owner: team-a}}";
 
 #[tokio::test]
-async fn a_host_pattern_and_an_issuer_give_gateway_route_and_certificate() {
+async fn a_host_pattern_and_an_issuer_result_in_a_gateway_a_route_and_a_certificate() {
     let expected = from_yaml(
         "
         gateway:
@@ -81,11 +83,11 @@ async fn a_host_pattern_and_an_issuer_give_gateway_route_and_certificate() {
             usages: [digital signature, key encipherment, server auth]
         ",
     );
-    assert_eq!(wanted(with_settings(ISSUER)).await, (expected, vec![]));
+    assert_eq!(children_of(with_settings(ISSUER)).await, (expected, vec![]));
 }
 
 #[tokio::test]
-async fn every_setting_arrives_and_a_wildcard_secret_needs_no_certificate() {
+async fn every_setting_is_used_and_a_wildcard_secret_needs_no_certificate() {
     let mut service = scheduler_service("demo", "team-a");
     service["spec"]["ports"] = from_yaml("[{name: http-dashboard, port: 80}, {name: tcp-comm, port: 9000}]");
     let expected = from_yaml(
@@ -119,40 +121,40 @@ async fn every_setting_arrives_and_a_wildcard_secret_needs_no_certificate() {
         ",
     );
     let request = with_settings(EVERYTHING).subject(service).owner(cluster_with_tls());
-    assert_eq!(wanted(request).await, (expected, vec![]));
+    assert_eq!(children_of(request).await, (expected, vec![]));
 }
 
-/// Whoever reaches such a scheduler can run code on the workers.
+/// Any client of such a scheduler can run code on the workers.
 #[tokio::test]
-async fn a_scheduler_without_tls_is_not_exposed_and_the_user_is_told() {
-    let (children, warnings) = wanted(with_settings(EVERYTHING)).await;
+async fn a_scheduler_without_tls_is_not_exposed_and_a_warning_says_so() {
+    let (children, warnings) = children_of(with_settings(EVERYTHING)).await;
     assert_eq!(children["gateway"]["spec"]["servers"].as_array().unwrap().len(), 1);
     assert_eq!(children["virtualservice"]["spec"].get("tls"), None);
-    let warning = "the scheduler of demo is not exposed, since it listens without TLS; \
+    let warning = "the scheduler of demo is not exposed, because it does not use TLS; \
                    set spec.scheduler.tls of the DaskCluster";
     assert_eq!(warnings, [warning]);
 }
 
 #[tokio::test]
-async fn a_scheduler_is_exposed_only_if_asked_for() {
-    let (with_tls, warnings) = wanted(with_settings(ISSUER).owner(cluster_with_tls())).await;
+async fn a_scheduler_is_exposed_only_if_the_settings_say_so() {
+    let (with_tls, warnings) = children_of(with_settings(ISSUER).owner(cluster_with_tls())).await;
     assert_eq!(warnings, Vec::<String>::new());
-    assert_eq!(with_tls, wanted(with_settings(ISSUER)).await.0);
+    assert_eq!(with_tls, children_of(with_settings(ISSUER)).await.0);
 }
 
 #[tokio::test]
-async fn wrong_settings_are_refused_by_name() {
+async fn the_error_for_a_wrong_setting_names_it() {
     for (settings, message) in [
         ("null", "spec.settings: missing field `hostPattern`"),
-        ("{hostPattern: a.b}", "spec.settings needs one of issuerRef and tlsSecretName; set it, and only it"),
+        ("{hostPattern: a.b}", "spec.settings needs exactly one of issuerRef and tlsSecretName"),
         (
             "{hostPattern: a.b, tlsSecretName: a, issuerRef: {name: a, kind: Issuer}}",
-            "spec.settings needs one of issuerRef and tlsSecretName; set it, and only it",
+            "spec.settings needs exactly one of issuerRef and tlsSecretName",
         ),
-        ("{hostPattern: a.b, tlsSecretName: ''}", "spec.settings.tlsSecretName is empty; give it a value"),
+        ("{hostPattern: a.b, tlsSecretName: ''}", "spec.settings.tlsSecretName is empty; set a value"),
         (
             "{hostPattern: a.b, issuerRef: {name: '', kind: Issuer}}",
-            "spec.settings.issuerRef.name is empty; give it a value",
+            "spec.settings.issuerRef.name is empty; set a value",
         ),
         ("{hostPattern: a.b, issuerRef: {name: a}}", "spec.settings.issuerRef: missing field `kind`"),
         ("{hostPattern: a.b, issuerRef: {name: a, kind: Other}}", "spec.settings.issuerRef.kind: unknown variant"),
@@ -162,7 +164,7 @@ async fn wrong_settings_are_refused_by_name() {
         ),
         (
             "{hostPattern: a.b, tlsSecretName: a, gatewaySelector: {}}",
-            "spec.settings.gatewaySelector is empty; give it a label or leave it out",
+            "spec.settings.gatewaySelector is empty; set a label or remove the setting",
         ),
         ("{hostPattern: a.b, tlsSecretName: a, exposeScheduler: 'yes'}", "spec.settings.exposeScheduler: invalid type"),
         ("{hostPattern: a.b, tlsSecret: a}", "spec.settings.tlsSecret: unknown field `tlsSecret`"),
@@ -174,7 +176,7 @@ async fn wrong_settings_are_refused_by_name() {
 }
 
 #[tokio::test]
-async fn a_host_that_dns_does_not_know_is_refused() {
+async fn an_invalid_host_is_refused() {
     let (reason, _) = refusal_of(with_settings("{hostPattern: '*.example.org', tlsSecretName: a}")).await;
     assert_eq!(reason, "InvalidHost");
     let (reason, _) = refusal_of(with_settings("{hostPattern: '{cluster}.org', tlsSecretName: a}")).await;
@@ -182,7 +184,7 @@ async fn a_host_that_dns_does_not_know_is_refused() {
 }
 
 #[tokio::test]
-async fn a_service_without_a_port_that_is_needed_is_refused() {
+async fn a_service_without_a_required_port_is_refused() {
     for (ports, reason) in [
         ("[{name: tcp-comm, port: 8786}]", "NoDashboardPort"),
         ("[{name: http-dashboard, port: 8787}]", "NoCommPort"),
@@ -196,11 +198,11 @@ async fn a_service_without_a_port_that_is_needed_is_refused() {
     }
 }
 
-/// People copy these files: what they say must be what the plugin reads and answers.
+/// Users copy the manifest, so it must match the plugin.
 #[tokio::test]
-async fn the_manifests_give_children_of_the_kinds_that_they_list() {
+async fn the_manifest_lists_the_kinds_of_the_children() {
     let plugin = from_yaml(include_str!("../manifests/plugin.yaml"));
-    let (children, _) = wanted(RequestBuilder::sync().settings(plugin["spec"]["settings"].clone())).await;
+    let (children, _) = children_of(RequestBuilder::sync().settings(plugin["spec"]["settings"].clone())).await;
     let kinds = |objects: Vec<&Value>| -> Vec<Value> {
         objects.iter().map(|object| json!([object["apiVersion"], object["kind"]])).collect()
     };

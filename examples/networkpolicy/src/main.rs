@@ -1,12 +1,12 @@
-//! A dask-operator plugin: `NetworkPolicies` that close each Dask cluster to all but its clients.
+//! A dask-operator plugin that creates `NetworkPolicies` which allow only the clients of each Dask cluster.
 
 mod policy;
 mod settings;
 
 use std::process::ExitCode;
 
-use plugin_server_kit::protocol::{Child, Discovery, PluginRequest};
-use plugin_server_kit::{Answer, Plugin, PluginError, run};
+use dask_plugin_server::protocol::{Child, Discovery, PluginRequest};
+use dask_plugin_server::{Answer, Plugin, PluginError, run};
 
 use crate::settings::Settings;
 
@@ -18,12 +18,12 @@ impl Plugin for NetworkPolicyPlugin {
     }
 
     async fn sync(&self, request: &PluginRequest) -> Result<Answer, PluginError> {
-        let settings: Settings = plugin_server_kit::settings(request)?;
+        let settings: Settings = dask_plugin_server::settings(request)?;
         settings.validate()?;
         let cluster = request.owner.name();
         let ports = policy::ports_behind(&request.subject.object);
         if ports.is_empty() {
-            // A rule without ports would open all of them.
+            // A rule without ports would allow all ports.
             return Err(PluginError::failure(
                 "NoPorts",
                 format!(
@@ -37,7 +37,7 @@ impl Plugin for NetworkPolicyPlugin {
             Child::from_object("workers", &policy::of_workers(cluster)),
         ];
         let children: Result<Vec<_>, _> = children.into_iter().collect();
-        // Types of k8s-openapi are JSON; no input leads here.
+        // The types of k8s-openapi can always be written as JSON.
         children.map(Answer::new).map_err(|error| PluginError::failure("NotSerializable", error.to_string()))
     }
 }

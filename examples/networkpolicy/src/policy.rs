@@ -1,4 +1,4 @@
-//! The two policies of one Dask cluster.
+//! Builds the two policies of a Dask cluster.
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::{
@@ -13,27 +13,27 @@ use crate::settings::Settings;
 
 const CLUSTER: &str = "dask.org/cluster-name";
 const COMPONENT: &str = "dask.org/component";
-/// Kubernetes puts it on each namespace.
+/// The label that Kubernetes sets on each namespace.
 const NAMESPACE: &str = "kubernetes.io/metadata.name";
 
-/// All of the cluster's own pods, its job runner among them; besides, clients and the operator by way of the Service.
+/// Allows all pods of the cluster, including the job runner, and clients and the operator on the ports of the Service.
 pub(crate) fn of_scheduler(cluster: &str, settings: &Settings, ports: &[NetworkPolicyPort]) -> NetworkPolicy {
     let operator = NetworkPolicyPeer {
         namespace_selector: Some(labels(&[(NAMESPACE, &settings.operator_namespace)])),
         ..NetworkPolicyPeer::default()
     };
-    // One rule for both: a rule with an empty list of peers would let in everybody.
+    // One rule for both: a rule with an empty list of peers would allow all clients.
     let callers = settings.clients.iter().cloned().chain([operator]).collect();
     let outside = NetworkPolicyIngressRule { from: Some(callers), ports: Some(ports.to_vec()) };
     policy(&[(CLUSTER, cluster), (COMPONENT, "scheduler")], vec![own_pods(cluster), outside])
 }
 
-/// Nobody but the cluster's own pods talks to workers.
+/// Allows only the pods of the cluster.
 pub(crate) fn of_workers(cluster: &str) -> NetworkPolicy {
     policy(&[(CLUSTER, cluster), (COMPONENT, "worker")], vec![own_pods(cluster)])
 }
 
-/// The ports of the pods that the Service leads to: policies apply after the Service's address was translated.
+/// Returns the target ports of the Service. Policies apply after the address of the Service is translated.
 pub(crate) fn ports_behind(service: &Value) -> Vec<NetworkPolicyPort> {
     let spec = Service::deserialize(service).ok().and_then(|service| service.spec);
     let ports = spec.and_then(|spec| spec.ports).unwrap_or_default();
@@ -47,13 +47,13 @@ pub(crate) fn ports_behind(service: &Value) -> Vec<NetworkPolicyPort> {
         .collect()
 }
 
-/// On all ports: workers choose theirs when they start.
+/// Allows all ports, because workers choose theirs when they start.
 fn own_pods(cluster: &str) -> NetworkPolicyIngressRule {
     let pods = NetworkPolicyPeer { pod_selector: Some(labels(&[(CLUSTER, cluster)])), ..NetworkPolicyPeer::default() };
     NetworkPolicyIngressRule { from: Some(vec![pods]), ports: None }
 }
 
-/// Name, namespace, owner and labels are the controller's business.
+/// Returns a policy. The controller sets its name, namespace, owner and labels.
 fn policy(pods: &[(&str, &str)], ingress: Vec<NetworkPolicyIngressRule>) -> NetworkPolicy {
     let spec = NetworkPolicySpec {
         pod_selector: Some(labels(pods)),

@@ -1,5 +1,7 @@
-use plugin_server_kit::protocol::{PluginResponse, ResponseStatus};
-use plugin_server_kit::testing::{RequestBuilder, TestPlugin, scheduler_service};
+//! Requests with settings, and the resulting network policies.
+
+use dask_plugin_server::protocol::{PluginResponse, ResponseStatus};
+use dask_plugin_server::testing::{RequestBuilder, TestPlugin, scheduler_service};
 use serde_json::Value;
 
 use super::*;
@@ -12,14 +14,14 @@ async fn answer_to(request: RequestBuilder) -> PluginResponse {
     TestPlugin::new(NetworkPolicyPlugin).sync(request).await
 }
 
-/// Manifests by key.
-async fn wanted(request: RequestBuilder) -> Value {
+/// Returns the manifests by key.
+async fn children_of(request: RequestBuilder) -> Value {
     let response = answer_to(request).await;
     assert_eq!(response.status, ResponseStatus::Success, "{}", response.message);
     response.children.unwrap().into_iter().map(|child| (child.key, child.manifest)).collect()
 }
 
-/// Reason and message of the refusal.
+/// Returns the reason and the message of the refusal.
 async fn refusal_of(request: RequestBuilder) -> (String, String) {
     let response = answer_to(request).await;
     assert_eq!(response.status, ResponseStatus::Failure);
@@ -28,7 +30,7 @@ async fn refusal_of(request: RequestBuilder) -> (String, String) {
 }
 
 #[tokio::test]
-async fn without_settings_only_the_clusters_pods_and_the_operator_get_in() {
+async fn without_settings_only_the_pods_of_the_cluster_and_the_operator_are_allowed() {
     let expected = from_yaml(
         "
         scheduler:
@@ -53,11 +55,11 @@ async fn without_settings_only_the_clusters_pods_and_the_operator_get_in() {
             - from: [{podSelector: {matchLabels: {dask.org/cluster-name: demo}}}]
         ",
     );
-    assert_eq!(wanted(RequestBuilder::sync()).await, expected);
+    assert_eq!(children_of(RequestBuilder::sync()).await, expected);
 }
 
 #[tokio::test]
-async fn clients_reach_the_scheduler_and_not_the_workers() {
+async fn clients_may_connect_to_the_scheduler_but_not_to_the_workers() {
     let settings = from_yaml(
         "
         operatorNamespace: operators
@@ -75,14 +77,14 @@ async fn clients_reach_the_scheduler_and_not_the_workers() {
         - namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: operators}}
         ",
     );
-    let policies = wanted(RequestBuilder::sync().settings(settings)).await;
+    let policies = children_of(RequestBuilder::sync().settings(settings)).await;
     assert_eq!(policies["scheduler"]["spec"]["ingress"][1]["from"], peers);
-    assert_eq!(policies["workers"], wanted(RequestBuilder::sync()).await["workers"]);
+    assert_eq!(policies["workers"], children_of(RequestBuilder::sync()).await["workers"]);
 }
 
-/// Policies see the pod's port, not the Service's.
+/// Policies apply to the port of the pod, not to that of the Service.
 #[tokio::test]
-async fn ports_are_those_that_the_service_leads_to() {
+async fn the_ports_are_the_target_ports_of_the_service() {
     for (ports, expected) in [
         ("[{name: a, port: 80, targetPort: 8787}]", "[{port: 8787, protocol: TCP}]"),
         ("[{name: a, port: 8786}]", "[{port: 8786, protocol: TCP}]"),
@@ -90,13 +92,13 @@ async fn ports_are_those_that_the_service_leads_to() {
     ] {
         let mut service = scheduler_service("demo", "team-a");
         service["spec"]["ports"] = from_yaml(ports);
-        let policies = wanted(RequestBuilder::sync().subject(service)).await;
+        let policies = children_of(RequestBuilder::sync().subject(service)).await;
         assert_eq!(policies["scheduler"]["spec"]["ingress"][1]["ports"], from_yaml(expected));
     }
 }
 
 #[tokio::test]
-async fn a_service_without_ports_is_refused_and_not_opened_on_all_of_them() {
+async fn a_service_without_ports_is_refused() {
     for ports in ["[]", "null"] {
         let mut service = scheduler_service("demo", "team-a");
         service["spec"]["ports"] = from_yaml(ports);
@@ -106,10 +108,10 @@ async fn a_service_without_ports_is_refused_and_not_opened_on_all_of_them() {
     }
 }
 
-/// Each of these would otherwise let in more than was meant.
+/// Each of these would allow more clients than intended.
 #[tokio::test]
-async fn wrong_settings_are_refused_by_name() {
-    let both = "spec.settings.clients[0] needs selectors or an ipBlock; set one, and not both";
+async fn the_error_for_a_wrong_setting_names_it() {
+    let both = "spec.settings.clients[0] needs either selectors or an ipBlock";
     for (settings, message) in [
         ("{clients: [{}]}", both),
         ("{clients: [{ipBlock: {cidr: 192.0.2.0/24}, podSelector: {}}]}", both),
@@ -123,7 +125,7 @@ async fn wrong_settings_are_refused_by_name() {
         ),
         ("{clients: [{podSelector: 5}]}", "spec.settings.clients"),
         ("{clients: {podSelector: {}}}", "spec.settings.clients: invalid type: map, expected a sequence"),
-        ("{operatorNamespace: ''}", "spec.settings.operatorNamespace is empty; give it a value or leave it out"),
+        ("{operatorNamespace: ''}", "spec.settings.operatorNamespace is empty; set a value or remove the setting"),
         ("{client: []}", "spec.settings.client: unknown field `client`"),
     ] {
         let (reason, was) = refusal_of(RequestBuilder::sync().settings(from_yaml(settings))).await;
@@ -132,10 +134,10 @@ async fn wrong_settings_are_refused_by_name() {
     }
 }
 
-/// People copy these files: what they say must be what the plugin reads.
+/// Users copy the manifest, so it must match the plugin.
 #[tokio::test]
-async fn the_settings_in_the_manifest_let_in_two_kinds_of_clients() {
+async fn the_settings_in_the_manifest_allow_two_kinds_of_clients() {
     let plugin = from_yaml(include_str!("../manifests/plugin.yaml"));
-    let policies = wanted(RequestBuilder::sync().settings(plugin["spec"]["settings"].clone())).await;
+    let policies = children_of(RequestBuilder::sync().settings(plugin["spec"]["settings"].clone())).await;
     assert_eq!(policies["scheduler"]["spec"]["ingress"][1]["from"].as_array().unwrap().len(), 3);
 }

@@ -1,4 +1,4 @@
-"""The plugin's answers."""
+"""Requests with settings, and the resulting ConfigMap."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from dask_operator_plugin.testing import dask_cluster, scheduler_service
 from plugin import plugin
 
 
-def test_a_cluster_gets_its_addresses(dask_plugin):
+def test_a_cluster_has_a_config_map_with_its_addresses(dask_plugin):
     answer = dask_plugin(plugin).sync()
     assert answer.children == {
         "links": {
@@ -22,12 +22,12 @@ def test_a_cluster_gets_its_addresses(dask_plugin):
     }
 
 
-def test_the_dashboard_may_be_elsewhere(dask_plugin):
+def test_the_url_of_the_dashboard_follows_the_settings(dask_plugin):
     answer = dask_plugin(plugin).sync(settings={"dashboardPattern": "https://{name}.{namespace}.example.org"})
     assert answer.children["links"]["data"]["DASK_DASHBOARD_URL"] == "https://demo.team-a.example.org"
 
 
-def test_a_scheduler_with_tls_and_a_port_of_its_own_is_addressed_so(dask_plugin):
+def test_the_address_has_the_scheme_and_the_port_of_the_scheduler(dask_plugin):
     cluster = dask_cluster() | {"spec": {"scheduler": {"tls": {"secretName": "dask-tls"}}}}
     service = scheduler_service()
     service["spec"]["ports"][0]["port"] = 9000
@@ -44,7 +44,7 @@ def test_a_service_without_a_port_for_clients_is_refused(dask_plugin):
         assert answer.message.startswith("the Service demo-scheduler has no port named tcp-comm; ")
 
 
-def test_wrong_settings_are_refused_by_name(dask_plugin):
+def test_the_error_for_a_wrong_setting_names_it(dask_plugin):
     for settings, message in (
         ({"dashboardPatern": "a"}, "spec.settings.dashboardPatern: unknown setting, expected one of dashboardPattern"),
         ({"dashboardPattern": 5}, "spec.settings.dashboardPattern is not a string"),
@@ -53,7 +53,7 @@ def test_wrong_settings_are_refused_by_name(dask_plugin):
         assert (answer.status, answer.reason, answer.message) == ("Failure", "InvalidSettings", message)
 
 
-def test_the_sidecar_listens_where_its_registration_says():
+def test_the_sidecar_listens_on_the_socket_of_its_registration():
     sidecar = Path(__file__).parents[1] / "manifests" / "sidecar"
     [socket] = re.findall(r"^    socket: (\S+)$", (sidecar / "plugin.yaml").read_text(), re.MULTILINE)
     values = (sidecar / "values.yaml").read_text()

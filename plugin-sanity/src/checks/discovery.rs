@@ -1,15 +1,17 @@
-use plugin_protocol::{Hook, PROTOCOL_VERSION};
+//! The discovery of the plugin.
 
-use super::Checked;
-use crate::{Lab, lab::failed};
+use dask_plugin_protocol::{Hook, PROTOCOL_VERSION};
+
+use super::Outcome;
+use crate::{Session, session::failed};
 
 const SENT: &str = "GET /v1alpha1/discovery";
 
-pub(super) async fn is_valid(lab: &Lab) -> Checked {
-    let said = lab.discovery().await?;
-    for (field, value) in [("name", &said.name), ("version", &said.version)] {
+pub(super) async fn is_valid(session: &Session) -> Outcome {
+    let discovery = session.discovery().await?;
+    for (field, value) in [("name", &discovery.name), ("version", &discovery.version)] {
         if value.trim().is_empty() {
-            return Err(failed(SENT, format!("a {field}"), "an empty one"));
+            return Err(failed(SENT, format!("a {field}"), "an empty string"));
         }
         if value.len() > 128 {
             return Err(failed(SENT, format!("a {field} of at most 128 bytes"), format!("{} bytes", value.len())));
@@ -18,14 +20,14 @@ pub(super) async fn is_valid(lab: &Lab) -> Checked {
     Ok(())
 }
 
-pub(super) async fn is_ours(lab: &Lab) -> Checked {
-    let said = lab.discovery().await?;
-    if !said.speaks_our_version() {
+pub(super) async fn is_ours(session: &Session) -> Outcome {
+    let discovery = session.discovery().await?;
+    if !discovery.speaks_our_version() {
         let expected = format!("{PROTOCOL_VERSION} in protocolVersions");
-        return Err(failed(SENT, expected, format!("{:?}", said.protocol_versions)));
+        return Err(failed(SENT, expected, format!("{:?}", discovery.protocol_versions)));
     }
-    if !said.hooks.contains(&Hook::Sync) {
-        return Err(failed(SENT, "Sync in hooks", format!("{:?}", said.hooks)));
+    if !discovery.hooks.contains(&Hook::Sync) {
+        return Err(failed(SENT, "Sync in hooks", format!("{:?}", discovery.hooks)));
     }
     Ok(())
 }

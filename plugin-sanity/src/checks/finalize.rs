@@ -1,17 +1,17 @@
 //! The hook Finalize.
 
-use plugin_protocol::{Hook, PluginResponse, ResponseStatus};
+use dask_plugin_protocol::{Hook, PluginResponse, ResponseStatus};
 use serde_json::{Value, json};
 
-use super::Checked;
+use super::Outcome;
 use crate::{
-    Lab,
-    lab::{Finding, about, failed, post},
-    matter::variant,
+    Session,
+    inputs::variant,
+    session::{Finding, about, failed, post},
 };
 
-/// How often a plugin may say that it is not done.
-const PATIENCE: usize = 20;
+/// The maximum number of calls until a plugin has finalized.
+const MAX_CALLS: usize = 20;
 
 fn to_finalize(review: &Value) -> Value {
     variant(review, |request| {
@@ -20,33 +20,36 @@ fn to_finalize(review: &Value) -> Value {
     })
 }
 
-pub(super) async fn is_served_if_listed(lab: &Lab) -> Checked {
-    let listed = lab.discovery().await?.hooks.contains(&Hook::Finalize);
-    let review = to_finalize(lab.review()?);
-    let expected =
-        if listed { "200: the discovery lists Finalize" } else { "404 or 405: the discovery does not list it" };
-    let reply = lab.send(&post(&review), &about(&review), expected).await?;
-    let is_good = if listed { reply.code == 200 } else { matches!(reply.code.as_u16(), 404 | 405) };
-    if is_good { Ok(()) } else { Err(failed(about(&review), expected, reply.describe())) }
+pub(super) async fn is_served_if_listed(session: &Session) -> Outcome {
+    let listed = session.discovery().await?.hooks.contains(&Hook::Finalize);
+    let review = to_finalize(session.review()?);
+    let expected = if listed {
+        "200, because the discovery lists Finalize"
+    } else {
+        "404 or 405, because the discovery does not list Finalize"
+    };
+    let reply = session.send(&post(&review), &about(&review), expected).await?;
+    let conforms = if listed { reply.code == 200 } else { matches!(reply.code.as_u16(), 404 | 405) };
+    if conforms { Ok(()) } else { Err(failed(about(&review), expected, reply.describe())) }
 }
 
-pub(super) async fn is_idempotent(lab: &Lab) -> Checked {
-    if !lab.discovery().await?.hooks.contains(&Hook::Finalize) {
+pub(super) async fn is_idempotent(session: &Session) -> Outcome {
+    if !session.discovery().await?.hooks.contains(&Hook::Finalize) {
         return Err(Finding::Skipped("the discovery does not list Finalize".to_owned()));
     }
-    for review in lab.matter.reviews.iter().map(to_finalize) {
+    for review in session.inputs.reviews.iter().map(to_finalize) {
         let what = about(&review);
-        let mut answers = 0;
-        while !is_finalized(&lab.ask(&review, &what).await?) {
-            answers += 1;
-            if answers == PATIENCE {
-                let why = format!("it is not finalized after {PATIENCE} calls; what it holds may take longer");
+        let mut calls = 0;
+        while !is_finalized(&session.ask(&review, &what).await?) {
+            calls += 1;
+            if calls == MAX_CALLS {
+                let why = format!("not finalized after {MAX_CALLS} calls; releasing may take longer");
                 return Err(Finding::Skipped(why));
             }
         }
-        let again = lab.ask(&review, &what).await?;
+        let again = session.ask(&review, &what).await?;
         if !is_finalized(&again) {
-            return Err(failed(format!("{what} once more"), "finalized: true again", json!(again).to_string()));
+            return Err(failed(format!("{what} again"), "finalized: true again", json!(again).to_string()));
         }
     }
     Ok(())

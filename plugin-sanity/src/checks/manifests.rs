@@ -1,22 +1,22 @@
-//! The children that the plugin answers with.
+//! The children that the plugin returns.
 
 use std::collections::BTreeSet;
 
-use plugin_protocol::{
+use dask_plugin_protocol::{
     Child, ChildKey, ReviewResponse, limits,
     screening::{RESERVED_METADATA, group_of, is_denied, is_reserved_key, is_sensitive},
 };
 use serde_json::{Value, json};
 
-use super::Checked;
+use super::Outcome;
 use crate::{
-    Lab,
-    lab::{Finding, failed, warning},
-    matter::Allowed,
+    Session,
+    inputs::Allowed,
+    session::{Finding, failed, warning},
 };
 
-pub(super) async fn have_good_keys(lab: &Lab) -> Checked {
-    for (_, what, answer) in lab.answers().await? {
+pub(super) async fn have_valid_keys(session: &Session) -> Outcome {
+    for (_, what, answer) in session.answers().await? {
         let children = answer.children.unwrap_or_default();
         if children.len() > limits::MAX_CHILDREN {
             let expected = format!("at most {} children", limits::MAX_CHILDREN);
@@ -25,7 +25,7 @@ pub(super) async fn have_good_keys(lab: &Lab) -> Checked {
         let mut seen = BTreeSet::new();
         for child in &children {
             if let Err(error) = ChildKey::new(&child.key) {
-                return Err(failed(what, "keys of a-z, 0-9 and inner dashes, 40 at most", error.to_string()));
+                return Err(failed(what, "keys of at most 40 of a-z, 0-9 and inner dashes", error.to_string()));
             }
             if !seen.insert(&child.key) {
                 return Err(failed(what, "each key once", format!("{} twice", child.key)));
@@ -35,28 +35,32 @@ pub(super) async fn have_good_keys(lab: &Lab) -> Checked {
     Ok(())
 }
 
-pub(super) async fn are_good(lab: &Lab) -> Checked {
-    for (_, what, answer) in lab.answers().await? {
+pub(super) async fn are_valid(session: &Session) -> Outcome {
+    for (_, what, answer) in session.answers().await? {
         let mut objects = BTreeSet::new();
         for Child { key, manifest, .. } in answer.children.iter().flatten() {
-            let complain = |(expected, got): (&str, String)| failed(&what, expected, format!("{key}: {got}"));
-            judge(manifest).map_err(complain)?;
+            let fail = |(expected, got): (&str, String)| failed(&what, expected, format!("{key}: {got}"));
+            check(manifest).map_err(fail)?;
             let (api_version, kind) = types(manifest);
             let object = (group_of(api_version), kind, manifest.pointer("/metadata/name").and_then(Value::as_str));
             if object.2.is_some() && !objects.insert(object) {
-                return Err(complain(("each object once", format!("{kind} {} twice", object.2.unwrap_or_default()))));
+                return Err(fail(("each object once", format!("{kind} {} twice", object.2.unwrap_or_default()))));
             }
         }
         let nested = depth(&json!(ReviewResponse::new(answer)));
         if nested > limits::MAX_JSON_DEPTH {
-            return Err(failed(what, format!("an answer at most {} deep", limits::MAX_JSON_DEPTH), nested.to_string()));
+            return Err(failed(
+                what,
+                format!("a response with a depth of at most {}", limits::MAX_JSON_DEPTH),
+                nested.to_string(),
+            ));
         }
     }
     Ok(())
 }
 
-/// What is expected of a manifest, and what is there instead.
-fn judge(manifest: &Value) -> Result<(), (&'static str, String)> {
+/// Checks a manifest. The error has the expected and the actual value.
+fn check(manifest: &Value) -> Result<(), (&'static str, String)> {
     let (api_version, kind) = types(manifest);
     if api_version.is_empty() || kind.is_empty() {
         return Err(("apiVersion and kind in each manifest", limits::cut_message(&manifest.to_string()).to_owned()));
@@ -71,7 +75,7 @@ fn judge(manifest: &Value) -> Result<(), (&'static str, String)> {
     }
     let name = metadata.get("name");
     if name.is_some_and(|name| !name.as_str().is_some_and(is_dns_subdomain)) {
-        return Err(("a name that is a DNS name in lower case, or none", metadata["name"].to_string()));
+        return Err(("no name, or a name that is a DNS name in lower case", metadata["name"].to_string()));
     }
     for field in ["labels", "annotations"] {
         let is_text = |map: &Value| map.as_object().is_some_and(|map| map.values().all(Value::is_string));
@@ -82,19 +86,19 @@ fn judge(manifest: &Value) -> Result<(), (&'static str, String)> {
     Ok(())
 }
 
-pub(super) async fn keep_to_kinds(lab: &Lab) -> Checked {
-    let allowed = &lab.matter.allowed;
-    for (_, what, answer) in lab.answers().await? {
+pub(super) async fn keep_to_kinds(session: &Session) -> Outcome {
+    let allowed = &session.inputs.allowed;
+    for (_, what, answer) in session.answers().await? {
         for child in answer.children.unwrap_or_default() {
             let (api_version, kind) = types(&child.manifest);
             let got = format!("{}: {api_version} {kind}", child.key);
             if is_denied(group_of(api_version), kind) {
-                return Err(failed(what, "no kind that decides over rights, admission or Dask itself", got));
+                return Err(failed(what, "no kind that controls permissions, admission or Dask itself", got));
             }
             let Some(allowed) = allowed else { continue };
-            let is_it = |rule: &&Allowed| rule.api_version == api_version && rule.kind == kind;
-            match allowed.iter().find(is_it) {
-                None => return Err(failed(what, "kinds that are in spec.children of the plugin", got)),
+            let matches = |rule: &&Allowed| rule.api_version == api_version && rule.kind == kind;
+            match allowed.iter().find(matches) {
+                None => return Err(failed(what, "kinds that spec.children of the plugin lists", got)),
                 Some(rule) if is_sensitive(kind) && !rule.sensitive => {
                     return Err(failed(what, "allowSensitive: true in spec.children for this kind", got));
                 }
@@ -103,14 +107,14 @@ pub(super) async fn keep_to_kinds(lab: &Lab) -> Checked {
         }
     }
     if allowed.is_none() {
-        let why = "give --plugin or --allow, which tell the kinds; none was one that is always denied";
+        let why = "set --plugin or --allow to check the kinds; no child has a kind that is always denied";
         return Err(Finding::Skipped(why.to_owned()));
     }
     Ok(())
 }
 
-pub(super) async fn leave_fields_to_the_controller(lab: &Lab) -> Checked {
-    for (review, what, answer) in lab.answers().await? {
+pub(super) async fn leave_fields_to_the_controller(session: &Session) -> Outcome {
+    for (review, what, answer) in session.answers().await? {
         let namespace = &review["request"]["owner"]["object"]["metadata"]["namespace"];
         for Child { key, manifest, .. } in answer.children.iter().flatten() {
             if let Some(field) = superfluous(manifest, namespace) {
@@ -121,7 +125,7 @@ pub(super) async fn leave_fields_to_the_controller(lab: &Lab) -> Checked {
     Ok(())
 }
 
-/// A field that the controller removes or replaces.
+/// Returns a field that the controller removes or replaces.
 fn superfluous(manifest: &Value, namespace: &Value) -> Option<String> {
     let metadata = &manifest["metadata"];
     if !manifest["status"].is_null() {
@@ -144,7 +148,7 @@ fn types(manifest: &Value) -> (&str, &str) {
     (text("apiVersion"), text("kind"))
 }
 
-/// RFC 1123.
+/// Returns whether `name` is a DNS subdomain (RFC 1123).
 fn is_dns_subdomain(name: &str) -> bool {
     let allowed = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-';
     let is_label =

@@ -1,4 +1,4 @@
-//! The rules of the protocol, one check each.
+//! The rules of the protocol, with one check for each.
 
 mod answers;
 mod credentials;
@@ -12,21 +12,21 @@ mod stability;
 
 use futures::future::BoxFuture;
 
-use crate::{Finding, Lab};
+use crate::{Finding, Session};
 
 pub use list::CHECKS;
 
-/// `Err` unless all is well.
-pub(crate) type Checked = Result<(), Finding>;
+/// The result of a check: `Err` if it did not pass.
+pub(crate) type Outcome = Result<(), Finding>;
 
-/// One rule.
+/// A rule of the protocol and its check.
 #[derive(Clone, Copy, Debug)]
 pub struct Check {
-    /// Its name, which does not change from version to version.
+    /// The name of the check, which is stable across versions.
     pub id: &'static str,
-    /// What it asks of a plugin, in one sentence.
+    /// The rule in one sentence.
     pub rule: &'static str,
-    /// What the author of a plugin that breaks it should do.
+    /// How to fix a plugin that violates the rule.
     pub fix: &'static str,
-    pub(crate) run: for<'a> fn(&'a Lab) -> BoxFuture<'a, Checked>,
+    pub(crate) run: for<'a> fn(&'a Session) -> BoxFuture<'a, Outcome>,
 }

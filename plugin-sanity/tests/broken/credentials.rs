@@ -1,4 +1,4 @@
-//! Plugins that let in only some.
+//! Plugins that require credentials.
 
 use std::{
     path::Path,
@@ -15,7 +15,7 @@ use axum::{
     response::Response,
 };
 use dask_plugin_sanity::{args::Args, report::Report, run};
-use plugin_server_kit::{
+use dask_plugin_server::{
     Metrics,
     credentials::{Credentials, SignatureVerifier},
     router, router_with,
@@ -35,23 +35,23 @@ use tower::ServiceExt as _;
 
 use crate::{
     CREDENTIALS, listen, mk_args,
-    plugins::{Good, reply},
+    plugins::{Good, good, reply},
 };
 
-/// Missing and forged credentials.
+/// The checks that a plugin without verification fails.
 const OPEN: &[&str] = &["missing-credentials", "forged-credentials"];
 const FORGED: &[&str] = &["forged-credentials"];
 
 const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 const TOKEN: &str = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJkYXNrLW9wZXJhdG9yIn0.c2lnbmF0dXJl";
 
-/// A good plugin behind a guard, which lets in whom it holds for good.
+/// Decides whether a request reaches the conforming plugin.
 type Guard = fn(&Request<Vec<u8>>) -> bool;
 
 #[derive(Clone)]
 struct Guarded {
     guard: Guard,
-    /// Whether the first one that is refused is the last that is answered.
+    /// Whether all requests are refused after the first refusal.
     locks: bool,
     locked: Arc<AtomicBool>,
 }
@@ -59,7 +59,7 @@ struct Guarded {
 fn guarded(guard: Guard, locks: bool) -> Router {
     async fn ask(State(state): State<Guarded>, request: Request) -> Response {
         let (parts, body) = request.into_parts();
-        // What is too large is for the good plugin to refuse.
+        // The conforming plugin refuses a body that is too large.
         let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
         let whole = Request::from_parts(parts, body);
         let is_locked = state.locks && state.locked.load(Ordering::SeqCst);
@@ -67,7 +67,7 @@ fn guarded(guard: Guard, locks: bool) -> Router {
             state.locked.store(true, Ordering::SeqCst);
             return reply(401, "{}");
         }
-        router(Good).oneshot(whole.map(Body::from)).await.unwrap()
+        good().oneshot(whole.map(Body::from)).await.unwrap()
     }
     Router::new().fallback(ask).with_state(Guarded { guard, locks, locked: Arc::default() })
 }
@@ -78,7 +78,7 @@ fn token_of(request: &Request<Vec<u8>>) -> &str {
 }
 
 #[tokio::test]
-async fn tokens_are_shown_and_a_plugin_that_does_not_verify_them_is_found() {
+async fn tokens_are_sent_and_a_plugin_that_does_not_verify_them_is_detected() {
     let dir = tempfile::tempdir().unwrap();
     let token_file = dir.path().join("token");
     std::fs::write(&token_file, format!("{TOKEN}\n")).unwrap();
@@ -100,12 +100,12 @@ async fn tokens_are_shown_and_a_plugin_that_does_not_verify_them_is_found() {
 }
 
 #[tokio::test]
-async fn a_plugin_that_never_answers_who_is_not_let_in_is_found() {
+async fn a_plugin_that_never_responds_to_refused_callers_is_detected() {
     async fn hang(request: Request) -> Response {
         if request.headers().get("authorization").is_none_or(|value| value != &format!("Bearer {TOKEN}")) {
             std::future::pending::<()>().await;
         }
-        router(Good).oneshot(request).await.unwrap()
+        good().oneshot(request).await.unwrap()
     }
     let dir = tempfile::tempdir().unwrap();
     let token_file = dir.path().join("token");
@@ -118,8 +118,8 @@ async fn a_plugin_that_never_answers_who_is_not_let_in_is_found() {
 }
 
 #[tokio::test]
-async fn signatures_are_shown_and_a_plugin_that_does_not_verify_them_is_found() {
-    fn verify_but_time(request: &Request<Vec<u8>>) -> bool {
+async fn signatures_are_sent_and_a_plugin_that_does_not_verify_them_is_detected() {
+    fn verify_except_time(request: &Request<Vec<u8>>) -> bool {
         let header = |name| request.headers().get(name).map(|value| value.to_str().unwrap());
         let (Some(id), Some(at)) = (header("webhook-id"), header("webhook-timestamp")) else { return false };
         let good = Webhook::new(SECRET).unwrap().sign(id, at.parse().unwrap(), request.body()).unwrap();
@@ -130,10 +130,10 @@ async fn signatures_are_shown_and_a_plugin_that_does_not_verify_them_is_found() 
     std::fs::write(&secret, SECRET).unwrap();
     let credentials = Credentials::none().signature(SignatureVerifier::from_file(&secret));
     let plugins: [(Router, &[&str]); 4] = [
-        (router_with(Good, credentials, Metrics::default()), &[]),
-        (router(Good), OPEN),
+        (Router::new().fallback_service(router_with(Good, credentials, Metrics::default())), &[]),
+        (good(), OPEN),
         (guarded(|request| request.headers().contains_key("webhook-signature"), false), FORGED),
-        (guarded(verify_but_time, false), FORGED),
+        (guarded(verify_except_time, false), FORGED),
     ];
     for (number, (plugin, failed)) in plugins.into_iter().enumerate() {
         let args = Args { hmac_file: Some(secret.clone()), ..mk_args(listen(plugin).await, &dir) };
@@ -142,7 +142,7 @@ async fn signatures_are_shown_and_a_plugin_that_does_not_verify_them_is_found() 
     }
 }
 
-/// Writes PEM files of an authority, a server for `localhost` and the controller.
+/// Writes PEM files of a CA, a server for `localhost` and the controller.
 fn make_certificates(dir: &Path) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -162,7 +162,7 @@ fn make_certificates(dir: &Path) {
     }
 }
 
-async fn judge_by_certificate(port: u16, dir: &TempDir) -> Report {
+async fn run_with_certificate(port: u16, dir: &TempDir) -> Report {
     let file = |name: &str| Some(dir.path().join(name));
     let (ca, cert, key) = (file("ca.crt"), file("controller.crt"), file("controller.key"));
     let connect_to = Some("127.0.0.1".parse().unwrap());
@@ -171,18 +171,19 @@ async fn judge_by_certificate(port: u16, dir: &TempDir) -> Report {
 }
 
 #[tokio::test]
-async fn a_plugin_that_serves_the_controller_alone_passes_with_the_controllers_certificate() {
+async fn a_plugin_that_serves_only_the_controller_passes_with_the_certificate_of_the_controller() {
     let dir = tempfile::tempdir().unwrap();
     make_certificates(dir.path());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let tls = Tls::load(dir.path()).await.unwrap();
-    tokio::spawn(serve(Listener::tls(listener, tls), router(Good), std::future::pending()));
-    let report = judge_by_certificate(port, &dir).await;
+    let listener = Listener::tls(listener.into_std().unwrap(), tls).unwrap();
+    tokio::spawn(serve(listener, router(Good), std::future::pending()));
+    let report = run_with_certificate(port, &dir).await;
     assert!(report.results.iter().all(|result| result.finding.is_none()), "{}", report.text());
 }
 
-/// HTTPS that asks nobody for a certificate.
+/// HTTPS without client certificates.
 struct OpenTls(TcpListener, TlsAcceptor);
 
 impl axum::serve::Listener for OpenTls {
@@ -204,7 +205,7 @@ impl axum::serve::Listener for OpenTls {
 }
 
 #[tokio::test]
-async fn a_plugin_that_asks_for_no_client_certificate_is_found() {
+async fn a_plugin_that_requires_no_client_certificate_is_detected() {
     let dir = tempfile::tempdir().unwrap();
     make_certificates(dir.path());
     let certificate = CertificateDer::from_pem_file(dir.path().join("tls.crt")).unwrap();
@@ -218,7 +219,7 @@ async fn a_plugin_that_asks_for_no_client_certificate_is_found() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let listener = OpenTls(listener, TlsAcceptor::from(Arc::new(config)));
-    tokio::spawn(async move { axum::serve(listener, router(Good)).await.unwrap() });
-    let report = judge_by_certificate(port, &dir).await;
+    tokio::spawn(async move { axum::serve(listener, good()).await.unwrap() });
+    let report = run_with_certificate(port, &dir).await;
     assert_eq!(report.failed(), OPEN, "{}", report.text());
 }

@@ -1,10 +1,10 @@
-//! What can be wrong with a plugin.
+//! The defects of broken plugins.
 
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
-use crate::plugins::Memory;
+use crate::plugins::State;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Defect {
@@ -64,19 +64,19 @@ pub(crate) enum Defect {
     FinalizeTwice,
 }
 
-/// Defects in an answer.
-pub(crate) fn spoil(defect: Defect, memory: &Memory, sent: &Value, answer: &mut Value) {
+/// Adds the defect to a response.
+pub(crate) fn spoil(defect: Defect, state: &State, sent: &Value, answer: &mut Value) {
     if answer["kind"] == "PluginDiscovery" {
         spoil_discovery(defect, answer);
     } else if sent["request"]["hook"] == "Finalize" {
-        let so_far = memory.finalized.fetch_add(1, Ordering::SeqCst);
-        if defect == Defect::FinalizeTwice && so_far >= 2 {
+        let calls = state.finalized.fetch_add(1, Ordering::SeqCst);
+        if defect == Defect::FinalizeTwice && calls >= 2 {
             answer["response"]["finalized"] = json!(false);
         }
     } else {
         let response = &mut answer["response"];
         spoil_children(defect, &mut response["children"]);
-        spoil_answer(defect, memory, &sent["request"], response);
+        spoil_answer(defect, state, &sent["request"], response);
     }
 }
 
@@ -91,10 +91,10 @@ fn spoil_discovery(defect: Defect, discovery: &mut Value) {
     }
 }
 
-fn spoil_answer(defect: Defect, memory: &Memory, request: &Value, response: &mut Value) {
-    let stands = request["observed"]["children"].as_object().is_some_and(|children| !children.is_empty());
+fn spoil_answer(defect: Defect, state: &State, request: &Value, response: &mut Value) {
+    let has_children = request["observed"]["children"].as_object().is_some_and(|children| !children.is_empty());
     let is_dry = request["dryRun"] == true;
-    let call = memory.calls.fetch_add(1, Ordering::SeqCst);
+    let call = state.calls.fetch_add(1, Ordering::SeqCst);
     match defect {
         Defect::UnknownField => response["resyncAfter"] = json!(60),
         Defect::WrongUid => response["uid"] = json!("sha256:00"),
@@ -103,8 +103,8 @@ fn spoil_answer(defect: Defect, memory: &Memory, request: &Value, response: &mut
         Defect::ReadsAttempt => response["warnings"] = json!([request["attempt"].to_string()]),
         Defect::ReadsReason => response["warnings"] = json!([request["event"]["reason"].to_string()]),
         Defect::NothingOnDryRun if is_dry => response["children"] = json!([]),
-        Defect::Flips if stands => response["children"] = json!([]),
-        Defect::KeepsAndFlips if stands || is_dry => response["children"] = json!([]),
+        Defect::Flips if has_children => response["children"] = json!([]),
+        Defect::KeepsAndFlips if has_children || is_dry => response["children"] = json!([]),
         Defect::IgnoresUnknownSettings if response["status"] == "Failure" => {
             *response = json!({"uid": response["uid"], "status": "Success", "children": []});
         }
@@ -112,7 +112,7 @@ fn spoil_answer(defect: Defect, memory: &Memory, request: &Value, response: &mut
     }
 }
 
-/// The children are those of the good plugin: one, or none in a Failure.
+/// Changes the children of the conforming plugin: one child, or none in a Failure.
 fn spoil_children(defect: Defect, children: &mut Value) {
     let Some(children) = children.as_array_mut() else { return };
     let Some(child) = children.first_mut() else { return };

@@ -1,4 +1,4 @@
-//! A good plugin, and a server that passes calls on to it and spoils them.
+//! A conforming plugin, and a proxy in front of it that adds a defect.
 
 use std::{
     collections::HashMap,
@@ -11,11 +11,11 @@ use std::{
 use axum::{
     Router,
     body::{Body, to_bytes},
-    extract::{Request, State},
+    extract::{self, Request},
     http::header::CONTENT_TYPE,
     response::Response,
 };
-use plugin_server_kit::{
+use dask_plugin_server::{
     Answer, Plugin, PluginError,
     protocol::{Child, Discovery, Hook, PluginRequest},
     router, settings,
@@ -52,9 +52,9 @@ impl Plugin for Good {
     }
 }
 
-/// What a broken plugin remembers from call to call.
+/// The state that a broken plugin keeps between calls.
 #[derive(Default)]
-pub(crate) struct Memory {
+pub(crate) struct State {
     pub(crate) calls: AtomicUsize,
     pub(crate) finalized: AtomicUsize,
     running: AtomicUsize,
@@ -67,20 +67,25 @@ pub(crate) struct Memory {
 struct Broken {
     defect: Defect,
     good: Router,
-    memory: Arc<Memory>,
+    state: Arc<State>,
+}
+
+/// The routes of a plugin without defects.
+pub(crate) fn good() -> Router {
+    Router::new().fallback_service(router(Good))
 }
 
 pub(crate) fn broken(defect: Defect) -> Router {
-    let state = Broken { defect, good: router(Good), memory: Arc::default() };
-    Router::new().fallback(misbehave).with_state(state)
+    let broken = Broken { defect, good: good(), state: Arc::default() };
+    Router::new().fallback(misbehave).with_state(broken)
 }
 
 pub(crate) fn reply(code: u16, body: impl Into<Body>) -> Response {
     Response::builder().status(code).header(CONTENT_TYPE, "application/json").body(body.into()).unwrap()
 }
 
-async fn misbehave(State(state): State<Broken>, mut request: Request) -> Response {
-    let Broken { defect, good, memory } = state;
+async fn misbehave(extract::State(broken): extract::State<Broken>, mut request: Request) -> Response {
+    let Broken { defect, good, state } = broken;
     if defect == Defect::AnyContentType {
         request.headers_mut().insert(CONTENT_TYPE, "application/json".parse().unwrap());
     }
@@ -92,17 +97,18 @@ async fn misbehave(State(state): State<Broken>, mut request: Request) -> Respons
     }
     let content_type = parts.headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap().to_owned());
     let method_and_path = format!("{} {}", parts.method, parts.uri.path());
-    if let Some(answer) = instead(defect, &memory, &method_and_path, content_type.as_deref(), (&body, &sent)) {
+    let call = Call { path: &method_and_path, content_type: content_type.as_deref(), body: &body, sent: &sent };
+    if let Some(answer) = instead(defect, &state, &call) {
         return answer;
     }
-    *memory.latest_uid.lock().unwrap() = sent["request"]["uid"].clone();
-    let running = memory.running.fetch_add(1, Ordering::SeqCst);
+    *state.latest_uid.lock().unwrap() = sent["request"]["uid"].clone();
+    let running = state.running.fetch_add(1, Ordering::SeqCst);
     let passed = good.oneshot(Request::from_parts(parts, Body::from(body))).await.unwrap();
-    // Others that have been sent at once come in now.
+    // Lets concurrent requests arrive.
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
-    memory.running.fetch_sub(1, Ordering::SeqCst);
+    state.running.fetch_sub(1, Ordering::SeqCst);
     if defect == Defect::OneAtATime && running > 0 {
         return reply(500, "busy");
     }
@@ -113,41 +119,46 @@ async fn misbehave(State(state): State<Broken>, mut request: Request) -> Respons
         return reply(500, answer.to_string());
     }
     if code == 200 {
-        spoil(defect, &memory, &sent, &mut answer);
-        remember(defect, &memory, &sent, &mut answer);
+        spoil(defect, &state, &sent, &mut answer);
+        remember(defect, &state, &sent, &mut answer);
     }
     reply(code, answer.to_string())
 }
 
-/// Defects that need what others have asked.
-fn remember(defect: Defect, memory: &Memory, sent: &Value, answer: &mut Value) {
+/// Adds defects that depend on other requests.
+fn remember(defect: Defect, state: &State, sent: &Value, answer: &mut Value) {
     let uid = sent["request"]["uid"].as_str().unwrap_or_default().to_owned();
     match defect {
         Defect::MixesUp if sent["request"]["hook"] == "Sync" => {
-            answer["response"]["uid"] = memory.latest_uid.lock().unwrap().clone();
+            answer["response"]["uid"] = state.latest_uid.lock().unwrap().clone();
         }
         Defect::KeepsAndFlips if sent["request"]["hook"] == "Sync" => {
-            *answer = memory.answers.lock().unwrap().entry(uid).or_insert_with(|| answer.clone()).clone();
+            *answer = state.answers.lock().unwrap().entry(uid).or_insert_with(|| answer.clone()).clone();
         }
         _ => {}
     }
 }
 
-/// Defects that do not let the good plugin answer.
-fn instead(
-    defect: Defect,
-    memory: &Memory,
-    call: &str,
-    content_type: Option<&str>,
-    (body, sent): (&[u8], &Value),
-) -> Option<Response> {
+/// A call of the plugin.
+struct Call<'a> {
+    /// Method and path.
+    path: &'a str,
+    content_type: Option<&'a str>,
+    body: &'a [u8],
+    /// The body as JSON, or null.
+    sent: &'a Value,
+}
+
+/// Returns the response for defects that replace the conforming plugin.
+fn instead(defect: Defect, state: &State, call: &Call<'_>) -> Option<Response> {
+    let Call { path: call, content_type, body, sent } = *call;
     let is_sync = call.ends_with(" /v1alpha1/sync");
     let is_bad = sent["request"]["hook"] != "Sync" || sent["request"]["subject"]["object"].is_null();
     let (is_large, is_deep) = (body.len() > 5_000_000, body.ends_with(b"]]}"));
     let anything = |wanted: bool| wanted.then(|| reply(200, "{}"));
     let dies = |fatal: bool, hit: bool| {
-        memory.dead.fetch_add(usize::from(fatal), Ordering::SeqCst);
-        (hit && memory.dead.load(Ordering::SeqCst) > 0).then(|| reply(500, "dead"))
+        state.dead.fetch_add(usize::from(fatal), Ordering::SeqCst);
+        (hit && state.dead.load(Ordering::SeqCst) > 0).then(|| reply(500, "dead"))
     };
     match defect {
         Defect::Html if is_sync => Some(reply(200, "<html>")),

@@ -1,9 +1,9 @@
-//! What is asked, with each way to say it.
+//! The requests that result from the arguments.
 
 use std::sync::{Arc, Mutex};
 
 use dask_plugin_sanity::{args::Args, report::Report, run};
-use plugin_server_kit::{
+use dask_plugin_server::{
     Answer, Plugin, PluginError,
     protocol::{Child, Discovery, PluginRequest, StatusInDigest, digest_of},
     router,
@@ -12,13 +12,13 @@ use serde_json::json;
 
 use crate::{listen, mk_args, plugins::Good};
 
-/// Remembers what it was asked.
+/// Records its requests.
 #[derive(Clone, Default)]
-struct Listening(Arc<Mutex<Vec<PluginRequest>>>);
+struct Recording(Arc<Mutex<Vec<PluginRequest>>>);
 
-impl Plugin for Listening {
+impl Plugin for Recording {
     fn discovery(&self) -> Discovery {
-        Discovery::new("listening", "1.0.0")
+        Discovery::new("recording", "1.0.0")
     }
 
     async fn sync(&self, request: &PluginRequest) -> Result<Answer, PluginError> {
@@ -27,8 +27,8 @@ impl Plugin for Listening {
     }
 }
 
-async fn asked(args: Args) -> Vec<PluginRequest> {
-    let plugin = Listening::default();
+async fn requests_of(args: Args) -> Vec<PluginRequest> {
+    let plugin = Recording::default();
     let endpoint = listen(router(plugin.clone())).await;
     let report = run(&Args { endpoint, only: vec!["answers".to_owned()], timeout: 10, ..args }).await.unwrap();
     assert!(report.passed(), "{}", report.text());
@@ -39,19 +39,19 @@ async fn asked(args: Args) -> Vec<PluginRequest> {
     requests.clone()
 }
 
-fn about(requests: &[PluginRequest]) -> Vec<String> {
-    requests.iter().map(|asked| format!("{} of {}", asked.subject.kind(), asked.owner.kind)).collect()
+fn kinds_of(requests: &[PluginRequest]) -> Vec<String> {
+    requests.iter().map(|request| format!("{} of {}", request.subject.kind(), request.owner.kind)).collect()
 }
 
 #[tokio::test]
-async fn without_more_the_plugin_is_asked_about_the_schedulers_service() {
-    let requests = asked(Args::default()).await;
-    assert_eq!(about(&requests), ["Service of DaskCluster"]);
+async fn by_default_the_subject_is_the_service_of_the_scheduler() {
+    let requests = requests_of(Args::default()).await;
+    assert_eq!(kinds_of(&requests), ["Service of DaskCluster"]);
     assert_eq!(requests[0].controller.capabilities, ["Conditions", "Warnings", "ResyncAfter"]);
 }
 
 #[tokio::test]
-async fn the_plugins_manifest_tells_name_settings_and_subjects() {
+async fn the_manifest_of_the_plugin_has_its_name_its_settings_and_its_subjects() {
     let dir = tempfile::tempdir().unwrap();
     let plugin = dir.path().join("plugin.yaml");
     let manifest = "
@@ -65,19 +65,19 @@ spec:
   settings: {a: 1}
 ";
     std::fs::write(&plugin, manifest).unwrap();
-    let requests = asked(Args { plugin: Some(plugin.clone()), ..Args::default() }).await;
-    assert_eq!(about(&requests), ["Deployment of DaskWorkerGroup", "DaskJob of DaskJob"]);
+    let requests = requests_of(Args { plugin: Some(plugin.clone()), ..Args::default() }).await;
+    assert_eq!(kinds_of(&requests), ["Deployment of DaskWorkerGroup", "DaskJob of DaskJob"]);
     let sent = &requests[0].plugin;
     assert_eq!((sent.name.as_str(), sent.namespace.as_str(), &sent.settings), ("mine", "plugins", &json!({"a": 1})));
 
     let settings = dir.path().join("settings.yaml");
     std::fs::write(&settings, "b: 2").unwrap();
-    let requests = asked(Args { plugin: Some(plugin), settings: Some(settings), ..Args::default() }).await;
+    let requests = requests_of(Args { plugin: Some(plugin), settings: Some(settings), ..Args::default() }).await;
     assert_eq!(requests[0].plugin.settings, json!({"b": 2}));
 }
 
 #[tokio::test]
-async fn requests_and_manifests_can_be_given_in_many_files() {
+async fn requests_and_manifests_are_read_from_several_files() {
     let dir = tempfile::tempdir().unwrap();
     let file = |name: &str, content: &str| {
         let path = dir.path().join(name);
@@ -96,25 +96,28 @@ async fn requests_and_manifests_can_be_given_in_many_files() {
     };
     let expected =
         ["Service of DaskCluster", "Service of DaskCluster", "Pod of DaskCluster", "DaskCluster of DaskCluster"];
-    assert_eq!(about(&asked(args).await), expected);
+    assert_eq!(kinds_of(&requests_of(args).await), expected);
 
-    // A Dask resource owns itself; what is none has to be given one.
+    // A Dask resource owns itself. Other objects need an owner.
     assert_eq!(
-        about(&asked(Args { requests: vec![cluster], ..Args::default() }).await),
+        kinds_of(&requests_of(Args { requests: vec![cluster], ..Args::default() }).await),
         ["DaskCluster of DaskCluster"]
     );
     let nothing = file("nothing.jsonl", "\n");
     let text = file("text.yaml", "hello");
     let finalize = file("finalize.json", &golden.replace(r#""hook": "Sync""#, r#""hook": "Finalize""#));
     for (file, sentence) in [
-        (subject, "give the Dask resource that owns this subject with --owner"),
-        (nothing, "it holds no requests"),
-        (text, "it holds neither requests nor manifests"),
-        (finalize, "leave out what is not of the hook Sync; requests to finalize are made from the others"),
+        (subject, "set --owner to the Dask resource that owns this subject"),
+        (nothing, "it contains no requests"),
+        (text, "it contains neither requests nor manifests"),
+        (
+            finalize,
+            "remove the requests that are not for the hook Sync; requests for Finalize are derived from the others",
+        ),
     ] {
         let args = Args { endpoint: "http://127.0.0.1:1".to_owned(), requests: vec![file], ..Args::default() };
-        let said = run(&args).await.unwrap_err().to_string();
-        assert!(said.ends_with(sentence), "{said}");
+        let error = run(&args).await.unwrap_err().to_string();
+        assert!(error.ends_with(sentence), "{error}");
     }
 }
 
@@ -125,21 +128,21 @@ async fn kinds(args: Args) -> Report {
 }
 
 #[tokio::test]
-async fn kinds_can_be_allowed_by_hand() {
+async fn kinds_can_be_allowed_by_arguments() {
     let allow =
         |kinds: &[&str]| Args { allow: kinds.iter().map(|kind| (*kind).to_owned()).collect(), ..Args::default() };
     assert_eq!(kinds(allow(&[])).await.skipped(), ["allowed-kinds"]);
     assert!(kinds(allow(&["v1/ConfigMap"])).await.skipped().is_empty());
     assert_eq!(kinds(allow(&["networking.k8s.io/v1/Ingress"])).await.failed(), ["allowed-kinds"]);
     let args = Args { endpoint: "http://127.0.0.1:1".to_owned(), ..allow(&["ConfigMap"]) };
-    assert!(run(&args).await.unwrap_err().to_string().starts_with("give --allow as apiVersion/Kind"));
+    assert!(run(&args).await.unwrap_err().to_string().starts_with("use apiVersion/Kind for --allow"));
 }
 
-struct Secretive;
+struct SecretPlugin;
 
-impl Plugin for Secretive {
+impl Plugin for SecretPlugin {
     fn discovery(&self) -> Discovery {
-        Discovery::new("secretive", "1.0.0")
+        Discovery::new("secret", "1.0.0")
     }
 
     async fn sync(&self, _: &PluginRequest) -> Result<Answer, PluginError> {
@@ -148,13 +151,13 @@ impl Plugin for Secretive {
 }
 
 #[tokio::test]
-async fn a_secret_needs_more_than_its_kind() {
+async fn a_secret_needs_allow_sensitive() {
     let dir = tempfile::tempdir().unwrap();
     for (rule, failed) in [
         ("{apiVersion: v1, kind: Secret}", vec!["allowed-kinds"]),
         ("{apiVersion: v1, kind: Secret, allowSensitive: true}", vec![]),
     ] {
-        let args = mk_args(listen(router(Secretive)).await, &dir);
+        let args = mk_args(listen(router(SecretPlugin)).await, &dir);
         let manifest = format!("kind: DaskOperatorPlugin\nspec: {{children: [{rule}]}}");
         std::fs::write(args.plugin.as_ref().unwrap(), manifest).unwrap();
         let report = run(&args).await.unwrap();

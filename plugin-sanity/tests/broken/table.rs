@@ -1,14 +1,14 @@
-//! Which check finds which defect.
+//! The defects and the checks that detect them.
 
 use std::collections::BTreeSet;
 
 use dask_plugin_sanity::{CHECKS, args::Args, run};
 
-use crate::{CREDENTIALS, defects::Defect, judge, listen, mk_args, plugins::broken};
+use crate::{CREDENTIALS, check, defects::Defect, listen, mk_args, plugins::broken};
 
 const BAD_INPUT: &[&str] = &["invalid-json", "invalid-request", "hook-mismatch", "wrong-method", "deep-json"];
 
-/// Defects, and all the checks that they fail: an author must not have to guess which of many is the cause.
+/// Defects with all checks that they fail. A defect should fail few checks, so that its cause is obvious.
 const TABLE: [(Defect, &[&str]); 41] = [
     (Defect::NoVersion, &["discovery"]),
     (Defect::OtherProtocol, &["protocol-version"]),
@@ -53,7 +53,7 @@ const TABLE: [(Defect, &[&str]); 41] = [
     (Defect::FinalizeTwice, &["finalize-idempotent"]),
 ];
 
-/// Defects after which nothing works any more, and the check that names the cause.
+/// Defects after which nothing works, with the check that reports the cause.
 const FATAL: [(Defect, &str); 10] = [
     (Defect::UnknownDiscoveryField, "discovery"),
     (Defect::Redirects, "no-redirect"),
@@ -67,7 +67,7 @@ const FATAL: [(Defect, &str); 10] = [
     (Defect::FinalizeNotServed, "finalize-served"),
 ];
 
-/// Defects with which a plugin works, but not as its author may think.
+/// Defects that lead to a warning.
 const HARMLESS: [(Defect, &str); 5] = [
     (Defect::OwnerReferences, "controller-fields"),
     (Defect::Status, "controller-fields"),
@@ -80,13 +80,13 @@ const HARMLESS: [(Defect, &str); 5] = [
 async fn each_defect_fails_its_checks_and_no_others() {
     let dir = tempfile::tempdir().unwrap();
     for (defect, ids) in TABLE {
-        let report = judge(broken(defect), &dir).await;
+        let report = check(broken(defect), &dir).await;
         assert_eq!(report.failed(), ids, "{defect:?}: {}", report.text());
     }
 }
 
 #[tokio::test]
-async fn a_defect_that_breaks_everything_is_named() {
+async fn a_defect_that_breaks_everything_is_reported() {
     let dir = tempfile::tempdir().unwrap();
     for (defect, id) in FATAL {
         let args = Args { only: vec![id.to_owned()], timeout: 1, ..mk_args(listen(broken(defect)).await, &dir) };
@@ -96,10 +96,10 @@ async fn a_defect_that_breaks_everything_is_named() {
 }
 
 #[tokio::test]
-async fn what_does_no_harm_is_a_warning() {
+async fn a_harmless_defect_is_a_warning() {
     let dir = tempfile::tempdir().unwrap();
     for (defect, id) in HARMLESS {
-        let report = judge(broken(defect), &dir).await;
+        let report = check(broken(defect), &dir).await;
         assert!(report.passed(), "{defect:?}: {}", report.text());
         assert_eq!(report.warned(), [id], "{defect:?}: {}", report.text());
     }
@@ -112,5 +112,5 @@ fn there_is_a_broken_plugin_for_each_check() {
     let tested: BTreeSet<_> = named.chain(more).chain(CREDENTIALS).collect();
     let all: BTreeSet<_> = CHECKS.iter().map(|check| check.id).collect();
     assert_eq!(tested, all);
-    assert_eq!(all.len(), CHECKS.len(), "a name is there twice");
+    assert_eq!(all.len(), CHECKS.len(), "a name occurs twice");
 }

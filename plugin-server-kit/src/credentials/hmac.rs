@@ -1,25 +1,33 @@
+//! Signatures of requests, as defined by Standard Webhooks.
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use axum::http::HeaderMap;
+use http::HeaderMap;
 use standardwebhooks::{Webhook, WebhookError};
 
 use super::Refused;
 
-/// How Standard Webhooks marks a secret in base64.
+/// The prefix of a secret in base64, from Standard Webhooks.
 const PREFIX: &str = "whsec_";
 
-/// Verifies signatures as Standard Webhooks defines them: those of `auth.hmac`.
+/// Verifies signatures as defined by Standard Webhooks (`auth.hmac`).
 ///
-/// The secret is read at each call, so that a new one in a mounted Secret counts at once. It is `whsec_…`, base64,
-/// or else the key itself, as for the controller. A signature that is older than five minutes is refused.
+/// The secret is `whsec_` and base64, or base64, or otherwise the key itself, as in the controller. It is read at each
+/// call, so that a new one in a mounted Secret takes effect immediately. Signatures older than five minutes are refused.
+///
+/// ```
+/// use dask_plugin_server::credentials::{Credentials, SignatureVerifier};
+///
+/// let credentials = Credentials::none().signature(SignatureVerifier::from_file("/etc/plugin-hmac/secret"));
+/// ```
 #[derive(Debug, Clone)]
 pub struct SignatureVerifier {
     secret: Arc<Path>,
 }
 
 impl SignatureVerifier {
-    /// The secret is the content of a file, such as a key of a mounted Secret.
+    /// Reads the secret from a file, such as a key of a mounted Secret.
     pub fn from_file(path: impl Into<PathBuf>) -> Self {
         Self { secret: path.into().into() }
     }
@@ -29,7 +37,7 @@ impl SignatureVerifier {
         let secret =
             tokio::fs::read(&self.secret).await.map_err(|error| unusable(format!("is unreadable: {error}")))?;
         let webhook = webhook(&secret).map_err(|cause| unusable(cause.to_owned()))?;
-        webhook.verify(body, headers).map_err(|error| Refused::Unauthorized(why(&error).to_owned()))
+        webhook.verify(body, headers).map_err(|error| Refused::Unauthorized(describe(&error).to_owned()))
     }
 }
 
@@ -40,16 +48,16 @@ fn webhook(secret: &[u8]) -> Result<Webhook, &'static str> {
     }
     match Webhook::new(text).ok().filter(|_| !text.is_empty()) {
         Some(webhook) => Ok(webhook),
-        None if text.starts_with(PREFIX) => Err("begins with whsec_, and base64 must follow"),
+        None if text.starts_with(PREFIX) => Err("starts with whsec_, but no base64 follows"),
         None => Webhook::from_bytes(secret.to_vec()).map_err(|_| "is empty"),
     }
 }
 
-fn why(error: &WebhookError) -> &'static str {
+fn describe(error: &WebhookError) -> &'static str {
     match error {
-        WebhookError::MissingHeader(_) => "the call has no signature",
-        WebhookError::TimestampTooOldError => "the call's signature is too old",
-        WebhookError::FutureTimestampError => "the call's signature is from the future",
-        _ => "the call's signature is not good",
+        WebhookError::MissingHeader(_) => "the request has no signature",
+        WebhookError::TimestampTooOldError => "the signature is too old",
+        WebhookError::FutureTimestampError => "the signature is from the future",
+        _ => "the signature is invalid",
     }
 }

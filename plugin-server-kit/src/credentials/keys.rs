@@ -10,29 +10,53 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::time::Instant;
 
-/// Keys may be withdrawn: they are read again after this time.
-const LIFE: Duration = Duration::from_mins(10);
-/// A key that is unknown may be new, and keys that could not be read may be there again. But that is not tried at each
-/// call, since anybody can make keys up and call.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The time after which keys are read again, because they may have been withdrawn.
+const MAX_AGE: Duration = Duration::from_mins(10);
+/// The minimum time between two reads. An unknown key may be new, and unreadable keys may have become readable. But a
+/// read at each call would let any caller with an invented key cause reads.
+const MIN_INTERVAL: Duration = Duration::from_secs(10);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Where pods find their own ServiceAccount's files.
+/// The directory with the files of a pod's own ServiceAccount.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// Where the public keys of a Kubernetes cluster are: what `kubectl get --raw /openid/v1/jwks` prints.
+/// The source of the public keys of a Kubernetes cluster: the JSON that `kubectl get --raw /openid/v1/jwks` prints.
+///
+/// ```
+/// use dask_plugin_server::credentials::KeySource;
+///
+/// let file = KeySource::file("/etc/plugin-keys/jwks.json");
+/// let url = KeySource::url("https://kubernetes.default.svc/openid/v1/jwks", None)?;
+/// assert!(KeySource::url("http://kubernetes.default.svc/openid/v1/jwks", None).is_err());
+/// # Ok::<(), dask_plugin_server::credentials::InvalidKeyUrl>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum KeySource {
-    /// A file.
+pub struct KeySource(Kind);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Kind {
     File(PathBuf),
-    /// An address, by https.
-    Url {
-        /// Such as `https://kubernetes.default.svc/openid/v1/jwks`.
-        url: Url,
-        /// The authorities that are trusted, as PEM. Without it the pod's own ServiceAccount volume is used: its
-        /// `ca.crt`, and its `token` as the credential.
-        ca: Option<PathBuf>,
-    },
+    Url { url: Url, ca: Option<PathBuf> },
+}
+
+/// The error for a URL that does not have the scheme https.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not an https URL")]
+pub struct InvalidKeyUrl(String);
+
+impl KeySource {
+    /// Reads the keys from a file.
+    pub fn file(path: impl Into<PathBuf>) -> Self {
+        Self(Kind::File(path.into()))
+    }
+
+    /// Fetches the keys from an https URL.
+    ///
+    /// `ca` is a PEM file with the CA certificates that are trusted. Without it, the ServiceAccount volume of the pod
+    /// is used: its `ca.crt`, and its `token` as the credential.
+    pub fn url(url: &str, ca: Option<PathBuf>) -> Result<Self, InvalidKeyUrl> {
+        let parsed = Url::parse(url).ok().filter(|url| url.scheme() == "https");
+        parsed.map(|url| Self(Kind::Url { url, ca })).ok_or_else(|| InvalidKeyUrl(url.to_owned()))
+    }
 }
 
 /// Keys that are read when they are needed.
@@ -40,21 +64,27 @@ pub enum KeySource {
 pub(super) struct Keys {
     source: KeySource,
     state: Mutex<State>,
-    /// Held while keys are read, which may take a while. Calls with keys that are known do not wait for it.
+    /// Locked while keys are read, which may take seconds. Calls with known keys do not wait for it.
     reading: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    held: Option<Held>,
-    /// When keys were read last, and why that failed.
-    tried: Option<(Instant, Option<String>)>,
+    cached: Option<Cached>,
+    last_read: Option<LastRead>,
+}
+
+/// The result of the last attempt to read the keys.
+#[derive(Debug)]
+struct LastRead {
+    time: Instant,
+    error: Option<String>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct Cached {
     set: JwkSet,
-    read: Instant,
+    time: Instant,
 }
 
 impl Keys {
@@ -62,22 +92,22 @@ impl Keys {
         Self { source, state: Mutex::default(), reading: tokio::sync::Mutex::default() }
     }
 
-    /// The key with this id; the only one there is if none is named.
+    /// Returns the key with this id. Without an id, returns the only key if there is exactly one.
     pub(super) async fn find(&self, id: Option<&str>) -> Result<Option<Jwk>, String> {
-        if let Some(answer) = self.state().answer(id) {
-            return answer;
+        if let Some(found) = self.state().lookup(id) {
+            return found;
         }
         let _reading = self.reading.lock().await;
-        // Somebody else may have read the keys in the meantime.
-        if let Some(answer) = self.state().answer(id) {
-            return answer;
+        // Another call may have read the keys in the meantime.
+        if let Some(found) = self.state().lookup(id) {
+            return found;
         }
-        let read = self.read().await.map_err(|why| format!("the cluster's public keys cannot be read: {why}"));
+        let read = self.read().await.map_err(|why| format!("failed to read the public keys of the cluster: {why}"));
         let (mut state, now) = (self.state(), Instant::now());
-        state.tried = Some((now, read.as_ref().err().cloned()));
+        state.last_read = Some(LastRead { time: now, error: read.as_ref().err().cloned() });
         let set = read?;
         let found = find(&set, id);
-        state.held = Some(Held { set, read: now });
+        state.cached = Some(Cached { set, time: now });
         Ok(found)
     }
 
@@ -86,23 +116,23 @@ impl Keys {
     }
 
     async fn read(&self) -> Result<JwkSet, String> {
-        let text = match &self.source {
-            KeySource::File(path) => read(path).await?,
-            KeySource::Url { url, ca } => fetch(url.clone(), ca.as_deref()).await?,
+        let text = match &self.source.0 {
+            Kind::File(path) => read(path).await?,
+            Kind::Url { url, ca } => fetch(url.clone(), ca.as_deref()).await?,
         };
         serde_json::from_slice(&text).map_err(|error| error.to_string())
     }
 }
 
 impl State {
-    /// What can be said without reading the keys; `None` if they have to be read.
-    fn answer(&self, id: Option<&str>) -> Option<Result<Option<Jwk>, String>> {
-        let fresh = self.held.as_ref().filter(|held| held.read.elapsed() < LIFE);
-        if let Some(found) = fresh.and_then(|held| find(&held.set, id)) {
+    /// Looks the key up without reading the keys. Returns `None` if they have to be read.
+    fn lookup(&self, id: Option<&str>) -> Option<Result<Option<Jwk>, String>> {
+        let fresh = self.cached.as_ref().filter(|cached| cached.time.elapsed() < MAX_AGE);
+        if let Some(found) = fresh.and_then(|cached| find(&cached.set, id)) {
             return Some(Ok(Some(found)));
         }
-        let (_, failure) = self.tried.as_ref().filter(|(tried, _)| tried.elapsed() < PATIENCE)?;
-        Some(failure.clone().map_or(Ok(None), Err))
+        let last = self.last_read.as_ref().filter(|last| last.time.elapsed() < MIN_INTERVAL)?;
+        Some(last.error.clone().map_or(Ok(None), Err))
     }
 }
 
@@ -118,6 +148,7 @@ async fn read(path: &Path) -> Result<Vec<u8>, String> {
     tokio::fs::read(path).await.map_err(|error| format!("{}: {error}", path.display()))
 }
 
+/// Fetches the keys. The token of the pod is sent only to the API server, which its own CA certificate identifies.
 async fn fetch(url: Url, ca: Option<&Path>) -> Result<Vec<u8>, String> {
     let own = Path::new(SERVICE_ACCOUNT);
     let (authorities, token) = match ca {
@@ -141,10 +172,11 @@ async fn fetch(url: Url, ca: Option<&Path>) -> Result<Vec<u8>, String> {
     body.map(|body| body.to_vec()).map_err(|error| error.to_string())
 }
 
+/// Returns a TLS configuration that trusts only these CA certificates.
 fn trusting(authorities: &[u8]) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(authorities) {
-        let certificate = certificate.map_err(|error| format!("the authorities are no PEM: {error}"))?;
+        let certificate = certificate.map_err(|error| format!("the CA certificates are not PEM: {error}"))?;
         roots.add(certificate).map_err(|error| error.to_string())?;
     }
     let provider = rustls::crypto::ring::default_provider();
@@ -170,14 +202,14 @@ mod tests {
         key
     }
 
-    /// Anybody can make keys up, and the API server may hang.
+    /// Any caller can invent a key, and the API server may hang.
     #[tokio::test]
     async fn a_call_with_a_known_key_does_not_wait_while_keys_are_read_for_another_one() {
-        let keys = Keys::new(KeySource::File(MISSING.into()));
-        let read = Instant::now().checked_sub(PATIENCE).unwrap();
-        keys.state().held = Some(Held { set: JwkSet { keys: vec![key("known")] }, read });
+        let keys = Keys::new(KeySource::file(MISSING));
+        let time = Instant::now().checked_sub(MIN_INTERVAL).unwrap();
+        keys.state().cached = Some(Cached { set: JwkSet { keys: vec![key("known")] }, time });
         let mut unknown = std::pin::pin!(keys.find(Some("unknown")));
-        // Begins to read the keys.
+        // Starts to read the keys.
         tokio::select! {
             biased;
             _ = &mut unknown => {}
@@ -187,32 +219,32 @@ mod tests {
         let found = tokio::select! {
             biased;
             found = &mut known => found,
-            () = std::future::ready(()) => panic!("it waits"),
+            () = std::future::ready(()) => panic!("the call waits"),
         };
         assert!(found.unwrap().is_some());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn keys_that_cannot_be_read_are_not_read_at_each_call_and_those_before_count_on() {
+    async fn unreadable_keys_are_not_read_at_each_call_and_cached_keys_stay_valid() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("jwks.json");
-        let keys = Keys::new(KeySource::File(file.clone()));
-        assert!(keys.find(Some("a")).await.unwrap_err().contains("cannot be read"));
+        let keys = Keys::new(KeySource::file(&file));
+        assert!(keys.find(Some("a")).await.unwrap_err().contains("failed to read"));
         let publish = |id: &str| {
             let set = JwkSet { keys: vec![key(id)] };
             std::fs::write(&file, serde_json::to_vec(&set).unwrap()).unwrap();
         };
         publish("a");
-        assert!(keys.find(Some("a")).await.is_err(), "they are read again at once");
-        tokio::time::advance(PATIENCE).await;
+        assert!(keys.find(Some("a")).await.is_err(), "the keys are read again too soon");
+        tokio::time::advance(MIN_INTERVAL).await;
         assert!(keys.find(Some("a")).await.unwrap().is_some());
-        tokio::time::advance(PATIENCE).await;
+        tokio::time::advance(MIN_INTERVAL).await;
         std::fs::remove_file(&file).unwrap();
         assert!(keys.find(Some("b")).await.is_err());
         publish("b");
-        assert!(keys.find(Some("b")).await.is_err(), "they are read again at once");
-        assert!(keys.find(Some("a")).await.unwrap().is_some(), "a failure is no withdrawal");
-        tokio::time::advance(LIFE).await;
-        assert!(keys.find(Some("a")).await.unwrap().is_none(), "it was withdrawn");
+        assert!(keys.find(Some("b")).await.is_err(), "the keys are read again too soon");
+        assert!(keys.find(Some("a")).await.unwrap().is_some(), "a failed read does not withdraw keys");
+        tokio::time::advance(MAX_AGE).await;
+        assert!(keys.find(Some("a")).await.unwrap().is_none(), "the key was withdrawn");
     }
 }

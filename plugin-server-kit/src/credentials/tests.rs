@@ -1,16 +1,15 @@
-//! Callers as the controller and as others would be, against the real router.
+//! Calls with valid and invalid credentials against the real router.
 
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::http::{Request, StatusCode};
+use dask_plugin_protocol::limits::MAX_REQUEST_BYTES;
+use dask_plugin_protocol::{Discovery, PluginRequest, ReviewRequest, path};
+use http::{Request, StatusCode};
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use plugin_protocol::limits::MAX_REQUEST_BYTES;
-use plugin_protocol::{Discovery, PluginRequest, ReviewRequest, path};
 use rcgen::{CertifiedKey, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
@@ -20,7 +19,7 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::testing::RequestBuilder;
-use crate::{Answer, Metrics, Plugin, PluginError, router_with};
+use crate::{Answer, Metrics, Plugin, PluginError, Router, router_with};
 
 const AUDIENCE: &str = "https://web.dask-operator.svc:443";
 const SUBJECT: &str = "system:serviceaccount:dask-operator:dask-operator";
@@ -42,11 +41,11 @@ fn body() -> String {
     serde_json::to_string(&ReviewRequest::new(RequestBuilder::sync().build())).unwrap()
 }
 
-/// The status and the error's category and message.
+/// Returns the status, and the category and message of the error.
 async fn call(router: &Router, request: Request<Body>) -> (StatusCode, String) {
     let Ok(response) = router.clone().oneshot(request).await;
     let status = response.status();
-    let body = to_bytes(response.into_body(), MAX_REQUEST_BYTES).await.unwrap();
+    let body = to_bytes(response.into_body().0, MAX_REQUEST_BYTES).await.unwrap();
     let body: Value = serde_json::from_slice(&body).unwrap();
     let text = |field: &str| body[field].as_str().unwrap_or_default().to_owned();
     (status, format!("{}: {}", text("error"), text("message")))
@@ -66,7 +65,7 @@ fn signing(dir: &TempDir, secret: &str) -> Router {
     router_with(Nothing, credentials, Metrics::default())
 }
 
-/// A call of `body`, signed `age` seconds ago for `signed`.
+/// Builds a call with `body` and a signature of `signed` that is `age` seconds old.
 fn signed(secret: &str, age: i64, signed: &str, body: String) -> Request<Body> {
     let time = now() - age;
     let signature = Webhook::new(secret).unwrap().sign("sha256:00", time, signed.as_bytes()).unwrap();
@@ -84,34 +83,34 @@ fn bare(body: String) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn only_a_fresh_signature_over_this_body_opens_the_plugin() {
+async fn only_a_recent_signature_of_this_body_is_accepted() {
     let dir = tempfile::tempdir().unwrap();
     let router = signing(&dir, SECRET);
     let other = "whsec_AAAAsBQIhrscChlQIMV+b5sSYspob7oD";
     let table = [
         (signed(SECRET, 0, &body(), body()), StatusCode::OK, ""),
-        (bare(body()), StatusCode::UNAUTHORIZED, "the call has no signature"),
-        (signed(SECRET, 0, "{}", body()), StatusCode::UNAUTHORIZED, "the call's signature is not good"),
-        (signed(other, 0, &body(), body()), StatusCode::UNAUTHORIZED, "the call's signature is not good"),
-        (signed(SECRET, 400, &body(), body()), StatusCode::UNAUTHORIZED, "the call's signature is too old"),
-        (signed(SECRET, -400, &body(), body()), StatusCode::UNAUTHORIZED, "the call's signature is from the future"),
+        (bare(body()), StatusCode::UNAUTHORIZED, "the request has no signature"),
+        (signed(SECRET, 0, "{}", body()), StatusCode::UNAUTHORIZED, "the signature is invalid"),
+        (signed(other, 0, &body(), body()), StatusCode::UNAUTHORIZED, "the signature is invalid"),
+        (signed(SECRET, 400, &body(), body()), StatusCode::UNAUTHORIZED, "the signature is too old"),
+        (signed(SECRET, -400, &body(), body()), StatusCode::UNAUTHORIZED, "the signature is from the future"),
     ];
     for (request, status, message) in table {
         let answer = call(&router, request).await;
         assert!(answer.0 == status && answer.1.contains(message), "{answer:?}, not {message:?}");
     }
     let discovery = || Request::get(path::DISCOVERY).body(Body::empty()).unwrap();
-    assert_eq!(call(&router, discovery()).await.0, StatusCode::UNAUTHORIZED, "discovery too");
+    assert_eq!(call(&router, discovery()).await.0, StatusCode::UNAUTHORIZED, "discovery is protected, too");
 }
 
 #[tokio::test]
-async fn a_new_secret_counts_at_once_and_a_missing_one_is_no_open_door() {
+async fn a_new_secret_takes_effect_immediately_and_a_missing_one_refuses_all_calls() {
     let dir = tempfile::tempdir().unwrap();
     let router = signing(&dir, "whsec_AAAAsBQIhrscChlQIMV+b5sSYspob7oD");
     assert_eq!(call(&router, signed(SECRET, 0, &body(), body())).await.0, StatusCode::UNAUTHORIZED);
     fs::write(dir.path().join("secret"), format!("{SECRET}\n")).unwrap();
     assert_eq!(call(&router, signed(SECRET, 0, &body(), body())).await.0, StatusCode::OK);
-    for (content, why) in [("", "is empty"), ("whsec_no base64", "base64 must follow")] {
+    for (content, why) in [("", "is empty"), ("whsec_no base64", "no base64 follows")] {
         fs::write(dir.path().join("secret"), content).unwrap();
         let answer = call(&router, bare(body())).await;
         assert!(answer.0 == StatusCode::SERVICE_UNAVAILABLE && answer.1.contains(why), "{answer:?}");
@@ -130,7 +129,7 @@ async fn a_body_that_is_too_large_is_refused_before_it_is_verified() {
 
 // --- Tokens ---
 
-/// A cluster's signing key.
+/// A signing key of a cluster.
 struct Signer {
     id: &'static str,
     key: EncodingKey,
@@ -171,8 +170,7 @@ fn claims(edit: impl Fn(&mut Value)) -> Value {
 }
 
 fn verifying(source: KeySource) -> Router {
-    let issuer = Some("https://kubernetes.default.svc.cluster.local".to_owned());
-    let verifier = TokenVerifier::with(source, AUDIENCE.to_owned(), issuer, None);
+    let verifier = TokenVerifier::new(source, AUDIENCE).issuer("https://kubernetes.default.svc.cluster.local");
     router_with(Nothing, Credentials::none().token(verifier), Metrics::default())
 }
 
@@ -185,25 +183,25 @@ fn bearing(authorization: &str) -> Request<Body> {
 }
 
 #[tokio::test]
-async fn only_the_controllers_token_for_this_plugin_opens_it() {
+async fn only_a_token_of_the_controller_for_this_plugin_is_accepted() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("jwks.json");
     let (cluster, foreign) = (Signer::new("a"), Signer::new("b"));
     publish(&file, &[&cluster]);
-    let router = verifying(KeySource::File(file));
+    let router = verifying(KeySource::file(file));
     let of = |edit: &dyn Fn(&mut Value)| format!("Bearer {}", cluster.token(&claims(edit)));
     let table = [
         (of(&|_| {}), None),
-        (of(&|claims| claims["aud"] = json!("https://other.svc:443")), Some("is not for https://web")),
-        (of(&|claims| drop(claims.as_object_mut().unwrap().remove("aud"))), Some("has no aud")),
-        (of(&|claims| claims["sub"] = json!("system:serviceaccount:team-a:default")), Some("is not that of")),
-        (of(&|claims| claims["iss"] = json!("https://elsewhere")), Some("is of another issuer")),
+        (of(&|claims| claims["aud"] = json!("https://other.svc:443")), Some("is not for the audience https://web")),
+        (of(&|claims| drop(claims.as_object_mut().unwrap().remove("aud"))), Some("has no claim aud")),
+        (of(&|claims| claims["sub"] = json!("system:serviceaccount:team-a:default")), Some("is not from the subject")),
+        (of(&|claims| claims["iss"] = json!("https://elsewhere")), Some("is from a different issuer")),
         (of(&|claims| claims["exp"] = json!(now() - 600)), Some("has expired")),
-        (of(&|claims| claims["nbf"] = json!(now() + 600)), Some("is not in force yet")),
-        (of(&|claims| drop(claims.as_object_mut().unwrap().remove("exp"))), Some("has no exp")),
-        (format!("Bearer {}", foreign.token(&claims(|_| {}))), Some("with a key that is not the cluster's")),
-        (format!("Bearer {}", Signer { id: "a", ..foreign }.token(&claims(|_| {}))), Some("has no good signature")),
-        ("Bearer stolen".to_owned(), Some("is no JSON Web Token")),
+        (of(&|claims| claims["nbf"] = json!(now() + 600)), Some("is not valid yet")),
+        (of(&|claims| drop(claims.as_object_mut().unwrap().remove("exp"))), Some("has no claim exp")),
+        (format!("Bearer {}", foreign.token(&claims(|_| {}))), Some("with a key that is not a key of the cluster")),
+        (format!("Bearer {}", Signer { id: "a", ..foreign }.token(&claims(|_| {}))), Some("has an invalid signature")),
+        ("Bearer stolen".to_owned(), Some("is not a JSON Web Token")),
         ("Basic YTpi".to_owned(), Some("has no bearer token")),
     ];
     for (authorization, refusal) in table {
@@ -214,7 +212,7 @@ async fn only_the_controllers_token_for_this_plugin_opens_it() {
     }
 }
 
-/// A public key is no secret: signed with it as one, a token would be anybody's to make.
+/// A public key is not a secret. If it were accepted as a shared secret, any caller could create a token.
 #[tokio::test]
 async fn a_token_that_is_signed_with_a_shared_secret_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -223,17 +221,17 @@ async fn a_token_that_is_signed_with_a_shared_secret_is_refused() {
     let secret = EncodingKey::from_secret(&fs::read(&file).unwrap());
     let header = Header { kid: Some("a".to_owned()), ..Header::new(Algorithm::HS256) };
     let token = encode(&header, &claims(|_| {}), &secret).unwrap();
-    let answer = call(&verifying(KeySource::File(file)), bearing(&format!("Bearer {token}"))).await;
-    assert_eq!(answer.1, "Unauthorized: the call's token is signed by HS256");
+    let answer = call(&verifying(KeySource::file(file)), bearing(&format!("Bearer {token}"))).await;
+    assert_eq!(answer.1, "Unauthorized: the token is signed with the algorithm HS256, which is not accepted");
 }
 
 #[tokio::test(start_paused = true)]
-async fn new_keys_are_read_when_they_are_met_and_withdrawn_ones_forgotten() {
+async fn new_keys_are_read_when_they_are_used_and_withdrawn_keys_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("jwks.json");
     let (old, new) = (Signer::new("old"), Signer::new("new"));
     publish(&file, &[&old]);
-    let router = verifying(KeySource::File(file.clone()));
+    let router = verifying(KeySource::file(&file));
     let status =
         async |signer: &Signer| call(&router, bearing(&format!("Bearer {}", signer.token(&claims(|_| {}))))).await.0;
     assert_eq!(status(&old).await, StatusCode::OK);
@@ -245,15 +243,15 @@ async fn new_keys_are_read_when_they_are_met_and_withdrawn_ones_forgotten() {
 }
 
 #[tokio::test]
-async fn without_keys_nobody_is_let_in_and_the_controller_may_come_back() {
-    let source = KeySource::File("/nonexistent/jwks.json".into());
+async fn without_keys_every_call_is_refused_and_may_be_retried() {
+    let source = KeySource::file("/nonexistent/jwks.json");
     let token = Signer::new("a").token(&claims(|_| {}));
     let answer = call(&verifying(source), bearing(&format!("Bearer {token}"))).await;
     assert_eq!(answer.0, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(answer.1.contains("the cluster's public keys cannot be read: /nonexistent/jwks.json"), "{}", answer.1);
+    assert!(answer.1.contains("failed to read the public keys of the cluster: /nonexistent/jwks.json"), "{}", answer.1);
 }
 
-/// Serves `body` by https, with a certificate for `localhost`; its address and its authority.
+/// Serves `body` over https with a certificate for `localhost`. Returns the URL and the CA certificate.
 async fn serve_keys(body: String) -> (String, String) {
     let CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
@@ -268,10 +266,10 @@ async fn serve_keys(body: String) -> (String, String) {
     let url = format!("https://localhost:{}/openid/v1/jwks", listener.local_addr().unwrap().port());
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            // A client that does not trust the certificate hangs up.
+            // A client that does not trust the certificate closes the connection.
             let Ok(stream) = acceptor.accept(stream).await else { continue };
             let body = body.clone();
-            let router = Router::new().route("/openid/v1/jwks", axum::routing::get(|| async move { body }));
+            let router = axum::Router::new().route("/openid/v1/jwks", axum::routing::get(|| async move { body }));
             let service = hyper_util::service::TowerToHyperService::new(router);
             let stream = hyper_util::rt::TokioIo::new(stream);
             tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(stream, service));
@@ -281,7 +279,7 @@ async fn serve_keys(body: String) -> (String, String) {
 }
 
 #[tokio::test]
-async fn keys_are_fetched_by_https_from_an_authority_that_is_trusted() {
+async fn keys_are_fetched_only_from_a_server_with_a_trusted_certificate() {
     let cluster = Signer::new("a");
     let set = JwkSet { keys: vec![cluster.public()] };
     let (url, authority) = serve_keys(serde_json::to_string(&set).unwrap()).await;
@@ -291,7 +289,7 @@ async fn keys_are_fetched_by_https_from_an_authority_that_is_trusted() {
     for (authority, status) in [(authority, StatusCode::OK), (stranger, StatusCode::SERVICE_UNAVAILABLE)] {
         let ca = dir.path().join("ca.crt");
         fs::write(&ca, authority).unwrap();
-        let router = verifying(KeySource::Url { url: url.parse().unwrap(), ca: Some(ca) });
+        let router = verifying(KeySource::url(&url, Some(ca)).unwrap());
         assert_eq!(call(&router, bearing(&token)).await.0, status);
     }
 }

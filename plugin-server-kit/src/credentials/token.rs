@@ -1,3 +1,5 @@
+//! ServiceAccount tokens of the controller.
+
 use std::sync::Arc;
 
 use jsonwebtoken::errors::ErrorKind;
@@ -7,9 +9,9 @@ use serde::de::IgnoredAny;
 use super::Refused;
 use super::keys::{KeySource, Keys};
 
-/// The controller's ServiceAccount, as `helm install` makes it.
+/// The ServiceAccount of the controller, as the chart creates it by default.
 const CONTROLLER: &str = "system:serviceaccount:dask-operator:dask-operator";
-/// What the API server signs with. A shared secret is none of them.
+/// The algorithms that an API server may sign with. Algorithms with a shared secret are not among them.
 const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::ES256,
     Algorithm::ES384,
@@ -22,57 +24,71 @@ const ALGORITHMS: [Algorithm; 9] = [
     Algorithm::EdDSA,
 ];
 
-/// Verifies the ServiceAccount token that the controller shows (`auth.serviceAccountToken`), with the public keys of
-/// the Kubernetes cluster and without asking it.
+/// Verifies the ServiceAccount token of the controller (`auth.serviceAccountToken`) with the public keys of the cluster.
 ///
-/// A token must be in force, for this plugin (`aud`) and from the controller (`sub`). The audience is the endpoint's
-/// URL, such as `https://ingress.dask-operator.svc:443/`, without a slash at its end: a plugin that is shown a
-/// token cannot use it anywhere else.
+/// It makes no call to the API server except for the keys. A token must be valid now, for this plugin (`aud`) and from
+/// the controller (`sub`). The audience is the URL of the endpoint without a slash at its end, such as
+/// `https://ingress.dask-operator.svc:443`. So a plugin cannot use the token that it receives anywhere else.
+///
+/// ```
+/// use dask_plugin_server::credentials::{Credentials, KeySource, TokenVerifier};
+///
+/// let keys = KeySource::url("https://kubernetes.default.svc/openid/v1/jwks", None)?;
+/// let verifier = TokenVerifier::new(keys, "https://mine.dask-operator.svc:443")
+///     .issuer("https://kubernetes.default.svc.cluster.local")
+///     .subject("system:serviceaccount:dask:dask-operator");
+/// let credentials = Credentials::none().token(verifier);
+/// # Ok::<(), dask_plugin_server::credentials::InvalidKeyUrl>(())
+/// ```
 #[derive(Debug, Clone)]
-pub struct TokenVerifier(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    keys: Keys,
+#[must_use]
+pub struct TokenVerifier {
+    keys: Arc<Keys>,
     audience: String,
     issuer: Option<String>,
     subject: String,
 }
 
 impl TokenVerifier {
-    /// Accepts tokens for `audience` that are signed with a key of `source`.
+    /// Accepts tokens for `audience` that are signed with a key of `source`, from the ServiceAccount that the chart
+    /// creates by default.
     pub fn new(source: KeySource, audience: impl Into<String>) -> Self {
-        Self::with(source, audience.into(), None, None)
+        let (audience, subject) = (audience.into(), CONTROLLER.to_owned());
+        Self { keys: Arc::new(Keys::new(source)), audience, issuer: None, subject }
     }
 
-    /// Also checks who issued the token, if given; the `subject` is that of the chart's defaults unless given.
-    pub fn with(source: KeySource, audience: String, issuer: Option<String>, subject: Option<String>) -> Self {
-        let subject = subject.unwrap_or_else(|| CONTROLLER.to_owned());
-        Self(Arc::new(Inner { keys: Keys::new(source), audience, issuer, subject }))
+    /// Accepts only tokens of this issuer.
+    pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
+        self.issuer = Some(issuer.into());
+        self
     }
 
-    /// `authorization` is the header's value.
+    /// Accepts only tokens of this subject, instead of the default ServiceAccount.
+    pub fn subject(mut self, subject: impl Into<String>) -> Self {
+        self.subject = subject.into();
+        self
+    }
+
+    /// Verifies the value of the `Authorization` header.
     pub(super) async fn verify(&self, authorization: Option<&str>) -> Result<(), Refused> {
         let token = authorization
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"))
             .map(|(_, token)| token.trim())
-            .ok_or_else(|| Refused::Unauthorized("the call has no bearer token".to_owned()))?;
-        let refused = |why: String| Refused::Unauthorized(format!("the call's token {why}"));
-        let header = decode_header(token).map_err(|_| refused("is no JSON Web Token".to_owned()))?;
+            .ok_or_else(|| Refused::Unauthorized("the request has no bearer token".to_owned()))?;
+        let refused = |why: String| Refused::Unauthorized(format!("the token {why}"));
+        let header = decode_header(token).map_err(|_| refused("is not a JSON Web Token".to_owned()))?;
         if !ALGORITHMS.contains(&header.alg) {
-            return Err(refused(format!("is signed by {:?}", header.alg)));
+            return Err(refused(format!("is signed with the algorithm {:?}, which is not accepted", header.alg)));
         }
-        let key = self.0.keys.find(header.kid.as_deref()).await.map_err(Refused::Unavailable)?;
-        let key = key.ok_or_else(|| refused("is signed with a key that is not the cluster's".to_owned()))?;
-        let key = DecodingKey::from_jwk(&key).map_err(|_| refused("is signed with a key of no use".to_owned()))?;
-        decode::<IgnoredAny>(token, &key, &self.0.validation(header.alg))
-            .map_err(|error| refused(self.0.why(error.kind())))?;
+        let key = self.keys.find(header.kid.as_deref()).await.map_err(Refused::Unavailable)?;
+        let key = key.ok_or_else(|| refused("is signed with a key that is not a key of the cluster".to_owned()))?;
+        let key = DecodingKey::from_jwk(&key).map_err(|_| refused("is signed with an unusable key".to_owned()))?;
+        decode::<IgnoredAny>(token, &key, &self.validation(header.alg))
+            .map_err(|error| refused(self.describe(error.kind())))?;
         Ok(())
     }
-}
 
-impl Inner {
     fn validation(&self, algorithm: Algorithm) -> Validation {
         let mut validation = Validation::new(algorithm);
         validation.set_audience(&[&self.audience]);
@@ -86,15 +102,15 @@ impl Inner {
         validation
     }
 
-    fn why(&self, kind: &ErrorKind) -> String {
+    fn describe(&self, kind: &ErrorKind) -> String {
         match kind {
             ErrorKind::ExpiredSignature => "has expired".to_owned(),
-            ErrorKind::ImmatureSignature => "is not in force yet".to_owned(),
-            ErrorKind::InvalidAudience => format!("is not for {}", self.audience),
-            ErrorKind::InvalidSubject => format!("is not that of {}", self.subject),
-            ErrorKind::InvalidIssuer => "is of another issuer".to_owned(),
-            ErrorKind::MissingRequiredClaim(claim) => format!("has no {claim}"),
-            _ => "has no good signature".to_owned(),
+            ErrorKind::ImmatureSignature => "is not valid yet".to_owned(),
+            ErrorKind::InvalidAudience => format!("is not for the audience {}", self.audience),
+            ErrorKind::InvalidSubject => format!("is not from the subject {}", self.subject),
+            ErrorKind::InvalidIssuer => "is from a different issuer".to_owned(),
+            ErrorKind::MissingRequiredClaim(claim) => format!("has no claim {claim}"),
+            _ => "has an invalid signature".to_owned(),
         }
     }
 }

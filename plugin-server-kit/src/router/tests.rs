@@ -1,10 +1,9 @@
-//! The service as a caller sees it: what is answered, and what is refused in which words.
+//! The service from the point of view of a caller: responses, and errors with their messages.
 
-use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::http::{Method, Request, Response};
-use plugin_protocol::limits::MAX_REQUEST_BYTES;
-use plugin_protocol::{Child, Condition, ConditionStatus, Discovery, Hook, PluginRequest, ReviewRequest};
+use dask_plugin_protocol::limits::MAX_REQUEST_BYTES;
+use dask_plugin_protocol::{Child, Condition, ConditionStatus, Discovery, Hook, PluginRequest, ReviewRequest};
+use http::{Method, Request, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::{Duration, Instant};
@@ -12,7 +11,7 @@ use tower::ServiceExt as _;
 
 use super::timeout_in;
 use crate::testing::RequestBuilder;
-use crate::{Answer, Plugin, PluginError, router, settings};
+use crate::{Answer, Plugin, PluginError, Router, router, settings};
 
 /// Does what `settings.do` says.
 struct Scripted {
@@ -22,11 +21,11 @@ struct Scripted {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Script {
-    r#do: Deed,
+    r#do: Action,
 }
 
 #[derive(Deserialize)]
-enum Deed {
+enum Action {
     Answer,
     Delete,
     Refuse,
@@ -44,20 +43,15 @@ impl Plugin for Scripted {
 
     async fn sync(&self, request: &PluginRequest) -> Result<Answer, PluginError> {
         match settings::<Script>(request)?.r#do {
-            Deed::Answer => Ok(Answer::from(Child::new("a", json!({"apiVersion": "v1", "kind": "ConfigMap"})))
+            Action::Answer => Ok(Answer::from(Child::new("a", json!({"apiVersion": "v1", "kind": "ConfigMap"})))
                 .warning("old")
                 .resync_after(60)
-                .condition(Condition {
-                    type_: "Exposed".to_owned(),
-                    status: ConditionStatus::True,
-                    reason: "Done".to_owned(),
-                    message: "all is well".to_owned(),
-                })),
-            Deed::Delete => Ok(Answer::none()),
-            Deed::Refuse => Err(PluginError::failure("NoPort", "there is no port")),
-            Deed::Wait => Err(PluginError::pending("no address yet").resync_after(5)),
-            Deed::Panic => panic!("at the disco"),
-            Deed::Hang => std::future::pending().await,
+                .condition(Condition::new("Exposed", ConditionStatus::True, "Done", "all is well"))),
+            Action::Delete => Ok(Answer::none()),
+            Action::Refuse => Err(PluginError::failure("NoPort", "there is no port")),
+            Action::Wait => Err(PluginError::pending("no address yet").resync_after(5)),
+            Action::Panic => panic!("at the disco"),
+            Action::Hang => std::future::pending().await,
         }
     }
 
@@ -70,8 +64,8 @@ fn mk_router() -> Router {
     router(Scripted { hooks: vec![Hook::Sync, Hook::Finalize] })
 }
 
-fn review(hook: &str, deed: &str) -> Value {
-    let request = RequestBuilder::sync().settings(json!({"do": deed})).build();
+fn review(hook: &str, action: &str) -> Value {
+    let request = RequestBuilder::sync().settings(json!({"do": action})).build();
     let mut review = json!(ReviewRequest::new(request));
     review["request"]["hook"] = json!(hook);
     review
@@ -81,8 +75,8 @@ fn post(path: &str, body: impl Into<Body>) -> Request<Body> {
     Request::post(path).header("content-type", "application/json").body(body.into()).unwrap()
 }
 
-async fn body_of(response: Response<Body>) -> Value {
-    let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
+async fn body_of(response: Response<crate::Body>) -> Value {
+    let body = to_bytes(response.into_body().0, usize::MAX).await.unwrap();
     serde_json::from_slice(&body).unwrap()
 }
 
@@ -91,9 +85,9 @@ async fn call(router: Router, request: Request<Body>) -> (u16, Value) {
     (response.status().as_u16(), body_of(response).await)
 }
 
-async fn answer_to(hook: &str, deed: &str) -> (u16, Value) {
+async fn answer_to(hook: &str, action: &str) -> (u16, Value) {
     let path = format!("/v1alpha1/{}?timeout=10s", hook.to_lowercase());
-    call(mk_router(), post(&path, review(hook, deed).to_string())).await
+    call(mk_router(), post(&path, review(hook, action).to_string())).await
 }
 
 fn envelope(response: &Value) -> Value {
@@ -106,7 +100,7 @@ fn envelope(response: &Value) -> Value {
 
 #[tokio::test]
 async fn each_outcome_is_a_review_with_the_uid_of_the_request() {
-    for (hook, deed, mut response) in [
+    for (hook, action, mut response) in [
         (
             "Sync",
             "Answer",
@@ -132,11 +126,11 @@ async fn each_outcome_is_a_review_with_the_uid_of_the_request() {
         ("Finalize", "Delete", json!({"status": "Success", "children": [], "finalized": true})),
         ("Finalize", "Wait", json!({"status": "Pending", "message": "no address yet", "resyncAfterSeconds": 5})),
     ] {
-        let uid = &review(hook, deed)["request"]["uid"];
+        let uid = &review(hook, action)["request"]["uid"];
         assert!(uid.as_str().unwrap().starts_with("sha256:"));
         response["uid"] = uid.clone();
         let expected = (200, envelope(&response));
-        assert_eq!(answer_to(hook, deed).await, expected, "{hook} {deed}");
+        assert_eq!(answer_to(hook, action).await, expected, "{hook} {action}");
     }
 }
 
@@ -151,9 +145,9 @@ async fn discovery_and_health_are_answered() {
     assert_eq!(health.status(), 200);
 }
 
-/// The controller treats each status in another way, and shows the message to whoever has to act.
+/// The controller handles each status differently, and shows the message to the user.
 #[tokio::test]
-async fn every_mistake_of_a_caller_has_its_status_category_and_sentence() {
+async fn every_mistake_of_a_caller_has_a_status_a_category_and_a_message() {
     let sync = "/v1alpha1/sync";
     let good = review("Sync", "Answer").to_string();
     let edited = |edit: fn(&mut Value)| {
@@ -208,14 +202,14 @@ async fn every_mistake_of_a_caller_has_its_status_category_and_sentence() {
 }
 
 #[tokio::test]
-async fn a_wrong_method_is_told_the_right_one() {
+async fn a_response_to_a_wrong_method_names_the_right_one() {
     let request = Request::get("/v1alpha1/sync").body(Body::empty()).unwrap();
     let response = mk_router().oneshot(request).await.unwrap();
     assert_eq!(response.headers()["allow"], "POST");
 }
 
 #[tokio::test]
-async fn a_request_of_exactly_the_limit_is_read() {
+async fn a_request_of_the_maximum_size_is_read() {
     let mut body = review("Sync", "Answer").to_string().into_bytes();
     body.resize(MAX_REQUEST_BYTES, b' ');
     let (status, _) = call(mk_router(), post("/v1alpha1/sync", body)).await;
@@ -238,9 +232,9 @@ async fn a_hook_that_discovery_does_not_list_is_not_served() {
     assert_eq!((status, &body["error"]), (404, &json!("HookNotServed")));
 }
 
-/// A plugin that lists the hook and has no method must not tell the controller that it has cleaned up.
+/// A plugin that lists the hook without implementing it must not report that it has cleaned up.
 #[tokio::test]
-async fn a_hook_that_is_listed_but_not_implemented_does_not_claim_to_be_done() {
+async fn a_hook_that_is_listed_but_not_implemented_fails() {
     struct Forgetful;
     impl Plugin for Forgetful {
         fn discovery(&self) -> Discovery {
@@ -259,9 +253,9 @@ async fn a_hook_that_is_listed_but_not_implemented_does_not_claim_to_be_done() {
 }
 
 #[tokio::test]
-async fn a_panic_is_an_answer_without_details_and_the_next_call_is_served() {
+async fn a_panic_is_an_error_without_details_and_the_next_call_is_served() {
     let router = mk_router();
-    let ask = |deed| post("/v1alpha1/sync", review("Sync", deed).to_string());
+    let ask = |action| post("/v1alpha1/sync", review("Sync", action).to_string());
     let (status, body) = call(router.clone(), ask("Panic")).await;
     assert_eq!((status, &body["error"]), (500, &json!("Panicked")));
     assert!(!body.to_string().contains("disco"), "{body}");
@@ -269,7 +263,7 @@ async fn a_panic_is_an_answer_without_details_and_the_next_call_is_served() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_ends_a_little_before_the_caller_loses_patience() {
+async fn a_call_ends_shortly_before_the_timeout_of_the_caller() {
     for (query, at_most) in [("?timeout=3s", 3), ("", 30), ("?timeout=99s", 30)] {
         let begin = Instant::now();
         let path = format!("/v1alpha1/sync{query}");
@@ -303,8 +297,8 @@ async fn calls_are_counted_by_hook_and_outcome() {
         crate::credentials::Credentials::none(),
         metrics.clone(),
     );
-    for deed in ["Answer", "Answer", "Refuse", "Wait", "Panic"] {
-        let request = post("/v1alpha1/sync", review("Sync", deed).to_string());
+    for action in ["Answer", "Answer", "Refuse", "Wait", "Panic"] {
+        let request = post("/v1alpha1/sync", review("Sync", action).to_string());
         let Ok(_response) = router.clone().oneshot(request).await;
     }
     let Ok(_response) = router.oneshot(post("/v1alpha1/finalize", review("Finalize", "Answer").to_string())).await;
@@ -323,7 +317,7 @@ async fn calls_are_counted_by_hook_and_outcome() {
     assert!(text.contains("dask_plugin_calls_in_flight 0\n"), "{text}");
 }
 
-/// RFC 7396.
+/// Applies a JSON merge patch (RFC 7396).
 fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
@@ -342,7 +336,7 @@ fn merge(target: &mut Value, patch: &Value) {
     }
 }
 
-/// The golden request, changed as `case` says.
+/// The golden request with the changes of `case`.
 fn golden_body(case: &Value) -> String {
     if let Some(raw) = case["raw"].as_str() {
         return raw.to_owned();
@@ -356,9 +350,9 @@ fn golden_body(case: &Value) -> String {
     review.to_string()
 }
 
-/// What the kits of all languages answer alike.
+/// The responses that all languages have in common.
 #[tokio::test]
-async fn the_golden_calls_are_answered_as_by_every_kit() {
+async fn the_golden_calls_have_the_same_responses_in_every_language() {
     let golden: Value = serde_json::from_str(include_str!("../../../plugin-protocol/tests/golden/http.json")).unwrap();
     for case in golden["cases"].as_array().unwrap() {
         let body = golden_body(case);

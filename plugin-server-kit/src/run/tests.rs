@@ -1,6 +1,8 @@
+//! The server of a plugin as a process, from its start to its end.
+
 use axum::body::Body;
 use axum::http::Request;
-use plugin_protocol::{Discovery, PluginRequest};
+use dask_plugin_protocol::{Discovery, PluginRequest};
 use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tower::ServiceExt as _;
@@ -22,7 +24,7 @@ impl Plugin for Nothing {
 }
 
 #[tokio::test]
-async fn a_plugin_serves_its_socket_until_it_is_told_to_stop() {
+async fn a_plugin_serves_its_socket_until_the_shutdown() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("plugin.sock");
     let config = Config::new(Endpoint::Socket(path.clone()));
@@ -59,9 +61,9 @@ async fn a_port_that_is_taken_ends_the_plugin_with_one_sentence() {
     assert!(error.starts_with(&sentence), "{error}");
 }
 
-/// The Service must not send calls to a pod without certificate, and the kubelet must not kill it.
+/// A pod without a certificate must not receive calls from the Service, and the kubelet must not restart it.
 #[tokio::test]
-async fn a_pod_without_certificate_is_alive_but_not_ready() {
+async fn a_pod_without_a_certificate_is_alive_but_not_ready() {
     let ready = Arc::new(AtomicBool::new(false));
     let status = async |path: &str| {
         let request = Request::get(path).body(Body::empty()).unwrap();
@@ -75,7 +77,7 @@ async fn a_pod_without_certificate_is_alive_but_not_ready() {
 }
 
 #[tokio::test]
-async fn prometheus_reads_counts_beside_the_probes() {
+async fn the_metrics_are_served_on_the_port_of_the_probes() {
     let metrics = Metrics::default();
     let probed = Probed { ready: Arc::default(), metrics };
     let request = Request::get("/metrics").body(Body::empty()).unwrap();

@@ -1,6 +1,9 @@
+//! Connections and the graceful shutdown.
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::Router;
 use axum::routing::get;
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
@@ -9,7 +12,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::raw_http::{get_and_close, get_and_keep};
 
-/// A served router with a handler that says when it was entered and answers when it may.
+/// A served router. Its slow handler signals that it was entered, and responds when it is released.
 struct Served {
     address: SocketAddr,
     entered: Arc<Notify>,
@@ -18,7 +21,7 @@ struct Served {
     server: JoinHandle<()>,
 }
 
-async fn mk_served() -> Served {
+fn mk_served() -> Served {
     let entered = Arc::new(Notify::new());
     let release = Arc::new(Notify::new());
     let (enter, wait) = (Arc::clone(&entered), Arc::clone(&release));
@@ -28,10 +31,10 @@ async fn mk_served() -> Served {
         "slow"
     };
     let router = Router::new().route("/slow", get(slow)).route("/fast", get(|| async { "fast" }));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (shutdown, stopped) = oneshot::channel();
-    let server = tokio::spawn(serve(Listener::tcp(listener), router, async {
+    let server = tokio::spawn(serve(Listener::tcp(listener).unwrap(), router, async {
         stopped.await.unwrap();
     }));
     Served { address, entered, release, shutdown, server }
@@ -39,13 +42,13 @@ async fn mk_served() -> Served {
 
 #[tokio::test]
 async fn the_shutdown_waits_for_a_request_in_flight_and_takes_no_new_connection() {
-    let served = mk_served().await;
+    let served = mk_served();
     let stream = TcpStream::connect(served.address).await.unwrap();
     let call = tokio::spawn(get_and_close(stream, "/slow"));
     served.entered.notified().await;
 
     served.shutdown.send(()).unwrap();
-    // The listener is closed at once, so this ends; the backlog may still take a connection before.
+    // The listener is closed immediately, so this loop ends. Until then, the backlog may accept connections.
     while TcpStream::connect(served.address).await.is_ok() {
         tokio::task::yield_now().await;
     }
@@ -57,26 +60,26 @@ async fn the_shutdown_waits_for_a_request_in_flight_and_takes_no_new_connection(
 }
 
 #[tokio::test]
-async fn the_shutdown_gives_up_on_a_request_that_never_ends() {
-    let served = mk_served().await;
+async fn the_shutdown_cancels_a_request_that_never_ends() {
+    let served = mk_served();
     let stream = TcpStream::connect(served.address).await.unwrap();
     let call = tokio::spawn(get_and_close(stream, "/slow"));
     served.entered.notified().await;
 
-    // From here on only the timer is left to wait for, and paused time jumps to it.
+    // Only the timer is pending from here on, and the paused clock advances to it.
     tokio::time::pause();
     let begin = Instant::now();
     served.shutdown.send(()).unwrap();
     let end = tokio::time::timeout(SHUTDOWN_GRACE * 2, served.server).await;
-    end.expect("there is a bound").unwrap();
+    end.expect("the shutdown takes a limited time").unwrap();
     assert!(begin.elapsed() >= SHUTDOWN_GRACE, "{:?}", begin.elapsed());
-    assert_eq!(call.await.unwrap().unwrap(), "", "an answer after the end");
+    assert_eq!(call.await.unwrap().unwrap(), "", "a response after the shutdown");
 }
 
-/// The controller keeps idle connections: they must not hold the pod for the whole grace period.
+/// The controller keeps idle connections open. They must not delay the shutdown by the whole grace period.
 #[tokio::test]
 async fn an_idle_connection_does_not_delay_the_shutdown() {
-    let served = mk_served().await;
+    let served = mk_served();
     let mut stream = TcpStream::connect(served.address).await.unwrap();
     get_and_keep(&mut stream, "/fast", "fast").await.unwrap();
 
@@ -88,7 +91,7 @@ async fn an_idle_connection_does_not_delay_the_shutdown() {
 }
 
 #[tokio::test]
-async fn a_unix_socket_answers() {
+async fn a_unix_socket_is_served() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("plugin.sock");
     let listener = Listener::unix(&path).unwrap();

@@ -1,3 +1,5 @@
+//! The certificate files of a plugin.
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,7 +16,7 @@ const CA: &str = "ca.crt";
 const CERTIFICATE: &str = "tls.crt";
 const KEY: &str = "tls.key";
 
-/// The bytes of the three files. No `Debug`: there is a private key inside.
+/// The bytes of the three files. It does not implement `Debug`, since it contains a private key.
 #[derive(PartialEq, Eq)]
 pub(super) struct TlsFiles {
     ca: Vec<u8>,
@@ -24,10 +26,10 @@ pub(super) struct TlsFiles {
 
 impl TlsFiles {
     pub(super) async fn read(dir: &Path) -> Result<Self, TlsError> {
-        // The kubelet swaps all files at once by one symlink. Follow it once for the three of them, lest
-        // a swap in between pairs an old certificate with a new key.
-        let swapped = tokio::fs::canonicalize(dir.join("..data")).await;
-        let dir = swapped.unwrap_or_else(|_| dir.to_owned());
+        // The kubelet replaces all files at once by changing the symlink `..data`. It is resolved once, so that a change
+        // between two reads does not combine an old certificate with a new key.
+        let resolved = tokio::fs::canonicalize(dir.join("..data")).await;
+        let dir = resolved.unwrap_or_else(|_| dir.to_owned());
         let read = async |file: &'static str| {
             let path = dir.join(file);
             let bytes = tokio::fs::read(&path).await;
@@ -53,7 +55,7 @@ impl TlsFiles {
             .with_single_cert(chain, key)
             .map_err(|error| invalid(KEY, &error))?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // A resumed session would not be asked for its certificate again.
+        // A resumed session would skip the verification of the client certificate.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
         Ok(config)
@@ -64,7 +66,7 @@ fn certificates(file: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'st
     let certificates =
         CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(|error| invalid(file, &error))?;
     if certificates.is_empty() {
-        return Err(invalid(file, &"it holds no certificate"));
+        return Err(invalid(file, &"it has no certificate"));
     }
     Ok(certificates)
 }

@@ -1,3 +1,5 @@
+//! Certificates of the controller, of plugins and of others.
+
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
@@ -11,7 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -28,7 +30,7 @@ struct Identity {
     key: String,
 }
 
-/// What the controller keeps: a CA that issues certificates for itself and for plugins.
+/// The CA of the controller, which issues certificates for the controller and for plugins.
 struct Pki {
     ca: String,
     issuer: Issuer<'static, KeyPair>,
@@ -57,7 +59,7 @@ impl Pki {
         self.issue(CONTROLLER_NAME, CLIENT)
     }
 
-    /// Writes the Secret's files as the kubelet does: into a new directory, then one atomic swap.
+    /// Writes the files of the Secret as the kubelet does: into a new directory, followed by one atomic rename.
     fn mount(&self, dir: &TempDir, version: &str) {
         let server = self.issue(SERVICE, SERVER);
         mount(dir, version, &self.ca, &server);
@@ -78,12 +80,12 @@ fn mount(dir: &TempDir, version: &str, ca: &str, server: &Identity) {
     fs::rename(dir.join("..data_tmp"), dir.join("..data")).unwrap();
 }
 
-async fn mk_server(tls: Tls) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+fn mk_server(tls: Tls) -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let router = Router::new().route("/healthz", get(|| async { "ok" }));
     let forever = std::future::pending();
-    tokio::spawn(serve(Listener::tls(listener, tls), router, forever));
+    tokio::spawn(serve(Listener::tls(listener, tls).unwrap(), router, forever));
     address
 }
 
@@ -121,7 +123,7 @@ impl Client<'_> {
         TlsConnector::from(Arc::new(config)).connect(name, stream).await
     }
 
-    /// In TLS 1.3 the client learns only after its first request that it was refused.
+    /// Sends a request. In TLS 1.3, the client notices only after its first request that it was refused.
     async fn ask(&self, address: SocketAddr) -> io::Result<String> {
         get_and_close(self.connect(address).await?, "/healthz").await
     }
@@ -131,7 +133,7 @@ async fn outcome_of(identity: impl Fn(&Pki) -> Option<Identity>) -> Vec<Result<S
     let dir = tempfile::tempdir().unwrap();
     let pki = Pki::new();
     pki.mount(&dir, "v1");
-    let address = mk_server(Tls::load(dir.path()).await.unwrap()).await;
+    let address = mk_server(Tls::load(dir.path()).await.unwrap());
     let mut outcomes = Vec::new();
     for version in [&TLS12, &TLS13] {
         let client = Client { ca: &pki.ca, identity: identity(&pki), version };
@@ -165,13 +167,13 @@ async fn a_client_without_a_certificate_is_refused() {
 #[tokio::test]
 async fn a_client_of_another_ca_is_refused_although_it_has_the_right_name() {
     let outcomes = outcome_of(|_| Some(Pki::new().controller())).await;
-    // Both CAs have the same name, so it is the signature that gives the forgery away.
+    // Both CAs have the same name, so only the signature differs.
     assert_refused(&outcomes, "DecryptError");
 }
 
-/// Each plugin holds a server certificate of this CA; it must not be good for calling its neighbours.
+/// Each plugin has a server certificate of this CA, which must not let it call other plugins.
 #[tokio::test]
-async fn a_server_certificate_of_the_same_ca_is_no_client_certificate() {
+async fn a_server_certificate_of_the_same_ca_is_refused() {
     let outcomes = outcome_of(|pki| Some(pki.issue(CONTROLLER_NAME, SERVER))).await;
     assert_refused(&outcomes, "UnsupportedCertificate");
 }
@@ -183,13 +185,13 @@ async fn a_client_certificate_of_the_same_ca_with_another_name_is_refused() {
 }
 
 #[tokio::test]
-async fn new_files_apply_to_new_connections_and_old_connections_go_on() {
+async fn new_files_apply_to_new_connections_and_old_connections_continue() {
     let dir = tempfile::tempdir().unwrap();
     let (old, new) = (Pki::new(), Pki::new());
     old.mount(&dir, "v1");
     let tls = Tls::load_and_poll(dir.path().to_owned(), Duration::from_millis(1)).await.unwrap();
     let mut configs = tls.configs.clone();
-    let address = mk_server(tls).await;
+    let address = mk_server(tls);
     let old_client = Client { ca: &old.ca, identity: Some(old.controller()), version: &TLS13 };
     let mut established = old_client.connect(address).await.unwrap();
     get_and_keep(&mut established, "/healthz", "ok").await.unwrap();
@@ -204,7 +206,7 @@ async fn new_files_apply_to_new_connections_and_old_connections_go_on() {
 }
 
 #[tokio::test]
-async fn unusable_files_are_reported_once_and_the_next_good_ones_are_taken() {
+async fn unusable_files_are_reported_once_and_the_next_usable_files_are_loaded() {
     let dir = tempfile::tempdir().unwrap();
     let pki = Pki::new();
     pki.mount(&dir, "v1");
@@ -233,7 +235,7 @@ async fn unusable_files_do_not_replace_the_configuration_in_use() {
 
     mount(&dir, "v2", "not a certificate", &pki.issue(SERVICE, SERVER));
     let changed = tokio::time::timeout(POLL * 3, configs.changed()).await;
-    assert!(changed.is_err(), "something came of unusable files");
+    assert!(changed.is_err(), "unusable files changed the configuration");
     assert!(Arc::ptr_eq(&before, &tls.current()));
 
     pki.mount(&dir, "v3");
@@ -246,8 +248,8 @@ async fn each_unusable_file_is_named() {
     let pki = Pki::new();
     let good = pki.issue(SERVICE, SERVER);
     let cases = [
-        ("", good.certificate.as_str(), good.key.as_str(), "ca.crt is not usable: it holds no certificate"),
-        (&pki.ca, "", &good.key, "tls.crt is not usable: it holds no certificate"),
+        ("", good.certificate.as_str(), good.key.as_str(), "ca.crt is not usable: it has no certificate"),
+        (&pki.ca, "", &good.key, "tls.crt is not usable: it has no certificate"),
         (&pki.ca, &good.certificate, "", "tls.key is not usable: "),
     ];
     for (ca, certificate, key, sentence) in cases {
@@ -271,9 +273,9 @@ async fn a_plugin_that_starts_before_its_certificate_is_written_waits_for_it() {
 }
 
 #[test]
-fn the_same_complaint_is_made_once() {
+fn a_repeated_error_is_logged_once() {
     let error = |cause: &str| TlsError::Invalid { file: "ca.crt", cause: cause.to_owned() };
-    let mut complaints = Complaints::default();
-    let asked = ["a", "a", "b", "a"].map(|cause| complaints.is_new(&error(cause)));
-    assert_eq!(asked, [true, false, true, true]);
+    let mut errors = ErrorLog::default();
+    let logged = ["a", "a", "b", "a"].map(|cause| errors.is_new(&error(cause)));
+    assert_eq!(logged, [true, false, true, true]);
 }

@@ -1,3 +1,5 @@
+//! The verifier of client certificates.
+
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
@@ -10,7 +12,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCe
 
 use super::CONTROLLER_NAME;
 
-/// Accepts a client if its certificate is of our CA and carries the controller's name.
+/// Accepts a client if its certificate was issued by our CA for the name of the controller.
 #[derive(Debug)]
 pub(super) struct ControllerOnly {
     chain: Arc<dyn ClientCertVerifier>,

@@ -1,7 +1,8 @@
 """Write plugins for dask-operator.
 
-A plugin is an HTTP service that the controller asks: *given this object of a Dask cluster, which other objects
-should exist?* It needs no Kubernetes client and no rights; the controller writes, repairs and deletes the children.
+A plugin is an HTTP service that the controller calls with an object of a Dask cluster. The plugin returns the other
+objects that should exist beside it, its *children*. It needs no Kubernetes client and no permissions: the controller
+creates, repairs and deletes the children.
 
     from dask_operator_plugin import Plugin, Request
 

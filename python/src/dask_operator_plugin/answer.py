@@ -1,4 +1,4 @@
-"""What a plugin answers."""
+"""The answers of handlers, and the responses that are made from them."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Child:
     """An object that the plugin wants to exist."""
 
     key: str
-    """A stable name of the child's role: up to 40 of a-z, 0-9 and inner dashes."""
+    """A stable name for the role of the child: up to 40 of a-z, 0-9 and inner dashes."""
     manifest: Mapping[str, Any]
-    """The object. The controller sets namespace, owner and labels; `metadata.name` may be left out."""
+    """The object. `metadata.name` is optional. The controller sets the namespace, the owner and the labels."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A condition to show on the Dask resource."""
+    """A condition that is shown on the Dask resource."""
 
     type: str
     status: Literal["True", "False", "Unknown"]
@@ -43,9 +43,9 @@ class Answer:
     """Manifests by key, or children."""
     conditions: Iterable[Condition] = ()
     warnings: Iterable[str] = ()
-    """Sentences to show as Events, once each."""
+    """Sentences that are shown as Events, once each."""
     resync_after: int = 0
-    """Ask again after so many seconds; 0 means only when something changes."""
+    """The number of seconds after which the controller calls again. 0 means only when something changes."""
 
 
 Answerable = Answer | Mapping[str, Mapping[str, Any]] | Iterable[Child]
@@ -53,9 +53,10 @@ Answerable = Answer | Mapping[str, Mapping[str, Any]] | Iterable[Child]
 
 
 class Failure(Exception):
-    """The plugin refuses; children stay as they are, and the message is shown to the user.
+    """Refuses. The existing children stay, and the message is shown to the user.
 
-    `reason` is one CamelCase word. Both must be the same for the same cause: no times, no addresses.
+    `reason` is one CamelCase word. The same cause must always have the same reason and message: no times, no
+    addresses.
     """
 
     def __init__(self, reason: str, message: str, resync_after: int = 0) -> None:
@@ -66,7 +67,7 @@ class Failure(Exception):
 
 
 class Pending(Exception):
-    """The plugin cannot say yet; children stay as they are, and the controller asks again."""
+    """Has no result yet. The existing children stay, and the controller calls again."""
 
     def __init__(self, message: str, resync_after: int = 0) -> None:
         super().__init__(message)
@@ -75,23 +76,23 @@ class Pending(Exception):
 
 
 class InvalidAnswer(Exception):
-    """A handler returned what the controller would refuse; the message says what to change."""
+    """A handler returned something that the controller would refuse. The message says what to change."""
 
 
 @dataclass
 class Response:
-    """The response of a review, ready to be written."""
+    """The response of a review."""
 
     status: str
     fields: dict[str, Any] = field(default_factory=dict)
 
     def body(self, uid: str) -> dict[str, Any]:
-        """The JSON of the response to the request with this uid."""
+        """Returns the JSON of the response to the request with this uid."""
         return {"uid": uid, "status": self.status, **self.fields}
 
 
 def response_of(returned: object, handler: str) -> Response:
-    """The response for what the handler with this name returned. Raises `InvalidAnswer`."""
+    """Returns the response for the value that `handler` returned. Raises `InvalidAnswer`."""
     answer = _answer_of(returned, handler)
     children = _children_of(answer.children, handler)
     fields: dict[str, Any] = {"children": [{"key": child.key, "manifest": dict(child.manifest)} for child in children]}
@@ -105,7 +106,7 @@ def response_of(returned: object, handler: str) -> Response:
 
 
 def response_of_exception(error: Failure | Pending) -> Response:
-    """The response for a plugin's no or not yet. Raises `InvalidAnswer`."""
+    """Returns the response for an exception of a handler. Raises `InvalidAnswer`."""
     status = "Failure" if isinstance(error, Failure) else "Pending"
     fields: dict[str, Any] = {"message": _text(error.message, f"the message of {status}", "the handler")}
     if isinstance(error, Failure):
@@ -114,13 +115,13 @@ def response_of_exception(error: Failure | Pending) -> Response:
 
 
 def encode(body: object) -> bytes:
-    """`body` as JSON. Raises `InvalidAnswer` if it has no JSON, or more than the controller reads."""
+    """Returns `body` as JSON. Raises `InvalidAnswer` if it cannot be written as JSON or is too large."""
     try:
         text = _json(body)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidAnswer(f"the answer is no JSON: {error}") from error
+        raise InvalidAnswer(f"the answer cannot be written as JSON: {error}") from error
     if len(text) > MAX_RESPONSE_BYTES:
-        raise InvalidAnswer(f"the answer has {len(text)} bytes; there may be {MAX_RESPONSE_BYTES}")
+        raise InvalidAnswer(f"the answer has {len(text)} bytes; the maximum is {MAX_RESPONSE_BYTES}")
     return text
 
 
@@ -135,7 +136,7 @@ def _answer_of(returned: object, handler: str) -> Answer:
         raise InvalidAnswer(f"{handler} returned None; return {{}} to delete the children")
     if isinstance(returned, Iterable) and not isinstance(returned, (str, bytes)):
         return Answer(returned)
-    # Not the value itself: its text may have an address in it, and would be another one each time.
+    # Not the value itself: its text may contain an address, which would differ each time.
     name = type(returned).__name__
     raise InvalidAnswer(f"{handler} returned a {name}; return manifests by key, children, or an Answer")
 
@@ -145,7 +146,7 @@ def _children_of(given: Any, handler: str) -> list[Child]:
         given = [Child(key, manifest) for key, manifest in given.items()]
     children: list[Child] = _list(given, "children", handler)
     if len(children) > MAX_CHILDREN:
-        raise InvalidAnswer(f"{handler} returned {len(children)} children; there may be {MAX_CHILDREN}")
+        raise InvalidAnswer(f"{handler} returned {len(children)} children; the maximum is {MAX_CHILDREN}")
     seen: set[str] = set()
     for child in children:
         if not isinstance(child, Child):
@@ -154,7 +155,7 @@ def _children_of(given: Any, handler: str) -> list[Child]:
         if not isinstance(key, str) or not _KEY.fullmatch(key):
             raise InvalidAnswer(f"{handler} returned the key {key!r}; use up to 40 of a-z, 0-9 and inner dashes")
         if key in seen:
-            raise InvalidAnswer(f"{handler} returned the key {key!r} twice; give each child a key of its own")
+            raise InvalidAnswer(f"{handler} returned the key {key!r} twice; give each child a different key")
         seen.add(key)
         _check_manifest(child, handler)
     return children
@@ -170,9 +171,9 @@ def _check_manifest(child: Child, handler: str) -> None:
     try:
         size = len(_json(dict(manifest)))
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidAnswer(f"{what}, which is no JSON: {error}") from error
+        raise InvalidAnswer(f"{what}, which cannot be written as JSON: {error}") from error
     if size > MAX_CHILD_BYTES:
-        raise InvalidAnswer(f"{what}, which has {size} bytes; there may be {MAX_CHILD_BYTES}")
+        raise InvalidAnswer(f"{what}, which has {size} bytes; the maximum is {MAX_CHILD_BYTES}")
 
 
 def _condition(condition: object, handler: str) -> dict[str, str]:

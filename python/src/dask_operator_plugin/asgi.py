@@ -1,4 +1,4 @@
-"""The HTTP service of a plugin, as an ASGI application. It answers as the Rust kit does, call for call."""
+"""The HTTP service of a plugin as an ASGI application. Its responses are the same as those of dask-plugin-server."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl
 
 from .answer import InvalidAnswer, encode
 from .credentials import CannotVerify, Credentials, Unauthorized
+from .handlers import Handlers
 from .request import API_VERSION, KIND, InvalidRequest, Request, read_review
-
-if TYPE_CHECKING:
-    from .plugin import Plugin
 
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
 LONGEST_TIMEOUT = 30.0
@@ -32,7 +30,7 @@ log = logging.getLogger("dask_operator_plugin")
 
 
 class Rejection(Exception):
-    """Why a call does not lead to an answer; children stay as they are."""
+    """A call without a response of the plugin. The existing children stay."""
 
     def __init__(self, status: int, category: str, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
@@ -50,9 +48,9 @@ class _Reply:
 
 
 class Application:
-    """The plugin, for callers that show `credentials`."""
+    """Serves the calls of a plugin to callers with `credentials`."""
 
-    def __init__(self, plugin: Plugin, credentials: Credentials | None = None) -> None:
+    def __init__(self, plugin: Handlers, credentials: Credentials | None = None) -> None:
         self._plugin = plugin
         self._credentials = credentials or Credentials()
 
@@ -63,17 +61,17 @@ class Application:
         elif scope["type"] == "http":
             await self._http(scope, receive, send)
         else:
-            raise RuntimeError(f"there is no {scope['type']} here")
+            raise RuntimeError(f"connections of the type {scope['type']} are not supported")
 
     async def _http(self, scope: Any, receive: Any, send: Any) -> None:
         hook = _HOOKS.get(scope["path"])
         if hook is None:
             reply = await self._reply(scope, receive)
         else:
-            began, metrics = time.monotonic(), self._plugin.metrics
+            start, metrics = time.monotonic(), self._plugin.metrics
             with metrics.in_flight.track_inprogress():
                 reply = await self._reply(scope, receive)
-            metrics.answered(hook, reply.outcome, time.monotonic() - began)
+            metrics.answered(hook, reply.outcome, time.monotonic() - start)
         await _send(send, reply.status, reply.body, {"content-type": "application/json", **reply.headers})
 
     async def _reply(self, scope: Any, receive: Any) -> _Reply:
@@ -83,8 +81,8 @@ class Application:
         except Rejection as error:
             rejection = error
         except Exception:
-            log.exception("failed to answer a call of %s", path)
-            rejection = Rejection(500, "Panicked", "the plugin's server failed; its log says where")
+            log.exception("failed to serve a call of %s", path)
+            rejection = Rejection(500, "Panicked", "the server of the plugin failed; see its log")
         log.warning("rejected a call of %s: %s: %s", path, rejection.category, rejection)
         body = json.dumps({"error": rejection.category, "message": str(rejection)}).encode()
         return _Reply(rejection.status, body, rejection.category, rejection.headers)
@@ -93,10 +91,11 @@ class Application:
         path, method = scope["path"], scope["method"]
         allowed = _METHODS.get(path)
         if allowed is None:
-            raise Rejection(404, "UnknownPath", f"there is nothing at {path}")
-        # Servers leave the body of an answer to HEAD away.
+            raise Rejection(404, "UnknownPath", f"the path {path} does not exist")
+        # Servers omit the body of a response to HEAD.
         if method != allowed and (allowed, method) != ("GET", "HEAD"):
-            raise Rejection(405, "MethodNotAllowed", f"{method} is not allowed here", {"allow": allowed})
+            message = f"the method {method} is not allowed for this path"
+            raise Rejection(405, "MethodNotAllowed", message, {"allow": allowed})
         if path == HEALTHZ:
             return _Reply(200, b"ok", headers=_TEXT)
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
@@ -109,13 +108,13 @@ class Application:
         try:
             return await asyncio.wait_for(self._hook(_HOOKS[path], headers, receive), seconds)
         except asyncio.TimeoutError as error:
-            message = "the plugin did not answer in the time that the caller gave it"
+            message = "the plugin did not respond within the timeout of the caller"
             raise Rejection(504, "DeadlineExceeded", message) from error
 
     async def _hook(self, served: str, headers: dict[str, str], receive: Any) -> _Reply:
         body = None
         with _refusing():
-            # Before the body, which may be large, is read for somebody unknown.
+            # Before the body is read, which may be large and come from an unknown caller.
             await self._credentials.verify_token(headers)
             if self._credentials.signature is not None:
                 body = await _body(receive)
@@ -142,7 +141,7 @@ class Application:
             raise Rejection(500, "InvalidAnswer", str(error)) from error
         except Exception as error:
             log.exception("%s: the plugin failed", what)
-            raise Rejection(500, "Panicked", "the plugin failed; its log says where") from error
+            raise Rejection(500, "Panicked", "the plugin failed; see its log") from error
         log.info("%s: %s", what, response.status)
         return _Reply(200, body, response.status)
 
@@ -169,8 +168,8 @@ def _request(body: bytes) -> Request:
 
 
 def _no_constant(name: str) -> None:
-    # Python's own addition to JSON.
-    raise ValueError(f"{name} is no number")
+    # JSON has no such values, but Python's parser accepts them.
+    raise ValueError(f"{name} is not a number")
 
 
 def _deadline(query: bytes) -> float:
@@ -181,7 +180,7 @@ def _deadline(query: bytes) -> float:
     if not re.fullmatch(r"0*[1-9][0-9]{0,9}s", text):
         message = f'the timeout "{text}" in the query is not a number of seconds such as 10s'
         raise Rejection(422, "InvalidTimeout", message)
-    # A little early, so that the caller reads why instead of hanging up at the same moment.
+    # Slightly early, so that the caller still reads the response instead of closing the connection.
     return min(float(text[:-1]), LONGEST_TIMEOUT) * 0.95
 
 
@@ -214,9 +213,9 @@ async def _lifespan(receive: Any, send: Any) -> None:
 
 
 class Probes:
-    """What the kubelet and Prometheus ask, on a port beside that of the calls."""
+    """Serves the probes of the kubelet and the metrics, on a port of their own."""
 
-    def __init__(self, plugin: Plugin) -> None:
+    def __init__(self, plugin: Handlers) -> None:
         self._plugin = plugin
         self.ready = False
 
@@ -234,4 +233,4 @@ class Probes:
             metrics = self._plugin.metrics
             await _send(send, 200, metrics.encode(), {"content-type": metrics.content_type})
         else:
-            await _send(send, 404, b"there is nothing here", _TEXT)
+            await _send(send, 404, b"not found", _TEXT)

@@ -1,17 +1,17 @@
-"""Where a plugin listens, read from the environment: the variables of the Rust kit.
+"""The configuration of a plugin, read from the environment. The variables are those of dask-plugin-server.
 
 | variable | default | meaning |
 |---|---|---|
-| `PLUGIN_TLS_DIR` | `/etc/plugin-tls` | directory of `ca.crt`, `tls.crt` and `tls.key` |
-| `PLUGIN_PORT` | 8443 | port of HTTPS |
-| `PLUGIN_SOCKET` | | serve on this Unix socket instead: a sidecar of the controller |
-| `PLUGIN_INSECURE_PORT` | | serve plain HTTP on 127.0.0.1 instead: development |
-| `PLUGIN_HEALTH_PORT` | 8080 with HTTPS, else none | plain HTTP for probes and metrics; 0: none |
-| `PLUGIN_HMAC_FILE` | | require signatures with the secret in this file (`auth.hmac`) |
-| `PLUGIN_TOKEN_AUDIENCE` | | require ServiceAccount tokens for this audience: the URL of the endpoint |
-| `PLUGIN_TOKEN_JWKS` | the API server's | file or https address of the cluster's public keys |
-| `PLUGIN_TOKEN_JWKS_CA` | the pod's own ServiceAccount volume | authorities that are trusted at this address |
-| `PLUGIN_TOKEN_ISSUER` | any | require tokens of this issuer |
+| `PLUGIN_TLS_DIR` | `/etc/plugin-tls` | directory with `ca.crt`, `tls.crt` and `tls.key` |
+| `PLUGIN_PORT` | 8443 | HTTPS port |
+| `PLUGIN_SOCKET` | | serves this Unix socket instead of HTTPS, for a sidecar of the controller |
+| `PLUGIN_INSECURE_PORT` | | serves plain HTTP on 127.0.0.1 instead of HTTPS, for development |
+| `PLUGIN_HEALTH_PORT` | 8080 with HTTPS, otherwise none | plain HTTP port for probes and metrics; 0 disables it |
+| `PLUGIN_HMAC_FILE` | | requires signatures with the secret in this file (`auth.hmac`) |
+| `PLUGIN_TOKEN_AUDIENCE` | | requires ServiceAccount tokens for this audience, the URL of the endpoint |
+| `PLUGIN_TOKEN_JWKS` | that of the API server | file or https URL of the public keys of the cluster |
+| `PLUGIN_TOKEN_JWKS_CA` | the ServiceAccount volume of the pod | PEM file with the CA certificates for this URL |
+| `PLUGIN_TOKEN_ISSUER` | any | requires tokens of this issuer |
 | `PLUGIN_TOKEN_SUBJECT` | `system:serviceaccount:dask-operator:dask-operator` | the controller's ServiceAccount |
 | `LOG_FORMAT` | `text` | `text` or `json` |
 """
@@ -26,12 +26,12 @@ from .credentials import CONTROLLER, JWKS, Credentials, SignatureVerifier, Token
 
 
 class ConfigError(Exception):
-    """What is wrong with the environment, in one sentence."""
+    """The environment is invalid. The message is one sentence."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """What the environment says. One of `socket`, `insecure_port` and `tls_dir` is where calls arrive."""
+    """The configuration of a plugin. Exactly one of `socket`, `insecure_port` and `tls_dir` is set."""
 
     tls_dir: Path | None = None
     port: int = 8443
@@ -44,7 +44,7 @@ class Config:
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Config:
         """Reads `environ`. Raises `ConfigError`."""
-        # A manifest that sets a variable to nothing means that it is not set.
+        # An empty variable in a manifest means that it is not set.
         env = {name: value for name, value in environ.items() if value}
         socket, insecure = env.get("PLUGIN_SOCKET"), _port(env, "PLUGIN_INSECURE_PORT")
         if socket is not None and insecure is not None:
@@ -59,7 +59,7 @@ class Config:
             port=_port(env, "PLUGIN_PORT") or 8443,
             socket=None if socket is None else Path(socket),
             insecure_port=insecure,
-            # Sidecars share one network namespace: a default port would collide with the neighbour's.
+            # Sidecars share a network namespace: the default ports of two sidecars would collide.
             health_port=(8080 if tls else None) if health is None else (health or None),
             credentials=_credentials(env),
             json_log=log_format == "json",
@@ -80,7 +80,7 @@ def _credentials(env: Mapping[str, str]) -> Credentials:
     signature = None if secret is None else SignatureVerifier(Path(secret))
     audience = env.get("PLUGIN_TOKEN_AUDIENCE")
     if audience is None:
-        # Half a configuration must not mean that everybody is let in.
+        # An incomplete configuration must not let every caller in.
         for variable in ("JWKS", "JWKS_CA", "ISSUER", "SUBJECT"):
             if f"PLUGIN_TOKEN_{variable}" in env:
                 message = f"PLUGIN_TOKEN_{variable} is set, but PLUGIN_TOKEN_AUDIENCE is not; set both or none"
@@ -88,7 +88,7 @@ def _credentials(env: Mapping[str, str]) -> Credentials:
         return Credentials(signature=signature)
     keys = env.get("PLUGIN_TOKEN_JWKS", JWKS)
     if not keys.startswith(("/", "https://")):
-        expected = "the path of a file or an https address"
+        expected = "the path of a file or an https URL"
         raise ConfigError(f'PLUGIN_TOKEN_JWKS is "{keys}", which is not {expected}')
     authorities = env.get("PLUGIN_TOKEN_JWKS_CA")
     token = TokenVerifier(

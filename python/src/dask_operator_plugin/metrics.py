@@ -1,4 +1,4 @@
-"""What a plugin's server counts, under the names of the Rust kit."""
+"""The metrics of a plugin, with the same names as those of dask-plugin-server."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self._calls = Counter(
-            "dask_plugin_calls", "Calls that were answered", ["hook", "outcome"], registry=self._registry
+            "dask_plugin_calls", "Calls that have completed", ["hook", "outcome"], registry=self._registry
         )
         self._durations = Histogram(
             "dask_plugin_call_duration_seconds",
-            "How long calls took",
+            "Duration of calls",
             ["hook"],
             buckets=BUCKETS,
             registry=self._registry,
         )
         self.in_flight = Gauge(
-            "dask_plugin_calls_in_flight", "Calls that wait for their answer", registry=self._registry
+            "dask_plugin_calls_in_flight", "Calls that have not completed yet", registry=self._registry
         )
 
     def answered(self, hook: str, outcome: str, seconds: float) -> None:
-        """Counts one call; the outcome is a status of the protocol or the category of an error."""
+        """Counts a call. The outcome is a status of the protocol or the category of an error."""
         self._calls.labels(hook, outcome).inc()
         self._durations.labels(hook).observe(seconds)
 
     def encode(self) -> bytes:
-        """The counts in the OpenMetrics text format."""
+        """Returns the counts in the OpenMetrics text format."""
         text: bytes = generate_latest(self._registry)  # type: ignore[no-untyped-call]
         return text

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def dask_plugin() -> Callable[[Plugin], TestPlugin]:
-    """Puts a plugin behind its real application: `dask_plugin(plugin).sync(settings={…}).children`."""
-    # Late, so that coverage sees the package being imported.
+    """Returns `TestPlugin`, which calls a plugin: `dask_plugin(plugin).sync(settings={…}).children`."""
+    # Not at the top of the file, so that coverage measures the import of the package.
     from .testing import TestPlugin
 
     return TestPlugin

@@ -1,4 +1,4 @@
-"""What the controller asks."""
+"""Requests: what the controller sends to a hook."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Json = Mapping[str, Any]
 
 
 class InvalidRequest(Exception):
-    """A body that is JSON but no request; the message names the field."""
+    """The body is JSON, but not a request. The message names the field."""
 
 
 @dataclass(frozen=True)
 class _Object:
-    """A Kubernetes object as the API server has it, without managed fields."""
+    """A Kubernetes object as the API server returns it, without managed fields."""
 
     object: Json
 
@@ -60,10 +60,10 @@ class _Object:
 
 @dataclass(frozen=True)
 class Subject(_Object):
-    """The object that children are wanted for."""
+    """The object that the children are for."""
 
     component: str | None = None
-    """`scheduler`, `worker` or `job-runner` for what the controller made; else nothing."""
+    """`scheduler`, `worker` or `job-runner` for objects that the controller created; otherwise `None`."""
 
     @property
     def kind(self) -> str:
@@ -73,7 +73,7 @@ class Subject(_Object):
 
 @dataclass(frozen=True)
 class Owner(_Object):
-    """The Dask resource that will own the children: the nearest one above the subject, or the subject itself."""
+    """The owner of the children: the nearest Dask resource above the subject, or the subject itself."""
 
     api_version: str = ""
     kind: str = ""
@@ -81,14 +81,14 @@ class Owner(_Object):
 
 @dataclass(frozen=True)
 class Event:
-    """What made the controller call: a hint, on which an answer may not depend."""
+    """The event that made the controller call. It is a hint: an answer must not depend on it."""
 
     type: str
     """`org.dask.kubernetes.{kind}` or `org.dask.kubernetes.{kind}.{component}`, in lower case."""
     reason: str
-    """Created, Updated, ChildDrift, PluginChanged, Resync, Unmatched, Deleting; newer controllers may say more."""
+    """Created, Updated, ChildDrift, PluginChanged, Resync, Unmatched or Deleting. Newer controllers may send more."""
     time: str
-    """RFC 3339, UTC."""
+    """The time in RFC 3339, UTC."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class PluginInfo:
 
 @dataclass(frozen=True)
 class ControllerInfo:
-    """Who asks."""
+    """The controller that makes the call."""
 
     version: str
     capabilities: tuple[str, ...] = ()
@@ -111,10 +111,10 @@ class ControllerInfo:
 
 @dataclass(frozen=True)
 class Request:
-    """One question about one subject. It carries everything that an answer may depend on."""
+    """A request about one subject. It carries everything that an answer may depend on."""
 
     uid: str
-    """The same question has the same uid; the answer repeats it."""
+    """A digest of the content. The response repeats it."""
     hook: str
     """`Sync` or `Finalize`."""
     attempt: int
@@ -126,7 +126,7 @@ class Request:
     observed: Mapping[str, Json] = field(default_factory=dict)
     """The children of earlier answers as they are now, by key."""
     dry_run: bool = False
-    """If true, the answer is shown to somebody and not applied."""
+    """If true, the answer is only shown and not applied."""
 
     @property
     def settings(self) -> Json:
@@ -134,7 +134,7 @@ class Request:
         return self.plugin.settings
 
     def settings_as(self, cls: type[T]) -> T:
-        """The settings as a dataclass (camelCase settings fill snake_case fields) or a pydantic model.
+        """Reads the settings into a dataclass (camelCase settings fill snake_case fields) or a pydantic model.
 
         Raises `Failure` with the reason `InvalidSettings` and a message that names the setting.
         """
@@ -142,7 +142,7 @@ class Request:
 
 
 def read_review(review: object) -> Request:
-    """The request in the JSON value of a body. Unknown fields are ignored: newer controllers send more.
+    """Reads the request from the JSON of a body. Unknown fields of newer controllers are ignored.
 
     Raises `InvalidRequest`.
     """
@@ -176,7 +176,7 @@ def read_review(review: object) -> Request:
 
 
 def write_review(request: Request) -> dict[str, Any]:
-    """The body that `read_review` reads."""
+    """Returns the body that `read_review` reads."""
     plugin = dataclasses.asdict(request.plugin)
     subject: dict[str, Any] = {"object": request.subject.object}
     if request.subject.component is not None:
@@ -208,7 +208,7 @@ _REQUIRED: Any = object()
 
 
 class _Reader:
-    """Reads fields of a JSON object, and says which one is wrong."""
+    """Reads fields of a JSON object. Its errors name the field."""
 
     def __init__(self, value: object, path: str) -> None:
         if not isinstance(value, dict):

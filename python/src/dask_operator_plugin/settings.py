@@ -1,4 +1,4 @@
-"""`spec.settings` as a type of the plugin's own."""
+"""Reads `spec.settings` into a type of the plugin."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def read_settings(cls: type[T], settings: Mapping[str, Any]) -> T:
-    """An instance of the dataclass or pydantic model `cls`. Raises `Failure("InvalidSettings", …)`."""
+    """Returns an instance of the dataclass or pydantic model `cls`. Raises `Failure("InvalidSettings", …)`."""
     validate = getattr(cls, "model_validate", None)
     if validate is None:
         return typing.cast("T", _dataclass(cls, settings, "spec.settings"))
@@ -60,7 +60,7 @@ def _dataclass(cls: type, value: object, path: str) -> object:
     try:
         return cls(**arguments)
     except ValueError as error:
-        # What the plugin's own `__post_init__` says.
+        # Raised by `__post_init__` of the plugin's class.
         raise _invalid(f"{path}: {error}") from error
 
 
@@ -90,7 +90,7 @@ def _value(hint: Any, value: object, path: str) -> object:
 
 
 def _one_of(allowed: Iterable[object], value: object, path: str) -> object:
-    # By type as well: True is 1 otherwise.
+    # Compares the types, too, because True == 1.
     if not any(value == one and type(value) is type(one) for one in allowed):
         raise _invalid(f"{path} is {value!r}, expected one of {', '.join(map(repr, allowed))}")
     return value

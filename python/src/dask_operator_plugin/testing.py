@@ -1,4 +1,4 @@
-"""For a plugin's own tests: asks the real application, and looks at the answer as the controller does.
+"""Helpers for the tests of a plugin: they call its real application, and check the response as the controller does.
 
 from dask_operator_plugin.testing import TestPlugin
 from my_plugin import plugin
@@ -27,7 +27,7 @@ from .request import ControllerInfo, Event, Owner, PluginInfo, Request, Subject,
 
 
 def scheduler_service(cluster: str = "demo", namespace: str = "team-a") -> dict[str, Any]:
-    """The scheduler's Service of a cluster, as the controller makes it."""
+    """Returns the scheduler's Service of a cluster, as the controller creates it."""
     labels = {"dask.org/cluster-name": cluster, "dask.org/component": "scheduler"}
     ports = [
         {"name": "tcp-comm", "protocol": "TCP", "port": 8786, "targetPort": "tcp-comm"},
@@ -48,7 +48,7 @@ def scheduler_service(cluster: str = "demo", namespace: str = "team-a") -> dict[
 
 
 def dask_cluster(name: str = "demo", namespace: str = "team-a") -> dict[str, Any]:
-    """A DaskCluster without much in it."""
+    """Returns a minimal DaskCluster."""
     uid = "0a4be3f2-1c55-4f0e-9a43-3f6d6ac1f1c2"
     return {
         "apiVersion": "kubernetes.dask.org/v1",
@@ -59,23 +59,23 @@ def dask_cluster(name: str = "demo", namespace: str = "team-a") -> dict[str, Any
 
 
 def digest_of(request: Request | Mapping[str, Any], *, status: bool = False) -> str:
-    """The uid of a request, or of that in the body of a call: `sha256:` and a digest.
+    """Returns the uid of a request, or of the request in the body of a call: `sha256:` and a digest.
 
     The digest is of the canonical form (RFC 8785) without `uid`, `attempt`, `event`, `managedFields`,
-    `resourceVersion` and, unless asked for, `status`.
+    `resourceVersion` and, unless `status` is true, `status`.
     """
     review = write_review(request) if isinstance(request, Request) else request
-    question = copy.deepcopy(dict(review["request"]))
+    content = copy.deepcopy(dict(review["request"]))
     for name in ("uid", "attempt", "event"):
-        question.pop(name, None)
-    children = question.get("observed", {}).get("children", {})
-    for holder in (question["subject"], question["owner"], *children.values()):
+        content.pop(name, None)
+    children = content.get("observed", {}).get("children", {})
+    for holder in (content["subject"], content["owner"], *children.values()):
         metadata = holder["object"].get("metadata", {})
         for name in ("managedFields", "resourceVersion"):
             metadata.pop(name, None)
         if not status:
             holder["object"].pop("status", None)
-    return "sha256:" + hashlib.sha256(rfc8785.dumps(question)).hexdigest()
+    return "sha256:" + hashlib.sha256(rfc8785.dumps(content)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Answered:
 
 
 class TestPlugin:
-    """A plugin behind its real application, without a network."""
+    """Calls a plugin through its real application, without a network."""
 
     __test__ = False
 
@@ -111,12 +111,12 @@ class TestPlugin:
         observed: Mapping[str, Mapping[str, Any]] | None = None,
         reason: str = "Created",
     ) -> Answered:
-        """The answer of the hook Sync, by default about the scheduler's Service of the cluster `demo` in `team-a`.
+        """Calls the hook Sync, by default for the scheduler's Service of the cluster `demo` in `team-a`.
 
-        Raises AssertionError if the controller would refuse the answer, or if the same question has another answer
-        the second time.
+        Raises AssertionError if the controller would refuse the response, or if a second call with the same request
+        has a different response.
         """
-        return self._ask("Sync", subject, owner, settings, observed, reason)
+        return self._check("Sync", subject, owner, settings, observed, reason)
 
     def finalize(
         self,
@@ -127,17 +127,17 @@ class TestPlugin:
         observed: Mapping[str, Mapping[str, Any]] | None = None,
         reason: str = "Deleting",
     ) -> Answered:
-        """The answer of the hook Finalize; see `sync`. It is asked once, since it changes what is outside."""
-        return self._ask("Finalize", subject, owner, settings, observed, reason)
+        """Calls the hook Finalize, see `sync`. It is called once, because it changes things outside of the cluster."""
+        return self._check("Finalize", subject, owner, settings, observed, reason)
 
-    def _ask(self, hook: str, subject: Any, owner: Any, settings: Any, observed: Any, reason: str) -> Answered:
+    def _check(self, hook: str, subject: Any, owner: Any, settings: Any, observed: Any, reason: str) -> Answered:
         subject, owner = subject or scheduler_service(), owner or dask_cluster()
         review = write_review(_request(hook, subject, owner, settings or {}, observed or {}, reason))
         uid = review["request"]["uid"] = digest_of(review)
         first = self._call(SYNC if hook == "Sync" else FINALIZE, review)
-        assert first["uid"] == uid, "the answer has another uid"
+        assert first["uid"] == uid, "the response has a wrong uid"
         if hook == "Sync":
-            assert self._call(SYNC, review) == first, "the same question has another answer the second time"
+            assert self._call(SYNC, review) == first, "a second call with the same request has a different response"
         assert first["status"] != "Success" or "children" in first, "a Success must have children"
         return Answered(
             status=first["status"],
@@ -151,11 +151,11 @@ class TestPlugin:
         )
 
     def _call(self, path: str, review: Mapping[str, Any]) -> dict[str, Any]:
-        question = call(self._application, "POST", path, json.dumps(review).encode())
-        # In a thread, since the test may be a coroutine and have a loop already.
+        request = call(self._application, "POST", path, json.dumps(review).encode())
+        # In a thread, because a test that is a coroutine has an event loop already.
         with ThreadPoolExecutor(1) as thread:
-            status, body = thread.submit(asyncio.run, question).result()
-        assert status == 200, f"the plugin answered {status}: {body}"
+            status, body = thread.submit(asyncio.run, request).result()
+        assert status == 200, f"the plugin returned {status}: {body}"
         response: dict[str, Any] = body["response"]
         return response
 
@@ -187,7 +187,7 @@ async def call(
     body: bytes = b"",
     headers: Mapping[str, str] | None = None,
 ) -> tuple[int, Any]:
-    """One HTTP call of an ASGI application, without a network: the status and the JSON of the answer."""
+    """Makes one HTTP call of an ASGI application, without a network. Returns the status and the JSON of the body."""
     path, _, query = path.partition("?")
     lines = {"content-type": "application/json"} if headers is None else headers
     scope = {

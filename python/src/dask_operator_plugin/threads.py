@@ -1,4 +1,4 @@
-"""Runs handlers beside the event loop."""
+"""Runs handlers in threads."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ T = TypeVar("T")
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """What `work` returns or raises, from a thread of its own.
+    """Runs `work` in a new daemon thread, and returns or raises what it returns or raises.
 
-    A handler that never returns would take a thread of asyncio's pool for good and keep the process from ending; a
-    daemon thread does neither.
+    A handler that never returns would block a thread of asyncio's pool permanently, and prevent the process from
+    ending. A daemon thread does neither.
     """
     loop, context = asyncio.get_running_loop(), contextvars.copy_context()
     done: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
 
     def settle(result: Any, error: BaseException | None) -> None:
-        # The caller may have given up.
+        # The caller may have been cancelled.
         if not done.done():
             done.set_result((result, error))
 
@@ -33,12 +33,13 @@ async def in_thread(work: Callable[[], T]) -> T:
             result = context.run(work)
         except BaseException as error:
             failed = error
-        # The loop may be gone when the handler of a process that was told to stop returns.
+        # The loop may be closed if the handler returns after the shutdown.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, result, failed)
 
     threading.Thread(target=run, name="handler", daemon=True).start()
-    # As a pair: asyncio's futures cannot hold a StopIteration, and a forgotten `next(…, None)` is a common mistake.
+    # A pair instead of an exception: futures of asyncio cannot hold a StopIteration, which a `next(…)` without a
+    # default raises.
     value, error = await done
     if error is not None:
         raise error

@@ -307,9 +307,9 @@ impl Plugin for Echo {
 async fn a_running_plugin_is_asked_over_its_socket_and_by_http() {
     let mut case = Case::new(PLUGIN, CLUSTER);
     let socket = case.dir.path().join("echo.sock");
-    let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = tcp.local_addr().unwrap().port();
-    for listener in [Listener::unix(&socket).unwrap(), Listener::tcp(tcp)] {
+    for listener in [Listener::unix(&socket).unwrap(), Listener::tcp(tcp).unwrap()] {
         tokio::spawn(serve(listener, router(Echo), std::future::pending()));
     }
     for endpoint in [format!("unix:{}", socket.display()), format!("http://127.0.0.1:{port}")] {

@@ -40,7 +40,7 @@ fn shown(told: &Told) -> Shown {
 }
 
 fn said(type_: &str, status: ConditionStatus) -> Said {
-    Said { type_: type_.to_owned(), status, reason: "Because".to_owned(), message: "so".to_owned() }
+    Said::new(type_, status, "Because", "so")
 }
 
 #[test]
@@ -119,8 +119,8 @@ fn conditions_of_a_plugin_get_its_name_and_the_worst_of_all_subjects_is_shown() 
 fn conditions_that_cannot_be_shown_are_left_out() {
     let mut bad: Vec<Said> = ["", "a/b", "-A", "A ", "Ä"].map(|type_| said(type_, ConditionStatus::True)).to_vec();
     bad.push(said(&"x".repeat(300), ConditionStatus::True));
-    bad.push(Said { reason: String::new(), ..said("A", ConditionStatus::True) });
-    bad.push(Said { reason: "two words".to_owned(), ..said("A", ConditionStatus::True) });
+    bad.push(Said::new("A", ConditionStatus::True, "", "so"));
+    bad.push(Said::new("A", ConditionStatus::True, "two words", "so"));
     let count = bad.len();
     assert_eq!(fit("echo", &bad), (Vec::new(), count));
     let many: Vec<Said> = (0..10).map(|number| said(&format!("C{number}"), ConditionStatus::True)).collect();

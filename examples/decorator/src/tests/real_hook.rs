@@ -1,14 +1,14 @@
-//! `hook.py`, a hook in the style of Metacontroller's examples, as it is.
+//! Calls of `hook.py`, a hook in the style of Metacontroller's examples.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use plugin_server_kit::protocol::EventReason;
-use plugin_server_kit::testing::scheduler_service;
+use dask_plugin_server::protocol::EventReason;
+use dask_plugin_server::testing::scheduler_service;
 
 use super::*;
 
-/// The running hook; it ends with the test.
+/// The running hook, which ends with the test.
 struct RealHook {
     process: Child,
     url: String,
@@ -47,13 +47,13 @@ fn annotated_service() -> Value {
     service
 }
 
-/// Settings as in the manifest that people copy.
+/// Returns the settings in the manifest, which users copy.
 fn settings() -> Value {
     from_yaml(include_str!("../../manifests/plugin.yaml"))["spec"]["settings"].clone()
 }
 
 #[tokio::test]
-async fn a_real_hook_gets_what_it_expects_and_its_wishes_become_children() {
+async fn the_attachments_of_a_real_hook_become_children() {
     let hook = RealHook::start();
     let request = RequestBuilder::sync().settings(settings()).subject(annotated_service());
     let first = hook.plugin().sync(request.clone()).await;
@@ -72,15 +72,15 @@ async fn a_real_hook_gets_what_it_expects_and_its_wishes_become_children() {
 }
 
 #[tokio::test]
-async fn a_real_hook_that_wants_nothing_deletes_its_attachment() {
+async fn a_real_hook_without_attachments_deletes_its_children() {
     let hook = RealHook::start();
     let response = hook.plugin().sync(RequestBuilder::sync().settings(settings())).await;
     assert_eq!((response.children, response.warnings), (Some(vec![]), vec![]));
 }
 
-/// The controller deletes children after the hook has finalized, so that the two would wait for each other.
+/// The controller deletes children after the hook has finalized. The hook must not wait for their deletion.
 #[tokio::test]
-async fn a_real_hook_that_waits_for_its_attachments_to_go_finalizes() {
+async fn a_real_hook_that_waits_for_the_deletion_of_its_attachments_finalizes() {
     let hook = RealHook::start();
     let ingress = json!({
         "apiVersion": "networking.k8s.io/v1",

@@ -1,11 +1,11 @@
-//! Answers against the definitions that Istio and cert-manager publish, as strictly as server-side apply.
+//! Validates children with the CRDs of Istio and cert-manager, as strictly as server-side apply.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::*;
 
-/// Schemas of the served versions in the folder that `crds.sh` filled, by apiVersion and kind.
+/// Reads the schemas of the served versions in the directory from `crds.sh`, by apiVersion and kind.
 fn schemas(folder: &Path) -> BTreeMap<(String, String), Value> {
     let mut schemas = BTreeMap::new();
     for file in std::fs::read_dir(folder).unwrap() {
@@ -16,7 +16,7 @@ fn schemas(folder: &Path) -> BTreeMap<(String, String), Value> {
             let mut schema = version["schema"]["openAPIV3Schema"].clone();
             let kind = text(&crd["spec"]["names"]["kind"]);
             close(&mut schema);
-            // The API server knows these of every kind.
+            // The API server validates these fields for every kind.
             schema["properties"]["apiVersion"] = json!({"const": api_version});
             schema["properties"]["kind"] = json!({"const": kind});
             schema["properties"]["metadata"] = json!({"type": "object"});
@@ -26,7 +26,7 @@ fn schemas(folder: &Path) -> BTreeMap<(String, String), Value> {
     schemas
 }
 
-/// A field that the schema does not name is refused by the API server, which JSON Schema has to be told.
+/// Makes the schema refuse unknown fields, like the API server does.
 fn close(schema: &mut Value) {
     let Value::Object(fields) = schema else { return };
     if fields.contains_key("properties") && !fields.contains_key("x-kubernetes-preserve-unknown-fields") {
@@ -42,12 +42,12 @@ fn close(schema: &mut Value) {
 }
 
 #[tokio::test]
-#[ignore = "needs the definitions: crds.sh DIR, then CRDS=DIR"]
-async fn answers_are_valid_for_the_published_definitions() {
-    let folder = std::env::var_os("CRDS").map(PathBuf::from).expect("CRDS names the folder that crds.sh has filled");
+#[ignore = "needs the CRDs: run crds.sh DIR, and set CRDS=DIR"]
+async fn children_are_valid_for_the_published_crds() {
+    let folder = std::env::var_os("CRDS").map(PathBuf::from).expect("CRDS is the directory from crds.sh");
     let schemas = schemas(&folder);
     for settings in [ISSUER, EVERYTHING] {
-        let (children, _) = wanted(with_settings(settings).owner(cluster_with_tls())).await;
+        let (children, _) = children_of(with_settings(settings).owner(cluster_with_tls())).await;
         for manifest in children.as_object().unwrap().values() {
             let text = |field: &str| manifest[field].as_str().unwrap().to_owned();
             let schema = &schemas[&(text("apiVersion"), text("kind"))];
@@ -55,7 +55,7 @@ async fn answers_are_valid_for_the_published_definitions() {
             assert_eq!(problem, None, "{manifest:#}");
             let mut misspelt = manifest.clone();
             misspelt["spec"]["gatewayz"] = json!([]);
-            assert!(jsonschema::validate(schema, &misspelt).is_err(), "the schema lets everything pass");
+            assert!(jsonschema::validate(schema, &misspelt).is_err(), "the schema accepts unknown fields");
         }
     }
 }

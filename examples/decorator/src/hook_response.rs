@@ -1,42 +1,43 @@
-//! From what a `DecoratorController`'s hook answers to children.
+//! Reads the response of the hook of a `DecoratorController`, and derives children from it.
 
 use std::collections::BTreeSet;
 
-use plugin_server_kit::protocol::{Child, Subject};
-use plugin_server_kit::{Answer, PluginError};
+use dask_plugin_server::protocol::{Child, Subject};
+use dask_plugin_server::{Answer, PluginError};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::keys::{Identity, keys};
 
-/// The hook's answer.
+/// The response of the hook.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Verdict {
+pub(crate) struct HookResponse {
     labels: Option<Map<String, Value>>,
     annotations: Option<Map<String, Value>>,
     status: Option<Map<String, Value>>,
     attachments: Option<Vec<Value>>,
     resync_after_seconds: Option<f64>,
     finalized: Option<bool>,
-    /// Metacontroller passes over these by default.
+    /// Unknown fields, which Metacontroller ignores by default.
     #[serde(flatten)]
     others: Map<String, Value>,
 }
 
-impl Verdict {
-    /// Reads a body.
+impl HookResponse {
+    /// Reads the body of a response.
     pub(crate) fn read(body: &[u8]) -> Result<Self, PluginError> {
-        let verdict: Self = serde_json::from_slice(body)
-            .map_err(|error| invalid(format!("the hook's answer is not that of a DecoratorController: {error}")))?;
-        // Such as {"error": "…"}, which must not delete what is there.
-        if verdict.attachments.is_none() && !verdict.others.is_empty() {
-            return Err(invalid("the hook's answer has no attachments; answer with [] if there are to be none"));
+        let response: Self = serde_json::from_slice(body).map_err(|error| {
+            invalid(format!("the response of the hook is not that of a DecoratorController: {error}"))
+        })?;
+        // A response such as {"error": "…"} must not delete the attachments.
+        if response.attachments.is_none() && !response.others.is_empty() {
+            return Err(invalid("the response of the hook has no attachments; return [] for no attachments"));
         }
-        Ok(verdict)
+        Ok(response)
     }
 
-    /// The attachments as children, and a warning of what cannot be done.
+    /// Returns the attachments as children, and a warning if the hook sets fields of the subject.
     pub(crate) fn into_answer(self, subject: &Subject) -> Result<Answer, PluginError> {
         let warning = self.warning(subject);
         let resync = self.resync_after_seconds();
@@ -46,12 +47,12 @@ impl Verdict {
         for (attachment, identity) in attachments.iter().zip(&identities) {
             let what = format!("{} {}", identity.kind, identity.name);
             if !seen.insert(identity) {
-                return Err(invalid(format!("the hook answered with {what} twice; leave one out")));
+                return Err(invalid(format!("the hook returned {what} twice; remove one")));
             }
             let namespace = attachment.pointer("/metadata/namespace").and_then(Value::as_str);
             if namespace.is_some_and(|namespace| namespace != subject.namespace()) {
                 return Err(invalid(format!(
-                    "the hook put {what} into another namespace; children live in that of the Dask resource"
+                    "the hook set another namespace for {what}; children are in the namespace of the Dask resource"
                 )));
             }
         }
@@ -63,34 +64,34 @@ impl Verdict {
         })
     }
 
-    /// Whether the hook is done with an object that goes.
+    /// Returns whether the hook has finalized the object.
     pub(crate) fn is_final(&self) -> bool {
         self.finalized == Some(true)
     }
 
-    /// Whether the object is among the attachments.
-    pub(crate) fn wants(&self, object: &Value) -> bool {
+    /// Returns whether the object is among the attachments.
+    pub(crate) fn contains(&self, object: &Value) -> bool {
         let Ok(wanted) = identity(object) else { return false };
         self.attachments.iter().flatten().any(|attachment| identity(attachment).is_ok_and(|one| one == wanted))
     }
 
-    /// The hook's seconds may have a fraction.
+    /// Returns the seconds until the next call, rounded up.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the conversion saturates")]
     pub(crate) fn resync_after_seconds(&self) -> u32 {
         self.resync_after_seconds.unwrap_or_default().ceil() as u32
     }
 
     fn warning(&self, subject: &Subject) -> Option<String> {
-        let wishes = [("labels", &self.labels), ("annotations", &self.annotations), ("status", &self.status)];
-        let wishes: Vec<_> = wishes
+        let fields = [("labels", &self.labels), ("annotations", &self.annotations), ("status", &self.status)];
+        let fields: Vec<_> = fields
             .into_iter()
-            .filter(|(_, wish)| wish.as_ref().is_some_and(|wish| !wish.is_empty()))
+            .filter(|(_, field)| field.as_ref().is_some_and(|field| !field.is_empty()))
             .map(|(name, _)| name)
             .collect();
-        (!wishes.is_empty()).then(|| {
+        (!fields.is_empty()).then(|| {
             format!(
                 "the hook sets {} of the {} {}, which is left as it is: plugins write children only",
-                wishes.join(" and "),
+                fields.join(" and "),
                 subject.kind(),
                 subject.name()
             )
@@ -103,7 +104,7 @@ fn identity(attachment: &Value) -> Result<Identity, PluginError> {
         let value = attachment.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
         value.map(ToOwned::to_owned).ok_or_else(|| {
             let field = pointer[1..].replace('/', ".");
-            invalid(format!("the hook answered with an attachment without {field}; give it one"))
+            invalid(format!("the hook returned an attachment without {field}; set it"))
         })
     };
     Ok(Identity { api_version: text("/apiVersion")?, kind: text("/kind")?, name: text("/metadata/name")? })

@@ -1,4 +1,4 @@
-//! What is shown to the plugin, so that it lets us in; or does not.
+//! Valid and invalid credentials for the plugin.
 
 use std::{fs, path::PathBuf};
 
@@ -11,26 +11,26 @@ use crate::{Error, args::Args};
 /// A client certificate.
 #[derive(Clone, Debug)]
 pub(crate) enum Certificate {
-    /// One that is given.
+    /// A certificate from files.
     Files { certificate: PathBuf, key: PathBuf },
-    /// One that nobody has signed.
+    /// A self-signed certificate.
     Forged,
 }
 
-/// Credentials.
+/// The credentials that calls have.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Shown {
+pub(crate) struct Credentials {
     pub(crate) certificate: Option<Certificate>,
     pub(crate) token: Option<String>,
     pub(crate) secret: Option<Vec<u8>>,
-    /// How many seconds ago signatures were made.
+    /// The age of signatures in seconds.
     pub(crate) signature_age: i64,
-    /// Whether signatures are over another body.
+    /// Whether signatures are computed from a different body.
     pub(crate) signs_other_body: bool,
 }
 
-impl Shown {
-    /// What `args` give.
+impl Credentials {
+    /// Reads the credentials in `args`.
     pub(crate) fn read(args: &Args) -> Result<Self, Error> {
         let read = |path: &PathBuf| fs::read(path).map_err(|source| Error::Read { path: path.clone(), source });
         let token = args.token_file.as_ref().map(read).transpose()?;
@@ -43,11 +43,11 @@ impl Shown {
         })
     }
 
-    pub(crate) fn is_nothing(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.certificate.is_none() && self.token.is_none() && self.secret.is_none()
     }
 
-    /// The headers of a call whose signature has this id.
+    /// Returns the headers of a call whose signature has this id.
     pub(crate) fn headers(&self, id: &str, body: &[u8]) -> Result<HeaderMap, String> {
         let mut headers = HeaderMap::new();
         let text = |value: String| HeaderValue::try_from(value).map_err(|error| error.to_string());
@@ -65,7 +65,7 @@ impl Shown {
     }
 }
 
-/// As the controller reads a secret: `whsec_…`, base64, or else the key itself.
+/// Reads a secret like the controller: `whsec_` and base64, or base64, or otherwise the key itself.
 fn webhook(secret: &[u8]) -> Result<Webhook, String> {
     let text = std::str::from_utf8(secret).unwrap_or_default().trim();
     let decoded = Webhook::new(text).ok().filter(|_| !text.is_empty());

@@ -1,12 +1,12 @@
-//! From a plugin request to what a `DecoratorController`'s hook is sent.
+//! Builds the request for the hook of a `DecoratorController`.
 
-use plugin_server_kit::protocol::{Hook, PluginRequest};
+use dask_plugin_server::protocol::{Hook, PluginRequest};
 use serde_json::{Map, Value, json};
 
 use crate::settings::Settings;
 
-/// The body for the hook. What Metacontroller names `related` needs its customize hook, so it is empty.
-pub(crate) fn question(request: &PluginRequest, settings: &Settings) -> Value {
+/// Returns the body for the hook. `related` is empty, because it needs a customize hook.
+pub(crate) fn hook_request(request: &PluginRequest, settings: &Settings) -> Value {
     json!({
         "controller": {
             "apiVersion": "metacontroller.k8s.io/v1alpha1",
@@ -21,7 +21,7 @@ pub(crate) fn question(request: &PluginRequest, settings: &Settings) -> Value {
     })
 }
 
-/// `{"Ingress.networking.k8s.io/v1": {"demo": {…}}}`: by kind and by name.
+/// Returns the attachments by kind and name: `{"Ingress.networking.k8s.io/v1": {"demo": {…}}}`.
 fn attachments(request: &PluginRequest, settings: &Settings) -> Map<String, Value> {
     let empty = settings.attachments.iter().map(|kind| (format!("{}.{}", kind.kind, kind.api_version), json!({})));
     let mut attachments: Map<String, Value> = empty.collect();

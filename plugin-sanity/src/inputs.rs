@@ -1,9 +1,9 @@
-//! What the plugin is asked, and what it may answer with, from the files that are given.
+//! The requests that are sent to the plugin, and the kinds that it may return, from the files in the arguments.
 
 use std::{fs, path::Path};
 
-use plugin_protocol::{PluginRequest, ReviewRequest, StatusInDigest, digest_of};
-use plugin_server_kit::testing::RequestBuilder;
+use dask_plugin_protocol::{PluginRequest, ReviewRequest, StatusInDigest, digest_of};
+use dask_plugin_server::testing::RequestBuilder;
 use serde_json::{Deserializer, Value, json};
 
 use crate::{
@@ -12,10 +12,10 @@ use crate::{
     subjects::{self, Pair},
 };
 
-/// What the controller understands in an answer.
+/// The optional fields of a response that the controller supports.
 const CAPABILITIES: [&str; 3] = ["Conditions", "Warnings", "ResyncAfter"];
 
-/// A kind that the plugin may answer with.
+/// A kind of children that the plugin may return.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Allowed {
     pub(crate) api_version: String,
@@ -23,16 +23,16 @@ pub(crate) struct Allowed {
     pub(crate) sensitive: bool,
 }
 
-/// The subject matter of all checks.
+/// The inputs of all checks.
 #[derive(Clone, Debug)]
-pub(crate) struct Matter {
-    /// Requests to sync, in their envelopes.
+pub(crate) struct Inputs {
+    /// Requests for the hook Sync, in their envelopes.
     pub(crate) reviews: Vec<Value>,
-    /// If it is known.
+    /// The allowed kinds, if they are known.
     pub(crate) allowed: Option<Vec<Allowed>>,
 }
 
-impl Matter {
+impl Inputs {
     pub(crate) fn read(args: &Args) -> Result<Self, Error> {
         let plugin = args.plugin.as_deref().map(read_plugin).transpose()?.unwrap_or_default();
         let settings = args.settings.as_deref().map(read_settings).transpose()?;
@@ -43,10 +43,10 @@ impl Matter {
         }
         if args.requests.is_empty() {
             let pairs = subjects::selected(plugin["spec"]["subjects"].as_array());
-            requests.extend(pairs.into_iter().map(|pair| request_about(pair, &plugin)));
+            requests.extend(pairs.into_iter().map(|pair| request_for(pair, &plugin)));
         }
         if requests.is_empty() {
-            return Err(Error::Matter("spec.subjects of the plugin names no subject that there is; correct it"));
+            return Err(Error::Inputs("spec.subjects of the plugin selects no subject that exists; correct it"));
         }
         let reviews = requests.into_iter().map(|mut request| {
             request.plugin.settings = settings.clone().unwrap_or(request.plugin.settings);
@@ -57,9 +57,9 @@ impl Matter {
     }
 }
 
-/// `review` with something changed in its request, and the uid that the controller would give it.
+/// Returns `review` with a changed request and the uid that the controller would give it.
 ///
-/// A plugin may keep answers by uid: another question under the uid of the first would be answered with what was kept.
+/// A plugin may cache responses by uid. With the old uid, it would return the cached response.
 pub(crate) fn variant(review: &Value, change: impl FnOnce(&mut Value)) -> Value {
     let mut other = review.clone();
     change(&mut other["request"]);
@@ -70,7 +70,7 @@ pub(crate) fn variant(review: &Value, change: impl FnOnce(&mut Value)) -> Value 
     other
 }
 
-fn request_about((subject, owner): Pair, plugin: &Value) -> PluginRequest {
+fn request_for((subject, owner): Pair, plugin: &Value) -> PluginRequest {
     let settings = plugin["spec"]["settings"].as_object().cloned().unwrap_or_default();
     let mut request = RequestBuilder::sync().subject(subject).owner(owner).settings(json!(settings)).build();
     request.controller.capabilities = CAPABILITIES.map(str::to_owned).to_vec();
@@ -96,37 +96,42 @@ fn allowed(args: &Args, plugin: &Value) -> Result<Option<Vec<Allowed>>, Error> {
         Some((api_version, kind)) if !api_version.is_empty() && !kind.is_empty() => {
             Ok(Allowed { api_version: api_version.to_owned(), kind: kind.to_owned(), sensitive: true })
         }
-        _ => Err(Error::Matter("give --allow as apiVersion/Kind, such as networking.k8s.io/v1/Ingress")),
+        _ => Err(Error::Inputs("use apiVersion/Kind for --allow, such as networking.k8s.io/v1/Ingress")),
     });
     of_rules.chain(of_args).collect::<Result<_, _>>().map(Some)
 }
 
 fn read_plugin(path: &Path) -> Result<Value, Error> {
     let plugin = read(path)?.into_iter().find(|document| document["kind"] == "DaskOperatorPlugin");
-    plugin.ok_or_else(|| wrong(path, "it holds no DaskOperatorPlugin"))
+    plugin.ok_or_else(|| invalid(path, "it contains no DaskOperatorPlugin"))
 }
 
 fn read_settings(path: &Path) -> Result<Value, Error> {
     let settings = read_one(path)?;
-    if settings.is_object() { Ok(settings) } else { Err(wrong(path, "settings are an object, such as {domain: …}")) }
+    if settings.is_object() {
+        Ok(settings)
+    } else {
+        Err(invalid(path, "settings must be an object, such as {domain: …}"))
+    }
 }
 
 fn read_one(path: &Path) -> Result<Value, Error> {
-    let [one] = <[Value; 1]>::try_from(read(path)?).map_err(|_| wrong(path, "it holds not exactly one document"))?;
+    let [one] =
+        <[Value; 1]>::try_from(read(path)?).map_err(|_| invalid(path, "it must contain exactly one document"))?;
     Ok(one)
 }
 
-/// Requests, in their envelopes or without; or manifests of subjects.
+/// Reads requests with or without their envelopes, or manifests of subjects.
 fn read_requests(path: &Path, plugin: &Value, owner: Option<&Value>) -> Result<Vec<PluginRequest>, Error> {
     let documents = read(path)?;
     if documents.is_empty() {
-        return Err(wrong(path, "it holds no requests"));
+        return Err(invalid(path, "it contains no requests"));
     }
     documents.into_iter().map(|document| read_request(document, path, plugin, owner)).collect()
 }
 
 fn read_request(document: Value, path: &Path, plugin: &Value, owner: Option<&Value>) -> Result<PluginRequest, Error> {
-    let failed = |error: serde_json::Error| wrong(path, &error.to_string());
+    let failed = |error: serde_json::Error| invalid(path, &error.to_string());
     let mut request = if document["kind"] == "PluginReview" {
         serde_json::from_value::<ReviewRequest>(document).map_err(failed)?.request
     } else if document["subject"].is_object() {
@@ -134,23 +139,23 @@ fn read_request(document: Value, path: &Path, plugin: &Value, owner: Option<&Val
     } else if document["kind"].is_string() && document["metadata"].is_object() {
         let own = subjects::is_dask_resource(&document).then(|| document.clone());
         let owner = owner.cloned().or(own);
-        let owner = owner.ok_or_else(|| wrong(path, "give the Dask resource that owns this subject with --owner"))?;
-        request_about((document, owner), plugin)
+        let owner = owner.ok_or_else(|| invalid(path, "set --owner to the Dask resource that owns this subject"))?;
+        request_for((document, owner), plugin)
     } else {
-        return Err(wrong(path, "it holds neither requests nor manifests"));
+        return Err(invalid(path, "it contains neither requests nor manifests"));
     };
-    if request.hook != plugin_protocol::Hook::Sync {
-        return Err(wrong(
+    if request.hook != dask_plugin_protocol::Hook::Sync {
+        return Err(invalid(
             path,
-            "leave out what is not of the hook Sync; requests to finalize are made from the others",
+            "remove the requests that are not for the hook Sync; requests for Finalize are derived from the others",
         ));
     }
-    // `render` asks for answers that are shown and not applied.
+    // The requests that `render` prints are dry runs.
     request.dry_run = false;
     Ok(request)
 }
 
-/// The documents of a file: JSON, one after the other, or YAML.
+/// Reads the documents of a file: JSON documents in sequence, or YAML.
 fn read(path: &Path) -> Result<Vec<Value>, Error> {
     let text = fs::read_to_string(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
     if text.trim().is_empty() {
@@ -161,10 +166,10 @@ fn read(path: &Path) -> Result<Vec<Value>, Error> {
         return Ok(documents);
     }
     let documents: Vec<Value> = serde_saphyr::from_multiple(&text)
-        .map_err(|error| wrong(path, error.to_string().lines().next().unwrap_or_default()))?;
+        .map_err(|error| invalid(path, error.to_string().lines().next().unwrap_or_default()))?;
     Ok(documents.into_iter().filter(|document| !document.is_null()).collect())
 }
 
-fn wrong(path: &Path, cause: &str) -> Error {
+fn invalid(path: &Path, cause: &str) -> Error {
     Error::File { path: path.to_owned(), cause: cause.to_owned() }
 }
