@@ -1,5 +1,5 @@
 //! Resources for tests.
-#![expect(clippy::unwrap_used, reason = "the texts are part of this file")]
+#![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "the texts are part of this file")]
 
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
