@@ -71,7 +71,7 @@ pub fn described() -> Vec<Described> {
 ///
 /// ```
 /// let mut table = Vec::new();
-/// dask_operator::metrics::print(&mut table).unwrap();
+/// crate::metrics::print(&mut table).unwrap();
 /// assert!(String::from_utf8(table).unwrap().contains("| `dask_operator_clusters` | gauge | `phase` |"));
 /// ```
 pub fn print(out: &mut impl io::Write) -> io::Result<()> {

@@ -7,9 +7,9 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Map, Value, json};
 
 use super::{
-    kinds::ChildKind,
-    outcome::{RawAnswer, interpret, introduced},
-    screen::{Approved, Origin, screen},
+    children::screen::{Approved, Origin, screen},
+    client::response::{RawAnswer, interpret, introduced},
+    model::child_kind::ChildKind,
 };
 use crate::test_fixtures::mk_resource;
 

@@ -1,23 +1,33 @@
 //! Calls a plugin: strict limits, no redirects, no proxies, and no address but the one that the resource
 //! names.
 
+pub(crate) mod address;
+pub(crate) mod answer;
+pub(crate) mod breaker;
+pub(crate) mod memory_shares;
+pub(crate) mod response;
+pub(crate) mod signature;
+pub(crate) mod strict_json;
+pub(crate) mod tls;
+pub(crate) mod token;
+pub(crate) mod traceparent;
+
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use jiff::Timestamp;
 use plugin_protocol::{Discovery, Hook, ReviewRequest, headers, limits, path};
 use reqwest::{Client, RequestBuilder, Response, redirect};
 
-use super::{
+use self::{
     address::Resolver,
     answer::Answer,
-    certificates::Pair,
-    outcome::{self, CallError, RawAnswer},
-    shares::{Reservation, Shares},
-    signature::{self, Signer},
-    tls::{self, Roots},
+    memory_shares::{Reservation, Shares},
+    response::{CallError, RawAnswer},
+    signature::Signer,
+    tls::Roots,
     token::Tokens,
-    trace,
 };
+use super::pki::certificates::Pair;
 
 /// The name in URLs of plugins that listen on a socket.
 const SOCKET_HOST: &str = "plugin";
@@ -148,9 +158,9 @@ impl Caller {
     pub(super) async fn discover(&self) -> Result<Discovery, CallError> {
         let call = self.http.get(self.url(path::DISCOVERY));
         let mut memory = Shares::unlimited().of("");
-        let mut body = Body { most: outcome::DISCOVERY.bytes, memory: &mut memory };
+        let mut body = Body { most: response::DISCOVERY.bytes, memory: &mut memory };
         let raw = self.send(call, signature::DISCOVERY_ID, Vec::new(), &mut body).await?;
-        outcome::introduced(&raw)
+        response::introduced(&raw)
     }
 
     /// Asks the plugin about a subject, by the hook that the request names. The answer is read into `memory`.
@@ -179,10 +189,10 @@ impl Caller {
             .header(headers::CE_SOURCE, source)
             .header(headers::CE_SUBJECT, format!("{}/{}", request.subject.namespace(), request.subject.name()))
             .header(headers::CE_TIME, &request.event.time)
-            .header(headers::TRACEPARENT, trace::traceparent());
+            .header(headers::TRACEPARENT, traceparent::traceparent());
         let mut answer = Body { most: limits::MAX_RESPONSE_BYTES, memory };
         let raw = self.send(call, &request.uid, body, &mut answer).await?;
-        outcome::interpret(&raw, &request.uid)
+        response::interpret(&raw, &request.uid)
     }
 
     fn url(&self, path: &str) -> String {

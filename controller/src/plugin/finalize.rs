@@ -4,6 +4,10 @@
 //! how far it got. The keeper, which needs no worker, decides for one Dask resource whether the finalizer stays:
 //! a plugin that is down, suspended or refused must not hold anything for longer than its deadline.
 
+pub mod cleanup_command;
+pub(crate) mod finalizers;
+pub(crate) mod progress;
+
 use std::time::{Duration, Instant};
 
 use dask_operator_api::FinalizePolicy;
@@ -14,7 +18,7 @@ use plugin_protocol::{EventReason, Hook};
 const PREFIX: &str = "plugin.kubernetes.dask.org/";
 
 /// The finalizer of the plugin with this identity.
-pub(super) fn name_of(identity: &str) -> String {
+pub(crate) fn name_of(identity: &str) -> String {
     format!("{PREFIX}{identity}")
 }
 
@@ -23,18 +27,18 @@ pub(super) fn name_of(identity: &str) -> String {
 /// Every finalizer with the prefix counts as one, also if no plugin can have such an identity: the prefix is the
 /// operator's own, so that nobody else would ever remove it. To ignore it would keep the object, and with it the
 /// namespace, for ever. A finalizer of a plugin that does not exist guards nothing, and its removal costs one request.
-pub(super) fn identity_of(finalizer: &str) -> Option<&str> {
+pub(crate) fn identity_of(finalizer: &str) -> Option<&str> {
     finalizer.strip_prefix(PREFIX)
 }
 
 /// Whether subjects are finalized: the resource and the plugin both have to say so.
-pub(super) fn is_on(policy: FinalizePolicy, hooks: &[Hook]) -> bool {
+pub(crate) fn is_on(policy: FinalizePolicy, hooks: &[Hook]) -> bool {
     policy.enabled && hooks.contains(&Hook::Finalize)
 }
 
 /// How far the finalization of a subject got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mark {
+pub(crate) enum Mark {
     /// The plugin is not asked about it, for reasons that the subject's labels may not show, and holds nothing.
     Unasked,
     /// The plugin was asked, or is about to be, and may hold something.
@@ -47,7 +51,7 @@ pub(super) enum Mark {
 
 /// The Dask resource above a subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Owner {
+pub(crate) enum Owner {
     Absent,
     Living {
         /// Whether it carries the plugin's finalizer.
@@ -61,23 +65,23 @@ pub(super) enum Owner {
 /// What decides over a subject's stage.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
-pub(super) struct Situation {
-    pub(super) owner: Owner,
+pub(crate) struct Situation {
+    pub(crate) owner: Owner,
     /// Whether the plugin is to be asked about it.
-    pub(super) matches: bool,
+    pub(crate) matches: bool,
     /// [`is_on`].
-    pub(super) finalizes: bool,
-    pub(super) mark: Option<Mark>,
-    pub(super) has_children: bool,
+    pub(crate) finalizes: bool,
+    pub(crate) mark: Option<Mark>,
+    pub(crate) has_children: bool,
     /// It is looked at for the first time, and a rule names its kind and component: before a restart the plugin
     /// may have been asked about it.
-    pub(super) may_be_left: bool,
-    pub(super) deadline: Duration,
+    pub(crate) may_be_left: bool,
+    pub(crate) deadline: Duration,
 }
 
 /// What is to be done about a subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(crate) enum Stage {
     /// Its children are to follow it.
     Sync,
     /// The plugin is to give up what it holds, for this reason.
@@ -91,7 +95,7 @@ pub(super) enum Stage {
 }
 
 /// The stage of a subject.
-pub(super) fn stage(situation: &Situation, now: Instant) -> Stage {
+pub(crate) fn stage(situation: &Situation, now: Instant) -> Stage {
     let Situation { owner, matches, mark, has_children, .. } = *situation;
     let asks = situation.finalizes && mark != Some(Mark::Finalized);
     let engaged = mark.is_some() || has_children;
@@ -108,14 +112,14 @@ pub(super) fn stage(situation: &Situation, now: Instant) -> Stage {
 }
 
 /// How long to wait, if `until` is not to be missed.
-pub(super) fn sooner(wait: Option<Duration>, until: Option<Instant>, now: Instant) -> Option<Duration> {
+pub(crate) fn sooner(wait: Option<Duration>, until: Option<Instant>, now: Instant) -> Option<Duration> {
     let left = until.map(|until| until.saturating_duration_since(now));
     wait.into_iter().chain(left).min()
 }
 
 /// Whether the finalizer has to stay for a subject, be its Dask resource `going` or not. `matches` is what the
 /// subject's labels say; the worker knows more.
-pub(super) fn is_waited_for(going: bool, matches: bool, mark: Option<Mark>) -> bool {
+pub(crate) fn is_waited_for(going: bool, matches: bool, mark: Option<Mark>) -> bool {
     match mark {
         Some(Mark::Engaged | Mark::Leaving(_)) => true,
         Some(Mark::Unasked) => false,
@@ -126,7 +130,7 @@ pub(super) fn is_waited_for(going: bool, matches: bool, mark: Option<Mark>) -> b
 
 /// The plugin that a finalizer belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Plugin {
+pub(crate) enum Plugin {
     /// There is none, or it is not to be asked before something goes.
     Off,
     /// It cannot be called now: it is suspended, refused, or has not answered since the controller started.
@@ -141,7 +145,7 @@ pub(super) enum Plugin {
 
 /// What is to be done about a finalizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(crate) enum Action {
     Keep,
     Remove,
     /// Removed since its time is over.
@@ -149,7 +153,7 @@ pub(super) enum Action {
 }
 
 /// Whether a finalizer leaves a Dask resource that is being deleted since `going_since`, if it is.
-pub(super) fn decide(plugin: Plugin, going_since: Option<Timestamp>, deadline: Duration, now: Timestamp) -> Action {
+pub(crate) fn decide(plugin: Plugin, going_since: Option<Timestamp>, deadline: Duration, now: Timestamp) -> Action {
     let age = going_since.map(|since| now.duration_since(since).as_secs());
     let limit = i64::try_from(deadline.as_secs()).unwrap_or(i64::MAX);
     match plugin {

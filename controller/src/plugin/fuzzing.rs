@@ -12,15 +12,20 @@ use plugin_protocol::EventReason;
 use serde_json::{Value, json};
 
 use super::{
-    expression::{Budget, Expression, Variables},
-    kinds::ChildKind,
-    outcome::{self, RawAnswer},
-    plan::{self, Claim},
-    registry::{ChildVersion, Registration},
+    children::{
+        plan::{self, Claim},
+        screen::{self, Origin},
+    },
+    client::response::{self, RawAnswer},
+    model::{
+        child_kind::ChildKind,
+        child_version::ChildVersion,
+        registration::Registration,
+        subject::{self, SubjectKey},
+    },
     resource,
-    review::Question,
-    screen::{self, Origin},
-    subject::{self, SubjectKey},
+    selector::expression::{Budget, Expression, Variables},
+    sync::request::Question,
 };
 use crate::fuzzing::{demo_cluster, known, now};
 
@@ -74,9 +79,9 @@ pub(crate) fn subject(bytes: &[u8], kind: &str) {
 
 /// Reads, screens and plans an answer.
 pub(crate) fn answer(body: &[u8]) {
-    drop(outcome::check_code(&raw(503, body)));
-    drop(outcome::check_code(&raw(500, body)));
-    let Ok(answer) = outcome::interpret(&raw(200, body), REQUEST) else { return };
+    drop(response::check_code(&raw(503, body)));
+    drop(response::check_code(&raw(500, body)));
+    let Ok(answer) = response::interpret(&raw(200, body), REQUEST) else { return };
     let Some(plugin) = registration() else { return };
     let owner: DynamicObject = known(json!(demo_cluster()));
     let key = SubjectKey::of(SubjectKind::DaskCluster, &owner);
@@ -88,7 +93,7 @@ pub(crate) fn answer(body: &[u8]) {
 
 /// Reads what a plugin says of itself.
 pub(crate) fn discovery(body: &[u8]) {
-    let _speaks = outcome::introduced(&raw(200, body)).map(|said| said.speaks_our_version());
+    let _speaks = response::introduced(&raw(200, body)).map(|said| said.speaks_our_version());
 }
 
 /// Compiles an expression, and evaluates it.

@@ -8,81 +8,48 @@
 //!                                          sync: observe → ask → screen → plan → apply → prune
 //! ```
 //!
-//! Before a subject or the Dask resource above it goes, a plugin may be asked to give up what it holds
-//! (`finalizing`). A finalizer makes the Dask resource wait for it; the `keeper` takes it off in time.
-//!
 //! Nothing here runs inside the reconciliation of a Dask resource: a plugin that is slow, broken or absent
 //! delays nothing and deletes nothing. Decisions (outcome of a call, screening, planning, breaker) are pure.
+//!
+//! The modules are layers. Each may use those above it in this list:
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`config`], [`metrics`] | flags; counts and times |
+//! | [`pki`] | the controller's certificate authority and its client certificates |
+//! | [`client`] | calls a plugin, within limits, and reads its response |
+//! | [`selector`] | decides about which subjects a plugin is asked |
+//! | [`model`] | plugins, subjects, children and writers |
+//! | [`finalize`] | decides which plugins hold a subject |
+//! | [`status`] | shows on Dask resources what plugins did |
+//! | [`index`] | knows plugins, subjects and children from watches |
+//! | [`children`] | screens, plans, writes and prunes children |
+//! | [`sync`] | brings one subject up to date with one plugin |
+//! | [`resource`] | reconciles plugin resources, discovers plugins, removes finalizers |
+//! | [`engine`], [`render`] | connects all of it; the same decisions on files |
 
-mod address;
-mod answer;
 #[cfg(test)]
 mod arbitrary;
-mod authority;
-mod board;
-mod brake;
-mod breaker;
-mod certificates;
-mod child_meta;
 mod children;
-mod claims;
 mod client;
-mod drift;
-mod endpoints;
-mod evaluation_turns;
-mod event_budget;
-mod expression;
+mod config;
+mod engine;
 mod finalize;
-mod finalizers;
-mod finalizing;
-mod former;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
-mod hold;
-mod immutable;
-mod json;
-mod keeper;
-mod kinds;
-mod ledger;
-mod matcher;
-mod memory;
+mod index;
 pub(crate) mod metrics;
-mod names;
-mod outcome;
-mod plan;
-mod plugins;
-mod publish;
-mod registry;
-pub mod removal;
+mod model;
+mod pki;
 pub mod render;
 mod resource;
-mod retire;
-mod review;
-mod rotation;
-mod screen;
-mod selecting;
-mod shares;
-mod signature;
-mod sockets;
-mod standing;
-mod stored_object;
-mod subject;
-mod summary;
-mod sweep;
+mod selector;
+mod status;
 mod sync;
-mod tls;
-mod token;
-mod told;
-mod trace;
-mod turns;
-mod waker;
-mod watches;
-mod wiring;
-mod worker;
-mod write;
-mod writer;
 
-pub(crate) use board::Board;
 #[cfg(test)]
-pub(crate) use wiring::test_settings;
-pub(crate) use wiring::{Identity, Lives, Settings, Urls, wire, wire_nothing};
+pub(crate) use config::test_settings;
+pub(crate) use config::{Identity, Lives, Settings, Urls};
+pub(crate) use engine::{wire, wire_nothing};
+pub use finalize::cleanup_command as removal;
+pub(crate) use status::store::Board;

@@ -1,5 +1,15 @@
 //! Syncs one subject with one plugin: observe → ask → screen → plan → apply → prune.
 
+pub(crate) mod call;
+pub(crate) mod finalize_step;
+pub(crate) mod match_step;
+pub(crate) mod removed_kinds;
+pub(crate) mod report;
+pub(crate) mod request;
+pub(crate) mod state;
+pub(crate) mod turns;
+pub(crate) mod worker;
+
 use std::{
     collections::BTreeMap,
     sync::Arc,
@@ -7,88 +17,33 @@ use std::{
 };
 
 use jiff::Timestamp;
-use kube::{Client, ResourceExt as _, api::DynamicObject};
+use kube::{ResourceExt as _, api::DynamicObject};
 use operator_runtime::k8s;
 use plugin_protocol::{EventReason, ResponseStatus, ReviewRequest};
-use tokio::sync::mpsc;
 
-use super::metrics::PluginMetrics;
-use super::{
-    answer::{Answer, Parsed},
-    board::Board,
-    brake::Brakes,
-    children::{self, Children, Found, Live, by_key},
-    claims::Claims,
-    evaluation_turns::EvaluationTurns,
-    finalize,
-    finalizing::Before,
-    ledger::Ledger,
-    memory::{Again, Memory, Step},
-    outcome::CallError,
-    plan::{self, Claim, Known},
-    registry::{PluginKey, Registered},
-    review::{self, Question, TooLarge},
-    screen::{self, Origin},
-    shares::{Reservation, Shares, UsedUp},
-    subject::SubjectKey,
-    summary::Verdict,
-    trace,
-    watches::{Unread, Watches},
-    write::Work,
+use self::{
+    finalize_step::Before,
+    request::{Question, TooLarge},
+    state::{Again, Memory, Step},
 };
-
-/// Memory for the passes that are under way: requests, answers and their children as trees.
-const WORK_BYTES: usize = 256 * 1024 * 1024;
-/// What passes about one namespace may always use. Most take less than 1 MiB.
-const WORK_OF_NAMESPACE: usize = 4 * 1024 * 1024;
-/// Memory for the answers that are kept between passes.
-const KEPT_BYTES: usize = 64 * 1024 * 1024;
-/// What answers about one namespace may always use.
-const KEPT_OF_NAMESPACE: usize = 256 * 1024;
-
-/// What workers of all plugins share.
-pub(super) struct Env {
-    pub(super) client: Client,
-    pub(super) watches: Arc<Watches>,
-    pub(super) claims: Claims,
-    pub(super) brakes: Brakes,
-    /// How far the finalization of subjects got.
-    pub(super) ledger: Ledger,
-    /// Turns of those that evaluate conditions.
-    pub(super) turns: EvaluationTurns,
-    /// Plugins whose rights seem not to suffice any more.
-    pub(super) doubts: mpsc::UnboundedSender<PluginKey>,
-    pub(super) board: Arc<Board>,
-    pub(super) metrics: PluginMetrics,
-    work: Shares,
-    kept: Shares,
-}
-
-impl Env {
-    pub(super) fn new(
-        client: Client,
-        watches: Arc<Watches>,
-        doubts: mpsc::UnboundedSender<PluginKey>,
-        (board, metrics): (Arc<Board>, PluginMetrics),
-    ) -> Self {
-        let (claims, brakes, ledger) = (Claims::default(), Brakes::default(), Ledger::default());
-        let work = Shares::new(WORK_BYTES, WORK_OF_NAMESPACE);
-        let kept = Shares::new(KEPT_BYTES, KEPT_OF_NAMESPACE);
-        Self {
-            client,
-            watches,
-            claims,
-            brakes,
-            ledger,
-            turns: EvaluationTurns::default(),
-            doubts,
-            board,
-            metrics,
-            work,
-            kept,
-        }
-    }
-}
+use super::{
+    children::{
+        apply::Work,
+        context::Env,
+        inventory::{self, Children, Found, Live, by_key},
+        plan::{self, Claim, Known},
+        screen::{self, Origin},
+    },
+    client::{
+        answer::{Answer, Parsed},
+        memory_shares::{Reservation, UsedUp},
+        response::CallError,
+    },
+    finalize,
+    index::watches::Unread,
+    model::{registration::Registered, subject::SubjectKey},
+    status::summary::Verdict,
+};
 
 /// What came of one pass.
 #[derive(Debug)]
@@ -262,7 +217,7 @@ impl<'a> Syncing<'a> {
     /// The children that are known, with memory for what a request says of them.
     pub(super) async fn live(&mut self, observed: &Observed) -> Result<Live, Error> {
         let live = self.children().live(&observed.known).await?;
-        self.work.grow(review::bytes_of_children(live.objects.values()))?;
+        self.work.grow(request::bytes_of_children(live.objects.values()))?;
         Ok(live)
     }
 
@@ -277,7 +232,7 @@ impl<'a> Syncing<'a> {
         }
         // An answer that is out of date must not come back if this call fails.
         memory.asked = None;
-        let result = trace::call(self.env, self.plugin, request, &mut self.work).await;
+        let result = call::call(self.env, self.plugin, request, &mut self.work).await;
         self.reached = Some(!result.as_ref().is_err_and(CallError::is_transport));
         let answer = Arc::new(result?);
         if answer.status != ResponseStatus::Pending {
@@ -323,8 +278,8 @@ impl<'a> Syncing<'a> {
             Claim { plugin: &self.plugin.identity, subject_uid: &self.memory.subject_uid, owner_uid: &owner_uid };
         let known = observed.known.iter().filter(|known| live.confirms(known, claim)).cloned().collect();
         let Found { wanted, claims } = children.find_named(self.key, approved, live, claim).await?;
-        let existing = children::existing(&wanted);
-        self.work.grow(review::bytes_of_children(existing.values()))?;
+        let existing = inventory::existing(&wanted);
+        self.work.grow(request::bytes_of_children(existing.values()))?;
         let plan = plan::plan(wanted, known, claim);
         let work = Work { plan, rejected, existing, keys, claim };
         let problem = children.carry_out(work, &mut self.memory.written).await.or(left_out);

@@ -8,11 +8,13 @@ use super::Error;
 use crate::{
     args::RenderArgs,
     plugin::{
-        answer::Answer,
-        client::{Caller, Route},
-        outcome::{self, CallError},
+        client::{
+            Caller, Route,
+            answer::Answer,
+            memory_shares::Shares,
+            response::{self, CallError},
+        },
         resource,
-        shares::Shares,
     },
 };
 
@@ -54,7 +56,7 @@ impl Source {
     pub(super) async fn answer(&self, review: &ReviewRequest) -> Result<Answer, CallError> {
         match self {
             Self::Plugin(caller) => caller.call(review, &mut Shares::unlimited().of("")).await,
-            Self::File(body) => outcome::answered(body),
+            Self::File(body) => response::answered(body),
         }
     }
 }

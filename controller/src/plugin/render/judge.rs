@@ -8,13 +8,20 @@ use serde_json::Value;
 
 use super::world::{Subject, World};
 use crate::plugin::{
-    answer::{Answer, Parsed},
-    names,
-    outcome::CallError,
-    plan::{self, Claim, Known},
-    registry::{ChildName, Registration, child_name},
-    screen::{self, Approved, KEY_LABEL, Origin},
-    subject::SubjectKey,
+    children::{
+        names,
+        plan::{self, Claim, Known},
+        screen::{self, Approved, KEY_LABEL, Origin},
+    },
+    client::{
+        answer::{Answer, Parsed},
+        response::CallError,
+    },
+    model::{
+        child_version::{ChildName, child_name},
+        registration::Registration,
+        subject::SubjectKey,
+    },
 };
 
 /// What subjects were given in this run, by name and namespace. It stands for those that come after them.

@@ -4,7 +4,7 @@ use dask_operator_api::ChildRule;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::core::{ApiResource, GroupVersionKind};
 
-use crate::plugin::kinds::{ChildKind, group_of};
+use crate::plugin::model::child_kind::{ChildKind, group_of};
 
 /// Kubernetes' own kinds outside of namespaces, but for those that no plugin may write anyway, and those of projects
 /// that plugins are often made for.

@@ -30,7 +30,10 @@ use self::{
     manifests::Manifests,
     world::{Subject, World},
 };
-use super::{outcome::CallError, registry::Registration, resource, review::Question, screen::KEY_LABEL};
+use super::{
+    children::screen::KEY_LABEL, client::response::CallError, model::registration::Registration, resource,
+    sync::request::Question,
+};
 use crate::args::RenderArgs;
 
 /// Why nothing could be rendered.

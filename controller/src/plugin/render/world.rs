@@ -19,10 +19,12 @@ use crate::{
     context::Defaults,
     job,
     plugin::{
-        kinds::ChildKind,
-        plan::Claim,
-        registry::Registration,
-        subject::{self, SubjectKey},
+        children::plan::Claim,
+        model::{
+            child_kind::ChildKind,
+            registration::Registration,
+            subject::{self, SubjectKey},
+        },
     },
     worker_group,
 };
@@ -211,7 +213,7 @@ impl World {
     pub(super) fn live(&self, kind: &kube::core::ApiResource, namespace: &str, name: &str) -> Option<&DynamicObject> {
         self.objects.iter().find(|object| {
             let is_kind = object.types.as_ref().is_some_and(|types| {
-                types.kind == kind.kind && crate::plugin::kinds::group_of(&types.api_version) == kind.group
+                types.kind == kind.kind && crate::plugin::model::child_kind::group_of(&types.api_version) == kind.group
             });
             is_kind && object.namespace().as_deref() == Some(namespace) && object.name_any() == name
         })

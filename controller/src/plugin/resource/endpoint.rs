@@ -6,10 +6,14 @@ use kube::ResourceExt as _;
 use operator_runtime::invalid::Invalid;
 use reqwest::Url;
 
-use crate::plugin::{Urls, address, client::Base, sockets};
+use crate::plugin::{
+    Urls,
+    client::{Base, address},
+    resource::sockets,
+};
 
 /// The endpoint is not one that the controller connects to.
-pub(super) use crate::plugin::sockets::INVALID_ENDPOINT;
+pub(super) use crate::plugin::resource::sockets::INVALID_ENDPOINT;
 const INVALID_TLS: &str = "InvalidTls";
 const INVALID_AUTH: &str = "InvalidAuth";
 

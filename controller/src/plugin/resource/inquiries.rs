@@ -9,7 +9,7 @@ use std::{
 use operator_runtime::fair_share::FairShare;
 use tokio::task::AbortHandle;
 
-use crate::plugin::registry::PluginKey;
+use crate::plugin::model::key::PluginKey;
 
 /// Inquiries at a time. A namespace alone gets half of them, as an inquiry mostly waits.
 const PARALLEL: usize = 128;

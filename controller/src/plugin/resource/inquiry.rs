@@ -14,7 +14,9 @@ use operator_runtime::invalid::Invalid;
 use plugin_protocol::{Discovery, EventReason};
 
 use super::{
-    Error, PluginContext, endpoint, key_of, leave_of,
+    Error,
+    context::PluginContext,
+    endpoint, leave_of,
     observe::{self, Rights},
     probes::{News, Probe},
     route,
@@ -22,14 +24,17 @@ use super::{
     validate::{self, ValidatedPlugin},
     writer_of,
 };
+use crate::plugin::model::key::key_of;
 use crate::plugin::{
-    client::Caller,
-    kinds::ChildKind,
-    outcome::CallError,
-    registry::{Command, PluginKey, Registered, WorkerHandle},
-    watches::WatchKey,
-    worker,
-    writer::Writer,
+    client::{Caller, response::CallError},
+    index::registry::{Command, WorkerHandle},
+    model::{
+        child_kind::ChildKind,
+        key::PluginKey,
+        registration::Registered,
+        writer::{WatchKey, Writer},
+    },
+    sync::worker,
 };
 
 /// How long the answer to "may these kinds be written?" holds. Each asking is a request a verb.
@@ -290,7 +295,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        plugin::wiring::{test_engine, test_settings},
+        plugin::{config::test_settings, engine::test_engine},
         stub_api_server::{made, mk_context},
     };
 

@@ -1,13 +1,20 @@
 //! The DaskOperatorPlugin reconciler: accept → authorise → discover → register, and say so in the status.
 
+pub(crate) mod context;
+mod credentials;
 mod endpoint;
+pub(crate) mod endpoint_slices;
+pub(crate) mod finalizer_controller;
 mod inquiries;
 mod inquiry;
-mod material;
 mod observe;
 mod probes;
 mod route;
+pub(crate) mod sockets;
 mod status;
+pub(crate) mod sweep;
+pub(crate) mod teardown;
+pub(crate) mod trigger;
 mod validate;
 
 use std::{
@@ -17,60 +24,34 @@ use std::{
 };
 
 use jiff::Timestamp;
-use kube::{Client, ResourceExt as _};
+use kube::ResourceExt as _;
 use plugin_protocol::EventReason;
 
+use self::{context::PluginContext, status::Findings, validate::Tenancy};
 pub(super) use self::{
     inquiries::Inquiries,
     probes::{News, Probes},
     status::READY,
 };
-use self::{status::Findings, validate::Tenancy};
 use super::{
-    authority::Authority,
-    brake::ALLOW_ANNOTATION,
+    children::prune_guard::ALLOW_ANNOTATION,
     client::Base,
-    kinds::ChildKind,
-    plugins::Plugins,
-    registry::{Command, PluginKey, Registration, Registry},
-    retire::Departed,
-    sockets::Sockets,
-    sync::Env,
-    wiring::{Identity, Lives, Settings, Urls},
-    writer::{self, Writer, Writers},
+    config::{Identity, Lives, Settings, Urls},
+    index::registry::Command,
+    model::{
+        child_kind::ChildKind,
+        key::{PluginKey, key_of},
+        registration::Registration,
+        writer::{self, Writer},
+    },
 };
 use dask_operator_api::DaskOperatorPlugin;
-use operator_runtime::{
-    events::Recorder, fair_share::FairShare, invalid::Invalid, k8s, leader::Leadership, reconciler::Action, report,
-    scope::Scope, vitals::Vitals, watch::Pace,
-};
+use operator_runtime::{invalid::Invalid, k8s, reconciler::Action, report, scope::Scope, watch::Pace};
 
 /// When a pass looks again after an inquiry, whose end leads to a pass anyway.
 const INQUIRY_PERIOD: Duration = Duration::from_mins(1);
 /// A requeue of nothing would spin.
 const MIN_REQUEUE: Duration = Duration::from_millis(100);
-
-/// What the reconciler works with.
-pub(super) struct PluginContext {
-    pub(super) client: Client,
-    pub(super) settings: Settings,
-    pub(super) authority: Authority,
-    pub(super) recorder: Recorder,
-    /// All plugin resources.
-    pub(super) plugins: Plugins,
-    pub(super) writers: Writers,
-    pub(super) registry: Arc<Registry>,
-    pub(super) env: Arc<Env>,
-    pub(super) probes: Probes,
-    /// What is being asked about plugins.
-    pub(super) inquiries: Inquiries<inquiry::Answer>,
-    /// Deleted plugins whose children are being deleted.
-    pub(super) retirements: FairShare,
-    pub(super) sockets: Sockets,
-    pub(super) leadership: Leadership,
-    pub(super) departed: Departed,
-    pub(super) vitals: Vitals,
-}
 
 /// Why a pass ended early.
 #[derive(Debug, thiserror::Error)]
@@ -171,10 +152,6 @@ pub(super) fn without_cluster(
 /// Where a plugin listens on this machine, or what is wrong with `url`.
 pub(super) fn loopback(url: &str) -> Result<Base, String> {
     endpoint::parse_url(url, "http")
-}
-
-pub(super) fn key_of(plugin: &DaskOperatorPlugin) -> PluginKey {
-    PluginKey { namespace: plugin.namespace().unwrap_or_default(), name: plugin.name_any() }
 }
 
 /// The kinds of the plugin's allow-list, none if one of them is not served.

@@ -17,10 +17,12 @@ use operator_runtime::{
 };
 
 use crate::plugin::{
-    kinds::ChildKind,
-    resource::PluginContext,
-    wiring::Settings,
-    writer::{Account, Writer},
+    config::Settings,
+    model::{
+        child_kind::ChildKind,
+        writer::{Account, Writer},
+    },
+    resource::context::PluginContext,
 };
 
 /// Requests for one plugin at a time: it may list dozens of kinds, with as many rights each.
@@ -177,7 +179,7 @@ async fn is_allowed(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plugin::wiring::test_settings;
+    use crate::plugin::config::test_settings;
 
     fn gaps(missing: &[(&[&str], &[Option<&str>])]) -> Gaps {
         let rights = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();

@@ -7,8 +7,8 @@ use std::{
 use dask_operator_api::DaskOperatorPlugin;
 use jiff::Timestamp;
 
-use super::{material, status::Findings};
-use crate::plugin::registry::PluginKey;
+use super::{credentials, status::Findings};
+use crate::plugin::model::key::PluginKey;
 
 /// How often a plugin that answers is asked again who it is.
 const PROBE_PERIOD: Duration = Duration::from_mins(1);
@@ -148,7 +148,7 @@ impl Probe {
     pub(super) fn pause(&self) -> Duration {
         let refusal = self.findings.refusal.as_ref();
         let longest = match refusal {
-            Some(refusal) if material::waits_for_an_object(refusal.reason) => LONGEST_WAIT,
+            Some(refusal) if credentials::waits_for_an_object(refusal.reason) => LONGEST_WAIT,
             _ => LONGEST_RETRY,
         };
         let pause = match self.failures {

@@ -5,15 +5,13 @@ use kube::{Api, ResourceExt as _};
 use operator_runtime::{invalid::Invalid, k8s};
 
 use super::{
-    PluginContext,
+    context::PluginContext,
+    credentials::{self, Materials, SERVICE_NOT_FOUND, TLS_ERROR},
     endpoint::{CustomEndpoint, Target, ValidatedEndpoint},
-    material::{self, Materials, SERVICE_NOT_FOUND, TLS_ERROR},
 };
 use crate::plugin::{
-    client::{Base, Https, Route},
-    sockets::INVALID_ENDPOINT,
-    tls::Roots,
-    token::Tokens,
+    client::{Base, Https, Route, tls::Roots, token::Tokens},
+    resource::sockets::INVALID_ENDPOINT,
 };
 
 /// How `plugin` is reached.
@@ -25,12 +23,14 @@ pub(super) async fn route(
     let namespace = plugin.namespace().unwrap_or_default();
     match endpoint {
         ValidatedEndpoint::Dev(base) => Ok(Route::Dev(base.clone())),
-        ValidatedEndpoint::Socket(name) => context.sockets.find(super::key_of(plugin), name).map(Route::Socket),
+        ValidatedEndpoint::Socket(name) => {
+            context.sockets.find(crate::plugin::model::key::key_of(plugin), name).map(Route::Socket)
+        }
         ValidatedEndpoint::Auto(service) => {
             check_service(context, &namespace, service).await?;
             let trust = context.authority.ensure(plugin, &service.name, Timestamp::now()).await;
             let trust = trust.map_err(|error| Invalid { reason: TLS_ERROR, message: error.to_string() })?;
-            context.probes.renew_at(super::key_of(plugin), trust.renewal);
+            context.probes.renew_at(crate::plugin::model::key::key_of(plugin), trust.renewal);
             Ok(Route::Https(Https {
                 base: base_of(service, &namespace),
                 address: context.settings.service_ip,
@@ -87,7 +87,7 @@ async fn check_service(context: &PluginContext, namespace: &str, service: &Servi
     let api: Api<Service> = Api::namespaced(context.client.clone(), namespace);
     let name = format!("{namespace}/{}", service.name);
     let found = k8s::timed("get", &format!("Service {name}"), api.get_opt(&service.name)).await;
-    let found = found.map_err(|error| material::failed(&error))?;
+    let found = found.map_err(|error| credentials::failed(&error))?;
     // Outside of the cluster Services are not looked up.
     judge_service(&name, found.as_ref(), context.settings.service_ip.is_some())
 }

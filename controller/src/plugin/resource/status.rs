@@ -9,7 +9,7 @@ use operator_runtime::{
 };
 use plugin_protocol::{Discovery, Hook};
 
-use crate::plugin::summary::Summary;
+use crate::plugin::status::summary::Summary;
 
 const ACCEPTED: &str = "Accepted";
 const DISCOVERED: &str = "Discovered";

@@ -7,16 +7,16 @@ use kube::ResourceExt as _;
 use operator_runtime::invalid::Invalid;
 use plugin_protocol::limits;
 
-use super::{
-    endpoint::{self, ValidatedEndpoint},
-    key_of,
-};
+use super::endpoint::{self, ValidatedEndpoint};
+use crate::plugin::model::key::key_of;
 use crate::plugin::{
-    kinds::{self, ChildKind},
-    matcher::Matcher,
-    registry::Registration,
-    wiring::Settings,
-    writer::Account,
+    config::Settings,
+    model::{
+        child_kind::{self, ChildKind},
+        registration::Registration,
+        writer::Account,
+    },
+    selector::matcher::Matcher,
 };
 
 /// A label's value has at most 63 characters, and the plugin's name is one.
@@ -170,12 +170,12 @@ fn check_settings(settings: &PluginSettings) -> Result<(), Invalid> {
 
 fn check_children(plugin: &DaskOperatorPlugin) -> Result<(), Invalid> {
     for rule in &plugin.spec.children {
-        let group = kinds::group_of(&rule.api_version);
+        let group = child_kind::group_of(&rule.api_version);
         let what = format!("{} {}", rule.api_version, rule.kind);
-        if kinds::is_denied(group, &rule.kind) {
+        if child_kind::is_denied(group, &rule.kind) {
             return refuse("KindDenied", format!("children: no plugin may write {what}"));
         }
-        if kinds::is_sensitive(&rule.kind) && !rule.allow_sensitive {
+        if child_kind::is_sensitive(&rule.kind) && !rule.allow_sensitive {
             return refuse("Sensitive", format!("children: {what} needs allowSensitive: true"));
         }
     }
@@ -188,7 +188,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::plugin::wiring::test_settings;
+    use crate::plugin::config::test_settings;
 
     fn plugin(edit: impl Fn(&mut Value)) -> Result<ValidatedPlugin, Invalid> {
         let mut value = json!({

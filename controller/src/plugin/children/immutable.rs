@@ -1,0 +1,92 @@
+//! Tells that a write was refused because a field cannot be changed; pure.
+
+use kube::core::Status;
+use operator_runtime::k8s;
+
+/// How kinds say it: most of them, Services, Pods and `StatefulSets`, and older ones.
+const SAYINGS: [&str; 5] =
+    ["immutable", "may not change once set", "may not change fields", "updates to ", "cannot be changed"];
+
+/// The field that cannot be changed, if that is all that is wrong: another error would come back when the
+/// object is made again, and then there would be none.
+pub(crate) fn field(error: &k8s::Error) -> Option<String> {
+    let k8s::Error::Call { source, .. } = error else { return None };
+    let kube::Error::Api(status) = source.as_ref() else { return None };
+    field_in(status)
+}
+
+fn field_in(status: &Status) -> Option<String> {
+    let causes = &status.details.as_ref()?.causes;
+    let says_so = |message: &str| {
+        let own_words = without_quoted(message);
+        SAYINGS.iter().any(|saying| own_words.contains(saying))
+    };
+    let all = status.code == 422 && causes.iter().all(|cause| says_so(&cause.message));
+    if !all {
+        return None;
+    }
+    causes.first().map(|cause| cause.field.clone())
+}
+
+/// `message` without the strings that it quotes. These come from the object, and so from whoever wrote its fields.
+fn without_quoted(message: &str) -> String {
+    let (mut kept, mut quoted, mut escaped) = (String::with_capacity(message.len()), false, false);
+    for c in message.chars() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ if quoted => {}
+            c => kept.push(c),
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn field_of(causes: &[(&str, &str)]) -> Option<String> {
+        let causes: Vec<_> = causes
+            .iter()
+            .map(|(field, message)| json!({"reason": "FieldValueInvalid", "field": field, "message": message}))
+            .collect();
+        let status = json!({"code": 422, "message": "it is invalid", "details": {"causes": causes}});
+        field_in(&serde_json::from_value(status).unwrap())
+    }
+
+    #[test]
+    fn kinds_say_in_their_own_words_that_a_field_cannot_be_changed() {
+        let table = [
+            ("spec.template", "Invalid value: {…}: field is immutable"),
+            ("data", "Forbidden: field is immutable when `immutable` is set"),
+            ("spec.clusterIPs[0]", "Invalid value: [\"10.0.0.7\"]: may not change once set"),
+            ("spec", "Forbidden: updates to statefulset spec for fields other than 'replicas', … are forbidden"),
+            ("spec", "Forbidden: pod updates may not change fields other than `spec.containers[*].image`, …"),
+            ("spec", "Forbidden: spec is immutable after creation except resources.requests …"),
+        ];
+        for (field, message) in table {
+            assert_eq!(field_of(&[(field, message)]).as_deref(), Some(field), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_anyway_is_no_reason_to_delete_anything() {
+        let immutable = ("spec.selector", "Invalid value: {…}: field is immutable");
+        let wrong = ("spec.rules[0].host", "Invalid value: \"not a host\": a lowercase RFC 1123 subdomain must …");
+        assert_eq!(field_of(&[wrong]), None);
+        assert_eq!(field_of(&[immutable, wrong]), None);
+        assert_eq!(field_of(&[]), None);
+        for value in [r#""field is immutable""#, r#""a \" field is immutable""#, r#"{"host":"field is immutable"}"#] {
+            let message = format!("Invalid value: {value}: a lowercase RFC 1123 subdomain must …");
+            assert_eq!(field_of(&[("spec.rules[0].host", &message)]), None, "{message}");
+            let message = format!("Invalid value: {value}: field is immutable");
+            assert!(field_of(&[("spec.rules[0].host", &message)]).is_some(), "{message}");
+        }
+        let conflict = json!({"code": 409, "message": "it is immutable", "details": {"causes": []}});
+        assert_eq!(field_in(&serde_json::from_value(conflict).unwrap()), None);
+    }
+}

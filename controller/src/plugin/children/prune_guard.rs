@@ -1,0 +1,285 @@
+//! Holds back answers that would delete most of what a plugin has made: a plugin that forgot its
+//! configuration answers as well-formed as one that means it. Pure; [`Brakes`] keeps one for each plugin and namespace, so
+//! that nobody's subjects hold the children of others.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+
+/// On a plugin resource: the time (RFC 3339) at which a person let go what is held. It lets answers through
+/// around that time only, so that it cannot stay on by accident, and need not be removed.
+pub(crate) const ALLOW_ANNOTATION: &str = "plugin.kubernetes.dask.org/allow-prune";
+
+/// Answers are judged by what all of them dropped in this time.
+const WINDOW: Duration = Duration::from_mins(1);
+/// A plugin with fewer children may drop all of them.
+const FEWEST: usize = 10;
+/// How long a person's leave lasts.
+const LEAVE: Duration = Duration::from_mins(10);
+/// How far a person's clock may be ahead.
+const SKEW: Duration = Duration::from_mins(5);
+
+/// Whether a person allows it now; `leave` is the value of [`ALLOW_ANNOTATION`].
+pub(crate) fn is_allowed(leave: Option<&str>, now: Timestamp) -> bool {
+    let Some(Ok(from)) = leave.map(str::parse::<Timestamp>) else { return false };
+    let passed = now.duration_since(from).as_secs_f64();
+    -SKEW.as_secs_f64() <= passed && passed < LEAVE.as_secs_f64()
+}
+
+/// Why nothing is deleted for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    /// Children that answers of the last minute, up to the one that was too much, leave out.
+    pub(crate) dropped: usize,
+    /// Children that there were.
+    pub(crate) of: usize,
+}
+
+impl std::fmt::Display for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { dropped, of } = self;
+        write!(
+            f,
+            "answers within a minute leave out {dropped} of the plugin's {of} children in the namespace, and no more are \
+             deleted there; if that is meant, annotate the DaskOperatorPlugin {ALLOW_ANNOTATION} with the present time (RFC 3339), which \
+             lets them go for 10 minutes"
+        )
+    }
+}
+
+/// What a plugin's answers dropped lately in one namespace.
+#[derive(Debug, Default)]
+pub(crate) struct Brake {
+    /// Uids of children that went, and when.
+    recent: HashMap<String, Instant>,
+    /// When the last one went.
+    latest: Option<Instant>,
+    held: Option<Held>,
+    /// Uids of the subjects whose answers are held.
+    waiting: HashSet<String>,
+}
+
+impl Brake {
+    /// Whether the children with the uids `dropped` may go because the answer about a subject leaves them out.
+    /// `standing` are all children of the plugin in the namespace.
+    ///
+    /// Once one answer was too much, none may drop anything until each of those held is taken back or let go:
+    /// otherwise all children would go in portions.
+    pub(crate) fn admit(
+        &mut self,
+        subject_uid: &str,
+        dropped: &[String],
+        standing: &HashSet<String>,
+        now: Instant,
+    ) -> Result<(), Held> {
+        if dropped.is_empty() {
+            self.forget(subject_uid);
+            return Ok(());
+        }
+        self.recent.retain(|_, at| now.duration_since(*at) < WINDOW);
+        if self.held.is_none() {
+            let going: HashSet<&str> =
+                self.recent.keys().map(String::as_str).chain(dropped.iter().map(String::as_str)).collect();
+            let all = standing.iter().filter(|uid| !going.contains(uid.as_str())).count() + going.len();
+            if all >= FEWEST && going.len() * 2 > all {
+                self.held = Some(Held { dropped: going.len(), of: all });
+            }
+        }
+        if let Some(held) = self.held {
+            self.waiting.insert(subject_uid.to_owned());
+            return Err(held);
+        }
+        self.recent.extend(dropped.iter().map(|uid| (uid.clone(), now)));
+        self.latest = Some(now);
+        Ok(())
+    }
+
+    /// The subject is gone, or its answer drops nothing any more.
+    pub(crate) fn forget(&mut self, subject_uid: &str) {
+        if self.waiting.remove(subject_uid) && self.waiting.is_empty() {
+            self.held = None;
+        }
+    }
+
+    fn is_idle(&self, now: Instant) -> bool {
+        self.held.is_none() && self.latest.is_none_or(|at| now.duration_since(at) >= WINDOW)
+    }
+}
+
+/// Whose children a brake guards.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Guarded<'a> {
+    /// Of the plugin resource.
+    pub(crate) plugin_uid: &'a str,
+    pub(crate) namespace: &'a str,
+}
+
+impl Guarded<'_> {
+    fn key(&self) -> Key {
+        (self.plugin_uid.to_owned(), self.namespace.to_owned())
+    }
+}
+
+/// Uid of the plugin resource, and namespace.
+type Key = (String, String);
+
+/// The brakes of all plugins and namespaces.
+#[derive(Default)]
+pub(crate) struct Brakes(Mutex<HashMap<Key, Brake>>);
+
+impl Brakes {
+    /// As [`Brake::admit`].
+    pub(crate) fn admit(
+        &self,
+        guarded: Guarded<'_>,
+        subject_uid: &str,
+        dropped: &[String],
+        standing: &HashSet<String>,
+    ) -> Result<(), Held> {
+        let now = Instant::now();
+        let mut brakes = self.lock();
+        if dropped.is_empty() {
+            forget(&mut brakes, guarded, subject_uid, now);
+            return Ok(());
+        }
+        // Nothing else would remove those of namespaces that are gone.
+        brakes.retain(|_, brake| !brake.is_idle(now));
+        brakes.entry(guarded.key()).or_default().admit(subject_uid, dropped, standing, now)
+    }
+
+    /// As [`Brake::forget`].
+    pub(crate) fn forget(&self, guarded: Guarded<'_>, subject_uid: &str) {
+        forget(&mut self.lock(), guarded, subject_uid, Instant::now());
+    }
+
+    /// A person let go what is held.
+    pub(crate) fn release(&self, guarded: Guarded<'_>) {
+        self.lock().remove(&guarded.key());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Brake>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn forget(brakes: &mut HashMap<Key, Brake>, guarded: Guarded<'_>, subject_uid: &str, now: Instant) {
+    let key = guarded.key();
+    if let Some(brake) = brakes.get_mut(&key) {
+        brake.forget(subject_uid);
+        if brake.is_idle(now) {
+            brakes.remove(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uids(range: std::ops::Range<usize>) -> Vec<String> {
+        range.map(|number| format!("child-{number}")).collect()
+    }
+
+    fn standing(range: std::ops::Range<usize>) -> HashSet<String> {
+        uids(range).into_iter().collect()
+    }
+
+    #[test]
+    fn an_answer_that_drops_more_than_half_of_ten_or_more_children_is_held() {
+        let table = [(9, 9, true), (10, 5, true), (10, 6, false), (10, 10, false), (100, 50, true), (100, 51, false)];
+        for (all, dropped, goes) in table {
+            let verdict = Brake::default().admit("s", &uids(0..dropped), &standing(0..all), Instant::now());
+            let held = Held { dropped, of: all };
+            assert_eq!(verdict, if goes { Ok(()) } else { Err(held) }, "{dropped} of {all}");
+        }
+    }
+
+    /// A plugin with one child a subject would otherwise lose all, one by one.
+    #[test]
+    fn answers_about_many_subjects_add_up_whether_or_not_the_watch_has_seen_the_children_go() {
+        for watch_lags in [true, false] {
+            let (mut brake, now) = (Brake::default(), Instant::now());
+            let went = (0..20)
+                .take_while(|gone| {
+                    let stands = if watch_lags { standing(0..20) } else { standing(*gone..20) };
+                    brake.admit(&format!("subject-{gone}"), &uids(*gone..gone + 1), &stands, now).is_ok()
+                })
+                .count();
+            assert_eq!(went, 10, "the watch lags: {watch_lags}");
+        }
+    }
+
+    #[test]
+    fn what_went_more_than_a_minute_ago_does_not_count() {
+        let (mut brake, now) = (Brake::default(), Instant::now());
+        assert_eq!(brake.admit("a", &uids(0..8), &standing(0..20), now), Ok(()));
+        let soon = now + Duration::from_secs(59);
+        assert!(brake.admit("b", &uids(8..14), &standing(8..20), soon).is_err());
+        let mut brake = Brake::default();
+        assert_eq!(brake.admit("a", &uids(0..8), &standing(0..20), now), Ok(()));
+        assert_eq!(brake.admit("b", &uids(8..14), &standing(8..20), now + WINDOW), Ok(()));
+    }
+
+    /// Time alone must not let go what is held.
+    #[test]
+    fn what_is_held_stays_held_and_holds_the_others_until_it_is_taken_back() {
+        let (mut brake, now) = (Brake::default(), Instant::now());
+        let held = Held { dropped: 11, of: 20 };
+        assert_eq!(brake.admit("a", &uids(0..11), &standing(0..20), now), Err(held));
+        let later = now + Duration::from_hours(1);
+        assert_eq!(brake.admit("a", &uids(0..11), &standing(0..20), later), Err(held));
+        assert_eq!(brake.admit("b", &uids(19..20), &standing(0..20), later), Err(held), "a single child");
+        assert_eq!(brake.admit("a", &[], &standing(0..20), later), Ok(()), "the answer has all its children again");
+        assert_eq!(brake.admit("c", &uids(18..19), &standing(0..20), later), Err(held), "b still waits");
+        brake.forget("b");
+        brake.forget("c");
+        assert_eq!(brake.admit("c", &uids(18..19), &standing(0..20), later), Ok(()));
+    }
+
+    #[test]
+    fn what_is_held_in_one_namespace_holds_nothing_in_another() {
+        let brakes = Brakes::default();
+        let guarded = |namespace| Guarded { plugin_uid: "plugin", namespace };
+        assert!(brakes.admit(guarded("a"), "s", &uids(0..12), &standing(0..12)).is_err());
+        assert_eq!(brakes.admit(guarded("b"), "t", &uids(12..13), &standing(12..20)), Ok(()));
+        brakes.release(guarded("b"));
+        assert!(brakes.admit(guarded("a"), "s", &uids(0..1), &standing(0..12)).is_err(), "a is still held");
+        brakes.forget(guarded("a"), "s");
+        assert_eq!(brakes.admit(guarded("a"), "s", &uids(0..1), &standing(0..12)), Ok(()));
+    }
+
+    #[test]
+    fn brakes_of_namespaces_with_nothing_to_remember_are_dropped() {
+        let brakes = Brakes::default();
+        let guarded = |namespace| Guarded { plugin_uid: "plugin", namespace };
+        assert_eq!(brakes.admit(guarded("a"), "s", &[], &standing(0..12)), Ok(()));
+        assert!(brakes.lock().is_empty());
+        assert!(brakes.admit(guarded("a"), "s", &uids(0..12), &standing(0..12)).is_err());
+        brakes.forget(guarded("a"), "s");
+        assert!(brakes.lock().is_empty());
+    }
+
+    #[test]
+    fn leave_lasts_ten_minutes_and_cannot_be_given_for_ever() {
+        let now: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
+        let table = [
+            (None, false),
+            (Some("true"), false),
+            (Some(""), false),
+            (Some("2026-11-23T12:00:00Z"), true),
+            (Some("2026-11-23T13:00:00+01:00"), true),
+            (Some("2026-11-23T11:50:01Z"), true),
+            (Some("2026-11-23T11:50:00Z"), false),
+            (Some("2026-11-23T12:05:00Z"), true),
+            (Some("2026-11-23T12:05:01Z"), false),
+            (Some("2999-01-01T00:00:00Z"), false),
+        ];
+        for (leave, allowed) in table {
+            assert_eq!(is_allowed(leave, now), allowed, "{leave:?}");
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! What workers tell the keeper of finalizers.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+use tokio::sync::Notify;
+
+use super::Mark;
+
+/// How far the finalization of subjects got. It is lost with the process: plugins are asked again then.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    /// By the plugin's identity and the subject's uid.
+    marks: Mutex<HashMap<(String, String), Mark>>,
+    changed: Notify,
+}
+
+impl Ledger {
+    pub(crate) fn get(&self, identity: &str, subject_uid: &str) -> Option<Mark> {
+        let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+        marks.get(&(identity.to_owned(), subject_uid.to_owned())).copied()
+    }
+
+    pub(crate) fn set(&self, identity: &str, subject_uid: &str, mark: Mark) {
+        let key = (identity.to_owned(), subject_uid.to_owned());
+        let old = self.marks.lock().unwrap_or_else(PoisonError::into_inner).insert(key, mark);
+        if old != Some(mark) && matches!(mark, Mark::Finalized | Mark::Unasked) {
+            self.changed.notify_one();
+        }
+    }
+
+    /// The subject is gone, and with it what could be asked.
+    pub(crate) fn forget(&self, identity: &str, subject_uid: &str) {
+        let key = (identity.to_owned(), subject_uid.to_owned());
+        if self.marks.lock().unwrap_or_else(PoisonError::into_inner).remove(&key).is_some() {
+            self.changed.notify_one();
+        }
+    }
+
+    /// The plugin resource is gone.
+    pub(crate) fn forget_plugin(&self, identity: &str) {
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner).retain(|(other, _), _| other != identity);
+        self.changed.notify_one();
+    }
+
+    /// Waits until a finalizer may have become needless.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}

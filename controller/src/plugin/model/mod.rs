@@ -1,0 +1,10 @@
+//! The terms of the engine: plugins, subjects, children and writers.
+
+pub(crate) mod child_kind;
+pub(crate) mod child_meta;
+pub(crate) mod child_version;
+pub(crate) mod key;
+pub(crate) mod registration;
+pub(crate) mod stored_object;
+pub(crate) mod subject;
+pub(crate) mod writer;
