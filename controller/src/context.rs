@@ -19,7 +19,7 @@ use operator_runtime::{
 use crate::{
     autoscaler, idle,
     metrics::Metrics,
-    plugin,
+    plugin::{self, OwnerCaches},
     view::{DeploymentView, PodView},
     worker_group::{Censuses, Losses, Pauses},
 };
@@ -57,6 +57,16 @@ impl Caches {
             services: Cache::new(|_| None),
             workers: Cache::new(worker_key),
             pods: Cache::new(pod_key),
+        }
+    }
+
+    /// Returns the caches of Dask resources, for the plugin engine.
+    pub fn owners(&self) -> OwnerCaches {
+        OwnerCaches {
+            clusters: self.clusters.clone(),
+            groups: self.groups.clone(),
+            jobs: self.jobs.clone(),
+            autoscalers: self.autoscalers.clone(),
         }
     }
 

@@ -30,6 +30,7 @@ mod plugin;
 pub mod pod;
 pub mod preflight;
 pub mod propagation;
+pub mod render;
 pub mod run;
 pub mod scheduler;
 pub mod schema;
@@ -44,4 +45,4 @@ pub mod view;
 pub mod worker_group;
 
 pub use dask_operator_api as crd;
-pub use plugin::{removal, render};
+pub use plugin::removal;

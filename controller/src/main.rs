@@ -34,7 +34,7 @@ async fn command() -> ExitCode {
         Command::Crd => crd_yaml::print(&mut stdout().lock()).map_err(|error| error.to_string()),
         Command::Metrics => metrics::print(&mut stdout().lock()).map_err(|error| error.to_string()),
         Command::ReleaseFinalizers(args) => {
-            removal::release_finalizers(&args, &mut stdout()).await.map_err(|error| error.to_string())
+            removal::release_finalizers(&args.namespaces, &mut stdout()).await.map_err(|error| error.to_string())
         }
         Command::Version { output } => version::print(output, &mut stdout().lock()).map_err(|error| error.to_string()),
     };

@@ -209,10 +209,11 @@ fn wire(start: Start, shutdown: &CancellationToken) -> (Vec<Task>, Vec<Progress>
     let config = start.config.clone();
     let context = Arc::new(start.context(board));
     let dask_side = dask_side::wire(&context, &scope, shutdown);
+    let dependencies = plugin_dependencies(&context, config);
     let plugin_side = if has_plugins {
-        plugin::wire(&context, config, (settings, requests), shutdown)
+        plugin::wire(&dependencies, (settings, requests), shutdown)
     } else {
-        plugin::wire_nothing(&context, shutdown)
+        plugin::wire_nothing(&dependencies, shutdown)
     };
     let watches = [dask_side.watches, plugin_side.watches].concat();
     let (vitals, leadership) = (context.vitals.clone(), context.leadership.clone());
@@ -220,6 +221,23 @@ fn wire(start: Start, shutdown: &CancellationToken) -> (Vec<Task>, Vec<Progress>
     context.metrics.runtime.lead(Box::new(move || leadership.is_leading()));
     tokio::spawn(announce(watches.clone(), context.leadership.clone()));
     (dask_side.tasks.into_iter().chain(plugin_side.tasks).collect(), watches)
+}
+
+/// Returns what the plugin engine needs of this process.
+fn plugin_dependencies(context: &Context, config: Config) -> plugin::Dependencies {
+    plugin::Dependencies {
+        client: context.client.clone(),
+        config,
+        caches: context.caches.owners(),
+        recorder: context.recorder.clone(),
+        board: Arc::clone(&context.board),
+        metrics: context.metrics.plugins.clone(),
+        count_requests: context.metrics.runtime.requests(),
+        passes: context.metrics.runtime.passes("DaskOperatorPlugin"),
+        leadership: context.leadership.clone(),
+        vitals: context.vitals.clone(),
+        cluster_domain: context.defaults.cluster_domain.clone(),
+    }
 }
 
 impl Start {

@@ -11,7 +11,7 @@ use super::{
     client::response::{RawAnswer, interpret, introduced},
     model::child_kind::ChildKind,
 };
-use crate::test_fixtures::mk_resource;
+use dask_operator_api::testing::mk_resource;
 
 const UID: &str = "sha256:0000";
 /// Names of fields that mean something somewhere: blind chance would not find them.

@@ -6,12 +6,14 @@ use std::{
 };
 
 use dask_operator_api::DaskOperatorPlugin;
-use kube::{Config, runtime::reflector};
-use operator_runtime::metrics::Passes;
+use kube::{Client, Config, runtime::reflector};
 use operator_runtime::{
+    events::Recorder,
     fair_share::FairShare,
-    leader::Leading,
+    leader::{Leadership, Leading},
+    metrics::{CountRequests, Passes},
     reconciler::Reconciler,
+    vitals::Vitals,
     watch::{Change, Feed, Progress},
     wired::Wired,
 };
@@ -22,10 +24,12 @@ use super::{
     children::context::Env,
     config::Settings,
     index::{
+        owner_caches::OwnerCaches,
         plugins::Requests,
         registry::Registry,
         watches::{Sight, Watches},
     },
+    metrics::PluginMetrics,
     model::{
         key::{PluginKey, key_of},
         writer::Writers,
@@ -41,9 +45,8 @@ use super::{
         teardown::{Departed, remains, retire},
         trigger::Waker,
     },
-    status::{event_budget::EventBudget, publisher::Publisher},
+    status::{event_budget::EventBudget, publisher::Publisher, store::Board},
 };
-use crate::context::Context;
 
 /// How often the counts in a plugin's status may change.
 const SUMMARY_PERIOD: Duration = Duration::from_secs(1);
@@ -51,28 +54,53 @@ const SUMMARY_PERIOD: Duration = Duration::from_secs(1);
 /// Deleted plugins whose children are deleted at a time, shared by namespaces.
 const RETIREMENTS: usize = 16;
 
+/// What the engine needs of the process that it is part of.
+pub(crate) struct Dependencies {
+    /// Client of the API server.
+    pub client: Client,
+    /// Configuration of that client, from which those of writers are made.
+    pub config: Config,
+    /// Caches of Dask resources.
+    pub caches: OwnerCaches,
+    /// Publishes Events.
+    pub recorder: Recorder,
+    /// What plugins did for Dask resources.
+    pub board: Arc<Board>,
+    /// Metrics of plugins.
+    pub metrics: PluginMetrics,
+    /// Counts the requests of writers.
+    pub count_requests: CountRequests,
+    /// Counts the passes over plugin resources.
+    pub passes: Arc<Passes>,
+    /// Whether this process leads.
+    pub leadership: Leadership,
+    /// Liveness of watches and passes.
+    pub vitals: Vitals,
+    /// The DNS domain of the Kubernetes cluster.
+    pub cluster_domain: String,
+}
+
 /// The engine, ready to be driven. `config` is that of the controller's own client.
 pub(crate) fn wire(
-    context: &Context,
-    config: Config,
+    dependencies: &Dependencies,
     (settings, requests): (Settings, Requests),
     shutdown: &CancellationToken,
 ) -> Wired {
     let own = settings.namespace.clone();
-    let (plugin_context, doubted) = engine(context, config, settings, shutdown);
+    let (plugin_context, doubted) = engine(dependencies, settings, shutdown);
     let known = plugin_context.plugins.clone();
-    context.metrics.plugins.watch(Box::new(move || known.readiness(&own)));
-    let mut wired = Wired::new((context.vitals.clone(), context.leadership.clone()), shutdown.clone());
-    let passes = context.metrics.runtime.passes("DaskOperatorPlugin");
+    dependencies.metrics.watch(Box::new(move || known.readiness(&own)));
+    let mut wired = Wired::new((dependencies.vitals.clone(), dependencies.leadership.clone()), shutdown.clone());
+    let passes = Arc::clone(&dependencies.passes);
     let plugins = wire_plugins(&mut wired, &plugin_context, (requests, passes), shutdown);
-    let publisher = publisher(context);
+    let publisher = publisher(dependencies);
     wired.until_shutdown("what is told of plugins", |leading| tell(publisher, leading));
     let waker = Waker(Arc::clone(&plugin_context));
     if plugin_context.settings.endpoints {
         watch_endpoints(&mut wired, &waker);
     }
     wired.until_shutdown("the plugins' sockets", |leading| sockets::follow(waker, leading));
-    let (kept, caches) = (Arc::clone(&plugin_context), context.caches.clone());
+    let (kept, caches) = (Arc::clone(&plugin_context), dependencies.caches.clone());
     wired.until_shutdown("the keeper of plugins' finalizers", |leading| {
         finalizer_controller::keep(kept, caches, plugins, leading)
     });
@@ -88,28 +116,32 @@ pub(crate) fn wire(
 
 /// What all parts of the engine share, and the plugins whose rights are doubted.
 fn engine(
-    context: &Context,
-    config: Config,
+    dependencies: &Dependencies,
     settings: Settings,
     shutdown: &CancellationToken,
 ) -> (Arc<PluginContext>, mpsc::UnboundedReceiver<PluginKey>) {
-    let (client, namespace) = (&context.client, settings.namespace.clone());
+    let (client, namespace) = (&dependencies.client, settings.namespace.clone());
     let registry = Arc::new(Registry::default());
-    let sight = Sight { scope: settings.watched.clone(), pace: settings.pace, vitals: context.vitals.clone() };
+    let sight = Sight { scope: settings.watched.clone(), pace: settings.pace, vitals: dependencies.vitals.clone() };
     let watches = Watches::new(client.clone(), sight, Arc::clone(&registry), shutdown.child_token());
     let (doubts, doubted) = mpsc::unbounded_channel();
-    let shown = (Arc::clone(&context.board), context.metrics.plugins.clone());
+    let shown = (Arc::clone(&dependencies.board), dependencies.metrics.clone());
     let engine = PluginContext {
-        plugins: context.board.plugins.clone(),
-        authority: Authority::new(client.clone(), &namespace, &context.defaults.cluster_domain, settings.lives),
+        plugins: dependencies.board.plugins.clone(),
+        authority: Authority::new(client.clone(), &namespace, &dependencies.cluster_domain, settings.lives),
         client: client.clone(),
-        writers: Writers::new(client.clone(), config, context.metrics.runtime.requests(), &namespace),
+        writers: Writers::new(
+            client.clone(),
+            dependencies.config.clone(),
+            dependencies.count_requests.clone(),
+            &namespace,
+        ),
         sockets: Sockets::new(&settings.socket_dir),
-        leadership: context.leadership.clone(),
+        leadership: dependencies.leadership.clone(),
         departed: Departed::default(),
-        vitals: context.vitals.clone(),
+        vitals: dependencies.vitals.clone(),
         settings,
-        recorder: context.recorder.clone(),
+        recorder: dependencies.recorder.clone(),
         env: Arc::new(Env::new(client.clone(), watches, doubts, shown)),
         registry,
         probes: Probes::default(),
@@ -121,9 +153,9 @@ fn engine(
 
 /// Nothing to be driven: plugin resources may not be read, so no Dask resource waits for a plugin. What plugins have
 /// made stays, and so do their finalizers.
-pub(crate) fn wire_nothing(context: &Context, shutdown: &CancellationToken) -> Wired {
-    context.board.loaded();
-    Wired::new((context.vitals.clone(), context.leadership.clone()), shutdown.clone())
+pub(crate) fn wire_nothing(dependencies: &Dependencies, shutdown: &CancellationToken) -> Wired {
+    dependencies.board.loaded();
+    Wired::new((dependencies.vitals.clone(), dependencies.leadership.clone()), shutdown.clone())
 }
 
 /// The watch of plugin resources, and the reconciler for them.
@@ -158,12 +190,12 @@ fn wire_plugins(
     progress
 }
 
-fn publisher(context: &Context) -> Publisher {
+fn publisher(dependencies: &Dependencies) -> Publisher {
     Publisher {
-        client: context.client.clone(),
-        caches: context.caches.clone(),
-        recorder: context.recorder.clone(),
-        board: Arc::clone(&context.board),
+        client: dependencies.client.clone(),
+        caches: dependencies.caches.clone(),
+        recorder: dependencies.recorder.clone(),
+        board: Arc::clone(&dependencies.board),
         budget: EventBudget::default(),
     }
 }
@@ -239,6 +271,10 @@ async fn publish_summaries(context: Arc<PluginContext>) {
 
 /// What all parts of the engine share, before any plugin is there.
 #[cfg(test)]
-pub(crate) fn test_engine(context: &Context, settings: Settings, shutdown: &CancellationToken) -> Arc<PluginContext> {
-    engine(context, Config::new("http://127.0.0.1:1".parse().unwrap()), settings, shutdown).0
+pub(crate) fn test_engine(
+    dependencies: &Dependencies,
+    settings: Settings,
+    shutdown: &CancellationToken,
+) -> Arc<PluginContext> {
+    engine(dependencies, settings, shutdown).0
 }

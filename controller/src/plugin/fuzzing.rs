@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use dask_operator_api::{DaskOperatorPlugin, SubjectKind};
+use dask_operator_api::{DaskOperatorPlugin, SubjectKind, testing::mk_cluster};
+use jiff::Timestamp;
 use kube::{
     ResourceExt as _,
     api::DynamicObject,
     core::{ApiResource, GroupVersionKind},
 };
 use plugin_protocol::EventReason;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{
@@ -27,7 +29,17 @@ use super::{
     selector::expression::{Budget, Expression, Variables},
     sync::request::Question,
 };
-use crate::fuzzing::{demo_cluster, known, now};
+
+/// The time of all decisions, so that an input always leads to the same ones.
+fn now() -> Timestamp {
+    Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(1_800_000_000)
+}
+
+/// Reads an object that is written in this program.
+#[expect(clippy::unwrap_used, reason = "its text is part of the program")]
+fn known<T: DeserializeOwned>(value: Value) -> T {
+    serde_json::from_value(value).unwrap()
+}
 
 const HOME: &str = "dask-operator";
 /// The uid of the request that answers belong to.
@@ -55,7 +67,7 @@ pub(crate) fn subject(bytes: &[u8], kind: &str) {
     let Some(kind) = KINDS.into_iter().find(|known| subject::kind_name(*known) == kind) else { return };
     let Ok(object) = serde_json::from_slice::<DynamicObject>(bytes) else { return };
     let Some(plugin) = registration() else { return };
-    let owner: DynamicObject = known(json!(demo_cluster()));
+    let owner: DynamicObject = known(json!(mk_cluster("demo")));
     let owner_key = SubjectKey::of(SubjectKind::DaskCluster, &owner);
     let _below = (subject::owner_of(kind, &object), subject::is_below(kind, &object, &owner));
     let _version = ChildVersion::of(&object);
@@ -83,7 +95,7 @@ pub(crate) fn answer(body: &[u8]) {
     drop(response::check_code(&raw(500, body)));
     let Ok(answer) = response::interpret(&raw(200, body), REQUEST) else { return };
     let Some(plugin) = registration() else { return };
-    let owner: DynamicObject = known(json!(demo_cluster()));
+    let owner: DynamicObject = known(json!(mk_cluster("demo")));
     let key = SubjectKey::of(SubjectKind::DaskCluster, &owner);
     let origin = Origin::new(&plugin, (&key, "cluster-uid"), (&key, &owner), &[]);
     let (approved, _rejected) = screen::screen(answer.parsed().children, &origin);
@@ -99,7 +111,7 @@ pub(crate) fn discovery(body: &[u8]) {
 /// Compiles an expression, and evaluates it.
 pub(crate) fn expression(text: &str, object: &Value) {
     if let Ok(expression) = Expression::compile(text) {
-        let owner = json!(demo_cluster());
+        let owner = json!(mk_cluster("demo"));
         drop(expression.evaluate(&Variables::of_json(object, &owner, Some("scheduler")), &mut Budget::new()));
     }
 }

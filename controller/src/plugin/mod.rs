@@ -41,15 +41,18 @@ mod index;
 pub(crate) mod metrics;
 mod model;
 mod pki;
-pub mod render;
+pub(crate) mod render;
 mod resource;
 mod selector;
 mod status;
 mod sync;
+#[cfg(test)]
+mod testing;
 
 #[cfg(test)]
 pub(crate) use config::test_settings;
 pub(crate) use config::{Identity, Lives, Settings, Urls};
-pub(crate) use engine::{wire, wire_nothing};
+pub(crate) use engine::{Dependencies, wire, wire_nothing};
 pub use finalize::cleanup_command as removal;
+pub(crate) use index::owner_caches::OwnerCaches;
 pub(crate) use status::store::Board;

@@ -82,7 +82,7 @@ impl Drop for Claimed<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_fixtures::mk_resource;
+    use dask_operator_api::testing::mk_resource;
 
     #[test]
     fn a_name_is_given_once_at_a_time_in_whatever_version_of_its_kind() {

@@ -144,7 +144,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::test_fixtures::mk_resource;
+    use dask_operator_api::testing::mk_resource;
 
     fn names(subject_kind: &str, subject_name: &str, plugin: &str, key: &str) -> DefaultNames {
         let key = ChildKey::new(key).unwrap();

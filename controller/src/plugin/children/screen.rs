@@ -256,7 +256,7 @@ fn default_name(origin: &Origin<'_>, key: &ChildKey, kind: &ApiResource) -> (Str
 /// Children of the plugin `p` for the Service `demo`, with the keys `k`, `l` and so on. They come from nowhere else.
 #[cfg(test)]
 pub(crate) fn approved_for_tests(manifests: &[Value]) -> Vec<Approved> {
-    let resource = crate::test_fixtures::mk_resource("v1", "ConfigMap");
+    let resource = dask_operator_api::testing::mk_resource("v1", "ConfigMap");
     let kinds = [ChildKind { resource, namespaced: true, allow_sensitive: false, recreate: false }];
     let origin = Origin {
         plugin: "p",

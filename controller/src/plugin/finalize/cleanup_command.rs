@@ -14,7 +14,6 @@ use operator_runtime::{
 use serde::de::DeserializeOwned;
 
 use super::finalizers;
-use crate::args::ReleaseArgs;
 use crate::plugin::finalize;
 
 /// How often is looked again: objects may change in between, and the API server may be away for a moment.
@@ -53,9 +52,9 @@ struct Report {
 /// prints how many. An error with one object or kind does not keep it from the others; it is returned at the end.
 ///
 /// A controller that still runs would put them on again.
-pub async fn release_finalizers(args: &ReleaseArgs, output: &mut impl io::Write) -> Result<(), Error> {
+pub async fn release_finalizers(namespaces: &[String], output: &mut impl io::Write) -> Result<(), Error> {
     let client = Client::try_default().await?;
-    let scope = Scope::of(args.namespaces.iter().map(String::as_str));
+    let scope = Scope::of(namespaces.iter().map(String::as_str));
     let Report { released, failures } = release_all(&client, &scope).await;
     writeln!(output, "finalizers taken off Dask resources: {released}")?;
     if failures.is_empty() { Ok(()) } else { Err(Error::Left(failures)) }

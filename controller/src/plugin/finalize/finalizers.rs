@@ -96,7 +96,7 @@ fn removing(object: &impl Resource, finalizers: &HashSet<String>) -> Option<Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_fixtures::mk_cluster;
+    use dask_operator_api::testing::mk_cluster;
 
     const OURS: &str = "plugin.kubernetes.dask.org/ingress";
 

@@ -4,18 +4,15 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use plugin_protocol::{Hook, ReviewRequest};
 
-use super::Error;
-use crate::{
-    args::RenderArgs,
-    plugin::{
-        client::{
-            Caller, Route,
-            answer::Answer,
-            memory_shares::Shares,
-            response::{self, CallError},
-        },
-        resource,
+use super::{Error, RenderOptions};
+use crate::plugin::{
+    client::{
+        Caller, Route,
+        answer::Answer,
+        memory_shares::Shares,
+        response::{self, CallError},
     },
+    resource,
 };
 
 /// The longest that a plugin resource can set.
@@ -29,7 +26,7 @@ pub(super) enum Source {
 
 impl Source {
     /// What `args` name. A plugin is asked who it is, as the controller does first.
-    pub(super) async fn open(args: &RenderArgs) -> Result<Self, Error> {
+    pub(super) async fn open(args: &RenderOptions) -> Result<Self, Error> {
         if let Some(path) = &args.answer {
             let body = fs::read(path).map_err(|source| Error::Read { path: path.clone(), source })?;
             return Ok(Self::File(body));

@@ -17,12 +17,15 @@ mod world;
 use std::{
     io::{self, Write},
     path::PathBuf,
+    sync::Arc,
 };
 
+use dask_operator_api::{DaskCluster, DaskJob, DaskWorkerGroup};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 use operator_runtime::invalid::Invalid;
 use plugin_protocol::{EventReason, ReviewRequest};
+use serde_json::Value;
 
 use self::{
     ask::Source,
@@ -34,7 +37,42 @@ use super::{
     children::screen::KEY_LABEL, client::response::CallError, model::registration::Registration, resource,
     sync::request::Question,
 };
-use crate::args::RenderArgs;
+
+/// What is rendered, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct RenderOptions {
+    /// File with the DaskOperatorPlugin.
+    pub plugin: PathBuf,
+    /// Files with manifests; `-` is the standard input.
+    pub files: Vec<PathBuf>,
+    /// Where the plugin is called: `http://127.0.0.1:PORT` or `unix:PATH`.
+    pub endpoint: Option<String>,
+    /// File with the response for each subject, in place of calls.
+    pub answer: Option<PathBuf>,
+    /// Whether only the requests are printed.
+    pub requests: bool,
+    /// Namespace of manifests that name none.
+    pub namespace: String,
+    /// Namespace of the operator.
+    pub operator_namespace: String,
+    /// DNS domain of the Kubernetes cluster.
+    pub cluster_domain: String,
+}
+
+/// Builds what the reconcilers create for Dask resources. The engine does not know how.
+pub(crate) trait DaskManifests {
+    /// Returns the manifests for a DaskJob in a Kubernetes cluster of this DNS domain.
+    fn of_job(&self, job: &DaskJob, cluster_domain: &str) -> Result<Vec<Value>, Invalid>;
+    /// Returns the manifests for a DaskCluster.
+    fn of_cluster(&self, cluster: &DaskCluster) -> Result<Vec<Value>, Invalid>;
+    /// Returns the manifests for a DaskWorkerGroup of `cluster`, if that is known.
+    fn of_group(
+        &self,
+        group: &DaskWorkerGroup,
+        cluster: Option<Arc<DaskCluster>>,
+        cluster_domain: &str,
+    ) -> Result<Vec<Value>, Invalid>;
+}
 
 /// Why nothing could be rendered.
 #[derive(Debug, thiserror::Error)]
@@ -76,13 +114,18 @@ pub enum Error {
 ///
 /// # Errors
 /// If there is nothing that could be rendered; the message is one sentence.
-pub async fn render(args: &RenderArgs, out: &mut impl Write, err: &mut impl Write) -> Result<bool, Error> {
+pub(crate) async fn render(
+    args: &RenderOptions,
+    made: &impl DaskManifests,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> Result<bool, Error> {
     let plugin = manifests::read_plugin(&args.plugin, &args.operator_namespace)?;
     let manifests = Manifests::read(&args.files, &args.namespace)?;
     let kinds = kinds::resolve(&plugin.spec.children, &manifests.definitions);
     let registration =
         resource::without_cluster(&plugin, kinds, &args.operator_namespace).map_err(Error::NotAccepted)?;
-    let world = World::of(manifests, &args.cluster_domain);
+    let world = World::of(manifests, made, &args.cluster_domain);
     let matched = world.matched(&registration);
     for problem in world.problems.iter().chain(&matched.problems) {
         writeln!(err, "{problem}")?;
@@ -169,6 +212,3 @@ fn describe(object: &kube::api::DynamicObject) -> String {
     let kind = object.types.as_ref().map_or("object", |types| types.kind.as_str());
     format!("{kind} {}/{}", object.namespace().unwrap_or_default(), object.name_any())
 }
-
-#[cfg(test)]
-mod tests;

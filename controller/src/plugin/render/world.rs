@@ -5,28 +5,22 @@ use std::{
     sync::Arc,
 };
 
-use dask_operator_api::{DaskCluster, SubjectKind, WorkerAllocation, meta};
+use dask_operator_api::{DaskCluster, SubjectKind, meta};
 use kube::{ResourceExt as _, api::DynamicObject};
 use operator_runtime::invalid::Invalid;
 use serde_json::{Value, json};
 
 use super::{
-    describe,
+    DaskManifests, describe,
     manifests::{Manifests, complete, typed},
 };
-use crate::{
-    cluster,
-    context::Defaults,
-    job,
-    plugin::{
-        children::plan::Claim,
-        model::{
-            child_kind::ChildKind,
-            registration::Registration,
-            subject::{self, SubjectKey},
-        },
+use crate::plugin::{
+    children::plan::Claim,
+    model::{
+        child_kind::ChildKind,
+        registration::Registration,
+        subject::{self, SubjectKey},
     },
-    worker_group,
 };
 
 /// Objects, and what is wrong with some.
@@ -79,7 +73,7 @@ fn kind_of(object: &DynamicObject) -> Option<SubjectKind> {
 }
 
 impl World {
-    pub(super) fn of(manifests: Manifests, cluster_domain: &str) -> Self {
+    pub(super) fn of(manifests: Manifests, made: &impl DaskManifests, cluster_domain: &str) -> Self {
         let Manifests { objects, namespaces, .. } = manifests;
         let mut world = Self { objects: Vec::new(), subjects: BTreeMap::new(), namespaces, problems: Vec::new() };
         for object in objects {
@@ -88,7 +82,7 @@ impl World {
         // What is made may be made into more: a job into a cluster, into a group, into Deployments, into pods.
         let mut next = 0;
         while next < world.objects.len() {
-            match world.made_of(next, cluster_domain) {
+            match world.made_of(next, made, cluster_domain) {
                 Ok(made) => made.into_iter().for_each(|manifest| world.add_made(manifest)),
                 Err(why) => {
                     let what = describe(&world.objects[next]);
@@ -122,14 +116,14 @@ impl World {
         self.subjects.get(key).map(|index| &self.objects[*index])
     }
 
-    fn made_of(&self, index: usize, cluster_domain: &str) -> Result<Vec<Value>, String> {
+    fn made_of(&self, index: usize, made: &impl DaskManifests, cluster_domain: &str) -> Result<Vec<Value>, String> {
         let object = &self.objects[index];
         let Some(kind) = kind_of(object) else { return Ok(Vec::new()) };
         let document = || serde_json::to_value(object).unwrap_or_default();
         let said = |invalid: Invalid| format!("{}: {}", invalid.reason, invalid.message);
         match kind {
-            SubjectKind::DaskJob => Ok(job::manifests(&typed(document())?, cluster_domain).map_err(said)?.to_vec()),
-            SubjectKind::DaskCluster => Ok(cluster::manifests(&typed(document())?).map_err(said)?.to_vec()),
+            SubjectKind::DaskJob => made.of_job(&typed(document())?, cluster_domain).map_err(said),
+            SubjectKind::DaskCluster => made.of_cluster(&typed(document())?).map_err(said),
             SubjectKind::DaskWorkerGroup => {
                 let group: dask_operator_api::DaskWorkerGroup = typed(document())?;
                 let key = SubjectKey {
@@ -139,9 +133,7 @@ impl World {
                 };
                 let cluster = self.find(&key).map(serde_json::to_value).and_then(Result::ok);
                 let cluster = cluster.map(typed::<DaskCluster>).transpose()?.map(Arc::new);
-                let allocation = WorkerAllocation { batch_size: None, delay_seconds: None };
-                let defaults = Defaults { cluster_domain: cluster_domain.to_owned(), allocation, scheduler_ip: None };
-                worker_group::manifests(&group, cluster, &defaults).map_err(said)
+                made.of_group(&group, cluster, cluster_domain).map_err(said)
             }
             SubjectKind::Deployment => Ok(pod_of(object).into_iter().collect()),
             SubjectKind::DaskAutoscaler | SubjectKind::Service | SubjectKind::Pod => Ok(Vec::new()),

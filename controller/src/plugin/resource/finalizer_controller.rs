@@ -36,7 +36,7 @@ use plugin_protocol::Hook;
 use serde::de::DeserializeOwned;
 
 use super::context::PluginContext;
-use crate::context::Caches;
+use crate::plugin::index::owner_caches::OwnerCaches;
 use crate::plugin::{
     finalize::{self, Action, Plugin, finalizers},
     model::{
@@ -57,7 +57,7 @@ const PARALLEL: usize = 32;
 
 /// Keeps finalizers only as long as they are needed, for ever. The finalizer of a plugin that seems not to exist is
 /// removed at once: `plugins`, the watch of plugin resources, says where all of them are known.
-pub(crate) async fn keep(context: Arc<PluginContext>, caches: Caches, plugins: Progress, _: Leading) {
+pub(crate) async fn keep(context: Arc<PluginContext>, caches: OwnerCaches, plugins: Progress, _: Leading) {
     let mut keeper = Keeper::new(context, caches, plugins);
     let (mut next, mut running) = (tokio::time::Instant::now(), Running::new());
     loop {
@@ -104,7 +104,7 @@ struct Removal {
 
 struct Keeper {
     context: Arc<PluginContext>,
-    caches: Caches,
+    caches: OwnerCaches,
     plugins: Progress,
     /// The plugin resources by identity, as of the last look at all objects.
     resources: HashMap<String, Arc<DaskOperatorPlugin>>,
@@ -116,7 +116,7 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn new(context: Arc<PluginContext>, caches: Caches, plugins: Progress) -> Self {
+    fn new(context: Arc<PluginContext>, caches: OwnerCaches, plugins: Progress) -> Self {
         Self {
             context,
             caches,

@@ -15,7 +15,7 @@ use crate::plugin::model::key::PluginKey;
 const PARALLEL: usize = 128;
 
 /// One inquiry for each plugin at most, shared by namespaces. Cloning shares the content.
-pub(in crate::plugin) struct Inquiries<T>(Arc<Inner<T>>);
+pub(crate) struct Inquiries<T>(Arc<Inner<T>>);
 
 struct Inner<T> {
     share: FairShare,
@@ -86,7 +86,7 @@ impl<T: Send + 'static> Inquiries<T> {
     }
 
     /// Ends the inquiry about a plugin that is gone, and drops its answer.
-    pub(in crate::plugin) fn forget(&self, key: &PluginKey) {
+    pub(crate) fn forget(&self, key: &PluginKey) {
         if let Some(Inquiry::UnderWay { task, .. }) = self.0.lock().inquiries.remove(key) {
             task.abort();
         }

@@ -44,7 +44,7 @@ const AUTHORIZE_PERIOD: Duration = Duration::from_mins(10);
 const MAX_WATCHES: usize = 64;
 
 /// What an inquiry brought, and what it was about.
-pub(in crate::plugin) struct Answer {
+pub(crate) struct Answer {
     uid: Option<String>,
     generation: Option<i64>,
     news: News,
@@ -289,15 +289,14 @@ fn register(context: &PluginContext, registered: Registered, recovered: bool, re
 
 #[cfg(test)]
 mod tests {
+    use crate::plugin::testing::mk_dependencies;
     use operator_runtime::k8s;
+    use operator_runtime::testing::made;
     use serde_json::json;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::{
-        plugin::{config::test_settings, engine::test_engine},
-        stub_api_server::{made, mk_context},
-    };
+    use crate::plugin::{config::test_settings, engine::test_engine};
 
     fn plugin(generation: i64) -> DaskOperatorPlugin {
         serde_json::from_value(json!({
@@ -316,7 +315,7 @@ mod tests {
     /// Else the worker of a plugin would be started by a spec that was refused since.
     #[tokio::test]
     async fn an_answer_about_an_older_spec_changes_nothing_and_news_wait_for_the_next_inquiry() {
-        let (context, _) = mk_context(made).await;
+        let (context, _) = mk_dependencies(made).await;
         let engine = test_engine(&context, test_settings(), &CancellationToken::new());
         let news = News { reconnect: true, replaced: true };
         let answer = |generation| Answer {

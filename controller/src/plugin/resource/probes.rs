@@ -22,7 +22,7 @@ const CERTAIN: Duration = Duration::from_secs(5);
 
 /// What was found out about plugins, whom to ask again at once, and about what.
 #[derive(Default)]
-pub(in crate::plugin) struct Probes(Mutex<ProbesInner>);
+pub(crate) struct Probes(Mutex<ProbesInner>);
 
 #[derive(Default)]
 struct ProbesInner {
@@ -35,11 +35,11 @@ struct ProbesInner {
 
 /// What was noticed of a plugin since it was last discovered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::plugin) struct News {
+pub(crate) struct News {
     /// Open connections may lead to a process that is on its way out.
-    pub(in crate::plugin) reconnect: bool,
+    pub(crate) reconnect: bool,
     /// Another process serves it, which may answer differently: once discovered, it is asked about every subject.
-    pub(in crate::plugin) replaced: bool,
+    pub(crate) replaced: bool,
 }
 
 /// What one round of questions brought.
@@ -59,12 +59,12 @@ pub(super) struct Probe {
 
 impl Probes {
     /// Has the plugin asked again on the next pass, whenever it was asked last.
-    pub(in crate::plugin) fn wake(&self, key: PluginKey) {
+    pub(crate) fn wake(&self, key: PluginKey) {
         self.inner().woken.insert(key);
     }
 
     /// As [`Self::wake`], for a reason.
-    pub(in crate::plugin) fn notice(&self, key: PluginKey, news: News) {
+    pub(crate) fn notice(&self, key: PluginKey, news: News) {
         self.keep(&key, news);
         self.wake(key);
     }
@@ -87,7 +87,7 @@ impl Probes {
 
     /// Has the plugin's rights looked at again on the next pass, unless they are known to be missing, or were
     /// found to suffice just now: not each refusal is one of rights. Whether it does.
-    pub(in crate::plugin) fn doubt(&self, key: &PluginKey, now: Instant) -> bool {
+    pub(crate) fn doubt(&self, key: &PluginKey, now: Instant) -> bool {
         let mut inner = self.inner();
         let authorized = inner.last.get_mut(key).map(|probe| &mut probe.authorized_at);
         let Some(at) = authorized.filter(|at| at.is_some_and(|at| now.duration_since(at) >= CERTAIN)) else {
@@ -98,7 +98,7 @@ impl Probes {
         true
     }
 
-    pub(in crate::plugin) fn forget(&self, key: &PluginKey) {
+    pub(crate) fn forget(&self, key: &PluginKey) {
         let mut inner = self.inner();
         inner.last.remove(key);
         inner.woken.remove(key);

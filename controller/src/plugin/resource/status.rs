@@ -14,7 +14,7 @@ use crate::plugin::status::summary::Summary;
 const ACCEPTED: &str = "Accepted";
 const DISCOVERED: &str = "Discovered";
 const AUTHORIZED: &str = "Authorized";
-pub(in crate::plugin) const READY: &str = "Ready";
+pub(crate) const READY: &str = "Ready";
 
 /// What is known of a plugin; a step that was not reached is `None`.
 #[derive(Clone, Debug, Default)]

@@ -53,17 +53,16 @@ pub(crate) fn sweep_once(context: &PluginContext, known: &HashSet<PluginKey>, no
 
 #[cfg(test)]
 mod tests {
+    use crate::plugin::testing::mk_dependencies;
+    use operator_runtime::testing::made;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::{
-        plugin::{config::test_settings, engine::test_engine, finalize::Mark},
-        stub_api_server::{made, mk_context},
-    };
+    use crate::plugin::{config::test_settings, engine::test_engine, finalize::Mark};
 
     #[tokio::test]
     async fn what_was_noted_of_a_plugin_after_it_went_is_forgotten_and_that_of_others_is_not() {
-        let (context, _) = mk_context(made).await;
+        let (context, _) = mk_dependencies(made).await;
         let engine = test_engine(&context, test_settings(), &CancellationToken::new());
         let gone = PluginKey { namespace: "team-a".to_owned(), name: "echo".to_owned() };
         engine.env.ledger.set("echo.team-a", "subject", Mark::Engaged);

@@ -32,7 +32,7 @@ use super::{
     event_budget::{EventBudget, Room},
     store::{Board, Known},
 };
-use crate::context::Caches;
+use crate::plugin::index::owner_caches::OwnerCaches;
 use crate::plugin::model::subject::{self, SubjectKey};
 
 /// The rest of the status is the reconcilers'.
@@ -45,7 +45,7 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Tells owners what the board knows.
 pub(crate) struct Publisher {
     pub(crate) client: Client,
-    pub(crate) caches: Caches,
+    pub(crate) caches: OwnerCaches,
     pub(crate) recorder: Recorder,
     pub(crate) board: Arc<Board>,
     pub(crate) budget: EventBudget,

@@ -410,15 +410,13 @@ fn first_of_each(mut due: Vec<(Instant, SubjectKey)>) -> Vec<SubjectKey> {
 
 #[cfg(test)]
 mod tests {
+    use dask_operator_api::testing::mk_cluster;
     use serde_json::json;
 
     use super::*;
-    use crate::{
-        plugin::{
-            config::test_settings,
-            status::{aggregate::Owner, summary::Verdict},
-        },
-        test_fixtures::mk_cluster,
+    use crate::plugin::{
+        config::test_settings,
+        status::{aggregate::Owner, summary::Verdict},
     };
 
     fn key(kind: SubjectKind, name: &str) -> SubjectKey {

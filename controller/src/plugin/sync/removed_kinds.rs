@@ -69,7 +69,7 @@ mod tests {
     use std::slice;
 
     use super::*;
-    use crate::test_fixtures::mk_resource;
+    use dask_operator_api::testing::mk_resource;
 
     fn kind(api_version: &str, name: &str) -> ChildKind {
         let resource = mk_resource(api_version, name);

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::test_fixtures::mk_resource;
+use dask_operator_api::testing::mk_resource;
 
 const CLAIM: Claim<'_> = Claim { plugin: "echo", subject_uid: "subject", owner_uid: "owner" };
 

@@ -1,13 +1,11 @@
+use dask_operator_api::testing::mk_resource;
 use plugin_protocol::Child;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{
-    plugin::{
-        children::screen::{Origin, screen},
-        model::child_kind::ChildKind,
-    },
-    test_fixtures::mk_resource,
+use crate::plugin::{
+    children::screen::{Origin, screen},
+    model::child_kind::ChildKind,
 };
 
 const CLAIM: Claim<'_> = Claim { plugin: "ingress", subject_uid: "subject-uid", owner_uid: "owner-uid" };

@@ -1,5 +1,5 @@
 use super::*;
-use crate::test_fixtures::mk_resource;
+use dask_operator_api::testing::mk_resource;
 
 /// The allow-list of the tests. Role and `ClusterIssuer` are there to show that being on it is not enough.
 fn kinds() -> Vec<ChildKind> {

@@ -6,7 +6,8 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{stub_api_server, test_fixtures::mk_cluster};
+use dask_operator_api::testing::mk_cluster;
+use operator_runtime::testing::stub_api_server;
 
 #[test]
 fn finalizers_of_plugins_are_told_from_others() {
@@ -62,24 +63,24 @@ fn answer(method: &Method, path: &str) -> Response {
 
 #[tokio::test]
 async fn an_error_with_one_object_or_kind_keeps_no_other_from_its_release() {
-    let (context, writes) = stub_api_server::mk_context(answer).await;
-    let clusters = go_through(&context.client, &Api::<DaskCluster>::all(context.client.clone())).await;
+    let (client, writes) = stub_api_server(answer).await;
+    let clusters = go_through(&client, &Api::<DaskCluster>::all(client.clone())).await;
     assert_eq!(clusters.released, 300);
     assert_eq!(clusters.failures, ["DaskCluster ns/bad: failed to patch DaskCluster bad: no"]);
     assert_eq!(writes.take().len(), 2, "one request for each object, however many finalizers it has");
 
-    let groups = go_through(&context.client, &Api::<DaskWorkerGroup>::all(context.client.clone())).await;
+    let groups = go_through(&client, &Api::<DaskWorkerGroup>::all(client.clone())).await;
     assert_eq!((groups.released, groups.failures.len()), (0, 1));
-    let jobs = go_through(&context.client, &Api::<DaskJob>::all(context.client.clone())).await;
+    let jobs = go_through(&client, &Api::<DaskJob>::all(client.clone())).await;
     assert_eq!(jobs, Report::default());
-    let scalers = go_through(&context.client, &Api::<DaskAutoscaler>::all(context.client.clone())).await;
+    let scalers = go_through(&client, &Api::<DaskAutoscaler>::all(client.clone())).await;
     assert_eq!((scalers.released, scalers.failures.len()), (21, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn all_kinds_are_gone_through_and_what_was_left_is_told_at_the_end() {
-    let (context, _) = stub_api_server::mk_context(answer).await;
-    let report = release_all(&context.client, &Scope::all()).await;
+    let (client, _) = stub_api_server(answer).await;
+    let report = release_all(&client, &Scope::all()).await;
     assert_eq!(report.failures.len(), 2, "{report:?}");
     assert!(report.released >= 321, "{report:?}");
 }

@@ -4,18 +4,17 @@ use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta:
 use kube::runtime::watcher::Event as WatchEvent;
 use tokio_util::sync::CancellationToken;
 
+use crate::plugin::testing::mk_dependencies;
+use dask_operator_api::testing::mk_cluster;
+use operator_runtime::testing::{Writes, made};
 use operator_runtime::watch::Deletion;
 
 use super::*;
-use crate::{
-    plugin::{config::test_settings, engine::test_engine},
-    stub_api_server::{Writes, made, mk_context},
-    test_fixtures::mk_cluster,
-};
+use crate::plugin::{config::test_settings, engine::test_engine};
 
 /// A keeper of an operator without plugins, whose API server says yes to everything.
 async fn keeper() -> (Keeper, Writes) {
-    let (context, writes) = mk_context(made).await;
+    let (context, writes) = mk_dependencies(made).await;
     let engine = test_engine(&context, test_settings(), &CancellationToken::new());
     let plugins = Progress::listening("daskoperatorplugins", &[Instant::now()]);
     plugins.deliver();
@@ -73,15 +72,16 @@ async fn finalizers_that_nobody_needs_cost_one_request_an_object_and_then_none()
 /// Returns whether the finalizer of a plugin that cannot be called leaves a group that cannot be read and was deleted so
 /// many seconds ago.
 async fn unreadable_group_is_released_after(seconds: u64) -> bool {
-    let (context, writes) = mk_context(made).await;
+    let (context, writes) = mk_dependencies(made).await;
     let watch = Progress::listening("daskworkergroups", &[Instant::now()]);
     context.vitals.watch(watch.clone());
     let engine = test_engine(&context, test_settings(), &CancellationToken::new());
-    let plugin = crate::test_fixtures::from_yaml(
+    let plugin = serde_saphyr::from_str(
         "{apiVersion: kubernetes.dask.org/v1, kind: DaskOperatorPlugin, metadata: {name: away, namespace: dask-operator},
         spec: {endpoint: {service: {name: away}}, subjects: [{kind: DaskWorkerGroup}], children: [],
         finalize: {enabled: true, deadlineSeconds: 60}}}",
-    );
+    )
+    .unwrap();
     engine.plugins.cache.apply(None, WatchEvent::Apply(plugin), &mut Arc::new);
     let plugins = Progress::listening("daskoperatorplugins", &[Instant::now()]);
     plugins.deliver();
@@ -123,7 +123,7 @@ async fn the_finalizer_of_an_object_that_cannot_be_read_goes_when_the_plugins_ti
 /// It may have been readable before: then the cache has it as it was, and nobody deleted that.
 #[tokio::test]
 async fn what_is_known_of_an_object_that_cannot_be_read_counts_and_not_what_it_was() {
-    let (context, writes) = mk_context(made).await;
+    let (context, writes) = mk_dependencies(made).await;
     let watch = Progress::listening("daskclusters", &[Instant::now()]);
     context.vitals.watch(watch.clone());
     let engine = test_engine(&context, test_settings(), &CancellationToken::new());
@@ -159,12 +159,12 @@ async fn a_namespace_full_of_finalizers_delays_no_other() {
 async fn a_removal_that_fails_is_tried_again_later_and_stops_no_other() {
     let refuse = |_: &axum::http::Method, path: &str| {
         if path.ends_with("/bad") {
-            crate::stub_api_server::namespace_ends(&axum::http::Method::PATCH, path)
+            operator_runtime::testing::namespace_ends(&axum::http::Method::PATCH, path)
         } else {
             made(&axum::http::Method::PATCH, path)
         }
     };
-    let (context, writes) = mk_context(refuse).await;
+    let (context, writes) = mk_dependencies(refuse).await;
     let engine = test_engine(&context, test_settings(), &CancellationToken::new());
     let plugins = Progress::listening("daskoperatorplugins", &[Instant::now()]);
     plugins.deliver();

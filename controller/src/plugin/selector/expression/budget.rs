@@ -49,7 +49,7 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    pub(in crate::plugin) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { expression: PER_EXPRESSION, object: PER_OBJECT }
     }
 
@@ -77,7 +77,7 @@ impl Budget {
 
     /// Returns what was spent on the object so far.
     #[cfg(test)]
-    pub(in crate::plugin) fn spent(&self) -> u64 {
+    pub(crate) fn spent(&self) -> u64 {
         PER_OBJECT - self.object
     }
 }

@@ -1,0 +1,47 @@
+//! What the engine needs, for tests of whole passes.
+
+use std::sync::Arc;
+
+use axum::{http::Method, response::Response};
+use kube::{Config, runtime::events::Reporter};
+use operator_runtime::{
+    events::{Recorder, Wanted},
+    leader::Election,
+    metrics::RuntimeMetrics,
+    testing::{Writes, stub_api_server},
+    vitals::Vitals,
+    watch::Cache,
+};
+
+use super::{
+    config::test_settings, engine::Dependencies, index::owner_caches::OwnerCaches, metrics::PluginMetrics,
+    status::store::Board,
+};
+
+/// Returns empty caches and an API server that answers `answer`.
+pub(crate) async fn mk_dependencies(
+    answer: impl Fn(&Method, &str) -> Response + Clone + Send + Sync + 'static,
+) -> (Dependencies, Writes) {
+    let (client, writes) = stub_api_server(answer).await;
+    let reporter = Reporter { controller: "test".to_owned(), instance: None };
+    let metrics = RuntimeMetrics::default();
+    let dependencies = Dependencies {
+        recorder: Recorder::new(client.clone(), reporter, Wanted::Everything),
+        client,
+        config: Config::new("http://127.0.0.1:1".parse().unwrap()),
+        caches: OwnerCaches {
+            clusters: Cache::new(|_| None),
+            groups: Cache::new(|_| None),
+            jobs: Cache::new(|_| None),
+            autoscalers: Cache::new(|_| None),
+        },
+        board: Arc::new(Board::new(&test_settings()).0),
+        metrics: PluginMetrics::default(),
+        count_requests: metrics.requests(),
+        passes: metrics.passes("DaskOperatorPlugin"),
+        leadership: Election::new(None).1,
+        vitals: Vitals::default(),
+        cluster_domain: "cluster.local".to_owned(),
+    };
+    (dependencies, writes)
+}
