@@ -174,8 +174,9 @@ mod tests {
         net::TcpStream,
     };
 
-    use super::*;
     use operator_runtime::leader::Election;
+
+    use super::*;
 
     /// The runtime of this test has one thread, which waits for the answer.
     #[tokio::test]

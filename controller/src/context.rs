@@ -6,6 +6,7 @@ use dask_operator_api::{
     DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, WorkerAllocation,
     meta::{self, component},
 };
+use dask_plugin_engine::{self as plugin, OwnerCaches};
 use k8s_openapi::api::core::v1::Service;
 use kube::{Client, ResourceExt as _};
 use operator_runtime::{
@@ -19,7 +20,6 @@ use operator_runtime::{
 use crate::{
     autoscaler, idle,
     metrics::Metrics,
-    plugin::{self, OwnerCaches},
     view::{DeploymentView, PodView},
     worker_group::{Censuses, Losses, Pauses},
 };

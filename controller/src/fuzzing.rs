@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use dask_operator_api::{DaskAutoscaler, DaskCluster, DaskJob, DaskOperatorPlugin, DaskWorkerGroup, WorkerAllocation};
+use dask_plugin_engine as plugin;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use operator_runtime::{moment::Moment, watch::Received};
@@ -17,7 +18,7 @@ use crate::scheduler;
 use crate::{
     autoscaler, cluster,
     context::Defaults,
-    diagnosis, idle, job, kopf, plugin,
+    diagnosis, idle, job, kopf,
     view::{DeploymentView, PodView},
     worker_group,
 };

@@ -26,7 +26,6 @@ pub mod idle;
 pub mod job;
 pub mod kopf;
 pub mod metrics;
-mod plugin;
 pub mod pod;
 pub mod preflight;
 pub mod propagation;
@@ -45,4 +44,4 @@ pub mod view;
 pub mod worker_group;
 
 pub use dask_operator_api as crd;
-pub use plugin::removal;
+pub use dask_plugin_engine::removal;

@@ -6,15 +6,9 @@ use dask_operator_api::{DaskCluster, DaskJob, DaskWorkerGroup, WorkerAllocation}
 use operator_runtime::invalid::Invalid;
 use serde_json::Value;
 
-pub use crate::plugin::render::Error;
-use crate::{
-    args::RenderArgs,
-    cluster,
-    context::Defaults,
-    job,
-    plugin::render::{self, DaskManifests, RenderOptions},
-    worker_group,
-};
+use crate::{args::RenderArgs, cluster, context::Defaults, job, worker_group};
+pub use dask_plugin_engine::render::Error;
+use dask_plugin_engine::render::{self, DaskManifests, RenderOptions};
 
 /// The manifests of the reconcilers.
 struct Reconcilers;

@@ -3,6 +3,7 @@
 use std::{error::Error as _, io, pin::pin, sync::Arc, time::Duration};
 
 use dask_operator_api::WorkerAllocation;
+use dask_plugin_engine as plugin;
 use futures::future::join_all;
 use kube::{Client, Config, client::ClientBuilder, runtime::events::Reporter};
 use operator_runtime::{
@@ -28,7 +29,6 @@ use crate::{
     exit::Exit,
     idle,
     metrics::Metrics,
-    plugin,
     preflight::{Feature, Findings, Preflight, Problem, Questions},
     worker_group::{Censuses, Losses, Pauses},
 };

@@ -6,8 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use plugin_protocol::schema;
 use serde_json::Value;
+
+use plugin_protocol::schema;
 
 /// Why it could not be written.
 #[derive(Debug, thiserror::Error)]

@@ -30,7 +30,7 @@ pub(crate) async fn mk_context(
         losses: crate::worker_group::Losses::default(),
         autoscaling: crate::autoscaler::Memory::default(),
         idle: crate::idle::Memory::default(),
-        board: Arc::new(crate::plugin::Board::new(&crate::plugin::test_settings()).0),
+        board: Arc::new(dask_plugin_engine::Board::new(&dask_plugin_engine::test_settings()).0),
         leadership: operator_runtime::leader::Election::new(None).1,
         metrics: Arc::default(),
         pace: operator_runtime::watch::Pace::default(),

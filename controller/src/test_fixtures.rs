@@ -1,7 +1,7 @@
 //! Objects for tests.
 
 use dask_operator_api::WorkerAllocation;
-pub(crate) use dask_operator_api::testing::{mk_cluster, mk_group, mk_resource};
+pub(crate) use dask_operator_api::testing::{mk_cluster, mk_group};
 
 use crate::context::Defaults;
 

@@ -6,8 +6,9 @@ use std::{
 };
 
 use clap::ValueEnum;
-use plugin_protocol::PROTOCOL_VERSION;
 use serde::Serialize;
+
+use plugin_protocol::PROTOCOL_VERSION;
 
 /// The version of the Kubernetes API whose types are compiled in.
 const KUBERNETES: &str = "1.37";

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
+
 use plugin_protocol::screening::is_reserved_key;
 
 /// Labels and annotations.

@@ -12,10 +12,8 @@ use prometheus_client::registry::Registry;
 
 pub(crate) use retirements::Retirement;
 
-use crate::{
-    context::Caches,
-    plugin::metrics::{self as plugin, PluginMetrics},
-};
+use crate::context::Caches;
+use dask_plugin_engine::metrics::{self as plugin, PluginMetrics};
 use retirements::Retirements;
 
 /// All metrics.

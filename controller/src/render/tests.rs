@@ -1,15 +1,15 @@
 use std::fs;
 
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::*;
 use plugin_server_kit::{
     Answer, Plugin, PluginError,
     protocol::{Child, Discovery, PluginRequest},
     router,
     serve::{Listener, serve},
 };
-use serde_json::{Value, json};
-use tempfile::TempDir;
-
-use super::*;
 
 const PLUGIN: &str = "
 apiVersion: kubernetes.dask.org/v1alpha1

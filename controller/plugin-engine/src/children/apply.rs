@@ -1,0 +1,277 @@
+//! Brings the children of one subject to what was planned: the only place that writes for plugins.
+
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+use futures::{StreamExt as _, stream};
+use jiff::Timestamp;
+use kube::{Resource as _, ResourceExt as _, api::DynamicObject};
+use operator_runtime::{
+    fingerprint::fingerprint,
+    k8s::{self, Force},
+};
+use serde_json::{Value, json};
+
+use super::{
+    drift::{self, Deed, Record},
+    immutable,
+    inventory::{Children, Existing, PARALLEL, Written},
+    plan::{Claim, Conflict, Known, Plan},
+    prune_guard,
+    screen::{Approved, Rejected},
+};
+use crate::model::{
+    child_meta::{Ours, manager_of},
+    child_version::{ChildVersion, child_name},
+};
+
+/// What an answer comes to.
+pub(crate) struct Work<'a> {
+    pub(crate) plan: Plan,
+    pub(crate) rejected: Vec<Rejected>,
+    /// The children that stood before.
+    pub(crate) existing: Existing,
+    /// All keys of the answer: a child that only gets another name is not dropped.
+    pub(crate) keys: HashSet<String>,
+    pub(crate) claim: Claim<'a>,
+}
+
+/// Something that went wrong.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+    /// When to try again, if it is known.
+    pub(crate) again: Option<Duration>,
+}
+
+impl Problem {
+    fn new(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), again: None }
+    }
+
+    /// The first of `problems`, to be tried again as soon as one of them wants it.
+    fn first(problems: Vec<Self>) -> Option<Self> {
+        let again = problems.iter().filter_map(|problem| problem.again).min();
+        problems.into_iter().next().map(|first| Self { again, ..first })
+    }
+}
+
+impl From<k8s::Error> for Problem {
+    fn from(error: k8s::Error) -> Self {
+        Self::new(error.category(), error.message())
+    }
+}
+
+/// What came of one child. Without a new record the old one stays.
+struct Done {
+    record: Option<Record>,
+    problem: Option<Problem>,
+}
+
+/// How a child came to stand.
+enum Stands {
+    AsItWas(ChildVersion),
+    Written(ChildVersion),
+}
+
+impl Children<'_> {
+    /// Writes what is planned; prunes only if nothing was refused and every write went through.
+    pub(crate) async fn carry_out(&self, work: Work<'_>, written: &mut Written) -> Option<Problem> {
+        let Work { plan: Plan { apply, prune, conflicts }, rejected, existing, keys, claim } = work;
+        let names: Vec<_> = apply.iter().map(|child| child_name(child.resource(), child.name())).collect();
+        let going: HashSet<_> = prune.iter().map(|child| child_name(&child.resource, &child.name)).collect();
+        written.retain(|name, _| names.contains(name) || going.contains(name));
+        let mut problems: Vec<Problem> =
+            rejected.into_iter().map(|rejected| Problem::new(rejected.reason, rejected.message)).collect();
+        problems.extend(
+            conflicts
+                .into_iter()
+                .map(|Conflict { key, message }| Problem::new("Conflict", format!("{key}: {message}"))),
+        );
+        let writes: Vec<_> = apply
+            .iter()
+            .zip(&names)
+            .map(|(child, name)| self.write(child, existing.get(name), written.get(name).cloned()))
+            .collect();
+        // In order, so that the first problem is the same each time.
+        let done: Vec<Done> = stream::iter(writes).buffered(PARALLEL).collect().await;
+        for (name, done) in names.into_iter().zip(done) {
+            if let Some(record) = done.record {
+                written.insert(name, record);
+            }
+            problems.extend(done.problem);
+        }
+        if problems.is_empty() {
+            problems = self.prune(&prune, &keys, claim, written).await;
+        }
+        Problem::first(problems)
+    }
+
+    async fn write(&self, child: &Approved, live: Option<&DynamicObject>, before: Option<Record>) -> Done {
+        let (now, print) = (Instant::now(), fingerprint(child.manifest()));
+        let what = format!("{} {}", child.resource().kind, child.name());
+        let is_repair = before.as_ref().is_some_and(|record| record.print == print);
+        let mut fight = before.as_ref().map(|record| record.fight.clone()).unwrap_or_default();
+        let deed = drift::decide(&print, live, before.as_ref());
+        if let (true, Deed::Create | Deed::Compare, Some(wait)) = (is_repair, deed, fight.wait(now)) {
+            let again = |(message, _)| Problem { reason: "DriftLoop", message, again: Some(wait) };
+            return Done { record: None, problem: fight.account(&what, now).map(again) };
+        }
+        let metrics = &self.env.metrics;
+        let version = match self.bring(child, live, deed).await {
+            Ok(Stands::AsItWas(version)) => {
+                fight.found_right(now);
+                version
+            }
+            Ok(Stands::Written(version)) => {
+                metrics.applied(&self.plugin.identity, "Applied");
+                if is_repair {
+                    let other = live.and_then(|live| drift::other_manager(live, child.manifest(), &self.manager()));
+                    fight.repaired(other, now);
+                }
+                version
+            }
+            Err(problem) => {
+                metrics.applied(&self.plugin.identity, problem.reason);
+                return Done { record: None, problem: Some(problem) };
+            }
+        };
+        let fought = fight.account(&what, now);
+        let problem = fought.map(|(message, over)| Problem { reason: "DriftLoop", message, again: Some(over) });
+        Done { record: Some(Record { key: child.key().to_string(), version, print, fight }), problem }
+    }
+
+    async fn bring(&self, child: &Approved, live: Option<&DynamicObject>, deed: Deed) -> Result<Stands, Problem> {
+        match (deed, live) {
+            (_, None) => self.make(child).await.map(Stands::Written),
+            (Deed::Await, Some(_)) => Err(is_going(child)),
+            (Deed::Keep, Some(live)) => Ok(Stands::AsItWas(ChildVersion::of(live))),
+            (Deed::Compare, Some(live)) if self.stands(child, live).await => {
+                Ok(Stands::AsItWas(ChildVersion::of(live)))
+            }
+            (_, Some(live)) => self.change(child, live).await.map(Stands::Written),
+        }
+    }
+
+    /// Whether an apply would change nothing. If the API server does not say, the apply itself tells.
+    async fn stands(&self, child: &Approved, live: &DynamicObject) -> bool {
+        let applied = k8s::dry_apply(&self.api(child.resource()), &self.manager(), &with_uid(child, live)).await;
+        applied.is_ok_and(|applied| !drift::differs(live, &applied))
+    }
+
+    /// Writes a child that is still the object `live`.
+    async fn change(&self, child: &Approved, live: &DynamicObject) -> Result<ChildVersion, Problem> {
+        let api = self.api(child.resource());
+        let error = match k8s::apply(&api, &self.manager(), Force::Yes, &with_uid(child, live)).await {
+            Ok(applied) => return Ok(ChildVersion::of(&applied)),
+            Err(error) => error,
+        };
+        let Some(field) = immutable::field(&error) else { return Err(error.into()) };
+        if !self.plugin.kinds.iter().any(|kind| kind.resource == *child.resource() && kind.recreate) {
+            let message = format!(
+                "{}: {field} cannot be changed; with recreateOnImmutable in spec.children the object is deleted and \
+                 made again: {}",
+                child.key(),
+                error.message()
+            );
+            return Err(Problem::new("Immutable", message));
+        }
+        k8s::delete(&api, child.name(), &live.uid().unwrap_or_default()).await?;
+        let claim = self.env.claims.take(child.resource(), self.namespace, child.name());
+        match (claim, self.is_taken(child.resource(), child.name()).await?) {
+            (Some(_claim), false) => self.make(child).await,
+            _ => Err(is_going(child)),
+        }
+    }
+
+    /// Makes a child where nothing stood. Whoever was quicker keeps the object: without force, another plugin's
+    /// label is in the way, and what somebody else made is given back as it was.
+    async fn make(&self, child: &Approved) -> Result<ChildVersion, Problem> {
+        let api = self.api(child.resource());
+        let (made, is_new) =
+            k8s::apply_new(&self.plugin.writer.client, &api, &self.manager(), child.manifest()).await?;
+        if is_new {
+            return Ok(ChildVersion::of(&made));
+        }
+        let manager = self.manager();
+        if made.managed_fields().iter().any(|entry| entry.manager.as_ref() != Some(&manager)) {
+            k8s::apply(&api, &manager, Force::Yes, &nothing_of(&made)).await?;
+        }
+        let message = format!("{}: {} {} was made by somebody else", child.key(), child.resource().kind, child.name());
+        Err(Problem::new("Conflict", message))
+    }
+
+    async fn prune(
+        &self,
+        prune: &[Known],
+        keys: &HashSet<String>,
+        claim: Claim<'_>,
+        written: &mut Written,
+    ) -> Vec<Problem> {
+        let dropped: Vec<String> =
+            prune.iter().filter(|child| !keys.contains(&child.key)).map(|child| child.uid.clone()).collect();
+        if let Err(held) = self.admit(claim.subject_uid, &dropped).await {
+            return vec![Problem::new("PruneHeld", held.to_string())];
+        }
+        let (subject_uid, owner_uid) = (Some(claim.subject_uid), Some(claim.owner_uid));
+        let ours = Ours { plugin: claim.plugin, subject_uid, owner_uid };
+        let deletions: Vec<_> = prune.iter().map(|child| self.delete(child, ours)).collect();
+        let done: Vec<_> = stream::iter(deletions).buffered(PARALLEL).collect().await;
+        let mut problems = Vec::new();
+        for (child, done) in prune.iter().zip(done) {
+            match done {
+                Ok(()) => drop(written.remove(&child_name(&child.resource, &child.name))),
+                Err(error) => problems.push(error.into()),
+            }
+        }
+        problems
+    }
+
+    async fn admit(&self, subject_uid: &str, dropped: &[String]) -> Result<(), prune_guard::Held> {
+        let (brakes, plugin) = (&self.env.brakes, self.plugin);
+        if prune_guard::is_allowed(plugin.allow_prune.as_deref(), Timestamp::now()) {
+            brakes.release(self.guard());
+            return Ok(());
+        }
+        let mut standing = HashSet::new();
+        // To count them takes time, and most answers drop nothing.
+        if !dropped.is_empty() {
+            let ours = Ours { plugin: &plugin.identity, subject_uid: None, owner_uid: None };
+            for kind in &plugin.kinds {
+                self.env.watches.children(&plugin.writer, &kind.resource).await.for_each(|child| {
+                    let is_here = child.meta().namespace.as_deref() == Some(self.namespace);
+                    if is_here && ours.holds(child) {
+                        standing.extend(child.uid());
+                    }
+                });
+            }
+        }
+        brakes.admit(self.guard(), subject_uid, dropped, &standing)
+    }
+
+    fn manager(&self) -> String {
+        manager_of(&self.plugin.identity)
+    }
+}
+
+/// The manifest of a child that must still be the object `live`.
+fn with_uid(child: &Approved, live: &DynamicObject) -> Value {
+    let mut manifest = child.manifest().clone();
+    manifest["metadata"]["uid"] = json!(live.uid());
+    manifest
+}
+
+/// An apply of it takes back what was applied before.
+fn nothing_of(object: &DynamicObject) -> Value {
+    let metadata = json!({"name": object.name_any(), "namespace": object.namespace(), "uid": object.uid()});
+    let types = object.types.clone().unwrap_or_default();
+    json!({"apiVersion": types.api_version, "kind": types.kind, "metadata": metadata})
+}
+
+fn is_going(child: &Approved) -> Problem {
+    let message = format!("{}: {} {} is being deleted", child.key(), child.resource().kind, child.name());
+    Problem { again: Some(Duration::from_secs(2)), ..Problem::new("BeingDeleted", message) }
+}

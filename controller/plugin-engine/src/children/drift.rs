@@ -1,0 +1,158 @@
+//! Decides whether a child has to be written, and notices that somebody else keeps changing it; pure.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use kube::{Resource as _, api::DynamicObject};
+use serde_json::{Value, json};
+
+use crate::model::child_version::ChildVersion;
+
+/// More repairs than these …
+const MOST_REPAIRS: usize = 10;
+/// … in this time are a fight.
+const WINDOW: Duration = Duration::from_mins(10);
+/// Repairs in a fight wait 1, 2, 4 … seconds.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LAST_PAUSE: Duration = Duration::from_mins(10);
+/// A fight is over when the child has been left alone for so long, or for the last pause if that is longer. It
+/// is the pace at which repairs are many.
+const CALM: Duration = Duration::from_mins(1);
+
+/// What is remembered of a child that was written.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    pub(crate) key: String,
+    pub(crate) version: ChildVersion,
+    /// Fingerprint of the manifest that was written.
+    pub(crate) print: String,
+    pub(crate) fight: Fight,
+}
+
+/// What to do about a child.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Deed {
+    /// It is not there.
+    Create,
+    /// It stands as it was written.
+    Keep,
+    /// The answer is another than the one that was written.
+    Apply,
+    /// It changed, or is not known: ask the API server what an apply would change.
+    Compare,
+    /// It is going.
+    Await,
+}
+
+/// `print` is the fingerprint of the wanted manifest.
+pub(crate) fn decide(print: &str, live: Option<&DynamicObject>, record: Option<&Record>) -> Deed {
+    let Some(live) = live else { return Deed::Create };
+    if live.metadata.deletion_timestamp.is_some() {
+        return Deed::Await;
+    }
+    match record {
+        Some(record) if record.print != print => Deed::Apply,
+        Some(record) if !record.version.drifted_to(&ChildVersion::of(live)) => Deed::Keep,
+        _ => Deed::Compare,
+    }
+}
+
+/// Whether an apply whose dry run gave `applied` would change `live`. The status is never ours, and who owns a
+/// field is no difference.
+pub(crate) fn differs(live: &DynamicObject, applied: &DynamicObject) -> bool {
+    content(live) != content(applied)
+}
+
+fn content(object: &DynamicObject) -> Value {
+    let mut content = json!(object);
+    for (parent, field) in
+        [("", "status"), ("/metadata", "managedFields"), ("/metadata", "resourceVersion"), ("/metadata", "generation")]
+    {
+        if let Some(parent) = content.pointer_mut(parent).and_then(Value::as_object_mut) {
+            parent.remove(field);
+        }
+    }
+    content
+}
+
+/// Who else, most recently, wrote a field of `live` that `manifest` sets.
+pub(crate) fn other_manager(live: &DynamicObject, manifest: &Value, ours: &str) -> Option<String> {
+    let entries = live.meta().managed_fields.iter().flatten();
+    let others = entries.filter(|entry| {
+        let fields = entry.fields_v1.as_ref();
+        entry.manager.as_deref() != Some(ours) && fields.is_some_and(|fields| overlaps(&fields.0, manifest))
+    });
+    others.max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?.manager.clone()
+}
+
+/// Whether `fields`, a part of `fieldsV1`, names a field that `manifest` sets. Of a list, any part counts.
+fn overlaps(fields: &Value, manifest: &Value) -> bool {
+    let Some(fields) = fields.as_object() else { return false };
+    fields.iter().any(|(name, below)| {
+        let Some(value) = name.strip_prefix("f:").and_then(|name| manifest.get(name)) else { return false };
+        let is_leaf = below.as_object().is_none_or(serde_json::Map::is_empty);
+        is_leaf || !value.is_object() || overlaps(below, value)
+    })
+}
+
+/// How often a child had to be repaired lately.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Fight {
+    repairs: VecDeque<Instant>,
+    /// In a fight: how many repairs have waited.
+    waited: Option<u32>,
+    other: Option<String>,
+}
+
+impl Fight {
+    /// The child was repaired after `other` changed it.
+    pub(crate) fn repaired(&mut self, other: Option<String>, now: Instant) {
+        self.repairs.retain(|at| now.duration_since(*at) < WINDOW);
+        self.repairs.push_back(now);
+        if self.repairs.len() > MOST_REPAIRS + 1 {
+            self.repairs.pop_front();
+        }
+        self.waited = match self.waited {
+            Some(waited) => Some(waited.saturating_add(1)),
+            None => (self.repairs.len() > MOST_REPAIRS).then_some(0),
+        };
+        self.other = other.or_else(|| self.other.take());
+    }
+
+    /// The child was found as it should be.
+    pub(crate) fn found_right(&mut self, now: Instant) {
+        if self.calm_at().is_some_and(|at| at <= now) {
+            *self = Self::default();
+        }
+    }
+
+    /// How long the next repair has to wait.
+    pub(crate) fn wait(&self, now: Instant) -> Option<Duration> {
+        let next = *self.repairs.back()? + self.pause()?;
+        Some(next.saturating_duration_since(now)).filter(|wait| !wait.is_zero())
+    }
+
+    /// In a fight: with whom, in words, and when it may be over.
+    pub(crate) fn account(&self, child: &str, now: Instant) -> Option<(String, Duration)> {
+        let over = self.calm_at()?.saturating_duration_since(now);
+        let other = self.other.as_deref().map_or_else(
+            || "somebody keeps deleting it".to_owned(),
+            |other| format!("the field manager {other:?} keeps changing it"),
+        );
+        let message = format!("{child} was repaired more than {MOST_REPAIRS} times in 10 minutes: {other}");
+        Some((message, over))
+    }
+
+    fn pause(&self) -> Option<Duration> {
+        Some((FIRST_PAUSE * 2_u32.saturating_pow(self.waited?.min(10))).min(LAST_PAUSE))
+    }
+
+    fn calm_at(&self) -> Option<Instant> {
+        Some(*self.repairs.back()? + self.pause()?.max(CALM))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+use dask_operator_api::testing::mk_resource;
+use serde_json::json;
+
+use super::*;
+
+const CLAIM: Claim<'_> = Claim { plugin: "echo", subject_uid: "subject", owner_uid: "owner" };
+
+fn known(name: &str) -> Known {
+    let resource = mk_resource("v1", "ConfigMap");
+    Known { resource, name: name.to_owned(), uid: format!("{name}-uid"), key: name.to_owned() }
+}
+
+/// A child as the API server sends it.
+fn child(name: &str, data: &Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "data": data,
+        "metadata": {
+            "name": name, "namespace": "ns", "uid": format!("{name}-uid"),
+            "labels": {
+                "plugin.kubernetes.dask.org/plugin": "echo",
+                "plugin.kubernetes.dask.org/subject-uid": "subject",
+                "plugin.kubernetes.dask.org/key": name,
+            },
+            "ownerReferences": [{"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster", "name": "demo",
+                "uid": "owner", "controller": true}],
+            "managedFields": [{"manager": "dask-operator/echo", "operation": "Apply", "fieldsV1": {}}],
+        },
+    })
+}
+
+fn read(objects: &[Value]) -> Live {
+    let mut live = Live::default();
+    for object in objects {
+        let name = object["metadata"]["name"].as_str().unwrap();
+        live.add((&mk_resource("v1", "ConfigMap"), name), &object.to_string()).unwrap();
+    }
+    live
+}
+
+/// A hundred of these would be gigabytes as trees.
+#[test]
+fn the_contents_of_children_are_read_up_to_a_sum_and_what_is_left_out_is_told() {
+    let bomb = json!(vec![json!({"a": 0}); 15_000]);
+    let objects: Vec<Value> = (0..100).map(|number| child(&format!("x{number}"), &bomb)).collect();
+    let live = read(&objects);
+    assert_eq!(live.objects.len(), 100);
+    let nodes: usize = live.objects.values().map(|object| json_measure::measure_value(&object.data).nodes).sum();
+    assert!(nodes <= CONTENTS.nodes, "{nodes}");
+    assert_eq!((by_key(&live).len(), live.without_content), (1, 99));
+    assert!(live.confirms(&known("x99"), CLAIM), "who wrote it is known without the content");
+    let told = live.left_out().unwrap();
+    assert_eq!(told.reason, "ChildrenNotShown");
+    assert!(told.message.starts_with("99 objects"), "{}", told.message);
+}
+
+#[test]
+fn what_is_read_whole_is_shown_and_nothing_is_told() {
+    let live = read(&[child("a", &json!({"x": "y"})), child("b", &json!({}))]);
+    assert_eq!(by_key(&live).keys().collect::<Vec<_>>(), ["a", "b"]);
+    assert!(live.left_out().is_none());
+}
+
+/// Somebody created the first one, and took over the second one.
+#[test]
+fn only_what_this_program_wrote_and_nobody_took_over_counts_as_a_child() {
+    let mut forged = child("forged", &json!({}));
+    forged["metadata"]["managedFields"] = json!([{"manager": "kubectl-create", "operation": "Update"}]);
+    let mut taken = child("taken", &json!({}));
+    taken["metadata"]["labels"] = json!({});
+    taken["metadata"]["ownerReferences"] = json!([]);
+    let live = read(&[child("ours", &json!({})), forged, taken]);
+    let confirmed = |name| live.confirms(&known(name), CLAIM);
+    assert_eq!(
+        [confirmed("ours"), confirmed("forged"), confirmed("taken"), confirmed("gone")],
+        [true, false, false, false]
+    );
+}
+
+#[test]
+fn orphans_of_one_namespace_do_not_come_before_those_of_another() {
+    let orphan = |namespace: &str, name: &str| Orphan {
+        namespace: namespace.to_owned(),
+        subject_uid: "gone".to_owned(),
+        child: known(name),
+    };
+    let flood = (0..1000).map(|number| orphan("flood", &number.to_string()));
+    let orphans = in_turns(flood.chain([orphan("a", "0"), orphan("b", "0"), orphan("a", "1")]).collect());
+    let order: Vec<&str> = orphans.iter().take(5).map(|orphan| orphan.namespace.as_str()).collect();
+    assert_eq!(order, ["a", "b", "flood", "a", "flood"]);
+    assert_eq!(orphans.len(), 1003);
+}

@@ -1,0 +1,115 @@
+//! Names that are being given to new children. Between the GET that finds nothing and the write, another
+//! subject of the same plugin could make the same object, and server-side apply, which tells managers but not
+//! subjects apart, would have both share it.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::{Mutex, PoisonError},
+};
+
+use kube::core::ApiResource;
+use tokio::sync::Notify;
+
+/// Group, plural, namespace and name.
+type Object = (String, String, String, String);
+
+/// The names that are taken at the moment.
+#[derive(Debug, Default)]
+pub(crate) struct Claims {
+    taken: Mutex<HashSet<Object>>,
+    freed: Notify,
+}
+
+/// Keeps a name until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Claimed<'a> {
+    claims: &'a Claims,
+    object: Object,
+}
+
+impl Claims {
+    /// Takes a name, unless somebody has it.
+    pub(crate) fn take(&self, resource: &ApiResource, namespace: &str, name: &str) -> Option<Claimed<'_>> {
+        self.take_object(object_of(resource, namespace, name))
+    }
+
+    /// Waits for all of these kinds and names in `namespace`. They are taken in one order by everybody, so that
+    /// nobody waits for who waits for him.
+    pub(crate) async fn hold(
+        &self,
+        namespace: &str,
+        children: impl Iterator<Item = (&ApiResource, &str)>,
+    ) -> Vec<Claimed<'_>> {
+        let objects: BTreeSet<Object> = children.map(|(kind, name)| object_of(kind, namespace, name)).collect();
+        let mut held = Vec::with_capacity(objects.len());
+        for object in objects {
+            held.push(self.wait_for(object).await);
+        }
+        held
+    }
+
+    async fn wait_for(&self, object: Object) -> Claimed<'_> {
+        loop {
+            let freed = self.freed.notified();
+            let mut freed = std::pin::pin!(freed);
+            // What is freed from here on is noticed.
+            freed.as_mut().enable();
+            if let Some(claimed) = self.take_object(object.clone()) {
+                return claimed;
+            }
+            freed.await;
+        }
+    }
+
+    fn take_object(&self, object: Object) -> Option<Claimed<'_>> {
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(object.clone());
+        // One that is made for nothing would give the name back.
+        taken.then(|| Claimed { claims: self, object })
+    }
+}
+
+fn object_of(resource: &ApiResource, namespace: &str, name: &str) -> Object {
+    (resource.group.clone(), resource.plural.clone(), namespace.to_owned(), name.to_owned())
+}
+
+impl Drop for Claimed<'_> {
+    fn drop(&mut self) {
+        self.claims.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.object);
+        self.claims.freed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dask_operator_api::testing::mk_resource;
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_given_once_at_a_time_in_whatever_version_of_its_kind() {
+        let (claims, resource) = (Claims::default(), mk_resource("networking.k8s.io/v1", "Ingress"));
+        let first = claims.take(&resource, "ns", "web");
+        assert!(first.is_some());
+        let other_version = mk_resource("networking.k8s.io/v1beta1", "Ingress");
+        assert!(claims.take(&resource, "ns", "web").is_none());
+        assert!(claims.take(&other_version, "ns", "web").is_none());
+        assert!(claims.take(&resource, "other", "web").is_some());
+        assert!(claims.take(&mk_resource("v1", "ConfigMap"), "ns", "web").is_some());
+        drop(first);
+        assert!(claims.take(&resource, "ns", "web").is_some());
+    }
+
+    /// Each of the two wants both names, in the other order.
+    #[tokio::test]
+    async fn who_wants_what_another_has_gets_it_afterwards() {
+        let (claims, resource) = (Claims::default(), mk_resource("v1", "ConfigMap"));
+        let hold =
+            async |names: [&'static str; 2]| claims.hold("ns", names.map(|name| (&resource, name)).into_iter()).await;
+        let first = hold(["a", "b"]).await;
+        let mut second = std::pin::pin!(hold(["b", "a"]));
+        assert!(futures::poll!(second.as_mut()).is_pending());
+        drop(first);
+        assert_eq!(second.await.len(), 2);
+        assert_eq!(hold(["a", "a"]).await.len(), 1, "nobody waits for himself");
+    }
+}

@@ -1,0 +1,277 @@
+//! Decides which children of an answer may be written, and renders their metadata. The security heart of
+//! the plugin engine: nothing reaches the API server but [`Approved`] children, and only this module
+//! makes them.
+
+use std::collections::BTreeSet;
+
+use dask_operator_api::meta;
+use kube::{ResourceExt as _, api::DynamicObject, core::ApiResource};
+use serde_json::{Map, Value, json};
+
+use super::{
+    names::{DefaultNames, Role},
+    plan::Known,
+};
+use crate::model::{
+    child_kind::{self, ChildKind},
+    registration::Registration,
+    subject::{self, SubjectKey},
+};
+use plugin_protocol::{
+    Child, ChildKey, limits,
+    screening::{RESERVED_METADATA, is_reserved_key},
+};
+
+/// Marks a child's plugin.
+pub(crate) const PLUGIN_LABEL: &str = "plugin.kubernetes.dask.org/plugin";
+/// Marks a child's subject.
+pub(crate) const SUBJECT_LABEL: &str = "plugin.kubernetes.dask.org/subject-uid";
+/// Marks a child's key.
+pub(crate) const KEY_LABEL: &str = "plugin.kubernetes.dask.org/key";
+/// A person's leave for a plugin to take over an object; its value is the plugin's name.
+pub(crate) const ADOPT_ANNOTATION: &str = "plugin.kubernetes.dask.org/adopt";
+
+const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "dask-operator");
+
+/// For whom children are screened.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin<'a> {
+    pub(crate) plugin: &'a str,
+    pub(crate) subject_kind: &'static str,
+    pub(crate) subject_name: &'a str,
+    pub(crate) subject_uid: &'a str,
+    pub(crate) namespace: &'a str,
+    /// The owner reference that children get.
+    pub(crate) owner: Value,
+    pub(crate) kinds: &'a [ChildKind],
+    /// The children of this plugin and subject that stand.
+    pub(crate) known: &'a [Known],
+}
+
+impl<'a> Origin<'a> {
+    /// The children of `registration` for a subject, with its uid, below the Dask resource `owner`. Those in `known`
+    /// stand.
+    pub(crate) fn new(
+        registration: &'a Registration,
+        (key, uid): (&'a SubjectKey, &'a str),
+        (owner_key, owner): (&SubjectKey, &DynamicObject),
+        known: &'a [Known],
+    ) -> Self {
+        let resource = subject::api_resource(owner_key.kind);
+        Self {
+            plugin: &registration.identity,
+            subject_kind: subject::kind_name(key.kind),
+            subject_name: &key.name,
+            subject_uid: uid,
+            namespace: &key.namespace,
+            // Not blocking: where owner references are checked, that would ask for rights on the owner.
+            owner: json!({
+                "apiVersion": resource.api_version,
+                "kind": resource.kind,
+                "name": owner.name_any(),
+                "uid": owner.uid(),
+                "controller": true,
+                "blockOwnerDeletion": false,
+            }),
+            kinds: &registration.kinds,
+            known,
+        }
+    }
+}
+
+/// A child that may be written. Its fields are private: it cannot be made elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Approved {
+    key: ChildKey,
+    name: String,
+    /// The name that it may take instead, if `name` is a default.
+    second_name: Option<String>,
+    resource: ApiResource,
+    manifest: Value,
+}
+
+impl Approved {
+    pub(crate) fn key(&self) -> &ChildKey {
+        &self.key
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(crate) fn resource(&self) -> &ApiResource {
+        &self.resource
+    }
+
+    pub(crate) fn manifest(&self) -> &Value {
+        &self.manifest
+    }
+
+    /// The same child under its second default name. `None` if it has a name of its own, or the second one already.
+    pub(crate) fn with_second_name(&self) -> Option<Self> {
+        let name = self.second_name.clone()?;
+        let mut manifest = self.manifest.clone();
+        manifest["metadata"]["name"] = json!(name);
+        Some(Self { name, second_name: None, manifest, ..self.clone() })
+    }
+}
+
+/// A child that may not be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Rejected {
+    pub(crate) key: String,
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+}
+
+/// Screens all children before any is written; one that is refused does not stop the others.
+pub(crate) fn screen(children: Vec<Child>, origin: &Origin<'_>) -> (Vec<Approved>, Vec<Rejected>) {
+    let (mut approved, mut rejected) = (Vec::new(), Vec::new());
+    let (mut keys, mut objects) = (BTreeSet::new(), BTreeSet::new());
+    for (index, child) in children.into_iter().enumerate() {
+        let key = limits::cut_message(&child.key).to_owned();
+        let unique = |approved: Approved| {
+            if !keys.insert(approved.key.clone()) {
+                return Err(("DuplicateKey", format!("the key {key} is used twice")));
+            }
+            let object = (approved.resource.plural.clone(), approved.resource.group.clone(), approved.name.clone());
+            if !objects.insert(object) {
+                return Err(("DuplicateName", format!("{} {} is there twice", approved.resource.kind, approved.name)));
+            }
+            Ok(approved)
+        };
+        let verdict = if index < limits::MAX_CHILDREN {
+            screen_one(child, origin).and_then(unique)
+        } else {
+            Err(("TooManyChildren", format!("an answer may have {} children", limits::MAX_CHILDREN)))
+        };
+        match verdict {
+            Ok(child) => approved.push(child),
+            Err((reason, message)) => rejected.push(Rejected { key: key.clone(), reason, message }),
+        }
+    }
+    (approved, rejected)
+}
+
+type Refusal = (&'static str, String);
+
+fn screen_one(child: Child, origin: &Origin<'_>) -> Result<Approved, Refusal> {
+    let key = ChildKey::new(&child.key).map_err(|error| ("InvalidKey", error.to_string()))?;
+    let size = child.manifest.to_string().len();
+    if size > limits::MAX_CHILD_BYTES {
+        let message = format!("{key}: the manifest has {size} bytes, and may have {}", limits::MAX_CHILD_BYTES);
+        return Err(("TooLarge", message));
+    }
+    let Value::Object(mut manifest) = child.manifest else {
+        return Err(("InvalidManifest", format!("{key}: the manifest is not an object")));
+    };
+    let kind = permitted_kind(&key, &manifest, origin)?;
+    let metadata = match manifest.remove("metadata") {
+        None => Map::new(),
+        Some(Value::Object(metadata)) => metadata,
+        Some(_) => return Err(("InvalidManifest", format!("{key}: metadata is not an object"))),
+    };
+    let (name, second_name) = match metadata.get("name") {
+        None => default_name(origin, &key, &kind.resource),
+        Some(Value::String(name)) if is_dns_subdomain(name) => (name.clone(), None),
+        Some(_) => return Err(("InvalidManifest", format!("{key}: metadata.name is not a DNS name in lower case"))),
+    };
+    for field in ["labels", "annotations"] {
+        if metadata.get(field).is_some_and(|map| !(map.is_object() || map.is_null())) {
+            return Err(("InvalidManifest", format!("{key}: metadata.{field} is not an object")));
+        }
+    }
+    manifest.remove("status");
+    manifest.insert("metadata".to_owned(), render_metadata(metadata, &name, &key, origin));
+    Ok(Approved { key, name, second_name, resource: kind.resource.clone(), manifest: Value::Object(manifest) })
+}
+
+/// RFC 1123, as nearly all kinds want names. It also keeps names out of other parts of a URL's path.
+fn is_dns_subdomain(name: &str) -> bool {
+    name.len() <= 253 && name.split('.').all(meta::is_dns_label)
+}
+
+fn permitted_kind<'a>(
+    key: &ChildKey,
+    manifest: &Map<String, Value>,
+    origin: &Origin<'a>,
+) -> Result<&'a ChildKind, Refusal> {
+    let text = |field| manifest.get(field).and_then(Value::as_str).unwrap_or_default();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    if api_version.is_empty() || kind.is_empty() {
+        return Err(("InvalidManifest", format!("{key}: apiVersion and kind are required")));
+    }
+    let what = limits::cut_message(&format!("{api_version} {kind}")).to_owned();
+    let group = child_kind::group_of(api_version);
+    if child_kind::is_denied(group, kind) {
+        return Err(("KindDenied", format!("{key}: no plugin may write {what}")));
+    }
+    let Some(rule) = origin.kinds.iter().find(|rule| rule.is(api_version, kind)) else {
+        return Err(("KindNotAllowed", format!("{key}: {what} is not in spec.children of the plugin")));
+    };
+    if !rule.namespaced {
+        return Err(("ClusterScoped", format!("{key}: {what} is cluster-scoped")));
+    }
+    if child_kind::is_sensitive(kind) && !rule.allow_sensitive {
+        return Err(("Sensitive", format!("{key}: {what} needs allowSensitive in spec.children of the plugin")));
+    }
+    Ok(rule)
+}
+
+/// Rendered last and from here alone, so that an answer can neither forge an owner nor claim another
+/// plugin's child.
+fn render_metadata(mut metadata: Map<String, Value>, name: &str, key: &ChildKey, origin: &Origin<'_>) -> Value {
+    for field in RESERVED_METADATA {
+        metadata.remove(field);
+    }
+    let mut labels = without_reserved_keys(metadata.remove("labels"));
+    let ours =
+        [MANAGED_BY, (PLUGIN_LABEL, origin.plugin), (SUBJECT_LABEL, origin.subject_uid), (KEY_LABEL, key.as_str())];
+    for (label, value) in ours {
+        labels.insert(label.to_owned(), json!(value));
+    }
+    let annotations = without_reserved_keys(metadata.remove("annotations"));
+    metadata.insert("name".to_owned(), json!(name));
+    metadata.insert("namespace".to_owned(), json!(origin.namespace));
+    metadata.insert("labels".to_owned(), Value::Object(labels));
+    metadata.insert("annotations".to_owned(), Value::Object(annotations));
+    metadata.insert("ownerReferences".to_owned(), json!([origin.owner]));
+    Value::Object(metadata)
+}
+
+fn without_reserved_keys(map: Option<Value>) -> Map<String, Value> {
+    match map {
+        Some(Value::Object(map)) => map.into_iter().filter(|(key, _)| !is_reserved_key(key)).collect(),
+        _ => Map::new(),
+    }
+}
+
+/// The default name, and the one that may take its place.
+fn default_name(origin: &Origin<'_>, key: &ChildKey, kind: &ApiResource) -> (String, Option<String>) {
+    let Origin { plugin, subject_kind, subject_name, known, .. } = *origin;
+    let names = DefaultNames::of(Role { subject_kind, subject_name, plugin, key });
+    if names.is_second(known, kind, key) { (names.second, None) } else { (names.first, Some(names.second)) }
+}
+
+/// Children of the plugin `p` for the Service `demo`, with the keys `k`, `l` and so on. They come from nowhere else.
+#[cfg(test)]
+pub(crate) fn approved_for_tests(manifests: &[Value]) -> Vec<Approved> {
+    let resource = dask_operator_api::testing::mk_resource("v1", "ConfigMap");
+    let kinds = [ChildKind { resource, namespaced: true, allow_sensitive: false, recreate: false }];
+    let origin = Origin {
+        plugin: "p",
+        subject_kind: "Service",
+        subject_name: "demo",
+        subject_uid: "u",
+        namespace: "ns",
+        owner: json!({"kind": "DaskCluster", "name": "demo", "uid": "o", "controller": true}),
+        kinds: &kinds,
+        known: &[],
+    };
+    let keys = ('k'..='z').map(String::from);
+    let children = manifests.iter().zip(keys).map(|(manifest, key)| Child::new(key, manifest.clone())).collect();
+    screen(children, &origin).0
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,284 @@
+//! Calls a plugin: strict limits, no redirects, no proxies, and no address but the one that the resource
+//! names.
+
+pub(crate) mod address;
+pub(crate) mod answer;
+pub(crate) mod breaker;
+pub(crate) mod memory_shares;
+pub(crate) mod response;
+pub(crate) mod signature;
+pub(crate) mod strict_json;
+pub(crate) mod tls;
+pub(crate) mod token;
+pub(crate) mod traceparent;
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use jiff::Timestamp;
+use reqwest::{Client, RequestBuilder, Response, redirect};
+
+use self::{
+    address::Resolver,
+    answer::Answer,
+    memory_shares::{Reservation, Shares},
+    response::{CallError, RawAnswer},
+    signature::Signer,
+    tls::Roots,
+    token::Tokens,
+};
+use super::pki::certificates::Pair;
+use plugin_protocol::{Discovery, Hook, ReviewRequest, headers, limits, path};
+
+/// The name in URLs of plugins that listen on a socket.
+const SOCKET_HOST: &str = "plugin";
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// What is read of the body of an error: more than is shown of it.
+const MAX_ERROR_BYTES: usize = 16 * 1024;
+/// Idle connections go before a certificate can expire under them, and before a rotated one is wanted.
+const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// Where and how a plugin is reached.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// By https.
+    Https(Https),
+    /// A Unix socket in the pod.
+    Socket(PathBuf),
+    /// By http, on the machine that the controller runs on.
+    Dev(Base),
+}
+
+/// An https endpoint, and what both sides show each other.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Https {
+    pub(crate) base: Base,
+    /// Where the host is, if DNS is not asked.
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) roots: Roots,
+    /// The controller's certificate.
+    pub(crate) identity: Option<Pair>,
+    pub(crate) tokens: Option<Tokens>,
+    pub(crate) signer: Option<Signer>,
+}
+
+/// What all URLs of a plugin begin with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Base {
+    /// A name, or an address as URLs have it.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) path: String,
+    /// Whether the host is a name of the internet and not of the cluster.
+    pub(crate) absolute: bool,
+}
+
+impl Base {
+    /// The URL without a `/` at its end; also the audience of tokens. The port is always there, so that no
+    /// endpoint has the URL by which the API server knows itself.
+    pub(crate) fn url(&self) -> String {
+        self.url_by("https")
+    }
+
+    fn url_by(&self, scheme: &str) -> String {
+        format!("{scheme}://{}:{}{}", self.host, self.port, self.path.trim_end_matches('/'))
+    }
+}
+
+/// Why a route cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RouteError {
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    #[error("the HTTP client cannot be built: {0}")]
+    Client(#[from] reqwest::Error),
+}
+
+/// Calls one plugin.
+#[derive(Clone)]
+pub(crate) struct Caller {
+    route: Route,
+    http: Client,
+    base: String,
+    timeout: Duration,
+}
+
+impl std::fmt::Debug for Caller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Caller").field("base", &self.base).finish_non_exhaustive()
+    }
+}
+
+impl Route {
+    /// The endpoint, for people.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Https(https) => format!("https://{}:{}{}", https.base.host, https.base.port, https.base.path),
+            Self::Dev(base) => format!("http://{}:{}{}", base.host, base.port, base.path),
+            Self::Socket(path) => format!("unix:{}", path.display()),
+        }
+    }
+}
+
+impl Caller {
+    /// A caller over `route`; each call may take `timeout`.
+    pub(crate) fn new(route: &Route, timeout: Duration) -> Result<Self, RouteError> {
+        let builder = Client::builder()
+            .redirect(redirect::Policy::none())
+            .no_proxy()
+            .http1_only()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .timeout(timeout)
+            .user_agent(concat!("dask-operator/", env!("CARGO_PKG_VERSION")));
+        let (builder, base) = match route {
+            Route::Https(https) => {
+                let dns = Resolver::Dns { absolute: https.base.absolute };
+                let config = tls::config(&https.roots, https.identity.as_ref())?;
+                let builder = builder
+                    .https_only(true)
+                    .tls_backend_preconfigured(config)
+                    .dns_resolver(https.address.map_or(dns, Resolver::Pinned));
+                (builder, https.base.url())
+            }
+            Route::Socket(path) => {
+                let builder = builder.unix_socket(path.clone()).tls_backend_preconfigured(tls::unused()?);
+                (builder, format!("http://{SOCKET_HOST}"))
+            }
+            Route::Dev(base) => (builder.tls_backend_preconfigured(tls::unused()?), base.url_by("http")),
+        };
+        Ok(Self { route: route.clone(), http: builder.build()?, base, timeout })
+    }
+
+    /// Whether this caller, with its open connections, still serves.
+    pub(crate) fn serves(&self, route: &Route, timeout: Duration) -> bool {
+        self.route == *route && self.timeout == timeout
+    }
+
+    /// Asks the plugin who it is.
+    pub(crate) async fn discover(&self) -> Result<Discovery, CallError> {
+        let call = self.http.get(self.url(path::DISCOVERY));
+        let mut memory = Shares::unlimited().of("");
+        let mut body = Body { most: response::DISCOVERY.bytes, memory: &mut memory };
+        let raw = self.send(call, signature::DISCOVERY_ID, Vec::new(), &mut body).await?;
+        response::introduced(&raw)
+    }
+
+    /// Asks the plugin about a subject, by the hook that the request names. The answer is read into `memory`.
+    pub(crate) async fn call(&self, review: &ReviewRequest, memory: &mut Reservation) -> Result<Answer, CallError> {
+        let request = &review.request;
+        let body = serde_json::to_vec(review).map_err(|error| CallError::Protocol(error.to_string()))?;
+        if body.len() > limits::MAX_REQUEST_BYTES {
+            let message =
+                format!("the request would have {} bytes, and may have {}", body.len(), limits::MAX_REQUEST_BYTES);
+            return Err(CallError::Protocol(message));
+        }
+        let source = format!(
+            "/apis/kubernetes.dask.org/v1alpha1/namespaces/{}/daskoperatorplugins/{}",
+            request.plugin.namespace, request.plugin.name
+        );
+        let call = self
+            .http
+            .post(self.url(match request.hook {
+                Hook::Finalize => path::FINALIZE,
+                _ => path::SYNC,
+            }))
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .header(headers::CE_SPECVERSION, headers::CE_SPECVERSION_VALUE)
+            .header(headers::CE_ID, &request.uid)
+            .header(headers::CE_TYPE, &request.event.type_)
+            .header(headers::CE_SOURCE, source)
+            .header(headers::CE_SUBJECT, format!("{}/{}", request.subject.namespace(), request.subject.name()))
+            .header(headers::CE_TIME, &request.event.time)
+            .header(headers::TRACEPARENT, traceparent::traceparent());
+        let mut answer = Body { most: limits::MAX_RESPONSE_BYTES, memory };
+        let raw = self.send(call, &request.uid, body, &mut answer).await?;
+        response::interpret(&raw, &request.uid)
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}?timeout={}s", self.base, self.timeout.as_secs())
+    }
+
+    /// `id` is what a signature names the request by.
+    async fn send(
+        &self,
+        request: RequestBuilder,
+        id: &str,
+        body: Vec<u8>,
+        answer: &mut Body<'_>,
+    ) -> Result<RawAnswer, CallError> {
+        let (tokens, signer) = match &self.route {
+            Route::Https(https) => (https.tokens.as_ref(), https.signer.as_ref()),
+            Route::Socket(_) | Route::Dev(_) => (None, None),
+        };
+        let no_credentials = |error: &dyn std::fmt::Display| CallError::NoCredentials(error.to_string());
+        let token = match tokens {
+            Some(tokens) => Some((tokens, tokens.get().await.map_err(|error| no_credentials(&error))?)),
+            None => None,
+        };
+        let mut request = request;
+        if let Some((_, token)) = &token {
+            request = request.bearer_auth(token);
+        }
+        if let Some(signer) = signer {
+            let lines = signer.headers(id, Timestamp::now(), &body).map_err(|error| no_credentials(&error))?;
+            request = lines.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+        }
+        // A GET with a body, even an empty one, would announce its length.
+        let request = if body.is_empty() { request } else { request.body(body) };
+        let response = request.send().await.map_err(|error| unreachable(&error))?;
+        let code = response.status().as_u16();
+        if let (401, Some((tokens, token))) = (code, &token) {
+            tokens.refused(token).await;
+        }
+        let retry_after = response.headers().get(http::header::RETRY_AFTER);
+        let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Ok(RawAnswer { code, retry_after, at: Timestamp::now(), body: answer.read(response).await? })
+    }
+}
+
+/// Where the body of an answer is read to.
+struct Body<'a> {
+    /// The most bytes that it may have.
+    most: usize,
+    memory: &'a mut Reservation,
+}
+
+impl Body<'_> {
+    /// Reads at most so many bytes, whatever the plugin claims or sends.
+    async fn read(&mut self, mut response: Response) -> Result<Vec<u8>, CallError> {
+        // The code of an error says what to do, and the start of its body is enough for people.
+        let is_error = response.status() != http::StatusCode::OK;
+        let most = if is_error { MAX_ERROR_BYTES } else { self.most };
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| unreachable(&error))? {
+            if body.len() + chunk.len() > most {
+                if is_error {
+                    break;
+                }
+                return Err(CallError::Protocol(format!("the answer has more than {most} bytes")));
+            }
+            self.memory.grow(chunk.len())?;
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body)
+    }
+}
+
+/// The innermost cause says what happened; addresses in the outer ones change from call to call, and
+/// messages must not.
+fn unreachable(error: &reqwest::Error) -> CallError {
+    if error.is_timeout() {
+        return CallError::Unreachable("the plugin did not answer in time".to_owned());
+    }
+    let step = if error.is_connect() { "connect to" } else { "talk to" };
+    let mut cause: &(dyn std::error::Error + 'static) = error;
+    loop {
+        if let Some(problem) = tls::certificate_problem(cause) {
+            return CallError::Unreachable(format!("failed to {step} the plugin: {problem}"));
+        }
+        let Some(source) = cause.source() else { break };
+        cause = source;
+    }
+    CallError::Unreachable(format!("failed to {step} the plugin: {cause}"))
+}

@@ -1,0 +1,202 @@
+//! Turns what came back from a plugin into an answer or an error; pure, so that every row of the
+//! protocol's table is a test.
+
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use json_measure::{Limits, measure};
+
+use super::{
+    answer::{Answer, Review},
+    memory_shares::UsedUp,
+    strict_json,
+};
+use plugin_protocol::{Discovery, ResponseStatus, limits};
+
+/// What an answer may have. As trees, all its values take 13 MiB at the most.
+const ANSWER: Limits = Limits { bytes: limits::MAX_RESPONSE_BYTES, nodes: 50_000, depth: limits::MAX_JSON_DEPTH };
+/// What a discovery may have.
+pub(crate) const DISCOVERY: Limits = Limits { bytes: 64 * 1024, nodes: 2_000, depth: limits::MAX_JSON_DEPTH };
+/// Bytes of a text and entries of a list in what a plugin says of itself.
+const MAX_SAID: usize = 128;
+
+/// What came back, and when: status code, `Retry-After` and the body.
+#[derive(Clone, Debug)]
+pub(crate) struct RawAnswer {
+    pub(crate) code: u16,
+    pub(crate) retry_after: Option<String>,
+    pub(crate) at: Timestamp,
+    pub(crate) body: Vec<u8>,
+}
+
+/// Why a call gave no answer to act on. Children stay as they are.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CallError {
+    /// The plugin could not be reached, or not in time.
+    #[error("{0}")]
+    Unreachable(String),
+    /// The plugin was not called: there is nothing to show it.
+    #[error("the controller cannot show who it is: {0}")]
+    NoCredentials(String),
+    /// The plugin asks for patience.
+    #[error("the plugin answered {code} and asks for patience")]
+    Busy { code: u16, retry_after: Option<Duration> },
+    /// The plugin failed.
+    #[error("the plugin answered {code}{text}")]
+    ServerError { code: u16, text: String },
+    /// The plugin refused the controller's credentials.
+    #[error("the plugin refused the controller's credentials with {0}")]
+    AuthFailed(u16),
+    /// The plugin does not serve the path.
+    #[error("the plugin does not serve this hook (it answered {0})")]
+    NotServed(u16),
+    /// The plugin is retired.
+    #[error("the plugin says that it is gone for good (410)")]
+    Gone,
+    /// The answer breaks the protocol. Asking again is useless before something changes.
+    #[error("{0}")]
+    Protocol(String),
+    /// Other calls about the namespace use the memory that it may use.
+    #[error("{0}")]
+    UsedUp(#[from] UsedUp),
+}
+
+impl CallError {
+    /// One word for conditions and metrics.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "Unreachable",
+            Self::NoCredentials(_) => "NoCredentials",
+            Self::Busy { .. } => "Busy",
+            Self::ServerError { .. } => "ServerError",
+            Self::AuthFailed(_) => "AuthFailed",
+            Self::NotServed(_) => "NotServed",
+            Self::Gone => "Gone",
+            Self::Protocol(_) => "ProtocolError",
+            Self::UsedUp(_) => "MemoryUsedUp",
+        }
+    }
+
+    /// Whether the plugin is likely down: counts for the breaker.
+    pub(crate) fn is_transport(&self) -> bool {
+        matches!(self, Self::Unreachable(_))
+    }
+
+    /// When to ask again although nothing changed; `failures` in a row, this one included.
+    pub(crate) fn retry(&self, failures: usize) -> Option<Duration> {
+        const SHORTEST: Duration = Duration::from_secs(1);
+        const LONGEST: Duration = Duration::from_mins(10);
+        const AUTH: Duration = Duration::from_mins(1);
+        match self {
+            Self::Busy { retry_after: Some(after), .. } => Some((*after).clamp(SHORTEST, LONGEST)),
+            Self::Unreachable(_)
+            | Self::NoCredentials(_)
+            | Self::ServerError { .. }
+            | Self::Busy { .. }
+            | Self::UsedUp(_) => Some(full_jitter(failures)),
+            Self::AuthFailed(_) | Self::NotServed(_) => Some(AUTH),
+            Self::Gone | Self::Protocol(_) => None,
+        }
+    }
+}
+
+/// Exponential from 1 s to 5 min; a random share of it, so that many subjects do not come back at once.
+fn full_jitter(failures: usize) -> Duration {
+    use backon::{BackoffBuilder as _, ExponentialBuilder};
+    const LONGEST: Duration = Duration::from_mins(5);
+    const STEPS: usize = 9;
+    let longest = ExponentialBuilder::new()
+        .with_min_delay(Duration::from_secs(1))
+        .with_max_delay(LONGEST)
+        .with_max_times(STEPS)
+        .build()
+        .nth(failures.saturating_sub(1))
+        .unwrap_or(LONGEST);
+    longest.mul_f64(fastrand::f64().max(0.1))
+}
+
+/// The answer to the request with `uid`.
+pub(crate) fn interpret(raw: &RawAnswer, uid: &str) -> Result<Answer, CallError> {
+    check_code(raw)?;
+    let Review { response, .. } = parse(&raw.body, &ANSWER)?;
+    if response.uid != uid {
+        return Err(CallError::Protocol("the answer has another uid than the request".to_owned()));
+    }
+    complete(response.into())
+}
+
+/// The answer in the body of a 200, to whatever request.
+pub(crate) fn answered(body: &[u8]) -> Result<Answer, CallError> {
+    let Review { response, .. } = parse(body, &ANSWER)?;
+    complete(response.into())
+}
+
+fn complete(answer: Answer) -> Result<Answer, CallError> {
+    if answer.status == ResponseStatus::Success && answer.children.is_none() {
+        let message = "the answer is a Success without children; an empty list deletes them".to_owned();
+        return Err(CallError::Protocol(message));
+    }
+    Ok(answer)
+}
+
+/// What the plugin says of itself. It goes into the status of its resource, which must stay small.
+pub(crate) fn introduced(raw: &RawAnswer) -> Result<Discovery, CallError> {
+    check_code(raw)?;
+    let said: Discovery = parse(&raw.body, &DISCOVERY)?;
+    let lists = [&said.protocol_versions, &said.capabilities];
+    let long_text = lists.into_iter().flatten().chain([&said.name, &said.version]).any(|text| text.len() > MAX_SAID);
+    let long_list = lists.iter().any(|list| list.len() > MAX_SAID) || said.hooks.len() > MAX_SAID;
+    if long_text || long_list {
+        let message = format!("the discovery has a text or list that is longer than {MAX_SAID}");
+        return Err(CallError::Protocol(message));
+    }
+    Ok(said)
+}
+
+/// Parses the JSON body of a 200. Its size is checked before anything is made of it.
+fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8], limits: &Limits) -> Result<T, CallError> {
+    let refuse = |problem: &str, cause: &dyn std::fmt::Display| {
+        CallError::Protocol(limits::cut_message(&format!("the answer {problem}: {cause}")).to_owned())
+    };
+    measure(body).check(limits).map_err(|excess| refuse("is too large", &excess))?;
+    strict_json::check(body).map_err(|error| refuse("is not JSON", &error))?;
+    serde_json::from_slice(body).map_err(|error| refuse("is malformed", &error))
+}
+
+/// Everything but 200 is an error.
+pub(crate) fn check_code(raw: &RawAnswer) -> Result<(), CallError> {
+    let code = raw.code;
+    Err(match code {
+        200 => return Ok(()),
+        300..=399 => CallError::Protocol(format!("the plugin answered {code}; redirects are not followed")),
+        401 | 403 => CallError::AuthFailed(code),
+        404 | 405 => CallError::NotServed(code),
+        410 => CallError::Gone,
+        413 | 415 | 422 => {
+            CallError::Protocol(format!("the plugin refused the request with {code}{}", text(&raw.body)))
+        }
+        429 | 503 => CallError::Busy { code, retry_after: retry_after(raw) },
+        408 | 500..=599 => CallError::ServerError { code, text: text(&raw.body) },
+        _ => CallError::Protocol(format!("the plugin answered {code}{}", text(&raw.body))),
+    })
+}
+
+/// Seconds, or a date; one that is over means at once.
+fn retry_after(raw: &RawAnswer) -> Option<Duration> {
+    let text = raw.retry_after.as_deref()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(SystemTime::from(raw.at)).unwrap_or_default())
+}
+
+/// The start of an error body, for people.
+fn text(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.is_empty() { String::new() } else { format!(": {}", limits::cut_message(&line)) }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! ServiceAccount tokens that prove to one plugin, and to no other, that the controller calls.
+
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::{
+    authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec},
+    core::v1::ServiceAccount,
+};
+use kube::{Api, Client, api::PostParams};
+use operator_runtime::k8s;
+use tokio::sync::Mutex;
+
+use crate::config::Identity;
+
+/// The life that is asked for; the API server may decide otherwise.
+const LIFE_SECONDS: i64 = 3600;
+/// A token that was refused within so short a time is not replaced: a new one would say the same.
+const TOO_YOUNG_TO_DROP: SignedDuration = SignedDuration::from_secs(10);
+
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("{}", .0.message())]
+    Api(#[from] k8s::Error),
+    #[error("the API server answered without a token")]
+    Missing,
+}
+
+/// A token and its life.
+#[derive(Clone)]
+struct Held {
+    token: String,
+    issued: Timestamp,
+    expires: Timestamp,
+}
+
+impl Held {
+    /// Until four fifths of its life are over: clocks differ, and a call takes time.
+    fn is_fresh(&self, now: Timestamp) -> bool {
+        let life = self.expires.duration_since(self.issued);
+        now.duration_since(self.issued) * 5 < life * 4
+    }
+
+    fn is_worth_dropping(&self, refused: &str, now: Timestamp) -> bool {
+        self.token == refused && now.duration_since(self.issued) >= TOO_YOUNG_TO_DROP
+    }
+}
+
+/// The tokens for one audience.
+#[derive(Clone)]
+pub(crate) struct Tokens(Arc<Inner>);
+
+struct Inner {
+    accounts: Api<ServiceAccount>,
+    identity: Identity,
+    audience: String,
+    held: Mutex<Option<Held>>,
+}
+
+/// What differs between plugins is the audience.
+impl PartialEq for Tokens {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.audience == other.0.audience
+    }
+}
+
+impl Eq for Tokens {}
+
+impl Tokens {
+    /// Tokens of the controller's account in `namespace`, the operator's.
+    pub(crate) fn new(client: Client, namespace: &str, identity: &Identity, audience: String) -> Self {
+        let accounts = Api::namespaced(client, namespace);
+        Self(Arc::new(Inner { accounts, identity: identity.clone(), audience, held: Mutex::new(None) }))
+    }
+
+    /// A token that is good for a while.
+    pub(crate) async fn get(&self) -> Result<String, Error> {
+        let mut held = self.0.held.lock().await;
+        if let Some(fresh) = held.as_ref().filter(|held| held.is_fresh(Timestamp::now())) {
+            return Ok(fresh.token.clone());
+        }
+        let Inner { accounts, identity, audience, .. } = self.0.as_ref();
+        // Before the call, lest the token be taken for younger than it is.
+        let issued = Timestamp::now();
+        let account = &identity.service_account;
+        let (params, request) = (PostParams::default(), token_request(identity, audience));
+        let created = accounts.create_token_request(account, &params, &request);
+        let created = k8s::timed("create", &format!("a token for the ServiceAccount {account}"), created).await?;
+        let status = created.status.ok_or(Error::Missing)?;
+        let (token, expires) = status.token.zip(status.expiration_timestamp).ok_or(Error::Missing)?;
+        *held = Some(Held { token: token.clone(), issued, expires: expires.0 });
+        Ok(token)
+    }
+
+    /// The plugin refused `token`.
+    pub(crate) async fn refused(&self, token: &str) {
+        let mut held = self.0.held.lock().await;
+        if held.as_ref().is_some_and(|held| held.is_worth_dropping(token, Timestamp::now())) {
+            *held = None;
+        }
+    }
+}
+
+fn token_request(identity: &Identity, audience: &str) -> TokenRequest {
+    let bound = identity.pod.as_ref().map(|(name, uid)| BoundObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        name: Some(name.clone()),
+        uid: Some(uid.clone()),
+    });
+    TokenRequest {
+        spec: Some(TokenRequestSpec {
+            audiences: Some(vec![audience.to_owned()]),
+            bound_object_ref: bound,
+            expiration_seconds: Some(LIFE_SECONDS),
+            ..TokenRequestSpec::default()
+        }),
+        ..TokenRequest::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn held(life: i64) -> Held {
+        let issued: Timestamp = "2026-11-23T09:00:00Z".parse().unwrap();
+        Held { token: "abc".to_owned(), issued, expires: issued + SignedDuration::from_secs(life) }
+    }
+
+    fn after(seconds: i64) -> Timestamp {
+        held(0).issued + SignedDuration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_token_is_used_for_four_fifths_of_the_life_that_the_api_server_gave_it() {
+        for (life, now, fresh) in [
+            (3600, 0, true),
+            (3600, 2879, true),
+            (3600, 2880, false),
+            (3600, 4000, false),
+            (600, 479, true),
+            (600, 480, false),
+            (0, 0, false),
+        ] {
+            assert_eq!(held(life).is_fresh(after(now)), fresh, "{life} {now}");
+        }
+    }
+
+    #[test]
+    fn a_refused_token_is_dropped_unless_it_was_just_made_or_replaced_meanwhile() {
+        for (token, now, dropped) in [("abc", 10, true), ("abc", 9, false), ("older", 100, false)] {
+            assert_eq!(held(3600).is_worth_dropping(token, after(now)), dropped, "{token} {now}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_for_one_audience_and_bound_to_the_pod_if_that_is_known() {
+        let mut identity = Identity { service_account: "dask-operator".to_owned(), pod: None };
+        let spec = token_request(&identity, "https://a.ns.svc:443").spec.unwrap();
+        assert_eq!(spec.audiences, Some(vec!["https://a.ns.svc:443".to_owned()]));
+        assert_eq!((spec.expiration_seconds, spec.bound_object_ref), (Some(3600), None));
+        identity.pod = Some(("pod-0".to_owned(), "1-2-3".to_owned()));
+        let bound = token_request(&identity, "any").spec.unwrap().bound_object_ref.unwrap();
+        assert_eq!((bound.kind.as_deref(), bound.name.as_deref()), (Some("Pod"), Some("pod-0")));
+        assert_eq!((bound.api_version.as_deref(), bound.uid.as_deref()), (Some("v1"), Some("1-2-3")));
+    }
+}

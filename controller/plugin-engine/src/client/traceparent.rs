@@ -1,0 +1,42 @@
+//! W3C trace context: one trace for each look at a subject, so that what a plugin logs can be found by what
+//! the controller logs, and the other way round.
+
+use tracing::{Instrument as _, field::Empty};
+
+use crate::model::{registration::Registered, subject::SubjectKey};
+
+tokio::task_local! {
+    static TRACE: String;
+}
+
+/// Runs a look at a subject as one trace.
+pub(crate) async fn traced<T>(plugin: &Registered, subject: &SubjectKey, look: impl Future<Output = T>) -> T {
+    let trace = format!("{:032x}", fastrand::u128(1..));
+    let span = tracing::info_span!("plugin", trace.id = trace, plugin = plugin.identity, %subject, hook = Empty);
+    TRACE.scope(trace, look).instrument(span).await
+}
+
+/// The header of a call: the current trace, and a span of its own.
+pub(crate) fn traceparent() -> String {
+    let trace = TRACE.try_with(Clone::clone).unwrap_or_else(|_| format!("{:032x}", fastrand::u128(1..)));
+    format!("00-{trace}-{:016x}-01", fastrand::u64(1..))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn calls_of_one_look_share_a_trace_and_have_spans_of_their_own() {
+        let parts = |header: String| header.split('-').map(str::to_owned).collect::<Vec<_>>();
+        let two = async { (parts(traceparent()), parts(traceparent())) };
+        let (one, other) = TRACE.scope("4bf92f3577b34da6a3ce929d0e0e4736".to_owned(), two).await;
+        assert_eq!(
+            (one[0].as_str(), one[1].as_str(), one[3].as_str()),
+            ("00", "4bf92f3577b34da6a3ce929d0e0e4736", "01")
+        );
+        assert_eq!((one[2].len(), &one[1]), (16, &other[1]));
+        assert_ne!(one[2], other[2]);
+        assert_eq!(parts(traceparent())[1].len(), 32, "a call outside of a look has a trace too");
+    }
+}

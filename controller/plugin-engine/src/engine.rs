@@ -1,0 +1,280 @@
+//! Connects the engine's watches, queue and reconciler.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use dask_operator_api::DaskOperatorPlugin;
+use kube::{Client, Config, runtime::reflector};
+use operator_runtime::{
+    events::Recorder,
+    fair_share::FairShare,
+    leader::{Leadership, Leading},
+    metrics::{CountRequests, Passes},
+    reconciler::Reconciler,
+    vitals::Vitals,
+    watch::{Change, Feed, Progress},
+    wired::Wired,
+};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    children::context::Env,
+    config::Settings,
+    index::{
+        owner_caches::OwnerCaches,
+        plugins::Requests,
+        registry::Registry,
+        watches::{Sight, Watches},
+    },
+    metrics::PluginMetrics,
+    model::{
+        key::{PluginKey, key_of},
+        writer::Writers,
+    },
+    pki::authority::Authority,
+    resource::{
+        self, Inquiries, Probes,
+        context::PluginContext,
+        endpoint_slices::{self, SliceView},
+        finalizer_controller,
+        sockets::{self, Sockets},
+        sweep,
+        teardown::{Departed, remains, retire},
+        trigger::Waker,
+    },
+    status::{event_budget::EventBudget, publisher::Publisher, store::Board},
+};
+
+/// How often the counts in a plugin's status may change.
+const SUMMARY_PERIOD: Duration = Duration::from_secs(1);
+
+/// Deleted plugins whose children are deleted at a time, shared by namespaces.
+const RETIREMENTS: usize = 16;
+
+/// What the engine needs of the process that it is part of.
+pub struct Dependencies {
+    /// Client of the API server.
+    pub client: Client,
+    /// Configuration of that client, from which those of writers are made.
+    pub config: Config,
+    /// Caches of Dask resources.
+    pub caches: OwnerCaches,
+    /// Publishes Events.
+    pub recorder: Recorder,
+    /// What plugins did for Dask resources.
+    pub board: Arc<Board>,
+    /// Metrics of plugins.
+    pub metrics: PluginMetrics,
+    /// Counts the requests of writers.
+    pub count_requests: CountRequests,
+    /// Counts the passes over plugin resources.
+    pub passes: Arc<Passes>,
+    /// Whether this process leads.
+    pub leadership: Leadership,
+    /// Liveness of watches and passes.
+    pub vitals: Vitals,
+    /// The DNS domain of the Kubernetes cluster.
+    pub cluster_domain: String,
+}
+
+/// The engine, ready to be driven. `config` is that of the controller's own client.
+pub fn wire(
+    dependencies: &Dependencies,
+    (settings, requests): (Settings, Requests),
+    shutdown: &CancellationToken,
+) -> Wired {
+    let own = settings.namespace.clone();
+    let (plugin_context, doubted) = engine(dependencies, settings, shutdown);
+    let known = plugin_context.plugins.clone();
+    dependencies.metrics.watch(Box::new(move || known.readiness(&own)));
+    let mut wired = Wired::new((dependencies.vitals.clone(), dependencies.leadership.clone()), shutdown.clone());
+    let passes = Arc::clone(&dependencies.passes);
+    let plugins = wire_plugins(&mut wired, &plugin_context, (requests, passes), shutdown);
+    let publisher = publisher(dependencies);
+    wired.until_shutdown("what is told of plugins", |leading| tell(publisher, leading));
+    let waker = Waker(Arc::clone(&plugin_context));
+    if plugin_context.settings.endpoints {
+        watch_endpoints(&mut wired, &waker);
+    }
+    wired.until_shutdown("the plugins' sockets", |leading| sockets::follow(waker, leading));
+    let (kept, caches) = (Arc::clone(&plugin_context), dependencies.caches.clone());
+    wired.until_shutdown("the keeper of plugins' finalizers", |leading| {
+        finalizer_controller::keep(kept, caches, plugins, leading)
+    });
+    let reviewed = Arc::clone(&plugin_context);
+    wired.until_shutdown("the review of rights", |_| review_rights(reviewed, doubted));
+    let registry = Arc::clone(&plugin_context.registry);
+    wired.at_shutdown("the plugins' workers", async move { registry.finish().await });
+    let swept = Arc::clone(&plugin_context);
+    wired.until_shutdown("the sweep of what no plugin needs", |_| sweep::sweep(swept));
+    wired.until_shutdown("the plugin summaries", |_| publish_summaries(plugin_context));
+    wired
+}
+
+/// What all parts of the engine share, and the plugins whose rights are doubted.
+fn engine(
+    dependencies: &Dependencies,
+    settings: Settings,
+    shutdown: &CancellationToken,
+) -> (Arc<PluginContext>, mpsc::UnboundedReceiver<PluginKey>) {
+    let (client, namespace) = (&dependencies.client, settings.namespace.clone());
+    let registry = Arc::new(Registry::default());
+    let sight = Sight { scope: settings.watched.clone(), pace: settings.pace, vitals: dependencies.vitals.clone() };
+    let watches = Watches::new(client.clone(), sight, Arc::clone(&registry), shutdown.child_token());
+    let (doubts, doubted) = mpsc::unbounded_channel();
+    let shown = (Arc::clone(&dependencies.board), dependencies.metrics.clone());
+    let engine = PluginContext {
+        plugins: dependencies.board.plugins.clone(),
+        authority: Authority::new(client.clone(), &namespace, &dependencies.cluster_domain, settings.lives),
+        client: client.clone(),
+        writers: Writers::new(
+            client.clone(),
+            dependencies.config.clone(),
+            dependencies.count_requests.clone(),
+            &namespace,
+        ),
+        sockets: Sockets::new(&settings.socket_dir),
+        leadership: dependencies.leadership.clone(),
+        departed: Departed::default(),
+        vitals: dependencies.vitals.clone(),
+        settings,
+        recorder: dependencies.recorder.clone(),
+        env: Arc::new(Env::new(client.clone(), watches, doubts, shown)),
+        registry,
+        probes: Probes::default(),
+        inquiries: Inquiries::default(),
+        retirements: FairShare::new(RETIREMENTS),
+    };
+    (Arc::new(engine), doubted)
+}
+
+/// Nothing to be driven: plugin resources may not be read, so no Dask resource waits for a plugin. What plugins have
+/// made stays, and so do their finalizers.
+pub fn wire_nothing(dependencies: &Dependencies, shutdown: &CancellationToken) -> Wired {
+    dependencies.board.loaded();
+    Wired::new((dependencies.vitals.clone(), dependencies.leadership.clone()), shutdown.clone())
+}
+
+/// The watch of plugin resources, and the reconciler for them.
+fn wire_plugins(
+    wired: &mut Wired,
+    context: &Arc<PluginContext>,
+    (requests, passes): (Requests, Arc<Passes>),
+    shutdown: &CancellationToken,
+) -> Progress {
+    let settings = &context.settings;
+    let (store, writer) = reflector::store();
+    let cache = context.plugins.cache.clone();
+    let feed = Feed::new(&context.client, &settings.plugin_scope(), (), settings.pace.config(None), cache)
+        .store(writer)
+        .optional()
+        .listen(on_plugin_change(Arc::clone(context)));
+    let progress = wired.watch(feed);
+    let reconciler = Reconciler {
+        name: "DaskOperatorPlugin",
+        store,
+        reconcile: resource::reconcile,
+        category: resource::Error::category,
+        vitals: wired.vitals.clone(),
+        passes,
+    };
+    let (context, shutdown) = (Arc::clone(context), shutdown.clone());
+    wired.after_sync("the DaskOperatorPlugin reconciler", |leading| async move {
+        reconciler.run(requests, Arc::clone(&context), (leading, shutdown)).await;
+        // Its last passes may have started workers.
+        context.registry.finish().await;
+    });
+    progress
+}
+
+fn publisher(dependencies: &Dependencies) -> Publisher {
+    Publisher {
+        client: dependencies.client.clone(),
+        caches: dependencies.caches.clone(),
+        recorder: dependencies.recorder.clone(),
+        board: Arc::clone(&dependencies.board),
+        budget: EventBudget::default(),
+    }
+}
+
+/// Tells Dask resources about plugins. The watches of plugin resources have delivered.
+async fn tell(publisher: Publisher, leading: Leading) {
+    publisher.board.loaded();
+    publisher.board.dask_resources().await;
+    publisher.run(leading).await;
+}
+
+fn on_plugin_change(context: Arc<PluginContext>) -> impl Fn(&Change<DaskOperatorPlugin>) + Send + 'static {
+    move |change| match change {
+        Change::Applied(plugin) => {
+            context.departed.came_back(&key_of(plugin));
+            context.env.board.plugin_changed(plugin);
+            context.plugins.push(&key_of(plugin));
+        }
+        Change::Deleted(plugin) => {
+            // Noted here, so that it comes before what the watch tells next.
+            let came_back = (!context.leadership.is_leading()).then(|| context.departed.note(&key_of(plugin)));
+            tokio::spawn(retire(Arc::clone(&context), remains(plugin), came_back));
+        }
+    }
+}
+
+/// Has plugins asked again when something behind their Services changes.
+fn watch_endpoints(wired: &mut Wired, waker: &Waker) {
+    let (client, settings) = (&waker.0.client, &waker.0.settings);
+    let slices = endpoint_slices::cache();
+    let (sender, changes) = mpsc::unbounded_channel();
+    let config = settings.pace.config(Some(endpoint_slices::SERVICE_LABEL));
+    let feed = Feed::new(client, &settings.plugin_scope(), (), config, slices.clone());
+    let leadership = waker.0.leadership.clone();
+    let feed = feed.listen(move |change: &Change<SliceView>| {
+        // On a standby nobody takes them, and the slices themselves are looked at when it leads.
+        if leadership.is_leading() {
+            // An error means that the process is ending.
+            let _ = sender.send(change.object().service());
+        }
+    });
+    wired.watch(feed);
+    let waker = waker.clone();
+    wired.until_shutdown("the plugins' endpoints", |leading| endpoint_slices::follow(waker, slices, changes, leading));
+}
+
+/// Looks at the rights of a plugin again when a write was refused.
+async fn review_rights(context: Arc<PluginContext>, mut doubted: mpsc::UnboundedReceiver<PluginKey>) {
+    while let Some(key) = doubted.recv().await {
+        if context.probes.doubt(&key, Instant::now()) {
+            context.plugins.push(&key);
+        }
+    }
+}
+
+/// Has the status of plugins written whose counts changed.
+async fn publish_summaries(context: Arc<PluginContext>) {
+    let mut ticks = tokio::time::interval(SUMMARY_PERIOD);
+    loop {
+        ticks.tick().await;
+        for plugin in context.plugins.all() {
+            let key = key_of(&plugin);
+            let Some(worker) = context.registry.get(&key) else { continue };
+            let Some(summary) = worker.summary.borrow().clone() else { continue };
+            let status = plugin.status.as_ref();
+            let shown = status.and_then(|status| Some((status.subjects?, status.failures.as_slice())));
+            if shown != Some((summary.counts, summary.failures.as_slice())) {
+                context.plugins.push(&key);
+            }
+        }
+    }
+}
+
+/// What all parts of the engine share, before any plugin is there.
+#[cfg(test)]
+pub(crate) fn test_engine(
+    dependencies: &Dependencies,
+    settings: Settings,
+    shutdown: &CancellationToken,
+) -> Arc<PluginContext> {
+    engine(dependencies, settings, shutdown).0
+}

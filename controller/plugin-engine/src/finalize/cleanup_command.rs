@@ -1,0 +1,152 @@
+//! When the controller is removed for good: plugins' finalizers would hold Dask resources for ever, since nobody is
+//! left to take them off.
+
+use std::{collections::HashSet, fmt::Debug, io};
+
+use dask_operator_api::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup};
+use futures::{StreamExt as _, stream};
+use kube::{Api, Client, Resource, ResourceExt as _, api::ListParams, core::NamespaceResourceScope};
+use operator_runtime::{
+    backoff,
+    k8s::{self, Class},
+    scope::Scope,
+};
+use serde::de::DeserializeOwned;
+
+use super::finalizers;
+use crate::finalize;
+
+/// How often is looked again: objects may change in between, and the API server may be away for a moment.
+const ROUNDS: usize = 5;
+/// Objects of a list that are in memory at a time; the finalizers alone of one may be more than a megabyte.
+const PAGE: u32 = 100;
+/// Requests at a time.
+const PARALLEL: usize = 16;
+/// Objects whose errors are named at the end.
+const NAMED: usize = 20;
+
+/// Why finalizers were left.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// There is no usable kubeconfig and no ServiceAccount.
+    #[error("cannot connect to the Kubernetes API server: {0}")]
+    Client(#[from] kube::Error),
+    /// Some finalizers, or those of some kinds, could not be taken off.
+    #[error("{}", sentence(.0))]
+    Left(Vec<String>),
+    /// The summary could not be printed.
+    #[error("cannot print: {0}")]
+    Print(#[from] io::Error),
+}
+
+/// What came of it.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Report {
+    /// Finalizers that were taken off.
+    released: usize,
+    /// One sentence for each object, or list of objects, that they could not be taken off.
+    failures: Vec<String>,
+}
+
+/// Takes plugins' finalizers, and no others, off the Dask resources of the given namespaces, or of all of them, and
+/// prints how many. An error with one object or kind does not keep it from the others; it is returned at the end.
+///
+/// A controller that still runs would put them on again.
+pub async fn release_finalizers(namespaces: &[String], output: &mut impl io::Write) -> Result<(), Error> {
+    let client = Client::try_default().await?;
+    let scope = Scope::of(namespaces.iter().map(String::as_str));
+    let Report { released, failures } = release_all(&client, &scope).await;
+    writeln!(output, "finalizers taken off Dask resources: {released}")?;
+    if failures.is_empty() { Ok(()) } else { Err(Error::Left(failures)) }
+}
+
+async fn release_all(client: &Client, scope: &Scope) -> Report {
+    let mut report = Report::default();
+    for namespace in scope.parts() {
+        release_kind::<DaskCluster>(client, namespace, &mut report).await;
+        release_kind::<DaskWorkerGroup>(client, namespace, &mut report).await;
+        release_kind::<DaskJob>(client, namespace, &mut report).await;
+        release_kind::<DaskAutoscaler>(client, namespace, &mut report).await;
+    }
+    report
+}
+
+/// Goes through all objects of a kind until none is left with a plugin's finalizer, or [`ROUNDS`] are over.
+async fn release_kind<K>(client: &Client, namespace: Option<&str>, report: &mut Report)
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let api: Api<K> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let mut failures = Vec::new();
+    for round in 1..=ROUNDS {
+        let found = go_through(client, &api).await;
+        report.released += found.released;
+        failures = found.failures;
+        if failures.is_empty() {
+            return;
+        }
+        if round < ROUNDS {
+            tokio::time::sleep(backoff::delay(round)).await;
+        }
+    }
+    report.failures.append(&mut failures);
+}
+
+/// Takes the finalizers off each object once.
+async fn go_through<K>(client: &Client, api: &Api<K>) -> Report
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let (plural, mut report, mut params) = (K::plural(&()), Report::default(), ListParams::default().limit(PAGE));
+    loop {
+        let found = match k8s::timed("list", &plural, api.list_metadata(&params)).await {
+            Ok(found) => found,
+            // The definition has gone, and all objects with it.
+            Err(error) if error.class() == Class::NotFound => return report,
+            Err(error) => {
+                report.failures.push(error.message());
+                return report;
+            }
+        };
+        let held = found.items.iter().filter_map(|object| Some((object, of_plugins(object)?)));
+        let releases = held.map(|(object, names)| async move {
+            let result = finalizers::release(client, object, &names).await;
+            (object, names.len(), result)
+        });
+        let mut results = stream::iter(releases).buffer_unordered(PARALLEL);
+        while let Some((object, count, result)) = results.next().await {
+            let name = || format!("{} {}/{}", K::kind(&()), object.namespace().unwrap_or_default(), object.name_any());
+            match result {
+                Ok(true) => report.released += count,
+                Ok(false) => report.failures.push(format!("{} has changed in the meantime", name())),
+                Err(error) => report.failures.push(format!("{}: {}", name(), error.message())),
+            }
+        }
+        params.continue_token = found.metadata.continue_.filter(|token| !token.is_empty());
+        if params.continue_token.is_none() {
+            return report;
+        }
+    }
+}
+
+/// Returns the plugins' finalizers of `object`, if it has any.
+fn of_plugins(object: &impl Resource) -> Option<HashSet<String>> {
+    let ours = object.finalizers().iter().filter(|finalizer| finalize::identity_of(finalizer).is_some());
+    let ours: HashSet<String> = ours.cloned().collect();
+    (!ours.is_empty()).then_some(ours)
+}
+
+fn sentence(failures: &[String]) -> String {
+    let named = failures.get(..NAMED).unwrap_or(failures).join("\n  ");
+    let more = match failures.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!("\n  and {more} more"),
+    };
+    format!("plugins' finalizers were left; run this again:\n  {named}{more}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! Puts plugins' finalizers on Dask resources, and takes them away.
+
+use std::{collections::HashSet, fmt::Debug};
+
+use dask_operator_api::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, SubjectKind};
+use kube::{Api, Client, Resource, ResourceExt as _, core::NamespaceResourceScope};
+use operator_runtime::k8s::{self, Class};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::model::subject::SubjectKey;
+
+/// Tries to add a finalizer to an object that others write too.
+const TRIES: usize = 5;
+
+/// Puts `finalizer` on the Dask resource `owner` with `uid`; whether it is there. It is not if the Dask resource
+/// is going or gone: Kubernetes refuses new finalizers then, and nothing may be made for it any more.
+pub(crate) async fn hold(client: &Client, owner: &SubjectKey, uid: &str, finalizer: &str) -> Result<bool, k8s::Error> {
+    match owner.kind {
+        SubjectKind::DaskCluster => hold_as::<DaskCluster>(client, owner, uid, finalizer).await,
+        SubjectKind::DaskWorkerGroup => hold_as::<DaskWorkerGroup>(client, owner, uid, finalizer).await,
+        SubjectKind::DaskJob => hold_as::<DaskJob>(client, owner, uid, finalizer).await,
+        SubjectKind::DaskAutoscaler => hold_as::<DaskAutoscaler>(client, owner, uid, finalizer).await,
+        // Never an owner.
+        SubjectKind::Service | SubjectKind::Deployment | SubjectKind::Pod => Ok(false),
+    }
+}
+
+async fn hold_as<K>(client: &Client, owner: &SubjectKey, uid: &str, finalizer: &str) -> Result<bool, k8s::Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), &owner.namespace);
+    let mut tries = 1;
+    loop {
+        let found = k8s::timed("get", &owner.to_string(), api.get_opt(&owner.name)).await?;
+        let Some(found) = found.filter(|found| found.uid().as_deref() == Some(uid)) else { return Ok(false) };
+        if found.meta().deletion_timestamp.is_some() {
+            return Ok(false);
+        }
+        let Some(operations) = adding(&found, finalizer) else { return Ok(true) };
+        match k8s::json_patch(&api, &found, operations).await {
+            Err(error) if error.class() == Class::Conflict && tries < TRIES => tries += 1,
+            Err(error) if error.class() == Class::NotFound => return Ok(false),
+            result => return result.map(|()| true),
+        }
+    }
+}
+
+/// Takes all of `finalizers` off `object` in one request; whether it did. It did not if the object has gone, or its
+/// finalizers have changed in between.
+pub(crate) async fn release<K>(client: &Client, object: &K, finalizers: &HashSet<String>) -> Result<bool, k8s::Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    let Some(operations) = removing(object, finalizers) else { return Ok(false) };
+    let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    match k8s::json_patch(&api, object, operations).await {
+        Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => Ok(false),
+        result => result.map(|()| true),
+    }
+}
+
+/// Whether `object` carries `finalizer`.
+pub(crate) fn has(object: &impl Resource, finalizer: &str) -> bool {
+    object.meta().finalizers.iter().flatten().any(|other| other == finalizer)
+}
+
+/// The operations (RFC 6902) that add `finalizer` to `object` as it was read; `None` if it is there.
+fn adding(object: &impl Resource, finalizer: &str) -> Option<Vec<Value>> {
+    if has(object, finalizer) {
+        return None;
+    }
+    let unchanged = json!({"op": "test", "path": "/metadata/resourceVersion", "value": object.resource_version()});
+    let add = match &object.meta().finalizers {
+        Some(_) => json!({"op": "add", "path": "/metadata/finalizers/-", "value": finalizer}),
+        None => json!({"op": "add", "path": "/metadata/finalizers", "value": [finalizer]}),
+    };
+    Some(vec![unchanged, add])
+}
+
+/// Returns the operations that remove `finalizers`, however many there are; `None` if the object has none of them.
+///
+/// The list as it was read is tested and replaced as a whole. One operation for each finalizer would exceed what the
+/// API server takes in a patch, and one request for each would fail as soon as another has moved the indices.
+fn removing(object: &impl Resource, finalizers: &HashSet<String>) -> Option<Vec<Value>> {
+    const PATH: &str = "/metadata/finalizers";
+    let all = object.meta().finalizers.as_ref()?;
+    let kept: Vec<&String> = all.iter().filter(|finalizer| !finalizers.contains(*finalizer)).collect();
+    if kept.len() == all.len() {
+        return None;
+    }
+    Some(vec![json!({"op": "test", "path": PATH, "value": all}), json!({"op": "replace", "path": PATH, "value": kept})])
+}
+
+#[cfg(test)]
+mod tests {
+    use dask_operator_api::testing::mk_cluster;
+
+    use super::*;
+
+    const OURS: &str = "plugin.kubernetes.dask.org/ingress";
+
+    #[test]
+    fn a_finalizer_is_added_beside_others_and_to_the_version_that_was_read() {
+        let mut cluster = mk_cluster("demo");
+        cluster.metadata.resource_version = Some("7".to_owned());
+        let unchanged = json!({"op": "test", "path": "/metadata/resourceVersion", "value": "7"});
+        let first = json!({"op": "add", "path": "/metadata/finalizers", "value": [OURS]});
+        assert_eq!(adding(&cluster, OURS), Some(vec![unchanged.clone(), first]));
+        cluster.metadata.finalizers = Some(vec!["example.org/mine".to_owned()]);
+        let next = json!({"op": "add", "path": "/metadata/finalizers/-", "value": OURS});
+        assert_eq!(adding(&cluster, OURS), Some(vec![unchanged, next]));
+        cluster.metadata.finalizers = Some(vec![OURS.to_owned()]);
+        assert_eq!(adding(&cluster, OURS), None);
+    }
+
+    #[test]
+    fn any_number_of_finalizers_goes_in_one_patch_and_others_stay() {
+        let mut cluster = mk_cluster("demo");
+        let ours: HashSet<String> = (0..25_000).map(|number| format!("{OURS}{number}")).collect();
+        assert_eq!(removing(&cluster, &ours), None);
+        let other = "example.org/mine".to_owned();
+        let all: Vec<String> = ours.iter().cloned().chain([other.clone(), OURS.to_owned()]).collect();
+        cluster.metadata.finalizers = Some(all.clone());
+        let path = "/metadata/finalizers";
+        let kept = json!([other, OURS]);
+        let expected = vec![
+            json!({"op": "test", "path": path, "value": all}),
+            json!({"op": "replace", "path": path, "value": kept}),
+        ];
+        assert_eq!(removing(&cluster, &ours), Some(expected));
+    }
+}

@@ -1,0 +1,89 @@
+//! The plugin resources: what is known of them, and the queue of those who look at them.
+
+use std::sync::Arc;
+
+use dask_operator_api::DaskOperatorPlugin;
+use operator_runtime::watch::{self, Cache, Creations, Queue, queue};
+
+use crate::{
+    model::key::{PluginKey, key_of},
+    resource::READY,
+};
+
+/// All plugin resources. Cloning shares the content.
+#[derive(Clone)]
+pub(crate) struct Plugins {
+    pub(crate) cache: Cache<DaskOperatorPlugin>,
+    queue: Queue<DaskOperatorPlugin>,
+}
+
+/// The receiving end of the queue.
+pub(crate) type Requests = watch::Requests<DaskOperatorPlugin>;
+
+impl Plugins {
+    /// None yet, and the requests to look at them.
+    pub(crate) fn new() -> (Self, Requests) {
+        let (queue, requests) = queue(&Creations::default());
+        (Self { cache: Cache::new(|_| None), queue }, requests)
+    }
+
+    pub(crate) fn get(&self, key: &PluginKey) -> Option<Arc<DaskOperatorPlugin>> {
+        self.cache.get(&key.namespace, &key.name)
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<DaskOperatorPlugin>> {
+        self.cache.all()
+    }
+
+    /// Whether each plugin that is not suspended is ready, by its identity with an operator in this namespace.
+    pub(crate) fn readiness(&self, operator_namespace: &str) -> Vec<(String, bool)> {
+        let called = self.all().into_iter().filter(|plugin| !plugin.spec.suspend);
+        called.map(|plugin| (key_of(&plugin).identity(operator_namespace), is_ready(&plugin))).collect()
+    }
+
+    /// Asks for another look at a plugin.
+    pub(crate) fn push(&self, key: &PluginKey) {
+        self.queue.push(&key.namespace, &key.name);
+    }
+}
+
+fn is_ready(plugin: &DaskOperatorPlugin) -> bool {
+    let conditions = plugin.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().any(|condition| condition.type_ == READY && condition.status == "True")
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::watcher::Event;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn plugins_are_ready_if_they_say_so_and_suspended_ones_need_not_be() {
+        let plugin = |namespace: &str, name: &str, suspend: bool, ready: &str| -> DaskOperatorPlugin {
+            serde_json::from_value(json!({
+                "apiVersion": "kubernetes.dask.org/v1alpha1",
+                "kind": "DaskOperatorPlugin",
+                "metadata": {"namespace": namespace, "name": name},
+                "spec": {"endpoint": {"socket": "echo.sock"}, "subjects": [], "children": [], "suspend": suspend},
+                "status": {"conditions": [{
+                    "type": "Ready", "status": ready, "reason": "Because", "message": "",
+                    "lastTransitionTime": "2026-11-28T00:00:00Z",
+                }]},
+            }))
+            .unwrap()
+        };
+        let (plugins, _requests) = Plugins::new();
+        for plugin in [
+            plugin("dask-operator", "good", false, "True"),
+            plugin("team-a", "bad", false, "False"),
+            plugin("dask-operator", "paused", true, "False"),
+        ] {
+            plugins.cache.apply(None, Event::Apply(plugin), &mut Arc::new);
+        }
+        let mut readiness = plugins.readiness("dask-operator");
+        readiness.sort();
+        assert_eq!(readiness, [("bad.team-a".to_owned(), false), ("good".to_owned(), true)]);
+    }
+}

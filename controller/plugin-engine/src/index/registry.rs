@@ -1,0 +1,188 @@
+//! The plugins that subjects are matched against.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use futures::future::join_all;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    model::{child_version::ChildChange, key::PluginKey, registration::Registered, subject::SubjectKey},
+    status::summary::Summary,
+};
+use plugin_protocol::EventReason;
+
+/// What a plugin's worker is told.
+#[derive(Clone, Debug)]
+pub(crate) enum Command {
+    /// Look at one subject.
+    Look(SubjectKey, EventReason),
+    /// Look at all subjects.
+    LookAtAll(EventReason),
+    /// Look at the subjects in this namespace.
+    LookInto(String),
+    /// A child of the subject with this uid changed.
+    ChildChanged(ChildChange),
+    /// Begin nothing more, and end when what is under way is done.
+    Finish,
+    /// The plugin answers again: repeat at once what failed.
+    Recovered,
+}
+
+/// The running worker of a plugin.
+#[derive(Clone)]
+pub(crate) struct WorkerHandle {
+    pub(crate) registered: watch::Sender<Arc<Registered>>,
+    pub(crate) commands: mpsc::UnboundedSender<Command>,
+    /// Nothing until each subject that there was at the start has been looked at once.
+    pub(crate) summary: watch::Receiver<Option<Summary>>,
+    pub(crate) cancel: CancellationToken,
+}
+
+/// All workers.
+#[derive(Default)]
+pub(crate) struct Registry(RwLock<HashMap<PluginKey, WorkerHandle>>);
+
+impl Registry {
+    pub(crate) fn get(&self, key: &PluginKey) -> Option<WorkerHandle> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// Returns what all workers work by.
+    pub(crate) fn all(&self) -> Vec<Arc<Registered>> {
+        let workers = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        workers.values().map(|worker| Arc::clone(&worker.registered.borrow())).collect()
+    }
+
+    pub(crate) fn insert(&self, key: PluginKey, worker: WorkerHandle) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(key, worker);
+    }
+
+    /// Stops the plugin's worker.
+    pub(crate) fn remove(&self, key: &PluginKey) -> Option<Arc<Registered>> {
+        let worker = self.0.write().unwrap_or_else(PoisonError::into_inner).remove(key)?;
+        worker.cancel.cancel();
+        Some(Arc::clone(&worker.registered.borrow()))
+    }
+
+    /// Has all workers end when what is under way is done, and waits for that. If this is dropped before, they end
+    /// at once.
+    pub(crate) async fn finish(&self) {
+        let workers: Vec<WorkerHandle> =
+            self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let _at_the_latest: Vec<_> = workers.iter().map(|worker| worker.cancel.clone().drop_guard()).collect();
+        for worker in &workers {
+            let _ = worker.commands.send(Command::Finish);
+        }
+        join_all(workers.iter().map(|worker| worker.commands.closed())).await;
+    }
+
+    /// Tells every plugin that has a rule for `kind` to look at a subject. The worker does the rest of
+    /// the matching: it also has to notice subjects that match no longer.
+    pub(crate) fn look(&self, key: &SubjectKey, reason: EventReason) {
+        for worker in self.0.read().unwrap_or_else(PoisonError::into_inner).values() {
+            let registered = Arc::clone(&worker.registered.borrow());
+            let asks = registered.spec.subjects.iter().any(|rule| rule.kind == key.kind);
+            if asks && registered.serves(Some(&key.namespace)) {
+                // An error means that the worker is being stopped.
+                let _ = worker.commands.send(Command::Look(key.clone(), reason));
+            }
+        }
+    }
+
+    /// Tells the plugins that go by labels of namespaces that those of `namespace` changed.
+    pub(crate) fn look_into(&self, namespace: &str) {
+        for worker in self.0.read().unwrap_or_else(PoisonError::into_inner).values() {
+            let registered = Arc::clone(&worker.registered.borrow());
+            if registered.matcher.reads_namespaces() && registered.serves(Some(namespace)) {
+                let _ = worker.commands.send(Command::LookInto(namespace.to_owned()));
+            }
+        }
+    }
+
+    /// Tells the plugin with this identity that one of its children changed.
+    pub(crate) fn child_changed(&self, identity: &str, change: &ChildChange) {
+        for worker in self.0.read().unwrap_or_else(PoisonError::into_inner).values() {
+            if worker.registered.borrow().identity == identity {
+                let _ = worker.commands.send(Command::ChildChanged(change.clone()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::PathBuf, time::Duration};
+
+    use dask_operator_api::{DaskOperatorPluginSpec, SubjectKind};
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        client::{Caller, Route},
+        model::{registration::Registration, writer::test_writer},
+        selector::matcher::Matcher,
+    };
+    use plugin_protocol::Hook;
+
+    const OPERATOR: &str = "dask-operator";
+
+    /// A plugin called `echo` for all Services, that goes by labels of namespaces.
+    fn insert(registry: &Registry, namespace: &str) -> mpsc::UnboundedReceiver<Command> {
+        let key = PluginKey { namespace: namespace.to_owned(), name: "echo".to_owned() };
+        let spec = json!({
+            "endpoint": {"socket": "echo.sock"},
+            "subjects": [{"kind": "Service"}],
+            "match": {"namespaceSelector": {}},
+            "children": [{"apiVersion": "v1", "kind": "ConfigMap"}],
+        });
+        let spec: DaskOperatorPluginSpec = serde_json::from_value(spec).unwrap();
+        let registration = Registration {
+            identity: key.identity(OPERATOR),
+            key: key.clone(),
+            uid: String::new(),
+            generation: 1,
+            kinds: Vec::new(),
+            matcher: Matcher::compile(&spec.match_).unwrap(),
+            spec,
+            scope: (namespace != OPERATOR).then(|| namespace.to_owned()),
+        };
+        let registered = Registered {
+            registration,
+            writer: test_writer(),
+            hooks: vec![Hook::Sync],
+            version: String::new(),
+            caller: Caller::new(&Route::Socket(PathBuf::new()), Duration::from_secs(1)).unwrap(),
+            allow_prune: None,
+        };
+        let (commands, received) = mpsc::unbounded_channel();
+        let (registered, summary) = (watch::Sender::new(Arc::new(registered)), watch::channel(None).1);
+        registry.insert(key, WorkerHandle { registered, commands, summary, cancel: CancellationToken::new() });
+        received
+    }
+
+    #[test]
+    fn plugins_of_one_name_hear_of_their_own_children_and_namespaces_only() {
+        let registry = Registry::default();
+        let mut workers = ["dask-operator", "team-a", "team-b"].map(|namespace| insert(&registry, namespace));
+        let mut heard = || workers.each_mut().map(|worker| worker.try_recv().is_ok());
+
+        let change = ChildChange { subject_uid: String::new(), child: (String::new(), String::new()), state: None };
+        for (identity, expected) in
+            [("echo", [true, false, false]), ("echo.team-a", [false, true, false]), ("echo.team-c", [false; 3])]
+        {
+            registry.child_changed(identity, &change);
+            assert_eq!(heard(), expected, "{identity}");
+        }
+        for (namespace, expected) in [("team-b", [true, false, true]), ("team-c", [true, false, false])] {
+            registry.look_into(namespace);
+            assert_eq!(heard(), expected, "{namespace}");
+            let key = SubjectKey { kind: SubjectKind::Service, namespace: namespace.to_owned(), name: String::new() };
+            registry.look(&key, EventReason::Updated);
+            assert_eq!(heard(), expected, "{namespace}");
+        }
+    }
+}

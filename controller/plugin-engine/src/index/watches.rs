@@ -1,0 +1,317 @@
+//! The watches that plugins need: started when the first plugin asks for a kind.
+//!
+//! Those of subjects are one for each of seven kinds, and stay. Those of children are one for each writer and kind, which
+//! teams choose: they are closed when no plugin needs them any more.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use dask_operator_api::SubjectKind;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{
+    Client, Resource, ResourceExt as _,
+    api::{DynamicObject, PartialObjectMeta},
+    core::{ApiResource, DynamicResourceScope},
+};
+use operator_runtime::{
+    scope::Scope,
+    vitals::Vitals,
+    watch::{Cache, Change, Feed, Pace, Progress},
+};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::registry::Registry;
+use crate::{
+    children::screen::{PLUGIN_LABEL, SUBJECT_LABEL},
+    model::{
+        child_meta::ChildMeta,
+        child_version::{ChildChange, ChildVersion, child_name},
+        stored_object::StoredObject,
+        subject::{self, SubjectKey},
+        writer::{WatchKey, Writer},
+    },
+};
+use plugin_protocol::EventReason;
+
+/// An object without its content.
+type Metadata = PartialObjectMeta<DynamicObject>;
+
+/// How long a watch of children stays open after its last use, if no plugin needs it.
+const UNUSED: Duration = Duration::from_secs(30);
+
+/// A watch of children, which ends when this is dropped.
+struct Open {
+    watched: Watched<ChildMeta>,
+    closed: CancellationToken,
+    _end: DropGuard,
+    /// When it was last asked for.
+    used: Instant,
+}
+
+/// A watch in progress.
+struct Watched<K> {
+    cache: Cache<K>,
+    progress: Progress,
+}
+
+impl<K> Clone for Watched<K> {
+    fn clone(&self) -> Self {
+        Self { cache: self.cache.clone(), progress: self.progress.clone() }
+    }
+}
+
+/// How is watched.
+pub(crate) struct Sight {
+    /// Where subjects are, and children unless their writer is limited to less.
+    pub(crate) scope: Scope,
+    pub(crate) pace: Pace,
+    /// Where watches are seen that hear nothing.
+    pub(crate) vitals: Vitals,
+}
+
+/// Subjects of a namespace are not known: it may not be read, or not yet.
+#[derive(Debug, thiserror::Error)]
+#[error("the controller may not read {kind:?} objects of the namespace {namespace}, or has not yet")]
+pub(crate) struct Unread {
+    kind: SubjectKind,
+    namespace: String,
+}
+
+/// Subjects, owners and children, as far as some plugin needs them.
+pub(crate) struct Watches {
+    client: Client,
+    sight: Sight,
+    registry: Arc<Registry>,
+    cancel: CancellationToken,
+    /// For listeners, which must not keep alive what they are part of.
+    myself: Weak<Self>,
+    subjects: Mutex<HashMap<SubjectKind, Watched<StoredObject>>>,
+    children: Mutex<HashMap<WatchKey, Open>>,
+    namespaces: Mutex<Option<Watched<Metadata>>>,
+}
+
+impl Watches {
+    /// No watches yet.
+    pub(crate) fn new(client: Client, sight: Sight, registry: Arc<Registry>, cancel: CancellationToken) -> Arc<Self> {
+        Arc::new_cyclic(|myself| Self {
+            client,
+            sight,
+            registry,
+            cancel,
+            myself: myself.clone(),
+            subjects: Mutex::default(),
+            children: Mutex::default(),
+            namespaces: Mutex::default(),
+        })
+    }
+
+    /// The objects of `kind`, complete in all namespaces that can be read.
+    pub(crate) async fn subjects(&self, kind: SubjectKind) -> Cache<StoredObject> {
+        let watched = self.watched(kind);
+        watched.progress.synced().await;
+        watched.cache
+    }
+
+    /// One object, if it is there. That it is not must not be taken from a namespace that cannot be read.
+    pub(crate) async fn subject(&self, key: &SubjectKey) -> Result<Option<Arc<StoredObject>>, Unread> {
+        let cache = self.subjects(key.kind).await;
+        if !self.knows(key.kind, &key.namespace) {
+            return Err(Unread { kind: key.kind, namespace: key.namespace.clone() });
+        }
+        Ok(cache.get(&key.namespace, &key.name))
+    }
+
+    /// Whether the objects of `kind` in `namespace` are complete.
+    pub(crate) fn knows(&self, kind: SubjectKind, namespace: &str) -> bool {
+        self.watched(kind).progress.knows(namespace)
+    }
+
+    fn watched(&self, kind: SubjectKind) -> Watched<StoredObject> {
+        let mut subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
+        subjects.entry(kind).or_insert_with(|| self.start_subjects(kind)).clone()
+    }
+
+    /// The children of `resource` that `writer` may see, complete, by `{plugin}/{subject uid}`.
+    pub(crate) async fn children(&self, writer: &Writer, resource: &ApiResource) -> Cache<ChildMeta> {
+        loop {
+            let (watched, closed) = self.open(writer, resource, Instant::now());
+            tokio::select! {
+                biased;
+                () = watched.progress.synced() => return watched.cache,
+                // Somebody waits for it, so that it is opened again.
+                () = closed.cancelled(), if !self.cancel.is_cancelled() => {}
+            }
+        }
+    }
+
+    /// The watch of `resource` by `writer`, and what tells that it was closed.
+    fn open(&self, writer: &Writer, resource: &ApiResource, now: Instant) -> (Watched<ChildMeta>, CancellationToken) {
+        let key = WatchKey { writer: writer.key(), resource: resource.clone() };
+        let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = children.entry(key).or_insert_with(|| {
+            let closed = self.cancel.child_token();
+            let watched = self.start_children(writer, resource, closed.clone());
+            Open { watched, _end: closed.clone().drop_guard(), closed, used: now }
+        });
+        open.used = now;
+        (open.watched.clone(), open.closed.clone())
+    }
+
+    /// Closes the watches of children that are not among `wanted` and were not used for a while.
+    pub(crate) fn close(&self, wanted: &HashSet<WatchKey>, now: Instant) {
+        let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
+        children.retain(|key, open| {
+            let stays = wanted.contains(key) || now.saturating_duration_since(open.used) < UNUSED;
+            if !stays {
+                // Nobody must take the silence of a watch that was closed for one of the API server.
+                self.sight.vitals.forget(&open.watched.progress);
+            }
+            stays
+        });
+    }
+
+    /// All Namespaces, which is one request to the whole cluster: not for installations in one namespace.
+    pub(crate) async fn namespaces(&self) -> Cache<Metadata> {
+        let watched = {
+            let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
+            namespaces.get_or_insert_with(|| self.start_namespaces()).clone()
+        };
+        watched.progress.synced().await;
+        watched.cache
+    }
+
+    /// Subjects of `kind` that are watched already and are below `owner`.
+    fn below(&self, kind: SubjectKind, owner: &SubjectKey) -> Vec<SubjectKey> {
+        let subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(watched) = subjects.get(&kind) else { return Vec::new() };
+        watched.cache.indexed(&owner.to_string()).iter().map(|object| SubjectKey::of(kind, object.as_ref())).collect()
+    }
+
+    fn start_subjects(&self, kind: SubjectKind) -> Watched<StoredObject> {
+        let resource = subject::api_resource(kind);
+        let cache = Cache::new(index_of(kind));
+        let config = self.sight.pace.config(subject::label_selector(kind));
+        let (registry, myself) = (Arc::clone(&self.registry), self.myself.clone());
+        let feed = Feed::new(&self.client, &self.sight.scope, resource, config, cache.clone()).listen(move |change| {
+            let key = SubjectKey::of(kind, change.object().as_ref());
+            registry.look(&key, EventReason::Updated);
+            // Subjects below a Dask resource are sent with it, so a change of it is one of theirs.
+            if let (None, Some(watches)) = (subject::label_selector(kind), myself.upgrade()) {
+                for below in [SubjectKind::Service, SubjectKind::Deployment, SubjectKind::Pod] {
+                    watches.below(below, &key).iter().for_each(|key| registry.look(key, EventReason::Updated));
+                }
+            }
+        });
+        self.drive(feed, cache, self.cancel.clone())
+    }
+
+    fn start_namespaces(&self) -> Watched<Metadata> {
+        let resource = ApiResource::erase::<Namespace>(&());
+        let (cache, registry) = (Cache::new(|_: &Metadata| None), Arc::clone(&self.registry));
+        let config = self.sight.pace.config(None);
+        let feed = Feed::new(&self.client, &Scope::all(), resource, config, cache.clone())
+            .listen(move |change| registry.look_into(&change.object().name_any()));
+        self.drive(feed, cache, self.cancel.clone())
+    }
+
+    fn start_children(&self, writer: &Writer, resource: &ApiResource, cancel: CancellationToken) -> Watched<ChildMeta> {
+        let cache = Cache::new(|child: &ChildMeta| {
+            let labels = child.labels();
+            Some(child_index(labels.get(PLUGIN_LABEL)?, labels.get(SUBJECT_LABEL)?))
+        });
+        let (registry, kind) = (Arc::clone(&self.registry), resource.clone());
+        let (scope, config) = (writer.scope(&self.sight.scope), self.sight.pace.config(Some(PLUGIN_LABEL)));
+        let feed = Feed::new(&writer.client, &scope, resource.clone(), config, cache.clone()).listen(move |change| {
+            let child = change.object();
+            let labels = child.labels();
+            let (Some(plugin), Some(subject_uid)) = (labels.get(PLUGIN_LABEL), labels.get(SUBJECT_LABEL)) else {
+                return;
+            };
+            let state = match change {
+                Change::Applied(child) => Some(ChildVersion::of(child.as_ref())),
+                Change::Deleted(_) => None,
+            };
+            let child = child_name(&kind, &child.name_any());
+            registry.child_changed(plugin, &ChildChange { subject_uid: subject_uid.clone(), child, state });
+        });
+        self.drive(feed, cache, cancel)
+    }
+
+    fn drive<K>(&self, feed: Feed<K>, cache: Cache<K>, cancel: CancellationToken) -> Watched<K>
+    where
+        K: Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>
+            + Clone
+            + serde::de::DeserializeOwned
+            + std::fmt::Debug
+            + Send
+            + Sync
+            + 'static,
+    {
+        let (progress, run) = feed.start();
+        self.sight.vitals.watch(progress.clone());
+        tokio::spawn(async move {
+            tokio::select! { () = run => {}, () = cancel.cancelled() => {} }
+        });
+        Watched { cache, progress }
+    }
+}
+
+/// The index of child caches.
+pub(crate) fn child_index(plugin: &str, subject_uid: &str) -> String {
+    format!("{plugin}/{subject_uid}")
+}
+
+/// Subjects are found by the Dask resource above them.
+fn index_of(kind: SubjectKind) -> fn(&StoredObject) -> Option<String> {
+    match kind {
+        SubjectKind::Service => |object| Some(subject::owner_of(SubjectKind::Service, object)?.to_string()),
+        SubjectKind::Deployment => |object| Some(subject::owner_of(SubjectKind::Deployment, object)?.to_string()),
+        SubjectKind::Pod => |object| Some(subject::owner_of(SubjectKind::Pod, object)?.to_string()),
+        _ => |_| None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+    use crate::model::writer::test_writer;
+    use crate::test_fixtures::mk_resource;
+
+    fn watches() -> Arc<Watches> {
+        let sight = Sight { scope: Scope::all(), pace: Pace::default(), vitals: Vitals::default() };
+        Watches::new(test_writer().client, sight, Arc::default(), CancellationToken::new())
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_no_plugin_needs_any_more_is_closed() {
+        let (watches, writer) = (watches(), test_writer());
+        let [kept, dropped] = ["ConfigMap", "Ingress"].map(|kind| mk_resource("v1", kind));
+        let now = Instant::now();
+        let (_, open) = watches.open(&writer, &kept, now);
+        let (_, closed) = watches.open(&writer, &dropped, now);
+        let wanted = HashSet::from([WatchKey { writer: writer.key(), resource: kept }]);
+        watches.close(&wanted, now + UNUSED / 2);
+        assert!(!closed.is_cancelled(), "it was used just now");
+        watches.close(&wanted, now + UNUSED);
+        assert!(closed.is_cancelled() && !open.is_cancelled());
+        assert_eq!(watches.children.lock().unwrap().len(), 1);
+        assert_eq!(watches.sight.vitals.watches().len(), 1, "the API server is not expected to speak of it");
+    }
+
+    /// Else whoever waits when it is closed would wait for ever.
+    #[tokio::test]
+    async fn a_watch_that_is_closed_while_somebody_waits_for_it_is_opened_again() {
+        let (watches, writer, kind) = (watches(), test_writer(), mk_resource("v1", "ConfigMap"));
+        let mut waiting = Box::pin(watches.children(&writer, &kind));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        watches.close(&HashSet::new(), Instant::now() + UNUSED);
+        assert!(watches.children.lock().unwrap().is_empty());
+        assert!(waiting.as_mut().now_or_never().is_none());
+        assert_eq!(watches.children.lock().unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,71 @@
+//! Metrics of the plugin engine.
+
+mod calls;
+mod readiness;
+
+use std::sync::Arc;
+
+use operator_runtime::metrics::Described;
+use prometheus_client::registry::Registry;
+
+use calls::{Call, Plugins};
+use readiness::Readiness;
+pub(crate) use readiness::ReadinessSource;
+
+/// Metrics of calls to plugins, their children, and their readiness.
+#[derive(Clone, Debug, Default)]
+pub struct PluginMetrics {
+    plugins: Arc<Plugins>,
+    readiness: Arc<Readiness>,
+}
+
+impl PluginMetrics {
+    /// Registers all families in `registry`.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register_collector(Box::new(Arc::clone(&self.plugins)));
+        registry.register_collector(Box::new(Arc::clone(&self.readiness)));
+    }
+
+    /// Reports the readiness of plugins from `source` from now on.
+    pub(crate) fn watch(&self, source: ReadinessSource) {
+        // It is called once, when the engine is wired.
+        let _ = self.readiness.0.set(source);
+    }
+
+    /// Starts to count and time a call to a plugin.
+    pub(crate) fn call<'a>(&'a self, plugin: &'a str, hook: &'static str) -> Call<'a> {
+        self.plugins.call(plugin, hook)
+    }
+
+    /// Counts a child that was written, or the reason why it was not.
+    pub(crate) fn applied(&self, plugin: &str, result: &'static str) {
+        self.plugins.applied(plugin, result);
+    }
+
+    /// Counts a child that was refused.
+    pub(crate) fn rejected(&self, plugin: &str, reason: &'static str) {
+        self.plugins.rejected(plugin, reason);
+    }
+
+    /// Sets the number of the plugin's children.
+    pub(crate) fn children(&self, plugin: &str, count: i64) {
+        self.plugins.children(plugin, count);
+    }
+
+    /// Sets whether the plugin's breaker is open.
+    pub(crate) fn breaker(&self, plugin: &str, open: bool) {
+        self.plugins.breaker(plugin, open);
+    }
+
+    /// Drops all series of a plugin that is gone.
+    pub(crate) fn forget(&self, plugin: &str) {
+        self.plugins.forget(plugin);
+    }
+}
+
+/// Returns the descriptions of all families, in the order of a scrape.
+pub fn described() -> Vec<Described> {
+    let mut families = calls::described();
+    families.extend(readiness::described());
+    families
+}

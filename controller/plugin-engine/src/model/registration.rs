@@ -1,0 +1,111 @@
+//! Plugins that are accepted: what decisions need to know of them, and what their workers need.
+
+use std::ops::Deref;
+
+use dask_operator_api::{DaskOperatorPluginSpec, SubjectKind, SubjectRule};
+use kube::{Resource, ResourceExt as _, api::DynamicObject};
+
+use super::{
+    child_kind::ChildKind,
+    key::PluginKey,
+    subject,
+    writer::{WatchKey, Writer},
+};
+use crate::{
+    client::Caller,
+    selector::{
+        expression::{Subject, Variables},
+        matcher::{Matcher, Undecided},
+    },
+};
+use plugin_protocol::Hook;
+
+/// What a plugin is asked about, and what it may answer: all that decisions need.
+#[derive(Clone, Debug)]
+pub(crate) struct Registration {
+    pub(crate) key: PluginKey,
+    /// Its name in labels, field managers and statuses: [`PluginKey::identity`].
+    pub(crate) identity: String,
+    pub(crate) uid: String,
+    pub(crate) generation: i64,
+    pub(crate) spec: DaskOperatorPluginSpec,
+    pub(crate) kinds: Vec<ChildKind>,
+    pub(crate) matcher: Matcher,
+    /// The namespace whose subjects it is asked about, unless all that are watched.
+    pub(crate) scope: Option<String>,
+}
+
+impl Registration {
+    /// The subject rules for objects of this kind and component.
+    pub(crate) fn rules_for<'a>(
+        &'a self,
+        kind: SubjectKind,
+        component: Option<&'a str>,
+    ) -> impl Iterator<Item = &'a SubjectRule> {
+        self.spec.subjects.iter().filter(move |rule| {
+            rule.kind == kind && rule.component.as_deref().is_none_or(|wanted| component == Some(wanted))
+        })
+    }
+
+    /// Whether the plugin is asked about `object`, as far as that alone can tell.
+    pub(crate) fn matches(&self, kind: SubjectKind, object: &impl Resource) -> bool {
+        self.serves(object.namespace().as_deref())
+            && self.rules_for(kind, subject::component(kind, object)).next().is_some()
+            && self.matcher.selects(object)
+    }
+
+    /// Whether the plugin is asked about subjects in `namespace`.
+    pub(crate) fn serves(&self, namespace: Option<&str>) -> bool {
+        self.scope.is_none() || self.scope.as_deref() == namespace
+    }
+
+    /// What the conditions say of `object`, below `owner`.
+    pub(crate) fn decide(
+        &self,
+        (kind, object): (SubjectKind, &DynamicObject),
+        (owner_kind, owner): (SubjectKind, &DynamicObject),
+    ) -> Result<bool, Undecided> {
+        if !self.matcher.has_conditions() {
+            return Ok(true);
+        }
+        let component = subject::component(kind, object);
+        let object = Subject::new(object, subject::api_resource(kind));
+        let owner = Subject::new(owner, subject::api_resource(owner_kind));
+        self.matcher.decide(&Variables::new(&object, &owner, component))
+    }
+}
+
+/// A plugin that is accepted, discovered and authorised: what its worker works by.
+#[derive(Clone, Debug)]
+pub(crate) struct Registered {
+    pub(crate) registration: Registration,
+    /// Who writes and watches its children.
+    pub(crate) writer: Writer,
+    pub(crate) hooks: Vec<Hook>,
+    pub(crate) version: String,
+    pub(crate) caller: Caller,
+    /// A person's word that children may go: the value of [`crate::children::prune_guard::ALLOW_ANNOTATION`].
+    pub(crate) allow_prune: Option<String>,
+}
+
+impl Deref for Registered {
+    type Target = Registration;
+
+    fn deref(&self) -> &Registration {
+        &self.registration
+    }
+}
+
+impl Registered {
+    /// Returns the watches of children that the plugin needs.
+    pub(crate) fn watches(&self) -> impl Iterator<Item = WatchKey> {
+        self.kinds.iter().map(|kind| WatchKey { writer: self.writer.key(), resource: kind.resource.clone() })
+    }
+
+    /// Whether going on with `other` needs another look at every subject.
+    pub(crate) fn asks_differently(&self, other: &Self) -> bool {
+        (&self.uid, self.generation, &self.version) != (&other.uid, other.generation, &other.version)
+            || self.kinds != other.kinds
+            || self.hooks != other.hooks
+    }
+}

@@ -1,0 +1,215 @@
+//! Keeps the authority that plugins and the controller trust, and the Secrets that plugins mount.
+
+use std::collections::BTreeMap;
+
+use dask_operator_api::{DaskOperatorPlugin, meta};
+use jiff::Timestamp;
+use k8s_openapi::{ByteString, api::core::v1::Secret};
+use kube::{Api, Client, ResourceExt as _, api::PostParams};
+use operator_runtime::k8s::{self, Class, Force};
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+use super::{
+    certificates::{self, Pair},
+    rotation::{Authorities, Issued},
+};
+use crate::config::Lives;
+
+/// The Secret that holds the authority, in the operator's namespace.
+const CA_SECRET: &str = "dask-operator-plugin-ca";
+const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+const PREVIOUS_CERTIFICATE: &str = "previous.crt";
+const PREVIOUS_KEY: &str = "previous.key";
+/// Several controllers may run at once; the one whose write comes first decides, and the others read it.
+const WRITE_TRIES: usize = 3;
+
+/// Why certificates are not to be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("{}", .0.message())]
+    Api(#[from] k8s::Error),
+    #[error(transparent)]
+    Certificate(#[from] certificates::Error),
+    #[error("the Secret {0} exists and is not the controller's; delete it or rename the plugin")]
+    Foreign(String),
+    #[error("the Secret {CA_SECRET} exists and is not the controller's; delete it to have a new one made")]
+    ForeignAuthority,
+    #[error("the Secret {CA_SECRET} has no usable tls.crt and tls.key; delete it to have a new one made")]
+    BrokenAuthority,
+}
+
+/// What the controller's end of a connection to a plugin needs.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Trust {
+    /// PEM certificates of the authorities that are trusted.
+    pub(crate) ca: String,
+    /// The controller's certificate.
+    pub(crate) client: Pair,
+    /// When some of it, or the plugin's own certificate, has to be made anew.
+    pub(crate) renewal: Timestamp,
+}
+
+/// The authority of one operator namespace.
+pub(crate) struct Authority {
+    secrets: Api<Secret>,
+    namespace: String,
+    cluster_domain: String,
+    lives: Lives,
+    /// The controller's own certificate: no Secret holds it, a controller that starts makes another.
+    client: Mutex<Option<Pair>>,
+}
+
+impl Authority {
+    pub(crate) fn new(client: Client, namespace: &str, cluster_domain: &str, lives: Lives) -> Self {
+        Self {
+            secrets: Api::namespaced(client, namespace),
+            namespace: namespace.to_owned(),
+            cluster_domain: cluster_domain.to_owned(),
+            lives,
+            client: Mutex::new(None),
+        }
+    }
+
+    /// Sees to it that the Secret of `plugin` holds a certificate for its Service, and returns what the
+    /// controller needs to connect.
+    pub(crate) async fn ensure(
+        &self,
+        plugin: &DaskOperatorPlugin,
+        service: &str,
+        now: Timestamp,
+    ) -> Result<Trust, Error> {
+        let authorities = self.authorities(now).await?;
+        let name = format!("{}-plugin-tls", plugin.name_any());
+        let namespace = plugin.namespace().unwrap_or_else(|| self.namespace.clone());
+        let secrets: Api<Secret> = Api::namespaced(self.secrets.clone().into_client(), &namespace);
+        let names = self.dns_names(service, &namespace);
+        let found = k8s::timed("get", &format!("Secret {name}"), secrets.get_opt(&name)).await?;
+        if found.as_ref().is_some_and(|found| !is_ours(found)) {
+            return Err(Error::Foreign(name));
+        }
+        let held = found.as_ref().and_then(issued_in);
+        let issued = match authorities.issue(held.as_ref(), &names, (now, self.lives))? {
+            Some(issued) => {
+                let mut manifest = manifest((&namespace, &name), &issued.pair, &issued.bundle);
+                manifest["metadata"]["ownerReferences"] =
+                    json!(meta::owner_ref(plugin).into_iter().collect::<Vec<_>>());
+                k8s::apply(&secrets, k8s::FIELD_MANAGER, Force::Yes, &manifest).await?;
+                tracing::info!(plugin = plugin.name_any(), secret = name, "issued a certificate for a plugin");
+                Some(issued)
+            }
+            None => held,
+        };
+        let client = self.client(&authorities, now).await?;
+        let in_use = [Some(&client), issued.as_ref().map(|issued| &issued.pair)];
+        let renewal = authorities.next_date(&in_use.into_iter().flatten().collect::<Vec<_>>(), now);
+        Ok(Trust { ca: authorities.bundle(), client, renewal })
+    }
+
+    fn dns_names(&self, service: &str, namespace: &str) -> Vec<String> {
+        vec![format!("{service}.{namespace}.svc"), format!("{service}.{namespace}.svc.{}", self.cluster_domain)]
+    }
+
+    /// The same certificate for all plugins, until it has to be another.
+    async fn client(&self, authorities: &Authorities, now: Timestamp) -> Result<Pair, Error> {
+        let mut held = self.client.lock().await;
+        let client = authorities.client(held.take(), now, self.lives)?;
+        *held = Some(client.clone());
+        Ok(client)
+    }
+
+    /// The authorities, read at each time: another controller may have made a new one.
+    async fn authorities(&self, now: Timestamp) -> Result<Authorities, Error> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let target = format!("Secret {CA_SECRET}");
+            let found = k8s::timed("get", &target, self.secrets.get_opt(CA_SECRET)).await?;
+            let written = match &found {
+                None => {
+                    let first = Authorities::found(now, self.lives)?;
+                    self.create(&first).await.map(|()| first)
+                }
+                Some(found) if !is_ours(found) => return Err(Error::ForeignAuthority),
+                Some(found) => {
+                    let held = authorities_in(found).ok_or(Error::BrokenAuthority)?;
+                    let Some(next) = held.next(now, self.lives)? else { return Ok(held) };
+                    self.replace(found, &next).await.map(|()| next)
+                }
+            };
+            match written {
+                Ok(authorities) => return Ok(authorities),
+                Err(error) if tries < WRITE_TRIES && lost_race(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Create and not apply: whoever comes second must not replace the first one's key.
+    async fn create(&self, authorities: &Authorities) -> Result<(), k8s::Error> {
+        let target = format!("Secret {CA_SECRET}");
+        let params = PostParams { field_manager: Some(k8s::FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        let manifest = manifest((&self.namespace, CA_SECRET), &authorities.current, &authorities.bundle());
+        let create = async {
+            let secret: Secret = serde_json::from_value(manifest).map_err(kube::Error::SerdeError)?;
+            self.secrets.create(&params, &secret).await
+        };
+        k8s::timed("create", &target, create).await.map(|_| ())
+    }
+
+    /// Writes `authorities`, unless the Secret is no longer the one that was `found`.
+    async fn replace(&self, found: &Secret, authorities: &Authorities) -> Result<(), k8s::Error> {
+        let mut manifest = manifest((&self.namespace, CA_SECRET), &authorities.current, &authorities.bundle());
+        manifest["metadata"]["uid"] = json!(found.uid());
+        manifest["metadata"]["resourceVersion"] = json!(found.resource_version());
+        if let Some(previous) = &authorities.previous {
+            manifest["data"][PREVIOUS_CERTIFICATE] = json!(bytes(&previous.certificate));
+            manifest["data"][PREVIOUS_KEY] = json!(bytes(&previous.key));
+        }
+        k8s::apply(&self.secrets, k8s::FIELD_MANAGER, Force::Yes, &manifest).await?;
+        tracing::info!(secret = CA_SECRET, trusted = authorities.earlier.len() + 1, "changed the plugins' authority");
+        Ok(())
+    }
+}
+
+fn manifest((namespace, name): (&str, &str), pair: &Pair, ca: &str) -> Value {
+    json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "kubernetes.io/tls",
+        "metadata": {"name": name, "namespace": namespace, "labels": {MANAGED_BY: k8s::FIELD_MANAGER}},
+        "data": {"ca.crt": bytes(ca), "tls.crt": bytes(&pair.certificate), "tls.key": bytes(&pair.key)},
+    })
+}
+
+fn lost_race(error: &k8s::Error) -> bool {
+    matches!(error.class(), Class::Conflict | Class::AlreadyExists | Class::NotFound)
+}
+
+fn is_ours(secret: &Secret) -> bool {
+    secret.labels().get(MANAGED_BY).map(String::as_str) == Some(k8s::FIELD_MANAGER)
+}
+
+fn issued_in(secret: &Secret) -> Option<Issued> {
+    let data = secret.data.as_ref()?;
+    Some(Issued { bundle: text(data, "ca.crt")?, pair: pair_of(data, "tls.crt", "tls.key")? })
+}
+
+fn authorities_in(secret: &Secret) -> Option<Authorities> {
+    let data = secret.data.as_ref()?;
+    let bundle = text(data, "ca.crt").unwrap_or_default();
+    let previous = pair_of(data, PREVIOUS_CERTIFICATE, PREVIOUS_KEY);
+    Authorities::read(pair_of(data, "tls.crt", "tls.key")?, previous, &bundle)
+}
+
+fn pair_of(data: &BTreeMap<String, ByteString>, certificate: &str, key: &str) -> Option<Pair> {
+    Some(Pair { certificate: text(data, certificate)?, key: text(data, key)? })
+}
+
+fn text(data: &BTreeMap<String, ByteString>, key: &str) -> Option<String> {
+    String::from_utf8(data.get(key)?.0.clone()).ok().filter(|text| !text.is_empty())
+}
+
+fn bytes(text: &str) -> ByteString {
+    ByteString(text.as_bytes().to_vec())
+}

@@ -1,0 +1,164 @@
+//! Decides which authority signs, which are trusted, and when that changes; pure.
+//!
+//! ```text
+//!            0              2/3     + overlap          1
+//! old        |== signs ========|=========|              |
+//!            |== trusted =======================================|
+//! new                          |== trusted ================ …
+//!                                        |== signs ======== …
+//! ```
+//!
+//! Trust goes ahead of signatures: mounted Secrets take a minute or two to reach plugins, and until the overlap is
+//! over no certificate of the new authority is shown to anybody. All of it follows from the Secret's content, so
+//! that a controller that starts in between, or a second one, does the same.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::certificates::{self, Error, Life, Pair};
+use crate::config::Lives;
+
+/// Plugins have so long to take in a new authority, or a twelfth of its life if that is less.
+const LONGEST_OVERLAP: SignedDuration = SignedDuration::from_hours(1);
+const PEM_BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+const PEM_END: &str = "-----END CERTIFICATE-----";
+
+/// What the Secret of the authority holds.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Authorities {
+    pub(crate) current: Pair,
+    /// The one before, while it still signs.
+    pub(crate) previous: Option<Pair>,
+    /// Certificates of earlier ones that are still trusted.
+    pub(crate) earlier: Vec<String>,
+}
+
+/// What a plugin mounts: its certificate and whom to trust.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Issued {
+    pub(crate) bundle: String,
+    pub(crate) pair: Pair,
+}
+
+impl Authorities {
+    /// The first authority of an installation.
+    pub(crate) fn found(now: Timestamp, lives: Lives) -> Result<Self, Error> {
+        let current = certificates::make_ca(now, lives.authority)?;
+        Ok(Self { current, previous: None, earlier: Vec::new() })
+    }
+
+    /// From the Secret's values; `None` if the current authority cannot sign.
+    pub(crate) fn read(current: Pair, previous: Option<Pair>, bundle: &str) -> Option<Self> {
+        let usable = |pair: &Pair| certificates::is_authority(pair) && Life::of(&pair.certificate).is_some();
+        let mut earlier = split(bundle);
+        earlier.retain(|certificate| *certificate != normal(&current.certificate));
+        usable(&current).then(|| Self { earlier, previous: previous.filter(usable), current })
+    }
+
+    /// What the Secret is to hold instead; `None` if it is as it should be.
+    pub(crate) fn next(&self, now: Timestamp, lives: Lives) -> Result<Option<Self>, Error> {
+        let living = |certificate: &String| Life::of(certificate).is_some_and(|life| now < life.end);
+        let mut next = self.clone();
+        if now >= self.life().renewal() {
+            next.current = certificates::make_ca(now, lives.authority)?;
+            next.previous = Some(self.current.clone());
+            next.earlier.insert(0, normal(&self.current.certificate));
+        } else if now >= self.overlap_end() {
+            next.previous = None;
+        }
+        next.earlier.retain(living);
+        next.previous = next.previous.filter(|previous| living(&previous.certificate));
+        Ok((next != *self).then_some(next))
+    }
+
+    /// Whom both sides trust.
+    pub(crate) fn bundle(&self) -> String {
+        let current = normal(&self.current.certificate);
+        std::iter::once(current).chain(self.earlier.iter().cloned()).collect()
+    }
+
+    /// What the plugin with the names `names` is to be given instead of `held`; `None` if that still serves.
+    pub(crate) fn issue(
+        &self,
+        held: Option<&Issued>,
+        names: &[String],
+        (now, lives): (Timestamp, Lives),
+    ) -> Result<Option<Issued>, Error> {
+        let bundle = self.bundle();
+        let serves = |pair: &Pair| {
+            // One of the current authority may be there early if clocks differ. It is trusted by then.
+            let known = [self.signer(now), &self.current];
+            known.iter().any(|ca| certificates::is_signed_by(&pair.certificate, &ca.certificate))
+                && certificates::is_for(&pair.certificate, names)
+                && !is_due(pair, now)
+        };
+        let kept = held.map(|held| &held.pair).filter(|pair| serves(pair));
+        if kept.is_some() && held.is_some_and(|held| held.bundle == bundle) {
+            return Ok(None);
+        }
+        let pair = match kept {
+            Some(pair) => pair.clone(),
+            None => certificates::make_server(self.signer(now), names, now, lives.certificate)?,
+        };
+        Ok(Some(Issued { bundle, pair }))
+    }
+
+    /// The controller's own certificate: `held`, or another one if that is no longer the right one.
+    pub(crate) fn client(&self, held: Option<Pair>, now: Timestamp, lives: Lives) -> Result<Pair, Error> {
+        let signer = self.signer(now);
+        let serves =
+            |pair: &Pair| certificates::is_signed_by(&pair.certificate, &signer.certificate) && !is_due(pair, now);
+        match held.filter(serves) {
+            Some(pair) => Ok(pair),
+            None => certificates::make_client(signer, now, lives.certificate),
+        }
+    }
+
+    /// When to look again, with these certificates in use.
+    pub(crate) fn next_date(&self, in_use: &[&Pair], now: Timestamp) -> Timestamp {
+        let overlap = self.previous.as_ref().map(|_| self.overlap_end());
+        let ends = self.earlier.iter().filter_map(|certificate| Some(Life::of(certificate)?.end));
+        let renewals = in_use.iter().filter_map(|pair| Some(Life::of(&pair.certificate)?.renewal()));
+        let dates = overlap.into_iter().chain(ends).chain(renewals).filter(|date| *date > now);
+        dates.fold(self.life().renewal(), Timestamp::min)
+    }
+
+    fn signer(&self, now: Timestamp) -> &Pair {
+        match &self.previous {
+            Some(previous) if now < self.overlap_end() && now < life_of(previous).end => previous,
+            _ => &self.current,
+        }
+    }
+
+    fn overlap_end(&self) -> Timestamp {
+        let life = self.life();
+        let longest = life.begin.checked_add(LONGEST_OVERLAP).unwrap_or(life.end);
+        life.after(1, 12).min(longest)
+    }
+
+    fn life(&self) -> Life {
+        life_of(&self.current)
+    }
+}
+
+fn is_due(pair: &Pair, now: Timestamp) -> bool {
+    now >= life_of(pair).renewal()
+}
+
+/// What cannot be read is long over.
+fn life_of(pair: &Pair) -> Life {
+    let never = Life { begin: Timestamp::MIN, end: Timestamp::MIN };
+    Life::of(&pair.certificate).unwrap_or(never)
+}
+
+/// The certificates of a bundle, one by one.
+fn split(bundle: &str) -> Vec<String> {
+    let whole = |part: &str| Some(part[part.find(PEM_BEGIN)?..].to_owned()).filter(|part| part.contains(PEM_END));
+    bundle.split_inclusive(PEM_END).filter_map(whole).map(|certificate| normal(&certificate)).collect()
+}
+
+fn normal(certificate: &str) -> String {
+    format!("{}\n", certificate.trim())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! What the controller would make of an answer.
+
+use std::collections::{HashMap, HashSet};
+
+use kube::{ResourceExt as _, api::DynamicObject};
+use serde_json::Value;
+
+use super::world::{Subject, World};
+use crate::{
+    children::{
+        names,
+        plan::{self, Claim, Known},
+        screen::{self, Approved, KEY_LABEL, Origin},
+    },
+    client::{
+        answer::{Answer, Parsed},
+        response::CallError,
+    },
+    model::{
+        child_version::{ChildName, child_name},
+        registration::Registration,
+        subject::SubjectKey,
+    },
+};
+use plugin_protocol::ResponseStatus;
+
+/// What subjects were given in this run, by name and namespace. It stands for those that come after them.
+pub(crate) type Given = HashMap<(ChildName, String), DynamicObject>;
+
+/// What an answer leads to.
+#[derive(Debug, Default)]
+pub(crate) struct Judged {
+    /// Children by key, as they are applied.
+    pub(crate) apply: Vec<(String, Value)>,
+    pub(crate) prune: Vec<Known>,
+    /// Key, reason and message.
+    pub(crate) refused: Vec<(String, &'static str, String)>,
+    pub(crate) warnings: Vec<String>,
+    /// The plugin's own no or not yet.
+    pub(crate) said: Option<String>,
+}
+
+pub(crate) fn judge(
+    plugin: &Registration,
+    (world, given): (&World, &mut Given),
+    subject: &Subject<'_>,
+    answer: Result<Answer, CallError>,
+) -> Result<Judged, CallError> {
+    let answer = answer?;
+    let Parsed { children, rejected: unparsed } = answer.parsed();
+    let warnings = answer.warnings;
+    let said = match answer.status {
+        ResponseStatus::Success => None,
+        ResponseStatus::Pending => Some(format!("the plugin cannot say yet: {}", answer.message)),
+        _ => Some(format!("the plugin refuses: {}: {}", answer.reason, answer.message)),
+    };
+    if said.is_some() {
+        return Ok(Judged { warnings, said, ..Judged::default() });
+    }
+    let (subject_uid, owner_uid) = (subject.object.uid().unwrap_or_default(), subject.owner.uid().unwrap_or_default());
+    let known = world.children(plugin, subject).into_iter().map(|child| Known {
+        resource: child.kind.resource.clone(),
+        name: child.object.name_any(),
+        uid: child.object.uid().unwrap_or_default(),
+        key: child.object.labels().get(KEY_LABEL).cloned().unwrap_or_default(),
+    });
+    let known: Vec<Known> = known.collect();
+    let origin = Origin::new(plugin, (subject.key, &subject_uid), (&subject.owner_key, subject.owner), &known);
+    let (approved, rejected) = screen::screen(children, &origin);
+    let namespace = &subject.key.namespace;
+    let place = |child: &Approved| (child_name(child.resource(), child.name()), namespace.clone());
+    let found = |child: Approved| {
+        let live = given.get(&place(&child)).or_else(|| world.live(child.resource(), namespace, child.name()));
+        (child.clone(), live.cloned())
+    };
+    let claim = Claim { plugin: &plugin.identity, subject_uid: &subject_uid, owner_uid: &owner_uid };
+    let wanted: Vec<_> = approved.into_iter().map(found).collect();
+    let wanted = match names::given_way(&wanted, claim, &namesakes(plugin, world, subject.key)) {
+        Some(renamed) => renamed.into_iter().map(found).collect(),
+        None => wanted,
+    };
+    let plan = plan::plan(wanted, known.clone(), claim);
+    for child in &plan.apply {
+        given.extend(serde_json::from_value(child.manifest().clone()).ok().map(|object| (place(child), object)));
+    }
+    let refused = unparsed.into_iter().chain(rejected).map(|child| (child.key, child.reason, child.message));
+    let conflicts = plan.conflicts.into_iter().map(|conflict| (conflict.key, "Conflict", conflict.message));
+    let refused: Vec<_> = refused.chain(conflicts).collect();
+    // The controller prunes only after everything else went through.
+    let prune = if refused.is_empty() { plan.prune } else { Vec::new() };
+    let apply = plan.apply.iter().map(|child| (child.key().to_string(), child.manifest().clone())).collect();
+    Ok(Judged { apply, prune, refused, warnings, said: None })
+}
+
+/// The uids of the subjects of other kinds that have the name of `subject`.
+fn namesakes(plugin: &Registration, world: &World, subject: &SubjectKey) -> HashSet<String> {
+    let others = plugin.spec.subjects.iter().filter(|rule| rule.kind != subject.kind);
+    others.filter_map(|rule| world.find(&SubjectKey { kind: rule.kind, ..subject.clone() })?.uid()).collect()
+}

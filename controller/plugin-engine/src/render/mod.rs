@@ -1,0 +1,214 @@
+//! `dask-operator render`: what a plugin's answers lead to, by the code that the controller runs, without a cluster.
+//!
+//! ```text
+//! files ──read──> Manifests ──world──> subjects and their owners, and what else is there
+//!       subject ──match──> request ──ask──> answer ──judge──> children to apply, refused, to prune
+//! ```
+//!
+//! What an API server would know is made up: uids from names, plurals from kinds; and a kind is namespaced unless
+//! its `CustomResourceDefinition` is among the files and says otherwise.
+
+mod ask;
+mod judge;
+mod kinds;
+mod manifests;
+mod world;
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use dask_operator_api::{DaskCluster, DaskJob, DaskWorkerGroup};
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use operator_runtime::invalid::Invalid;
+use serde_json::Value;
+
+use self::{
+    ask::Source,
+    judge::{Given, Judged},
+    manifests::Manifests,
+    world::{Subject, World},
+};
+use super::{
+    children::screen::KEY_LABEL, client::response::CallError, model::registration::Registration, resource,
+    sync::request::Question,
+};
+use plugin_protocol::{EventReason, ReviewRequest};
+
+/// What is rendered, and how.
+#[derive(Clone, Debug)]
+pub struct RenderOptions {
+    /// File with the DaskOperatorPlugin.
+    pub plugin: PathBuf,
+    /// Files with manifests; `-` is the standard input.
+    pub files: Vec<PathBuf>,
+    /// Where the plugin is called: `http://127.0.0.1:PORT` or `unix:PATH`.
+    pub endpoint: Option<String>,
+    /// File with the response for each subject, in place of calls.
+    pub answer: Option<PathBuf>,
+    /// Whether only the requests are printed.
+    pub requests: bool,
+    /// Namespace of manifests that name none.
+    pub namespace: String,
+    /// Namespace of the operator.
+    pub operator_namespace: String,
+    /// DNS domain of the Kubernetes cluster.
+    pub cluster_domain: String,
+}
+
+/// Builds what the reconcilers create for Dask resources. The engine does not know how.
+pub trait DaskManifests {
+    /// Returns the manifests for a DaskJob in a Kubernetes cluster of this DNS domain.
+    fn of_job(&self, job: &DaskJob, cluster_domain: &str) -> Result<Vec<Value>, Invalid>;
+    /// Returns the manifests for a DaskCluster.
+    fn of_cluster(&self, cluster: &DaskCluster) -> Result<Vec<Value>, Invalid>;
+    /// Returns the manifests for a DaskWorkerGroup of `cluster`, if that is known.
+    fn of_group(
+        &self,
+        group: &DaskWorkerGroup,
+        cluster: Option<Arc<DaskCluster>>,
+        cluster_domain: &str,
+    ) -> Result<Vec<Value>, Invalid>;
+}
+
+/// Why nothing could be rendered.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file could not be read.
+    #[error("failed to read {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why it could not be read.
+        source: io::Error,
+    },
+    /// A file holds no manifests.
+    #[error("{}: {cause}", path.display())]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The plugin resource cannot be acted on.
+    #[error("the DaskOperatorPlugin is not accepted: {}: {}", .0.reason, .0.message)]
+    NotAccepted(Invalid),
+    /// The endpoint is not one on this machine.
+    #[error("--endpoint {0}")]
+    Endpoint(String),
+    /// The plugin does not say who it is.
+    #[error("the plugin's discovery: {0}")]
+    Discovery(String),
+    /// A request cannot be made.
+    #[error(transparent)]
+    Digest(#[from] plugin_protocol::DigestError),
+    /// The output is closed.
+    #[error("failed to write: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Writes children to `out` as one YAML stream and refusals to `err` as lines; whether nothing was refused.
+///
+/// # Errors
+/// If there is nothing that could be rendered; the message is one sentence.
+pub async fn render(
+    args: &RenderOptions,
+    made: &impl DaskManifests,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> Result<bool, Error> {
+    let plugin = manifests::read_plugin(&args.plugin, &args.operator_namespace)?;
+    let manifests = Manifests::read(&args.files, &args.namespace)?;
+    let kinds = kinds::resolve(&plugin.spec.children, &manifests.definitions);
+    let registration =
+        resource::without_cluster(&plugin, kinds, &args.operator_namespace).map_err(Error::NotAccepted)?;
+    let world = World::of(manifests, made, &args.cluster_domain);
+    let matched = world.matched(&registration);
+    for problem in world.problems.iter().chain(&matched.problems) {
+        writeln!(err, "{problem}")?;
+    }
+    let mut clean = world.problems.is_empty() && matched.problems.is_empty();
+    if matched.subjects.is_empty() {
+        writeln!(err, "no subject matches: {}", world.summary(&registration))?;
+        return Ok(false);
+    }
+    if args.requests {
+        for subject in &matched.subjects {
+            let review = request(&registration, &world, subject)?;
+            writeln!(out, "{}", serde_json::to_string(&review).map_err(io::Error::from)?)?;
+        }
+        return Ok(clean);
+    }
+    let source = Source::open(args).await?;
+    let mut given = Given::default();
+    for subject in &matched.subjects {
+        let review = request(&registration, &world, subject)?;
+        let answer = source.answer(&review).await;
+        clean &= print(subject, judge::judge(&registration, (&world, &mut given), subject, answer), out, err)?;
+    }
+    Ok(clean)
+}
+
+/// What the controller would ask about `subject`.
+fn request(registration: &Registration, world: &World, subject: &Subject<'_>) -> Result<ReviewRequest, Error> {
+    let question = Question {
+        plugin: registration,
+        key: subject.key,
+        object: subject.object,
+        owner_key: &subject.owner_key,
+        owner: subject.owner,
+        reason: EventReason::Created,
+        now: Timestamp::now(),
+        dry_run: true,
+    };
+    let children = world.children(registration, subject).into_iter().filter_map(|child| {
+        let key = child.object.labels().get(KEY_LABEL)?.clone();
+        Some((key, serde_json::to_value(child.object).ok()?))
+    });
+    Ok(question.request(children.collect(), 1)?)
+}
+
+fn print(
+    subject: &Subject<'_>,
+    judged: Result<Judged, CallError>,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> Result<bool, Error> {
+    let key = subject.key;
+    let judged = match judged {
+        Ok(judged) => judged,
+        Err(error) => {
+            writeln!(err, "{key}: {}: {error}", error.reason())?;
+            return Ok(false);
+        }
+    };
+    for (child, manifest) in &judged.apply {
+        let text = serde_saphyr::to_string(manifest).map_err(io::Error::other)?;
+        writeln!(out, "---\n# {key}, child {child}\n{}", text.trim_end())?;
+    }
+    for child in &judged.prune {
+        writeln!(err, "{key}: prunes {} {}, which the plugin no longer wants", child.resource.kind, child.name)?;
+    }
+    for warning in &judged.warnings {
+        writeln!(err, "{key}: warning: {warning}")?;
+    }
+    for (child, reason, message) in &judged.refused {
+        writeln!(err, "{key}, child {child}: refused: {reason}: {message}")?;
+    }
+    if let Some(said) = &judged.said {
+        writeln!(err, "{key}: {said}")?;
+    }
+    if judged.apply.is_empty() && judged.refused.is_empty() && judged.said.is_none() {
+        writeln!(err, "{key}: the plugin wants no children")?;
+    }
+    Ok(judged.refused.is_empty() && judged.said.is_none())
+}
+
+/// The name of an object, for people.
+fn describe(object: &kube::api::DynamicObject) -> String {
+    let kind = object.types.as_ref().map_or("object", |types| types.kind.as_str());
+    format!("{kind} {}/{}", object.namespace().unwrap_or_default(), object.name_any())
+}

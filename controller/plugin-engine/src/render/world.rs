@@ -1,0 +1,237 @@
+//! What would be in the cluster: the manifests, and what the controller makes of Dask resources among them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use dask_operator_api::{DaskCluster, SubjectKind, meta};
+use kube::{ResourceExt as _, api::DynamicObject};
+use operator_runtime::invalid::Invalid;
+use serde_json::{Value, json};
+
+use super::{
+    DaskManifests, describe,
+    manifests::{Manifests, complete, typed},
+};
+use crate::{
+    children::plan::Claim,
+    model::{
+        child_kind::ChildKind,
+        registration::Registration,
+        subject::{self, SubjectKey},
+    },
+};
+
+/// Objects, and what is wrong with some.
+pub(crate) struct World {
+    objects: Vec<DynamicObject>,
+    subjects: BTreeMap<SubjectKey, usize>,
+    namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    /// Sentences.
+    pub(crate) problems: Vec<String>,
+}
+
+/// An object that the plugin is asked about, and the Dask resource above it.
+pub(crate) struct Subject<'a> {
+    pub(crate) key: &'a SubjectKey,
+    pub(crate) object: &'a DynamicObject,
+    pub(crate) owner_key: SubjectKey,
+    pub(crate) owner: &'a DynamicObject,
+}
+
+/// The subjects of a plugin, and why others that may be meant are none.
+#[derive(Default)]
+pub(crate) struct Matched<'a> {
+    pub(crate) subjects: Vec<Subject<'a>>,
+    pub(crate) problems: Vec<String>,
+}
+
+/// A child that stands already.
+pub(crate) struct Child<'a> {
+    pub(crate) kind: &'a ChildKind,
+    pub(crate) object: &'a DynamicObject,
+}
+
+const KINDS: [SubjectKind; 7] = [
+    SubjectKind::DaskCluster,
+    SubjectKind::DaskWorkerGroup,
+    SubjectKind::DaskJob,
+    SubjectKind::DaskAutoscaler,
+    SubjectKind::Service,
+    SubjectKind::Deployment,
+    SubjectKind::Pod,
+];
+
+/// The kind of subject that `object` may be.
+fn kind_of(object: &DynamicObject) -> Option<SubjectKind> {
+    let types = object.types.as_ref()?;
+    KINDS.into_iter().find(|kind| {
+        let resource = subject::api_resource(*kind);
+        (&resource.api_version, &resource.kind) == (&types.api_version, &types.kind)
+    })
+}
+
+impl World {
+    pub(crate) fn of(manifests: Manifests, made: &impl DaskManifests, cluster_domain: &str) -> Self {
+        let Manifests { objects, namespaces, .. } = manifests;
+        let mut world = Self { objects: Vec::new(), subjects: BTreeMap::new(), namespaces, problems: Vec::new() };
+        for object in objects {
+            world.add(object);
+        }
+        // What is made may be made into more: a job into a cluster, into a group, into Deployments, into pods.
+        let mut next = 0;
+        while next < world.objects.len() {
+            match world.made_of(next, made, cluster_domain) {
+                Ok(made) => made.into_iter().for_each(|manifest| world.add_made(manifest)),
+                Err(why) => {
+                    let what = describe(&world.objects[next]);
+                    world.problems.push(format!("{what}: {why}"));
+                }
+            }
+            next += 1;
+        }
+        world
+    }
+
+    fn add(&mut self, object: DynamicObject) {
+        if let Some(kind) = kind_of(&object) {
+            self.subjects.insert(SubjectKey::of(kind, &object), self.objects.len());
+        }
+        self.objects.push(object);
+    }
+
+    /// What is in the files counts more than what the controller would make anew.
+    fn add_made(&mut self, mut manifest: Value) {
+        complete(&mut manifest, "");
+        // It was made from types.
+        let Ok(object) = serde_json::from_value::<DynamicObject>(manifest) else { return };
+        let is_there = kind_of(&object).is_some_and(|kind| self.find(&SubjectKey::of(kind, &object)).is_some());
+        if !is_there {
+            self.add(object);
+        }
+    }
+
+    pub(crate) fn find(&self, key: &SubjectKey) -> Option<&DynamicObject> {
+        self.subjects.get(key).map(|index| &self.objects[*index])
+    }
+
+    fn made_of(&self, index: usize, made: &impl DaskManifests, cluster_domain: &str) -> Result<Vec<Value>, String> {
+        let object = &self.objects[index];
+        let Some(kind) = kind_of(object) else { return Ok(Vec::new()) };
+        let document = || serde_json::to_value(object).unwrap_or_default();
+        let said = |invalid: Invalid| format!("{}: {}", invalid.reason, invalid.message);
+        match kind {
+            SubjectKind::DaskJob => made.of_job(&typed(document())?, cluster_domain).map_err(said),
+            SubjectKind::DaskCluster => made.of_cluster(&typed(document())?).map_err(said),
+            SubjectKind::DaskWorkerGroup => {
+                let group: dask_operator_api::DaskWorkerGroup = typed(document())?;
+                let key = SubjectKey {
+                    kind: SubjectKind::DaskCluster,
+                    namespace: group.namespace().unwrap_or_default(),
+                    name: group.spec.cluster.clone(),
+                };
+                let cluster = self.find(&key).map(serde_json::to_value).and_then(Result::ok);
+                let cluster = cluster.map(typed::<DaskCluster>).transpose()?.map(Arc::new);
+                made.of_group(&group, cluster, cluster_domain).map_err(said)
+            }
+            SubjectKind::Deployment => Ok(pod_of(object).into_iter().collect()),
+            SubjectKind::DaskAutoscaler | SubjectKind::Service | SubjectKind::Pod => Ok(Vec::new()),
+        }
+    }
+
+    /// The subjects of `plugin`, in order.
+    pub(crate) fn matched(&self, plugin: &Registration) -> Matched<'_> {
+        let mut matched = Matched::default();
+        for (key, index) in &self.subjects {
+            let object = &self.objects[*index];
+            if !plugin.matches(key.kind, object) || !self.selects_namespace(plugin, &key.namespace) {
+                continue;
+            }
+            let Some(owner_key) = subject::owner_of(key.kind, object) else {
+                matched.problems.push(format!("{key}: its labels name no Dask resource"));
+                continue;
+            };
+            let Some(owner) = self.find(&owner_key) else {
+                matched.problems.push(format!("{key}: {owner_key}, which it belongs to, is not among the files"));
+                continue;
+            };
+            if !is_below(key.kind, object, owner) {
+                matched.problems.push(format!("{key}: its name or owner is not that of an object of {owner_key}"));
+                continue;
+            }
+            match plugin.decide((key.kind, object), (owner_key.kind, owner)) {
+                Ok(true) => matched.subjects.push(Subject { key, object, owner_key, owner }),
+                Ok(false) => {}
+                Err(undecided) => matched.problems.push(format!("{key}: {undecided}")),
+            }
+        }
+        matched
+    }
+
+    fn selects_namespace(&self, plugin: &Registration, namespace: &str) -> bool {
+        let named = || BTreeMap::from([("kubernetes.io/metadata.name".to_owned(), namespace.to_owned())]);
+        let labels = self.namespaces.get(namespace).cloned().unwrap_or_else(named);
+        plugin.matcher.selects_namespace(&labels)
+    }
+
+    /// What the plugin asks about and what there is, for when the two do not meet.
+    pub(crate) fn summary(&self, plugin: &Registration) -> String {
+        let rules = plugin.spec.subjects.iter().map(|rule| {
+            let kind = subject::kind_name(rule.kind);
+            rule.component.as_ref().map_or_else(|| kind.to_owned(), |component| format!("{kind}/{component}"))
+        });
+        let there: BTreeSet<String> = self.subjects.keys().map(ToString::to_string).collect();
+        let there = if there.is_empty() { "nothing".to_owned() } else { Vec::from_iter(there).join(", ") };
+        format!("the plugin asks about {}, and there is {there}", rules.collect::<Vec<_>>().join(", "))
+    }
+
+    /// The children of `plugin` and `subject` that stand.
+    pub(crate) fn children<'a>(&'a self, plugin: &'a Registration, subject: &Subject<'_>) -> Vec<Child<'a>> {
+        let (subject_uid, owner_uid) =
+            (subject.object.uid().unwrap_or_default(), subject.owner.uid().unwrap_or_default());
+        let claim = Claim { plugin: &plugin.identity, subject_uid: &subject_uid, owner_uid: &owner_uid };
+        let here = self.objects.iter().filter(|object| object.namespace().as_ref() == Some(&subject.key.namespace));
+        here.filter(|object| claim.holds(*object))
+            .filter_map(|object| {
+                let types = object.types.as_ref()?;
+                let kind = plugin.kinds.iter().find(|kind| kind.is(&types.api_version, &types.kind))?;
+                Some(Child { kind, object })
+            })
+            .collect()
+    }
+
+    /// The object of `kind` with this name, whosesoever it is.
+    pub(crate) fn live(&self, kind: &kube::core::ApiResource, namespace: &str, name: &str) -> Option<&DynamicObject> {
+        self.objects.iter().find(|object| {
+            let is_kind = object.types.as_ref().is_some_and(|types| {
+                types.kind == kind.kind && crate::model::child_kind::group_of(&types.api_version) == kind.group
+            });
+            is_kind && object.namespace().as_deref() == Some(namespace) && object.name_any() == name
+        })
+    }
+}
+
+/// As for the controller, but a manifest that somebody wrote has no owner references yet, and a pod of a Deployment has
+/// any name then.
+fn is_below(kind: SubjectKind, object: &DynamicObject, owner: &DynamicObject) -> bool {
+    let component = subject::component(kind, object).unwrap_or_default();
+    let has_name = || subject::has_name_below(kind, component, &object.name_any(), &owner.name_any());
+    match kind {
+        _ if !object.owner_references().is_empty() => subject::is_below(kind, object, owner),
+        SubjectKind::Service | SubjectKind::Deployment => has_name(),
+        SubjectKind::Pod => component != meta::component::JOB_RUNNER || has_name(),
+        _ => true,
+    }
+}
+
+/// The pod of one of our Deployments. Its name is Kubernetes' to choose.
+fn pod_of(deployment: &DynamicObject) -> Option<Value> {
+    deployment.labels().get(meta::COMPONENT)?;
+    let mut pod = deployment.data.pointer("/spec/template")?.clone();
+    pod["apiVersion"] = json!("v1");
+    pod["kind"] = json!("Pod");
+    pod["metadata"]["name"] = json!(format!("{}-0", deployment.name_any()));
+    pod["metadata"]["namespace"] = json!(deployment.namespace());
+    Some(pod)
+}

@@ -1,0 +1,37 @@
+//! What the reconciler of plugin resources, and all that acts on them, share.
+
+use std::sync::Arc;
+
+use kube::Client;
+use operator_runtime::{events::Recorder, fair_share::FairShare, leader::Leadership, vitals::Vitals};
+
+use super::{inquiries::Inquiries, inquiry, probes::Probes, sockets::Sockets, teardown::Departed};
+use crate::{
+    children::context::Env,
+    config::Settings,
+    index::{plugins::Plugins, registry::Registry},
+    model::writer::Writers,
+    pki::authority::Authority,
+};
+
+/// What the reconciler works with.
+pub(crate) struct PluginContext {
+    pub(crate) client: Client,
+    pub(crate) settings: Settings,
+    pub(crate) authority: Authority,
+    pub(crate) recorder: Recorder,
+    /// All plugin resources.
+    pub(crate) plugins: Plugins,
+    pub(crate) writers: Writers,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) env: Arc<Env>,
+    pub(crate) probes: Probes,
+    /// What is being asked about plugins.
+    pub(crate) inquiries: Inquiries<inquiry::Answer>,
+    /// Deleted plugins whose children are being deleted.
+    pub(crate) retirements: FairShare,
+    pub(crate) sockets: Sockets,
+    pub(crate) leadership: Leadership,
+    pub(crate) departed: Departed,
+    pub(crate) vitals: Vitals,
+}

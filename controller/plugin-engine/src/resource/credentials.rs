@@ -1,0 +1,115 @@
+//! Certificates and keys that a plugin resource points at, read anew each time: somebody else rotates them.
+
+use dask_operator_api::{CertificateRef, HmacRef, KeyRef, KeyRefKind};
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::{ConfigMap, Secret},
+};
+use kube::{Api, Client};
+use operator_runtime::{invalid::Invalid, k8s};
+
+use super::endpoint::kind_name;
+use crate::{
+    client::{
+        signature::Signer,
+        tls::{self, Roots},
+    },
+    pki::certificates::Pair,
+};
+
+pub(crate) const SERVICE_NOT_FOUND: &str = "ServiceNotFound";
+pub(crate) const TLS_ERROR: &str = "TlsError";
+const SECRET_NOT_FOUND: &str = "SecretNotFound";
+const CONFIG_MAP_NOT_FOUND: &str = "ConfigMapNotFound";
+const INVALID_SECRET: &str = "InvalidSecret";
+
+/// Whether a refusal for this reason ends as soon as somebody makes or mends another object.
+pub(crate) fn waits_for_an_object(reason: &str) -> bool {
+    [SERVICE_NOT_FOUND, TLS_ERROR, SECRET_NOT_FOUND, CONFIG_MAP_NOT_FOUND, INVALID_SECRET].contains(&reason)
+}
+
+/// What objects of one namespace hold.
+pub(crate) struct Materials<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) namespace: &'a str,
+}
+
+impl Materials<'_> {
+    /// The authorities in `tls.caFrom`.
+    pub(crate) async fn roots(&self, from: &KeyRef) -> Result<Roots, Invalid> {
+        let what = format!("tls.caFrom: the {} {}/{}", kind_name(from.kind), self.namespace, from.name);
+        let bytes = match from.kind {
+            KeyRefKind::Secret => {
+                self.secret("tls.caFrom", &from.name).await?.data.unwrap_or_default().remove(&from.key)
+            }
+            KeyRefKind::ConfigMap => {
+                let found = self.config_map("tls.caFrom", &from.name).await?;
+                let text = found.data.unwrap_or_default().remove(&from.key);
+                let text = text.map(|text| ByteString(text.into_bytes()));
+                text.or_else(|| found.binary_data.unwrap_or_default().remove(&from.key))
+            }
+        };
+        let roots = Roots::Bundle(text(bytes, &what, &from.key)?);
+        usable(&roots, None, &format!("{what}, key {}", from.key))?;
+        Ok(roots)
+    }
+
+    /// The authorities in `tls.caBundle`.
+    pub(crate) fn bundle(pem: &str) -> Result<Roots, Invalid> {
+        let roots = Roots::Bundle(pem.to_owned());
+        usable(&roots, None, "tls.caBundle")?;
+        Ok(roots)
+    }
+
+    /// The controller's own certificate.
+    pub(crate) async fn identity(&self, from: &CertificateRef) -> Result<Pair, Invalid> {
+        let what = format!("tls.clientCertificate: the Secret {}/{}", self.namespace, from.secret_name);
+        let found = self.secret("tls.clientCertificate", &from.secret_name).await?;
+        let mut data = found.data.unwrap_or_default();
+        let mut file = |key: &str| text(data.remove(key), &what, key);
+        let pair = Pair { certificate: file("tls.crt")?, key: file("tls.key")? };
+        usable(&Roots::Public, Some(&pair), &what)?;
+        Ok(pair)
+    }
+
+    /// What signs requests.
+    pub(crate) async fn signer(&self, from: &HmacRef) -> Result<Signer, Invalid> {
+        let what = format!("auth.hmac: the Secret {}/{}", self.namespace, from.secret_name);
+        let found = self.secret("auth.hmac", &from.secret_name).await?;
+        let invalid = |message: String| Invalid::new(INVALID_SECRET, message);
+        let bytes = found.data.unwrap_or_default().remove(&from.key);
+        let bytes = bytes.ok_or_else(|| invalid(format!("{what} has no key {}", from.key)))?;
+        Signer::new(&bytes.0).map_err(|error| invalid(format!("{what}, key {}: {error}", from.key)))
+    }
+
+    async fn secret(&self, field: &str, name: &str) -> Result<Secret, Invalid> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), self.namespace);
+        let target = format!("{field}: Secret {}/{name}", self.namespace);
+        let found = k8s::timed("get", &target, api.get_opt(name)).await.map_err(|error| failed(&error))?;
+        let missing = || format!("{field}: there is no Secret {}/{name}", self.namespace);
+        found.ok_or_else(|| Invalid::new(SECRET_NOT_FOUND, missing()))
+    }
+
+    async fn config_map(&self, field: &str, name: &str) -> Result<ConfigMap, Invalid> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), self.namespace);
+        let target = format!("{field}: ConfigMap {}/{name}", self.namespace);
+        let found = k8s::timed("get", &target, api.get_opt(name)).await.map_err(|error| failed(&error))?;
+        let missing = || format!("{field}: there is no ConfigMap {}/{name}", self.namespace);
+        found.ok_or_else(|| Invalid::new(CONFIG_MAP_NOT_FOUND, missing()))
+    }
+}
+
+/// The API server did not say what there is.
+pub(crate) fn failed(error: &k8s::Error) -> Invalid {
+    Invalid::new(error.category(), error.message())
+}
+
+fn text(bytes: Option<ByteString>, what: &str, key: &str) -> Result<String, Invalid> {
+    let bytes = bytes.ok_or_else(|| Invalid::new(TLS_ERROR, format!("{what} has no key {key}")))?;
+    String::from_utf8(bytes.0).map_err(|_| Invalid::new(TLS_ERROR, format!("{what}, key {key}: it is not PEM")))
+}
+
+fn usable(roots: &Roots, identity: Option<&Pair>, what: &str) -> Result<(), Invalid> {
+    let checked = tls::config(roots, identity);
+    checked.map(drop).map_err(|error| Invalid::new(TLS_ERROR, format!("{what}: {error}")))
+}

@@ -1,0 +1,238 @@
+//! Where a plugin listens, and what both sides show each other: what the resource says, checked. What the API server
+//! checks is checked here again, since an older definition may be installed.
+
+use dask_operator_api::{DaskOperatorPlugin, KeyRefKind, PluginAuth, PluginTls, ServiceEndpoint, TlsMode, meta};
+use kube::ResourceExt as _;
+use operator_runtime::invalid::Invalid;
+use reqwest::Url;
+
+use crate::{
+    Urls,
+    client::{Base, address},
+    resource::sockets,
+};
+
+/// The endpoint is not one that the controller connects to.
+pub(crate) use crate::resource::sockets::INVALID_ENDPOINT;
+const INVALID_TLS: &str = "InvalidTls";
+const INVALID_AUTH: &str = "InvalidAuth";
+
+/// Where `--dev-plugins` allows http.
+const LOOPBACK: &str = "127.0.0.1";
+const MAX_LABEL: usize = 63;
+const MAX_NAME: usize = 253;
+
+/// Where the plugin listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ValidatedEndpoint {
+    /// A path below the directory of sockets.
+    Socket(String),
+    /// A program on the controller's own machine, by http.
+    Dev(Base),
+    /// A Service, with certificates of the controller's own authority.
+    Auto(ServiceEndpoint),
+    /// With certificates of somebody else.
+    Custom(CustomEndpoint),
+}
+
+/// An endpoint whose certificates somebody else makes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CustomEndpoint {
+    pub(crate) target: Target,
+    pub(crate) tls: PluginTls,
+    pub(crate) auth: PluginAuth,
+}
+
+/// What is connected to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    Service(ServiceEndpoint),
+    Url(Base),
+}
+
+fn refuse<T>(reason: &'static str, message: impl Into<String>) -> Result<T, Invalid> {
+    Err(Invalid::new(reason, message))
+}
+
+/// `namespace` is the plugin resource's own.
+pub(crate) fn validate(plugin: &DaskOperatorPlugin, namespace: &str, urls: Urls) -> Result<ValidatedEndpoint, Invalid> {
+    let spec = &plugin.spec;
+    let (endpoint, tls, auth) = (&spec.endpoint, &spec.tls, &spec.auth);
+    if let Some(socket) = &endpoint.socket {
+        check_bare(tls, auth)?;
+        return validate_socket(&plugin.name_any(), socket).map(ValidatedEndpoint::Socket);
+    }
+    if let Some(url) = endpoint.url.as_ref().filter(|url| urls.dev && url.starts_with("http://")) {
+        check_bare(tls, auth)?;
+        return parse_url(url, "http").map(ValidatedEndpoint::Dev).map_err(invalid_url);
+    }
+    let target = match (&endpoint.service, &endpoint.url) {
+        (Some(service), _) => Target::Service(validate_service(service, namespace)?),
+        (None, Some(_)) if !urls.allowed => {
+            let message = "endpoint.url is not allowed here; the operator's flag --allow-plugin-urls allows it";
+            return refuse("UrlsDisabled", message);
+        }
+        (None, Some(url)) => Target::Url(parse_url(url, "https").map_err(invalid_url)?),
+        (None, None) => {
+            return refuse(INVALID_ENDPOINT, "one of endpoint.service, endpoint.socket and endpoint.url must be set");
+        }
+    };
+    match target {
+        Target::Service(service) if tls.mode == TlsMode::Auto => {
+            check_auto(tls, auth)?;
+            Ok(ValidatedEndpoint::Auto(service))
+        }
+        target => {
+            check_custom(&target, tls, auth)?;
+            Ok(ValidatedEndpoint::Custom(CustomEndpoint { target, tls: tls.clone(), auth: auth.clone() }))
+        }
+    }
+}
+
+fn invalid_url(message: impl std::fmt::Display) -> Invalid {
+    Invalid::new(INVALID_ENDPOINT, format!("endpoint.url {message}"))
+}
+
+fn has_certificates(tls: &PluginTls) -> bool {
+    tls.ca_bundle.is_some() || tls.ca_from.is_some() || tls.client_certificate.is_some()
+}
+
+/// A socket is in the controller's own pod, and a program that is being written on its machine.
+fn check_bare(tls: &PluginTls, auth: &PluginAuth) -> Result<(), Invalid> {
+    if has_certificates(tls) || tls.mode == TlsMode::Custom {
+        return refuse(INVALID_TLS, "tls is for https: endpoint.service and endpoint.url");
+    }
+    if auth.hmac.is_some() || auth.service_account_token == Some(true) {
+        return refuse(INVALID_AUTH, "auth is for https: endpoint.service and endpoint.url");
+    }
+    Ok(())
+}
+
+fn check_auto(tls: &PluginTls, auth: &PluginAuth) -> Result<(), Invalid> {
+    if has_certificates(tls) {
+        let message = "tls.caBundle, tls.caFrom and tls.clientCertificate need tls.mode: Custom";
+        return refuse(INVALID_TLS, message);
+    }
+    if auth.service_account_token == Some(true) {
+        return refuse(INVALID_AUTH, "auth.serviceAccountToken needs endpoint.url or tls.mode: Custom");
+    }
+    if auth.hmac.is_some() {
+        return refuse(INVALID_AUTH, "auth.hmac is for endpoint.url");
+    }
+    Ok(())
+}
+
+fn check_custom(target: &Target, tls: &PluginTls, auth: &PluginAuth) -> Result<(), Invalid> {
+    if tls.ca_bundle.is_some() && tls.ca_from.is_some() {
+        return refuse(INVALID_TLS, "tls.caBundle and tls.caFrom exclude each other");
+    }
+    if auth.hmac.is_some() && matches!(target, Target::Service(_)) {
+        return refuse(INVALID_AUTH, "auth.hmac is for endpoint.url");
+    }
+    // Names go into paths of the API server, and may not lead to other objects.
+    let ca = tls.ca_from.as_ref().map(|from| (INVALID_TLS, "tls.caFrom.name", kind_name(from.kind), &from.name));
+    let client = tls.client_certificate.as_ref();
+    let client = client.map(|from| (INVALID_TLS, "tls.clientCertificate.secretName", "Secret", &from.secret_name));
+    let hmac = auth.hmac.as_ref();
+    let hmac = hmac.map(|from| (INVALID_AUTH, "auth.hmac.secretName", "Secret", &from.secret_name));
+    match [ca, client, hmac].into_iter().flatten().find(|(_, _, _, name)| !is_object_name(name)) {
+        Some((reason, field, kind, _)) => refuse(reason, format!("{field} is not the name of a {kind}")),
+        None => Ok(()),
+    }
+}
+
+/// The kind as objects have it.
+pub(crate) fn kind_name(kind: KeyRefKind) -> &'static str {
+    match kind {
+        KeyRefKind::ConfigMap => "ConfigMap",
+        KeyRefKind::Secret => "Secret",
+    }
+}
+
+/// The API server checks the pattern; a path out of the directory must not depend on that alone.
+fn validate_socket(plugin: &str, socket: &str) -> Result<String, Invalid> {
+    sockets::path_below(plugin, socket).ok_or_else(|| {
+        let message = "endpoint.socket must be {container}/{file}: the sidecar's container and its socket's name";
+        Invalid::new(INVALID_ENDPOINT, message)
+    })
+}
+
+/// Name and path go into a URL: neither may lead to another host.
+fn validate_service(service: &ServiceEndpoint, namespace: &str) -> Result<ServiceEndpoint, Invalid> {
+    let wrong = if !is_service_name(&service.name) {
+        "endpoint.service.name is not the name of a Service"
+    } else if !is_plain_path(&service.path) {
+        "endpoint.service.path must begin with / and hold no query or fragment"
+    } else if service.namespace.as_deref().is_some_and(|other| other != namespace) {
+        "endpoint.service must be in the namespace of the plugin resource"
+    } else if (namespace, service.name.as_str()) == ("default", "kubernetes") {
+        "endpoint.service must not be the API server"
+    } else {
+        return Ok(service.clone());
+    };
+    refuse(INVALID_ENDPOINT, wrong)
+}
+
+/// The parts of a URL of this scheme that may be used, or what is wrong with it.
+pub(crate) fn parse_url(text: &str, scheme: &str) -> Result<Base, String> {
+    let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
+    if url.scheme() != scheme {
+        return Err(format!("must begin with {scheme}://"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not hold a user; see auth for credentials".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("must not hold a query or a fragment".to_owned());
+    }
+    if !is_plain_path(url.path()) {
+        return Err("may have A-Z, a-z, 0-9 and ._~/- in its path only".to_owned());
+    }
+    let (Some(host), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
+        return Err("must name a host".to_owned());
+    };
+    match scheme {
+        "https" => check_host(host)?,
+        _ if host != LOOPBACK => return Err(format!("must begin with https://, or with http://{LOOPBACK}")),
+        _ => {}
+    }
+    Ok(Base { host: host.to_owned(), port, path: url.path().to_owned(), absolute: true })
+}
+
+/// `host` as the parser of URLs writes it: in lower case, and an address in any notation as four numbers or in
+/// brackets. Nothing looks up addresses, so that they are checked here; names are when they have been resolved.
+fn check_host(host: &str) -> Result<(), String> {
+    let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    if let Ok(address) = literal.parse() {
+        if address::is_refused(address) {
+            return Err(format!("must not be {literal}: loopback, link-local, metadata and multicast are refused"));
+        }
+        return Ok(());
+    }
+    let labels: Vec<&str> = host.trim_end_matches('.').split('.').collect();
+    match labels.as_slice() {
+        [.., "localhost"] => Err(format!("must not be {host}: the controller is alone there")),
+        [_] => Err("must have the full name of a host".to_owned()),
+        labels if labels.contains(&"svc") => {
+            Err("must not be a Service of the cluster; use endpoint.service".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// RFC 1123 label, as the API server wants names of Services.
+fn is_service_name(name: &str) -> bool {
+    name.len() <= MAX_LABEL && meta::is_dns_label(name)
+}
+
+fn is_object_name(name: &str) -> bool {
+    name.len() <= MAX_NAME && name.split('.').all(meta::is_dns_label)
+}
+
+fn is_plain_path(path: &str) -> bool {
+    let allowed = |c: u8| c.is_ascii_alphanumeric() || b"._~/-".contains(&c);
+    path.starts_with('/') && path.bytes().all(allowed)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! What stands behind plugins' Services, and when a pod joins: it may run other code or other settings under the
+//! same version, so that plugins are asked about every subject again.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use dask_operator_api::DaskOperatorPlugin;
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::{Resource, ResourceExt as _, api::ObjectMeta};
+use operator_runtime::{leader::Leading, watch::Cache};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use super::{News, trigger::Waker};
+use crate::model::key::key_of;
+
+pub(crate) const SERVICE_LABEL: &str = "kubernetes.io/service-name";
+/// Changes within this time are looked at as one: a pod that takes another's place is two of them.
+const GATHERED: Duration = Duration::from_millis(500);
+
+/// The parts of an EndpointSlice that decisions depend on.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, Resource)]
+#[resource(inherit = EndpointSlice)]
+pub(crate) struct SliceView {
+    metadata: ObjectMeta,
+    #[serde(default)]
+    endpoints: Option<Vec<EndpointView>>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct EndpointView {
+    addresses: Vec<String>,
+    conditions: Option<ConditionsView>,
+    target_ref: Option<TargetView>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct ConditionsView {
+    ready: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct TargetView {
+    uid: Option<String>,
+}
+
+/// A Service by namespace and name.
+pub(crate) type ServiceKey = (String, String);
+
+impl SliceView {
+    /// The Service that it belongs to.
+    pub(crate) fn service(&self) -> ServiceKey {
+        (self.namespace().unwrap_or_default(), self.labels().get(SERVICE_LABEL).cloned().unwrap_or_default())
+    }
+
+    /// Pods by uid, and what is no pod by address.
+    fn ready(&self) -> impl Iterator<Item = String> {
+        // What is not said counts as ready.
+        let is_ready = |endpoint: &&EndpointView| {
+            endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
+        };
+        self.endpoints.iter().flatten().filter(is_ready).flat_map(|endpoint| {
+            match endpoint.target_ref.as_ref().and_then(|target| target.uid.clone()) {
+                Some(uid) => vec![uid],
+                None => endpoint.addresses.clone(),
+            }
+        })
+    }
+}
+
+/// An empty cache of slices by Service's name.
+pub(crate) fn cache() -> Cache<SliceView> {
+    Cache::new(|slice| Some(slice.service().1))
+}
+
+/// Has plugins discovered again when something behind their Services changes, and asked about every subject when
+/// something joins. `changes` are those of `slices`.
+pub(crate) async fn follow(
+    waker: Waker,
+    slices: Cache<SliceView>,
+    mut changes: UnboundedReceiver<ServiceKey>,
+    _: Leading,
+) {
+    // Who is there when this process begins to lead did not join: the first round asks about every subject anyway.
+    let mut members = Members::of(&slices.all());
+    while let Some(first) = changes.recv().await {
+        tokio::time::sleep(GATHERED).await;
+        let mut services = HashSet::from([first]);
+        while let Ok(service) = changes.try_recv() {
+            services.insert(service);
+        }
+        for service in services {
+            let mut found = slices.indexed(&service.1);
+            found.retain(|slice| slice.service() == service);
+            let joined = members.update(&service, found.iter().flat_map(|slice| slice.ready()).collect());
+            for plugin in waker.0.plugins.all() {
+                if listens_behind(&plugin, &service) {
+                    waker.wake(&key_of(&plugin), News { reconnect: joined, replaced: joined });
+                }
+            }
+        }
+    }
+}
+
+fn listens_behind(plugin: &DaskOperatorPlugin, (namespace, name): &ServiceKey) -> bool {
+    let own = plugin.namespace().unwrap_or_default();
+    plugin
+        .spec
+        .endpoint
+        .service
+        .as_ref()
+        .is_some_and(|service| service.name == *name && service.namespace.as_deref().unwrap_or(&own) == namespace)
+}
+
+/// The ready endpoints of Services; pure.
+#[derive(Default)]
+struct Members(HashMap<ServiceKey, HashSet<String>>);
+
+impl Members {
+    fn of(slices: &[impl std::ops::Deref<Target = SliceView>]) -> Self {
+        let mut members = Self::default();
+        for slice in slices {
+            members.0.entry(slice.service()).or_default().extend(slice.ready());
+        }
+        members
+    }
+
+    /// Takes in who is ready now; whether anybody is who was not before.
+    fn update(&mut self, service: &ServiceKey, ready: HashSet<String>) -> bool {
+        let before = self.0.remove(service).unwrap_or_default();
+        let joined = !ready.is_subset(&before);
+        if !ready.is_empty() {
+            self.0.insert(service.clone(), ready);
+        }
+        joined
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,181 @@
+use std::collections::BTreeMap;
+
+use dask_operator_api::testing::mk_cluster;
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Time};
+use kube::runtime::watcher::Event as WatchEvent;
+use operator_runtime::testing::{Writes, made};
+use operator_runtime::watch::Deletion;
+use tokio_util::sync::CancellationToken;
+
+use super::*;
+use crate::testing::mk_dependencies;
+use crate::{config::test_settings, engine::test_engine};
+
+/// A keeper of an operator without plugins, whose API server says yes to everything.
+async fn keeper() -> (Keeper, Writes) {
+    let (context, writes) = mk_dependencies(made).await;
+    let engine = test_engine(&context, test_settings(), &CancellationToken::new());
+    let plugins = Progress::listening("daskoperatorplugins", &[Instant::now()]);
+    plugins.deliver();
+    (Keeper::new(engine, context.caches, plugins), writes)
+}
+
+fn hold(keeper: &Keeper, (namespace, name, version): (&str, &str, u32), finalizers: impl Iterator<Item = String>) {
+    let mut cluster = mk_cluster(name);
+    cluster.metadata.namespace = Some(namespace.to_owned());
+    cluster.metadata.resource_version = Some(version.to_string());
+    cluster.metadata.finalizers = Some(finalizers.collect());
+    keeper.caches.clusters.apply(None, WatchEvent::Apply(cluster), &mut Arc::new);
+}
+
+fn made_up(count: usize) -> impl Iterator<Item = String> {
+    (0..count).map(|number| format!("plugin.kubernetes.dask.org/made-up-{number}"))
+}
+
+/// Looks once, and does all that there is to do.
+async fn look(keeper: &mut Keeper, now: Instant) {
+    keeper.look_at_all(now);
+    let mut running = Running::new();
+    loop {
+        running.extend(std::iter::from_fn(|| keeper.start()));
+        let Some(done) = running.next().await else { return };
+        keeper.finish(done, now);
+    }
+}
+
+#[tokio::test]
+async fn finalizers_that_nobody_needs_cost_one_request_an_object_and_then_none() {
+    let (mut keeper, writes) = keeper().await;
+    let now = Instant::now();
+    hold(&keeper, ("team-a", "pill", 1), made_up(20_000).chain(["example.org/mine".to_owned()]));
+    // What no plugin can be called goes too: it would hold the object for ever.
+    hold(&keeper, ("team-b", "odd", 1), std::iter::once("plugin.kubernetes.dask.org/A_b..".to_owned()));
+    hold(&keeper, ("team-c", "other", 1), std::iter::once("example.org/mine".to_owned()));
+    look(&mut keeper, now).await;
+    let mut paths = writes.take();
+    paths.sort();
+    let path =
+        |namespace, name| format!("PATCH /apis/kubernetes.dask.org/v1/namespaces/{namespace}/daskclusters/{name}");
+    assert_eq!(paths, [path("team-a", "pill"), path("team-b", "odd")]);
+
+    // The watch has not told yet.
+    look(&mut keeper, now + PERIOD).await;
+    assert_eq!(writes.take(), Vec::<String>::new());
+    hold(&keeper, ("team-a", "pill", 2), std::iter::once("example.org/mine".to_owned()));
+    hold(&keeper, ("team-b", "odd", 2), std::iter::empty());
+    look(&mut keeper, now + PERIOD).await;
+    assert_eq!(writes.take(), Vec::<String>::new());
+    assert!(keeper.states.is_empty(), "{:?}", keeper.states);
+}
+
+/// Returns whether the finalizer of a plugin that cannot be called leaves a group that cannot be read and was deleted so
+/// many seconds ago.
+async fn unreadable_group_is_released_after(seconds: u64) -> bool {
+    let (context, writes) = mk_dependencies(made).await;
+    let watch = Progress::listening("daskworkergroups", &[Instant::now()]);
+    context.vitals.watch(watch.clone());
+    let engine = test_engine(&context, test_settings(), &CancellationToken::new());
+    let plugin = serde_saphyr::from_str(
+        "{apiVersion: kubernetes.dask.org/v1, kind: DaskOperatorPlugin, metadata: {name: away, namespace: dask-operator},
+        spec: {endpoint: {service: {name: away}}, subjects: [{kind: DaskWorkerGroup}], children: [],
+        finalize: {enabled: true, deadlineSeconds: 60}}}",
+    )
+    .unwrap();
+    engine.plugins.cache.apply(None, WatchEvent::Apply(plugin), &mut Arc::new);
+    let plugins = Progress::listening("daskoperatorplugins", &[Instant::now()]);
+    plugins.deliver();
+    let mut keeper = Keeper::new(engine, context.caches, plugins);
+    let since = Timestamp::now() - Duration::from_secs(seconds);
+    watch.note(&mk_unreadable("DaskWorkerGroup", "group", "plugin.kubernetes.dask.org/away", since));
+    look(&mut keeper, Instant::now()).await;
+    let patch = "PATCH /apis/kubernetes.dask.org/v1/namespaces/ns/daskworkergroups/group";
+    writes.take().iter().any(|write| write == patch)
+}
+
+fn mk_unreadable(kind: &str, name: &str, finalizer: &str, since: Timestamp) -> UnreadableObject {
+    let text = |text: &str| Some(text.to_owned());
+    UnreadableObject {
+        reference: ObjectReference {
+            api_version: text("kubernetes.dask.org/v1"),
+            kind: text(kind),
+            namespace: text("ns"),
+            name: text(name),
+            uid: text("uid"),
+            resource_version: text("7"),
+            field_path: None,
+        },
+        plural: format!("{}s", kind.to_lowercase()),
+        reason: "TooDeep",
+        message: String::new(),
+        conditions: Vec::new(),
+        bytes: 1000,
+        deletion: Some(Deletion { since: Time(since), finalizers: vec![finalizer.to_owned()] }),
+    }
+}
+
+#[tokio::test]
+async fn the_finalizer_of_an_object_that_cannot_be_read_goes_when_the_plugins_time_is_over() {
+    assert!(!unreadable_group_is_released_after(50).await);
+    assert!(unreadable_group_is_released_after(61).await);
+}
+
+/// It may have been readable before: then the cache has it as it was, and nobody deleted that.
+#[tokio::test]
+async fn what_is_known_of_an_object_that_cannot_be_read_counts_and_not_what_it_was() {
+    let (context, writes) = mk_dependencies(made).await;
+    let watch = Progress::listening("daskclusters", &[Instant::now()]);
+    context.vitals.watch(watch.clone());
+    let engine = test_engine(&context, test_settings(), &CancellationToken::new());
+    let plugins = Progress::listening("daskoperatorplugins", &[Instant::now()]);
+    plugins.deliver();
+    let mut keeper = Keeper::new(engine, context.caches, plugins);
+    hold(&keeper, ("ns", "demo", 1), std::iter::empty());
+    let gone = "plugin.kubernetes.dask.org/gone";
+    watch.note(&mk_unreadable("DaskCluster", "demo", gone, Timestamp::now()));
+    look(&mut keeper, Instant::now()).await;
+    assert_eq!(writes.take(), ["PATCH /apis/kubernetes.dask.org/v1/namespaces/ns/daskclusters/demo"]);
+}
+
+#[tokio::test]
+async fn a_namespace_full_of_finalizers_delays_no_other() {
+    let (mut keeper, _writes) = keeper().await;
+    for number in 0..1_000 {
+        hold(&keeper, ("flood", &format!("pill-{number}"), 1), made_up(1));
+    }
+    hold(&keeper, ("calm", "demo", 1), made_up(1));
+    keeper.look_at_all(Instant::now());
+    let mut started: BTreeMap<String, usize> = BTreeMap::new();
+    let mut running = Running::new();
+    running.extend(std::iter::from_fn(|| keeper.start()));
+    while let Some(done) = running.next().await {
+        *started.entry(done.key.namespace).or_default() += 1;
+    }
+    assert_eq!(started.get("calm"), Some(&1));
+    assert!(started["flood"] < PARALLEL, "{started:?}");
+}
+
+#[tokio::test]
+async fn a_removal_that_fails_is_tried_again_later_and_stops_no_other() {
+    let refuse = |_: &axum::http::Method, path: &str| {
+        if path.ends_with("/bad") {
+            operator_runtime::testing::namespace_ends(&axum::http::Method::PATCH, path)
+        } else {
+            made(&axum::http::Method::PATCH, path)
+        }
+    };
+    let (context, writes) = mk_dependencies(refuse).await;
+    let engine = test_engine(&context, test_settings(), &CancellationToken::new());
+    let plugins = Progress::listening("daskoperatorplugins", &[Instant::now()]);
+    plugins.deliver();
+    let mut keeper = Keeper::new(engine, context.caches, plugins);
+    let now = Instant::now();
+    hold(&keeper, ("ns", "bad", 1), made_up(3));
+    hold(&keeper, ("ns", "good", 1), made_up(3));
+    look(&mut keeper, now).await;
+    assert_eq!(writes.take().len(), 2);
+    look(&mut keeper, now).await;
+    assert_eq!(writes.take().len(), 0);
+    look(&mut keeper, now + Duration::from_secs(2)).await;
+    let again = writes.take();
+    assert!(matches!(again.as_slice(), [path] if path.ends_with("/bad")), "{again:?}");
+}

@@ -1,0 +1,350 @@
+//! One inquiry about a plugin: what the API server says about its kinds and rights, and what the plugin says of itself.
+//! It is asked beside the reconciler; a pass acts on the answer, so that nothing is registered by a spec of yesterday.
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use dask_operator_api::DaskOperatorPlugin;
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use operator_runtime::invalid::Invalid;
+
+use super::{
+    Error,
+    context::PluginContext,
+    endpoint, leave_of,
+    observe::{self, Rights},
+    probes::{News, Probe},
+    route,
+    status::Findings,
+    validate::{self, ValidatedPlugin},
+    writer_of,
+};
+use crate::model::key::key_of;
+use crate::{
+    client::{Caller, response::CallError},
+    index::registry::{Command, WorkerHandle},
+    model::{
+        child_kind::ChildKind,
+        key::PluginKey,
+        registration::Registered,
+        writer::{WatchKey, Writer},
+    },
+    sync::worker,
+};
+use plugin_protocol::{Discovery, EventReason};
+
+/// How long the answer to "may these kinds be written?" holds. Each asking is a request a verb.
+const AUTHORIZE_PERIOD: Duration = Duration::from_mins(10);
+/// Watches of children that the plugins of one team may need: 2 accounts with all kinds, or more with fewer. Each is a
+/// connection, a task and a cache.
+const MAX_WATCHES: usize = 64;
+
+/// What an inquiry brought, and what it was about.
+pub(crate) struct Answer {
+    uid: Option<String>,
+    generation: Option<i64>,
+    news: News,
+    /// When the rights were found to suffice by an inquiry before this one.
+    reviewed: Option<Instant>,
+    findings: Findings,
+    outcome: Result<Option<Usable>, Error>,
+}
+
+/// Has the API server and the plugin asked beside the reconciler. The answer is taken by a later pass.
+pub(crate) fn begin(
+    context: &Arc<PluginContext>,
+    plugin: &Arc<DaskOperatorPlugin>,
+    valid: ValidatedPlugin,
+    last: Option<&Probe>,
+) {
+    let key = key_of(plugin);
+    let reviewed = last.filter(|probe| Some(probe.generation) == plugin.metadata.generation);
+    let reviewed = reviewed.and_then(|probe| probe.authorized_at).filter(|at| at.elapsed() < AUTHORIZE_PERIOD);
+    let news = context.probes.take_news(&key);
+    let (asked, subject) = (Arc::clone(context), Arc::clone(plugin));
+    let inquiry = async move {
+        let (suspended, finalize) = (subject.spec.suspend, subject.spec.finalize.enabled);
+        let authorized = reviewed.map(|_| Ok(()));
+        let mut findings = Findings { authorized, suspended, finalize, ..Findings::default() };
+        let outcome = inquire(&asked, &subject, &valid, (news, &mut findings)).await;
+        let (uid, generation) = (subject.uid(), subject.metadata.generation);
+        Answer { uid, generation, news, reviewed, findings, outcome }
+    };
+    let (told, plugin) = (Arc::clone(context), key.clone());
+    context.inquiries.begin(&key, inquiry, move || told.plugins.push(&plugin));
+}
+
+/// Acts on the answer of an inquiry, unless the plugin is not what it was about any more.
+pub(crate) fn conclude(
+    context: &PluginContext,
+    plugin: &DaskOperatorPlugin,
+    valid: &ValidatedPlugin,
+    answer: Answer,
+) -> Result<(), Error> {
+    let key = key_of(plugin);
+    let Answer { uid, generation, news, reviewed, mut findings, outcome } = answer;
+    let is_about_this = (&uid, generation) == (&plugin.metadata.uid, plugin.metadata.generation);
+    if !is_about_this || !matches!(outcome, Ok(Some(_))) {
+        context.probes.keep(&key, news);
+    }
+    if !is_about_this {
+        return Ok(());
+    }
+    let last = context.probes.last(&key, plugin);
+    let failures = last.as_ref().map_or(0, |probe| probe.failures);
+    let result = match outcome {
+        Ok(usable) => {
+            settle(context, (plugin, valid), usable, (&mut findings, news, failures > 0));
+            Ok(())
+        }
+        Err(error) => {
+            // Nothing is known that was not known before.
+            findings = match last.filter(|probe| Some(probe.generation) == generation) {
+                Some(probe) => probe.findings,
+                None => Findings { refusal: Some(Invalid::new(error.category(), error.to_string())), ..findings },
+            };
+            Err(error)
+        }
+    };
+    let failed = result.is_err() || (!findings.is_ready() && !findings.suspended);
+    let allowed = result.is_ok() && matches!(findings.authorized, Some(Ok(())));
+    let probe = Probe {
+        uid: uid.unwrap_or_default(),
+        generation: generation.unwrap_or_default(),
+        at: Instant::now(),
+        authorized_at: reviewed.or_else(|| allowed.then(Instant::now)),
+        failures: if failed { failures + 1 } else { 0 },
+        renewal: context.probes.renewal(&key, Timestamp::now()),
+        findings,
+    };
+    context.probes.remember(key, probe);
+    result
+}
+
+/// Registers the plugin, or stops its worker where it must not go on.
+fn settle(
+    context: &PluginContext,
+    (plugin, valid): (&DaskOperatorPlugin, &ValidatedPlugin),
+    usable: Option<Usable>,
+    (findings, news, recovered): (&mut Findings, News, bool),
+) {
+    let key = key_of(plugin);
+    let home = &context.settings.namespace;
+    // The operator's own plugins may need any number of watches.
+    if let Some(found) = usable.as_ref().filter(|_| key.namespace != *home) {
+        let needed = watches_of_team(&context.registry.all(), &key, found).len();
+        if let Err(refusal) = check_watches(&key.namespace, needed) {
+            findings.refusal = Some(refusal);
+            context.registry.remove(&key);
+            return;
+        }
+    }
+    // A worker must not go on by a spec that is no longer there.
+    let outdated = |worker: &WorkerHandle| {
+        let registered = worker.registered.borrow();
+        Some(&registered.uid) != plugin.metadata.uid.as_ref()
+            || Some(registered.generation) != plugin.metadata.generation
+    };
+    let stale = usable.is_none() && context.registry.get(&key).as_ref().is_some_and(outdated);
+    // Credentials that are missing leave the open connections be; an endpoint that turned bad does not.
+    let turned_bad = findings.refusal.as_ref().is_some_and(|refusal| refusal.reason == endpoint::INVALID_ENDPOINT);
+    if plugin.spec.suspend || stale || turned_bad {
+        context.registry.remove(&key);
+    } else if let Some(Usable { kinds, writer, caller, discovery }) = usable {
+        let registered = Registered {
+            registration: validate::registration(plugin, valid, kinds, home),
+            hooks: discovery.hooks,
+            writer,
+            version: discovery.version,
+            caller,
+            allow_prune: leave_of(plugin),
+        };
+        register(context, registered, recovered, news.replaced);
+    }
+}
+
+/// What subjects can be synced with.
+struct Usable {
+    kinds: Vec<ChildKind>,
+    writer: Writer,
+    caller: Caller,
+    discovery: Discovery,
+}
+
+/// Asks the API server, then the plugin. What is wrong goes into `findings`.
+async fn inquire(
+    context: &PluginContext,
+    plugin: &DaskOperatorPlugin,
+    valid: &ValidatedPlugin,
+    (news, findings): (News, &mut Findings),
+) -> Result<Option<Usable>, Error> {
+    let route = match route::route(context, plugin, &valid.endpoint).await {
+        Ok(route) => route,
+        Err(refusal) => {
+            findings.refusal = Some(refusal);
+            return Ok(None);
+        }
+    };
+    findings.endpoint = Some(route.describe());
+    let resolved = observe::resolve_kinds(&context.client, plugin).await;
+    let (kinds, writer) = match resolved.and_then(|kinds| Ok((kinds, writer_of(context, plugin)?))) {
+        Ok(found) => found,
+        Err(refusal) => {
+            findings.refusal = Some(refusal);
+            return Ok(None);
+        }
+    };
+    if findings.authorized.is_none() {
+        let rights = Rights { writer: &writer, kinds: &kinds, namespaces: valid.matcher.reads_namespaces() };
+        let authorized = observe::authorize(context, rights).await;
+        findings.authorized = Some(authorized.map_err(Error::Observe)?);
+    }
+    let may_write = matches!(findings.authorized, Some(Ok(())));
+    if findings.suspended {
+        return Ok(None);
+    }
+    let timeout = plugin.spec.timeout();
+    let open = context.registry.get(&key_of(plugin)).map(|worker| worker.registered.borrow().caller.clone());
+    let caller = match open.filter(|caller| !news.reconnect && caller.serves(&route, timeout)) {
+        Some(caller) => Ok(caller),
+        None => Caller::new(&route, timeout),
+    };
+    let (caller, discovered) = match caller {
+        Ok(caller) => {
+            let discovered = caller.discover().await.map_err(|error| refusal_of(&error)).and_then(speaks_our_version);
+            (Some(caller), discovered)
+        }
+        Err(error) => (None, Err(Invalid { reason: "TlsError", message: error.to_string() })),
+    };
+    findings.discovered = Some(discovered.clone());
+    Ok(match (caller, discovered) {
+        (Some(caller), Ok(discovery)) if may_write => Some(Usable { kinds, writer, caller, discovery }),
+        _ => None,
+    })
+}
+
+/// Whether the plugins of a team may need so many watches.
+fn check_watches(namespace: &str, needed: usize) -> Result<(), Invalid> {
+    if needed <= MAX_WATCHES {
+        return Ok(());
+    }
+    let message = format!(
+        "children: the plugins of the namespace {namespace} need {needed} watches, one for each ServiceAccount and kind, \
+         and may have {MAX_WATCHES}; list fewer kinds, or let plugins share a ServiceAccount"
+    );
+    Err(Invalid::new("TooManyWatches", message))
+}
+
+/// Returns the watches that the plugins of a namespace need together, if `plugin` is registered with `usable`.
+fn watches_of_team(registered: &[Arc<Registered>], plugin: &PluginKey, usable: &Usable) -> HashSet<WatchKey> {
+    let others = registered.iter().filter(|other| other.key.namespace == plugin.namespace && other.key != *plugin);
+    let (writer, kinds) = (usable.writer.key(), usable.kinds.iter());
+    let own = kinds.map(|kind| WatchKey { writer: writer.clone(), resource: kind.resource.clone() });
+    others.flat_map(|other| other.watches()).chain(own).collect()
+}
+
+fn refusal_of(error: &CallError) -> Invalid {
+    Invalid { reason: error.reason(), message: error.to_string() }
+}
+
+fn speaks_our_version(discovery: Discovery) -> Result<Discovery, Invalid> {
+    if discovery.speaks_our_version() {
+        return Ok(discovery);
+    }
+    let spoken = discovery.protocol_versions.join(", ");
+    let ours = plugin_protocol::PROTOCOL_VERSION;
+    let message = format!("the plugin speaks protocol versions {spoken}, and this controller speaks {ours}");
+    Err(Invalid { reason: "VersionMismatch", message })
+}
+
+/// Starts the plugin's worker, or tells it what is new.
+fn register(context: &PluginContext, registered: Registered, recovered: bool, replaced: bool) {
+    let key = registered.key.clone();
+    let registered = Arc::new(registered);
+    let uid = registered.uid.clone();
+    let Some(worker) = context.registry.get(&key) else {
+        let worker = worker::spawn(Arc::clone(&context.env), registered);
+        context.registry.insert(key.clone(), worker);
+        // The resource may have gone while the plugin was asked, and nothing would stop the worker then.
+        let live = context.plugins.get(&key);
+        if live.and_then(|plugin| plugin.uid()) != Some(uid) {
+            context.registry.remove(&key);
+        }
+        return;
+    };
+    let differs = replaced || worker.registered.borrow().asks_differently(&registered);
+    // Calls under way go on with what they began with.
+    worker.registered.send_replace(registered);
+    // An error means that the worker is being stopped. All subjects include those that failed.
+    if differs {
+        let _ = worker.commands.send(Command::LookAtAll(EventReason::PluginChanged));
+    } else if recovered {
+        let _ = worker.commands.send(Command::Recovered);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use operator_runtime::k8s;
+    use operator_runtime::testing::made;
+    use serde_json::json;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::testing::mk_dependencies;
+    use crate::{config::test_settings, engine::test_engine};
+
+    fn plugin(generation: i64) -> DaskOperatorPlugin {
+        serde_json::from_value(json!({
+            "apiVersion": "kubernetes.dask.org/v1alpha1",
+            "kind": "DaskOperatorPlugin",
+            "metadata": {"namespace": "dask-operator", "name": "echo", "uid": "echo", "generation": generation},
+            "spec": {
+                "endpoint": {"socket": "echo.sock"},
+                "subjects": [{"kind": "Service"}],
+                "children": [{"apiVersion": "v1", "kind": "ConfigMap"}],
+            },
+        }))
+        .unwrap()
+    }
+
+    /// Else the worker of a plugin would be started by a spec that was refused since.
+    #[tokio::test]
+    async fn an_answer_about_an_older_spec_changes_nothing_and_news_wait_for_the_next_inquiry() {
+        let (context, _) = mk_dependencies(made).await;
+        let engine = test_engine(&context, test_settings(), &CancellationToken::new());
+        let news = News { reconnect: true, replaced: true };
+        let answer = |generation| Answer {
+            uid: Some("echo".to_owned()),
+            generation: Some(generation),
+            news,
+            reviewed: None,
+            findings: Findings::default(),
+            outcome: Ok(None),
+        };
+        let current = plugin(2);
+        let valid = validate::validate(&current, &engine.settings).unwrap();
+        let last = || engine.probes.last(&key_of(&current), &current).map(|probe| (probe.generation, probe.failures));
+        conclude(&engine, &current, &valid, answer(1)).unwrap();
+        assert_eq!((last(), engine.probes.take_news(&key_of(&current))), (None, news));
+        conclude(&engine, &current, &valid, answer(2)).unwrap();
+        assert_eq!(last(), Some((2, 1)));
+        conclude(&engine, &current, &valid, answer(2)).unwrap();
+        let refused = k8s::Error::Outdated { object: "echo".to_owned() };
+        let failed = Answer { outcome: Err(Error::Observe(refused)), ..answer(2) };
+        assert!(conclude(&engine, &current, &valid, failed).is_err());
+        assert_eq!(last(), Some((2, 3)), "pauses grow, whatever fails");
+    }
+
+    #[test]
+    fn a_team_is_told_that_it_needs_too_many_watches() {
+        assert!(check_watches("team-a", MAX_WATCHES).is_ok());
+        let refusal = check_watches("team-a", MAX_WATCHES + 1).unwrap_err();
+        assert_eq!(refusal.reason, "TooManyWatches");
+        assert!(refusal.message.contains("team-a need 65 watches"), "{}", refusal.message);
+    }
+}

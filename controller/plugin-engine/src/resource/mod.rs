@@ -1,0 +1,182 @@
+//! The DaskOperatorPlugin reconciler: accept → authorise → discover → register, and say so in the status.
+
+pub(crate) mod context;
+mod credentials;
+mod endpoint;
+pub(crate) mod endpoint_slices;
+pub(crate) mod finalizer_controller;
+mod inquiries;
+mod inquiry;
+mod observe;
+mod probes;
+mod route;
+pub(crate) mod sockets;
+mod status;
+pub(crate) mod sweep;
+pub(crate) mod teardown;
+pub(crate) mod trigger;
+mod validate;
+
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use plugin_protocol::EventReason;
+
+use self::{context::PluginContext, status::Findings, validate::Tenancy};
+pub(crate) use self::{
+    inquiries::Inquiries,
+    probes::{News, Probes},
+    status::READY,
+};
+use super::{
+    children::prune_guard::ALLOW_ANNOTATION,
+    client::Base,
+    config::{Identity, Lives, Settings, Urls},
+    index::registry::Command,
+    model::{
+        child_kind::ChildKind,
+        key::{PluginKey, key_of},
+        registration::Registration,
+        writer::{self, Writer},
+    },
+};
+use dask_operator_api::DaskOperatorPlugin;
+use operator_runtime::{invalid::Invalid, k8s, reconciler::Action, report, scope::Scope, watch::Pace};
+
+/// When a pass looks again after an inquiry, whose end leads to a pass anyway.
+const INQUIRY_PERIOD: Duration = Duration::from_mins(1);
+/// A requeue of nothing would spin.
+const MIN_REQUEUE: Duration = Duration::from_millis(100);
+
+/// Why a pass ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Observe(k8s::Error),
+    #[error(transparent)]
+    Status(k8s::Error),
+}
+
+impl Error {
+    pub(crate) fn category(&self) -> &'static str {
+        match self {
+            Self::Observe(error) | Self::Status(error) => error.category(),
+        }
+    }
+}
+
+/// Brings one plugin resource, its worker and its status up to date.
+pub(crate) async fn reconcile(plugin: Arc<DaskOperatorPlugin>, context: Arc<PluginContext>) -> Result<Action, Error> {
+    let key = key_of(&plugin);
+    let valid = match validate::validate(&plugin, &context.settings) {
+        Ok(valid) => valid,
+        Err(refusal) => {
+            context.registry.remove(&key);
+            context.probes.forget(&key);
+            context.inquiries.forget(&key);
+            write_status(&context, &plugin, &Findings::refused(refusal)).await?;
+            return Ok(Action::await_change());
+        }
+    };
+    hand_over_leave(&context, &key, &plugin);
+    if let Some(answer) = context.inquiries.take(&key) {
+        inquiry::conclude(&context, &plugin, &valid, answer)?;
+    }
+    let now = Instant::now();
+    let (last, next) = if context.inquiries.is_under_way(&key) {
+        (context.probes.last(&key, &plugin), INQUIRY_PERIOD)
+    } else {
+        match context.probes.recall(&key, &plugin, now) {
+            (Some(probe), true) => {
+                let next = (probe.at + probe.pause()).saturating_duration_since(now);
+                (Some(probe), next)
+            }
+            (last, _) => {
+                inquiry::begin(&context, &plugin, valid, last.as_ref());
+                (last, INQUIRY_PERIOD)
+            }
+        }
+    };
+    // What was found out about another generation says nothing about this one.
+    if let Some(mut probe) = last.filter(|probe| Some(probe.generation) == plugin.metadata.generation) {
+        probe.findings.summary = context.registry.get(&key).and_then(|worker| worker.summary.borrow().clone());
+        write_status(&context, &plugin, &probe.findings).await?;
+    }
+    Ok(Action::requeue(next.max(MIN_REQUEUE)))
+}
+
+fn leave_of(plugin: &DaskOperatorPlugin) -> Option<String> {
+    plugin.annotations().get(ALLOW_ANNOTATION).cloned()
+}
+
+/// An annotation does not move the generation, so that no probe would bring it to the worker.
+fn hand_over_leave(context: &PluginContext, key: &PluginKey, plugin: &DaskOperatorPlugin) {
+    let Some(worker) = context.registry.get(key) else { return };
+    let leave = leave_of(plugin);
+    if worker.registered.borrow().allow_prune == leave {
+        return;
+    }
+    worker.registered.send_modify(|registered| Arc::make_mut(registered).allow_prune = leave);
+    // An error means that the worker is being stopped.
+    let _ = worker.commands.send(Command::LookAtAll(EventReason::PluginChanged));
+}
+
+/// The plugin as decisions see it, for `render`, where no API server tells the kinds; whatever flags could allow is
+/// allowed.
+pub(crate) fn without_cluster(
+    plugin: &DaskOperatorPlugin,
+    kinds: Vec<ChildKind>,
+    home: &str,
+) -> Result<Registration, Invalid> {
+    let settings = Settings {
+        namespace: home.to_owned(),
+        watched: Scope::all(),
+        pace: Pace::default(),
+        socket_dir: PathBuf::new(),
+        service_ip: None,
+        tenants: plugin.namespace().as_deref() != Some(home),
+        urls: Urls { allowed: true, dev: true },
+        identity: Identity { service_account: String::new(), pod: None },
+        lives: Lives { authority: Duration::ZERO, certificate: Duration::ZERO },
+        endpoints: false,
+    };
+    let valid = validate::validate(plugin, &settings)?;
+    Ok(validate::registration(plugin, &valid, kinds, home))
+}
+
+/// Where a plugin listens on this machine, or what is wrong with `url`.
+pub(crate) fn loopback(url: &str) -> Result<Base, String> {
+    endpoint::parse_url(url, "http")
+}
+
+/// The kinds of the plugin's allow-list, none if one of them is not served.
+pub(crate) async fn kinds_of(context: &PluginContext, plugin: &DaskOperatorPlugin) -> Vec<ChildKind> {
+    observe::resolve_kinds(&context.client, plugin).await.unwrap_or_default()
+}
+
+/// Who writes the plugin's children, if it may have any.
+pub(crate) fn writer_of(context: &PluginContext, plugin: &DaskOperatorPlugin) -> Result<Writer, Invalid> {
+    let Tenancy { account, scope } = validate::tenancy(plugin, &context.settings)?;
+    let writer = context.writers.writer(account.as_ref(), scope.as_deref());
+    writer.map_err(|error| {
+        let reason = match error {
+            writer::Error::Client(_) => "InvalidWriter",
+            writer::Error::TooMany(_) => "TooManyWriters",
+        };
+        Invalid::new(reason, format!("writer: {error}"))
+    })
+}
+
+async fn write_status(context: &PluginContext, plugin: &DaskOperatorPlugin, findings: &Findings) -> Result<(), Error> {
+    let desired = status::status_of(plugin, findings, Timestamp::now());
+    if status::write(&context.client, plugin, &desired).await.map_err(Error::Status)? {
+        let old = plugin.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+        report::condition_changes(&context.recorder, plugin, old, &desired.conditions).await;
+    }
+    Ok(())
+}

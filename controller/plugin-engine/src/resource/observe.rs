@@ -1,0 +1,231 @@
+//! What the API server says about the kinds that a plugin may write.
+
+use std::collections::BTreeMap;
+
+use dask_operator_api::{ChildRule, DaskOperatorPlugin};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, stream};
+use k8s_openapi::api::authorization::v1::ResourceAttributes;
+use kube::{
+    Client,
+    core::{GroupVersionKind, TypeMeta},
+    discovery::{self, pinned_kind},
+};
+use operator_runtime::{
+    invalid::Invalid,
+    k8s::{self, Class},
+    scope::Scope,
+};
+
+use crate::{
+    config::Settings,
+    model::{
+        child_kind::ChildKind,
+        writer::{Account, Writer},
+    },
+    resource::context::PluginContext,
+};
+
+/// Requests for one plugin at a time: it may list dozens of kinds, with as many rights each.
+const PARALLEL: usize = 8;
+/// What the engine does with children.
+const VERBS: [&str; 6] = ["get", "list", "watch", "create", "patch", "delete"];
+
+/// The kinds of the allow-list as the API server serves them, or which of them it does not.
+pub(crate) async fn resolve_kinds(client: &Client, plugin: &DaskOperatorPlugin) -> Result<Vec<ChildKind>, Invalid> {
+    let resolved: Vec<_> = plugin.spec.children.iter().map(|rule| resolve(client, rule).boxed()).collect();
+    stream::iter(resolved).buffered(PARALLEL).try_collect().await
+}
+
+async fn resolve(client: &Client, rule: &ChildRule) -> Result<ChildKind, Invalid> {
+    let what = format!("{} {}", rule.api_version, rule.kind);
+    let unknown = |message: String| Invalid { reason: "UnknownKind", message };
+    let types = TypeMeta { api_version: rule.api_version.clone(), kind: rule.kind.clone() };
+    let kind = GroupVersionKind::try_from(&types)
+        .map_err(|error| unknown(format!("children: {what} is not a kind: {error}")))?;
+    let found = k8s::timed("discover", &what, pinned_kind(client, &kind)).await;
+    let (resource, capabilities) = found
+        .map_err(|error| unknown(format!("children: the API server does not serve {what}: {}", error.message())))?;
+    let namespaced = capabilities.scope == discovery::Scope::Namespaced;
+    if !namespaced {
+        let message = format!("children: {what} is cluster-scoped, and children live in their owner's namespace");
+        return Err(Invalid { reason: "ClusterScoped", message });
+    }
+    Ok(ChildKind { resource, namespaced, allow_sensitive: rule.allow_sensitive, recreate: rule.recreate_on_immutable })
+}
+
+/// What a plugin needs to be allowed.
+#[derive(Clone, Copy)]
+pub(crate) struct Rights<'a> {
+    pub(crate) writer: &'a Writer,
+    pub(crate) kinds: &'a [ChildKind],
+    /// Whether labels of namespaces have to be read, which is the controller's own doing.
+    pub(crate) namespaces: bool,
+}
+
+/// One thing that somebody may or may not do: verb, group and plural.
+type Right<'a> = (&'static str, &'a str, &'a str);
+
+/// What is not allowed, with the namespaces in which it is not; `None` is all of them.
+type Gaps = BTreeMap<Vec<String>, Vec<Option<String>>>;
+
+/// Whether everything that is needed is allowed; if not, exactly what is missing, and how to grant it.
+pub(crate) async fn authorize(context: &PluginContext, rights: Rights<'_>) -> Result<Result<(), Invalid>, k8s::Error> {
+    let Rights { writer, kinds, namespaces } = rights;
+    let scope = writer.scope(&context.settings.watched);
+    let of_kind = |kind: &'_ ChildKind| VERBS.map(|verb| (verb, kind.resource.clone()));
+    let needed: Vec<_> = kinds.iter().flat_map(of_kind).collect();
+    let needed = needed.iter().map(|(verb, resource)| (*verb, resource.group.as_str(), resource.plural.as_str()));
+    let missing = match missing(&writer.client, &scope, &needed.collect::<Vec<_>>()).await {
+        Ok(missing) => missing,
+        // Everybody who is somebody may ask what he may do.
+        Err(error) if error.class() == Class::Forbidden => {
+            return match &writer.account {
+                Some(account) => Ok(Err(impersonation_forbidden(context, account, &error))),
+                None => Err(error),
+            };
+        }
+        Err(error) => return Err(error),
+    };
+    if !missing.is_empty() {
+        return Ok(Err(forbidden(writer.account.as_ref(), &context.settings, &missing)));
+    }
+    if namespaces {
+        let needed = ["list", "watch"].map(|verb| (verb, "", "namespaces"));
+        let missing = self::missing(&context.client, &Scope::all(), &needed).await?;
+        if !missing.is_empty() {
+            let mut refusal = forbidden(None, &context.settings, &missing);
+            refusal.message.push_str("; match.namespaceSelector needs it");
+            return Ok(Err(refusal));
+        }
+    }
+    Ok(Ok(()))
+}
+
+fn forbidden(account: Option<&Account>, settings: &Settings, missing: &Gaps) -> Invalid {
+    let everywhere = missing.values().flatten().any(Option::is_none);
+    let wheres: Vec<String> = missing
+        .iter()
+        .map(|(rights, namespaces)| match (account, everywhere) {
+            (None, true) => rights.join(", "),
+            _ => format!("{} in {}", rights.join(", "), Scope::of(namespaces.iter().flatten())),
+        })
+        .collect();
+    let (what, many) = (wheres.join(", nor "), missing.values().flatten().count() > 1);
+    let role = if many { "a Role in each of these namespaces" } else { "a Role there" };
+    let message = match (account, everywhere) {
+        (None, true) => format!(
+            "the controller may not {what}; grant it with a ClusterRole labelled \
+             kubernetes.dask.org/aggregate-to-operator: \"true\""
+        ),
+        (None, false) => format!(
+            "the controller may not {what}; grant it with {role} that is bound to the ServiceAccount {}/{}",
+            settings.namespace, settings.identity.service_account
+        ),
+        (Some(account), false) => format!(
+            "the ServiceAccount {account} may not {what}; grant it with {role} that is bound to this ServiceAccount"
+        ),
+        (Some(account), true) => format!(
+            "the ServiceAccount {account} may not {what}; grant it with a ClusterRole that is bound to this \
+             ServiceAccount"
+        ),
+    };
+    Invalid::new("Forbidden", message)
+}
+
+fn impersonation_forbidden(context: &PluginContext, account: &Account, error: &k8s::Error) -> Invalid {
+    let Account { namespace, name } = account;
+    let Settings { namespace: own, identity, .. } = &context.settings;
+    let message = format!(
+        "the controller may not act as the ServiceAccount {account}; grant it with a Role in the namespace {namespace} \
+         with the rule apiGroups: [\"\"], resources: [serviceaccounts], resourceNames: [{name}], verbs: [impersonate] \
+         that is bound to the ServiceAccount {own}/{} ({})",
+        identity.service_account,
+        error.message()
+    );
+    Invalid::new("ImpersonationForbidden", message)
+}
+
+/// What of `needed` is not allowed to `client`, in each part of `scope`.
+async fn missing(client: &Client, scope: &Scope, needed: &[Right<'_>]) -> Result<Gaps, k8s::Error> {
+    let mut gaps = Gaps::new();
+    for namespace in scope.parts() {
+        let asked: Vec<_> = needed.iter().map(|right| is_allowed(client, namespace, *right).boxed()).collect();
+        let rights: Vec<Option<String>> = stream::iter(asked).buffered(PARALLEL).try_collect().await?;
+        let rights: Vec<String> = rights.into_iter().flatten().collect();
+        if !rights.is_empty() {
+            gaps.entry(rights).or_default().push(namespace.map(str::to_owned));
+        }
+    }
+    Ok(gaps)
+}
+
+/// `None` if allowed, else what is missing.
+async fn is_allowed(
+    client: &Client,
+    namespace: Option<&str>,
+    (verb, group, plural): Right<'_>,
+) -> Result<Option<String>, k8s::Error> {
+    let attributes = ResourceAttributes {
+        group: Some(group.to_owned()),
+        resource: Some(plural.to_owned()),
+        verb: Some(verb.to_owned()),
+        namespace: namespace.map(str::to_owned),
+        ..ResourceAttributes::default()
+    };
+    let allowed = k8s::may(client, attributes).await?;
+    Ok((!allowed).then(|| format!("{verb} {plural}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::test_settings;
+
+    fn gaps(missing: &[(&[&str], &[Option<&str>])]) -> Gaps {
+        let rights = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let namespaces = |names: &[Option<&str>]| names.iter().map(|name| name.map(str::to_owned)).collect();
+        missing.iter().map(|(words, names)| (rights(words), namespaces(names))).collect()
+    }
+
+    #[test]
+    fn a_missing_right_is_told_with_where_it_is_missing_and_whom_to_grant_it_to() {
+        let account = Account { namespace: "team-a".to_owned(), name: "writer".to_owned() };
+        let both = ["create ingresses", "patch ingresses"].as_slice();
+        let table = [
+            (
+                None,
+                gaps(&[(both, &[None])]),
+                "the controller may not create ingresses, patch ingresses; grant it with a ClusterRole labelled",
+            ),
+            (
+                None,
+                gaps(&[(both, &[Some("team-a")])]),
+                "the controller may not create ingresses, patch ingresses in the namespace team-a; grant it with a \
+                 Role there that is bound to the ServiceAccount dask-operator/dask-operator",
+            ),
+            (
+                None,
+                gaps(&[(&["get pods"], &[Some("team-c")]), (both, &[Some("team-a"), Some("team-b")])]),
+                "the controller may not create ingresses, patch ingresses in the namespaces team-a, team-b, nor get \
+                 pods in the namespace team-c; grant it with a Role in each of these namespaces that is bound to",
+            ),
+            (
+                Some(&account),
+                gaps(&[(both, &[Some("team-a")])]),
+                "the ServiceAccount team-a/writer may not create ingresses, patch ingresses in the namespace team-a; \
+                 grant it with a Role there that is bound to this ServiceAccount",
+            ),
+            (
+                Some(&account),
+                gaps(&[(both, &[None])]),
+                "the ServiceAccount team-a/writer may not create ingresses, patch ingresses in all namespaces; grant \
+                 it with a ClusterRole",
+            ),
+        ];
+        for (account, missing, expected) in table {
+            let refusal = forbidden(account, &test_settings(), &missing);
+            assert_eq!(refusal.reason, "Forbidden");
+            assert!(refusal.message.starts_with(expected), "{}", refusal.message);
+        }
+    }
+}

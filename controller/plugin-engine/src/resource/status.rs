@@ -1,0 +1,211 @@
+use dask_operator_api::{DaskOperatorPlugin, DaskOperatorPluginStatus, DiscoveredPlugin};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{Api, Client, ResourceExt as _};
+use operator_runtime::{
+    conditions::{self, Verdict},
+    invalid::Invalid,
+    k8s,
+};
+
+use crate::status::summary::Summary;
+use plugin_protocol::{Discovery, Hook};
+
+const ACCEPTED: &str = "Accepted";
+const DISCOVERED: &str = "Discovered";
+const AUTHORIZED: &str = "Authorized";
+pub(crate) const READY: &str = "Ready";
+
+/// What is known of a plugin; a step that was not reached is `None`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Findings {
+    pub(crate) refusal: Option<Invalid>,
+    pub(crate) endpoint: Option<String>,
+    pub(crate) authorized: Option<Result<(), Invalid>>,
+    pub(crate) discovered: Option<Result<Discovery, Invalid>>,
+    pub(crate) suspended: bool,
+    /// Whether the resource wants the plugin to be asked before something goes.
+    pub(crate) finalize: bool,
+    /// `None` while it is not known; the old one stays then.
+    pub(crate) summary: Option<Summary>,
+}
+
+impl Findings {
+    pub(crate) fn refused(refusal: Invalid) -> Self {
+        Self { refusal: Some(refusal), summary: Some(Summary::default()), ..Self::default() }
+    }
+
+    /// Whether subjects may be synced.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.refusal.is_none()
+            && !self.suspended
+            && matches!(self.authorized, Some(Ok(())))
+            && matches!(self.discovered, Some(Ok(_)))
+    }
+}
+
+pub(crate) fn status_of(plugin: &DaskOperatorPlugin, findings: &Findings, now: Timestamp) -> DaskOperatorPluginStatus {
+    let old = plugin.status.as_ref();
+    let generation = plugin.metadata.generation;
+    let summary = &findings.summary;
+    let verdicts = vec![accepted(findings), discovered(findings), authorized(findings), ready(findings)];
+    let said = match &findings.discovered {
+        Some(Ok(discovery)) => Some(said(discovery)),
+        // What the plugin said last stays readable while it is away.
+        _ => old.and_then(|status| status.discovered.clone()),
+    };
+    DaskOperatorPluginStatus {
+        observed_generation: generation,
+        conditions: conditions::updated(
+            old.map(|status| status.conditions.as_slice()).unwrap_or_default(),
+            verdicts,
+            generation,
+            now,
+        ),
+        endpoint: findings.endpoint.clone(),
+        discovered: said,
+        subjects: summary.as_ref().map(|summary| summary.counts).or_else(|| old?.subjects),
+        failures: match summary {
+            Some(summary) => summary.failures.clone(),
+            None => old.map(|status| status.failures.clone()).unwrap_or_default(),
+        },
+    }
+}
+
+fn said(discovery: &Discovery) -> DiscoveredPlugin {
+    DiscoveredPlugin {
+        name: discovery.name.clone(),
+        version: discovery.version.clone(),
+        protocol_versions: discovery.protocol_versions.clone(),
+        hooks: discovery.hooks.iter().map(|hook| hook.as_str().to_owned()).collect(),
+        capabilities: discovery.capabilities.clone(),
+    }
+}
+
+fn accepted(findings: &Findings) -> Verdict {
+    match &findings.refusal {
+        Some(refusal) => Verdict::no(ACCEPTED, refusal.reason, refusal.message.as_str()),
+        None => Verdict::yes(ACCEPTED, "Valid", "the resource is valid"),
+    }
+}
+
+/// What a plugin says that it serves, and does not when it is called (404, 405).
+fn not_served(findings: &Findings) -> Option<String> {
+    let failures = &findings.summary.as_ref()?.failures;
+    let failure = failures.iter().find(|failure| failure.reason == "NotServed")?;
+    Some(format!("{}: {}", failure.hook, failure.message))
+}
+
+fn discovered(findings: &Findings) -> Verdict {
+    match &findings.discovered {
+        Some(Ok(_)) if let Some(message) = not_served(findings) => Verdict::no(DISCOVERED, "HookNotServed", message),
+        // Told, and no reason not to call the hook that it serves.
+        Some(Ok(discovery)) if findings.finalize && !discovery.hooks.contains(&Hook::Finalize) => {
+            let message = "spec.finalize.enabled is true, and the plugin does not serve the hook Finalize: it is \
+                           not asked before anything goes, and holds nothing up";
+            Verdict::no(DISCOVERED, "HookNotServed", message)
+        }
+        Some(Ok(_)) => Verdict::yes(DISCOVERED, "Answered", "the plugin said what it serves"),
+        Some(Err(refusal)) => Verdict::no(DISCOVERED, refusal.reason, refusal.message.as_str()),
+        None => Verdict::unknown(DISCOVERED, "NotTried", "the plugin was not asked"),
+    }
+}
+
+fn authorized(findings: &Findings) -> Verdict {
+    match &findings.authorized {
+        Some(Ok(())) => Verdict::yes(AUTHORIZED, "Allowed", "all kinds in spec.children may be written"),
+        Some(Err(refusal)) => Verdict::no(AUTHORIZED, refusal.reason, refusal.message.as_str()),
+        None => Verdict::unknown(AUTHORIZED, "NotTried", "the rights were not checked"),
+    }
+}
+
+/// The first thing that is wrong, in the order in which a user would mend it.
+fn ready(findings: &Findings) -> Verdict {
+    let wrong = findings
+        .refusal
+        .as_ref()
+        .or_else(|| findings.authorized.as_ref()?.as_ref().err())
+        .or_else(|| findings.discovered.as_ref()?.as_ref().err());
+    if let Some(refusal) = wrong {
+        return Verdict::no(READY, refusal.reason, refusal.message.as_str());
+    }
+    if findings.suspended {
+        return Verdict::no(READY, "Suspended", "spec.suspend is true: the plugin is not called, its children stay");
+    }
+    if let Some(message) = not_served(findings) {
+        return Verdict::no(READY, "HookNotServed", message);
+    }
+    if findings.is_ready() {
+        return Verdict::yes(READY, "Ready", "the plugin is called");
+    }
+    Verdict::no(READY, "Pending", "the plugin was not asked yet")
+}
+
+/// Whether `status` says what is `desired`. Conditions of other types are somebody else's: to write ours would not remove
+/// them, and would be repeated for ever.
+fn shows(status: &DaskOperatorPluginStatus, desired: &DaskOperatorPluginStatus) -> bool {
+    let is_ours = |condition: &Condition| desired.conditions.iter().any(|ours| ours.type_ == condition.type_);
+    let conditions = status.conditions.iter().filter(|condition| is_ours(condition)).cloned().collect();
+    DaskOperatorPluginStatus { conditions, ..status.clone() } == *desired
+}
+
+/// Writes `desired` if it is news; whether it was.
+pub(crate) async fn write(
+    client: &Client,
+    plugin: &DaskOperatorPlugin,
+    desired: &DaskOperatorPluginStatus,
+) -> Result<bool, k8s::Error> {
+    if plugin.status.as_ref().is_some_and(|status| shows(status, desired)) {
+        return Ok(false);
+    }
+    let api: Api<DaskOperatorPlugin> = Api::namespaced(client.clone(), &plugin.namespace().unwrap_or_default());
+    k8s::apply_status(&api, k8s::FIELD_MANAGER, plugin, desired).await?;
+    log(plugin, desired);
+    Ok(true)
+}
+
+/// One line for each transition of the plugin.
+fn log(plugin: &DaskOperatorPlugin, desired: &DaskOperatorPluginStatus) {
+    let ready = |conditions: &[Condition]| {
+        let found = conditions.iter().find(|condition| condition.type_ == READY)?;
+        Some((found.status.clone(), found.reason.clone(), found.message.clone()))
+    };
+    let before = plugin.status.as_ref().and_then(|status| ready(&status.conditions));
+    let Some((status, reason, message)) = ready(&desired.conditions) else { return };
+    if before.is_some_and(|before| (before.0, before.1) == (status.clone(), reason.clone())) {
+        return;
+    }
+    let (namespace, plugin) = (plugin.namespace(), plugin.name_any());
+    if status == "True" {
+        tracing::info!(namespace, plugin, "a plugin is ready");
+    } else {
+        tracing::warn!(namespace, plugin, reason, "a plugin is not ready");
+        // It may quote the resource, or what the plugin said.
+        tracing::debug!(namespace, plugin, reason, message, "a plugin is not ready");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+    use super::*;
+
+    #[test]
+    fn conditions_of_somebody_else_are_no_reason_to_write_again_and_again() {
+        let condition = |type_: &str, status: &str| Condition {
+            type_: type_.to_owned(),
+            status: status.to_owned(),
+            reason: "Because".to_owned(),
+            message: String::new(),
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+            observed_generation: None,
+        };
+        let status = |conditions| DaskOperatorPluginStatus { conditions, ..DaskOperatorPluginStatus::default() };
+        let desired = status(vec![condition(READY, "True")]);
+        assert!(shows(&desired, &desired));
+        assert!(shows(&status(vec![condition("Theirs", "True"), condition(READY, "True")]), &desired));
+        assert!(!shows(&status(vec![condition("Theirs", "True"), condition(READY, "False")]), &desired));
+        assert!(!shows(&status(vec![condition("Theirs", "True")]), &desired));
+    }
+}

@@ -1,0 +1,72 @@
+//! Closes and forgets what no plugin needs any more.
+//!
+//! What is needed is derived from the registry each time, so that nothing stays open because somebody forgot to close
+//! it, or opened it again at the wrong moment.
+
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::context::PluginContext;
+use crate::model::{
+    key::{PluginKey, key_of},
+    writer::{Account, WatchKey},
+};
+
+/// How often is looked.
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// Sweeps for ever.
+pub(crate) async fn sweep(context: Arc<PluginContext>) {
+    let (mut ticks, mut known) = (tokio::time::interval(PERIOD), HashSet::new());
+    loop {
+        ticks.tick().await;
+        known = sweep_once(&context, &known, Instant::now());
+    }
+}
+
+/// Closes what no plugin needs, and forgets the plugins among `known` that are gone. Returns those that there are.
+pub(crate) fn sweep_once(context: &PluginContext, known: &HashSet<PluginKey>, now: Instant) -> HashSet<PluginKey> {
+    let living: HashSet<PluginKey> = context.plugins.all().iter().map(|plugin| key_of(plugin)).collect();
+    // What worked for a plugin when it went may have noted something after all was forgotten.
+    for gone in known.difference(&living) {
+        let identity = gone.identity(&context.settings.namespace);
+        context.registry.remove(gone);
+        context.inquiries.forget(gone);
+        context.probes.forget(gone);
+        context.env.ledger.forget_plugin(&identity);
+        context.env.board.forget(&identity);
+        context.env.metrics.forget(&identity);
+    }
+    let registered = context.registry.all();
+    let watches: HashSet<WatchKey> = registered.iter().flat_map(|plugin| plugin.watches()).collect();
+    let accounts: HashSet<Account> = registered.iter().filter_map(|plugin| plugin.writer.account.clone()).collect();
+    context.env.watches.close(&watches, now);
+    context.writers.close(&accounts, now);
+    living
+}
+
+#[cfg(test)]
+mod tests {
+    use operator_runtime::testing::made;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::testing::mk_dependencies;
+    use crate::{config::test_settings, engine::test_engine, finalize::Mark};
+
+    #[tokio::test]
+    async fn what_was_noted_of_a_plugin_after_it_went_is_forgotten_and_that_of_others_is_not() {
+        let (context, _) = mk_dependencies(made).await;
+        let engine = test_engine(&context, test_settings(), &CancellationToken::new());
+        let gone = PluginKey { namespace: "team-a".to_owned(), name: "echo".to_owned() };
+        engine.env.ledger.set("echo.team-a", "subject", Mark::Engaged);
+        engine.env.ledger.set("other", "subject", Mark::Engaged);
+        let living = sweep_once(&engine, &HashSet::from([gone]), Instant::now());
+        assert!(living.is_empty());
+        let marks = ["echo.team-a", "other"].map(|identity| engine.env.ledger.get(identity, "subject"));
+        assert_eq!(marks, [None, Some(Mark::Engaged)]);
+    }
+}

@@ -1,0 +1,222 @@
+//! What happens when a plugin resource is deleted.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use dask_operator_api::{
+    DaskOperatorPlugin, DeletionPolicy, Endpoint, MatchRules, PluginAuth, PluginTls, Settings, meta,
+};
+use futures::future::join_all;
+use kube::{
+    Api, ResourceExt as _,
+    api::{DynamicObject, ListParams, ObjectMeta},
+};
+use operator_runtime::{backoff, k8s};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::context::PluginContext;
+use crate::{
+    children::screen::{PLUGIN_LABEL, SUBJECT_LABEL},
+    model::{
+        child_kind::ChildKind,
+        key::{PluginKey, key_of},
+        writer::Writer,
+    },
+    resource,
+};
+
+/// Tries to delete the children of a deleted plugin, with growing pauses.
+const ROUNDS: usize = 8;
+
+/// How long a standby remembers that a plugin went: the leader may end in the middle of its work.
+const REMEMBERED: Duration = Duration::from_mins(10);
+
+/// Plugins of one namespace that a standby remembers. More go in so short a time only if somebody means it to.
+const MAX_REMEMBERED: usize = 64;
+
+/// Returns what is needed of a plugin resource to delete its children: many may be remembered at a time, and the rest
+/// of each may be of any size.
+pub(crate) fn remains(plugin: &DaskOperatorPlugin) -> Arc<DaskOperatorPlugin> {
+    let mut spec = plugin.spec.clone();
+    spec.endpoint = Endpoint { socket: spec.endpoint.socket, ..Endpoint::default() };
+    spec.tls = PluginTls::default();
+    spec.auth = PluginAuth::default();
+    spec.subjects = Vec::new();
+    spec.match_ = MatchRules::default();
+    spec.settings = Settings::default();
+    let metadata = ObjectMeta {
+        name: plugin.metadata.name.clone(),
+        namespace: plugin.metadata.namespace.clone(),
+        uid: plugin.metadata.uid.clone(),
+        ..ObjectMeta::default()
+    };
+    Arc::new(DaskOperatorPlugin { metadata, spec, status: None })
+}
+
+/// Stops a plugin whose resource is gone, and does with its children what the resource asked for. Its
+/// finalizers are the keeper's: they leave every Dask resource, whatever becomes of the children.
+///
+/// A standby, which has `came_back` from [`Departed`], does so when it leads soon after, once more or in place of the
+/// leader. Should no process that saw the deletion get to the end, the rest stays until the Dask resource above goes:
+/// the kinds were known from the plugin resource alone.
+pub(crate) async fn retire(
+    context: Arc<PluginContext>,
+    plugin: Arc<DaskOperatorPlugin>,
+    came_back: Option<CancellationToken>,
+) {
+    let key = key_of(&plugin);
+    let identity = key.identity(&context.settings.namespace);
+    context.probes.forget(&key);
+    context.inquiries.forget(&key);
+    let registered = context.registry.remove(&key);
+    context.env.ledger.forget_plugin(&identity);
+    context.env.board.forget(&identity);
+    context.env.metrics.forget(&identity);
+    if plugin.spec.deletion_policy == DeletionPolicy::Orphan {
+        return;
+    }
+    if let Some(came_back) = came_back
+        && !leads_soon(&context, &key, came_back).await
+    {
+        return;
+    }
+    // One that was refused has no children.
+    let Ok(writer) = resource::writer_of(&context, &plugin) else { return };
+    let slot = context.retirements.acquire(&key.namespace).await;
+    // A plugin that is suspended, or has not answered since the controller started, has children too.
+    let kinds = match registered {
+        Some(registered) => registered.kinds.clone(),
+        None => resource::kinds_of(&context, &plugin).await,
+    };
+    drop(slot);
+    for round in 1..=ROUNDS {
+        let slot = context.retirements.acquire(&key.namespace).await;
+        let results = join_all(kinds.iter().map(|kind| delete_children(&context, &writer, &identity, kind))).await;
+        drop(slot);
+        let Some(error) = results.into_iter().find_map(Result::err) else { return };
+        tracing::warn!(plugin = key.name, %error, "failed to delete the children of a deleted plugin");
+        tokio::time::sleep(backoff::delay(round)).await;
+        // One of the same name has come, and what is left are its children now.
+        if context.plugins.get(&key).is_some() {
+            return;
+        }
+    }
+}
+
+/// Plugins that went while this process stood by, until it leads or forgets them: by namespace, the last one at the
+/// end.
+#[derive(Default)]
+pub(crate) struct Departed(Mutex<HashMap<String, VecDeque<Gone>>>);
+
+/// The name of a plugin that went, and what is cancelled when nothing is to be done for it any more.
+struct Gone {
+    name: String,
+    token: CancellationToken,
+}
+
+impl Departed {
+    /// Remembers that the plugin went. The token is cancelled when one of its name comes, which has its children, or
+    /// when too many of its namespace have gone since.
+    pub(crate) fn note(&self, key: &PluginKey) -> CancellationToken {
+        self.came_back(key);
+        let token = CancellationToken::new();
+        let mut departed = self.lock();
+        let of_namespace = departed.entry(key.namespace.clone()).or_default();
+        of_namespace.push_back(Gone { name: key.name.clone(), token: token.clone() });
+        if of_namespace.len() > MAX_REMEMBERED
+            && let Some(oldest) = of_namespace.pop_front()
+        {
+            oldest.token.cancel();
+        }
+        token
+    }
+
+    /// There is a plugin of this name.
+    pub(crate) fn came_back(&self, key: &PluginKey) {
+        let mut departed = self.lock();
+        let Some(of_namespace) = departed.get_mut(&key.namespace) else { return };
+        let position = of_namespace.iter().position(|gone| gone.name == key.name);
+        if let Some(gone) = position.and_then(|position| of_namespace.remove(position)) {
+            gone.token.cancel();
+        }
+        if of_namespace.is_empty() {
+            departed.remove(&key.namespace);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, VecDeque<Gone>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits on a standby; whether this process leads before what it knows of the plugin is too old.
+async fn leads_soon(context: &PluginContext, key: &PluginKey, came_back: CancellationToken) -> bool {
+    let leads = tokio::select! {
+        leads = timeout(REMEMBERED, context.leadership.begun()) => leads.is_ok(),
+        () = came_back.cancelled() => return false,
+    };
+    context.departed.came_back(key);
+    leads
+}
+
+/// Asks the API server itself for what carries the plugin's labels, and deletes what a Dask resource controls. A
+/// namespace that cannot be read does not keep the children in others.
+async fn delete_children(
+    context: &PluginContext,
+    writer: &Writer,
+    identity: &str,
+    kind: &ChildKind,
+) -> Result<(), k8s::Error> {
+    let scope = writer.scope(&context.settings.watched);
+    let apis = scope.parts().into_iter().map(|namespace| match namespace {
+        Some(namespace) => Api::namespaced_with(writer.client.clone(), namespace, &kind.resource),
+        None => Api::all_with(writer.client.clone(), &kind.resource),
+    });
+    join_all(apis.map(|api| delete_in(api, identity, kind))).await.into_iter().collect()
+}
+
+async fn delete_in(all: Api<DynamicObject>, identity: &str, kind: &ChildKind) -> Result<(), k8s::Error> {
+    let params = ListParams::default().labels(&format!("{PLUGIN_LABEL}={identity},{SUBJECT_LABEL}"));
+    let children = k8s::timed("list", &kind.resource.plural, all.list_metadata(&params)).await?;
+    let client = all.into_client();
+    for child in children.items.iter().filter(|child| meta::is_controlled_by_dask(*child)) {
+        let namespace = child.namespace().unwrap_or_default();
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind.resource);
+        k8s::delete(&api, &child.name_any(), &child.uid().unwrap_or_default()).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Else the children of the second one would go, which was to leave them.
+    #[test]
+    fn a_plugin_that_comes_back_has_nothing_done_for_the_one_before() {
+        let (departed, name) = (Departed::default(), |name: &str| name.to_owned());
+        let [echo, other] = ["echo", "other"].map(|plugin| PluginKey { namespace: name("ns"), name: name(plugin) });
+        let (first, others) = (departed.note(&echo), departed.note(&other));
+        departed.came_back(&echo);
+        assert!(first.is_cancelled() && !others.is_cancelled());
+        let second = departed.note(&echo);
+        let third = departed.note(&echo);
+        assert!(second.is_cancelled() && !third.is_cancelled(), "the last one is what counts");
+    }
+
+    #[test]
+    fn a_standby_remembers_a_bounded_number_of_plugins_of_a_namespace() {
+        let departed = Departed::default();
+        let note = |namespace: &str, number: usize| {
+            departed.note(&PluginKey { namespace: namespace.to_owned(), name: number.to_string() })
+        };
+        let other = note("calm", 0);
+        let tokens: Vec<CancellationToken> = (0..MAX_REMEMBERED + 10).map(|number| note("flood", number)).collect();
+        let forgotten = tokens.iter().filter(|token| token.is_cancelled()).count();
+        assert!(forgotten == 10 && tokens[0].is_cancelled() && !other.is_cancelled());
+    }
+}

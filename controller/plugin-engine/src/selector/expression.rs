@@ -1,0 +1,148 @@
+//! One expression of `match.conditions`: what is let through at validation, and its evaluation; pure.
+//!
+//! The parser is a crate's. Evaluation is not, since users write what expressions iterate over, and plugins' authors
+//! the expressions: each step has a cost, and an evaluation that reaches the limit ends. See
+//! `docs/adr/expression-evaluation.md`.
+
+mod budget;
+mod compile;
+#[cfg(test)]
+mod cost_tests;
+#[cfg(test)]
+mod differential;
+mod equality;
+mod evaluate;
+mod functions;
+mod node;
+mod operators;
+mod pattern;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::{sync::Arc, thread};
+
+use cel::Program;
+use kube::{api::DynamicObject, core::ApiResource};
+use serde_json::Value as Json;
+
+pub(crate) use self::budget::Budget;
+use self::{
+    compile::Compiled,
+    evaluate::Evaluation,
+    node::Node,
+    value::{Held, Key, Value},
+};
+use crate::sync::request;
+
+/// The API server has the same bound.
+const MAX_LENGTH: usize = 1024;
+/// Parsing is recursive, and only what is parsed can be measured.
+const PARSER_STACK: usize = 64 << 20;
+
+/// A compiled expression.
+#[derive(Clone, Debug)]
+pub(crate) struct Expression {
+    node: Arc<Node>,
+    /// The memory that its patterns take, in KiB.
+    pub(crate) memory: u64,
+}
+
+/// An object as expressions see it: without what questions to plugins leave out, too.
+pub(crate) struct Subject<'a> {
+    resource: ApiResource,
+    metadata: Json,
+    data: &'a Json,
+}
+
+impl<'a> Subject<'a> {
+    pub(crate) fn new(object: &'a DynamicObject, resource: ApiResource) -> Self {
+        Self { resource, metadata: request::metadata_json(object), data: &object.data }
+    }
+
+    /// Copies nothing but the names of the uppermost fields.
+    fn value(&self) -> Value<'_> {
+        let key = |name| Key::Text(Held::Borrowed(name));
+        let text = |text| Value::Text(Held::Borrowed(text));
+        let data = self.data.as_object().into_iter().flatten();
+        let fields = data.map(|(name, value)| (key(name.as_str()), Value::of(value)));
+        Value::map(fields.chain([
+            (key("apiVersion"), text(self.resource.api_version.as_str())),
+            (key("kind"), text(self.resource.kind.as_str())),
+            (key("metadata"), Value::of(&self.metadata)),
+        ]))
+    }
+}
+
+/// The variables of one subject, in the order of [`compile::VARIABLES`].
+pub(crate) struct Variables<'a>([Value<'a>; 3]);
+
+impl<'a> Variables<'a> {
+    /// Returns those of `object`, the Dask resource above it and its component.
+    pub(crate) fn new(object: &'a Subject<'_>, owner: &'a Subject<'_>, component: Option<&'a str>) -> Self {
+        Self::of([object.value(), owner.value()], component)
+    }
+
+    fn of([object, owner]: [Value<'a>; 2], component: Option<&'a str>) -> Self {
+        let component = component.map_or(Value::Null, |component| Value::Text(Held::Borrowed(component)));
+        Self([object, owner, component])
+    }
+
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn of_json(object: &'a Json, owner: &'a Json, component: Option<&'a str>) -> Self {
+        Self::of([Value::of(object), Value::of(owner)], component)
+    }
+}
+
+impl Expression {
+    /// Compiles `text`, or says in a few words what is wrong with it.
+    pub(crate) fn compile(text: &str) -> Result<Self, String> {
+        if text.len() > MAX_LENGTH {
+            return Err(format!("it has {} bytes, and may have {MAX_LENGTH}", text.len()));
+        }
+        if nesting(text) > compile::MAX_DEPTH {
+            return Err(format!("brackets may be nested {} deep", compile::MAX_DEPTH));
+        }
+        let text = text.to_owned();
+        let parser = thread::Builder::new().stack_size(PARSER_STACK).spawn(move || parse(&text));
+        let parsed = parser.map_err(|error| error.to_string())?.join();
+        let Compiled { node, memory } = parsed.map_err(|_| "it cannot be parsed".to_owned())??;
+        Ok(Self { node: Arc::new(node), memory })
+    }
+
+    /// Returns what it says of one subject, or why it says nothing.
+    pub(crate) fn evaluate(&self, variables: &Variables<'_>, budget: &mut Budget) -> Result<bool, String> {
+        match Evaluation::new(&variables.0, budget).value(&self.node) {
+            Ok(Value::Bool(verdict)) => Ok(verdict),
+            Ok(other) => Err(format!("it evaluates to {}, and not to a bool", other.type_name())),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+/// Returns how deep brackets outside of texts are nested. The parser takes the longer, the deeper they are.
+fn nesting(text: &str) -> usize {
+    let (mut depth, mut deepest, mut quote) = (0_usize, 0, None);
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match (character, quote) {
+            ('\\', Some(_)) => drop(characters.next()),
+            (character, Some(open)) if character == open => quote = None,
+            ('\'' | '"', None) => quote = Some(character),
+            ('(' | '[' | '{', None) => depth += 1,
+            (')' | ']' | '}', None) => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
+/// The parsed tree goes where it was made: a deep one takes much of a stack to drop, too.
+fn parse(text: &str) -> Result<Compiled, String> {
+    let program = Program::compile(text).map_err(|errors| {
+        let first = errors.errors.first();
+        first.map_or_else(|| "it is no expression".to_owned(), |error| format!("{} at {}", error.msg, error.pos.1))
+    })?;
+    compile::compile(program.expression())
+}

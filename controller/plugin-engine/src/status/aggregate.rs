@@ -1,0 +1,229 @@
+//! What each Dask resource is told about its plugins; pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dask_operator_api::PluginState;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use operator_runtime::conditions::Verdict;
+
+use super::summary::Verdict as Fares;
+use crate::model::subject::SubjectKey;
+use plugin_protocol::{ConditionStatus, limits};
+
+/// Whether everything that plugins asked for stands.
+pub(crate) const PLUGINS_SYNCED: &str = "PluginsSynced";
+/// The reason while no plugin has failed and not all have answered.
+pub(crate) const WAITING: &str = "Waiting";
+/// Conditions and warnings of a plugin that are shown.
+const MAX_SHOWN: usize = 8;
+const MAX_WARNING: usize = 256;
+/// As Kubernetes has it for types and reasons of conditions.
+const MAX_TYPE: usize = 316;
+const MAX_REASON: usize = 1024;
+
+/// The Dask resource above a subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) key: SubjectKey,
+    pub(crate) uid: String,
+}
+
+/// How one plugin fares with one subject.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Account {
+    pub(crate) owner: Owner,
+    pub(crate) fares: Fares,
+    pub(crate) children: usize,
+    /// Ready to be shown.
+    pub(crate) conditions: Vec<Verdict>,
+    /// Conditions that cannot be shown.
+    pub(crate) unfit: usize,
+    pub(crate) warnings: BTreeSet<String>,
+}
+
+/// The accounts of one owner, by plugin and subject.
+pub(crate) type Accounts = BTreeMap<String, BTreeMap<SubjectKey, Account>>;
+
+/// What a Dask resource's status says of plugins.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Shown {
+    pub(crate) plugins: Vec<PluginState>,
+    pub(crate) conditions: Vec<Condition>,
+}
+
+/// What it is to say.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Told {
+    pub(crate) plugins: Vec<PluginState>,
+    pub(crate) conditions: Vec<Verdict>,
+}
+
+/// How one plugin fares with one owner.
+#[derive(Debug, Default)]
+struct Standing<'a> {
+    matched: bool,
+    children: usize,
+    failing: Option<(&'a SubjectKey, &'static str, &'a str)>,
+    waiting: Option<&'a SubjectKey>,
+    conditions: BTreeMap<&'a str, &'a Verdict>,
+}
+
+/// What an owner is to be told. Of plugins in `kept` nothing is known yet: what is `shown` of them stays.
+/// `holders` keep the owner from becoming `Running` and have not answered.
+pub(crate) fn tell(accounts: &Accounts, kept: &BTreeSet<String>, shown: &Shown, holders: &[String]) -> Told {
+    let known = accounts.iter().filter(|(plugin, _)| !kept.contains(*plugin));
+    let standings: Vec<_> = known.map(|(plugin, subjects)| (plugin.as_str(), standing(subjects))).collect();
+    let standings: Vec<_> = standings.into_iter().filter(|(_, standing)| standing.matched).collect();
+    let kept_states: Vec<&PluginState> = shown.plugins.iter().filter(|state| kept.contains(&state.name)).collect();
+    let mut plugins: Vec<PluginState> = standings.iter().map(|(plugin, standing)| state(plugin, standing)).collect();
+    plugins.extend(kept_states.iter().map(|state| (*state).clone()));
+    plugins.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut conditions: Vec<Verdict> = synced(&standings, &kept_states, shown, holders).into_iter().collect();
+    let said = standings.iter().flat_map(|(_, standing)| standing.conditions.values().take(MAX_SHOWN));
+    conditions.extend(said.map(|verdict| (*verdict).clone()));
+    let of_kept = |condition: &&Condition| kept.iter().any(|plugin| condition.type_.starts_with(&prefix(plugin)));
+    conditions.extend(shown.conditions.iter().filter(of_kept).map(verdict_of));
+    Told { plugins, conditions }
+}
+
+/// Whether the plugin engine wrote this condition.
+pub(crate) fn is_ours(condition: &Condition) -> bool {
+    condition.type_ == PLUGINS_SYNCED || condition.type_.contains(".plugin.kubernetes.dask.org/")
+}
+
+/// What can be shown of `said`, and how many cannot.
+pub(crate) fn fit(plugin: &str, said: &[plugin_protocol::Condition]) -> (Vec<Verdict>, usize) {
+    let fits = |condition: &&plugin_protocol::Condition| {
+        is_type(&condition.type_)
+            && prefix(plugin).len() + condition.type_.len() <= MAX_TYPE
+            && is_reason(&condition.reason)
+    };
+    let verdict = |condition: &plugin_protocol::Condition| Verdict {
+        type_: format!("{}{}", prefix(plugin), condition.type_).into(),
+        status: match condition.status {
+            ConditionStatus::True => Some(true),
+            ConditionStatus::False => Some(false),
+            _ => None,
+        },
+        reason: condition.reason.clone(),
+        message: limits::cut_message(&condition.message).to_owned(),
+    };
+    let shown: Vec<Verdict> = said.iter().filter(fits).take(MAX_SHOWN).map(verdict).collect();
+    let unfit = said.len() - shown.len();
+    (shown, unfit)
+}
+
+/// What can be shown of `warnings`.
+pub(crate) fn fit_warnings(warnings: &[String]) -> BTreeSet<String> {
+    let cut = |warning: &String| warning[..warning.floor_char_boundary(MAX_WARNING)].to_owned();
+    warnings.iter().filter(|warning| !warning.is_empty()).take(MAX_SHOWN).map(cut).collect()
+}
+
+fn prefix(plugin: &str) -> String {
+    format!("{plugin}.plugin.kubernetes.dask.org/")
+}
+
+fn is_type(type_: &str) -> bool {
+    let ends = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    ends(type_.chars().next())
+        && ends(type_.chars().last())
+        && type_.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+}
+
+fn is_reason(reason: &str) -> bool {
+    reason.len() <= MAX_REASON
+        && reason.starts_with(|c: char| c.is_ascii_alphabetic())
+        && reason.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+        && reason.chars().all(|c| c.is_ascii_alphanumeric() || "_,:".contains(c))
+}
+
+fn standing(subjects: &BTreeMap<SubjectKey, Account>) -> Standing<'_> {
+    let mut standing = Standing::default();
+    for (subject, account) in subjects {
+        match &account.fares {
+            Fares::Unmatched => continue,
+            Fares::Synced => {}
+            Fares::Waiting => standing.waiting = standing.waiting.or(Some(subject)),
+            Fares::Failing { reason, message } => {
+                standing.failing = standing.failing.or(Some((subject, reason, message)));
+            }
+        }
+        standing.matched = true;
+        standing.children += account.children;
+        for condition in &account.conditions {
+            let worst = standing.conditions.entry(&condition.type_).or_insert(condition);
+            if rank(condition) < rank(worst) {
+                *worst = condition;
+            }
+        }
+    }
+    standing
+}
+
+/// Of several subjects' conditions of one type, that which needs somebody most is shown.
+fn rank(condition: &Verdict) -> u8 {
+    match condition.status {
+        Some(false) => 0,
+        None => 1,
+        Some(true) => 2,
+    }
+}
+
+fn state(plugin: &str, standing: &Standing<'_>) -> PluginState {
+    let message = match (standing.failing, standing.waiting) {
+        (Some((subject, _, message)), _) => format!("{subject}: {message}"),
+        (None, Some(subject)) => format!("{subject}: not answered yet"),
+        (None, None) => String::new(),
+    };
+    PluginState {
+        name: plugin.to_owned(),
+        synced: standing.failing.is_none() && standing.waiting.is_none(),
+        children: i64::try_from(standing.children).unwrap_or(i64::MAX),
+        message: limits::cut_message(&message).to_owned(),
+    }
+}
+
+/// `None` if no plugin has to do with the owner.
+fn synced(
+    standings: &[(&str, Standing<'_>)],
+    kept: &[&PluginState],
+    shown: &Shown,
+    holders: &[String],
+) -> Option<Verdict> {
+    let failing = standings.iter().find_map(|(plugin, standing)| Some((plugin, standing.failing?)));
+    if let Some((plugin, (subject, reason, message))) = failing {
+        return Some(Verdict::no(PLUGINS_SYNCED, reason, format!("{plugin}: {subject}: {message}")));
+    }
+    if let Some(state) = kept.iter().find(|state| !state.synced) {
+        let before = shown.conditions.iter().find(|condition| condition.type_ == PLUGINS_SYNCED);
+        let before = before.filter(|condition| condition.status != "True").map(verdict_of);
+        let message = format!("{}: {}", state.name, state.message);
+        return before.or_else(|| Some(Verdict::no(PLUGINS_SYNCED, "NotSynced", message)));
+    }
+    if let Some((plugin, subject)) = standings.iter().find_map(|(plugin, standing)| Some((plugin, standing.waiting?))) {
+        let message = format!("{plugin}: {subject}: not answered yet");
+        return Some(Verdict::unknown(PLUGINS_SYNCED, WAITING, message));
+    }
+    if !holders.is_empty() {
+        let message = format!("not answered yet, and failurePolicy is Fail: {}", holders.join(", "));
+        return Some(Verdict::unknown(PLUGINS_SYNCED, WAITING, message));
+    }
+    let any = !standings.is_empty() || !kept.is_empty();
+    any.then(|| Verdict::yes(PLUGINS_SYNCED, "Synced", "everything that plugins asked for stands"))
+}
+
+fn verdict_of(condition: &Condition) -> Verdict {
+    Verdict {
+        type_: condition.type_.clone().into(),
+        status: match condition.status.as_str() {
+            "True" => Some(true),
+            "False" => Some(false),
+            _ => None,
+        },
+        reason: condition.reason.clone(),
+        message: condition.message.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

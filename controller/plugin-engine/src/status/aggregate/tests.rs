@@ -1,0 +1,138 @@
+use dask_operator_api::SubjectKind;
+use jiff::Timestamp;
+use operator_runtime::conditions::updated;
+
+use super::*;
+use plugin_protocol::Condition as Said;
+
+fn key(kind: SubjectKind, name: &str) -> SubjectKey {
+    SubjectKey { kind, namespace: "ns".to_owned(), name: name.to_owned() }
+}
+
+fn account(fares: Fares, children: usize) -> Account {
+    let owner = Owner { key: key(SubjectKind::DaskCluster, "demo"), uid: "cluster-uid".to_owned() };
+    Account { owner, fares, children, conditions: Vec::new(), unfit: 0, warnings: BTreeSet::new() }
+}
+
+fn failing(reason: &'static str, message: &str) -> Fares {
+    Fares::Failing { reason, message: message.to_owned() }
+}
+
+fn accounts<const N: usize>(of: [(&str, &str, Account); N]) -> Accounts {
+    let mut accounts = Accounts::new();
+    for (plugin, subject, account) in of {
+        accounts.entry(plugin.to_owned()).or_default().insert(key(SubjectKind::Pod, subject), account);
+    }
+    accounts
+}
+
+fn told(accounts: &Accounts) -> Told {
+    tell(accounts, &BTreeSet::new(), &Shown::default(), &[])
+}
+
+fn state(name: &str, synced: bool, children: i64, message: &str) -> PluginState {
+    PluginState { name: name.to_owned(), synced, children, message: message.to_owned() }
+}
+
+fn shown(told: &Told) -> Shown {
+    let conditions = updated(&[], told.conditions.clone(), None, Timestamp::UNIX_EPOCH);
+    Shown { plugins: told.plugins.clone(), conditions }
+}
+
+fn said(type_: &str, status: ConditionStatus) -> Said {
+    Said::new(type_, status, "Because", "so")
+}
+
+#[test]
+fn subjects_of_a_plugin_are_added_up() {
+    let table = [
+        (vec![Fares::Synced, Fares::Synced], Some((Some(true), "Synced", true, 2, ""))),
+        (vec![Fares::Synced, Fares::Unmatched], Some((Some(true), "Synced", true, 1, ""))),
+        (vec![Fares::Synced, Fares::Waiting], Some((None, "Waiting", false, 2, "Pod ns/1: not answered yet"))),
+        (
+            vec![Fares::Waiting, failing("ServerError", "500"), failing("Gone", "410")],
+            Some((Some(false), "ServerError", false, 3, "Pod ns/1: 500")),
+        ),
+        (vec![Fares::Unmatched], None),
+        (vec![], None),
+    ];
+    for (fares, expected) in table {
+        let mut accounts = Accounts::new();
+        let subjects = accounts.entry("echo".to_owned()).or_default();
+        for (number, fares) in fares.into_iter().enumerate() {
+            let children = usize::from(fares != Fares::Unmatched);
+            subjects.insert(key(SubjectKind::Pod, &number.to_string()), account(fares, children));
+        }
+        let told = told(&accounts);
+        let Some((status, reason, synced, children, message)) = expected else {
+            assert_eq!(told, Told::default());
+            continue;
+        };
+        assert_eq!(told.plugins, [state("echo", synced, children, message)]);
+        assert_eq!((told.conditions[0].status, told.conditions[0].reason.as_str()), (status, reason));
+    }
+}
+
+#[test]
+fn the_condition_names_the_plugin_and_the_subject_that_fail() {
+    let told = told(&accounts([
+        ("a", "x", account(Fares::Synced, 1)),
+        ("b", "y", account(failing("Conflict", "it is held"), 0)),
+    ]));
+    assert_eq!(told.plugins, [state("a", true, 1, ""), state("b", false, 0, "Pod ns/y: it is held")]);
+    assert_eq!(told.conditions, [Verdict::no(PLUGINS_SYNCED, "Conflict", "b: Pod ns/y: it is held")]);
+}
+
+/// A controller that was started again must not take back what it has told.
+#[test]
+fn of_a_plugin_that_is_not_known_yet_stays_what_is_shown() {
+    let mut failed = account(failing("ServerError", "500"), 2);
+    failed.conditions = fit("a", &[said("Exposed", ConditionStatus::False)]).0;
+    let before = shown(&told(&accounts([("a", "x", failed), ("b", "y", account(Fares::Synced, 1))])));
+    let kept = BTreeSet::from(["a".to_owned()]);
+    let now = accounts([("a", "x", account(Fares::Synced, 0)), ("b", "y", account(Fares::Synced, 1))]);
+    assert_eq!(shown(&tell(&now, &kept, &before, &[])), before);
+    let gone = tell(&Accounts::new(), &BTreeSet::new(), &before, &[]);
+    assert_eq!(gone, Told::default(), "nothing stays of plugins that are gone");
+}
+
+#[test]
+fn who_holds_a_cluster_is_named_before_it_has_answered() {
+    let told = tell(&Accounts::new(), &BTreeSet::new(), &Shown::default(), &["strict".to_owned()]);
+    assert_eq!(told.plugins, []);
+    let message = "not answered yet, and failurePolicy is Fail: strict";
+    assert_eq!(told.conditions, [Verdict::unknown(PLUGINS_SYNCED, WAITING, message)]);
+}
+
+#[test]
+fn conditions_of_a_plugin_get_its_name_and_the_worst_of_all_subjects_is_shown() {
+    let with = |status| Account { conditions: fit("echo", &[said("Exposed", status)]).0, ..account(Fares::Synced, 1) };
+    let all = [ConditionStatus::True, ConditionStatus::False, ConditionStatus::Unknown].map(with);
+    let [one, two, three] = all;
+    let told = told(&accounts([("echo", "1", one), ("echo", "2", two), ("echo", "3", three)]));
+    let expected = Verdict::no("echo.plugin.kubernetes.dask.org/Exposed", "Because", "so");
+    assert_eq!(told.conditions[1..], [expected]);
+}
+
+/// One that the API server refuses would keep all others from being shown.
+#[test]
+fn conditions_that_cannot_be_shown_are_left_out() {
+    let mut bad: Vec<Said> = ["", "a/b", "-A", "A ", "Ä"].map(|type_| said(type_, ConditionStatus::True)).to_vec();
+    bad.push(said(&"x".repeat(300), ConditionStatus::True));
+    bad.push(Said::new("A", ConditionStatus::True, "", "so"));
+    bad.push(Said::new("A", ConditionStatus::True, "two words", "so"));
+    let count = bad.len();
+    assert_eq!(fit("echo", &bad), (Vec::new(), count));
+    let many: Vec<Said> = (0..10).map(|number| said(&format!("C{number}"), ConditionStatus::True)).collect();
+    let (shown, unfit) = fit("echo", &many);
+    assert_eq!((shown.len(), unfit), (8, 2));
+}
+
+#[test]
+fn warnings_are_cut_between_characters_and_counted_once() {
+    let long = "ä".repeat(200);
+    let many: Vec<String> = (0..10).map(|number| number.to_string()).collect();
+    let warnings = fit_warnings(&[long, "a".to_owned(), "a".to_owned(), String::new()]);
+    assert_eq!(warnings, BTreeSet::from(["a".to_owned(), "ä".repeat(128)]));
+    assert_eq!(fit_warnings(&many).len(), 8);
+}

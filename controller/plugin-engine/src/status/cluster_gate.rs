@@ -1,0 +1,161 @@
+//! Which plugins hold a cluster at `Pending` (`failurePolicy: Fail`); pure.
+
+use std::collections::BTreeMap;
+
+use dask_operator_api::{DaskOperatorPlugin, FailurePolicy, SubjectKind, SubjectRule, meta::component};
+use kube::ResourceExt as _;
+
+use super::{
+    aggregate::{Account, Accounts},
+    summary::Verdict,
+};
+use crate::model::subject::SubjectKey;
+
+/// Whether `plugin` keeps the cluster with `uid` in `namespace` from being `Running`: it may be asked about
+/// the cluster or its scheduler, and has not said yet that it is not, or that all is well.
+pub(crate) fn holds(
+    plugin: &DaskOperatorPlugin,
+    is_shared: bool,
+    (namespace, uid): (&str, &str),
+    accounts: Option<&BTreeMap<SubjectKey, Account>>,
+) -> bool {
+    let spec = &plugin.spec;
+    let serves = is_shared || plugin.namespace().as_deref() == Some(namespace);
+    if spec.failure_policy != FailurePolicy::Fail || spec.suspend || is_refused(plugin) || !serves {
+        return false;
+    }
+    let kinds = spec.subjects.iter().filter(|rule| concerns_clusters(rule)).map(|rule| rule.kind);
+    let accounts = || accounts.into_iter().flatten().filter(|(_, account)| account.owner.uid == uid);
+    let is_silent_about = |kind: SubjectKind| !accounts().any(|(subject, _)| subject.kind == kind);
+    let is_well = |account: &Account| matches!(account.fares, Verdict::Synced | Verdict::Unmatched);
+    let mut kinds = kinds.peekable();
+    kinds.peek().is_some() && (kinds.any(is_silent_about) || !accounts().all(|(_, account)| is_well(account)))
+}
+
+/// Whether the plugin resource is one that nothing can be done with.
+pub(crate) fn is_refused(plugin: &DaskOperatorPlugin) -> bool {
+    plugin.status.as_ref().is_some_and(|status| {
+        status.conditions.iter().any(|condition| condition.type_ == "Accepted" && condition.status == "False")
+    })
+}
+
+/// The plugins among `plugins` that hold a cluster, by their identities.
+pub(crate) fn holders<'a>(
+    plugins: impl Iterator<Item = (String, bool, &'a DaskOperatorPlugin)>,
+    cluster: (&str, &str),
+    accounts: Option<&Accounts>,
+) -> Vec<String> {
+    let mut holders: Vec<String> = plugins
+        .filter(|(identity, shared, plugin)| {
+            holds(plugin, *shared, cluster, accounts.and_then(|accounts| accounts.get(identity)))
+        })
+        .map(|(identity, ..)| identity)
+        .collect();
+    holders.sort();
+    holders
+}
+
+/// Workers and jobs come and go with clusters that run.
+fn concerns_clusters(rule: &SubjectRule) -> bool {
+    let of_scheduler = rule.component.as_deref().is_none_or(|wanted| wanted == component::SCHEDULER);
+    match rule.kind {
+        SubjectKind::DaskCluster => true,
+        SubjectKind::Service | SubjectKind::Deployment | SubjectKind::Pod => of_scheduler,
+        SubjectKind::DaskWorkerGroup | SubjectKind::DaskJob | SubjectKind::DaskAutoscaler => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::status::aggregate::Owner;
+
+    fn plugin(edit: impl Fn(&mut Value)) -> DaskOperatorPlugin {
+        let mut value = json!({
+            "apiVersion": "kubernetes.dask.org/v1alpha1",
+            "kind": "DaskOperatorPlugin",
+            "metadata": {"name": "strict", "namespace": "dask-operator"},
+            "spec": {
+                "endpoint": {"service": {"name": "strict"}},
+                "subjects": [{"kind": "Service", "component": "scheduler"}],
+                "children": [{"apiVersion": "v1", "kind": "ConfigMap"}],
+                "failurePolicy": "Fail",
+            },
+        });
+        edit(&mut value);
+        serde_json::from_value(value).unwrap()
+    }
+
+    fn key(kind: SubjectKind) -> SubjectKey {
+        SubjectKey { kind, namespace: "ns".to_owned(), name: "demo-scheduler".to_owned() }
+    }
+
+    fn account(uid: &str, fares: Verdict) -> Account {
+        let owner = Owner { key: key(SubjectKind::DaskCluster), uid: uid.to_owned() };
+        Account { owner, fares, children: 0, conditions: Vec::new(), unfit: 0, warnings: BTreeSet::new() }
+    }
+
+    fn holds_after(plugin: &DaskOperatorPlugin, said: &[(SubjectKind, Account)]) -> bool {
+        let accounts = said.iter().map(|(kind, account)| (key(*kind), account.clone())).collect();
+        holds(plugin, true, ("ns", "uid"), Some(&accounts))
+    }
+
+    fn failing() -> Verdict {
+        Verdict::Failing { reason: "ServerError", message: String::new() }
+    }
+
+    #[test]
+    fn a_plugin_holds_until_it_has_said_of_this_very_cluster_that_all_is_well() {
+        let strict = plugin(|_| {});
+        assert!(holds(&strict, true, ("ns", "uid"), None));
+        let table = [
+            ("uid", Verdict::Waiting, true),
+            ("uid", failing(), true),
+            ("uid", Verdict::Synced, false),
+            ("uid", Verdict::Unmatched, false),
+            ("namesake", Verdict::Synced, true),
+        ];
+        for (uid, fares, expected) in table {
+            let said = [(SubjectKind::Service, account(uid, fares.clone()))];
+            assert_eq!(holds_after(&strict, &said), expected, "{uid} {fares:?}");
+        }
+    }
+
+    #[test]
+    fn each_kind_of_subject_counts() {
+        let kinds = json!([{"kind": "Service"}, {"kind": "Deployment"}, {"kind": "Pod", "component": "worker"}]);
+        let strict = plugin(|value| value["spec"]["subjects"] = kinds.clone());
+        let service = (SubjectKind::Service, account("uid", Verdict::Synced));
+        assert!(holds_after(&strict, std::slice::from_ref(&service)));
+        let failed = (SubjectKind::Deployment, account("uid", failing()));
+        assert!(holds_after(&strict, &[service.clone(), failed]));
+        let synced = (SubjectKind::Deployment, account("uid", Verdict::Synced));
+        assert!(!holds_after(&strict, &[service, synced]), "workers come later");
+    }
+
+    #[test]
+    fn plugins_that_are_lenient_suspended_refused_or_for_others_hold_nothing() {
+        let edits: [(&str, Value); 5] = [
+            ("/spec/failurePolicy", json!("Ignore")),
+            ("/spec/suspend", json!(true)),
+            ("/spec/subjects", json!([{"kind": "Pod", "component": "worker"}])),
+            ("/spec/subjects", json!([{"kind": "DaskWorkerGroup"}, {"kind": "DaskJob"}])),
+            (
+                "/status",
+                json!({"conditions": [{"type": "Accepted", "status": "False", "reason": "a", "message": "",
+                    "lastTransitionTime": "2026-11-23T09:00:00Z"}]}),
+            ),
+        ];
+        for (pointer, value) in edits {
+            let (parent, field) = pointer.rsplit_once('/').unwrap();
+            let lenient = plugin(|plugin| plugin.pointer_mut(parent).unwrap()[field] = value.clone());
+            assert!(!holds(&lenient, true, ("ns", "uid"), None), "{pointer} {value}");
+        }
+        assert!(!holds(&plugin(|_| {}), false, ("ns", "uid"), None), "a plugin of another team");
+        assert!(holds(&plugin(|_| {}), false, ("dask-operator", "uid"), None));
+    }
+}

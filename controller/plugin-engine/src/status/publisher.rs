@@ -1,0 +1,238 @@
+//! Tells Dask resources how plugins fare with them: `status.plugins`, conditions and Events.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use dask_operator_api::{ClusterPhase, DaskAutoscaler, DaskCluster, DaskWorkerGroup, PluginState, SubjectKind};
+use futures::{StreamExt as _, stream};
+use jiff::Timestamp;
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
+use kube::{
+    Api, Client, Resource, ResourceExt as _,
+    core::NamespaceResourceScope,
+    runtime::events::{Event, EventType},
+};
+use operator_runtime::{
+    conditions,
+    events::Recorder,
+    k8s::{self, Class},
+    leader::Leading,
+    report,
+    watch::Cache,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value, json};
+
+use super::{
+    aggregate::{self, PLUGINS_SYNCED, Shown, WAITING},
+    event_budget::{EventBudget, Room},
+    store::{Board, Known},
+};
+use crate::index::owner_caches::OwnerCaches;
+use crate::model::subject::{self, SubjectKey};
+
+/// The rest of the status is the reconcilers'.
+const MANAGER: &str = "dask-operator/plugins";
+/// Statuses that are written at the same time.
+const PARALLEL: usize = 8;
+/// When an owner is tried again that the caches do not have yet, or that could not be written.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Tells owners what the board knows.
+pub(crate) struct Publisher {
+    pub(crate) client: Client,
+    pub(crate) caches: OwnerCaches,
+    pub(crate) recorder: Recorder,
+    pub(crate) board: Arc<Board>,
+    pub(crate) budget: EventBudget,
+}
+
+/// A kind whose status shows plugins.
+trait Shows: Resource<DynamicType = (), Scope = NamespaceResourceScope> {
+    fn shown(&self) -> (&[Condition], &[PluginState]);
+}
+
+macro_rules! shows {
+    ($($kind:ty),*) => {$(
+        impl Shows for $kind {
+            fn shown(&self) -> (&[Condition], &[PluginState]) {
+                self.status.as_ref().map(|status| (&status.conditions[..], &status.plugins[..])).unwrap_or_default()
+            }
+        }
+    )*};
+}
+shows!(DaskAutoscaler, DaskCluster, DaskWorkerGroup);
+
+impl Publisher {
+    /// Publishes until dropped.
+    pub(crate) async fn run(self, _: Leading) {
+        loop {
+            let (due, stale) = self.board.next().await;
+            if stale {
+                self.owners_that_show_something().iter().for_each(|owner| self.board.retry(owner, Duration::ZERO));
+            }
+            stream::iter(due).for_each_concurrent(PARALLEL, |owner| self.publish(owner)).await;
+        }
+    }
+
+    /// Plugins that went while no controller ran are shown by nobody else's fault.
+    fn owners_that_show_something(&self) -> Vec<SubjectKey> {
+        let mut owners = showing(SubjectKind::DaskCluster, &self.caches.clusters);
+        owners.extend(showing(SubjectKind::DaskWorkerGroup, &self.caches.groups));
+        owners.extend(showing(SubjectKind::DaskAutoscaler, &self.caches.autoscalers));
+        owners
+    }
+
+    async fn publish(&self, owner: SubjectKey) {
+        let known = self.board.known(&owner);
+        let (namespace, name) = (&owner.namespace, &owner.name);
+        let result = match owner.kind {
+            SubjectKind::DaskCluster => {
+                let cluster = self.caches.clusters.get(namespace, name);
+                let is_held = |cluster: &Arc<DaskCluster>| {
+                    cluster.status.as_ref().is_none_or(|status| status.phase != Some(ClusterPhase::Running))
+                };
+                let holders = cluster.as_ref().filter(|cluster| is_held(cluster));
+                let holders = holders.map(|cluster| self.board.holders(cluster)).unwrap_or_default();
+                self.tell(&owner, cluster, known, &holders).await
+            }
+            SubjectKind::DaskWorkerGroup => {
+                self.tell(&owner, self.caches.groups.get(namespace, name), known, &[]).await
+            }
+            SubjectKind::DaskAutoscaler => {
+                self.tell(&owner, self.caches.autoscalers.get(namespace, name), known, &[]).await
+            }
+            // The keys of a job's status are dask-kubernetes'.
+            _ => {
+                let mut accounts = known.accounts.values().flat_map(BTreeMap::values);
+                if let Some(account) = accounts.next() {
+                    self.warn(&owner, &account.owner.uid, |_| false).await;
+                }
+                Ok(())
+            }
+        };
+        if let Err(error) = result {
+            tracing::warn!(%owner, %error, "failed to tell a Dask resource about its plugins");
+            self.board.retry(&owner, RETRY);
+        }
+    }
+
+    async fn tell<K>(
+        &self,
+        key: &SubjectKey,
+        owner: Option<Arc<K>>,
+        mut known: Known,
+        holders: &[String],
+    ) -> Result<(), k8s::Error>
+    where
+        K: Shows + Clone + Serialize + DeserializeOwned + Debug,
+    {
+        let uid = owner.as_ref().and_then(|owner| owner.uid());
+        // Either the cache is behind the workers, or they are behind it.
+        if known.keep_only(uid.as_deref()) {
+            self.board.retry(key, RETRY);
+        }
+        let Some(owner) = owner else { return Ok(()) };
+        let (conditions, plugins) = owner.shown();
+        let conditions = conditions.iter().filter(|condition| aggregate::is_ours(condition)).cloned().collect();
+        let shown = Shown { plugins: plugins.to_vec(), conditions };
+        // After a restart of the controller, plugins say what they have said before.
+        let was_told = |plugin: &String| plugins.iter().any(|state| state.name == *plugin);
+        let are_old = |plugin: &String| known.incomplete.contains(plugin) && was_told(plugin);
+        self.warn(key, uid.as_deref().unwrap_or_default(), are_old).await;
+        let told = aggregate::tell(&known.accounts, &known.incomplete, &shown, holders);
+        let conditions = conditions::updated(&shown.conditions, told.conditions, None, Timestamp::now());
+        let desired = Shown { plugins: told.plugins, conditions };
+        if sorted(shown.clone()) == sorted(desired.clone()) {
+            return Ok(());
+        }
+        let api: Api<K> = Api::namespaced(self.client.clone(), &key.namespace);
+        match k8s::apply_status(&api, MANAGER, owner.as_ref(), &body(&desired)).await {
+            // It was deleted in the meantime.
+            Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => return Ok(()),
+            Ok(false) => return Ok(()),
+            result => result?,
+        };
+        let (old, new) = (news(&shown), news(&desired));
+        report::condition_changes(&self.recorder, owner.as_ref(), &old, &new).await;
+        Ok(())
+    }
+
+    /// Publishes warnings about the owner with `uid`, but for those of plugins that `are_old`, as far as the namespace
+    /// may have more Events.
+    async fn warn(&self, owner: &SubjectKey, uid: &str, are_old: impl Fn(&String) -> bool) {
+        let resource = subject::api_resource(owner.kind);
+        let reference = ObjectReference {
+            api_version: Some(resource.api_version),
+            kind: Some(resource.kind),
+            namespace: Some(owner.namespace.clone()),
+            name: Some(owner.name.clone()),
+            uid: Some(uid.to_owned()),
+            ..ObjectReference::default()
+        };
+        for (plugin, warning) in self.board.take_warnings(owner) {
+            if are_old(&plugin) {
+                continue;
+            }
+            let note = match self.budget.take(&owner.namespace, Instant::now()) {
+                Room::Enough => format!("{plugin}: {warning}"),
+                Room::Last => format!("{plugin}: {warning} (Further warnings in this namespace are left out for now.)"),
+                Room::None => {
+                    tracing::debug!(%owner, plugin, warning, "a plugin's warning is left out: there are too many");
+                    continue;
+                }
+            };
+            let event = Event {
+                type_: EventType::Warning,
+                reason: "PluginWarning".to_owned(),
+                note: Some(note),
+                action: "CallPlugin".to_owned(),
+                secondary: None,
+            };
+            let recorder = self.recorder.fresh();
+            let published = k8s::timed("create", "an Event", recorder.publish(&event, &reference)).await;
+            if let Err(error) = published {
+                tracing::warn!(%error, "failed to publish an Event");
+            }
+        }
+    }
+}
+
+fn showing<K: Shows + Clone>(kind: SubjectKind, cache: &Cache<K>) -> Vec<SubjectKey> {
+    let shows = |owner: &&Arc<K>| {
+        let (conditions, plugins) = owner.shown();
+        !plugins.is_empty() || conditions.iter().any(aggregate::is_ours)
+    };
+    let key =
+        |owner: &Arc<K>| SubjectKey { kind, namespace: owner.namespace().unwrap_or_default(), name: owner.name_any() };
+    cache.all().iter().filter(shows).map(key).collect()
+}
+
+/// The order in which the API server keeps entries says nothing.
+fn sorted(mut shown: Shown) -> Shown {
+    shown.plugins.sort_by(|a, b| a.name.cmp(&b.name));
+    shown.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+    shown
+}
+
+/// What is left out is taken back.
+fn body(desired: &Shown) -> Value {
+    let mut body = Map::new();
+    if !desired.plugins.is_empty() {
+        body.insert("plugins".to_owned(), json!(desired.plugins));
+    }
+    if !desired.conditions.is_empty() {
+        body.insert("conditions".to_owned(), json!(desired.conditions));
+    }
+    Value::Object(body)
+}
+
+/// What Events are made of: each owner begins with plugins that have not answered.
+fn news(shown: &Shown) -> Vec<Condition> {
+    let told = |condition: &&Condition| condition.type_ == PLUGINS_SYNCED && condition.reason != WAITING;
+    shown.conditions.iter().filter(told).cloned().collect()
+}

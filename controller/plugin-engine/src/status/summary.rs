@@ -1,0 +1,156 @@
+//! How a plugin's subjects fare, for its status.
+
+use std::collections::BTreeMap;
+
+use dask_operator_api::{PluginFailure, SubjectCounts};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use operator_runtime::conditions::whole_seconds;
+
+use crate::model::subject::SubjectKey;
+use plugin_protocol::{Hook, limits};
+
+/// Failures that the status shows.
+const MAX_FAILURES: usize = 5;
+
+/// How one subject fares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing is wanted for it.
+    Unmatched,
+    /// Everything that the plugin asked for stands.
+    Synced,
+    /// The plugin has not answered with a result yet.
+    Waiting,
+    /// Something failed.
+    Failing { reason: &'static str, message: String },
+}
+
+impl Verdict {
+    /// A failure. What plugins say may be of any length, and is kept and logged: it is cut here.
+    pub(crate) fn failing(reason: &'static str, message: &str) -> Self {
+        Self::Failing { reason, message: limits::cut_message(message).to_owned() }
+    }
+}
+
+/// How all subjects fare.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Summary {
+    pub(crate) counts: SubjectCounts,
+    pub(crate) failures: Vec<PluginFailure>,
+}
+
+/// Keeps a [`Summary`] up to date at a cost that does not grow with the number of subjects.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    counts: SubjectCounts,
+    failing: BTreeMap<SubjectKey, PluginFailure>,
+}
+
+impl Tally {
+    /// Replaces what is known of a subject. A failure for the same reason keeps its time.
+    pub(crate) fn update(&mut self, key: &SubjectKey, old: Option<&Verdict>, new: &Verdict, now: Timestamp) {
+        if let Some(old) = old {
+            count(&mut self.counts, old, -1);
+        }
+        count(&mut self.counts, new, 1);
+        let before = self.failing.remove(key);
+        if let Verdict::Failing { reason, message } = new {
+            let same = before.filter(|failure| failure.reason == *reason);
+            let since = same.map_or_else(|| whole_seconds(now), |failure| failure.since.0);
+            let failure = PluginFailure {
+                subject: key.to_string(),
+                hook: "Sync".to_owned(),
+                reason: (*reason).to_owned(),
+                message: message.clone(),
+                since: Time(since),
+            };
+            self.failing.insert(key.clone(), failure);
+        }
+    }
+
+    /// A subject that fails does so because it cannot be finalized.
+    pub(crate) fn finalizing(&mut self, key: &SubjectKey) {
+        if let Some(failure) = self.failing.get_mut(key) {
+            Hook::Finalize.as_str().clone_into(&mut failure.hook);
+        }
+    }
+
+    /// Forgets a subject that is gone.
+    pub(crate) fn forget(&mut self, key: &SubjectKey, old: &Verdict) {
+        count(&mut self.counts, old, -1);
+        self.failing.remove(key);
+    }
+
+    pub(crate) fn summary(&self) -> Summary {
+        let mut failures: Vec<PluginFailure> = self.failing.values().cloned().collect();
+        failures.sort_by(|a, b| b.since.0.cmp(&a.since.0).then_with(|| a.subject.cmp(&b.subject)));
+        failures.truncate(MAX_FAILURES);
+        Summary { counts: self.counts, failures }
+    }
+
+    /// Subjects to try again when the plugin comes back.
+    pub(crate) fn failing(&self) -> impl Iterator<Item = &SubjectKey> {
+        self.failing.keys()
+    }
+}
+
+fn count(counts: &mut SubjectCounts, verdict: &Verdict, by: i64) {
+    match verdict {
+        Verdict::Unmatched => return,
+        Verdict::Synced => counts.synced += by,
+        Verdict::Waiting => {}
+        Verdict::Failing { .. } => counts.failing += by,
+    }
+    counts.matched += by;
+}
+
+#[cfg(test)]
+mod tests {
+    use dask_operator_api::SubjectKind;
+
+    use super::*;
+
+    fn key(name: &str) -> SubjectKey {
+        SubjectKey { kind: SubjectKind::Service, namespace: "ns".to_owned(), name: name.to_owned() }
+    }
+
+    fn failing(reason: &'static str) -> Verdict {
+        Verdict::Failing { reason, message: "m".to_owned() }
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn counts_follow_each_change() {
+        let mut tally = Tally::default();
+        tally.update(&key("a"), None, &Verdict::Waiting, at(1));
+        tally.update(&key("b"), None, &failing("X"), at(1));
+        tally.update(&key("a"), Some(&Verdict::Waiting), &Verdict::Synced, at(2));
+        assert_eq!(tally.summary().counts, SubjectCounts { matched: 2, synced: 1, failing: 1 });
+        tally.forget(&key("b"), &failing("X"));
+        tally.update(&key("a"), Some(&Verdict::Synced), &Verdict::Unmatched, at(3));
+        assert_eq!(tally.summary(), Summary::default());
+    }
+
+    #[test]
+    fn a_failure_names_the_hook_that_failed() {
+        let mut tally = Tally::default();
+        tally.update(&key("a"), None, &failing("X"), at(1));
+        assert_eq!(tally.summary().failures[0].hook, "Sync");
+        tally.finalizing(&key("a"));
+        assert_eq!(tally.summary().failures[0].hook, "Finalize");
+    }
+
+    #[test]
+    fn a_failure_keeps_its_time_while_its_reason_stays() {
+        let mut tally = Tally::default();
+        tally.update(&key("a"), None, &failing("X"), at(1));
+        tally.update(&key("a"), Some(&failing("X")), &failing("X"), at(9));
+        assert_eq!(tally.summary().failures[0].since, Time(at(1)));
+        tally.update(&key("a"), Some(&failing("X")), &failing("Y"), at(10));
+        assert_eq!(tally.summary().failures[0].since, Time(at(10)));
+    }
+}

@@ -1,0 +1,292 @@
+//! Syncs one subject with one plugin: observe → ask → screen → plan → apply → prune.
+
+pub(crate) mod call;
+pub(crate) mod finalize_step;
+pub(crate) mod match_step;
+pub(crate) mod removed_kinds;
+pub(crate) mod report;
+pub(crate) mod request;
+pub(crate) mod state;
+pub(crate) mod turns;
+pub(crate) mod worker;
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use kube::{ResourceExt as _, api::DynamicObject};
+use operator_runtime::k8s;
+
+use self::{
+    finalize_step::Before,
+    request::{Question, TooLarge},
+    state::{Again, Memory, Step},
+};
+use super::{
+    children::{
+        apply::Work,
+        context::Env,
+        inventory::{self, Children, Found, Live, by_key},
+        plan::{self, Claim, Known},
+        screen::{self, Origin},
+    },
+    client::{
+        answer::{Answer, Parsed},
+        memory_shares::{Reservation, UsedUp},
+        response::CallError,
+    },
+    finalize,
+    index::watches::Unread,
+    model::{registration::Registered, subject::SubjectKey},
+    status::summary::Verdict,
+};
+use plugin_protocol::{EventReason, ResponseStatus, ReviewRequest};
+
+/// What came of one pass.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    /// `None` if the subject is gone.
+    pub(crate) memory: Option<Memory>,
+    /// When to look again although nothing changed.
+    pub(crate) again: Option<Duration>,
+    /// Whether the plugin was called, and could be reached.
+    pub(crate) reached: Option<bool>,
+}
+
+/// Why a pass ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("{0}")]
+    Call(#[from] CallError),
+    #[error("{}", .0.message())]
+    Api(#[from] k8s::Error),
+    #[error("{0}")]
+    Digest(#[from] plugin_protocol::DigestError),
+    #[error(transparent)]
+    Unread(#[from] Unread),
+    #[error("{0}")]
+    TooLarge(#[from] TooLarge),
+    #[error("{0}")]
+    UsedUp(#[from] UsedUp),
+}
+
+impl Error {
+    fn verdict(&self, failures: u32) -> Step {
+        let (reason, again) = match self {
+            Self::Call(call) => (call.reason(), call.retry(failures as usize).map_or(Again::Resync, Again::After)),
+            Self::Api(api) => (api.category(), Again::Rewrite),
+            Self::Digest(_) => ("InternalError", Again::Resync),
+            Self::Unread(_) => ("Forbidden", Again::Rewrite),
+            Self::TooLarge(_) => ("SubjectTooLarge", Again::Resync),
+            Self::UsedUp(_) => ("MemoryUsedUp", Again::After(soon())),
+        };
+        (Verdict::failing(reason, &self.to_string()), again)
+    }
+}
+
+/// When a pass for which there was no memory is repeated.
+fn soon() -> Duration {
+    Duration::from_millis(fastrand::u64(1000..3000))
+}
+
+/// A subject and all that is known about it before the plugin is asked.
+pub(crate) struct Observed {
+    pub(crate) object: Arc<DynamicObject>,
+    pub(crate) owner_key: SubjectKey,
+    pub(crate) owner: Arc<DynamicObject>,
+    /// Children of this plugin and subject.
+    pub(crate) known: Vec<Known>,
+}
+
+/// One pass over one subject.
+pub(crate) struct Syncing<'a> {
+    pub(crate) env: &'a Env,
+    pub(crate) plugin: &'a Registered,
+    pub(crate) key: &'a SubjectKey,
+    pub(crate) memory: Memory,
+    reached: Option<bool>,
+    /// When to look again at the latest.
+    pub(crate) until: Option<Instant>,
+    /// What the pass uses.
+    work: Reservation,
+}
+
+/// Runs one pass. Whatever fails, children that stand stay.
+pub(crate) async fn sync(
+    env: &Env,
+    plugin: &Registered,
+    key: &SubjectKey,
+    memory: Memory,
+    reason: EventReason,
+) -> Pass {
+    let work = env.work.of(&key.namespace);
+    let mut syncing = Syncing { env, plugin, key, memory, reached: None, until: None, work };
+    let (verdict, again) = match syncing.run(reason).await {
+        Ok(None) => return Pass { memory: None, again: None, reached: syncing.reached },
+        Ok(Some(step)) => step,
+        // Nothing was done and nothing failed.
+        Err(Error::UsedUp(_)) => {
+            syncing.memory.settled = None;
+            (syncing.memory.verdict.clone().unwrap_or(Verdict::Waiting), Again::After(soon()))
+        }
+        Err(error) => {
+            syncing.memory.failures = syncing.memory.failures.saturating_add(1);
+            error.verdict(syncing.memory.failures)
+        }
+    };
+    let Syncing { mut memory, reached, until, .. } = syncing;
+    let resync = plugin.spec.resync();
+    let again = finalize::sooner(memory.conclude((verdict, again), resync, Instant::now()), until, Instant::now());
+    Pass { memory: Some(memory), again, reached }
+}
+
+impl<'a> Syncing<'a> {
+    /// `None` if the subject is gone.
+    async fn run(&mut self, reason: EventReason) -> Result<Option<Step>, Error> {
+        let key = self.key;
+        let children = self.children();
+        let Some(object) = self.env.watches.subject(key).await? else {
+            children.prune_all(&self.memory).await?;
+            self.forget();
+            return Ok(None);
+        };
+        let object = Arc::new(object.object());
+        let uid = object.uid().unwrap_or_default();
+        if self.memory.subject_uid != uid {
+            children.prune_all(&self.memory).await?;
+            self.forget();
+            self.memory = Memory::of(&uid);
+        }
+        let observed = match self.before_sync(object, reason).await? {
+            Before::Sync(observed) => observed,
+            Before::Done(step) => return Ok(Some(step)),
+        };
+        let question = self.question(&observed, reason)?;
+        let base = question.request(BTreeMap::new(), 1)?.request.uid;
+        let quiet = matches!(reason, EventReason::Updated | EventReason::Created);
+        if let (true, Some(verdict)) = (quiet && self.memory.settled.as_ref() == Some(&base), &self.memory.verdict) {
+            return Ok(Some((verdict.clone(), Again::Unchanged)));
+        }
+        self.memory.settled = None;
+        if self.memory.retired.as_ref() == Some(&self.identity()) {
+            return Err(CallError::Gone.into());
+        }
+        let live = self.live(&observed).await?;
+        let mut request = question.request(by_key(&live), 1)?;
+        request.request.attempt = self.memory.attempt_at(&request.request.uid);
+        self.memory.settled = Some(base);
+        let answer = self.ask(&request, reason).await;
+        drop(request);
+        if matches!(answer, Err(Error::Call(CallError::Gone))) {
+            self.memory.retired = Some(self.identity());
+        }
+        self.act(&observed, live, answer?).await.map(Some)
+    }
+
+    /// What has to change before a retired plugin is asked again.
+    pub(crate) fn identity(&self) -> (i64, String) {
+        (self.plugin.generation, self.plugin.version.clone())
+    }
+
+    pub(crate) fn children(&self) -> Children<'a> {
+        Children { env: self.env, plugin: self.plugin, namespace: &self.key.namespace }
+    }
+
+    /// The question, with memory for the request that it becomes.
+    pub(crate) fn question<'q>(&mut self, observed: &'q Observed, reason: EventReason) -> Result<Question<'q>, Error>
+    where
+        'a: 'q,
+    {
+        let question = Question {
+            plugin: self.plugin,
+            key: self.key,
+            object: &observed.object,
+            owner_key: &observed.owner_key,
+            owner: &observed.owner,
+            reason,
+            now: Timestamp::now(),
+            dry_run: false,
+        };
+        self.work.grow(question.bytes()?)?;
+        Ok(question)
+    }
+
+    /// The children that are known, with memory for what a request says of them.
+    pub(crate) async fn live(&mut self, observed: &Observed) -> Result<Live, Error> {
+        let live = self.children().live(&observed.known).await?;
+        self.work.grow(request::bytes_of_children(live.objects.values()))?;
+        Ok(live)
+    }
+
+    /// The answer to `request`: the remembered one, unless the question is new or its time is over.
+    pub(crate) async fn ask(&mut self, request: &ReviewRequest, reason: EventReason) -> Result<Arc<Answer>, Error> {
+        let memory = &mut self.memory;
+        let fresh = matches!(reason, EventReason::Resync | EventReason::PluginChanged);
+        if let (Some(asked), Some(answer), false) = (&memory.asked, &memory.answer, fresh)
+            && *asked == request.request.uid
+        {
+            return Ok(Arc::clone(answer));
+        }
+        // An answer that is out of date must not come back if this call fails.
+        memory.asked = None;
+        let result = call::call(self.env, self.plugin, request, &mut self.work).await;
+        self.reached = Some(!result.as_ref().is_err_and(CallError::is_transport));
+        let answer = Arc::new(result?);
+        if answer.status != ResponseStatus::Pending {
+            memory.failures = 0;
+        }
+        if !memory.keep(&request.request.uid, &answer, (&self.env.kept, &self.key.namespace)) {
+            tracing::warn!("the answers that are kept for the namespace are too large; this one is asked for again");
+        }
+        Ok(answer)
+    }
+
+    async fn act(&mut self, observed: &Observed, live: Live, answer: Arc<Answer>) -> Result<Step, Error> {
+        let again = match answer.resync_after_seconds {
+            0 => Again::Resync,
+            seconds => Again::After(Duration::from_secs(u64::from(seconds))),
+        };
+        match answer.status {
+            ResponseStatus::Success => {}
+            ResponseStatus::Pending => {
+                self.memory.asked = None;
+                self.memory.failures = self.memory.failures.saturating_add(1);
+                let again = CallError::Busy { code: 200, retry_after: None }.retry(self.memory.failures as usize);
+                return Ok((Verdict::Waiting, again.map_or(Again::Resync, Again::After)));
+            }
+            _ => {
+                let message = format!("{}: {}", answer.reason, answer.message);
+                return Ok((Verdict::failing("PluginFailure", &message), again));
+            }
+        }
+        self.work.grow(answer.tree_bytes())?;
+        let keys = answer.children.iter().flatten().map(|child| child.key.clone()).collect();
+        let Parsed { children: answered, rejected: unparsed } = answer.parsed();
+        let (owner, subject) = ((&observed.owner_key, &*observed.owner), (self.key, &*self.memory.subject_uid));
+        let origin = Origin::new(self.plugin, subject, owner, &observed.known);
+        let (approved, rejected) = screen::screen(answered, &origin);
+        let rejected: Vec<_> = unparsed.into_iter().chain(rejected).collect();
+        for child in &rejected {
+            self.env.metrics.rejected(&self.plugin.identity, child.reason);
+        }
+        let (children, left_out) = (self.children(), live.left_out());
+        let owner_uid = observed.owner.uid().unwrap_or_default();
+        let claim =
+            Claim { plugin: &self.plugin.identity, subject_uid: &self.memory.subject_uid, owner_uid: &owner_uid };
+        let known = observed.known.iter().filter(|known| live.confirms(known, claim)).cloned().collect();
+        let Found { wanted, claims } = children.find_named(self.key, approved, live, claim).await?;
+        let existing = inventory::existing(&wanted);
+        self.work.grow(request::bytes_of_children(existing.values()))?;
+        let plan = plan::plan(wanted, known, claim);
+        let work = Work { plan, rejected, existing, keys, claim };
+        let problem = children.carry_out(work, &mut self.memory.written).await.or(left_out);
+        drop(claims);
+        Ok(problem.map_or((Verdict::Synced, again), |problem| {
+            let again = problem.again.map_or(Again::Rewrite, Again::RewriteAfter);
+            (Verdict::failing(problem.reason, &problem.message), again)
+        }))
+    }
+}

@@ -1,0 +1,32 @@
+//! Calls of plugins, counted and traced.
+
+use crate::{
+    children::context::Env,
+    client::{answer::Answer, memory_shares::Reservation, response::CallError},
+    model::registration::Registered,
+};
+use plugin_protocol::{ResponseStatus, ReviewRequest};
+
+/// Calls the plugin; the call is counted, timed and traced. The answer is read into `memory`.
+pub(crate) async fn call(
+    env: &Env,
+    plugin: &Registered,
+    request: &ReviewRequest,
+    memory: &mut Reservation,
+) -> Result<Answer, CallError> {
+    let hook = request.request.hook.as_str();
+    tracing::Span::current().record("hook", hook);
+    let call = env.metrics.call(&plugin.identity, hook);
+    let result = plugin.caller.call(request, memory).await;
+    let outcome = match &result {
+        Ok(answer) => match answer.status {
+            ResponseStatus::Success => "Success",
+            ResponseStatus::Pending => "Pending",
+            _ => "Failure",
+        },
+        Err(error) => error.reason(),
+    };
+    tracing::debug!(outcome, "called a plugin");
+    call.ended(outcome);
+    result
+}

@@ -1,0 +1,243 @@
+//! What happens to a subject before it is synced, or instead: it is finalized, pruned, or left alone.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use kube::{ResourceExt as _, api::DynamicObject};
+
+use super::{
+    Error, Observed, Syncing,
+    state::{Again, Memory, Step},
+};
+use crate::{
+    children::inventory::by_key,
+    client::{answer::Answer, response::CallError},
+    finalize::{self, Mark, Owner, Situation, Stage, finalizers},
+    index::watches::Unread,
+    model::subject::{self, SubjectKey},
+    selector::matcher::Undecided,
+    status::summary::Verdict,
+};
+use plugin_protocol::{EventReason, ResponseStatus};
+
+/// How a pass goes on.
+pub(crate) enum Before {
+    /// The plugin is to be asked for children.
+    Sync(Observed),
+    /// Not at all.
+    Done(Step),
+}
+
+/// Nothing is wanted for the subject, until it or the Dask resource above changes.
+const NOTHING: Step = (Verdict::Unmatched, Again::Never);
+
+impl Syncing<'_> {
+    /// Everything but syncing. When this says [`Before::Sync`], the finalizer is where it has to be.
+    pub(crate) async fn before_sync(
+        &mut self,
+        object: Arc<DynamicObject>,
+        reason: EventReason,
+    ) -> Result<Before, Error> {
+        let above = self.above(&object).await?;
+        let owner_uid = above.as_ref().and_then(|(_, owner)| owner.uid());
+        let known = self.children().known(&self.memory, owner_uid.as_deref()).await;
+        let engaged = self.marked().is_some() || !known.is_empty();
+        let matches = self.matches(&object, above.as_ref().map(|(key, owner)| (key, &**owner))).await;
+        let matches = match (matches, &above) {
+            (Ok(matches), _) => matches,
+            (Err(undecided), Some((_, owner))) if owner.metadata.deletion_timestamp.is_none() => {
+                return Ok(Before::Done(self.undecided(&undecided)));
+            }
+            // Whoever may hold something is asked to give it up.
+            (Err(_), _) => engaged,
+        };
+        let owner = above.as_ref().map(|(_, owner)| &**owner);
+        let situation = self.situation(&object, owner, (matches, !known.is_empty()));
+        let stage = finalize::stage(&situation, Instant::now());
+        self.memory.finalizing = false;
+        match (stage, above) {
+            (Stage::Sync, Some((owner_key, owner))) => {
+                self.held(Observed { object, owner_key, owner, known }, situation.finalizes).await
+            }
+            (Stage::Finalize(farewell), Some((owner_key, owner))) => {
+                self.memory.finalizing = true;
+                let observed = Observed { object, owner_key, owner, known };
+                self.finalize(&observed, reason, farewell).await.map(Before::Done)
+            }
+            (Stage::Prune | Stage::PruneLate, _) => {
+                if stage == Stage::PruneLate {
+                    let plugin = &self.plugin.identity;
+                    tracing::warn!(plugin, subject = %self.key, "the deadline for finalizing a subject has passed");
+                }
+                if situation.mark.is_some() && situation.has_children {
+                    self.mark(Mark::Finalized);
+                } else if situation.mark.is_some() || situation.finalizes {
+                    self.mark(Mark::Unasked);
+                }
+                self.prune().await.map(Before::Done)
+            }
+            (Stage::Sync | Stage::Finalize(_) | Stage::Rest, _) => {
+                self.memory = Memory::of(&self.memory.subject_uid);
+                Ok(Before::Done(NOTHING))
+            }
+        }
+    }
+
+    /// Nothing changes until the conditions can be told.
+    fn undecided(&mut self, undecided: &Undecided) -> Step {
+        // Then even what is as before must be looked at.
+        self.memory.settled = None;
+        (Verdict::failing("MatchConditionError", &undecided.to_string()), Again::Resync)
+    }
+
+    /// The subject is gone: there is nothing to ask about any more.
+    pub(crate) fn forget(&self) {
+        self.env.ledger.forget(&self.plugin.identity, &self.memory.subject_uid);
+    }
+
+    fn mark(&self, mark: Mark) {
+        self.env.ledger.set(&self.plugin.identity, &self.memory.subject_uid, mark);
+    }
+
+    /// How far it got. On a first look, the deadline begins anew: the plugin may have been suspended since.
+    fn marked(&self) -> Option<Mark> {
+        match self.env.ledger.get(&self.plugin.identity, &self.memory.subject_uid) {
+            Some(Mark::Unasked) => None,
+            Some(Mark::Leaving(_)) if self.memory.verdict.is_none() => Some(Mark::Engaged),
+            mark => mark,
+        }
+    }
+
+    fn deadline(&self) -> Duration {
+        self.plugin.spec.finalize.deadline()
+    }
+
+    /// The Dask resource above, if it is there and really above.
+    async fn above(&self, object: &DynamicObject) -> Result<Option<(SubjectKey, Arc<DynamicObject>)>, Unread> {
+        let Some(owner_key) = subject::owner_of(self.key.kind, object) else { return Ok(None) };
+        let Some(owner) = self.env.watches.subject(&owner_key).await? else { return Ok(None) };
+        let owner = Arc::new(owner.object());
+        let above = owner_key == *self.key || subject::is_below(self.key.kind, object, owner.as_ref());
+        Ok(above.then_some((owner_key, owner)))
+    }
+
+    fn situation(
+        &self,
+        object: &DynamicObject,
+        owner: Option<&DynamicObject>,
+        (matches, has_children): (bool, bool),
+    ) -> Situation {
+        let plugin = self.plugin;
+        let held = owner.is_some_and(|owner| finalizers::has(owner, &finalize::name_of(&plugin.identity)));
+        let component = subject::component(self.key.kind, object);
+        let named = plugin.rules_for(self.key.kind, component).next().is_some();
+        Situation {
+            owner: match owner {
+                None => Owner::Absent,
+                Some(owner) if owner.metadata.deletion_timestamp.is_some() => Owner::Going { held },
+                Some(_) => Owner::Living { held },
+            },
+            matches,
+            finalizes: finalize::is_on(plugin.spec.finalize, &plugin.hooks),
+            mark: self.marked(),
+            has_children,
+            may_be_left: named && self.memory.verdict.is_none(),
+            deadline: self.deadline(),
+        }
+    }
+
+    /// The finalizer comes before the first child: in between, the controller may be killed.
+    async fn held(&self, observed: Observed, finalizes: bool) -> Result<Before, Error> {
+        if finalizes {
+            self.mark(Mark::Engaged);
+            let (name, uid) = (finalize::name_of(&self.plugin.identity), observed.owner.uid().unwrap_or_default());
+            let held = finalizers::has(&*observed.owner, &name)
+                || finalizers::hold(&self.env.client, &observed.owner_key, &uid, &name).await?;
+            if !held {
+                return Ok(Before::Done(NOTHING)); // The watch is about to say that the owner goes.
+            }
+        }
+        Ok(Before::Sync(observed))
+    }
+
+    async fn prune(&mut self) -> Result<Step, Error> {
+        self.children().prune_all(&self.memory).await?;
+        self.memory = Memory::of(&self.memory.subject_uid);
+        Ok(NOTHING)
+    }
+
+    /// Asks the plugin to give up what it holds. `reason` is why the subject is looked at, `farewell` what the
+    /// plugin is told.
+    async fn finalize(
+        &mut self,
+        observed: &Observed,
+        reason: EventReason,
+        farewell: EventReason,
+    ) -> Result<Step, Error> {
+        self.begin(farewell);
+        let question = self.question(observed, farewell)?;
+        let base = question.request(BTreeMap::new(), 1)?.request.uid;
+        // All kinds of things change around something that goes: a plugin that fails is not asked sooner for it.
+        let quiet = !matches!(reason, EventReason::Resync | EventReason::PluginChanged);
+        if let (true, Some(verdict)) = (quiet && self.memory.settled.as_ref() == Some(&base), &self.memory.verdict) {
+            return Ok((verdict.clone(), Again::Unchanged));
+        }
+        self.memory.settled = None;
+        if self.memory.retired.as_ref() == Some(&self.identity()) {
+            return Err(CallError::Gone.into());
+        }
+        let live = self.live(observed).await?;
+        let mut request = question.request(by_key(&live), 1)?;
+        request.request.attempt = self.memory.attempt_at(&request.request.uid);
+        self.memory.settled = Some(base);
+        let failures = self.memory.failures;
+        let answer = self.ask(&request, EventReason::Resync).await;
+        self.memory.asked = None;
+        if matches!(answer, Err(Error::Call(CallError::Gone))) {
+            self.memory.retired = Some(self.identity());
+        }
+        let answer = answer?;
+        self.take_leave(farewell, &answer, failures).await
+    }
+
+    /// Has the keeper wait for this subject, and this subject not miss its deadline.
+    fn begin(&mut self, farewell: EventReason) {
+        let mark = self.marked();
+        if farewell == EventReason::Deleting {
+            self.mark(Mark::Engaged);
+            return;
+        }
+        let since = if let Some(Mark::Leaving(since)) = mark { since } else { Instant::now() };
+        self.mark(Mark::Leaving(since));
+        self.until = Some(since + self.deadline());
+    }
+
+    /// `failures` are those before this answer.
+    async fn take_leave(&mut self, farewell: EventReason, answer: &Answer, failures: u32) -> Result<Step, Error> {
+        let wish = Some(answer.resync_after_seconds).filter(|seconds| *seconds > 0);
+        let wish = wish.map(|seconds| Duration::from_secs(u64::from(seconds)));
+        match answer.status {
+            ResponseStatus::Success if answer.finalized => {
+                self.mark(Mark::Finalized);
+                self.until = None;
+                match farewell {
+                    EventReason::Deleting => Ok(NOTHING),
+                    _ => self.prune().await,
+                }
+            }
+            ResponseStatus::Success | ResponseStatus::Pending => {
+                self.memory.failures = failures.saturating_add(1);
+                let backoff = CallError::Busy { code: 200, retry_after: None }.retry(self.memory.failures as usize);
+                Ok((Verdict::Waiting, wish.or(backoff).map_or(Again::Resync, Again::After)))
+            }
+            _ => {
+                let message = format!("{}: {}", answer.reason, answer.message);
+                let verdict = Verdict::failing("PluginFailure", &message);
+                Ok((verdict, wish.map_or(Again::Resync, Again::After)))
+            }
+        }
+    }
+}

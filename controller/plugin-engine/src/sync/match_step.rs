@@ -1,0 +1,33 @@
+//! Whether the plugin is asked about a subject: what needs more than the subject's own labels.
+
+use kube::{ResourceExt as _, api::DynamicObject};
+
+use super::Syncing;
+use crate::{model::subject::SubjectKey, selector::matcher::Undecided};
+
+impl Syncing<'_> {
+    /// Whether the plugin is asked about `object`. Without the Dask resource `above` the conditions are left out,
+    /// since they may speak of it.
+    pub(crate) async fn matches(
+        &self,
+        object: &DynamicObject,
+        above: Option<(&SubjectKey, &DynamicObject)>,
+    ) -> Result<bool, Undecided> {
+        if !self.plugin.matches(self.key.kind, object) || !self.serves_namespace().await {
+            return Ok(false);
+        }
+        let matcher = &self.plugin.matcher;
+        let Some((owner_key, owner)) = above.filter(|_| matcher.has_conditions()) else { return Ok(true) };
+        let decide = || self.plugin.decide((self.key.kind, object), (owner_key.kind, owner));
+        self.env.turns.run(&self.key.namespace, decide).await
+    }
+
+    async fn serves_namespace(&self) -> bool {
+        if !self.plugin.matcher.reads_namespaces() {
+            return true;
+        }
+        let namespace = self.env.watches.namespaces().await.get("", &self.key.namespace);
+        // One that is not known yet will be told of.
+        namespace.is_some_and(|namespace| self.plugin.matcher.selects_namespace(namespace.labels()))
+    }
+}

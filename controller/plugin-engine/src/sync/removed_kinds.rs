@@ -1,0 +1,88 @@
+//! Deletes the children of kinds that a plugin's resource lists no longer: no answer can ask for them, and
+//! nothing else would ever look at them.
+
+use std::{sync::Arc, time::Duration};
+
+use dask_operator_api::DeletionPolicy;
+use kube::{ResourceExt as _, core::ApiResource};
+use operator_runtime::{backoff, k8s};
+use tokio::sync::watch;
+
+use crate::{
+    children::{
+        context::Env,
+        inventory::{Children, known_of},
+    },
+    model::{child_kind::ChildKind, child_meta::Ours, registration::Registered},
+};
+
+/// Tries, with growing pauses: the rights to delete may go together with the kind.
+const ROUNDS: usize = 8;
+/// How long it is tried at most.
+const LONGEST: Duration = Duration::from_mins(10);
+
+/// Those of `before` that are not among `now` in any version.
+pub(crate) fn kinds(before: &[ChildKind], now: &[ChildKind]) -> Vec<ChildKind> {
+    let same = |a: &ApiResource, b: &ApiResource| (&a.group, &a.plural) == (&b.group, &b.plural);
+    before.iter().filter(|kind| !now.iter().any(|now| same(&kind.resource, &now.resource))).cloned().collect()
+}
+
+/// Deletes the children of `former` kinds, as long as they are not listed again and the plugin is there.
+pub(crate) async fn prune(env: Arc<Env>, current: watch::Receiver<Arc<Registered>>, former: Vec<ChildKind>) {
+    let mut changes = current.clone();
+    let gone = async { while changes.changed().await.is_ok() {} };
+    // The rights to watch may have gone together with the kind, so that no list ever comes.
+    let pruned = tokio::time::timeout(LONGEST, prune_all(&env, &current, &former));
+    tokio::select! { _ = pruned => {}, () = gone => {} }
+}
+
+async fn prune_all(env: &Env, current: &watch::Receiver<Arc<Registered>>, former: &[ChildKind]) {
+    for round in 1..=ROUNDS {
+        let plugin = Arc::clone(&current.borrow());
+        if plugin.spec.deletion_policy == DeletionPolicy::Orphan {
+            return;
+        }
+        let mut failed = None;
+        for kind in kinds(former, &plugin.kinds) {
+            failed = failed.or(prune_kind(env, &plugin, &kind).await.err());
+        }
+        let Some(error) = failed else { return };
+        tracing::warn!(plugin = plugin.key.name, %error, "failed to delete the children of a kind that is listed no more");
+        tokio::time::sleep(backoff::delay(round)).await;
+    }
+}
+
+async fn prune_kind(env: &Env, plugin: &Registered, kind: &ChildKind) -> Result<(), k8s::Error> {
+    let ours = Ours { plugin: &plugin.identity, subject_uid: None, owner_uid: None };
+    for child in env.watches.children(&plugin.writer, &kind.resource).await.all() {
+        if ours.holds(&child) {
+            let namespace = child.namespace().unwrap_or_default();
+            let children = Children { env, plugin, namespace: &namespace };
+            children.delete(&known_of(&kind.resource, child.as_ref()), ours).await?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::slice;
+
+    use dask_operator_api::testing::mk_resource;
+
+    use super::*;
+
+    fn kind(api_version: &str, name: &str) -> ChildKind {
+        let resource = mk_resource(api_version, name);
+        ChildKind { resource, namespaced: true, allow_sensitive: false, recreate: false }
+    }
+
+    #[test]
+    fn a_kind_is_former_when_no_version_of_it_is_listed() {
+        let (old, new) = (kind("networking.k8s.io/v1beta1", "Ingress"), kind("networking.k8s.io/v1", "Ingress"));
+        let (config, namesake) = (kind("v1", "ConfigMap"), kind("example.org/v1", "Ingress"));
+        assert_eq!(kinds(&[old, config.clone()], slice::from_ref(&new)), slice::from_ref(&config));
+        assert_eq!(kinds(slice::from_ref(&new), &[namesake]), slice::from_ref(&new));
+        assert_eq!(kinds(slice::from_ref(&config), &[ChildKind { recreate: true, ..config.clone() }]), []);
+    }
+}

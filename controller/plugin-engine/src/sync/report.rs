@@ -1,0 +1,103 @@
+//! What came of a look at a subject is told here: to the board, the metrics and, on a transition, the log.
+
+use std::collections::BTreeSet;
+
+use kube::ResourceExt as _;
+
+use super::state::Memory;
+use crate::{
+    children::{context::Env, inventory::Children},
+    model::{
+        registration::Registered,
+        subject::{self, SubjectKey},
+    },
+    status::{
+        aggregate::{self, Account, Owner},
+        summary::Verdict,
+    },
+};
+
+/// Tells of a look at `subject`; `memory` is what is remembered of it now, `before` what came of the last look.
+pub(crate) async fn tell(
+    env: &Env,
+    plugin: &Registered,
+    subject: &SubjectKey,
+    before: Option<&Verdict>,
+    memory: Option<&Memory>,
+) {
+    log(plugin, subject, before, memory.and_then(|memory| memory.verdict.as_ref()));
+    // The worker of a plugin that has gone may be in the middle of something.
+    if !env.board.exists(&plugin.key, &plugin.uid) {
+        return;
+    }
+    let account = match memory {
+        Some(memory) => account(env, plugin, subject, memory).await,
+        None => None,
+    };
+    let unfit = account.as_ref().map_or(0, |account| account.unfit);
+    let known = env.board.report(&plugin.identity, subject, account);
+    if unfit > known.map_or(0, |known| known.unfit) {
+        tracing::warn!(plugin = plugin.identity, %subject, unfit, "a plugin's conditions cannot be shown");
+    }
+    env.metrics.children(&plugin.identity, env.board.children(&plugin.identity));
+}
+
+/// `None` if there is no Dask resource to tell.
+async fn account(env: &Env, plugin: &Registered, subject: &SubjectKey, memory: &Memory) -> Option<Account> {
+    let owner = owner_of(env, subject).await?;
+    let fares = memory.verdict.clone()?;
+    let children = match fares {
+        Verdict::Unmatched => 0,
+        // Nothing else stands then, whatever the watches have still to deliver.
+        Verdict::Synced => memory.written.len(),
+        _ => {
+            let children = Children { env, plugin, namespace: &subject.namespace };
+            children.known(memory, Some(&owner.uid)).await.len()
+        }
+    };
+    let answer = memory.answer.as_ref();
+    let (conditions, unfit) = aggregate::fit(&plugin.identity, answer.map_or(&[], |answer| &answer.conditions));
+    let warnings = answer.map_or_else(BTreeSet::new, |answer| aggregate::fit_warnings(&answer.warnings));
+    Some(Account { owner, fares, children, conditions, unfit, warnings })
+}
+
+async fn owner_of(env: &Env, subject: &SubjectKey) -> Option<Owner> {
+    let object = env.watches.subject(subject).await.ok()??;
+    let key = subject::owner_of(subject.kind, object.as_ref())?;
+    let owner = env.watches.subject(&key).await.ok()??;
+    let is_above = key == *subject || subject::is_below(subject.kind, object.as_ref(), owner.as_ref());
+    is_above.then(|| Owner { key, uid: owner.uid().unwrap_or_default() })
+}
+
+/// One line for each transition, and none for each attempt.
+fn log(plugin: &Registered, subject: &SubjectKey, before: Option<&Verdict>, now: Option<&Verdict>) {
+    let plugin = plugin.identity.as_str();
+    match (reason(before), now) {
+        (was, Some(Verdict::Failing { reason, message })) if was != Some(reason) => {
+            tracing::warn!(plugin, %subject, reason, "a plugin fails for a subject");
+            // It may quote the subject.
+            tracing::debug!(plugin, %subject, reason, message, "a plugin fails for a subject");
+        }
+        (Some(was), Some(now)) if !matches!(now, Verdict::Failing { .. }) => {
+            let now = word(now);
+            tracing::info!(plugin, %subject, was, now, "a plugin does not fail for a subject any more");
+        }
+        _ => {}
+    }
+}
+
+fn reason(verdict: Option<&Verdict>) -> Option<&'static str> {
+    match verdict {
+        Some(Verdict::Failing { reason, .. }) => Some(reason),
+        _ => None,
+    }
+}
+
+fn word(verdict: &Verdict) -> &'static str {
+    match verdict {
+        Verdict::Unmatched => "Unmatched",
+        Verdict::Synced => "Synced",
+        Verdict::Waiting => "Waiting",
+        Verdict::Failing { .. } => "Failing",
+    }
+}

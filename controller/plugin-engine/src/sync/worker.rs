@@ -1,0 +1,421 @@
+//! The worker of one plugin: a queue of its own, at most eight calls at a time, one a subject. Namespaces take turns.
+
+use std::{
+    collections::{HashMap, HashSet},
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures::{
+    FutureExt as _, StreamExt as _,
+    channel::mpsc::{UnboundedSender, unbounded},
+    future::BoxFuture,
+    stream::FuturesUnordered,
+};
+use jiff::Timestamp;
+use kube::{
+    ResourceExt as _,
+    runtime::scheduler::{ScheduleRequest, scheduler},
+};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::{Pass, removed_kinds, report, state::Memory, turns::Turns};
+use crate::{
+    children::{context::Env, inventory},
+    client::{
+        breaker::{Breaker, State},
+        traceparent,
+    },
+    index::registry::{Command, WorkerHandle},
+    model::{child_kind::ChildKind, child_version::ChildChange, registration::Registered, subject::SubjectKey},
+    status::summary::{Summary, Tally, Verdict},
+    sync,
+};
+use plugin_protocol::EventReason;
+
+/// Calls to one plugin at a time.
+const PARALLEL: usize = 8;
+/// Further calls, for namespaces that have none under way: calls of others may all hang until their time is over.
+const SPARE: usize = 2;
+/// When the children of subjects that are gone are looked for again, if one could not be deleted.
+const ORPHANS_PAUSE: Duration = Duration::from_secs(10);
+
+/// Starts a worker.
+pub(crate) fn spawn(env: Arc<Env>, registered: Arc<Registered>) -> WorkerHandle {
+    let (commands, received) = mpsc::unbounded_channel();
+    let (registered, current) = watch::channel(registered);
+    let (publish, summary) = watch::channel(None);
+    let (requests, requested) = unbounded();
+    let cancel = CancellationToken::new();
+    let worker = Worker {
+        env,
+        current,
+        requests,
+        publish,
+        first_round: HashSet::new(),
+        orphans_due: None,
+        breaker: Breaker::default(),
+        memories: HashMap::new(),
+        subjects: HashMap::new(),
+        reasons: HashMap::new(),
+        deferred: Vec::new(),
+        in_flight: HashSet::new(),
+        waiting: Turns::default(),
+        tally: Tally::default(),
+        kinds: Vec::new(),
+    };
+    let run = worker.run(received, requested);
+    let stop = cancel.clone();
+    tokio::spawn(async move {
+        tokio::select! { () = run => {}, () = stop.cancelled() => {} }
+    });
+    WorkerHandle { registered, commands, summary, cancel }
+}
+
+struct Worker {
+    env: Arc<Env>,
+    current: watch::Receiver<Arc<Registered>>,
+    requests: UnboundedSender<ScheduleRequest<SubjectKey>>,
+    publish: watch::Sender<Option<Summary>>,
+    /// Subjects of the first round that were not looked at yet.
+    first_round: HashSet<SubjectKey>,
+    /// When to look again for children whose subject is gone.
+    orphans_due: Option<Instant>,
+    breaker: Breaker,
+    memories: HashMap<SubjectKey, Memory>,
+    /// Subjects by uid, to find them from their children's labels.
+    subjects: HashMap<String, SubjectKey>,
+    /// Why the next look at a subject happens.
+    reasons: HashMap<SubjectKey, EventReason>,
+    /// Changes of children whose subject is being looked at: only after that is known which were our own.
+    deferred: Vec<ChildChange>,
+    in_flight: HashSet<SubjectKey>,
+    /// Subjects that are due.
+    waiting: Turns,
+    tally: Tally,
+    /// The kinds that may have children.
+    kinds: Vec<ChildKind>,
+}
+
+type Running = FuturesUnordered<BoxFuture<'static, (SubjectKey, Pass)>>;
+/// Discovery that decides about an open breaker, or the deletion of orphans, and its result; one of each at a time.
+type Errands = FuturesUnordered<BoxFuture<'static, bool>>;
+
+impl Worker {
+    async fn run(
+        mut self,
+        mut commands: mpsc::UnboundedReceiver<Command>,
+        requested: futures::channel::mpsc::UnboundedReceiver<ScheduleRequest<SubjectKey>>,
+    ) {
+        let mut queue = pin!(scheduler(requested));
+        let (mut running, mut discoveries, mut orphans) = (Running::new(), Errands::new(), Errands::new());
+        self.first_round = self.look_at_all(EventReason::Created, None).await;
+        let errand = self.prune_orphans().await;
+        orphans.push(errand);
+        self.publish();
+        loop {
+            let pause = self.breaker.open_until();
+            self.env.metrics.breaker(&self.current.borrow().identity, self.breaker.state() != State::Closed);
+            while let Some(key) = self.next_turn(running.len()) {
+                running.push(self.start(key));
+            }
+            let (in_flight, orphans_due) = (&self.in_flight, self.orphans_due);
+            tokio::select! {
+                Some(command) = commands.recv() => match command {
+                    Command::Finish => break,
+                    command => self.obey(command).await,
+                },
+                Some((key, pass)) = running.next() => self.finish(key, pass),
+                Some(key) = next(queue.as_mut(), in_flight) => self.waiting.push(key),
+                Some(answered) = discoveries.next() => self.turn(|breaker, now| breaker.discovered(answered, now)),
+                () = sleep_until(pause) => {
+                    self.turn(|breaker, _| breaker.discovering());
+                    discoveries.push(self.discover());
+                }
+                Some(all_gone) = orphans.next() => {
+                    self.orphans_due = (!all_gone).then(|| Instant::now() + ORPHANS_PAUSE);
+                }
+                () = sleep_until(orphans_due) => {
+                    self.orphans_due = None;
+                    let errand = self.prune_orphans().await;
+                    orphans.push(errand);
+                }
+            }
+        }
+        while running.next().await.is_some() {}
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Look(key, reason) => self.look(key, reason),
+            Command::LookAtAll(reason) => {
+                // The plugin has just been discovered.
+                if reason == EventReason::PluginChanged {
+                    self.turn(|breaker, now| breaker.discovered(true, now));
+                }
+                drop(self.look_at_all(reason, None).await);
+            }
+            Command::LookInto(namespace) => drop(self.look_at_all(EventReason::Updated, Some(&namespace)).await),
+            Command::ChildChanged(change) => self.child_changed(change),
+            // The end of the loop.
+            Command::Finish => {}
+            Command::Recovered => {
+                self.turn(|breaker, now| breaker.discovered(true, now));
+                let failing: Vec<SubjectKey> = self.tally.failing().cloned().collect();
+                for key in failing {
+                    self.look(key, EventReason::PluginChanged);
+                }
+            }
+        }
+    }
+
+    fn look(&mut self, key: SubjectKey, reason: EventReason) {
+        self.look_at(key, reason, Instant::now());
+    }
+
+    fn look_at(&mut self, key: SubjectKey, reason: EventReason, when: Instant) {
+        // `Updated` may turn out to be nothing, and only `PluginChanged` forgets the last answer.
+        let rank = |reason: &EventReason| match reason {
+            EventReason::Updated => 0,
+            EventReason::PluginChanged => 2,
+            _ => 1,
+        };
+        let strongest = self.reasons.get(&key).copied().into_iter().chain([reason]).max_by_key(rank).unwrap_or(reason);
+        self.reasons.insert(key.clone(), strongest);
+        self.schedule(key, when);
+    }
+
+    fn schedule(&self, message: SubjectKey, run_at: Instant) {
+        // An error means that the worker is being stopped.
+        let _ = self.requests.unbounded_send(ScheduleRequest { message, run_at: run_at.into() });
+    }
+
+    /// All subjects of the plugin's kinds, and those that it was asked about before; in one namespace only, if
+    /// it is given.
+    async fn look_at_all(&mut self, reason: EventReason, namespace: Option<&str>) -> HashSet<SubjectKey> {
+        let plugin = Arc::clone(&self.current.borrow_and_update());
+        self.prune_former(&plugin);
+        let mut keys: HashSet<SubjectKey> = self.memories.keys().cloned().collect();
+        for kind in plugin.spec.subjects.iter().map(|rule| rule.kind).collect::<HashSet<_>>() {
+            let subjects = self.env.watches.subjects(kind).await;
+            keys.extend(subjects.all().iter().map(|object| SubjectKey::of(kind, object.as_ref())));
+        }
+        keys.retain(|key| {
+            plugin.serves(Some(&key.namespace)) && namespace.is_none_or(|namespace| key.namespace == namespace)
+        });
+        for key in &keys {
+            self.look(key.clone(), reason);
+        }
+        keys
+    }
+
+    /// Children of kinds that are listed no more.
+    fn prune_former(&mut self, plugin: &Registered) {
+        let before = std::mem::replace(&mut self.kinds, plugin.kinds.clone());
+        let former = removed_kinds::kinds(&before, &plugin.kinds);
+        if !former.is_empty() {
+            tokio::spawn(removed_kinds::prune(Arc::clone(&self.env), self.current.clone(), former));
+        }
+    }
+
+    /// The subject to look at next, if another look may begin while so many are under way.
+    fn next_turn(&mut self, running: usize) -> Option<SubjectKey> {
+        match room(running, self.breaker.parallel(PARALLEL)) {
+            Room::ForAny => self.waiting.pop(|_| true),
+            Room::ForIdle => {
+                let busy: HashSet<&str> = self.in_flight.iter().map(|key| key.namespace.as_str()).collect();
+                self.waiting.pop(|namespace| !busy.contains(namespace))
+            }
+            Room::None => None,
+        }
+    }
+
+    /// Deletes children of subjects that went while no worker ran: nothing else would ever find them. Only what is to
+    /// be deleted is decided at once.
+    async fn prune_orphans(&mut self) -> BoxFuture<'static, bool> {
+        let (env, plugin) = (Arc::clone(&self.env), Arc::clone(&self.current.borrow()));
+        let living = async || {
+            let mut living = HashSet::new();
+            for kind in plugin.spec.subjects.iter().map(|rule| rule.kind) {
+                living.extend(env.watches.subjects(kind).await.all().iter().filter_map(|object| object.uid()));
+            }
+            living
+        };
+        let orphans = inventory::orphans(&env, &plugin, living).await;
+        async move { inventory::prune_orphans(&env, &plugin, orphans).await }.boxed()
+    }
+
+    fn child_changed(&mut self, change: ChildChange) {
+        let Some(key) = self.subjects.get(&change.subject_uid).cloned() else { return };
+        if self.in_flight.contains(&key) {
+            self.deferred.push(change);
+            return;
+        }
+        let record = self.memories.get(&key).and_then(|memory| memory.written.get(&change.child));
+        let drifted = match (record, &change.state) {
+            (Some(record), Some(now)) => record.version.drifted_to(now),
+            (Some(_), None) => true,
+            // Not of the last answer: either pruned by us, or to be.
+            (None, state) => state.is_some(),
+        };
+        let corrects = self.current.borrow().spec.drift == dask_operator_api::DriftPolicy::Correct;
+        if drifted && corrects {
+            let now = Instant::now();
+            let wait = record.and_then(|record| record.fight.wait(now)).unwrap_or_default();
+            self.look_at(key, EventReason::ChildDrift, now + wait);
+        }
+    }
+
+    fn start(&mut self, key: SubjectKey) -> BoxFuture<'static, (SubjectKey, Pass)> {
+        let memory = self.memories.get(&key).cloned().unwrap_or_default();
+        let reason = self.reasons.remove(&key).unwrap_or_else(|| memory.reason_of_date());
+        let (env, plugin) = (Arc::clone(&self.env), Arc::clone(&self.current.borrow()));
+        self.in_flight.insert(key.clone());
+        async move {
+            let before = memory.verdict.clone();
+            let pass = traceparent::traced(&plugin, &key, sync::sync(&env, &plugin, &key, memory, reason)).await;
+            report::tell(&env, &plugin, &key, before.as_ref(), pass.memory.as_ref()).await;
+            (key, pass)
+        }
+        .boxed()
+    }
+
+    fn discover(&self) -> BoxFuture<'static, bool> {
+        let plugin = Arc::clone(&self.current.borrow());
+        async move { plugin.caller.discover().await.is_ok() }.boxed()
+    }
+
+    /// Moves the breaker, and says so where that matters to people.
+    fn turn(&mut self, event: impl FnOnce(&mut Breaker, Instant)) {
+        let before = self.breaker.state();
+        event(&mut self.breaker, Instant::now());
+        let state = self.breaker.state();
+        if state == before {
+            return;
+        }
+        let plugin = &self.current.borrow().identity;
+        match state {
+            State::Open => tracing::warn!(plugin, "a plugin does not answer and is not called for a while"),
+            state => tracing::info!(plugin, breaker = state.as_str(), "a plugin may be back"),
+        }
+    }
+
+    fn finish(&mut self, key: SubjectKey, pass: Pass) {
+        self.in_flight.remove(&key);
+        self.first_round.remove(&key);
+        match pass.reached {
+            Some(true) => self.turn(|breaker, _| breaker.answered()),
+            Some(false) => self.turn(Breaker::failed),
+            None => {}
+        }
+        let old = self.memories.remove(&key);
+        if let Some(uid) = old.as_ref().map(|old| &old.subject_uid) {
+            self.subjects.remove(uid);
+        }
+        let old_verdict = old.and_then(|old| old.verdict);
+        match pass.memory {
+            Some(memory) => {
+                let verdict = memory.verdict.clone().unwrap_or(Verdict::Waiting);
+                if matches!(verdict, Verdict::Failing { reason: "Forbidden", .. }) {
+                    // An error means that the process is ending.
+                    let _ = self.env.doubts.send(self.current.borrow().key.clone());
+                }
+                self.tally.update(&key, old_verdict.as_ref(), &verdict, Timestamp::now());
+                if memory.finalizing {
+                    self.tally.finalizing(&key);
+                }
+                self.subjects.insert(memory.subject_uid.clone(), key.clone());
+                self.memories.insert(key.clone(), memory);
+            }
+            None => {
+                if let Some(old) = &old_verdict {
+                    self.tally.forget(&key, old);
+                }
+            }
+        }
+        if let Some(again) = pass.again {
+            self.schedule(key, Instant::now() + again);
+        }
+        for change in std::mem::take(&mut self.deferred) {
+            self.child_changed(change);
+        }
+        self.publish();
+    }
+
+    /// Counts that are still growing after a start would only make the status flicker.
+    fn publish(&self) {
+        if !self.first_round.is_empty() {
+            return;
+        }
+        if self.publish.borrow().is_none() {
+            self.env.board.completed(&self.current.borrow().identity, self.memories.keys());
+        }
+        let summary = Some(self.tally.summary());
+        self.publish.send_if_modified(|published| {
+            let changed = *published != summary;
+            *published = summary;
+            changed
+        });
+    }
+}
+
+/// For whom another call may begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Room {
+    ForAny,
+    /// Only for subjects of namespaces that have no call under way.
+    ForIdle,
+    None,
+}
+
+/// For whom another call may begin while `running` are under way, out of `most`. A plugin that may be down gets none
+/// of the spare ones.
+fn room(running: usize, most: usize) -> Room {
+    match running {
+        _ if running < most => Room::ForAny,
+        _ if most == PARALLEL && running < most + SPARE => Room::ForIdle,
+        _ => Room::None,
+    }
+}
+
+async fn next<S>(
+    queue: std::pin::Pin<&mut kube::runtime::scheduler::Scheduler<SubjectKey, S>>,
+    in_flight: &HashSet<SubjectKey>,
+) -> Option<SubjectKey>
+where
+    S: futures::Stream<Item = ScheduleRequest<SubjectKey>>,
+{
+    let mut ready = pin!(queue.hold_unless(|key: &SubjectKey| !in_flight.contains(key)));
+    ready.next().await
+}
+
+async fn sleep_until(until: Option<Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spare_calls_are_for_idle_namespaces_and_never_for_a_plugin_that_may_be_down() {
+        let table = [
+            (0, PARALLEL, Room::ForAny),
+            (PARALLEL - 1, PARALLEL, Room::ForAny),
+            (PARALLEL, PARALLEL, Room::ForIdle),
+            (PARALLEL + SPARE - 1, PARALLEL, Room::ForIdle),
+            (PARALLEL + SPARE, PARALLEL, Room::None),
+            (0, 0, Room::None),
+            (0, 1, Room::ForAny),
+            (1, 1, Room::None),
+        ];
+        for (running, most, expected) in table {
+            assert_eq!(room(running, most), expected, "{running} of {most}");
+        }
+    }
+}
