@@ -24,7 +24,7 @@ pub struct Settings {
     pub identity: Identity,
     /// How long certificates are valid.
     pub lives: Lives,
-    /// Whether the EndpointSlices of plugins' Services may be watched.
+    /// Whether the `EndpointSlice`s of plugins' Services may be watched.
     pub endpoints: bool,
 }
 

@@ -280,7 +280,7 @@ mod tests {
 
     use super::*;
     use crate::model::writer::test_writer;
-    use crate::test_fixtures::mk_resource;
+    use dask_operator_api::testing::mk_resource;
 
     fn watches() -> Arc<Watches> {
         let sight = Sight { scope: Scope::all(), pace: Pace::default(), vitals: Vitals::default() };
