@@ -20,8 +20,8 @@ use axum::{
 use jiff::Timestamp;
 use operator_runtime::{
     leader::Leadership,
-    vitals::{Ailing, Vitals},
-    watch::Progress,
+    liveness::{Liveness, LivenessFailure},
+    watch::SyncStatus,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -38,7 +38,7 @@ pub struct Health {
     /// How far the start is.
     pub probes: Probes,
     /// What must get on for the controller to be alive.
-    pub vitals: Vitals,
+    pub liveness: Liveness,
     /// How long a watch may hear nothing of the API server.
     pub silence: Duration,
     /// Whether this process leads.
@@ -53,7 +53,7 @@ enum Stage {
     /// What is waited for before anything is watched.
     Checking(Vec<String>),
     /// Watches are under way.
-    Watching(Vec<Progress>),
+    Watching(Vec<SyncStatus>),
 }
 
 impl Probes {
@@ -68,7 +68,7 @@ impl Probes {
     }
 
     /// The start is over when all `watches` have delivered.
-    pub fn follow(&self, watches: Vec<Progress>) {
+    pub fn follow(&self, watches: Vec<SyncStatus>) {
         self.0.send_replace(Stage::Watching(watches));
     }
 
@@ -135,12 +135,12 @@ pub async fn serve(
 }
 
 async fn live(State(health): State<Arc<Health>>) -> (StatusCode, Json<Value>) {
-    let ailing = health.vitals.ailing(Instant::now(), health.silence);
+    let ailing = health.liveness.ailing(Instant::now(), health.silence);
     if ailing.is_nothing() {
         let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6f").to_string();
         return (StatusCode::OK, Json(json!({"now": now})));
     }
-    let Ailing { silent, stalled, waiting, stuck, blocked } = ailing;
+    let LivenessFailure { silent, stalled, waiting, stuck, blocked } = ailing;
     tracing::warn!(?silent, ?stalled, ?waiting, ?stuck, blocked, "the controller does not get on");
     let body = json!({
         "silentWatches": silent,
@@ -183,10 +183,10 @@ mod tests {
     async fn a_controller_whose_threads_are_all_blocked_is_not_alive_and_says_so() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let vitals = Vitals::default();
-        vitals.heartbeat(Instant::now().checked_sub(Duration::from_mins(1)).unwrap());
+        let liveness = Liveness::default();
+        liveness.heartbeat(Instant::now().checked_sub(Duration::from_mins(1)).unwrap());
         let leadership = Election::new(None).1;
-        let health = Health { probes: Probes::new(), vitals, silence: Duration::from_mins(3), leadership };
+        let health = Health { probes: Probes::new(), liveness, silence: Duration::from_mins(3), leadership };
         let _ended = serve_apart(listener, health, Arc::default()).unwrap();
 
         let mut stream = TcpStream::connect(address).unwrap();

@@ -13,15 +13,15 @@ use operator_runtime::{
     events::Recorder,
     fair_share::FairShare,
     leader::Leadership,
-    vitals::Vitals,
-    watch::{Cache, Creations, Pace},
+    liveness::Liveness,
+    watch::{Cache, Expectations, WatchTiming},
 };
 
 use crate::{
     autoscaler, idle,
     metrics::Metrics,
     view::{DeploymentView, PodView},
-    worker_group::{Censuses, Losses, Pauses},
+    worker_group::{ConnectedWorkersCache, Losses, RemovalBackoff},
 };
 
 /// What the watches have delivered.
@@ -122,34 +122,34 @@ pub struct Context {
     /// What the watches have delivered.
     pub caches: Caches,
     /// What this process makes.
-    pub creations: Creations,
+    pub expectations: Expectations,
     /// Publishes Events.
     pub recorder: Recorder,
     /// What the controller is told by flags.
     pub defaults: Defaults,
     /// How many workers are connected, by group.
-    pub censuses: Censuses,
+    pub connected_workers: ConnectedWorkersCache,
     /// Removals of workers that wait.
-    pub pauses: Pauses,
+    pub removal_backoff: RemovalBackoff,
     /// Groups may talk to so many schedulers at a time, shared by namespace: fewer than are reconciled at a time, so that
     /// schedulers that hang hold up nobody else.
-    pub conversations: FairShare,
+    pub scheduler_limiter: FairShare,
     /// Workers that were lost, by group.
     pub losses: Losses,
     /// What schedulers asked for lately.
-    pub autoscaling: autoscaler::Memory,
+    pub autoscaling: autoscaler::ScalingHistory,
     /// What schedulers said of being idle.
-    pub idle: idle::Memory,
+    pub idle: idle::IdleTracker,
     /// What plugins did for Dask resources.
-    pub(crate) board: Arc<plugin::Board>,
+    pub(crate) status_store: Arc<plugin::StatusStore>,
     /// Whether this process leads.
     pub leadership: Leadership,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// How often watches hear of the API server.
-    pub pace: Pace,
+    pub pace: WatchTiming,
     /// Whether watches and passes get on.
-    pub vitals: Vitals,
+    pub liveness: Liveness,
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1::ContainerState;
 use kube::ResourceExt as _;
-use operator_runtime::invalid::Invalid;
+use operator_runtime::rejection::Rejection;
 
 use crate::view::{ContainerView, DeploymentView, PodView};
 
@@ -10,10 +10,10 @@ use crate::view::{ContainerView, DeploymentView, PodView};
 const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 
 /// What keeps `deployment` from having a ready pod, or `None` if nothing does but time.
-pub fn of<'a>(deployment: &DeploymentView, pods: impl IntoIterator<Item = &'a PodView>) -> Option<Invalid> {
+pub fn of<'a>(deployment: &DeploymentView, pods: impl IntoIterator<Item = &'a PodView>) -> Option<Rejection> {
     let refused = deployment.holds("ReplicaFailure").map(|condition| {
         let message = condition.message.clone().unwrap_or_default();
-        Invalid::new(refusal(&message), message)
+        Rejection::new(refusal(&message), message)
     });
     refused.or_else(|| pods.into_iter().filter(|pod| !pod.is_ready()).find_map(of_pod))
 }
@@ -29,7 +29,7 @@ fn refusal(message: &str) -> &'static str {
     }
 }
 
-fn of_pod(pod: &PodView) -> Option<Invalid> {
+fn of_pod(pod: &PodView) -> Option<Rejection> {
     if pod.metadata.deletion_timestamp.is_some() {
         return None;
     }
@@ -39,28 +39,28 @@ fn of_pod(pod: &PodView) -> Option<Invalid> {
         .filter(|condition| condition.status == "False" && condition.reason.as_deref() == Some("Unschedulable"));
     if let Some(condition) = unschedulable {
         let why = condition.message.as_deref().unwrap_or("no node fits");
-        return Some(Invalid::new("Unschedulable", format!("pod {name}: {why}")));
+        return Some(Rejection::new("Unschedulable", format!("pod {name}: {why}")));
     }
     let containers = pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses);
     containers.into_iter().find_map(|container| of_container(&name, container))
 }
 
-fn of_container(pod: &str, container: &ContainerView) -> Option<Invalid> {
+fn of_container(pod: &str, container: &ContainerView) -> Option<Rejection> {
     let waiting = container.state.as_ref()?.waiting.as_ref()?;
     let reason = waiting.reason.as_deref().filter(|reason| !STARTING.contains(reason))?;
     let place = format!("container {} of pod {pod}", container.name);
     match reason {
         "CrashLoopBackOff" => {
             let ended = container.last_state.as_ref().map(ending).unwrap_or_default();
-            Some(Invalid::new("CrashLoopBackOff", format!("{place} ends again and again{ended}; see its log")))
+            Some(Rejection::new("CrashLoopBackOff", format!("{place} ends again and again{ended}; see its log")))
         }
         "ErrImagePull" | "ImagePullBackOff" | "InvalidImageName" | "ErrImageNeverPull" => {
             let why = waiting.message.as_deref().unwrap_or(reason);
-            Some(Invalid::new("ImagePullFailed", format!("{place}: {why}")))
+            Some(Rejection::new("ImagePullFailed", format!("{place}: {why}")))
         }
         other => {
             let why = waiting.message.as_deref().unwrap_or(other);
-            Some(Invalid::new("ContainerFailed", format!("{place}: {why}")))
+            Some(Rejection::new("ContainerFailed", format!("{place}: {why}")))
         }
     }
 }

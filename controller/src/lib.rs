@@ -15,8 +15,8 @@ pub mod args;
 pub mod autoscaler;
 pub mod cluster;
 pub mod context;
+mod controllers;
 pub mod crd_yaml;
-mod dask_side;
 pub mod diagnosis;
 pub mod exit;
 #[cfg(feature = "fuzzing")]
@@ -25,6 +25,7 @@ pub mod fuzzing;
 pub mod idle;
 pub mod job;
 pub mod kopf;
+pub mod kopf_finalizer;
 pub mod metrics;
 pub mod pod;
 pub mod preflight;
@@ -35,7 +36,6 @@ pub mod scheduler;
 pub mod schema;
 #[cfg(test)]
 mod stub_api_server;
-pub mod takeover;
 pub mod telemetry;
 #[cfg(test)]
 mod test_fixtures;

@@ -3,7 +3,7 @@
 use std::{io::Write, sync::Arc};
 
 use dask_operator_api::{DaskCluster, DaskJob, DaskWorkerGroup, WorkerAllocation};
-use operator_runtime::invalid::Invalid;
+use operator_runtime::rejection::Rejection;
 use serde_json::Value;
 
 use crate::{args::RenderArgs, cluster, context::Defaults, job, worker_group};
@@ -14,11 +14,11 @@ use dask_plugin_engine::render::{self, DaskManifests, RenderOptions};
 struct Reconcilers;
 
 impl DaskManifests for Reconcilers {
-    fn of_job(&self, job: &DaskJob, cluster_domain: &str) -> Result<Vec<Value>, Invalid> {
+    fn of_job(&self, job: &DaskJob, cluster_domain: &str) -> Result<Vec<Value>, Rejection> {
         Ok(job::manifests(job, cluster_domain)?.to_vec())
     }
 
-    fn of_cluster(&self, cluster: &DaskCluster) -> Result<Vec<Value>, Invalid> {
+    fn of_cluster(&self, cluster: &DaskCluster) -> Result<Vec<Value>, Rejection> {
         Ok(cluster::manifests(cluster)?.to_vec())
     }
 
@@ -27,7 +27,7 @@ impl DaskManifests for Reconcilers {
         group: &DaskWorkerGroup,
         cluster: Option<Arc<DaskCluster>>,
         cluster_domain: &str,
-    ) -> Result<Vec<Value>, Invalid> {
+    ) -> Result<Vec<Value>, Rejection> {
         let allocation = WorkerAllocation { batch_size: None, delay_seconds: None };
         let defaults = Defaults { cluster_domain: cluster_domain.to_owned(), allocation, scheduler_ip: None };
         worker_group::manifests(group, cluster, &defaults)

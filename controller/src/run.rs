@@ -7,15 +7,15 @@ use dask_plugin_engine as plugin;
 use futures::future::join_all;
 use kube::{Client, Config, client::ClientBuilder, runtime::events::Reporter};
 use operator_runtime::{
-    drive::{self, drive},
     events::{Recorder, Wanted},
     fair_share::FairShare,
     leader::{self, Election, Leadership},
+    liveness::Liveness,
     scope::Scope,
     shutdown,
-    vitals::Vitals,
-    watch::{Creations, Pace, Progress},
-    wired::Task,
+    task_runner::{self, drive},
+    task_set::Task,
+    watch::{Expectations, SyncStatus, WatchTiming},
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -25,12 +25,12 @@ use crate::{
     args::RunArgs,
     autoscaler,
     context::{Caches, Context, Defaults},
-    dask_side,
+    controllers,
     exit::Exit,
     idle,
     metrics::Metrics,
     preflight::{Feature, Findings, Preflight, Problem, Questions},
-    worker_group::{Censuses, Losses, Pauses},
+    worker_group::{ConnectedWorkersCache, Losses, RemovalBackoff},
 };
 
 /// Why the controller could not run.
@@ -94,24 +94,24 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
     }
     let signals = shutdown::on_signal()?;
     let shutdown = signals.first.clone();
-    let pace = Pace { watch_seconds: args.watch_seconds, silence_seconds: args.silence_seconds };
+    let pace = WatchTiming { watch_seconds: args.watch_seconds, silence_seconds: args.silence_seconds };
     let config = client_config(pace).await?;
     let listener = TcpListener::bind(args.admin_address)
         .await
         .map_err(|source| Error::Listen { address: args.admin_address, source })?;
     let home = args.operator_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-    let (probes, vitals, caches) = (Probes::new(), Vitals::default(), Caches::new());
+    let (probes, liveness, caches) = (Probes::new(), Liveness::default(), Caches::new());
     let metrics = Arc::new(Metrics::new(caches.clone()));
     let (election, leadership) = election(&args, &home, client_of(&config, &metrics)?);
     let health = admin::Health {
         probes: probes.clone(),
-        vitals: vitals.clone(),
+        liveness: liveness.clone(),
         silence: pace.limit(),
         leadership: leadership.clone(),
     };
     // It answers until the end: what is under way at shutdown is waited for.
     let admin = admin::serve_apart(listener, health, Arc::clone(&metrics))?;
-    tokio::spawn(vitals.clone().keep_heartbeat());
+    tokio::spawn(liveness.clone().keep_heartbeat());
     let control = async {
         let client = client_of(&config, &metrics)?;
         let preflight = Preflight {
@@ -121,7 +121,7 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
             limit: Duration::from_secs(args.startup_seconds),
         };
         let Some(findings) = preflight.pass(&shutdown).await? else { return Ok(()) };
-        let start = Start { args, home, config, client, pace, caches, vitals, leadership, metrics, findings };
+        let start = Start { args, home, config, client, pace, caches, liveness, leadership, metrics, findings };
         let (tasks, watches) = wire(start, &shutdown);
         probes.follow(watches.clone());
         drive_elected(drive(tasks, shutdown), election, watches).await
@@ -155,15 +155,15 @@ fn client_of(config: &Config, metrics: &Metrics) -> Result<Client, kube::Error> 
 /// Drives `work`, which waits for leadership itself. It ends at once when that is lost; else the next one may lead when
 /// nothing of `work` runs any more.
 async fn drive_elected(
-    work: impl Future<Output = Result<(), drive::Ended>>,
+    work: impl Future<Output = Result<(), task_runner::Ended>>,
     election: Election,
-    watches: Vec<Progress>,
+    watches: Vec<SyncStatus>,
 ) -> Result<(), Error> {
     let ended = CancellationToken::new();
     let mut elected = pin!(election.run(synced(watches), ended.clone()));
     let result = tokio::select! {
         lost = &mut elected => return lost.map_err(Error::from),
-        result = work => result.map_err(|drive::Ended(name)| Error::Ended(name)),
+        result = work => result.map_err(|task_runner::Ended(name)| Error::Ended(name)),
     };
     ended.cancel();
     elected.await?;
@@ -171,8 +171,8 @@ async fn drive_elected(
 }
 
 /// Waits until all `watches` have synced.
-async fn synced(watches: Vec<Progress>) {
-    join_all(watches.iter().map(Progress::synced)).await;
+async fn synced(watches: Vec<SyncStatus>) {
+    join_all(watches.iter().map(SyncStatus::synced)).await;
 }
 
 fn questions(args: &RunArgs, home: &str) -> Questions {
@@ -192,23 +192,23 @@ struct Start {
     home: String,
     config: Config,
     client: Client,
-    pace: Pace,
+    pace: WatchTiming,
     caches: Caches,
-    vitals: Vitals,
+    liveness: Liveness,
     leadership: Leadership,
     metrics: Arc<Metrics>,
     findings: Findings,
 }
 
 /// Everything that runs until shutdown, and the watches among it.
-fn wire(start: Start, shutdown: &CancellationToken) -> (Vec<Task>, Vec<Progress>) {
+fn wire(start: Start, shutdown: &CancellationToken) -> (Vec<Task>, Vec<SyncStatus>) {
     let scope = Scope::of(start.args.namespaces.clone());
     let settings = start.plugin_settings(&scope);
     let has_plugins = start.findings.has(Feature::Plugins);
-    let (board, requests) = plugin::Board::new(&settings);
+    let (status_store, requests) = plugin::StatusStore::new(&settings);
     let config = start.config.clone();
-    let context = Arc::new(start.context(board));
-    let dask_side = dask_side::wire(&context, &scope, shutdown);
+    let context = Arc::new(start.context(status_store));
+    let dask_side = controllers::wire(&context, &scope, shutdown);
     let dependencies = plugin_dependencies(&context, config);
     let plugin_side = if has_plugins {
         plugin::wire(&dependencies, (settings, requests), shutdown)
@@ -216,8 +216,8 @@ fn wire(start: Start, shutdown: &CancellationToken) -> (Vec<Task>, Vec<Progress>
         plugin::wire_nothing(&dependencies, shutdown)
     };
     let watches = [dask_side.watches, plugin_side.watches].concat();
-    let (vitals, leadership) = (context.vitals.clone(), context.leadership.clone());
-    context.metrics.runtime.watch(Box::new(move || vitals.watches()));
+    let (liveness, leadership) = (context.liveness.clone(), context.leadership.clone());
+    context.metrics.runtime.watch(Box::new(move || liveness.watches()));
     context.metrics.runtime.lead(Box::new(move || leadership.is_leading()));
     tokio::spawn(announce(watches.clone(), context.leadership.clone()));
     (dask_side.tasks.into_iter().chain(plugin_side.tasks).collect(), watches)
@@ -230,12 +230,12 @@ fn plugin_dependencies(context: &Context, config: Config) -> plugin::Dependencie
         config,
         caches: context.caches.owners(),
         recorder: context.recorder.clone(),
-        board: Arc::clone(&context.board),
+        status_store: Arc::clone(&context.status_store),
         metrics: context.metrics.plugins.clone(),
         count_requests: context.metrics.runtime.requests(),
         passes: context.metrics.runtime.passes("DaskOperatorPlugin"),
         leadership: context.leadership.clone(),
-        vitals: context.vitals.clone(),
+        liveness: context.liveness.clone(),
         cluster_domain: context.defaults.cluster_domain.clone(),
     }
 }
@@ -251,8 +251,11 @@ impl Start {
             service_ip: args.plugin_service_ip,
             tenants: args.plugin_tenants,
             urls: plugin::Urls { allowed: args.allow_plugin_urls, dev: args.dev_plugins },
-            identity: plugin::Identity { service_account: args.service_account, pod: args.pod_name.zip(args.pod_uid) },
-            lives: plugin::Lives {
+            identity: plugin::TokenSubject {
+                service_account: args.service_account,
+                pod: args.pod_name.zip(args.pod_uid),
+            },
+            lives: plugin::CertificateLifetimes {
                 authority: Duration::from_secs(args.plugin_authority_seconds),
                 certificate: Duration::from_secs(args.plugin_certificate_seconds),
             },
@@ -260,14 +263,14 @@ impl Start {
         }
     }
 
-    fn context(self, board: plugin::Board) -> Context {
-        let Self { args, client, pace, caches, vitals, leadership, metrics, findings, .. } = self;
+    fn context(self, status_store: plugin::StatusStore) -> Context {
+        let Self { args, client, pace, caches, liveness, leadership, metrics, findings, .. } = self;
         let reporter = Reporter { controller: "dask-operator".to_owned(), instance: std::env::var("POD_NAME").ok() };
         let wanted = Wanted::of(args.events && findings.has(Feature::Events), args.events_level);
         Context {
             recorder: Recorder::new(client.clone(), reporter, wanted),
             caches,
-            creations: Creations::default(),
+            expectations: Expectations::default(),
             defaults: Defaults {
                 cluster_domain: args.cluster_domain,
                 allocation: WorkerAllocation {
@@ -276,17 +279,17 @@ impl Start {
                 },
                 scheduler_ip: args.scheduler_ip,
             },
-            censuses: Censuses::default(),
-            pauses: Pauses::default(),
-            conversations: FairShare::new(CONVERSATIONS),
+            connected_workers: ConnectedWorkersCache::default(),
+            removal_backoff: RemovalBackoff::default(),
+            scheduler_limiter: FairShare::new(CONVERSATIONS),
             losses: Losses::default(),
-            autoscaling: autoscaler::Memory::default(),
-            idle: idle::Memory::default(),
-            board: Arc::new(board),
+            autoscaling: autoscaler::ScalingHistory::default(),
+            idle: idle::IdleTracker::default(),
+            status_store: Arc::new(status_store),
             leadership,
             metrics,
             pace,
-            vitals,
+            liveness,
             client,
         }
     }
@@ -294,7 +297,7 @@ impl Start {
 
 /// A connection that says nothing is closed, also one that waits in the pool: whoever comes next opens another. So
 /// one that a firewall has forgotten heals by itself, without keep-alive packets, which kube does not offer.
-async fn client_config(pace: Pace) -> Result<Config, Error> {
+async fn client_config(pace: WatchTiming) -> Result<Config, Error> {
     let mut config = Config::infer().await?;
     // Errors are retried by the reconcilers, which know more; kube's own retries would hold a slot for minutes.
     config.default_retry = false;
@@ -306,7 +309,7 @@ async fn client_config(pace: Pace) -> Result<Config, Error> {
 }
 
 /// Says how far this process is.
-async fn announce(watches: Vec<Progress>, leadership: Leadership) {
+async fn announce(watches: Vec<SyncStatus>, leadership: Leadership) {
     synced(watches).await;
     if !leadership.is_leading() {
         tracing::info!("all watches have delivered; standing by until this process leads");

@@ -26,7 +26,7 @@ use self::{
     tls::Roots,
     token::Tokens,
 };
-use super::pki::certificates::Pair;
+use super::pki::certificates::CertificateAndKey;
 use plugin_protocol::{Discovery, Hook, ReviewRequest, headers, limits, path};
 
 /// The name in URLs of plugins that listen on a socket.
@@ -56,7 +56,7 @@ pub(crate) struct Https {
     pub(crate) address: Option<IpAddr>,
     pub(crate) roots: Roots,
     /// The controller's certificate.
-    pub(crate) identity: Option<Pair>,
+    pub(crate) identity: Option<CertificateAndKey>,
     pub(crate) tokens: Option<Tokens>,
     pub(crate) signer: Option<Signer>,
 }

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use operator_runtime::{scope::Scope, watch::Pace};
+use operator_runtime::{scope::Scope, watch::WatchTiming};
 
 /// Settings of the plugin engine.
 pub struct Settings {
@@ -11,7 +11,7 @@ pub struct Settings {
     /// The namespaces whose Dask resources are subjects.
     pub watched: Scope,
     /// Time limits of watches.
-    pub pace: Pace,
+    pub pace: WatchTiming,
     /// Directory of the Unix sockets of plugins that run as sidecars.
     pub socket_dir: PathBuf,
     /// Address of the Services of all plugins, for a controller outside of the cluster.
@@ -21,9 +21,9 @@ pub struct Settings {
     /// Which URLs plugins may have.
     pub urls: Urls,
     /// Whose tokens the controller presents to plugins.
-    pub identity: Identity,
+    pub identity: TokenSubject,
     /// How long certificates are valid.
-    pub lives: Lives,
+    pub lives: CertificateLifetimes,
     /// Whether the `EndpointSlice`s of plugins' Services may be watched.
     pub endpoints: bool,
 }
@@ -47,7 +47,7 @@ pub struct Urls {
 
 /// The ServiceAccount and the pod whose tokens the controller presents to plugins.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub struct TokenSubject {
     /// Name of the ServiceAccount.
     pub service_account: String,
     /// Name and uid of the controller's pod.
@@ -56,7 +56,7 @@ pub struct Identity {
 
 /// How long certificates are valid.
 #[derive(Clone, Copy, Debug)]
-pub struct Lives {
+pub struct CertificateLifetimes {
     /// The certificate authority's own certificate.
     pub authority: Duration,
     /// Certificates of clients and plugins.
@@ -69,13 +69,13 @@ pub fn test_settings() -> Settings {
     Settings {
         namespace: "dask-operator".to_owned(),
         watched: Scope::all(),
-        pace: Pace::default(),
+        pace: WatchTiming::default(),
         socket_dir: PathBuf::new(),
         service_ip: None,
         tenants: false,
         urls: Urls::default(),
-        identity: Identity { service_account: "dask-operator".to_owned(), pod: None },
-        lives: Lives { authority: Duration::ZERO, certificate: Duration::ZERO },
+        identity: TokenSubject { service_account: "dask-operator".to_owned(), pod: None },
+        lives: CertificateLifetimes { authority: Duration::ZERO, certificate: Duration::ZERO },
         endpoints: true,
     }
 }

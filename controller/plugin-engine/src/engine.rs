@@ -11,23 +11,23 @@ use operator_runtime::{
     events::Recorder,
     fair_share::FairShare,
     leader::{Leadership, Leading},
+    liveness::Liveness,
     metrics::{CountRequests, Passes},
     reconciler::Reconciler,
-    vitals::Vitals,
-    watch::{Change, Feed, Progress},
-    wired::Wired,
+    task_set::TaskSet,
+    watch::{Change, KindWatcher, SyncStatus},
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    children::context::Env,
+    children::context::SyncContext,
     config::Settings,
     index::{
         owner_caches::OwnerCaches,
-        plugins::Requests,
+        plugins::WorkQueueReceiver,
         registry::Registry,
-        watches::{Sight, Watches},
+        watches::{WatchConfig, WatchManager},
     },
     metrics::PluginMetrics,
     model::{
@@ -42,10 +42,10 @@ use super::{
         finalizer_controller,
         sockets::{self, Sockets},
         sweep,
-        teardown::{Departed, remains, retire},
-        trigger::Waker,
+        teardown::{DeletedPlugins, remains, retire},
+        trigger::ProbeTrigger,
     },
-    status::{event_budget::EventBudget, publisher::Publisher, store::Board},
+    status::{event_budget::EventBudget, publisher::StatusWriter, store::StatusStore},
 };
 
 /// How often the counts in a plugin's status may change.
@@ -65,7 +65,7 @@ pub struct Dependencies {
     /// Publishes Events.
     pub recorder: Recorder,
     /// What plugins did for Dask resources.
-    pub board: Arc<Board>,
+    pub status_store: Arc<StatusStore>,
     /// Metrics of plugins.
     pub metrics: PluginMetrics,
     /// Counts the requests of writers.
@@ -75,7 +75,7 @@ pub struct Dependencies {
     /// Whether this process leads.
     pub leadership: Leadership,
     /// Liveness of watches and passes.
-    pub vitals: Vitals,
+    pub liveness: Liveness,
     /// The DNS domain of the Kubernetes cluster.
     pub cluster_domain: String,
 }
@@ -83,35 +83,35 @@ pub struct Dependencies {
 /// The engine, ready to be driven. `config` is that of the controller's own client.
 pub fn wire(
     dependencies: &Dependencies,
-    (settings, requests): (Settings, Requests),
+    (settings, requests): (Settings, WorkQueueReceiver),
     shutdown: &CancellationToken,
-) -> Wired {
+) -> TaskSet {
     let own = settings.namespace.clone();
     let (plugin_context, doubted) = engine(dependencies, settings, shutdown);
     let known = plugin_context.plugins.clone();
     dependencies.metrics.watch(Box::new(move || known.readiness(&own)));
-    let mut wired = Wired::new((dependencies.vitals.clone(), dependencies.leadership.clone()), shutdown.clone());
+    let mut task_set = TaskSet::new((dependencies.liveness.clone(), dependencies.leadership.clone()), shutdown.clone());
     let passes = Arc::clone(&dependencies.passes);
-    let plugins = wire_plugins(&mut wired, &plugin_context, (requests, passes), shutdown);
+    let plugins = wire_plugins(&mut task_set, &plugin_context, (requests, passes), shutdown);
     let publisher = publisher(dependencies);
-    wired.until_shutdown("what is told of plugins", |leading| tell(publisher, leading));
-    let waker = Waker(Arc::clone(&plugin_context));
+    task_set.until_shutdown("what is told of plugins", |leading| tell(publisher, leading));
+    let waker = ProbeTrigger(Arc::clone(&plugin_context));
     if plugin_context.settings.endpoints {
-        watch_endpoints(&mut wired, &waker);
+        watch_endpoints(&mut task_set, &waker);
     }
-    wired.until_shutdown("the plugins' sockets", |leading| sockets::follow(waker, leading));
+    task_set.until_shutdown("the plugins' sockets", |leading| sockets::follow(waker, leading));
     let (kept, caches) = (Arc::clone(&plugin_context), dependencies.caches.clone());
-    wired.until_shutdown("the keeper of plugins' finalizers", |leading| {
+    task_set.until_shutdown("the keeper of plugins' finalizers", |leading| {
         finalizer_controller::keep(kept, caches, plugins, leading)
     });
     let reviewed = Arc::clone(&plugin_context);
-    wired.until_shutdown("the review of rights", |_| review_rights(reviewed, doubted));
+    task_set.until_shutdown("the review of rights", |_| review_rights(reviewed, doubted));
     let registry = Arc::clone(&plugin_context.registry);
-    wired.at_shutdown("the plugins' workers", async move { registry.finish().await });
+    task_set.at_shutdown("the plugins' workers", async move { registry.finish().await });
     let swept = Arc::clone(&plugin_context);
-    wired.until_shutdown("the sweep of what no plugin needs", |_| sweep::sweep(swept));
-    wired.until_shutdown("the plugin summaries", |_| publish_summaries(plugin_context));
-    wired
+    task_set.until_shutdown("the sweep of what no plugin needs", |_| sweep::sweep(swept));
+    task_set.until_shutdown("the plugin summaries", |_| publish_summaries(plugin_context));
+    task_set
 }
 
 /// What all parts of the engine share, and the plugins whose rights are doubted.
@@ -122,12 +122,13 @@ fn engine(
 ) -> (Arc<PluginContext>, mpsc::UnboundedReceiver<PluginKey>) {
     let (client, namespace) = (&dependencies.client, settings.namespace.clone());
     let registry = Arc::new(Registry::default());
-    let sight = Sight { scope: settings.watched.clone(), pace: settings.pace, vitals: dependencies.vitals.clone() };
-    let watches = Watches::new(client.clone(), sight, Arc::clone(&registry), shutdown.child_token());
+    let sight =
+        WatchConfig { scope: settings.watched.clone(), pace: settings.pace, liveness: dependencies.liveness.clone() };
+    let watches = WatchManager::new(client.clone(), sight, Arc::clone(&registry), shutdown.child_token());
     let (doubts, doubted) = mpsc::unbounded_channel();
-    let shown = (Arc::clone(&dependencies.board), dependencies.metrics.clone());
+    let shown = (Arc::clone(&dependencies.status_store), dependencies.metrics.clone());
     let engine = PluginContext {
-        plugins: dependencies.board.plugins.clone(),
+        plugins: dependencies.status_store.plugins.clone(),
         authority: Authority::new(client.clone(), &namespace, &dependencies.cluster_domain, settings.lives),
         client: client.clone(),
         writers: Writers::new(
@@ -138,11 +139,11 @@ fn engine(
         ),
         sockets: Sockets::new(&settings.socket_dir),
         leadership: dependencies.leadership.clone(),
-        departed: Departed::default(),
-        vitals: dependencies.vitals.clone(),
+        deleted_plugins: DeletedPlugins::default(),
+        liveness: dependencies.liveness.clone(),
         settings,
         recorder: dependencies.recorder.clone(),
-        env: Arc::new(Env::new(client.clone(), watches, doubts, shown)),
+        env: Arc::new(SyncContext::new(client.clone(), watches, doubts, shown)),
         registry,
         probes: Probes::default(),
         inquiries: Inquiries::default(),
@@ -153,36 +154,36 @@ fn engine(
 
 /// Nothing to be driven: plugin resources may not be read, so no Dask resource waits for a plugin. What plugins have
 /// made stays, and so do their finalizers.
-pub fn wire_nothing(dependencies: &Dependencies, shutdown: &CancellationToken) -> Wired {
-    dependencies.board.loaded();
-    Wired::new((dependencies.vitals.clone(), dependencies.leadership.clone()), shutdown.clone())
+pub fn wire_nothing(dependencies: &Dependencies, shutdown: &CancellationToken) -> TaskSet {
+    dependencies.status_store.loaded();
+    TaskSet::new((dependencies.liveness.clone(), dependencies.leadership.clone()), shutdown.clone())
 }
 
 /// The watch of plugin resources, and the reconciler for them.
 fn wire_plugins(
-    wired: &mut Wired,
+    task_set: &mut TaskSet,
     context: &Arc<PluginContext>,
-    (requests, passes): (Requests, Arc<Passes>),
+    (requests, passes): (WorkQueueReceiver, Arc<Passes>),
     shutdown: &CancellationToken,
-) -> Progress {
+) -> SyncStatus {
     let settings = &context.settings;
     let (store, writer) = reflector::store();
     let cache = context.plugins.cache.clone();
-    let feed = Feed::new(&context.client, &settings.plugin_scope(), (), settings.pace.config(None), cache)
+    let feed = KindWatcher::new(&context.client, &settings.plugin_scope(), (), settings.pace.config(None), cache)
         .store(writer)
         .optional()
         .listen(on_plugin_change(Arc::clone(context)));
-    let progress = wired.watch(feed);
+    let progress = task_set.watch(feed);
     let reconciler = Reconciler {
         name: "DaskOperatorPlugin",
         store,
         reconcile: resource::reconcile,
         category: resource::Error::category,
-        vitals: wired.vitals.clone(),
+        liveness: task_set.liveness.clone(),
         passes,
     };
     let (context, shutdown) = (Arc::clone(context), shutdown.clone());
-    wired.after_sync("the DaskOperatorPlugin reconciler", |leading| async move {
+    task_set.after_sync("the DaskOperatorPlugin reconciler", |leading| async move {
         reconciler.run(requests, Arc::clone(&context), (leading, shutdown)).await;
         // Its last passes may have started workers.
         context.registry.finish().await;
@@ -190,45 +191,45 @@ fn wire_plugins(
     progress
 }
 
-fn publisher(dependencies: &Dependencies) -> Publisher {
-    Publisher {
+fn publisher(dependencies: &Dependencies) -> StatusWriter {
+    StatusWriter {
         client: dependencies.client.clone(),
         caches: dependencies.caches.clone(),
         recorder: dependencies.recorder.clone(),
-        board: Arc::clone(&dependencies.board),
+        status_store: Arc::clone(&dependencies.status_store),
         budget: EventBudget::default(),
     }
 }
 
 /// Tells Dask resources about plugins. The watches of plugin resources have delivered.
-async fn tell(publisher: Publisher, leading: Leading) {
-    publisher.board.loaded();
-    publisher.board.dask_resources().await;
+async fn tell(publisher: StatusWriter, leading: Leading) {
+    publisher.status_store.loaded();
+    publisher.status_store.dask_resources().await;
     publisher.run(leading).await;
 }
 
 fn on_plugin_change(context: Arc<PluginContext>) -> impl Fn(&Change<DaskOperatorPlugin>) + Send + 'static {
     move |change| match change {
         Change::Applied(plugin) => {
-            context.departed.came_back(&key_of(plugin));
-            context.env.board.plugin_changed(plugin);
+            context.deleted_plugins.came_back(&key_of(plugin));
+            context.env.status_store.plugin_changed(plugin);
             context.plugins.push(&key_of(plugin));
         }
         Change::Deleted(plugin) => {
             // Noted here, so that it comes before what the watch tells next.
-            let came_back = (!context.leadership.is_leading()).then(|| context.departed.note(&key_of(plugin)));
+            let came_back = (!context.leadership.is_leading()).then(|| context.deleted_plugins.note(&key_of(plugin)));
             tokio::spawn(retire(Arc::clone(&context), remains(plugin), came_back));
         }
     }
 }
 
 /// Has plugins asked again when something behind their Services changes.
-fn watch_endpoints(wired: &mut Wired, waker: &Waker) {
+fn watch_endpoints(task_set: &mut TaskSet, waker: &ProbeTrigger) {
     let (client, settings) = (&waker.0.client, &waker.0.settings);
     let slices = endpoint_slices::cache();
     let (sender, changes) = mpsc::unbounded_channel();
     let config = settings.pace.config(Some(endpoint_slices::SERVICE_LABEL));
-    let feed = Feed::new(client, &settings.plugin_scope(), (), config, slices.clone());
+    let feed = KindWatcher::new(client, &settings.plugin_scope(), (), config, slices.clone());
     let leadership = waker.0.leadership.clone();
     let feed = feed.listen(move |change: &Change<SliceView>| {
         // On a standby nobody takes them, and the slices themselves are looked at when it leads.
@@ -237,9 +238,10 @@ fn watch_endpoints(wired: &mut Wired, waker: &Waker) {
             let _ = sender.send(change.object().service());
         }
     });
-    wired.watch(feed);
+    task_set.watch(feed);
     let waker = waker.clone();
-    wired.until_shutdown("the plugins' endpoints", |leading| endpoint_slices::follow(waker, slices, changes, leading));
+    task_set
+        .until_shutdown("the plugins' endpoints", |leading| endpoint_slices::follow(waker, slices, changes, leading));
 }
 
 /// Looks at the rights of a plugin again when a write was refused.

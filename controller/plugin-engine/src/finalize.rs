@@ -39,7 +39,7 @@ pub(crate) fn is_on(policy: FinalizePolicy, hooks: &[Hook]) -> bool {
 
 /// How far the finalization of a subject got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mark {
+pub(crate) enum FinalizeState {
     /// The plugin is not asked about it, for reasons that the subject's labels may not show, and holds nothing.
     Unasked,
     /// The plugin was asked, or is about to be, and may hold something.
@@ -66,13 +66,13 @@ pub(crate) enum Owner {
 /// What decides over a subject's stage.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
-pub(crate) struct Situation {
+pub(crate) struct FinalizeInput {
     pub(crate) owner: Owner,
     /// Whether the plugin is to be asked about it.
     pub(crate) matches: bool,
     /// [`is_on`].
     pub(crate) finalizes: bool,
-    pub(crate) mark: Option<Mark>,
+    pub(crate) mark: Option<FinalizeState>,
     pub(crate) has_children: bool,
     /// It is looked at for the first time, and a rule names its kind and component: before a restart the plugin
     /// may have been asked about it.
@@ -96,14 +96,14 @@ pub(crate) enum Stage {
 }
 
 /// The stage of a subject.
-pub(crate) fn stage(situation: &Situation, now: Instant) -> Stage {
-    let Situation { owner, matches, mark, has_children, .. } = *situation;
-    let asks = situation.finalizes && mark != Some(Mark::Finalized);
+pub(crate) fn stage(situation: &FinalizeInput, now: Instant) -> Stage {
+    let FinalizeInput { owner, matches, mark, has_children, .. } = *situation;
+    let asks = situation.finalizes && mark != Some(FinalizeState::Finalized);
     let engaged = mark.is_some() || has_children;
     match owner {
         Owner::Living { .. } if matches => Stage::Sync,
         Owner::Living { held } if asks && (engaged || held && situation.may_be_left) => match mark {
-            Some(Mark::Leaving(since)) if now >= since + situation.deadline => Stage::PruneLate,
+            Some(FinalizeState::Leaving(since)) if now >= since + situation.deadline => Stage::PruneLate,
             _ => Stage::Finalize(EventReason::Unmatched),
         },
         Owner::Going { held: true } if asks && (matches || engaged) => Stage::Finalize(EventReason::Deleting),
@@ -120,11 +120,11 @@ pub(crate) fn sooner(wait: Option<Duration>, until: Option<Instant>, now: Instan
 
 /// Whether the finalizer has to stay for a subject, be its Dask resource `going` or not. `matches` is what the
 /// subject's labels say; the worker knows more.
-pub(crate) fn is_waited_for(going: bool, matches: bool, mark: Option<Mark>) -> bool {
+pub(crate) fn is_waited_for(going: bool, matches: bool, mark: Option<FinalizeState>) -> bool {
     match mark {
-        Some(Mark::Engaged | Mark::Leaving(_)) => true,
-        Some(Mark::Unasked) => false,
-        Some(Mark::Finalized) => matches && !going,
+        Some(FinalizeState::Engaged | FinalizeState::Leaving(_)) => true,
+        Some(FinalizeState::Unasked) => false,
+        Some(FinalizeState::Finalized) => matches && !going,
         None => matches,
     }
 }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{
     children::{
-        plan::{self, Claim},
+        plan::{self, Ownership},
         screen::{self, Origin},
     },
     client::response::{self, RawAnswer},
@@ -99,7 +99,7 @@ pub fn answer(body: &[u8]) {
     let key = SubjectKey::of(SubjectKind::DaskCluster, &owner);
     let origin = Origin::new(&plugin, (&key, "cluster-uid"), (&key, &owner), &[]);
     let (approved, _rejected) = screen::screen(answer.parsed().children, &origin);
-    let claim = Claim { plugin: &plugin.identity, subject_uid: "cluster-uid", owner_uid: "cluster-uid" };
+    let claim = Ownership { plugin: &plugin.identity, subject_uid: "cluster-uid", owner_uid: "cluster-uid" };
     drop(plan::plan(approved.into_iter().map(|child| (child, None)).collect(), Vec::new(), claim));
 }
 

@@ -52,8 +52,8 @@ mod testing;
 
 #[cfg(any(test, feature = "testing"))]
 pub use config::test_settings;
-pub use config::{Identity, Lives, Settings, Urls};
+pub use config::{CertificateLifetimes, Settings, TokenSubject, Urls};
 pub use engine::{Dependencies, wire, wire_nothing};
 pub use finalize::cleanup_command as removal;
 pub use index::owner_caches::OwnerCaches;
-pub use status::store::Board;
+pub use status::store::StatusStore;

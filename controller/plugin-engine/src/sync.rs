@@ -21,16 +21,16 @@ use kube::{ResourceExt as _, api::DynamicObject};
 use operator_runtime::k8s;
 
 use self::{
-    finalize_step::Before,
+    finalize_step::PreSync,
     request::{Question, TooLarge},
-    state::{Again, Memory, Step},
+    state::{Requeue, Step, SubjectState},
 };
 use super::{
     children::{
         apply::Work,
-        context::Env,
+        context::SyncContext,
         inventory::{self, Children, Found, Live, by_key},
-        plan::{self, Claim, Known},
+        plan::{self, Known, Ownership},
         screen::{self, Origin},
     },
     client::{
@@ -39,9 +39,9 @@ use super::{
         response::CallError,
     },
     finalize,
-    index::watches::Unread,
+    index::watches::NotSynced,
     model::{registration::Registered, subject::SubjectKey},
-    status::summary::Verdict,
+    status::summary::SyncState,
 };
 use plugin_protocol::{EventReason, ResponseStatus, ReviewRequest};
 
@@ -49,7 +49,7 @@ use plugin_protocol::{EventReason, ResponseStatus, ReviewRequest};
 #[derive(Debug)]
 pub(crate) struct Pass {
     /// `None` if the subject is gone.
-    pub(crate) memory: Option<Memory>,
+    pub(crate) memory: Option<SubjectState>,
     /// When to look again although nothing changed.
     pub(crate) again: Option<Duration>,
     /// Whether the plugin was called, and could be reached.
@@ -66,7 +66,7 @@ pub(crate) enum Error {
     #[error("{0}")]
     Digest(#[from] plugin_protocol::DigestError),
     #[error(transparent)]
-    Unread(#[from] Unread),
+    NotSynced(#[from] NotSynced),
     #[error("{0}")]
     TooLarge(#[from] TooLarge),
     #[error("{0}")]
@@ -76,14 +76,14 @@ pub(crate) enum Error {
 impl Error {
     fn verdict(&self, failures: u32) -> Step {
         let (reason, again) = match self {
-            Self::Call(call) => (call.reason(), call.retry(failures as usize).map_or(Again::Resync, Again::After)),
-            Self::Api(api) => (api.category(), Again::Rewrite),
-            Self::Digest(_) => ("InternalError", Again::Resync),
-            Self::Unread(_) => ("Forbidden", Again::Rewrite),
-            Self::TooLarge(_) => ("SubjectTooLarge", Again::Resync),
-            Self::UsedUp(_) => ("MemoryUsedUp", Again::After(soon())),
+            Self::Call(call) => (call.reason(), call.retry(failures as usize).map_or(Requeue::Resync, Requeue::After)),
+            Self::Api(api) => (api.category(), Requeue::Rewrite),
+            Self::Digest(_) => ("InternalError", Requeue::Resync),
+            Self::NotSynced(_) => ("Forbidden", Requeue::Rewrite),
+            Self::TooLarge(_) => ("SubjectTooLarge", Requeue::Resync),
+            Self::UsedUp(_) => ("MemoryUsedUp", Requeue::After(soon())),
         };
-        (Verdict::failing(reason, &self.to_string()), again)
+        (SyncState::failing(reason, &self.to_string()), again)
     }
 }
 
@@ -103,10 +103,10 @@ pub(crate) struct Observed {
 
 /// One pass over one subject.
 pub(crate) struct Syncing<'a> {
-    pub(crate) env: &'a Env,
+    pub(crate) env: &'a SyncContext,
     pub(crate) plugin: &'a Registered,
     pub(crate) key: &'a SubjectKey,
-    pub(crate) memory: Memory,
+    pub(crate) memory: SubjectState,
     reached: Option<bool>,
     /// When to look again at the latest.
     pub(crate) until: Option<Instant>,
@@ -116,10 +116,10 @@ pub(crate) struct Syncing<'a> {
 
 /// Runs one pass. Whatever fails, children that stand stay.
 pub(crate) async fn sync(
-    env: &Env,
+    env: &SyncContext,
     plugin: &Registered,
     key: &SubjectKey,
-    memory: Memory,
+    memory: SubjectState,
     reason: EventReason,
 ) -> Pass {
     let work = env.work.of(&key.namespace);
@@ -130,7 +130,7 @@ pub(crate) async fn sync(
         // Nothing was done and nothing failed.
         Err(Error::UsedUp(_)) => {
             syncing.memory.settled = None;
-            (syncing.memory.verdict.clone().unwrap_or(Verdict::Waiting), Again::After(soon()))
+            (syncing.memory.verdict.clone().unwrap_or(SyncState::Waiting), Requeue::After(soon()))
         }
         Err(error) => {
             syncing.memory.failures = syncing.memory.failures.saturating_add(1);
@@ -158,17 +158,17 @@ impl<'a> Syncing<'a> {
         if self.memory.subject_uid != uid {
             children.prune_all(&self.memory).await?;
             self.forget();
-            self.memory = Memory::of(&uid);
+            self.memory = SubjectState::of(&uid);
         }
         let observed = match self.before_sync(object, reason).await? {
-            Before::Sync(observed) => observed,
-            Before::Done(step) => return Ok(Some(step)),
+            PreSync::Sync(observed) => observed,
+            PreSync::Done(step) => return Ok(Some(step)),
         };
         let question = self.question(&observed, reason)?;
         let base = question.request(BTreeMap::new(), 1)?.request.uid;
         let quiet = matches!(reason, EventReason::Updated | EventReason::Created);
         if let (true, Some(verdict)) = (quiet && self.memory.settled.as_ref() == Some(&base), &self.memory.verdict) {
-            return Ok(Some((verdict.clone(), Again::Unchanged)));
+            return Ok(Some((verdict.clone(), Requeue::Unchanged)));
         }
         self.memory.settled = None;
         if self.memory.retired.as_ref() == Some(&self.identity()) {
@@ -246,8 +246,8 @@ impl<'a> Syncing<'a> {
 
     async fn act(&mut self, observed: &Observed, live: Live, answer: Arc<Answer>) -> Result<Step, Error> {
         let again = match answer.resync_after_seconds {
-            0 => Again::Resync,
-            seconds => Again::After(Duration::from_secs(u64::from(seconds))),
+            0 => Requeue::Resync,
+            seconds => Requeue::After(Duration::from_secs(u64::from(seconds))),
         };
         match answer.status {
             ResponseStatus::Success => {}
@@ -255,11 +255,11 @@ impl<'a> Syncing<'a> {
                 self.memory.asked = None;
                 self.memory.failures = self.memory.failures.saturating_add(1);
                 let again = CallError::Busy { code: 200, retry_after: None }.retry(self.memory.failures as usize);
-                return Ok((Verdict::Waiting, again.map_or(Again::Resync, Again::After)));
+                return Ok((SyncState::Waiting, again.map_or(Requeue::Resync, Requeue::After)));
             }
             _ => {
                 let message = format!("{}: {}", answer.reason, answer.message);
-                return Ok((Verdict::failing("PluginFailure", &message), again));
+                return Ok((SyncState::failing("PluginFailure", &message), again));
             }
         }
         self.work.grow(answer.tree_bytes())?;
@@ -275,18 +275,18 @@ impl<'a> Syncing<'a> {
         let (children, left_out) = (self.children(), live.left_out());
         let owner_uid = observed.owner.uid().unwrap_or_default();
         let claim =
-            Claim { plugin: &self.plugin.identity, subject_uid: &self.memory.subject_uid, owner_uid: &owner_uid };
+            Ownership { plugin: &self.plugin.identity, subject_uid: &self.memory.subject_uid, owner_uid: &owner_uid };
         let known = observed.known.iter().filter(|known| live.confirms(known, claim)).cloned().collect();
-        let Found { wanted, claims } = children.find_named(self.key, approved, live, claim).await?;
+        let Found { wanted, name_locks } = children.find_named(self.key, approved, live, claim).await?;
         let existing = inventory::existing(&wanted);
         self.work.grow(request::bytes_of_children(existing.values()))?;
         let plan = plan::plan(wanted, known, claim);
         let work = Work { plan, rejected, existing, keys, claim };
         let problem = children.carry_out(work, &mut self.memory.written).await.or(left_out);
-        drop(claims);
-        Ok(problem.map_or((Verdict::Synced, again), |problem| {
-            let again = problem.again.map_or(Again::Rewrite, Again::RewriteAfter);
-            (Verdict::failing(problem.reason, &problem.message), again)
+        drop(name_locks);
+        Ok(problem.map_or((SyncState::Synced, again), |problem| {
+            let again = problem.again.map_or(Requeue::Rewrite, Requeue::RewriteAfter);
+            (SyncState::failing(problem.reason, &problem.message), again)
         }))
     }
 }

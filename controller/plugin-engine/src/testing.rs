@@ -7,15 +7,15 @@ use kube::{Config, runtime::events::Reporter};
 use operator_runtime::{
     events::{Recorder, Wanted},
     leader::Election,
+    liveness::Liveness,
     metrics::RuntimeMetrics,
     testing::{Writes, stub_api_server},
-    vitals::Vitals,
     watch::Cache,
 };
 
 use super::{
     config::test_settings, engine::Dependencies, index::owner_caches::OwnerCaches, metrics::PluginMetrics,
-    status::store::Board,
+    status::store::StatusStore,
 };
 
 /// Returns empty caches and an API server that answers `answer`.
@@ -35,12 +35,12 @@ pub(crate) async fn mk_dependencies(
             jobs: Cache::new(|_| None),
             autoscalers: Cache::new(|_| None),
         },
-        board: Arc::new(Board::new(&test_settings()).0),
+        status_store: Arc::new(StatusStore::new(&test_settings()).0),
         metrics: PluginMetrics::default(),
         count_requests: metrics.requests(),
         passes: metrics.passes("DaskOperatorPlugin"),
         leadership: Election::new(None).1,
-        vitals: Vitals::default(),
+        liveness: Liveness::default(),
         cluster_domain: "cluster.local".to_owned(),
     };
     (dependencies, writes)

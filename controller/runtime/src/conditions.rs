@@ -10,7 +10,7 @@ const MAX_MESSAGE: usize = 1024;
 
 /// What a condition says now; [`updated`] adds the times.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct ConditionUpdate {
     /// The condition's type.
     pub type_: Cow<'static, str>,
     /// `None` is `Unknown`.
@@ -21,7 +21,7 @@ pub struct Verdict {
     pub message: String,
 }
 
-impl Verdict {
+impl ConditionUpdate {
     /// A condition that holds.
     pub fn yes(type_: impl Into<Cow<'static, str>>, reason: impl Into<String>, message: impl Into<String>) -> Self {
         Self { type_: type_.into(), status: Some(true), reason: reason.into(), message: message.into() }
@@ -40,7 +40,12 @@ impl Verdict {
 
 /// `verdicts` as conditions. `lastTransitionTime` changes only with the status, so that the same
 /// verdicts always give the same conditions and nothing is written in a steady state.
-pub fn updated(old: &[Condition], verdicts: Vec<Verdict>, generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
+pub fn updated(
+    old: &[Condition],
+    verdicts: Vec<ConditionUpdate>,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
     verdicts
         .into_iter()
         .map(|verdict| {
@@ -92,16 +97,19 @@ mod tests {
 
     #[test]
     fn the_transition_time_stays_until_the_status_changes() {
-        let first = updated(&[], vec![Verdict::yes("Ready", "A", "")], Some(1), at(10));
-        let second = updated(&first, vec![Verdict::yes("Ready", "B", "other words")], Some(2), at(20));
+        let first = updated(&[], vec![ConditionUpdate::yes("Ready", "A", "")], Some(1), at(10));
+        let second = updated(&first, vec![ConditionUpdate::yes("Ready", "B", "other words")], Some(2), at(20));
         assert_eq!(second[0].last_transition_time, Time(at(10)));
-        let third = updated(&second, vec![Verdict::no("Ready", "C", "")], Some(2), at(30));
+        let third = updated(&second, vec![ConditionUpdate::no("Ready", "C", "")], Some(2), at(30));
         assert_eq!(third[0].last_transition_time, Time(at(30)));
     }
 
     #[test]
     fn fractions_of_a_second_do_not_survive() {
         let now = at(10).checked_add(jiff::SignedDuration::from_millis(500)).unwrap();
-        assert_eq!(updated(&[], vec![Verdict::yes("Ready", "A", "")], None, now)[0].last_transition_time, Time(at(10)));
+        assert_eq!(
+            updated(&[], vec![ConditionUpdate::yes("Ready", "A", "")], None, now)[0].last_transition_time,
+            Time(at(10))
+        );
     }
 }

@@ -12,27 +12,27 @@
 //! | [`report`], [`events`], [`conditions`] | tell users what happened to their objects |
 //! | [`unreadable`] | reports objects that do not parse |
 //! | [`fair_share`] | shares slots among namespaces |
-//! | [`vitals`], [`metrics`] | answer probes and scrapes |
-//! | [`wired`], [`drive`], [`shutdown`] | run tasks until the process ends |
+//! | [`liveness`], [`metrics`] | answer probes and scrapes |
+//! | [`task_set`], [`drive`], [`shutdown`] | run tasks until the process ends |
 
 pub mod backoff;
 pub mod conditions;
-pub mod drive;
 pub mod events;
 pub mod fair_share;
 pub mod fingerprint;
-pub mod invalid;
 pub mod k8s;
 pub mod leader;
+pub mod liveness;
 pub mod metrics;
 pub mod moment;
 pub mod reconciler;
+pub mod rejection;
 pub mod report;
 pub mod scope;
 pub mod shutdown;
+pub mod task_runner;
+pub mod task_set;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod unreadable;
-pub mod vitals;
 pub mod watch;
-pub mod wired;

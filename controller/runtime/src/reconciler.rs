@@ -22,7 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::{backoff::Backoff, leader::Leading, metrics::Passes, vitals::Vitals, watch::Requests};
+use crate::{backoff::Backoff, leader::Leading, liveness::Liveness, metrics::Passes, watch::WorkQueueReceiver};
 use work_queue::{Key, WorkQueue};
 
 /// Objects of one kind that are reconciled at the same time, shared by namespace: one alone has half of them.
@@ -59,7 +59,7 @@ pub struct Reconciler<K: Resource<DynamicType = ()> + 'static, Reconcile, Error>
     /// A constant word for an error.
     pub category: fn(&Error) -> &'static str,
     /// Where passes are seen that do not end.
-    pub vitals: Vitals,
+    pub liveness: Liveness,
     /// Where passes are counted.
     pub passes: Arc<Passes>,
 }
@@ -73,7 +73,7 @@ where
     /// Opens `queue` and works it off until `shutdown`, finishing what is under way.
     pub async fn run<Context, Pass>(
         self,
-        mut queue: Requests<K>,
+        mut queue: WorkQueueReceiver<K>,
         context: Arc<Context>,
         (leading, shutdown): (Leading, CancellationToken),
     ) where
@@ -162,7 +162,7 @@ where
             return;
         };
         let counted = self.passes.begin(&key.namespace, &key.name);
-        let under_way = self.reconciler.vitals.begin(self.reconciler.name, Instant::now());
+        let under_way = self.reconciler.liveness.begin(self.reconciler.name, Instant::now());
         let category = self.reconciler.category;
         let span = tracing::info_span!("reconciling object", "object.ref" = %reference);
         let pass = span.in_scope(|| (self.reconciler.reconcile)(object, Arc::clone(&self.context)));

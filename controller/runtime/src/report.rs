@@ -62,29 +62,29 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::conditions::{Verdict, updated};
+    use crate::conditions::{ConditionUpdate, updated};
 
-    fn conditions(verdict: Verdict) -> Vec<Condition> {
+    fn conditions(verdict: ConditionUpdate) -> Vec<Condition> {
         updated(&[], vec![verdict], None, Timestamp::UNIX_EPOCH)
     }
 
-    fn reasons(old: &[Condition], new: Verdict) -> Vec<String> {
+    fn reasons(old: &[Condition], new: ConditionUpdate) -> Vec<String> {
         events_of(old, &conditions(new)).into_iter().map(|event| event.reason).collect()
     }
 
     #[test]
     fn normal_progress_makes_no_events() {
-        assert!(reasons(&[], Verdict::yes("Accepted", "Valid", "")).is_empty());
-        assert!(reasons(&[], Verdict::no("Created", "Creating", "")).is_empty());
-        let creating = conditions(Verdict::no("Created", "Creating", ""));
-        assert!(reasons(&creating, Verdict::yes("Created", "Created", "")).is_empty());
+        assert!(reasons(&[], ConditionUpdate::yes("Accepted", "Valid", "")).is_empty());
+        assert!(reasons(&[], ConditionUpdate::no("Created", "Creating", "")).is_empty());
+        let creating = conditions(ConditionUpdate::no("Created", "Creating", ""));
+        assert!(reasons(&creating, ConditionUpdate::yes("Created", "Created", "")).is_empty());
     }
 
     #[test]
     fn a_failure_and_its_end_are_told_once() {
-        assert_eq!(reasons(&[], Verdict::no("Created", "Forbidden", "a")), ["Forbidden"]);
-        let failed = conditions(Verdict::no("Created", "Forbidden", "a"));
-        assert!(reasons(&failed, Verdict::no("Created", "Forbidden", "b")).is_empty());
-        assert_eq!(reasons(&failed, Verdict::yes("Created", "Created", "")), ["Created"]);
+        assert_eq!(reasons(&[], ConditionUpdate::no("Created", "Forbidden", "a")), ["Forbidden"]);
+        let failed = conditions(ConditionUpdate::no("Created", "Forbidden", "a"));
+        assert!(reasons(&failed, ConditionUpdate::no("Created", "Forbidden", "b")).is_empty());
+        assert_eq!(reasons(&failed, ConditionUpdate::yes("Created", "Created", "")), ["Created"]);
     }
 }

@@ -26,11 +26,11 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    conditions::{self, Verdict},
+    conditions::{self, ConditionUpdate},
     events::Recorder,
     k8s::{self, FIELD_MANAGER},
     leader::Leading,
-    vitals::Vitals,
+    liveness::Liveness,
     watch::{Received, UnreadableObject},
 };
 
@@ -47,7 +47,7 @@ pub struct Reporter {
     /// Publishes Events.
     pub recorder: Recorder,
     /// Knows the objects that cannot be read.
-    pub vitals: Vitals,
+    pub liveness: Liveness,
     /// Returns whether objects of a kind of an API group have the condition `Accepted`.
     pub has_condition: HasCondition,
     /// Removes finalizers from an object that is being deleted.
@@ -71,11 +71,11 @@ impl Reporter {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            let now = self.vitals.unreadable_changes();
+            let now = self.liveness.unreadable_changes();
             if changes.replace(now) == Some(now) {
                 continue;
             }
-            let objects = self.vitals.unreadable();
+            let objects = self.liveness.unreadable();
             for object in unreported(&objects, &mut reported) {
                 self.report(&object).await;
             }
@@ -170,7 +170,7 @@ fn condition_patch(object: &UnreadableObject, has_condition: HasCondition, now: 
     if !has_condition(group, kind.as_deref()?) || object.bytes > LARGEST_STATUS {
         return None;
     }
-    let verdict = Verdict::no("Accepted", object.reason, object.message.clone());
+    let verdict = ConditionUpdate::no("Accepted", object.reason, object.message.clone());
     let accepted: Vec<Condition> = conditions::updated(&object.conditions, vec![verdict], None, now);
     let is_same = |known: &Condition| {
         accepted.iter().any(|new| {
@@ -253,7 +253,7 @@ mod tests {
         let reporter_of = Reporter {
             recorder: Recorder::new(client.clone(), reporter(), Wanted::Everything),
             client,
-            vitals: Vitals::default(),
+            liveness: Liveness::default(),
             has_condition,
             release,
         };
@@ -272,7 +272,7 @@ mod tests {
     fn the_condition_is_written_once_and_others_stay() {
         let mut bad = object("Group", "a", "1");
         bad.conditions =
-            conditions::updated(&[], vec![Verdict::yes("Available", "A", "")], None, Timestamp::UNIX_EPOCH);
+            conditions::updated(&[], vec![ConditionUpdate::yes("Available", "A", "")], None, Timestamp::UNIX_EPOCH);
         let patch = condition_patch(&bad, has_condition, Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!(patch["metadata"], json!({"resourceVersion": "7"}));
         let written: Vec<Condition> = serde_json::from_value(patch["status"]["conditions"].clone()).unwrap();

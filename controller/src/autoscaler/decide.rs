@@ -39,7 +39,7 @@ pub(super) struct Rules {
 
 /// A group, its cluster and its scheduler at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Situation {
+pub(super) struct ScalingInput {
     /// Workers that the group is asked to have.
     pub(super) current: i64,
     /// Those that are registered with the scheduler.
@@ -98,7 +98,7 @@ impl Why {
 
 /// What is remembered of earlier decisions.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Recent {
+pub(super) struct RecentTargets {
     /// What was asked for and when, oldest first, as far as the windows reach.
     wanted: VecDeque<(SignedDuration, i64)>,
     asked: Option<SignedDuration>,
@@ -118,7 +118,7 @@ struct CoolDown {
     end: SignedDuration,
 }
 
-impl Recent {
+impl RecentTargets {
     /// Counts a failure to ask the scheduler; whether there were enough in a row to tell.
     pub(super) fn failed(&mut self) -> bool {
         self.failures = self.failures.saturating_add(1);
@@ -126,7 +126,7 @@ impl Recent {
     }
 
     /// Takes in `situation` and decides.
-    pub(super) fn decide(&mut self, situation: &Situation, rules: &Rules, now: Moment) -> Decision {
+    pub(super) fn decide(&mut self, situation: &ScalingInput, rules: &Rules, now: Moment) -> Decision {
         let current = situation.current;
         self.failures = 0;
         self.per_worker = situation.per_worker.or(self.per_worker);
@@ -165,7 +165,7 @@ impl Recent {
         self.cool_down.is_some_and(|cool_down| now.steady < cool_down.end)
     }
 
-    fn remember(&mut self, situation: &Situation, rules: &Rules, wanted: i64, now: SignedDuration) {
+    fn remember(&mut self, situation: &ScalingInput, rules: &Rules, wanted: i64, now: SignedDuration) {
         if self.asked.is_none_or(|asked| now - asked > GAP) {
             // A window begins: until it is over, the number stays.
             self.wanted = VecDeque::from([(now, situation.current)]);
@@ -193,7 +193,7 @@ impl Recent {
 }
 
 /// Workers that the group would have by the scheduler's wish alone.
-fn wanted(situation: &Situation, per_worker: i64) -> i64 {
+fn wanted(situation: &ScalingInput, per_worker: i64) -> i64 {
     let processes = situation.target.saturating_sub(situation.elsewhere).max(0);
     let per_worker = per_worker.max(1);
     processes / per_worker + i64::from(processes % per_worker > 0)

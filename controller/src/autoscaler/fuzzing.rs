@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     count::{self, Group, to_i64},
-    decide::{Recent, Rules, Situation},
+    decide::{RecentTargets, Rules, ScalingInput},
     observe::Observed,
     validate,
 };
@@ -33,8 +33,8 @@ pub(crate) fn decide(autoscaler: DaskAutoscaler, (cluster, group): (&DaskCluster
     let Ok(valid) = validate::validate(&autoscaler, &observed) else { return };
     let current = valid.group.spec.worker.replicas.max(0);
     for target in [0, 5, i64::MAX] {
-        let situation = Situation { current, target, ..Situation::default() };
-        let mut recent = Recent::default();
+        let situation = ScalingInput { current, target, ..ScalingInput::default() };
+        let mut recent = RecentTargets::default();
         for _ in 0..2 {
             let _decision = recent.decide(&situation, &valid.rules, moment());
         }
@@ -48,7 +48,7 @@ pub(crate) fn count(worker: &str, pods: Vec<Arc<PodView>>, said: &Said) {
     let current = group.replicas;
     let counts = count::count_all(&[group], &said.workers, now());
     let Some(own) = counts.first() else { return };
-    let situation = Situation {
+    let situation = ScalingInput {
         current,
         connected: own.connected,
         starting: own.starting,
@@ -57,5 +57,5 @@ pub(crate) fn count(worker: &str, pods: Vec<Arc<PodView>>, said: &Said) {
         target: i64::try_from(said.wanted.unwrap_or(0)).unwrap_or(i64::MAX),
     };
     let rules = Rules { maximum: i64::MAX, ..Rules::default() };
-    let _decision = Recent::default().decide(&situation, &rules, moment());
+    let _decision = RecentTargets::default().decide(&situation, &rules, moment());
 }

@@ -8,7 +8,7 @@ mod count;
 mod decide;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
-mod memory;
+mod history;
 mod observe;
 mod status;
 mod survey;
@@ -19,14 +19,14 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
-pub use memory::Memory;
+pub use history::ScalingHistory;
 
-use crate::{context::Context, takeover};
+use crate::{context::Context, kopf_finalizer};
 use apply::Outcome;
 use dask_operator_api::DaskAutoscaler;
-use decide::{Decision, Situation};
+use decide::{Decision, ScalingInput};
 use operator_runtime::{k8s, moment::Moment, reconciler::Action};
-use status::Seen;
+use status::StatusInput;
 use validate::Validated;
 
 /// How often the scheduler is asked: as often as dask-kubernetes does.
@@ -56,7 +56,7 @@ impl Error {
 
 /// Brings the group of one DaskAutoscaler a step closer to what the scheduler asks for.
 pub async fn reconcile(autoscaler: Arc<DaskAutoscaler>, context: Arc<Context>) -> Result<Action, Error> {
-    takeover::release(&context.client, autoscaler.as_ref()).await.map_err(Error::Apply)?;
+    kopf_finalizer::release(&context.client, autoscaler.as_ref()).await.map_err(Error::Apply)?;
     if autoscaler.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
@@ -68,10 +68,10 @@ pub async fn reconcile(autoscaler: Arc<DaskAutoscaler>, context: Arc<Context>) -
     let valid = match validate::validate(&autoscaler, &observed) {
         Ok(valid) => valid,
         // Not everything that it may wait for wakes it, such as a group; a look into the caches costs nothing.
-        Err(invalid) => return report(&context, &autoscaler, &Seen::Refused(&invalid)).await,
+        Err(invalid) => return report(&context, &autoscaler, &StatusInput::Refused(&invalid)).await,
     };
     if !observed.scheduler_ready {
-        return report(&context, &autoscaler, &Seen::NotReady).await;
+        return report(&context, &autoscaler, &StatusInput::NotReady).await;
     }
     match observe::ask(&context, &valid, Timestamp::now()).await {
         Ok(situation) => act(&context, &autoscaler, &valid, &situation).await,
@@ -83,7 +83,7 @@ async fn act(
     context: &Context,
     autoscaler: &DaskAutoscaler,
     valid: &Validated,
-    situation: &Situation,
+    situation: &ScalingInput,
 ) -> Result<Action, Error> {
     let now = Moment::now();
     let decision = context.autoscaling.decide(&valid.uid, situation, &valid.rules, now);
@@ -100,7 +100,7 @@ async fn act(
             Outcome::Outdated => return Ok(Action::requeue(SOON)),
         }
     }
-    report(context, autoscaler, &Seen::Decided { situation, decision: &decision, scaled }).await
+    report(context, autoscaler, &StatusInput::Decided { situation, decision: &decision, scaled }).await
 }
 
 /// A scheduler that is busy may miss one question; that is no news.
@@ -110,12 +110,12 @@ async fn unreachable(
     error: &dask_scheduler_client::Error,
 ) -> Result<Action, Error> {
     if context.autoscaling.failed(&autoscaler.uid().unwrap_or_default(), Moment::now()) {
-        return report(context, autoscaler, &Seen::Unreachable(error)).await;
+        return report(context, autoscaler, &StatusInput::Unreachable(error)).await;
     }
     Ok(Action::requeue(PERIOD))
 }
 
-async fn report(context: &Context, autoscaler: &DaskAutoscaler, seen: &Seen<'_>) -> Result<Action, Error> {
+async fn report(context: &Context, autoscaler: &DaskAutoscaler, seen: &StatusInput<'_>) -> Result<Action, Error> {
     let desired = status::of(autoscaler, seen, Timestamp::now());
     status::write(context, autoscaler, &desired).await.map_err(Error::Status)?;
     Ok(Action::requeue(PERIOD))

@@ -7,7 +7,7 @@ use operator_runtime::moment::Moment;
 
 use super::{
     count::{Group, count_all, to_i64},
-    decide::Situation,
+    decide::ScalingInput,
     survey::Survey,
     validate::{self, Validated},
 };
@@ -42,7 +42,7 @@ pub(super) async fn ask(
     context: &Context,
     valid: &Validated,
     now: Timestamp,
-) -> Result<Situation, dask_scheduler_client::Error> {
+) -> Result<ScalingInput, dask_scheduler_client::Error> {
     let client = scheduler::client_of(context, &valid.cluster).await?;
     let (workers, target) = futures::try_join!(client.workers(), client.desired_workers())?;
     let key = cluster_key(&valid.namespace, &valid.cluster.name_any());
@@ -53,7 +53,7 @@ pub(super) async fn ask(
     let mut counts = count_all(&groups, &workers, now).into_iter();
     let own = counts.next().unwrap_or_default();
     let starting = counts.map(|other| other.expected() - other.processes).fold(0, i64::saturating_add);
-    Ok(Situation {
+    Ok(ScalingInput {
         current: valid.group.spec.worker.replicas.max(0),
         connected: own.connected,
         starting: own.starting,

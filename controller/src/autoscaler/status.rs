@@ -3,12 +3,13 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{Api, ResourceExt as _};
 use operator_runtime::{
-    conditions::{self, Verdict, whole_seconds},
-    invalid::Invalid,
-    k8s, report,
+    conditions::{self, ConditionUpdate, whole_seconds},
+    k8s,
+    rejection::Rejection,
+    report,
 };
 
-use super::decide::{Decision, Situation};
+use super::decide::{Decision, ScalingInput};
 use crate::context::Context;
 
 /// Whether the spec can be acted on.
@@ -19,25 +20,25 @@ const NOT_READY: &str = "SchedulerNotReady";
 const OURS: [&str; 2] = [ACCEPTED, ACTIVE];
 
 /// What a status is computed from.
-pub(super) enum Seen<'a> {
-    Refused(&'a Invalid),
+pub(super) enum StatusInput<'a> {
+    Refused(&'a Rejection),
     NotReady,
     Unreachable(&'a dask_scheduler_client::Error),
     Decided {
-        situation: &'a Situation,
+        situation: &'a ScalingInput,
         decision: &'a Decision,
         /// Set if the group was scaled just now.
         scaled: Option<Timestamp>,
     },
 }
 
-pub(super) fn of(autoscaler: &DaskAutoscaler, seen: &Seen<'_>, now: Timestamp) -> DaskAutoscalerStatus {
+pub(super) fn of(autoscaler: &DaskAutoscaler, seen: &StatusInput<'_>, now: Timestamp) -> DaskAutoscalerStatus {
     let old = ours(autoscaler);
     let generation = autoscaler.metadata.generation;
     let status = match seen {
-        Seen::Refused(_) => DaskAutoscalerStatus { last_scale_time: old.last_scale_time, ..Default::default() },
-        Seen::NotReady | Seen::Unreachable(_) => old.clone(),
-        Seen::Decided { situation, decision, scaled } => decided(&old, situation, decision, *scaled),
+        StatusInput::Refused(_) => DaskAutoscalerStatus { last_scale_time: old.last_scale_time, ..Default::default() },
+        StatusInput::NotReady | StatusInput::Unreachable(_) => old.clone(),
+        StatusInput::Decided { situation, decision, scaled } => decided(&old, situation, decision, *scaled),
     };
     DaskAutoscalerStatus {
         observed_generation: generation,
@@ -56,7 +57,7 @@ fn ours(autoscaler: &DaskAutoscaler) -> DaskAutoscalerStatus {
 
 fn decided(
     old: &DaskAutoscalerStatus,
-    situation: &Situation,
+    situation: &ScalingInput,
     decision: &Decision,
     scaled: Option<Timestamp>,
 ) -> DaskAutoscalerStatus {
@@ -78,25 +79,27 @@ fn decided(
     status
 }
 
-fn verdicts(old: &[Condition], seen: &Seen<'_>) -> Vec<Verdict> {
-    let accepted = Verdict::yes(ACCEPTED, "Valid", "the spec is valid");
+fn verdicts(old: &[Condition], seen: &StatusInput<'_>) -> Vec<ConditionUpdate> {
+    let accepted = ConditionUpdate::yes(ACCEPTED, "Valid", "the spec is valid");
     match seen {
-        Seen::Refused(invalid) => vec![Verdict::no(ACCEPTED, invalid.reason, invalid.message.as_str())],
-        Seen::NotReady => {
+        StatusInput::Refused(invalid) => vec![ConditionUpdate::no(ACCEPTED, invalid.reason, invalid.message.as_str())],
+        StatusInput::NotReady => {
             let message = "there is not exactly one scheduler pod that is ready";
-            vec![accepted, Verdict::no(ACTIVE, NOT_READY, message)]
+            vec![accepted, ConditionUpdate::no(ACTIVE, NOT_READY, message)]
         }
-        Seen::Unreachable(error) => vec![accepted, unreachable(old, error)],
-        Seen::Decided { .. } => vec![accepted, Verdict::yes(ACTIVE, "Active", "the scheduler says what it needs")],
+        StatusInput::Unreachable(error) => vec![accepted, unreachable(old, error)],
+        StatusInput::Decided { .. } => {
+            vec![accepted, ConditionUpdate::yes(ACTIVE, "Active", "the scheduler says what it needs")]
+        }
     }
 }
 
 /// The words of the first failure of a kind stay: they may differ from one to the next.
-fn unreachable(old: &[Condition], error: &dask_scheduler_client::Error) -> Verdict {
+fn unreachable(old: &[Condition], error: &dask_scheduler_client::Error) -> ConditionUpdate {
     let reason = error.reason();
     let before = old.iter().find(|condition| condition.type_ == ACTIVE && condition.reason == reason);
     let message = before.map_or_else(|| error.to_string(), |condition| condition.message.clone());
-    Verdict::no(ACTIVE, reason, message)
+    ConditionUpdate::no(ACTIVE, reason, message)
 }
 
 /// Writes `desired` if it differs from what the autoscaler's status says already.

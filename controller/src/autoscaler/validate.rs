@@ -4,7 +4,7 @@ use dask_operator_api::{DaskAutoscaler, DaskCluster, DaskWorkerGroup, ScalingRul
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
-use operator_runtime::invalid::Invalid;
+use operator_runtime::rejection::Rejection;
 
 use super::{
     decide::Rules,
@@ -31,18 +31,18 @@ pub(super) fn adoption(autoscaler: &DaskAutoscaler, cluster: Option<&DaskCluster
     if controlled { None } else { meta::owner_ref(living(cluster)?) }
 }
 
-pub(super) fn validate(autoscaler: &DaskAutoscaler, observed: &Observed) -> Result<Validated, Invalid> {
+pub(super) fn validate(autoscaler: &DaskAutoscaler, observed: &Observed) -> Result<Validated, Rejection> {
     let spec = &autoscaler.spec;
     if let Some(invalid) = invalid_bounds(autoscaler) {
         return Err(invalid);
     }
     let Some(cluster) = observed.cluster.as_ref().filter(|cluster| living(Some(cluster)).is_some()) else {
         let message = format!("there is no DaskCluster {} in this namespace", spec.cluster);
-        return Err(Invalid { reason: "ClusterNotFound", message });
+        return Err(Rejection { reason: "ClusterNotFound", message });
     };
     if belongs_elsewhere(autoscaler, cluster) {
         let message = format!("the autoscaler belongs to an older DaskCluster {} and will go with it", spec.cluster);
-        return Err(Invalid { reason: "WaitingForDeletion", message });
+        return Err(Rejection { reason: "WaitingForDeletion", message });
     }
     let name = group_name(autoscaler);
     let of_cluster = |group: &&Arc<DaskWorkerGroup>| {
@@ -50,25 +50,25 @@ pub(super) fn validate(autoscaler: &DaskAutoscaler, observed: &Observed) -> Resu
     };
     let Some(group) = observed.group.as_ref().filter(of_cluster) else {
         let message = format!("the DaskCluster {} has no DaskWorkerGroup {name}", spec.cluster);
-        return Err(Invalid { reason: "GroupNotFound", message });
+        return Err(Rejection { reason: "GroupNotFound", message });
     };
     if let Some(elder) = observed.survey.get(&name).filter(|eldest| **eldest < Age::of(autoscaler)) {
         let message = format!("the older DaskAutoscaler {} scales {name} already", elder.name);
-        return Err(Invalid { reason: "AlreadyAutoscaled", message });
+        return Err(Rejection { reason: "AlreadyAutoscaled", message });
     }
     let (Some(namespace), Some(uid)) = (autoscaler.namespace(), autoscaler.uid()) else {
-        return Err(Invalid::new("NotStored", "the object has no namespace or uid"));
+        return Err(Rejection::new("NotStored", "the object has no namespace or uid"));
     };
     Ok(Validated { namespace, uid, cluster: Arc::clone(cluster), group: Arc::clone(group), rules: rules(autoscaler) })
 }
 
 /// The definition forbids it; one that is older than this operator may have let it in.
-fn invalid_bounds(autoscaler: &DaskAutoscaler) -> Option<Invalid> {
+fn invalid_bounds(autoscaler: &DaskAutoscaler) -> Option<Rejection> {
     let (minimum, maximum) = (autoscaler.spec.minimum, autoscaler.spec.maximum);
     if minimum < 0 {
-        return Some(Invalid::new("InvalidBounds", "minimum must not be negative"));
+        return Some(Rejection::new("InvalidBounds", "minimum must not be negative"));
     }
-    (minimum > maximum).then(|| Invalid::new("InvalidBounds", "minimum must not be greater than maximum"))
+    (minimum > maximum).then(|| Rejection::new("InvalidBounds", "minimum must not be greater than maximum"))
 }
 
 /// Name of the group to scale.

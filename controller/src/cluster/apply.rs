@@ -98,8 +98,8 @@ pub(super) async fn apply(context: &Context, cluster: &ValidatedCluster, plan: P
     let recreating = update.iter().any(|update| matches!(update, Update::RecreateScheduler(_)));
     let mut outcome = Outcome { blocked, made: false, stands: false, recreating, error: None };
     let resources: Vec<ApiResource> = create.iter().map(resource_of).collect();
-    let creations = create.iter().zip(&resources).map(async |(manifest, resource)| {
-        let creating = context.creations.begin(&cluster.namespace, &resource.kind).await;
+    let expectations = create.iter().zip(&resources).map(async |(manifest, resource)| {
+        let creating = context.expectations.begin(&cluster.namespace, &resource.kind).await;
         let creation = k8s::create(client, resource, manifest, owner_uid).await;
         if let Ok(Creation::Made) = creation {
             let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
@@ -107,7 +107,7 @@ pub(super) async fn apply(context: &Context, cluster: &ValidatedCluster, plan: P
         }
         creation
     });
-    for (creation, resource) in join_all(creations).await.into_iter().zip(&resources) {
+    for (creation, resource) in join_all(expectations).await.into_iter().zip(&resources) {
         match creation {
             Ok(Creation::Made) => outcome.made = true,
             Ok(Creation::Stands) => outcome.stands = true,

@@ -16,15 +16,15 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::{context::Context, takeover};
+use crate::{context::Context, kopf_finalizer};
 use build::Desired;
 use dask_operator_api::{ClusterPhase, DaskCluster, DaskClusterStatus};
 use observe::{Observed, PHASE};
 use operator_runtime::{
-    invalid::Invalid,
     k8s::{self, Class},
     reconciler::Action,
-    watch::UNSEEN,
+    rejection::Rejection,
+    watch::EXPECTATION_TTL,
 };
 pub(crate) use status::SCHEDULER_READY;
 use validate::ValidatedCluster;
@@ -58,14 +58,14 @@ impl Error {
 }
 
 /// The objects that `cluster` is made of: scheduler Deployment, Service and default group.
-pub(crate) fn manifests(cluster: &DaskCluster) -> Result<[Value; 3], Invalid> {
+pub(crate) fn manifests(cluster: &DaskCluster) -> Result<[Value; 3], Rejection> {
     let Desired { scheduler, service, group } = build::build(&validate::validate(cluster)?);
     Ok([scheduler.manifest, service.manifest, group.manifest])
 }
 
 /// Brings one DaskCluster a step closer to its spec.
 pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Result<Action, Error> {
-    takeover::release(&context.client, cluster.as_ref()).await.map_err(Error::TakeOver)?;
+    kopf_finalizer::release(&context.client, cluster.as_ref()).await.map_err(Error::TakeOver)?;
     if cluster.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change()); // Kubernetes' garbage collector does the rest.
     }
@@ -91,15 +91,15 @@ pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Resu
         outcome
     };
     if (outcome.made || !observed.unseen.is_empty()) && outcome.error.is_none() && outcome.blocked.is_empty() {
-        return Ok(Action::requeue(UNSEEN)); // The watch leads here as soon as it has delivered what was made.
+        return Ok(Action::requeue(EXPECTATION_TTL)); // The watch leads here as soon as it has delivered what was made.
     }
     if outcome.error.as_ref().is_some_and(|error| error.class() == Class::NamespaceEnding) {
         return Ok(Action::await_change()); // The cluster itself goes next.
     }
     tell_created(&context, &cluster, (&valid, &observed), &mut current).await?;
     // Asked after the components are made: plugins hold back the phase and nothing else.
-    let held = current.phase != Some(ClusterPhase::Running) && context.board.holds(&cluster);
-    let seen = status::Seen { current: &current, observed: &observed, built: &desired, outcome: &outcome, held };
+    let held = current.phase != Some(ClusterPhase::Running) && context.status_store.holds(&cluster);
+    let seen = status::StatusInput { current: &current, observed: &observed, built: &desired, outcome: &outcome, held };
     let desired = status::of_observed(&cluster, &valid, &seen, Timestamp::now());
     status::write(&context, &cluster, &current, &desired).await.map_err(Error::Status)?;
     match outcome.error {
@@ -120,7 +120,7 @@ async fn tell_created(
     if current.phase.is_none() && !observed.unseen.contains(PHASE) {
         let created = status::of_created(cluster, valid, Timestamp::now());
         status::write(context, cluster, current, &created).await.map_err(Error::Status)?;
-        context.creations.remember((PHASE, &valid.uid), "");
+        context.expectations.remember((PHASE, &valid.uid), "");
         *current = created;
     }
     Ok(())

@@ -45,7 +45,7 @@ pub(super) fn observe(cluster: &DaskCluster, context: &Context) -> Observed {
     ];
     let uid = cluster.uid().unwrap_or_default();
     let is_unseen =
-        |(kind, stands): &(&'static str, bool)| !context.creations.unseen((kind, &uid), |_| *stands).is_empty();
+        |(kind, stands): &(&'static str, bool)| !context.expectations.unseen((kind, &uid), |_| *stands).is_empty();
     observed.unseen = stands.into_iter().filter(is_unseen).map(|(kind, _)| kind).collect();
     observed
 }

@@ -5,9 +5,10 @@ use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::Service, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{Api, ResourceExt as _};
 use operator_runtime::{
-    conditions::{self, Verdict},
-    invalid::Invalid,
-    k8s, report,
+    conditions::{self, ConditionUpdate},
+    k8s,
+    rejection::Rejection,
+    report,
 };
 
 use super::{
@@ -35,8 +36,8 @@ const SCHEDULER_UP_TO_DATE: &str = "SchedulerUpToDate";
 const WORKERS_AVAILABLE: &str = "WorkersAvailable";
 const OURS: [&str; 5] = [ACCEPTED, COMPONENTS_CREATED, SCHEDULER_READY, SCHEDULER_UP_TO_DATE, WORKERS_AVAILABLE];
 
-pub(super) fn of_invalid(cluster: &DaskCluster, invalid: &Invalid, now: Timestamp) -> DaskClusterStatus {
-    let verdicts = vec![Verdict::no(ACCEPTED, invalid.reason, invalid.message.as_str())];
+pub(super) fn of_invalid(cluster: &DaskCluster, invalid: &Rejection, now: Timestamp) -> DaskClusterStatus {
+    let verdicts = vec![ConditionUpdate::no(ACCEPTED, invalid.reason, invalid.message.as_str())];
     let old = cluster.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     DaskClusterStatus { phase: Some(ClusterPhase::Error), ..with_conditions(cluster, old, verdicts, now) }
 }
@@ -44,9 +45,9 @@ pub(super) fn of_invalid(cluster: &DaskCluster, invalid: &Invalid, now: Timestam
 pub(super) fn of_created(cluster: &DaskCluster, valid: &ValidatedCluster, now: Timestamp) -> DaskClusterStatus {
     let verdicts = vec![
         accepted(cluster),
-        Verdict::no(COMPONENTS_CREATED, "Creating", "the components are being created"),
+        ConditionUpdate::no(COMPONENTS_CREATED, "Creating", "the components are being created"),
         scheduler_ready(valid, &Observed::default()),
-        Verdict::yes(SCHEDULER_UP_TO_DATE, "UpToDate", "the scheduler is as the spec says"),
+        ConditionUpdate::yes(SCHEDULER_UP_TO_DATE, "UpToDate", "the scheduler is as the spec says"),
         workers_available(&Observed::default()),
     ];
     DaskClusterStatus {
@@ -58,7 +59,7 @@ pub(super) fn of_created(cluster: &DaskCluster, valid: &ValidatedCluster, now: T
 }
 
 /// What a status is computed from.
-pub(super) struct Seen<'a> {
+pub(super) struct StatusInput<'a> {
     /// The status that was written last, which the cache may not know yet.
     pub(super) current: &'a DaskClusterStatus,
     pub(super) observed: &'a Observed,
@@ -71,10 +72,10 @@ pub(super) struct Seen<'a> {
 pub(super) fn of_observed(
     cluster: &DaskCluster,
     valid: &ValidatedCluster,
-    seen: &Seen<'_>,
+    seen: &StatusInput<'_>,
     now: Timestamp,
 ) -> DaskClusterStatus {
-    let Seen { current, observed, outcome, .. } = seen;
+    let StatusInput { current, observed, outcome, .. } = seen;
     let verdicts = vec![
         accepted(cluster),
         components_created(valid, observed, outcome),
@@ -129,7 +130,7 @@ fn same(old: &DaskClusterStatus, desired: &DaskClusterStatus) -> bool {
 fn with_conditions(
     cluster: &DaskCluster,
     old: &[Condition],
-    verdicts: Vec<Verdict>,
+    verdicts: Vec<ConditionUpdate>,
     now: Timestamp,
 ) -> DaskClusterStatus {
     let generation = cluster.metadata.generation;
@@ -140,7 +141,7 @@ fn with_conditions(
     }
 }
 
-fn accepted(cluster: &DaskCluster) -> Verdict {
+fn accepted(cluster: &DaskCluster) -> ConditionUpdate {
     let spec = &cluster.spec;
     let overridden: Vec<&str> = [("scheduler", &spec.scheduler.spec), ("worker", &spec.worker.spec)]
         .into_iter()
@@ -148,91 +149,95 @@ fn accepted(cluster: &DaskCluster) -> Verdict {
         .map(|(part, _)| part)
         .collect();
     if overridden.is_empty() {
-        return Verdict::yes(ACCEPTED, "Valid", "the spec is valid");
+        return ConditionUpdate::yes(ACCEPTED, "Valid", "the spec is valid");
     }
     let parts = overridden.join(" and ");
     let message = format!("restartPolicy of {parts} is ignored: the pods of a Deployment are always restarted");
-    Verdict::yes(ACCEPTED, "RestartPolicyIgnored", message)
+    ConditionUpdate::yes(ACCEPTED, "RestartPolicyIgnored", message)
 }
 
-fn components_created(valid: &ValidatedCluster, observed: &Observed, outcome: &Outcome) -> Verdict {
+fn components_created(valid: &ValidatedCluster, observed: &Observed, outcome: &Outcome) -> ConditionUpdate {
     if let Some(error) = &outcome.error {
-        return Verdict::no(COMPONENTS_CREATED, error.category(), error.message());
+        return ConditionUpdate::no(COMPONENTS_CREATED, error.category(), error.message());
     }
     if let Some(blocked) = outcome.blocked.first() {
-        return Verdict::no(COMPONENTS_CREATED, blocked.reason, blocked.message.as_str());
+        return ConditionUpdate::no(COMPONENTS_CREATED, blocked.reason, blocked.message.as_str());
     }
     if components_stand(valid, observed) {
-        return Verdict::yes(COMPONENTS_CREATED, "Created", "scheduler, Service and default worker group exist");
+        return ConditionUpdate::yes(
+            COMPONENTS_CREATED,
+            "Created",
+            "scheduler, Service and default worker group exist",
+        );
     }
-    Verdict::no(COMPONENTS_CREATED, "Creating", "the components are being created")
+    ConditionUpdate::no(COMPONENTS_CREATED, "Creating", "the components are being created")
 }
 
-fn scheduler_ready(valid: &ValidatedCluster, observed: &Observed) -> Verdict {
+fn scheduler_ready(valid: &ValidatedCluster, observed: &Observed) -> ConditionUpdate {
     if let Some(ready) = observed.scheduler_pods.iter().find(|pod| pod.is_ready()) {
         return selected(valid).unwrap_or_else(|| runs(ready));
     }
     let pods = observed.scheduler_pods.iter().map(AsRef::as_ref);
     match observed.scheduler.as_ref().and_then(|scheduler| diagnosis::of(scheduler, pods)) {
-        Some(trouble) => Verdict::no(SCHEDULER_READY, trouble.reason, trouble.message),
-        None => Verdict::no(SCHEDULER_READY, "Starting", "the scheduler is starting"),
+        Some(trouble) => ConditionUpdate::no(SCHEDULER_READY, trouble.reason, trouble.message),
+        None => ConditionUpdate::no(SCHEDULER_READY, "Starting", "the scheduler is starting"),
     }
 }
 
 /// Set if nobody can reach the scheduler by its Service.
-fn selected(valid: &ValidatedCluster) -> Option<Verdict> {
+fn selected(valid: &ValidatedCluster) -> Option<ConditionUpdate> {
     let selector = valid.scheduler.service.field("selector");
     let selector = selector.as_object()?;
     let labels = build::scheduler_labels(valid);
     let (key, value) = selector.iter().find(|(key, value)| labels.get(*key).map(String::as_str) != value.as_str())?;
     let message = format!("the Service selects {key}={value}, which the scheduler's pod does not have");
-    Some(Verdict::no(SCHEDULER_READY, "ServiceSelectsNothing", message))
+    Some(ConditionUpdate::no(SCHEDULER_READY, "ServiceSelectsNothing", message))
 }
 
-fn runs(pod: &PodView) -> Verdict {
+fn runs(pod: &PodView) -> ConditionUpdate {
     let restarts: i64 = pod.status.container_statuses.iter().map(|container| container.restart_count).sum();
     if restarts == 0 {
-        return Verdict::yes(SCHEDULER_READY, "Ready", "the scheduler runs");
+        return ConditionUpdate::yes(SCHEDULER_READY, "Ready", "the scheduler runs");
     }
     let message = format!("the scheduler runs again after {restarts} restarts; results from before the last are lost");
-    Verdict::yes(SCHEDULER_READY, "Restarted", message)
+    ConditionUpdate::yes(SCHEDULER_READY, "Restarted", message)
 }
 
-fn scheduler_up_to_date(seen: &Seen<'_>) -> Verdict {
-    let Seen { observed, built, .. } = seen;
+fn scheduler_up_to_date(seen: &StatusInput<'_>) -> ConditionUpdate {
+    let StatusInput { observed, built, .. } = seen;
     let is_outdated = |live: &&Arc<DeploymentView>| built.scheduler.is_outdated(&live.metadata, meta::TEMPLATE);
     let Some(outdated) = observed.scheduler.as_ref().filter(is_outdated) else {
-        return Verdict::yes(SCHEDULER_UP_TO_DATE, "UpToDate", "the scheduler is as the spec says");
+        return ConditionUpdate::yes(SCHEDULER_UP_TO_DATE, "UpToDate", "the scheduler is as the spec says");
     };
     // It stays until its pod is gone.
     if seen.outcome.recreating || outdated.metadata.deletion_timestamp.is_some() {
         let message = "the scheduler is being replaced; its results are lost";
-        return Verdict::no(SCHEDULER_UP_TO_DATE, "Recreating", message);
+        return ConditionUpdate::no(SCHEDULER_UP_TO_DATE, "Recreating", message);
     }
     let message = "the scheduler differs from the spec; a new one would lose all results: delete its Deployment, \
                    or set scheduler.updatePolicy to Recreate";
-    Verdict::no(SCHEDULER_UP_TO_DATE, "SpecDiffers", message)
+    ConditionUpdate::no(SCHEDULER_UP_TO_DATE, "SpecDiffers", message)
 }
 
-fn workers_available(observed: &Observed) -> Verdict {
+fn workers_available(observed: &Observed) -> ConditionUpdate {
     let status = observed.group.as_ref().and_then(|group| group.status.as_ref());
     let condition =
         status.and_then(|status| status.conditions.iter().find(|condition| condition.type_ == worker_group::AVAILABLE));
     let Some(condition) = condition else {
-        return Verdict::no(WORKERS_AVAILABLE, "Starting", "the workers are being created");
+        return ConditionUpdate::no(WORKERS_AVAILABLE, "Starting", "the workers are being created");
     };
     let (reason, message) = (condition.reason.as_str(), condition.message.as_str());
     if condition.status == "True" {
-        Verdict::yes(WORKERS_AVAILABLE, reason, message)
+        ConditionUpdate::yes(WORKERS_AVAILABLE, reason, message)
     } else {
-        Verdict::no(WORKERS_AVAILABLE, reason, message)
+        ConditionUpdate::no(WORKERS_AVAILABLE, reason, message)
     }
 }
 
 /// `Running` says that the components exist and the Service can be used, and nothing about pods: clients
 /// give up waiting for it long before a large image is pulled. A cluster that got there stays there
 /// while a lost component is replaced, and whatever becomes of plugins.
-fn phase(valid: &ValidatedCluster, seen: &Seen<'_>) -> ClusterPhase {
+fn phase(valid: &ValidatedCluster, seen: &StatusInput<'_>) -> ClusterPhase {
     let (current, observed) = (seen.current.phase, seen.observed);
     if !components_stand(valid, observed) {
         return match current {

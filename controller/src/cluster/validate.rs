@@ -4,7 +4,7 @@ use dask_operator_api::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
-use operator_runtime::{fingerprint::fingerprint, invalid::Invalid};
+use operator_runtime::{fingerprint::fingerprint, rejection::Rejection};
 
 /// Kubernetes' limit for Service names, less the room for `-scheduler`.
 pub(super) const MAX_NAME: usize = 63 - "-scheduler".len();
@@ -30,17 +30,17 @@ pub(super) struct ValidatedCluster {
     pub(super) worker_template: String,
 }
 
-pub(super) fn validate(cluster: &DaskCluster) -> Result<ValidatedCluster, Invalid> {
+pub(super) fn validate(cluster: &DaskCluster) -> Result<ValidatedCluster, Rejection> {
     let name = cluster.name_any();
     if !is_valid_name(&name) {
         let message = format!(
             "the name {name:?} cannot be used for a cluster: it must have at most {MAX_NAME} characters, \
              only a-z, 0-9 and '-', and must begin and end with a letter or digit"
         );
-        return Err(Invalid { reason: "InvalidName", message });
+        return Err(Rejection { reason: "InvalidName", message });
     }
     let (Some(namespace), Some(owner)) = (cluster.namespace(), meta::owner_ref(cluster)) else {
-        return Err(Invalid { reason: "NotStored", message: "the object has no namespace or uid".to_owned() });
+        return Err(Rejection { reason: "NotStored", message: "the object has no namespace or uid".to_owned() });
     };
     Ok(ValidatedCluster {
         uid: owner.uid.clone(),

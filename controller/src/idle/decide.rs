@@ -54,7 +54,7 @@ pub(super) enum Decision {
 
 /// What follows from a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Verdict {
+pub(super) struct IdleDecision {
     pub(super) decision: Decision,
     /// The scheduler has not answered often enough to tell.
     pub(super) unreachable: bool,
@@ -62,7 +62,7 @@ pub(super) struct Verdict {
 
 /// What is remembered of earlier probes.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Watched {
+pub(super) struct IdlePeriod {
     state: State,
     failures: u32,
     /// The scheduler can tell since when it is idle. Where it does not, it has worked since it was last asked.
@@ -90,9 +90,9 @@ struct Period {
     probes: u32,
 }
 
-impl Watched {
+impl IdlePeriod {
     /// Takes in `probe`. The scheduler cannot have been idle before `not_before`.
-    pub(super) fn take_in(&mut self, probe: &Probe, not_before: Timestamp, rules: &Rules, now: Moment) -> Verdict {
+    pub(super) fn take_in(&mut self, probe: &Probe, not_before: Timestamp, rules: &Rules, now: Moment) -> IdleDecision {
         self.failures = if *probe == Probe::Failed { self.failures.saturating_add(1) } else { 0 };
         match probe {
             Probe::NotReady | Probe::Failed => self.missed(),
@@ -103,7 +103,10 @@ impl Watched {
         }
         let unreachable = self.failures >= TOLD_FAILURES;
         let answered = matches!(probe, Probe::Answered(_));
-        Verdict { decision: if answered { self.decision(rules, now) } else { Decision::Wait(PERIOD) }, unreachable }
+        IdleDecision {
+            decision: if answered { self.decision(rules, now) } else { Decision::Wait(PERIOD) },
+            unreachable,
+        }
     }
 
     fn idle_since(&mut self, since: f64, not_before: Timestamp, now: Moment) {

@@ -4,7 +4,7 @@ use dask_operator_api::DaskCluster;
 use dask_scheduler_client::Idleness;
 
 use super::{
-    decide::{Probe, Watched},
+    decide::{IdlePeriod, Probe},
     validate,
 };
 use crate::fuzzing::{moment, now};
@@ -13,7 +13,7 @@ use crate::fuzzing::{moment, now};
 pub(crate) fn decide(cluster: &DaskCluster, since: Option<f64>) {
     let Some(valid) = validate::validate(cluster) else { return };
     let probe = Probe::Answered(since.map_or(Idleness::Counted, Idleness::Since));
-    let mut watched = Watched::default();
+    let mut watched = IdlePeriod::default();
     for _ in 0..3 {
         let _verdict = watched.take_in(&probe, now(), &valid.rules, moment());
     }

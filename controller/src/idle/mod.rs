@@ -7,16 +7,16 @@ mod apply;
 mod decide;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
-mod memory;
 mod observe;
 mod status;
+mod tracker;
 mod validate;
 
 use std::{sync::Arc, time::Duration};
 
 use kube::ResourceExt as _;
 
-pub use memory::Memory;
+pub use tracker::IdleTracker;
 
 use crate::context::Context;
 use apply::Outcome;

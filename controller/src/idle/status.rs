@@ -3,7 +3,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, ResourceExt as _};
 use operator_runtime::{
-    conditions::{self, Verdict},
+    conditions::{self, ConditionUpdate},
     k8s::{self, Class},
     report,
 };
@@ -50,14 +50,14 @@ fn of_cluster(cluster: &DaskCluster) -> Vec<Condition> {
 
 /// What the condition is to say, or `None` if that is what it says. Only status and reason count: the words
 /// of failures may differ from one to the next.
-fn news(old: Option<&Condition>, reached: Reached<'_>) -> Option<Vec<Verdict>> {
+fn news(old: Option<&Condition>, reached: Reached<'_>) -> Option<Vec<ConditionUpdate>> {
     let verdict = match (old, reached) {
         (None, Reached::Unasked | Reached::Yes) => return None,
         (Some(_), Reached::Unasked) => return Some(Vec::new()),
         (Some(old), Reached::Yes) if old.status == "True" => return None,
-        (Some(_), Reached::Yes) => Verdict::yes(IDLE_PROBED, "Probed", "the scheduler says whether it is idle"),
+        (Some(_), Reached::Yes) => ConditionUpdate::yes(IDLE_PROBED, "Probed", "the scheduler says whether it is idle"),
         (Some(old), Reached::No(error)) if old.status == "False" && old.reason == error.reason() => return None,
-        (_, Reached::No(error)) => Verdict::no(IDLE_PROBED, error.reason(), error.to_string()),
+        (_, Reached::No(error)) => ConditionUpdate::no(IDLE_PROBED, error.reason(), error.to_string()),
     };
     Some(vec![verdict])
 }
@@ -75,7 +75,7 @@ mod tests {
         }
     }
 
-    fn condition(verdicts: Vec<Verdict>) -> Condition {
+    fn condition(verdicts: Vec<ConditionUpdate>) -> Condition {
         conditions::updated(&[], verdicts, None, Timestamp::UNIX_EPOCH).remove(0)
     }
 

@@ -2,16 +2,16 @@ use dask_operator_api::{DaskCluster, DaskJob};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, ResourceExt as _, core::ApiResource};
 use operator_runtime::{
-    invalid::Invalid,
     k8s::{self, Class, Creation},
+    rejection::Rejection,
 };
 
 use super::{
     build::{build_cluster, build_runner},
+    children::{Lookup, ObservedChildren},
     observe::in_the_way,
     phase::Next,
     validate::{Terms, ValidatedJob},
-    world::{Seen, World},
 };
 use crate::view::PodView;
 
@@ -38,16 +38,16 @@ pub(super) async fn delete(client: &Client, job: &DaskJob, terms: &Terms, next: 
 pub(super) async fn make(
     client: &Client,
     job: &ValidatedJob,
-    world: &World,
+    world: &ObservedChildren,
     predecessors: i64,
-) -> Result<Option<Invalid>, k8s::Error> {
-    if world.cluster == Seen::Nothing {
+) -> Result<Option<Rejection>, k8s::Error> {
+    if world.cluster == Lookup::Nothing {
         let resource = ApiResource::erase::<DaskCluster>(&());
         if let Creation::Foreign(found) = k8s::create(client, &resource, &build_cluster(job), &job.owner.uid).await? {
             return Ok(Some(in_the_way(&resource.kind, found.as_ref())));
         }
     }
-    if world.runner == Seen::Nothing {
+    if world.runner == Lookup::Nothing {
         let resource = ApiResource::erase::<Pod>(&());
         let manifest = build_runner(job, predecessors);
         if let Creation::Foreign(found) = k8s::create(client, &resource, &manifest, &job.owner.uid).await? {
@@ -60,5 +60,5 @@ pub(super) async fn make(
 /// Whether trying again is useless: the API server finds fault with the object itself. Policies, which
 /// webhooks check, may change.
 pub(super) fn is_final(error: &k8s::Error) -> bool {
-    error.class() == Class::Invalid && !error.message().contains("admission webhook")
+    error.class() == Class::Rejection && !error.message().contains("admission webhook")
 }

@@ -4,10 +4,10 @@ use dask_operator_api::DaskJob;
 use kube::ResourceExt as _;
 
 use super::{
+    children::{Cluster, Lookup, ObservedChildren},
     phase,
     runner::Runner,
     validate,
-    world::{Cluster, Seen, World},
 };
 use crate::{fuzzing::now, view::PodView};
 
@@ -18,8 +18,8 @@ pub(crate) fn decide(job: &DaskJob, pod: &PodView) {
     let (terms, recorded) = (validate::terms(job, invalid), job.status.clone().unwrap_or_default());
     let runner = Runner::of(pod, &validate::runner_kind(job));
     let cluster = Cluster { uid: job.uid().unwrap_or_default(), is_going: false, is_broken: false };
-    let under_way = World { cluster: Seen::Ours(cluster), runner: Seen::Ours(runner) };
-    for world in [World::default(), under_way] {
+    let under_way = ObservedChildren { cluster: Lookup::Ours(cluster), runner: Lookup::Ours(runner) };
+    for world in [ObservedChildren::default(), under_way] {
         let next = phase::next(&recorded, &terms, &world, now());
         let _left = next.wake.map(|wake| wake.duration_since(now()));
         drop(phase::made(&next.status, &terms));

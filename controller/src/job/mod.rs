@@ -10,16 +10,16 @@
 
 mod apply;
 mod build;
-mod finished;
+mod children;
+mod cleanup;
+mod event_dedup;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod observe;
 mod phase;
 mod runner;
 mod status;
-mod told;
 mod validate;
-mod world;
 
 use std::{sync::Arc, time::Duration};
 
@@ -27,16 +27,16 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::context::Context;
+use children::ObservedChildren;
 use dask_operator_api::{DaskJob, DaskJobStatus};
 use operator_runtime::{
-    invalid::Invalid,
     k8s::{self, Class},
     reconciler::Action,
+    rejection::Rejection,
 };
 use phase::Next;
 pub(crate) use phase::job_status;
 use validate::{Terms, ValidatedJob};
-use world::World;
 
 /// How soon a name that is taken is tried again: objects of other people are not watched.
 const BLOCKED_RETRY: Duration = Duration::from_secs(10);
@@ -67,7 +67,7 @@ impl Error {
 }
 
 /// The objects that a new `job` is made of: its DaskCluster and its runner.
-pub(crate) fn manifests(job: &DaskJob, cluster_domain: &str) -> Result<[Value; 2], Invalid> {
+pub(crate) fn manifests(job: &DaskJob, cluster_domain: &str) -> Result<[Value; 2], Rejection> {
     let valid = validate::validate(job, cluster_domain)?;
     Ok([build::build_cluster(&valid), build::build_runner(&valid, 0)])
 }
@@ -96,12 +96,12 @@ struct Decision {
     recorded: DaskJobStatus,
     terms: Terms,
     valid: Option<ValidatedJob>,
-    world: World,
+    world: ObservedChildren,
     next: Next,
 }
 
 impl Decision {
-    fn of(job: &DaskJob, world: World, context: &Context) -> Self {
+    fn of(job: &DaskJob, world: ObservedChildren, context: &Context) -> Self {
         let recorded = job.status.clone().unwrap_or_default();
         let (valid, invalid) = match validate::validate(job, &context.defaults.cluster_domain) {
             Ok(valid) => (Some(valid), None),
@@ -152,19 +152,19 @@ impl Decision {
             Err(error) if error.class() == Class::NamespaceEnding => Ok(Action::await_change()), // The job itself goes next.
             Err(error) if apply::is_final(&error) => {
                 let refused = phase::refused(&self.next.status, Timestamp::now());
-                let why = Invalid::new("Invalid", error.message());
+                let why = Rejection::new("Invalid", error.message());
                 status::write(context, job, &refused, Some(&why)).await.map_err(Error::Status)?;
                 Ok(Action::await_change())
             }
             Err(error) => {
-                let why = Invalid::new(error.category(), error.message());
+                let why = Rejection::new(error.category(), error.message());
                 status::tell(context, job, &why).await;
                 Err(Error::Apply(error))
             }
         }
     }
 
-    async fn blocked(&self, job: &DaskJob, why: &Invalid, context: &Context) -> Action {
+    async fn blocked(&self, job: &DaskJob, why: &Rejection, context: &Context) -> Action {
         status::tell(context, job, why).await;
         Action::requeue(BLOCKED_RETRY)
     }

@@ -1,11 +1,11 @@
 use dask_operator_api::{ClusterPhase, DaskCluster, DaskJob, meta};
 use kube::{Api, Resource, ResourceExt as _};
-use operator_runtime::{invalid::Invalid, k8s};
+use operator_runtime::{k8s, rejection::Rejection};
 
 use super::{
+    children::{Cluster, Lookup, ObservedChildren},
     runner::Runner,
     validate::runner_kind,
-    world::{Cluster, Seen, World},
 };
 use crate::{
     context::{Caches, Context},
@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What the caches say, which may lag.
-pub(super) fn cached(job: &DaskJob, caches: &Caches) -> World {
+pub(super) fn cached(job: &DaskJob, caches: &Caches) -> ObservedChildren {
     let (namespace, name) = (job.namespace().unwrap_or_default(), job.name_any());
     let cluster = caches.clusters.get(&namespace, &name);
     let runner = caches.pods.get(&namespace, &meta::runner_name(&name));
@@ -21,7 +21,7 @@ pub(super) fn cached(job: &DaskJob, caches: &Caches) -> World {
 }
 
 /// The job and what stands, as the API server has it. `None` if the job is gone.
-pub(super) async fn live(job: &DaskJob, context: &Context) -> Result<Option<(DaskJob, World)>, k8s::Error> {
+pub(super) async fn live(job: &DaskJob, context: &Context) -> Result<Option<(DaskJob, ObservedChildren)>, k8s::Error> {
     let (namespace, name) = (job.namespace().unwrap_or_default(), job.name_any());
     let runner_name = meta::runner_name(&name);
     let jobs: Api<DaskJob> = Api::namespaced(context.client.clone(), &namespace);
@@ -41,8 +41,8 @@ pub(super) async fn live(job: &DaskJob, context: &Context) -> Result<Option<(Das
     Ok(Some((current, world)))
 }
 
-fn world(job: &DaskJob, cluster: Option<&DaskCluster>, runner: Option<&PodView>) -> World {
-    World {
+fn world(job: &DaskJob, cluster: Option<&DaskCluster>, runner: Option<&PodView>) -> ObservedChildren {
+    ObservedChildren {
         cluster: seen(job, cluster, |cluster| Cluster {
             uid: cluster.uid().unwrap_or_default(),
             is_going: cluster.metadata.deletion_timestamp.is_some(),
@@ -52,25 +52,25 @@ fn world(job: &DaskJob, cluster: Option<&DaskCluster>, runner: Option<&PodView>)
     }
 }
 
-fn seen<K: Resource<DynamicType = ()>, T>(job: &DaskJob, object: Option<&K>, ours: impl Fn(&K) -> T) -> Seen<T> {
+fn seen<K: Resource<DynamicType = ()>, T>(job: &DaskJob, object: Option<&K>, ours: impl Fn(&K) -> T) -> Lookup<T> {
     match object {
-        None => Seen::Nothing,
+        None => Lookup::Nothing,
         Some(object) if operator_runtime::k8s::is_controlled_by(object, &job.uid().unwrap_or_default()) => {
-            Seen::Ours(ours(object))
+            Lookup::Ours(ours(object))
         }
-        Some(object) => Seen::Foreign(in_the_way(&K::kind(&()), object)),
+        Some(object) => Lookup::Foreign(in_the_way(&K::kind(&()), object)),
     }
 }
 
 /// An object of that name that belongs to somebody else. One of an older job of the same name is waited for.
-pub(super) fn in_the_way(kind: &str, object: &impl Resource) -> Invalid {
+pub(super) fn in_the_way(kind: &str, object: &impl Resource) -> Rejection {
     let name = object.name_any();
     if meta::dask_controller(object, "DaskJob").is_some() || object.meta().deletion_timestamp.is_some() {
         let message = format!("waiting until {kind} {name} of an older job of this name is gone");
-        return Invalid::new("WaitingForDeletion", message);
+        return Rejection::new("WaitingForDeletion", message);
     }
     let message = format!("{kind} {name} exists and does not belong to this job; delete it or rename the job");
-    Invalid::new("NameTaken", message)
+    Rejection::new("NameTaken", message)
 }
 
 #[cfg(test)]
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
     use crate::{job::build::tests::mk_job, test_fixtures::mk_cluster};
 
-    fn seen_of(owners: &Value, phase: &str) -> Seen<Cluster> {
+    fn seen_of(owners: &Value, phase: &str) -> Lookup<Cluster> {
         let mut cluster = mk_cluster("demo");
         cluster.metadata.owner_references = Some(serde_json::from_value(owners.clone()).unwrap());
         cluster.status = Some(serde_json::from_value(json!({"phase": phase})).unwrap());
@@ -93,11 +93,11 @@ mod tests {
 
     #[test]
     fn only_what_the_job_itself_controls_is_the_jobs() {
-        let ours = |is_broken| Seen::Ours(Cluster { uid: "cluster-uid".to_owned(), is_going: false, is_broken });
+        let ours = |is_broken| Lookup::Ours(Cluster { uid: "cluster-uid".to_owned(), is_going: false, is_broken });
         assert_eq!(seen_of(&owner("DaskJob", "job-uid"), "Running"), ours(false));
         assert_eq!(seen_of(&owner("DaskJob", "job-uid"), "Error"), ours(true));
         let reason = |seen| match seen {
-            Seen::Foreign(Invalid { reason, .. }) => reason,
+            Lookup::Foreign(Rejection { reason, .. }) => reason,
             other => panic!("{other:?}"),
         };
         assert_eq!(reason(seen_of(&owner("DaskJob", "older-uid"), "Running")), "WaitingForDeletion");

@@ -3,13 +3,13 @@
 use dask_operator_api::DaskJobStatus;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use operator_runtime::{conditions::whole_seconds, invalid::Invalid};
+use operator_runtime::{conditions::whole_seconds, rejection::Rejection};
 
 use super::{
-    finished::{clean_up, earliest, is_finished},
+    children::{Cluster, Lookup, ObservedChildren},
+    cleanup::{clean_up, earliest, is_finished},
     runner::{Runner, State},
     validate::Terms,
-    world::{Cluster, Seen, World},
 };
 
 /// Values of `jobStatus`, which clients compare.
@@ -32,9 +32,9 @@ const NODE_LOST: SignedDuration = SignedDuration::from_mins(1);
 pub(super) struct Next {
     pub(super) status: DaskJobStatus,
     /// Why the status changes, if people should know.
-    pub(super) told: Option<Invalid>,
+    pub(super) told: Option<Rejection>,
     /// What stands in the way.
-    pub(super) blocked: Option<Invalid>,
+    pub(super) blocked: Option<Rejection>,
     /// Make what is missing of cluster and runner.
     pub(super) make: bool,
     /// The uid of the cluster to delete.
@@ -61,7 +61,7 @@ impl Next {
     }
 }
 
-pub(super) fn next(recorded: &DaskJobStatus, terms: &Terms, world: &World, now: Timestamp) -> Next {
+pub(super) fn next(recorded: &DaskJobStatus, terms: &Terms, world: &ObservedChildren, now: Timestamp) -> Next {
     if is_finished(recorded) {
         return clean_up(recorded.clone(), terms, world, now);
     }
@@ -83,7 +83,7 @@ pub(super) fn next(recorded: &DaskJobStatus, terms: &Terms, world: &World, now: 
         return pass.fail(lost);
     }
     if pass.deadline().is_some_and(|deadline| deadline <= now) {
-        return pass.fail(Invalid::new("DeadlineExceeded", "the job ran longer than its activeDeadlineSeconds"));
+        return pass.fail(Rejection::new("DeadlineExceeded", "the job ran longer than its activeDeadlineSeconds"));
     }
     pass.failure().unwrap_or_else(|| pass.go_on(runner))
 }
@@ -107,7 +107,7 @@ pub(super) fn refused(status: &DaskJobStatus, now: Timestamp) -> DaskJobStatus {
 struct Pass<'a> {
     recorded: &'a DaskJobStatus,
     terms: &'a Terms,
-    world: &'a World,
+    world: &'a ObservedChildren,
     now: Timestamp,
 }
 
@@ -120,7 +120,7 @@ impl Pass<'_> {
     /// The runner of the current try, unless it is one that goes while another was to be made.
     fn runner(&self) -> Option<&Runner> {
         match &self.world.runner {
-            Seen::Ours(runner) if runner.predecessors == self.failed() => {
+            Lookup::Ours(runner) if runner.predecessors == self.failed() => {
                 Some(runner).filter(|runner| runner.gone_by.is_none() || self.recorded.job_runner_pod_name.is_some())
             }
             _ => None,
@@ -138,7 +138,7 @@ impl Pass<'_> {
         start.checked_add(self.terms.deadline?).ok()
     }
 
-    fn fail(&self, why: Invalid) -> Next {
+    fn fail(&self, why: Rejection) -> Next {
         let at = match self.runner() {
             Some(Runner { state: State::Failed(at), .. }) => *at,
             _ => None,
@@ -146,8 +146,8 @@ impl Pass<'_> {
         self.end(FAILED, at, Some(why))
     }
 
-    fn end(&self, outcome: &str, at: Option<Timestamp>, told: Option<Invalid>) -> Next {
-        let is_ours = matches!(self.world.cluster, Seen::Ours(_));
+    fn end(&self, outcome: &str, at: Option<Timestamp>, told: Option<Rejection>) -> Next {
+        let is_ours = matches!(self.world.cluster, Lookup::Ours(_));
         let cluster = is_ours.then(|| self.terms.name.clone());
         let runner = self.runner().map(|_| self.terms.runner_name.clone());
         let status = DaskJobStatus {
@@ -178,21 +178,21 @@ impl Pass<'_> {
 
     /// A job that is resumed starts afresh, when nothing is left of it.
     fn suspended(&self) -> Next {
-        let is_left = matches!(self.world.cluster, Seen::Ours(_)) || matches!(self.world.runner, Seen::Ours(_));
+        let is_left = matches!(self.world.cluster, Lookup::Ours(_)) || matches!(self.world.runner, Lookup::Ours(_));
         if self.terms.suspend || is_left {
             return Next { status: self.recorded.clone(), ..self.suspend() };
         }
         self.make(DaskJobStatus { job_status: Some(CREATED.to_owned()), ..self.recorded.clone() })
     }
 
-    fn cluster_is_lost(&self) -> Option<Invalid> {
+    fn cluster_is_lost(&self) -> Option<Rejection> {
         let was_there = self.recorded.cluster_name.is_some();
         match &self.world.cluster {
-            Seen::Ours(Cluster { is_broken: true, .. }) => {
-                Some(Invalid::new("ClusterFailed", "the job's DaskCluster is in phase Error"))
+            Lookup::Ours(Cluster { is_broken: true, .. }) => {
+                Some(Rejection::new("ClusterFailed", "the job's DaskCluster is in phase Error"))
             }
-            Seen::Ours(Cluster { is_going: false, .. }) => None,
-            _ if was_there => Some(Invalid::new("ClusterLost", "the job's DaskCluster was deleted")),
+            Lookup::Ours(Cluster { is_going: false, .. }) => None,
+            _ if was_there => Some(Rejection::new("ClusterLost", "the job's DaskCluster was deleted")),
             _ => None,
         }
     }
@@ -218,25 +218,25 @@ impl Pass<'_> {
     }
 
     /// How many runners failed so far, whether the last one is started anew inside of its pod, and why.
-    fn failures(&self) -> Option<(i64, bool, Invalid)> {
+    fn failures(&self) -> Option<(i64, bool, Rejection)> {
         let lost =
-            || (self.failed().saturating_add(1), false, Invalid::new("RunnerLost", "the runner's pod was deleted"));
+            || (self.failed().saturating_add(1), false, Rejection::new("RunnerLost", "the runner's pod was deleted"));
         let was_there = self.recorded.job_runner_pod_name.is_some();
         let Some(runner) = self.runner() else {
             // One of a later try only shows that the recorded status is an older one.
-            return (was_there && !matches!(self.world.runner, Seen::Ours(_))).then(lost);
+            return (was_there && !matches!(self.world.runner, Lookup::Ours(_))).then(lost);
         };
         let failures = self.failed().saturating_add(runner.restarts);
         match runner.state {
             State::Failed(_) => {
                 let failures = failures.saturating_add(1);
-                let why = Invalid::new("RunnerFailed", format!("the runner failed (failure {failures})"));
+                let why = Rejection::new("RunnerFailed", format!("the runner failed (failure {failures})"));
                 Some((failures, false, why))
             }
             _ if overdue(runner).is_some_and(|overdue| overdue <= self.now) => Some(lost()),
             // Without a limit the kubelet starts a runner anew for ever, as with dask-kubernetes.
             _ if runner.restarts > 0 && self.terms.backoff_limit.is_some() => {
-                let why = Invalid::new("BackoffLimitExceeded", format!("the runner failed {failures} times"));
+                let why = Rejection::new("BackoffLimitExceeded", format!("the runner failed {failures} times"));
                 Some((failures, true, why))
             }
             _ => None,
@@ -264,14 +264,14 @@ impl Pass<'_> {
         if let Some(foreign) = self.world.foreign() {
             return Next { blocked: Some(foreign.clone()), ..wait };
         }
-        if matches!(&self.world.cluster, Seen::Ours(cluster) if cluster.is_going) {
+        if matches!(&self.world.cluster, Lookup::Ours(cluster) if cluster.is_going) {
             return wait;
         }
         match &self.world.runner {
-            Seen::Ours(runner) if runner.predecessors < self.failed() => {
+            Lookup::Ours(runner) if runner.predecessors < self.failed() => {
                 Next { delete_runner: self.world.standing_runner(), ..wait }
             }
-            Seen::Ours(runner) if runner.gone_by.is_some() => wait,
+            Lookup::Ours(runner) if runner.gone_by.is_some() => wait,
             _ => Next { make: true, ..wait },
         }
     }

@@ -3,22 +3,22 @@ use kube::{
     Api, Resource as _, ResourceExt as _,
     runtime::events::{Event, EventType},
 };
-use operator_runtime::{invalid::Invalid, k8s};
+use operator_runtime::{k8s, rejection::Rejection};
 
-use super::{phase::job_status, told::Told};
+use super::{event_dedup::EventDedup, phase::job_status};
 use crate::context::Context;
 
 /// Longest note of an Event that the API server takes, in bytes.
 const MAX_NOTE: usize = 1024;
 
-static TOLD: Told = Told::new();
+static TOLD: EventDedup = EventDedup::new();
 
 /// Writes `desired` if it differs from what is recorded, and says why.
 pub(super) async fn write(
     context: &Context,
     job: &DaskJob,
     desired: &DaskJobStatus,
-    why: Option<&Invalid>,
+    why: Option<&Rejection>,
 ) -> Result<(), k8s::Error> {
     let recorded = job.status.clone().unwrap_or_default();
     if recorded == *desired {
@@ -37,7 +37,7 @@ pub(super) async fn write(
 }
 
 /// Tells what stands in the way of a job, once.
-pub(super) async fn tell(context: &Context, job: &DaskJob, why: &Invalid) {
+pub(super) async fn tell(context: &Context, job: &DaskJob, why: &Rejection) {
     let existing = || context.caches.jobs.all().iter().filter_map(|job| job.uid()).collect();
     if TOLD.is_news(&job.uid().unwrap_or_default(), why.reason, existing) {
         publish(context, job, why).await;
@@ -65,7 +65,7 @@ fn log(namespace: &str, name: &str, recorded: &DaskJobStatus, desired: &DaskJobS
 }
 
 /// Failing to publish is logged and nothing else: Events are a courtesy.
-async fn publish(context: &Context, job: &DaskJob, why: &Invalid) {
+async fn publish(context: &Context, job: &DaskJob, why: &Rejection) {
     let event = Event {
         type_: EventType::Warning,
         reason: why.reason.to_owned(),

@@ -5,7 +5,7 @@ use dask_operator_api::{
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
-use operator_runtime::invalid::Invalid;
+use operator_runtime::rejection::Rejection;
 
 use super::runner::Kind;
 use crate::scheduler::scheduler_address;
@@ -23,7 +23,7 @@ pub(super) struct Terms {
     pub(super) deadline: Option<SignedDuration>,
     pub(super) ttl: Option<SignedDuration>,
     /// Why the job can never work, if so.
-    pub(super) invalid: Option<Invalid>,
+    pub(super) invalid: Option<Rejection>,
 }
 
 /// A job that cluster and runner can be built for.
@@ -43,20 +43,20 @@ pub(super) struct ValidatedJob {
     pub(super) scheduler_address: String,
 }
 
-pub(super) fn validate(job: &DaskJob, cluster_domain: &str) -> Result<ValidatedJob, Invalid> {
+pub(super) fn validate(job: &DaskJob, cluster_domain: &str) -> Result<ValidatedJob, Rejection> {
     let name = job.name_any();
     if name.len() > MAX_NAME || !meta::is_dns_label(&name) {
         let message = format!(
             "the name {name:?} cannot be used for a job, whose cluster has the same name: it must have at most \
              {MAX_NAME} characters, only a-z, 0-9 and '-', and must begin and end with a letter or digit"
         );
-        return Err(Invalid::new("InvalidName", message));
+        return Err(Rejection::new("InvalidName", message));
     }
     let Some(runner) = job.spec.job.spec.clone() else {
-        return Err(Invalid::new("NoRunner", "spec.job.spec is missing: there is nothing to run"));
+        return Err(Rejection::new("NoRunner", "spec.job.spec is missing: there is nothing to run"));
     };
     let (Some(namespace), Some(owner)) = (job.namespace(), meta::owner_ref(job)) else {
-        return Err(Invalid::new("NotStored", "the object has no namespace or uid"));
+        return Err(Rejection::new("NotStored", "the object has no namespace or uid"));
     };
     let cluster = job.spec.cluster.clone();
     Ok(ValidatedJob {
@@ -73,7 +73,7 @@ pub(super) fn validate(job: &DaskJob, cluster_domain: &str) -> Result<ValidatedJ
 }
 
 /// What the job's spec says about its course; `invalid` if nothing can be built for it.
-pub(super) fn terms(job: &DaskJob, invalid: Option<Invalid>) -> Terms {
+pub(super) fn terms(job: &DaskJob, invalid: Option<Rejection>) -> Terms {
     let spec = &job.spec;
     Terms {
         name: job.name_any(),

@@ -100,7 +100,7 @@ impl Preflight {
     pub async fn pass(&self, shutdown: &CancellationToken) -> Result<Option<Findings>, Problem> {
         let begin = Instant::now();
         let (mut granted, mut told) = (HashSet::new(), None);
-        let mut pauses = pauses();
+        let mut removal_backoff = removal_backoff();
         loop {
             let look = tokio::select! {
                 look = self.look(&mut granted) => look,
@@ -123,7 +123,7 @@ impl Preflight {
                 self.probes.wait_for(problem.to_string());
                 told = Some(problem);
             }
-            let pause = pauses.next().unwrap_or(LONGEST_PAUSE).min(left);
+            let pause = removal_backoff.next().unwrap_or(LONGEST_PAUSE).min(left);
             tokio::select! { () = tokio::time::sleep(pause) => {}, () = shutdown.cancelled() => return Ok(None) }
         }
     }
@@ -138,7 +138,7 @@ impl Preflight {
     }
 }
 
-fn pauses() -> impl Iterator<Item = Duration> {
+fn removal_backoff() -> impl Iterator<Item = Duration> {
     ExponentialBuilder::new()
         .with_min_delay(FIRST_PAUSE)
         .with_max_delay(LONGEST_PAUSE)

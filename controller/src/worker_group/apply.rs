@@ -41,7 +41,7 @@ pub enum Error {
 impl Error {
     /// Whether the API server said no, and will say so again.
     fn is_refusal(&self) -> bool {
-        let refusals = [Class::Forbidden, Class::NamespaceEnding, Class::Invalid, Class::Throttled, Class::NotFound];
+        let refusals = [Class::Forbidden, Class::NamespaceEnding, Class::Rejection, Class::Throttled, Class::NotFound];
         matches!(self, Self::Api(error) if refusals.contains(&error.class()))
     }
 
@@ -166,8 +166,8 @@ impl Pass<'_> {
     async fn create(&self, ids: Vec<WorkerId>) -> Result<Applied, Error> {
         let mut applied = Ok(Applied::default());
         let begun = ids.into_iter().map(|id| self.goes_on().then_some(id));
-        let mut creations = stream::iter(begun).map(|id| self.create_one(id)).buffered(PARALLEL);
-        while let Some(result) = creations.next().await {
+        let mut expectations = stream::iter(begun).map(|id| self.create_one(id)).buffered(PARALLEL);
+        while let Some(result) = expectations.next().await {
             let stop = result.as_ref().map_or_else(Error::is_refusal, |one| one.cut);
             applied = applied.and_then(|before: Applied| {
                 result.map(|one| Applied { made: before.made || one.made, cut: before.cut || one.cut, ..before })
@@ -185,7 +185,7 @@ impl Pass<'_> {
         let Some(id) = id else { return Ok(cut) };
         let creating = tokio::select! {
             biased;
-            creating = self.context.creations.begin(&self.valid.namespace, WORKER) => creating,
+            creating = self.context.expectations.begin(&self.valid.namespace, WORKER) => creating,
             () = self.superseded() => return Ok(cut),
         };
         if !self.is_current() {

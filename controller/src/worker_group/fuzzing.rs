@@ -8,9 +8,9 @@ use kube::ResourceExt as _;
 
 use super::{
     build,
+    deletion_order::{self, Candidate, ScaleDownRequest, Scheduler},
     observe::Observed,
-    registered, retiring, scale, status, validate,
-    victims::{self, Candidate, Demand, Scheduler},
+    retiring, scale, status, validate, worker_matching,
 };
 use crate::{
     fuzzing::{defaults, now},
@@ -39,7 +39,7 @@ pub(crate) fn decide(group: &DaskWorkerGroup, cluster: DaskCluster) {
     for id in &paced.create {
         drop(build::build_worker(&valid, id));
     }
-    let record = retiring::Retiring::of(group);
+    let record = retiring::RetirementRecord::of(group);
     let _overdue = record.is_overdue("demo", valid.worker.retire_deadline_seconds, now());
     let _missing = (workers.lost(), valid.max_unavailable.of(valid.replicas));
 }
@@ -49,8 +49,12 @@ pub(crate) fn stand(pods: &[PodView], said: &Said) {
     let pods: Vec<Arc<PodView>> = pods.iter().cloned().map(Arc::new).collect();
     let names: Vec<String> = pods.iter().filter_map(|pod| pod.deployment().map(str::to_owned)).collect();
     let scheduler = Scheduler::Answers {
-        registered: registered(names.iter().map(String::as_str), pods.iter().map(AsRef::as_ref), &said.workers),
-        order: victims::places(said.order.clone()),
+        registered: worker_matching::registered(
+            names.iter().map(String::as_str),
+            pods.iter().map(AsRef::as_ref),
+            &said.workers,
+        ),
+        order: deletion_order::places(said.order.clone()),
         strangers: said.workers.iter().filter_map(|worker| worker.host().map(str::to_owned)).collect(),
     };
     let candidates: Vec<Candidate> = names
@@ -60,9 +64,13 @@ pub(crate) fn stand(pods: &[PodView], said: &Said) {
             uid: String::new(),
             created: None,
             outdated: true,
-            standing: victims::standing(name, &pods, &scheduler),
+            standing: deletion_order::standing(name, &pods, &scheduler),
         })
         .collect();
-    let record = retiring::Retiring { kept: BTreeMap::new(), ..retiring::Retiring::default() };
-    drop(victims::choose(&candidates, &record, Demand { surplus: 1, replicas: 1, max_unavailable: 1 }));
+    let record = retiring::RetirementRecord { kept: BTreeMap::new(), ..retiring::RetirementRecord::default() };
+    drop(deletion_order::choose(
+        &candidates,
+        &record,
+        ScaleDownRequest { surplus: 1, replicas: 1, max_unavailable: 1 },
+    ));
 }

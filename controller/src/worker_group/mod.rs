@@ -5,18 +5,18 @@
 
 mod apply;
 mod build;
-mod census;
+mod connected_workers;
+mod deletion_order;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod losses;
 mod observe;
-mod registered;
 mod remove;
 mod retiring;
 mod scale;
 mod status;
 mod validate;
-mod victims;
+mod worker_matching;
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,17 +24,17 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use serde_json::Value;
 
-pub(crate) use census::Censuses;
+pub(crate) use connected_workers::ConnectedWorkersCache;
 pub(crate) use losses::Losses;
-pub(crate) use registered::registered;
-pub(crate) use remove::Pauses;
+pub(crate) use remove::RemovalBackoff;
 pub(crate) use status::{ACCEPTED, AVAILABLE};
+pub use worker_matching::registered;
 
 use apply::Applied;
 
 use crate::context::{Context, Defaults};
 use dask_operator_api::{DaskCluster, DaskWorkerGroup};
-use operator_runtime::{invalid::Invalid, k8s, reconciler::Action, watch::UNSEEN};
+use operator_runtime::{k8s, reconciler::Action, rejection::Rejection, watch::EXPECTATION_TTL};
 
 /// How soon a scheduler that refuses or does not answer is asked again.
 const WAITING_RETRY: Duration = Duration::from_secs(10);
@@ -70,7 +70,7 @@ pub(crate) fn manifests(
     group: &DaskWorkerGroup,
     cluster: Option<Arc<DaskCluster>>,
     defaults: &Defaults,
-) -> Result<Vec<Value>, Invalid> {
+) -> Result<Vec<Value>, Rejection> {
     let observed = observe::Observed { cluster, ..observe::Observed::default() };
     let valid = validate::validate(group, &observed, defaults)?;
     let prefix = scale::prefix_of(&group.uid().unwrap_or_default());
@@ -93,7 +93,7 @@ pub async fn reconcile(group: Arc<DaskWorkerGroup>, context: Arc<Context>) -> Re
         }
     };
     let plan = scale::plan(valid.replicas, &observed.workers);
-    let paced = scale::paced(plan, valid.pace, observed.creations(), Timestamp::now());
+    let paced = scale::paced(plan, valid.pace, observed.expectations(), Timestamp::now());
     let writes = apply::writes(&valid, &observed, paced.create.clone());
     let (applied, mut error) = match apply::apply(&context, &group, &valid, writes).await {
         Ok(applied) => (applied, None),
@@ -111,10 +111,11 @@ pub async fn reconcile(group: Arc<DaskWorkerGroup>, context: Arc<Context>) -> Re
     if (applied.made || observed.lags) && error.is_none() && !more {
         // What was made is not in the caches yet. It comes with the next pass, to which its watch leads, and so the
         // status is written once and not twice. Only a group that needs many passes tells how far it is.
-        return Ok(next((&applied, &paced), &removal, Some(UNSEEN)));
+        return Ok(next((&applied, &paced), &removal, Some(EXPECTATION_TTL)));
     }
-    let census = census::take(&context, &valid, &observed).await;
-    let seen = status::Seen { valid: &valid, observed: &observed, paced: &paced, removal: &removal, census: &census };
+    let census = connected_workers::take(&context, &valid, &observed).await;
+    let seen =
+        status::StatusInput { valid: &valid, observed: &observed, paced: &paced, removal: &removal, census: &census };
     let desired = status::of_observed(&group, &seen, error.as_ref(), Timestamp::now());
     status::write(&context, &group, desired).await.map_err(Error::Status)?;
     match error {

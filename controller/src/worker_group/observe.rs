@@ -17,8 +17,8 @@ use kube::{
 use operator_runtime::k8s;
 
 use super::{
+    deletion_order::Candidate,
     scale::{Workers, is_of_group, prefix_of},
-    victims::Candidate,
 };
 use crate::{
     context::Context,
@@ -58,7 +58,7 @@ pub(super) async fn observe(group: &DaskWorkerGroup, context: &Context) -> Resul
     let created = group.status.as_ref().and_then(|status| status.workers_created).unwrap_or(0);
     let deployments = caches.workers.indexed(&uid);
     let seen: HashSet<&str> = deployments.iter().filter_map(|worker| worker.metadata.name.as_deref()).collect();
-    let unseen = context.creations.unseen((WORKER, &uid), |name| seen.contains(name));
+    let unseen = context.expectations.unseen((WORKER, &uid), |name| seen.contains(name));
     let lags = !unseen.is_empty();
     let standing = deployments.iter().filter(|worker| !is_going(&worker.metadata)).map(|worker| worker.name_any());
     let mut workers = Workers {
@@ -169,7 +169,7 @@ impl Observed {
     }
 
     /// When the workers were made.
-    pub(super) fn creations(&self) -> impl Iterator<Item = Timestamp> {
+    pub(super) fn expectations(&self) -> impl Iterator<Item = Timestamp> {
         self.deployments.iter().filter_map(|worker| creation(&worker.metadata))
     }
 }
@@ -183,7 +183,7 @@ impl Live {
                 uid: worker.uid.clone()?,
                 created: creation(worker),
                 outdated: rolling && is_outdated(worker, template),
-                standing: super::victims::Standing::Unknown,
+                standing: super::deletion_order::RemovalCost::Unknown,
             })
         };
         self.workers.iter().filter_map(candidate).collect()

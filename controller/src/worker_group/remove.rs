@@ -17,16 +17,16 @@ use kube::{
     Api, ResourceExt as _,
     runtime::events::{Event, EventType},
 };
-use operator_runtime::{invalid::Invalid, k8s, report};
+use operator_runtime::{k8s, rejection::Rejection, report};
 use serde_json::json;
 
 use super::{
+    deletion_order::{self, Candidate, RemovalCost, ScaleDownRequest, Scheduler},
     observe::{self, Live, Observed},
-    registered::registered,
-    retiring::Retiring,
+    retiring::RetirementRecord,
     scale::SLICE,
     validate::ValidatedGroup,
-    victims::{self, Candidate, Demand, Scheduler, Standing},
+    worker_matching::registered,
 };
 use crate::scheduler;
 use crate::{context::Context, metrics::Retirement, view::DeploymentView};
@@ -46,7 +46,7 @@ const ATTEMPTS_TIME: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Removal {
     /// Why workers are still there that should go.
-    pub(super) waiting: Option<Invalid>,
+    pub(super) waiting: Option<Rejection>,
     /// More is to be done at once.
     pub(super) unfinished: bool,
 }
@@ -61,7 +61,7 @@ pub(super) fn is_needed(group: &DaskWorkerGroup, valid: &ValidatedGroup, observe
 
 /// Removals that wait, by the group's uid: events must not make the scheduler be asked more often.
 #[derive(Debug, Default)]
-pub struct Pauses(Mutex<HashMap<String, (Instant, Occasion, Invalid)>>);
+pub struct RemovalBackoff(Mutex<HashMap<String, (Instant, Occasion, Rejection)>>);
 
 /// What a removal is for; another one is tried at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,19 +71,19 @@ struct Occasion {
     workers: usize,
 }
 
-impl Pauses {
-    fn waiting(&self, uid: &str, occasion: &Occasion) -> Option<Invalid> {
-        let pauses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (since, of, why) = pauses.get(uid)?;
+impl RemovalBackoff {
+    fn waiting(&self, uid: &str, occasion: &Occasion) -> Option<Rejection> {
+        let removal_backoff = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, of, why) = removal_backoff.get(uid)?;
         (of == occasion && since.elapsed() < PAUSE).then(|| why.clone())
     }
 
-    fn pause(&self, uid: &str, occasion: Occasion, why: &Invalid) {
-        let mut pauses = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !pauses.contains_key(uid) {
-            pauses.retain(|_, (since, ..)| since.elapsed() < PAUSE);
+    fn pause(&self, uid: &str, occasion: Occasion, why: &Rejection) {
+        let mut removal_backoff = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if !removal_backoff.contains_key(uid) {
+            removal_backoff.retain(|_, (since, ..)| since.elapsed() < PAUSE);
         }
-        pauses.insert(uid.to_owned(), (Instant::now(), occasion, why.clone()));
+        removal_backoff.insert(uid.to_owned(), (Instant::now(), occasion, why.clone()));
     }
 }
 
@@ -95,16 +95,16 @@ pub(super) async fn remove(
 ) -> Result<Removal, k8s::Error> {
     let workers = observed.workers.names.len();
     let occasion = Occasion { replicas: valid.replicas, template: valid.template.clone(), workers };
-    if let Some(why) = context.pauses.waiting(&valid.owner.uid, &occasion) {
+    if let Some(why) = context.removal_backoff.waiting(&valid.owner.uid, &occasion) {
         return Ok(Removal { waiting: Some(why), unfinished: false });
     }
     // Schedulers that hang must not take all the room that other groups need.
-    let Some(_slot) = context.conversations.try_acquire(&valid.namespace) else {
+    let Some(_slot) = context.scheduler_limiter.try_acquire(&valid.namespace) else {
         return Ok(Removal { waiting: None, unfinished: true });
     };
     let removal = attempt(context, group, (valid, observed)).await?;
     if let Some(why) = &removal.waiting {
-        context.pauses.pause(&valid.owner.uid, occasion, why);
+        context.removal_backoff.pause(&valid.owner.uid, occasion, why);
     }
     Ok(removal)
 }
@@ -121,15 +121,16 @@ async fn attempt(
     let mut candidates = live.candidates(&valid.template, valid.rolling);
     let replicas = usize::try_from(live.group.spec.worker.replicas).unwrap_or(0);
     let surplus = candidates.len().saturating_sub(replicas);
-    let demand = Demand { surplus, replicas, max_unavailable: valid.max_unavailable.of(replicas) };
-    let mut remover = Remover { retiring: Retiring::of(&live.group), now: Timestamp::now(), context, valid, live };
+    let demand = ScaleDownRequest { surplus, replicas, max_unavailable: valid.max_unavailable.of(replicas) };
+    let mut remover =
+        Remover { retiring: RetirementRecord::of(&live.group), now: Timestamp::now(), context, valid, live };
     if surplus == 0 && !candidates.iter().any(|candidate| candidate.outdated) {
-        remover.record(Retiring::default()).await?;
+        remover.record(RetirementRecord::default()).await?;
         return Ok(Removal::default());
     }
     let scheduler = ask(context, cluster, observed, &candidates).await;
     for candidate in &mut candidates {
-        candidate.standing = victims::standing(&candidate.name, observed.pods_of(&candidate.name), &scheduler);
+        candidate.standing = deletion_order::standing(&candidate.name, observed.pods_of(&candidate.name), &scheduler);
     }
     remover.carry_out(candidates, demand, (cluster, &scheduler)).await
 }
@@ -149,7 +150,7 @@ async fn ask(context: &Context, cluster: &DaskCluster, observed: &Observed, cand
         let strangers = strangers.filter_map(|worker| worker.host().map(str::to_owned)).collect();
         // It is only an order: a scheduler that is reached by HTTP cannot give one.
         let asked = if registered.is_empty() { 0 } else { workers.len() };
-        let order = victims::places(client.closing_order(asked).await.unwrap_or_default());
+        let order = deletion_order::places(client.closing_order(asked).await.unwrap_or_default());
         Ok(Scheduler::Answers { registered, order, strangers })
     };
     answer.await.unwrap_or_else(Scheduler::Silent)
@@ -160,7 +161,7 @@ struct Remover<'a> {
     context: &'a Context,
     valid: &'a ValidatedGroup,
     live: Live,
-    retiring: Retiring,
+    retiring: RetirementRecord,
     now: Timestamp,
 }
 
@@ -168,16 +169,16 @@ impl Remover<'_> {
     async fn carry_out(
         &mut self,
         mut candidates: Vec<Candidate>,
-        mut demand: Demand,
+        mut demand: ScaleDownRequest,
         (cluster, scheduler): (&DaskCluster, &Scheduler),
     ) -> Result<Removal, k8s::Error> {
         let (rolling, begin) = (demand.surplus == 0, Instant::now());
         let (mut unfinished, mut why) = (false, None);
         for _ in 0..ATTEMPTS {
-            let chosen = victims::choose(&candidates, &self.retiring, demand);
+            let chosen = deletion_order::choose(&candidates, &self.retiring, demand);
             let (held, free): (Vec<&Candidate>, Vec<&Candidate>) = chosen
                 .into_iter()
-                .partition(|victim| matches!(victim.standing, Standing::Registered { .. } | Standing::Unknown));
+                .partition(|victim| matches!(victim.standing, RemovalCost::Registered { .. } | RemovalCost::Unknown));
             if held.is_empty() && free.is_empty() {
                 break;
             }
@@ -199,7 +200,7 @@ impl Remover<'_> {
         }
         let waiting = why.filter(|_| rolling || demand.surplus > 0);
         if waiting.is_none() && !unfinished {
-            self.record(Retiring::default()).await?;
+            self.record(RetirementRecord::default()).await?;
         }
         Ok(Removal { waiting, unfinished })
     }
@@ -209,9 +210,9 @@ impl Remover<'_> {
         &mut self,
         held: &[&Candidate],
         (cluster, scheduler): (&DaskCluster, &Scheduler),
-    ) -> Result<Kept, k8s::Error> {
+    ) -> Result<Retained, k8s::Error> {
         if held.is_empty() {
-            return Ok(Kept::default());
+            return Ok(Retained::default());
         }
         let asking = self.retiring.asking(held.iter().map(|victim| victim.name.clone()));
         let names: HashSet<&str> = self.live.workers.iter().filter_map(|worker| worker.name.as_deref()).collect();
@@ -223,7 +224,7 @@ impl Remover<'_> {
         };
         let confirmed = |address| retired.as_ref().is_ok_and(|retired| retired.addresses.contains(address));
         let (done, kept): (Vec<&Candidate>, Vec<&Candidate>) = held.iter().partition(|victim| {
-            let Standing::Registered { addresses, .. } = &victim.standing else { return false };
+            let RemovalCost::Registered { addresses, .. } = &victim.standing else { return false };
             addresses.iter().all(confirmed)
         });
         self.delete(&done).await?;
@@ -246,7 +247,7 @@ impl Remover<'_> {
         if !names.is_empty() {
             self.record(self.retiring.refused(&names, self.now)).await?;
         }
-        Ok(Kept::of(names, retired.as_ref().err()))
+        Ok(Retained::of(names, retired.as_ref().err()))
     }
 
     async fn delete(&self, victims: &[&Candidate]) -> Result<(), k8s::Error> {
@@ -270,7 +271,7 @@ impl Remover<'_> {
     }
 
     /// Writes down what is being retired, unless the group says so already.
-    async fn record(&mut self, retiring: Retiring) -> Result<(), k8s::Error> {
+    async fn record(&mut self, retiring: RetirementRecord) -> Result<(), k8s::Error> {
         if self.retiring == retiring {
             return Ok(());
         }
@@ -298,23 +299,23 @@ impl Remover<'_> {
 
 /// Workers that could not be retired.
 #[derive(Debug, Default)]
-struct Kept {
+struct Retained {
     names: BTreeSet<String>,
     /// The scheduler answered, so others may be let go.
     refused: bool,
-    why: Option<Invalid>,
+    why: Option<Rejection>,
 }
 
-impl Kept {
+impl Retained {
     fn of(names: BTreeSet<String>, error: Option<&dask_scheduler_client::Error>) -> Self {
         // Without names: they change from one try to the next, and each change would be a write.
         let why = match error {
             _ if names.is_empty() => None,
-            Some(error) => Some(Invalid::new("SchedulerUnreachable", error.to_string())),
+            Some(error) => Some(Rejection::new("SchedulerUnreachable", error.to_string())),
             None => {
                 let message = "the scheduler does not let workers go whose data nobody else can take; they are in \
                                the group's annotation operator.dask.org/retiring";
-                Some(Invalid::new("RetirementRefused", message))
+                Some(Rejection::new("RetirementRefused", message))
             }
         };
         Self { refused: error.is_none() && !names.is_empty(), names, why }
@@ -327,7 +328,7 @@ async fn retire_processes(
     held: &[&Candidate],
 ) -> Result<dask_scheduler_client::Retired, dask_scheduler_client::Error> {
     let processes = |victim: &&Candidate| match &victim.standing {
-        Standing::Registered { addresses, .. } => addresses.clone(),
+        RemovalCost::Registered { addresses, .. } => addresses.clone(),
         _ => Vec::new(),
     };
     let addresses: Vec<String> = held.iter().flat_map(processes).collect();

@@ -15,7 +15,7 @@ const MAX_KEPT: usize = 1000;
 /// What is being retired.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Retiring {
+pub(super) struct RetirementRecord {
     /// Names of workers that the scheduler is asked to retire right now.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) workers: BTreeSet<String>,
@@ -24,7 +24,7 @@ pub(super) struct Retiring {
     pub(super) kept: BTreeMap<String, Timestamp>,
 }
 
-impl Retiring {
+impl RetirementRecord {
     /// What `group` says. What cannot be read counts as nothing: then workers are chosen anew.
     pub(super) fn of(group: &DaskWorkerGroup) -> Self {
         group.annotations().get(RETIRING).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
@@ -80,23 +80,23 @@ mod tests {
 
     #[test]
     fn what_was_recorded_is_read_again() {
-        let retiring = Retiring { workers: names(&["a"]), kept: BTreeMap::from([("b".to_owned(), at(0))]) };
+        let retiring = RetirementRecord { workers: names(&["a"]), kept: BTreeMap::from([("b".to_owned(), at(0))]) };
         let mut group = mk_group("demo-default", "demo");
         group.annotations_mut().insert(RETIRING.to_owned(), retiring.annotation().unwrap());
-        assert_eq!(Retiring::of(&group), retiring);
-        assert_eq!(Retiring::default().annotation(), None);
+        assert_eq!(RetirementRecord::of(&group), retiring);
+        assert_eq!(RetirementRecord::default().annotation(), None);
     }
 
     #[test]
     fn garbage_counts_as_nothing() {
         let mut group = mk_group("demo-default", "demo");
         group.annotations_mut().insert(RETIRING.to_owned(), "garbage".to_owned());
-        assert_eq!(Retiring::of(&group), Retiring::default());
+        assert_eq!(RetirementRecord::of(&group), RetirementRecord::default());
     }
 
     #[test]
     fn asking_again_for_what_was_refused_changes_nothing() {
-        let refused = Retiring::default().refused(&names(&["a", "b"]), at(0));
+        let refused = RetirementRecord::default().refused(&names(&["a", "b"]), at(0));
         assert_eq!(refused.asking(["a".to_owned()].into_iter()), refused);
         assert_eq!(refused.refused(&names(&["a"]), at(60)), refused);
         assert_eq!(refused.clone().only(|name| name == "a").kept.len(), 1);
@@ -107,7 +107,7 @@ mod tests {
     fn the_record_stays_small_however_many_workers_are_not_let_go() {
         let longest = |number: usize| format!("{}-worker-abcde{number:05x}", "a".repeat(63));
         let all: BTreeSet<String> = (0..10_000).map(longest).collect();
-        let refused = Retiring::default().refused(&all, at(0));
+        let refused = RetirementRecord::default().refused(&all, at(0));
         assert!(refused.annotation().unwrap().len() < 128 * 1024);
         assert_eq!(refused.refused(&all, at(60)), refused);
     }
@@ -115,7 +115,7 @@ mod tests {
     /// A worker that was asked for just now is not overdue because another one is.
     #[test]
     fn each_worker_has_a_deadline_of_its_own() {
-        let retiring = Retiring::default().refused(&names(&["a"]), at(0)).refused(&names(&["b"]), at(50));
+        let retiring = RetirementRecord::default().refused(&names(&["a"]), at(0)).refused(&names(&["b"]), at(50));
         assert!(retiring.is_overdue("a", Some(60), at(60)));
         assert!(!retiring.is_overdue("a", Some(61), at(60)));
         assert!(!retiring.is_overdue("b", Some(60), at(60)));

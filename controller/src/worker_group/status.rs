@@ -3,12 +3,16 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, ResourceExt as _};
 use operator_runtime::{
-    conditions::{self, Verdict},
-    invalid::Invalid,
-    k8s, report,
+    conditions::{self, ConditionUpdate},
+    k8s,
+    rejection::Rejection,
+    report,
 };
 
-use super::{apply, census::Census, observe::Observed, remove::Removal, scale::Paced, validate::ValidatedGroup};
+use super::{
+    apply, connected_workers::ConnectedWorkers, observe::Observed, remove::Removal, scale::Paced,
+    validate::ValidatedGroup,
+};
 use crate::{context::Context, diagnosis};
 
 /// Whether the spec can be acted on.
@@ -20,31 +24,32 @@ pub(crate) const AVAILABLE: &str = "Available";
 const OURS: [&str; 3] = [ACCEPTED, SCALED, AVAILABLE];
 
 /// What a status is computed from.
-pub(super) struct Seen<'a> {
+pub(super) struct StatusInput<'a> {
     pub(super) valid: &'a ValidatedGroup,
     pub(super) observed: &'a Observed,
     pub(super) paced: &'a Paced,
     pub(super) removal: &'a Removal,
-    pub(super) census: &'a Census,
+    pub(super) census: &'a ConnectedWorkers,
 }
 
 pub(super) fn of_invalid(
     group: &DaskWorkerGroup,
     observed: &Observed,
-    invalid: &Invalid,
+    invalid: &Rejection,
     now: Timestamp,
 ) -> DaskWorkerGroupStatus {
-    let verdicts = vec![Verdict::no(ACCEPTED, invalid.reason, invalid.message.as_str())];
+    let verdicts = vec![ConditionUpdate::no(ACCEPTED, invalid.reason, invalid.message.as_str())];
     with(group, observed, verdicts, now)
 }
 
 pub(super) fn of_observed(
     group: &DaskWorkerGroup,
-    seen: &Seen<'_>,
+    seen: &StatusInput<'_>,
     error: Option<&apply::Error>,
     now: Timestamp,
 ) -> DaskWorkerGroupStatus {
-    let verdicts = vec![Verdict::yes(ACCEPTED, "Valid", "the spec is valid"), scaled(seen, error), available(seen)];
+    let verdicts =
+        vec![ConditionUpdate::yes(ACCEPTED, "Valid", "the spec is valid"), scaled(seen, error), available(seen)];
     let before = group.status.as_ref().and_then(|status| status.connected_replicas);
     DaskWorkerGroupStatus {
         // A scheduler that does not answer for once does not disconnect its workers.
@@ -54,55 +59,60 @@ pub(super) fn of_observed(
     }
 }
 
-fn scaled(seen: &Seen<'_>, error: Option<&apply::Error>) -> Verdict {
-    let Seen { valid, observed, paced, removal, .. } = seen;
+fn scaled(seen: &StatusInput<'_>, error: Option<&apply::Error>) -> ConditionUpdate {
+    let StatusInput { valid, observed, paced, removal, .. } = seen;
     if let Some(error) = error {
-        return Verdict::no(SCALED, error.category(), error.message());
+        return ConditionUpdate::no(SCALED, error.category(), error.message());
     }
     if let Some(waiting) = &removal.waiting {
-        return Verdict::no(SCALED, waiting.reason, waiting.message.as_str());
+        return ConditionUpdate::no(SCALED, waiting.reason, waiting.message.as_str());
     }
     let count = observed.workers.names.len();
     if count > valid.replicas {
-        return Verdict::no(SCALED, "Scaling", "workers are being removed");
+        return ConditionUpdate::no(SCALED, "Scaling", "workers are being removed");
     }
     if count < valid.replicas || !paced.create.is_empty() {
-        return Verdict::no(SCALED, "Scaling", "workers are being created");
+        return ConditionUpdate::no(SCALED, "Scaling", "workers are being created");
     }
     let outdated = observed.deployments.len() - observed.updated(&valid.template);
     if outdated > 0 && valid.rolling {
         let message = "workers are being replaced by such of the current template";
-        return Verdict::no(SCALED, "RollingUpdate", message);
+        return ConditionUpdate::no(SCALED, "RollingUpdate", message);
     }
     if outdated > 0 {
         let message = format!("{outdated} workers are of an older template and stay so: updateStrategy is OnDelete");
-        return Verdict::yes(SCALED, "Outdated", message);
+        return ConditionUpdate::yes(SCALED, "Outdated", message);
     }
-    Verdict::yes(SCALED, "Scaled", "as many workers exist as are wanted")
+    ConditionUpdate::yes(SCALED, "Scaled", "as many workers exist as are wanted")
 }
 
-fn available(seen: &Seen<'_>) -> Verdict {
-    let Seen { valid, observed, census, .. } = seen;
+fn available(seen: &StatusInput<'_>) -> ConditionUpdate {
+    let StatusInput { valid, observed, census, .. } = seen;
     let trouble = observed
         .deployments
         .iter()
         .find_map(|worker| diagnosis::of(worker, observed.pods_of(&worker.name_any()).iter().map(AsRef::as_ref)));
     if let Some(trouble) = trouble {
-        return Verdict::no(AVAILABLE, trouble.reason, trouble.message);
+        return ConditionUpdate::no(AVAILABLE, trouble.reason, trouble.message);
     }
     if observed.ready() < valid.replicas {
-        return Verdict::no(AVAILABLE, "Starting", "not all workers run yet");
+        return ConditionUpdate::no(AVAILABLE, "Starting", "not all workers run yet");
     }
     match (census.connected, &census.error) {
-        (_, Some(error)) => Verdict::no(AVAILABLE, "SchedulerUnreachable", error.to_string()),
+        (_, Some(error)) => ConditionUpdate::no(AVAILABLE, "SchedulerUnreachable", error.to_string()),
         (Some(connected), _) if connected < valid.replicas => {
-            Verdict::no(AVAILABLE, "Connecting", "not all workers are registered with the scheduler yet")
+            ConditionUpdate::no(AVAILABLE, "Connecting", "not all workers are registered with the scheduler yet")
         }
-        _ => Verdict::yes(AVAILABLE, "Available", "all workers run and are registered with the scheduler"),
+        _ => ConditionUpdate::yes(AVAILABLE, "Available", "all workers run and are registered with the scheduler"),
     }
 }
 
-fn with(group: &DaskWorkerGroup, observed: &Observed, verdicts: Vec<Verdict>, now: Timestamp) -> DaskWorkerGroupStatus {
+fn with(
+    group: &DaskWorkerGroup,
+    observed: &Observed,
+    verdicts: Vec<ConditionUpdate>,
+    now: Timestamp,
+) -> DaskWorkerGroupStatus {
     let old = group.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let generation = group.metadata.generation;
     let selector = meta::worker_selector(&group.name_any());

@@ -141,7 +141,7 @@ fn ready_workers_are_those_with_a_ready_pod_and_not_all_that_exist() {
         },
         ..observe::Observed::default()
     };
-    let invalid = Invalid::new("InvalidName", "too long");
+    let invalid = Rejection::new("InvalidName", "too long");
     let status = status::of_invalid(&group(), &observed, &invalid, Timestamp::UNIX_EPOCH);
     assert_eq!((status.replicas, status.ready_replicas), (Some(2), Some(1)));
 }

@@ -4,7 +4,7 @@ use dask_operator_api::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
-use operator_runtime::{fingerprint::fingerprint, invalid::Invalid};
+use operator_runtime::{fingerprint::fingerprint, rejection::Rejection};
 use serde_json::json;
 
 use super::observe::Observed;
@@ -72,29 +72,29 @@ pub(super) fn validate(
     group: &DaskWorkerGroup,
     observed: &Observed,
     defaults: &Defaults,
-) -> Result<ValidatedGroup, Invalid> {
+) -> Result<ValidatedGroup, Rejection> {
     let (name, namespace) = (group.name_any(), group.namespace().unwrap_or_default());
     if name.len() > MAX_NAME {
         let message = format!("the name has {} characters, and a worker group's may have {MAX_NAME}", name.len());
-        return Err(Invalid { reason: "InvalidName", message });
+        return Err(Rejection { reason: "InvalidName", message });
     }
     let cluster = observed.cluster.as_deref().filter(|cluster| cluster.metadata.deletion_timestamp.is_none());
     let Some((cluster, cluster_ref)) = cluster.and_then(|cluster| Some((cluster, meta::owner_ref(cluster)?))) else {
         let message = format!("there is no DaskCluster {} in this namespace", group.spec.cluster);
-        return Err(Invalid { reason: "ClusterNotFound", message });
+        return Err(Rejection { reason: "ClusterNotFound", message });
     };
     let Some(owner) = meta::owner_ref(group) else {
-        return Err(Invalid { reason: "NotStored", message: "the object has no uid".to_owned() });
+        return Err(Rejection { reason: "NotStored", message: "the object has no uid".to_owned() });
     };
     if let Some(other) = meta::dask_controller(group, "DaskCluster").filter(|other| other.uid != cluster_ref.uid) {
         let message = format!("the group belongs to an older DaskCluster {} and will go with it", other.name);
-        return Err(Invalid { reason: "WaitingForDeletion", message });
+        return Err(Rejection { reason: "WaitingForDeletion", message });
     }
     let worker = &group.spec.worker;
     let strategy = worker.update_strategy.clone().unwrap_or_default();
     let Some(max_unavailable) = MaxUnavailable::parse(strategy.max_unavailable.as_ref()) else {
         let message = "worker.updateStrategy.maxUnavailable must be a number or a percentage such as \"25%\"";
-        return Err(Invalid::new("InvalidMaxUnavailable", message));
+        return Err(Rejection::new("InvalidMaxUnavailable", message));
     };
     let scheduler_address =
         scheduler_address(&group.spec.cluster, &cluster.spec.scheduler, &namespace, &defaults.cluster_domain);
@@ -140,7 +140,7 @@ mod tests {
         Observed { cluster: cluster.map(Arc::new), ..Observed::default() }
     }
 
-    fn validated(group: &DaskWorkerGroup) -> Result<ValidatedGroup, Invalid> {
+    fn validated(group: &DaskWorkerGroup) -> Result<ValidatedGroup, Rejection> {
         validate(group, &observed(Some(mk_cluster("demo"))), &mk_defaults("cluster.local"))
     }
 
@@ -174,8 +174,10 @@ mod tests {
 
     #[test]
     fn a_group_without_a_cluster_waits_for_it() {
-        let missing =
-            Invalid { reason: "ClusterNotFound", message: "there is no DaskCluster demo in this namespace".to_owned() };
+        let missing = Rejection {
+            reason: "ClusterNotFound",
+            message: "there is no DaskCluster demo in this namespace".to_owned(),
+        };
         let mut going = mk_cluster("demo");
         going.metadata.deletion_timestamp = Some(serde_json::from_value(json!("2026-11-23T09:00:00Z")).unwrap());
         let mut unstored = mk_cluster("demo");
@@ -191,7 +193,7 @@ mod tests {
     fn a_group_of_an_older_cluster_of_the_same_name_gets_no_workers() {
         let group = mk_owned_group(json!([cluster_owner("older-uid", true)]));
         let message = "the group belongs to an older DaskCluster demo and will go with it".to_owned();
-        assert_eq!(validated(&group).unwrap_err(), Invalid { reason: "WaitingForDeletion", message });
+        assert_eq!(validated(&group).unwrap_err(), Rejection { reason: "WaitingForDeletion", message });
     }
 
     /// The name becomes a label's value, and each of its workers would be refused by the API server.
@@ -199,7 +201,7 @@ mod tests {
     fn a_name_that_is_too_long_for_a_label_is_invalid() {
         let error = validated(&mk_group(&"a".repeat(64), "demo")).unwrap_err();
         let message = "the name has 64 characters, and a worker group's may have 63".to_owned();
-        assert_eq!(error, Invalid { reason: "InvalidName", message });
+        assert_eq!(error, Rejection { reason: "InvalidName", message });
         assert!(validated(&mk_group(&"a".repeat(63), "demo")).is_ok());
     }
 

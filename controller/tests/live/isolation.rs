@@ -1,6 +1,4 @@
 //! What one user's objects cost the others: nothing. Run them with `make live`.
-#![expect(clippy::panic, reason = "in tests, what fails must fail loudly")]
-
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
@@ -73,17 +71,16 @@ async fn fastest(context: &TestContext) -> Duration {
     best
 }
 
-/// Repeats rounds until one is as fast as without hostile objects, and fails if none is. Returns its ratio.
-async fn is_as_fast(context: &TestContext, without: Duration, what: &str) -> f64 {
-    let mut best = f64::MAX;
+/// Repeats rounds until one is as fast as without hostile objects, or many were not. Returns the fastest.
+async fn nearly_as_fast(context: &TestContext, without: Duration) -> Duration {
+    let mut best = Duration::MAX;
     for _ in 0..4 * ROUNDS {
-        let elapsed = round(context).await;
-        best = best.min(elapsed.as_secs_f64() / without.as_secs_f64());
-        if best <= RATIO {
-            return best;
+        best = best.min(round(context).await);
+        if best <= without.mul_f64(RATIO) {
+            break;
         }
     }
-    panic!("{what} the other user's clusters take {best:.2} times as long as the {without:?} without");
+    best
 }
 
 /// Returns what the controller may hold, whatever users store: the chart's limit, in bytes.
@@ -168,19 +165,28 @@ async fn objects_that_cannot_be_read_cost_nobody_else_anything() {
         set_odd_times(&hostile_user).await;
         authors_are_informed(&hostile_user).await;
         let touching = keep_touching(&hostile_user);
-        let with = is_as_fast(&other_user, without, "beside hostile objects").await;
+        let with = nearly_as_fast(&other_user, without).await;
 
         // A controller that starts lists all of it.
         let standby = hostile_user.start_controller_with(&ELECTED).await;
         numbers_and_log_name_them(&hostile_user, &standby).await;
         leader.kill().await;
         until_leading(&standby).await;
-        let after = is_as_fast(&other_user, without, "after a failover").await;
+        let after = nearly_as_fast(&other_user, without).await;
         touching.abort();
 
         let peak = standby.peak_memory();
-        println!("{with:.2} and, after a failover, {after:.2} of {without:?}; {} MiB", peak >> 20);
         assert!(peak < memory_limit(), "the controller had {} MiB", peak >> 20);
+        let slower = with.max(after);
+        let mut baseline = without;
+        if slower > without.mul_f64(RATIO) {
+            // The machine may have become slower since.
+            hostile_user.delete_namespace().await;
+            hostile_user.namespace_goes().await;
+            baseline = baseline.max(fastest(&other_user).await);
+        }
+        println!("{with:?} and, after a failover, {after:?} beside {baseline:?}; {} MiB", peak >> 20);
+        assert!(slower <= baseline.mul_f64(RATIO), "{with:?} and, after a failover, {after:?} beside {baseline:?}");
         other_user.delete_namespace().await;
     })
     .await;

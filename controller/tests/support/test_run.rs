@@ -108,7 +108,11 @@ async fn run(context: &TestContext, test: Pin<Box<impl Future<Output = ()>>>) {
         eprintln!("--- the controller's log in {} ---\n{log}--- end of the log ---", context.namespace);
         resume_unwind(panic);
     }
-    deleted.unwrap();
+    match deleted {
+        // The test has deleted it.
+        Err(kube::Error::Api(status)) if status.code == 404 => {}
+        result => drop(result.unwrap()),
+    }
 }
 
 /// Appends begin, end and name of the test to the file `TEST_TIMES`, if it is set. A test may be recorded more than once.

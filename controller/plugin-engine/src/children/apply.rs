@@ -15,10 +15,10 @@ use operator_runtime::{
 use serde_json::{Value, json};
 
 use super::{
-    drift::{self, Deed, Record},
+    drift::{self, ApplyAction, Record},
     immutable,
     inventory::{Children, Existing, PARALLEL, Written},
-    plan::{Claim, Conflict, Known, Plan},
+    plan::{Conflict, Known, Ownership, Plan},
     prune_guard,
     screen::{Approved, Rejected},
 };
@@ -35,7 +35,7 @@ pub(crate) struct Work<'a> {
     pub(crate) existing: Existing,
     /// All keys of the answer: a child that only gets another name is not dropped.
     pub(crate) keys: HashSet<String>,
-    pub(crate) claim: Claim<'a>,
+    pub(crate) claim: Ownership<'a>,
 }
 
 /// Something that went wrong.
@@ -116,7 +116,7 @@ impl Children<'_> {
         let is_repair = before.as_ref().is_some_and(|record| record.print == print);
         let mut fight = before.as_ref().map(|record| record.fight.clone()).unwrap_or_default();
         let deed = drift::decide(&print, live, before.as_ref());
-        if let (true, Deed::Create | Deed::Compare, Some(wait)) = (is_repair, deed, fight.wait(now)) {
+        if let (true, ApplyAction::Create | ApplyAction::Compare, Some(wait)) = (is_repair, deed, fight.wait(now)) {
             let again = |(message, _)| Problem { reason: "DriftLoop", message, again: Some(wait) };
             return Done { record: None, problem: fight.account(&what, now).map(again) };
         }
@@ -144,12 +144,17 @@ impl Children<'_> {
         Done { record: Some(Record { key: child.key().to_string(), version, print, fight }), problem }
     }
 
-    async fn bring(&self, child: &Approved, live: Option<&DynamicObject>, deed: Deed) -> Result<Stands, Problem> {
+    async fn bring(
+        &self,
+        child: &Approved,
+        live: Option<&DynamicObject>,
+        deed: ApplyAction,
+    ) -> Result<Stands, Problem> {
         match (deed, live) {
             (_, None) => self.make(child).await.map(Stands::Written),
-            (Deed::Await, Some(_)) => Err(is_going(child)),
-            (Deed::Keep, Some(live)) => Ok(Stands::AsItWas(ChildVersion::of(live))),
-            (Deed::Compare, Some(live)) if self.stands(child, live).await => {
+            (ApplyAction::Await, Some(_)) => Err(is_going(child)),
+            (ApplyAction::Keep, Some(live)) => Ok(Stands::AsItWas(ChildVersion::of(live))),
+            (ApplyAction::Compare, Some(live)) if self.stands(child, live).await => {
                 Ok(Stands::AsItWas(ChildVersion::of(live)))
             }
             (_, Some(live)) => self.change(child, live).await.map(Stands::Written),
@@ -180,7 +185,7 @@ impl Children<'_> {
             return Err(Problem::new("Immutable", message));
         }
         k8s::delete(&api, child.name(), &live.uid().unwrap_or_default()).await?;
-        let claim = self.env.claims.take(child.resource(), self.namespace, child.name());
+        let claim = self.env.name_locks.take(child.resource(), self.namespace, child.name());
         match (claim, self.is_taken(child.resource(), child.name()).await?) {
             (Some(_claim), false) => self.make(child).await,
             _ => Err(is_going(child)),
@@ -208,7 +213,7 @@ impl Children<'_> {
         &self,
         prune: &[Known],
         keys: &HashSet<String>,
-        claim: Claim<'_>,
+        claim: Ownership<'_>,
         written: &mut Written,
     ) -> Vec<Problem> {
         let dropped: Vec<String> =
@@ -231,9 +236,9 @@ impl Children<'_> {
     }
 
     async fn admit(&self, subject_uid: &str, dropped: &[String]) -> Result<(), prune_guard::Held> {
-        let (brakes, plugin) = (&self.env.brakes, self.plugin);
+        let (prune_guards, plugin) = (&self.env.prune_guards, self.plugin);
         if prune_guard::is_allowed(plugin.allow_prune.as_deref(), Timestamp::now()) {
-            brakes.release(self.guard());
+            prune_guards.release(self.guard());
             return Ok(());
         }
         let mut standing = HashSet::new();
@@ -249,7 +254,7 @@ impl Children<'_> {
                 });
             }
         }
-        brakes.admit(self.guard(), subject_uid, dropped, &standing)
+        prune_guards.admit(self.guard(), subject_uid, dropped, &standing)
     }
 
     fn manager(&self) -> String {

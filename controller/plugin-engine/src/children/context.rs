@@ -5,10 +5,11 @@ use std::sync::Arc;
 use kube::Client;
 use tokio::sync::mpsc;
 
-use super::{name_locks::Claims, prune_guard::Brakes};
+use super::{name_locks::NameLocks, prune_guard::PruneGuards};
 use crate::{
-    client::memory_shares::Shares, finalize::progress::Ledger, index::watches::Watches, metrics::PluginMetrics,
-    model::key::PluginKey, selector::evaluation_turns::EvaluationTurns, status::store::Board,
+    client::memory_shares::Shares, finalize::progress::FinalizeProgress, index::watches::WatchManager,
+    metrics::PluginMetrics, model::key::PluginKey, selector::evaluation_turns::EvaluationTurns,
+    status::store::StatusStore,
 };
 
 /// Memory for the passes that are under way: requests, answers and their children as trees.
@@ -24,42 +25,43 @@ const KEPT_BYTES: usize = 64 * 1024 * 1024;
 const KEPT_OF_NAMESPACE: usize = 256 * 1024;
 
 /// What workers of all plugins share.
-pub(crate) struct Env {
+pub(crate) struct SyncContext {
     pub(crate) client: Client,
-    pub(crate) watches: Arc<Watches>,
-    pub(crate) claims: Claims,
-    pub(crate) brakes: Brakes,
+    pub(crate) watches: Arc<WatchManager>,
+    pub(crate) name_locks: NameLocks,
+    pub(crate) prune_guards: PruneGuards,
     /// How far the finalization of subjects got.
-    pub(crate) ledger: Ledger,
+    pub(crate) finalize_progress: FinalizeProgress,
     /// Turns of those that evaluate conditions.
     pub(crate) turns: EvaluationTurns,
     /// Plugins whose rights seem not to suffice any more.
     pub(crate) doubts: mpsc::UnboundedSender<PluginKey>,
-    pub(crate) board: Arc<Board>,
+    pub(crate) status_store: Arc<StatusStore>,
     pub(crate) metrics: PluginMetrics,
     pub(crate) work: Shares,
     pub(crate) kept: Shares,
 }
 
-impl Env {
+impl SyncContext {
     pub(crate) fn new(
         client: Client,
-        watches: Arc<Watches>,
+        watches: Arc<WatchManager>,
         doubts: mpsc::UnboundedSender<PluginKey>,
-        (board, metrics): (Arc<Board>, PluginMetrics),
+        (status_store, metrics): (Arc<StatusStore>, PluginMetrics),
     ) -> Self {
-        let (claims, brakes, ledger) = (Claims::default(), Brakes::default(), Ledger::default());
+        let (name_locks, prune_guards, finalize_progress) =
+            (NameLocks::default(), PruneGuards::default(), FinalizeProgress::default());
         let work = Shares::new(WORK_BYTES, WORK_OF_NAMESPACE);
         let kept = Shares::new(KEPT_BYTES, KEPT_OF_NAMESPACE);
         Self {
             client,
             watches,
-            claims,
-            brakes,
-            ledger,
+            name_locks,
+            prune_guards,
+            finalize_progress,
             turns: EvaluationTurns::default(),
             doubts,
-            board,
+            status_store,
             metrics,
             work,
             kept,

@@ -28,12 +28,12 @@ pub(crate) struct Record {
     pub(crate) version: ChildVersion,
     /// Fingerprint of the manifest that was written.
     pub(crate) print: String,
-    pub(crate) fight: Fight,
+    pub(crate) fight: ConflictTracker,
 }
 
 /// What to do about a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Deed {
+pub(crate) enum ApplyAction {
     /// It is not there.
     Create,
     /// It stands as it was written.
@@ -47,15 +47,15 @@ pub(crate) enum Deed {
 }
 
 /// `print` is the fingerprint of the wanted manifest.
-pub(crate) fn decide(print: &str, live: Option<&DynamicObject>, record: Option<&Record>) -> Deed {
-    let Some(live) = live else { return Deed::Create };
+pub(crate) fn decide(print: &str, live: Option<&DynamicObject>, record: Option<&Record>) -> ApplyAction {
+    let Some(live) = live else { return ApplyAction::Create };
     if live.metadata.deletion_timestamp.is_some() {
-        return Deed::Await;
+        return ApplyAction::Await;
     }
     match record {
-        Some(record) if record.print != print => Deed::Apply,
-        Some(record) if !record.version.drifted_to(&ChildVersion::of(live)) => Deed::Keep,
-        _ => Deed::Compare,
+        Some(record) if record.print != print => ApplyAction::Apply,
+        Some(record) if !record.version.drifted_to(&ChildVersion::of(live)) => ApplyAction::Keep,
+        _ => ApplyAction::Compare,
     }
 }
 
@@ -99,14 +99,14 @@ fn overlaps(fields: &Value, manifest: &Value) -> bool {
 
 /// How often a child had to be repaired lately.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Fight {
+pub(crate) struct ConflictTracker {
     repairs: VecDeque<Instant>,
     /// In a fight: how many repairs have waited.
     waited: Option<u32>,
     other: Option<String>,
 }
 
-impl Fight {
+impl ConflictTracker {
     /// The child was repaired after `other` changed it.
     pub(crate) fn repaired(&mut self, other: Option<String>, now: Instant) {
         self.repairs.retain(|at| now.duration_since(*at) < WINDOW);

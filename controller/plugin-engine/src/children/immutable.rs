@@ -4,7 +4,7 @@ use kube::core::Status;
 use operator_runtime::k8s;
 
 /// How kinds say it: most of them, Services, Pods and `StatefulSets`, and older ones.
-const SAYINGS: [&str; 5] =
+const API_SERVER_MESSAGES: [&str; 5] =
     ["immutable", "may not change once set", "may not change fields", "updates to ", "cannot be changed"];
 
 /// The field that cannot be changed, if that is all that is wrong: another error would come back when the
@@ -19,7 +19,7 @@ fn field_in(status: &Status) -> Option<String> {
     let causes = &status.details.as_ref()?.causes;
     let says_so = |message: &str| {
         let own_words = without_quoted(message);
-        SAYINGS.iter().any(|saying| own_words.contains(saying))
+        API_SERVER_MESSAGES.iter().any(|saying| own_words.contains(saying))
     };
     let all = status.code == 422 && causes.iter().all(|cause| says_so(&cause.message));
     if !all {

@@ -17,10 +17,10 @@ use serde_json::Value;
 
 use super::{
     apply::Problem,
-    context::Env,
+    context::SyncContext,
     drift::Record,
     name_locks::Claimed,
-    plan::{Claim, Known},
+    plan::{Known, Ownership},
     prune_guard::Guarded,
     screen::{Approved, KEY_LABEL, SUBJECT_LABEL},
 };
@@ -31,7 +31,7 @@ use crate::{
         child_version::{ChildName, child_name},
         registration::Registered,
     },
-    sync::state::Memory,
+    sync::state::SubjectState,
 };
 use plugin_protocol::limits;
 
@@ -94,7 +94,7 @@ impl Live {
 
     /// Whether `known` still is a child: it is there, nobody has taken it over, and this program wrote it. One that
     /// was not looked at is looked at before it is deleted.
-    pub(crate) fn confirms(&self, known: &Known, claim: Claim<'_>) -> bool {
+    pub(crate) fn confirms(&self, known: &Known, claim: Ownership<'_>) -> bool {
         let name = (known.resource.clone(), known.name.clone());
         let manager = manager_of(claim.plugin);
         let is_ours = |object: &DynamicObject| claim.holds(object) && is_applied_by(object, &manager);
@@ -125,13 +125,13 @@ fn is_applied_by(object: &DynamicObject, manager: &str) -> bool {
 pub(crate) struct Found<'a> {
     pub(crate) wanted: Vec<(Approved, Option<DynamicObject>)>,
     /// Keep the names of new children until these are made.
-    pub(crate) claims: Vec<Claimed<'a>>,
+    pub(crate) name_locks: Vec<Claimed<'a>>,
 }
 
 /// The children of `plugin` in `namespace`.
 #[derive(Clone, Copy)]
 pub(crate) struct Children<'a> {
-    pub(crate) env: &'a Env,
+    pub(crate) env: &'a SyncContext,
     pub(crate) plugin: &'a Registered,
     pub(crate) namespace: &'a str,
 }
@@ -140,11 +140,11 @@ impl<'a> Children<'a> {
     /// Those of one subject that the watches know, as far as this program wrote them and the object with `owner_uid`
     /// controls them, or some Dask resource if the owner may be gone. Those just written count although the watch may
     /// not have delivered them yet, and come first. There may be more than these.
-    pub(crate) async fn known(&self, memory: &Memory, owner_uid: Option<&str>) -> Vec<Known> {
+    pub(crate) async fn known(&self, memory: &SubjectState, owner_uid: Option<&str>) -> Vec<Known> {
         self.known_up_to(MAX_KNOWN, memory, owner_uid).await
     }
 
-    async fn known_up_to(&self, most: usize, memory: &Memory, owner_uid: Option<&str>) -> Vec<Known> {
+    async fn known_up_to(&self, most: usize, memory: &SubjectState, owner_uid: Option<&str>) -> Vec<Known> {
         let ours = Ours { plugin: &self.plugin.identity, subject_uid: Some(&memory.subject_uid), owner_uid };
         let (mut known, mut others) = (Vec::new(), Vec::new());
         for kind in &self.plugin.kinds {
@@ -201,23 +201,23 @@ impl<'a> Children<'a> {
         let name_of = |child: &Approved| (child.resource().clone(), child.name().to_owned());
         let is_new = |child: &&Approved| !live.objects.contains_key(&name_of(child));
         let new: Vec<_> = approved.iter().filter(is_new).map(|child| (child.resource(), child.name())).collect();
-        let claims = self.env.claims.hold(self.namespace, new.iter().copied()).await;
+        let name_locks = self.env.name_locks.hold(self.namespace, new.iter().copied()).await;
         self.read_into(&mut live, &new).await?;
         let with_live = |child: Approved| {
             let stands = live.objects.remove(&name_of(&child));
             (child, stands)
         };
-        Ok(Found { wanted: approved.into_iter().map(with_live).collect(), claims })
+        Ok(Found { wanted: approved.into_iter().map(with_live).collect(), name_locks })
     }
 
     /// Deletes all children of a subject that is gone or matches no longer. They are deleted by uid, as far as they
     /// still are children.
-    pub(crate) async fn prune_all(&self, memory: &Memory) -> Result<(), k8s::Error> {
+    pub(crate) async fn prune_all(&self, memory: &SubjectState) -> Result<(), k8s::Error> {
         if memory.subject_uid.is_empty() {
             return Ok(());
         }
         // Nobody's answer: these children do not count as dropped.
-        self.env.brakes.forget(self.guard(), &memory.subject_uid);
+        self.env.prune_guards.forget(self.guard(), &memory.subject_uid);
         let ours = Ours { plugin: &self.plugin.identity, subject_uid: Some(&memory.subject_uid), owner_uid: None };
         let known = self.known_up_to(usize::MAX, memory, None).await;
         let deletions: Vec<_> = known.iter().map(|child| self.delete(child, ours)).collect();
@@ -305,7 +305,7 @@ pub(crate) struct Orphan {
 /// The children of `plugin` whose subject is not among those that `living` returns, in turns by namespace. `living` is
 /// called last: a child is only made when its subject is known.
 pub(crate) async fn orphans(
-    env: &Env,
+    env: &SyncContext,
     plugin: &Registered,
     living: impl AsyncFnOnce() -> HashSet<String>,
 ) -> Vec<Orphan> {
@@ -341,7 +341,7 @@ fn in_turns(orphans: Vec<Orphan>) -> Vec<Orphan> {
 }
 
 /// Deletes `orphans`; whether every deletion went through. Where subjects are not known yet, nothing is deleted.
-pub(crate) async fn prune_orphans(env: &Env, plugin: &Registered, orphans: Vec<Orphan>) -> bool {
+pub(crate) async fn prune_orphans(env: &SyncContext, plugin: &Registered, orphans: Vec<Orphan>) -> bool {
     let prune = async |orphan: Orphan| {
         if !plugin.spec.subjects.iter().all(|rule| env.watches.knows(rule.kind, &orphan.namespace)) {
             return false;

@@ -15,7 +15,7 @@ type Object = (String, String, String, String);
 
 /// The names that are taken at the moment.
 #[derive(Debug, Default)]
-pub(crate) struct Claims {
+pub(crate) struct NameLocks {
     taken: Mutex<HashSet<Object>>,
     freed: Notify,
 }
@@ -23,11 +23,11 @@ pub(crate) struct Claims {
 /// Keeps a name until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Claimed<'a> {
-    claims: &'a Claims,
+    name_locks: &'a NameLocks,
     object: Object,
 }
 
-impl Claims {
+impl NameLocks {
     /// Takes a name, unless somebody has it.
     pub(crate) fn take(&self, resource: &ApiResource, namespace: &str, name: &str) -> Option<Claimed<'_>> {
         self.take_object(object_of(resource, namespace, name))
@@ -64,7 +64,7 @@ impl Claims {
     fn take_object(&self, object: Object) -> Option<Claimed<'_>> {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(object.clone());
         // One that is made for nothing would give the name back.
-        taken.then(|| Claimed { claims: self, object })
+        taken.then(|| Claimed { name_locks: self, object })
     }
 }
 
@@ -74,8 +74,8 @@ fn object_of(resource: &ApiResource, namespace: &str, name: &str) -> Object {
 
 impl Drop for Claimed<'_> {
     fn drop(&mut self) {
-        self.claims.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.object);
-        self.claims.freed.notify_waiters();
+        self.name_locks.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.object);
+        self.name_locks.freed.notify_waiters();
     }
 }
 
@@ -87,24 +87,25 @@ mod tests {
 
     #[test]
     fn a_name_is_given_once_at_a_time_in_whatever_version_of_its_kind() {
-        let (claims, resource) = (Claims::default(), mk_resource("networking.k8s.io/v1", "Ingress"));
-        let first = claims.take(&resource, "ns", "web");
+        let (name_locks, resource) = (NameLocks::default(), mk_resource("networking.k8s.io/v1", "Ingress"));
+        let first = name_locks.take(&resource, "ns", "web");
         assert!(first.is_some());
         let other_version = mk_resource("networking.k8s.io/v1beta1", "Ingress");
-        assert!(claims.take(&resource, "ns", "web").is_none());
-        assert!(claims.take(&other_version, "ns", "web").is_none());
-        assert!(claims.take(&resource, "other", "web").is_some());
-        assert!(claims.take(&mk_resource("v1", "ConfigMap"), "ns", "web").is_some());
+        assert!(name_locks.take(&resource, "ns", "web").is_none());
+        assert!(name_locks.take(&other_version, "ns", "web").is_none());
+        assert!(name_locks.take(&resource, "other", "web").is_some());
+        assert!(name_locks.take(&mk_resource("v1", "ConfigMap"), "ns", "web").is_some());
         drop(first);
-        assert!(claims.take(&resource, "ns", "web").is_some());
+        assert!(name_locks.take(&resource, "ns", "web").is_some());
     }
 
     /// Each of the two wants both names, in the other order.
     #[tokio::test]
     async fn who_wants_what_another_has_gets_it_afterwards() {
-        let (claims, resource) = (Claims::default(), mk_resource("v1", "ConfigMap"));
-        let hold =
-            async |names: [&'static str; 2]| claims.hold("ns", names.map(|name| (&resource, name)).into_iter()).await;
+        let (name_locks, resource) = (NameLocks::default(), mk_resource("v1", "ConfigMap"));
+        let hold = async |names: [&'static str; 2]| {
+            name_locks.hold("ns", names.map(|name| (&resource, name)).into_iter()).await
+        };
         let first = hold(["a", "b"]).await;
         let mut second = std::pin::pin!(hold(["b", "a"]));
         assert!(futures::poll!(second.as_mut()).is_pending());

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     inventory::{Children, Found, Live},
-    plan::{Claim, Known},
+    plan::{Known, Ownership},
     screen::{Approved, KEY_LABEL, PLUGIN_LABEL, SUBJECT_LABEL},
 };
 use crate::model::subject::SubjectKey;
@@ -80,7 +80,7 @@ fn with_hash(whole: &str, hash: &str) -> String {
 /// subject of the same kind and name: it is about to be deleted.
 pub(crate) fn given_way(
     wanted: &[(Approved, Option<DynamicObject>)],
-    claim: Claim<'_>,
+    claim: Ownership<'_>,
     namesakes: &HashSet<String>,
 ) -> Option<Vec<Approved>> {
     let is_held = |child: &Approved, live: &DynamicObject| {
@@ -112,13 +112,13 @@ impl<'a> Children<'a> {
         subject: &SubjectKey,
         approved: Vec<Approved>,
         live: Live,
-        claim: Claim<'_>,
+        claim: Ownership<'_>,
     ) -> Result<Found<'a>, k8s::Error> {
-        let Found { wanted, claims } = self.find(approved, live).await?;
+        let Found { wanted, name_locks } = self.find(approved, live).await?;
         let namesakes = self.namesakes(subject).await;
-        let Some(renamed) = given_way(&wanted, claim, &namesakes) else { return Ok(Found { wanted, claims }) };
+        let Some(renamed) = given_way(&wanted, claim, &namesakes) else { return Ok(Found { wanted, name_locks }) };
         // Who waits for names while he holds others could be waited for.
-        drop(claims);
+        drop(name_locks);
         let mut read = Live::default();
         read.objects = wanted
             .into_iter()
@@ -218,7 +218,7 @@ mod tests {
         }
     }
 
-    const CLAIM: Claim<'_> = Claim { plugin: "p", subject_uid: "u", owner_uid: "o" };
+    const CLAIM: Ownership<'_> = Ownership { plugin: "p", subject_uid: "u", owner_uid: "o" };
 
     /// What stands under the child's name.
     fn live(plugin: &str, subject_uid: &str, key: &str) -> Value {

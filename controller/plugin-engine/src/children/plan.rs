@@ -31,13 +31,13 @@ pub(crate) struct Conflict {
 
 /// Whose children are planned.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Claim<'a> {
+pub(crate) struct Ownership<'a> {
     pub(crate) plugin: &'a str,
     pub(crate) subject_uid: &'a str,
     pub(crate) owner_uid: &'a str,
 }
 
-impl Claim<'_> {
+impl Ownership<'_> {
     /// Whether `live` carries our owner and our labels: nothing else is ever changed or deleted.
     pub(crate) fn holds(&self, live: &impl kube::Resource) -> bool {
         let labels = live.labels();
@@ -49,7 +49,7 @@ impl Claim<'_> {
 
 /// `wanted` are the approved children, each with what a GET found under its name; `known` are the children
 /// of this plugin and subject that the watch knows.
-pub(crate) fn plan(wanted: Vec<(Approved, Option<DynamicObject>)>, known: Vec<Known>, claim: Claim<'_>) -> Plan {
+pub(crate) fn plan(wanted: Vec<(Approved, Option<DynamicObject>)>, known: Vec<Known>, claim: Ownership<'_>) -> Plan {
     let mut plan = Plan::default();
     // One object can be read in several versions of its kind.
     let same_kind = |a: &ApiResource, b: &ApiResource| a.group == b.group && a.plural == b.plural;
@@ -67,7 +67,7 @@ pub(crate) fn plan(wanted: Vec<(Approved, Option<DynamicObject>)>, known: Vec<Kn
     plan
 }
 
-fn conflict(live: &DynamicObject, claim: Claim<'_>) -> Option<String> {
+fn conflict(live: &DynamicObject, claim: Ownership<'_>) -> Option<String> {
     // The annotation stays when its work is done; it must not hand the object on to another subject.
     let adopted = live.labels().get(PLUGIN_LABEL).is_none()
         && live.annotations().get(ADOPT_ANNOTATION).is_some_and(|plugin| plugin == claim.plugin);

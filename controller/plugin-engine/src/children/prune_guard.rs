@@ -1,5 +1,5 @@
 //! Holds back answers that would delete most of what a plugin has made: a plugin that forgot its
-//! configuration answers as well-formed as one that means it. Pure; [`Brakes`] keeps one for each plugin and namespace, so
+//! configuration answers as well-formed as one that means it. Pure; [`PruneGuards`] keeps one for each plugin and namespace, so
 //! that nobody's subjects hold the children of others.
 
 use std::{
@@ -53,7 +53,7 @@ impl std::fmt::Display for Held {
 
 /// What a plugin's answers dropped lately in one namespace.
 #[derive(Debug, Default)]
-pub(crate) struct Brake {
+pub(crate) struct PruneGuard {
     /// Uids of children that went, and when.
     recent: HashMap<String, Instant>,
     /// When the last one went.
@@ -63,7 +63,7 @@ pub(crate) struct Brake {
     waiting: HashSet<String>,
 }
 
-impl Brake {
+impl PruneGuard {
     /// Whether the children with the uids `dropped` may go because the answer about a subject leaves them out.
     /// `standing` are all children of the plugin in the namespace.
     ///
@@ -129,10 +129,10 @@ type Key = (String, String);
 
 /// The brakes of all plugins and namespaces.
 #[derive(Default)]
-pub(crate) struct Brakes(Mutex<HashMap<Key, Brake>>);
+pub(crate) struct PruneGuards(Mutex<HashMap<Key, PruneGuard>>);
 
-impl Brakes {
-    /// As [`Brake::admit`].
+impl PruneGuards {
+    /// As [`PruneGuard::admit`].
     pub(crate) fn admit(
         &self,
         guarded: Guarded<'_>,
@@ -141,17 +141,17 @@ impl Brakes {
         standing: &HashSet<String>,
     ) -> Result<(), Held> {
         let now = Instant::now();
-        let mut brakes = self.lock();
+        let mut prune_guards = self.lock();
         if dropped.is_empty() {
-            forget(&mut brakes, guarded, subject_uid, now);
+            forget(&mut prune_guards, guarded, subject_uid, now);
             return Ok(());
         }
         // Nothing else would remove those of namespaces that are gone.
-        brakes.retain(|_, brake| !brake.is_idle(now));
-        brakes.entry(guarded.key()).or_default().admit(subject_uid, dropped, standing, now)
+        prune_guards.retain(|_, brake| !brake.is_idle(now));
+        prune_guards.entry(guarded.key()).or_default().admit(subject_uid, dropped, standing, now)
     }
 
-    /// As [`Brake::forget`].
+    /// As [`PruneGuard::forget`].
     pub(crate) fn forget(&self, guarded: Guarded<'_>, subject_uid: &str) {
         forget(&mut self.lock(), guarded, subject_uid, Instant::now());
     }
@@ -161,17 +161,17 @@ impl Brakes {
         self.lock().remove(&guarded.key());
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Brake>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, PruneGuard>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn forget(brakes: &mut HashMap<Key, Brake>, guarded: Guarded<'_>, subject_uid: &str, now: Instant) {
+fn forget(prune_guards: &mut HashMap<Key, PruneGuard>, guarded: Guarded<'_>, subject_uid: &str, now: Instant) {
     let key = guarded.key();
-    if let Some(brake) = brakes.get_mut(&key) {
+    if let Some(brake) = prune_guards.get_mut(&key) {
         brake.forget(subject_uid);
         if brake.is_idle(now) {
-            brakes.remove(&key);
+            prune_guards.remove(&key);
         }
     }
 }
@@ -192,7 +192,7 @@ mod tests {
     fn an_answer_that_drops_more_than_half_of_ten_or_more_children_is_held() {
         let table = [(9, 9, true), (10, 5, true), (10, 6, false), (10, 10, false), (100, 50, true), (100, 51, false)];
         for (all, dropped, goes) in table {
-            let verdict = Brake::default().admit("s", &uids(0..dropped), &standing(0..all), Instant::now());
+            let verdict = PruneGuard::default().admit("s", &uids(0..dropped), &standing(0..all), Instant::now());
             let held = Held { dropped, of: all };
             assert_eq!(verdict, if goes { Ok(()) } else { Err(held) }, "{dropped} of {all}");
         }
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn answers_about_many_subjects_add_up_whether_or_not_the_watch_has_seen_the_children_go() {
         for watch_lags in [true, false] {
-            let (mut brake, now) = (Brake::default(), Instant::now());
+            let (mut brake, now) = (PruneGuard::default(), Instant::now());
             let went = (0..20)
                 .take_while(|gone| {
                     let stands = if watch_lags { standing(0..20) } else { standing(*gone..20) };
@@ -215,11 +215,11 @@ mod tests {
 
     #[test]
     fn what_went_more_than_a_minute_ago_does_not_count() {
-        let (mut brake, now) = (Brake::default(), Instant::now());
+        let (mut brake, now) = (PruneGuard::default(), Instant::now());
         assert_eq!(brake.admit("a", &uids(0..8), &standing(0..20), now), Ok(()));
         let soon = now + Duration::from_secs(59);
         assert!(brake.admit("b", &uids(8..14), &standing(8..20), soon).is_err());
-        let mut brake = Brake::default();
+        let mut brake = PruneGuard::default();
         assert_eq!(brake.admit("a", &uids(0..8), &standing(0..20), now), Ok(()));
         assert_eq!(brake.admit("b", &uids(8..14), &standing(8..20), now + WINDOW), Ok(()));
     }
@@ -227,7 +227,7 @@ mod tests {
     /// Time alone must not let go what is held.
     #[test]
     fn what_is_held_stays_held_and_holds_the_others_until_it_is_taken_back() {
-        let (mut brake, now) = (Brake::default(), Instant::now());
+        let (mut brake, now) = (PruneGuard::default(), Instant::now());
         let held = Held { dropped: 11, of: 20 };
         assert_eq!(brake.admit("a", &uids(0..11), &standing(0..20), now), Err(held));
         let later = now + Duration::from_hours(1);
@@ -242,25 +242,25 @@ mod tests {
 
     #[test]
     fn what_is_held_in_one_namespace_holds_nothing_in_another() {
-        let brakes = Brakes::default();
+        let prune_guards = PruneGuards::default();
         let guarded = |namespace| Guarded { plugin_uid: "plugin", namespace };
-        assert!(brakes.admit(guarded("a"), "s", &uids(0..12), &standing(0..12)).is_err());
-        assert_eq!(brakes.admit(guarded("b"), "t", &uids(12..13), &standing(12..20)), Ok(()));
-        brakes.release(guarded("b"));
-        assert!(brakes.admit(guarded("a"), "s", &uids(0..1), &standing(0..12)).is_err(), "a is still held");
-        brakes.forget(guarded("a"), "s");
-        assert_eq!(brakes.admit(guarded("a"), "s", &uids(0..1), &standing(0..12)), Ok(()));
+        assert!(prune_guards.admit(guarded("a"), "s", &uids(0..12), &standing(0..12)).is_err());
+        assert_eq!(prune_guards.admit(guarded("b"), "t", &uids(12..13), &standing(12..20)), Ok(()));
+        prune_guards.release(guarded("b"));
+        assert!(prune_guards.admit(guarded("a"), "s", &uids(0..1), &standing(0..12)).is_err(), "a is still held");
+        prune_guards.forget(guarded("a"), "s");
+        assert_eq!(prune_guards.admit(guarded("a"), "s", &uids(0..1), &standing(0..12)), Ok(()));
     }
 
     #[test]
     fn brakes_of_namespaces_with_nothing_to_remember_are_dropped() {
-        let brakes = Brakes::default();
+        let prune_guards = PruneGuards::default();
         let guarded = |namespace| Guarded { plugin_uid: "plugin", namespace };
-        assert_eq!(brakes.admit(guarded("a"), "s", &[], &standing(0..12)), Ok(()));
-        assert!(brakes.lock().is_empty());
-        assert!(brakes.admit(guarded("a"), "s", &uids(0..12), &standing(0..12)).is_err());
-        brakes.forget(guarded("a"), "s");
-        assert!(brakes.lock().is_empty());
+        assert_eq!(prune_guards.admit(guarded("a"), "s", &[], &standing(0..12)), Ok(()));
+        assert!(prune_guards.lock().is_empty());
+        assert!(prune_guards.admit(guarded("a"), "s", &uids(0..12), &standing(0..12)).is_err());
+        prune_guards.forget(guarded("a"), "s");
+        assert!(prune_guards.lock().is_empty());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject as _},
 };
 
-use crate::pki::certificates::Pair;
+use crate::pki::certificates::CertificateAndKey;
 
 /// What the plugin's certificate must descend from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,19 +25,19 @@ pub(crate) enum Error {
     #[error("the authority's certificates cannot be used: {0}")]
     Roots(String),
     #[error("the controller's certificate cannot be used: {0}")]
-    Identity(String),
+    TokenSubject(String),
     #[error("TLS cannot be used: {0}")]
     Protocol(#[from] rustls::Error),
 }
 
 /// TLS 1.2 or later.
-pub(crate) fn config(roots: &Roots, identity: Option<&Pair>) -> Result<ClientConfig, Error> {
+pub(crate) fn config(roots: &Roots, identity: Option<&CertificateAndKey>) -> Result<ClientConfig, Error> {
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(store(roots)?);
     let Some(identity) = identity else { return Ok(builder.with_no_client_auth()) };
-    let invalid = |error: &dyn Display| Error::Identity(error.to_string());
-    let chain = certificates(&identity.certificate).map_err(Error::Identity)?;
+    let invalid = |error: &dyn Display| Error::TokenSubject(error.to_string());
+    let chain = certificates(&identity.certificate).map_err(Error::TokenSubject)?;
     let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes()).map_err(|error| invalid(&error))?;
     builder.with_client_auth_cert(chain, key).map_err(|error| invalid(&error))
 }
@@ -124,11 +124,11 @@ mod tests {
             assert!(matches!(error, Error::Roots(_)), "{pem:?}: {error}");
         }
         let other = make_client(&ca, Timestamp::now(), LIFE).unwrap();
-        let no_key = Pair { key: String::new(), ..client.clone() };
-        let no_certificate = Pair { certificate: String::new(), ..client.clone() };
-        let mixed = Pair { key: other.key, ..client };
+        let no_key = CertificateAndKey { key: String::new(), ..client.clone() };
+        let no_certificate = CertificateAndKey { certificate: String::new(), ..client.clone() };
+        let mixed = CertificateAndKey { key: other.key, ..client };
         for identity in [no_key, no_certificate, mixed] {
-            assert!(matches!(config(&bundle, Some(&identity)), Err(Error::Identity(_))));
+            assert!(matches!(config(&bundle, Some(&identity)), Err(Error::TokenSubject(_))));
         }
     }
 

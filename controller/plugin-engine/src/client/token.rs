@@ -11,7 +11,7 @@ use kube::{Api, Client, api::PostParams};
 use operator_runtime::k8s;
 use tokio::sync::Mutex;
 
-use crate::config::Identity;
+use crate::config::TokenSubject;
 
 /// The life that is asked for; the API server may decide otherwise.
 const LIFE_SECONDS: i64 = 3600;
@@ -53,7 +53,7 @@ pub(crate) struct Tokens(Arc<Inner>);
 
 struct Inner {
     accounts: Api<ServiceAccount>,
-    identity: Identity,
+    identity: TokenSubject,
     audience: String,
     held: Mutex<Option<Held>>,
 }
@@ -69,7 +69,7 @@ impl Eq for Tokens {}
 
 impl Tokens {
     /// Tokens of the controller's account in `namespace`, the operator's.
-    pub(crate) fn new(client: Client, namespace: &str, identity: &Identity, audience: String) -> Self {
+    pub(crate) fn new(client: Client, namespace: &str, identity: &TokenSubject, audience: String) -> Self {
         let accounts = Api::namespaced(client, namespace);
         Self(Arc::new(Inner { accounts, identity: identity.clone(), audience, held: Mutex::new(None) }))
     }
@@ -102,7 +102,7 @@ impl Tokens {
     }
 }
 
-fn token_request(identity: &Identity, audience: &str) -> TokenRequest {
+fn token_request(identity: &TokenSubject, audience: &str) -> TokenRequest {
     let bound = identity.pod.as_ref().map(|(name, uid)| BoundObjectReference {
         api_version: Some("v1".to_owned()),
         kind: Some("Pod".to_owned()),
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_token_is_for_one_audience_and_bound_to_the_pod_if_that_is_known() {
-        let mut identity = Identity { service_account: "dask-operator".to_owned(), pod: None };
+        let mut identity = TokenSubject { service_account: "dask-operator".to_owned(), pod: None };
         let spec = token_request(&identity, "https://a.ns.svc:443").spec.unwrap();
         assert_eq!(spec.audiences, Some(vec!["https://a.ns.svc:443".to_owned()]));
         assert_eq!((spec.expiration_seconds, spec.bound_object_ref), (Some(3600), None));

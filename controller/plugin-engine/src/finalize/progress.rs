@@ -7,26 +7,26 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::Mark;
+use super::FinalizeState;
 
 /// How far the finalization of subjects got. It is lost with the process: plugins are asked again then.
 #[derive(Default)]
-pub(crate) struct Ledger {
+pub(crate) struct FinalizeProgress {
     /// By the plugin's identity and the subject's uid.
-    marks: Mutex<HashMap<(String, String), Mark>>,
+    marks: Mutex<HashMap<(String, String), FinalizeState>>,
     changed: Notify,
 }
 
-impl Ledger {
-    pub(crate) fn get(&self, identity: &str, subject_uid: &str) -> Option<Mark> {
+impl FinalizeProgress {
+    pub(crate) fn get(&self, identity: &str, subject_uid: &str) -> Option<FinalizeState> {
         let marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
         marks.get(&(identity.to_owned(), subject_uid.to_owned())).copied()
     }
 
-    pub(crate) fn set(&self, identity: &str, subject_uid: &str, mark: Mark) {
+    pub(crate) fn set(&self, identity: &str, subject_uid: &str, mark: FinalizeState) {
         let key = (identity.to_owned(), subject_uid.to_owned());
         let old = self.marks.lock().unwrap_or_else(PoisonError::into_inner).insert(key, mark);
-        if old != Some(mark) && matches!(mark, Mark::Finalized | Mark::Unasked) {
+        if old != Some(mark) && matches!(mark, FinalizeState::Finalized | FinalizeState::Unasked) {
             self.changed.notify_one();
         }
     }

@@ -5,12 +5,12 @@ const LIVING: Owner = Owner::Living { held: true };
 const GOING: Owner = Owner::Going { held: true };
 
 /// A subject that matches, was synced, and whose plugin is asked before it goes.
-fn synced(owner: Owner) -> Situation {
-    Situation {
+fn synced(owner: Owner) -> FinalizeInput {
+    FinalizeInput {
         owner,
         matches: true,
         finalizes: true,
-        mark: Some(Mark::Engaged),
+        mark: Some(FinalizeState::Engaged),
         has_children: true,
         may_be_left: false,
         deadline: DEADLINE,
@@ -18,11 +18,11 @@ fn synced(owner: Owner) -> Situation {
 }
 
 /// The same, after it stopped matching.
-fn unmatched(owner: Owner) -> Situation {
-    Situation { matches: false, ..synced(owner) }
+fn unmatched(owner: Owner) -> FinalizeInput {
+    FinalizeInput { matches: false, ..synced(owner) }
 }
 
-fn stage_of(situation: &Situation) -> Stage {
+fn stage_of(situation: &FinalizeInput) -> Stage {
     stage(situation, Instant::now())
 }
 
@@ -46,19 +46,19 @@ fn finalizing_is_opted_into_twice() {
 #[test]
 fn while_the_owner_lives_a_subject_is_synced_and_when_it_goes_it_is_finalized_until_it_has_been() {
     let deleting = Stage::Finalize(EventReason::Deleting);
-    let marked = |mark| Situation { mark, ..synced(GOING) };
+    let marked = |mark| FinalizeInput { mark, ..synced(GOING) };
     assert_eq!(stage_of(&synced(LIVING)), Stage::Sync);
     assert_eq!(stage_of(&synced(Owner::Living { held: false })), Stage::Sync);
-    assert_eq!(stage_of(&Situation { mark: Some(Mark::Finalized), ..synced(LIVING) }), Stage::Sync);
-    assert_eq!(stage_of(&marked(Some(Mark::Engaged))), deleting);
+    assert_eq!(stage_of(&FinalizeInput { mark: Some(FinalizeState::Finalized), ..synced(LIVING) }), Stage::Sync);
+    assert_eq!(stage_of(&marked(Some(FinalizeState::Engaged))), deleting);
     assert_eq!(stage_of(&marked(None)), deleting, "a controller that was restarted remembers nothing");
-    assert_eq!(stage_of(&marked(Some(Mark::Finalized))), Stage::Rest);
+    assert_eq!(stage_of(&marked(Some(FinalizeState::Finalized))), Stage::Rest);
     assert_eq!(stage_of(&synced(Owner::Absent)), Stage::Rest);
 }
 
 #[test]
 fn a_plugin_that_has_not_opted_in_or_holds_nothing_is_not_asked() {
-    let off = |situation| Situation { finalizes: false, ..situation };
+    let off = |situation| FinalizeInput { finalizes: false, ..situation };
     assert_eq!(stage_of(&off(synced(GOING))), Stage::Rest);
     assert_eq!(stage_of(&off(unmatched(GOING))), Stage::Prune);
     assert_eq!(stage_of(&off(unmatched(LIVING))), Stage::Prune);
@@ -68,13 +68,13 @@ fn a_plugin_that_has_not_opted_in_or_holds_nothing_is_not_asked() {
 #[test]
 fn a_subject_that_stops_matching_is_finalized_and_then_pruned() {
     let leaving = Stage::Finalize(EventReason::Unmatched);
-    let marked = |mark| Situation { mark, ..unmatched(LIVING) };
-    assert_eq!(stage_of(&marked(Some(Mark::Engaged))), leaving);
-    assert_eq!(stage_of(&marked(Some(Mark::Finalized))), Stage::Prune);
+    let marked = |mark| FinalizeInput { mark, ..unmatched(LIVING) };
+    assert_eq!(stage_of(&marked(Some(FinalizeState::Engaged))), leaving);
+    assert_eq!(stage_of(&marked(Some(FinalizeState::Finalized))), Stage::Prune);
     assert_eq!(stage_of(&unmatched(Owner::Absent)), Stage::Prune);
     assert_eq!(stage_of(&unmatched(GOING)), Stage::Finalize(EventReason::Deleting));
     let since = Instant::now();
-    let waiting = marked(Some(Mark::Leaving(since)));
+    let waiting = marked(Some(FinalizeState::Leaving(since)));
     assert_eq!(stage(&waiting, since + DEADLINE.mul_f32(0.99)), leaving);
     assert_eq!(stage(&waiting, since + DEADLINE), Stage::PruneLate);
 }
@@ -82,12 +82,12 @@ fn a_subject_that_stops_matching_is_finalized_and_then_pruned() {
 /// Otherwise each pod of each cluster would be asked about once it does not match.
 #[test]
 fn a_subject_that_the_plugin_was_never_asked_about_is_not_finalized() {
-    let never = |owner| Situation { mark: None, has_children: false, ..unmatched(owner) };
+    let never = |owner| FinalizeInput { mark: None, has_children: false, ..unmatched(owner) };
     assert_eq!(stage_of(&never(LIVING)), Stage::Prune);
     assert_eq!(stage_of(&never(GOING)), Stage::Prune);
-    let children = Situation { has_children: true, ..never(LIVING) };
+    let children = FinalizeInput { has_children: true, ..never(LIVING) };
     assert_eq!(stage_of(&children), Stage::Finalize(EventReason::Unmatched), "children outlive a restart");
-    let left = |held| Situation { may_be_left: true, ..never(Owner::Living { held }) };
+    let left = |held| FinalizeInput { may_be_left: true, ..never(Owner::Living { held }) };
     assert_eq!(stage_of(&left(true)), Stage::Finalize(EventReason::Unmatched), "so does the finalizer");
     assert_eq!(stage_of(&left(false)), Stage::Prune);
 }
@@ -104,19 +104,19 @@ fn a_deadline_shortens_the_wait_for_the_next_try() {
 
 #[test]
 fn a_finalizer_stays_for_what_is_held_and_for_what_is_still_wanted() {
-    let (leaving, done) = (Some(Mark::Leaving(Instant::now())), Some(Mark::Finalized));
+    let (leaving, done) = (Some(FinalizeState::Leaving(Instant::now())), Some(FinalizeState::Finalized));
     let table = [
         // going, matches, mark, expected
         (false, true, None, true),
         (false, true, done, true),
         (false, false, None, false),
-        (false, false, Some(Mark::Engaged), true),
+        (false, false, Some(FinalizeState::Engaged), true),
         (false, false, leaving, true),
         (false, false, done, false),
         (true, true, None, true),
-        (false, true, Some(Mark::Unasked), false),
-        (true, true, Some(Mark::Unasked), false),
-        (true, true, Some(Mark::Engaged), true),
+        (false, true, Some(FinalizeState::Unasked), false),
+        (true, true, Some(FinalizeState::Unasked), false),
+        (true, true, Some(FinalizeState::Engaged), true),
         (true, false, leaving, true),
         (true, true, done, false),
         (true, false, None, false),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dask_operator_api::DaskOperatorPlugin;
-use operator_runtime::watch::{self, Cache, Creations, Queue, queue};
+use operator_runtime::watch::{self, Cache, Expectations, Queue, queue};
 
 use crate::{
     model::key::{PluginKey, key_of},
@@ -18,12 +18,12 @@ pub(crate) struct Plugins {
 }
 
 /// The receiving end of the queue.
-pub(crate) type Requests = watch::Requests<DaskOperatorPlugin>;
+pub(crate) type WorkQueueReceiver = watch::WorkQueueReceiver<DaskOperatorPlugin>;
 
 impl Plugins {
     /// None yet, and the requests to look at them.
-    pub(crate) fn new() -> (Self, Requests) {
-        let (queue, requests) = queue(&Creations::default());
+    pub(crate) fn new() -> (Self, WorkQueueReceiver) {
+        let (queue, requests) = queue(&Expectations::default());
         (Self { cache: Cache::new(|_| None), queue }, requests)
     }
 

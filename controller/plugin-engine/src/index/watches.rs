@@ -17,9 +17,9 @@ use kube::{
     core::{ApiResource, DynamicResourceScope},
 };
 use operator_runtime::{
+    liveness::Liveness,
     scope::Scope,
-    vitals::Vitals,
-    watch::{Cache, Change, Feed, Pace, Progress},
+    watch::{Cache, Change, KindWatcher, SyncStatus, WatchTiming},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -54,7 +54,7 @@ struct Open {
 /// A watch in progress.
 struct Watched<K> {
     cache: Cache<K>,
-    progress: Progress,
+    progress: SyncStatus,
 }
 
 impl<K> Clone for Watched<K> {
@@ -64,26 +64,26 @@ impl<K> Clone for Watched<K> {
 }
 
 /// How is watched.
-pub(crate) struct Sight {
+pub(crate) struct WatchConfig {
     /// Where subjects are, and children unless their writer is limited to less.
     pub(crate) scope: Scope,
-    pub(crate) pace: Pace,
+    pub(crate) pace: WatchTiming,
     /// Where watches are seen that hear nothing.
-    pub(crate) vitals: Vitals,
+    pub(crate) liveness: Liveness,
 }
 
 /// Subjects of a namespace are not known: it may not be read, or not yet.
 #[derive(Debug, thiserror::Error)]
 #[error("the controller may not read {kind:?} objects of the namespace {namespace}, or has not yet")]
-pub(crate) struct Unread {
+pub(crate) struct NotSynced {
     kind: SubjectKind,
     namespace: String,
 }
 
 /// Subjects, owners and children, as far as some plugin needs them.
-pub(crate) struct Watches {
+pub(crate) struct WatchManager {
     client: Client,
-    sight: Sight,
+    sight: WatchConfig,
     registry: Arc<Registry>,
     cancel: CancellationToken,
     /// For listeners, which must not keep alive what they are part of.
@@ -93,9 +93,14 @@ pub(crate) struct Watches {
     namespaces: Mutex<Option<Watched<Metadata>>>,
 }
 
-impl Watches {
+impl WatchManager {
     /// No watches yet.
-    pub(crate) fn new(client: Client, sight: Sight, registry: Arc<Registry>, cancel: CancellationToken) -> Arc<Self> {
+    pub(crate) fn new(
+        client: Client,
+        sight: WatchConfig,
+        registry: Arc<Registry>,
+        cancel: CancellationToken,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|myself| Self {
             client,
             sight,
@@ -116,10 +121,10 @@ impl Watches {
     }
 
     /// One object, if it is there. That it is not must not be taken from a namespace that cannot be read.
-    pub(crate) async fn subject(&self, key: &SubjectKey) -> Result<Option<Arc<StoredObject>>, Unread> {
+    pub(crate) async fn subject(&self, key: &SubjectKey) -> Result<Option<Arc<StoredObject>>, NotSynced> {
         let cache = self.subjects(key.kind).await;
         if !self.knows(key.kind, &key.namespace) {
-            return Err(Unread { kind: key.kind, namespace: key.namespace.clone() });
+            return Err(NotSynced { kind: key.kind, namespace: key.namespace.clone() });
         }
         Ok(cache.get(&key.namespace, &key.name))
     }
@@ -167,7 +172,7 @@ impl Watches {
             let stays = wanted.contains(key) || now.saturating_duration_since(open.used) < UNUSED;
             if !stays {
                 // Nobody must take the silence of a watch that was closed for one of the API server.
-                self.sight.vitals.forget(&open.watched.progress);
+                self.sight.liveness.forget(&open.watched.progress);
             }
             stays
         });
@@ -195,16 +200,17 @@ impl Watches {
         let cache = Cache::new(index_of(kind));
         let config = self.sight.pace.config(subject::label_selector(kind));
         let (registry, myself) = (Arc::clone(&self.registry), self.myself.clone());
-        let feed = Feed::new(&self.client, &self.sight.scope, resource, config, cache.clone()).listen(move |change| {
-            let key = SubjectKey::of(kind, change.object().as_ref());
-            registry.look(&key, EventReason::Updated);
-            // Subjects below a Dask resource are sent with it, so a change of it is one of theirs.
-            if let (None, Some(watches)) = (subject::label_selector(kind), myself.upgrade()) {
-                for below in [SubjectKind::Service, SubjectKind::Deployment, SubjectKind::Pod] {
-                    watches.below(below, &key).iter().for_each(|key| registry.look(key, EventReason::Updated));
+        let feed =
+            KindWatcher::new(&self.client, &self.sight.scope, resource, config, cache.clone()).listen(move |change| {
+                let key = SubjectKey::of(kind, change.object().as_ref());
+                registry.look(&key, EventReason::Updated);
+                // Subjects below a Dask resource are sent with it, so a change of it is one of theirs.
+                if let (None, Some(watches)) = (subject::label_selector(kind), myself.upgrade()) {
+                    for below in [SubjectKind::Service, SubjectKind::Deployment, SubjectKind::Pod] {
+                        watches.below(below, &key).iter().for_each(|key| registry.look(key, EventReason::Updated));
+                    }
                 }
-            }
-        });
+            });
         self.drive(feed, cache, self.cancel.clone())
     }
 
@@ -212,7 +218,7 @@ impl Watches {
         let resource = ApiResource::erase::<Namespace>(&());
         let (cache, registry) = (Cache::new(|_: &Metadata| None), Arc::clone(&self.registry));
         let config = self.sight.pace.config(None);
-        let feed = Feed::new(&self.client, &Scope::all(), resource, config, cache.clone())
+        let feed = KindWatcher::new(&self.client, &Scope::all(), resource, config, cache.clone())
             .listen(move |change| registry.look_into(&change.object().name_any()));
         self.drive(feed, cache, self.cancel.clone())
     }
@@ -224,23 +230,24 @@ impl Watches {
         });
         let (registry, kind) = (Arc::clone(&self.registry), resource.clone());
         let (scope, config) = (writer.scope(&self.sight.scope), self.sight.pace.config(Some(PLUGIN_LABEL)));
-        let feed = Feed::new(&writer.client, &scope, resource.clone(), config, cache.clone()).listen(move |change| {
-            let child = change.object();
-            let labels = child.labels();
-            let (Some(plugin), Some(subject_uid)) = (labels.get(PLUGIN_LABEL), labels.get(SUBJECT_LABEL)) else {
-                return;
-            };
-            let state = match change {
-                Change::Applied(child) => Some(ChildVersion::of(child.as_ref())),
-                Change::Deleted(_) => None,
-            };
-            let child = child_name(&kind, &child.name_any());
-            registry.child_changed(plugin, &ChildChange { subject_uid: subject_uid.clone(), child, state });
-        });
+        let feed =
+            KindWatcher::new(&writer.client, &scope, resource.clone(), config, cache.clone()).listen(move |change| {
+                let child = change.object();
+                let labels = child.labels();
+                let (Some(plugin), Some(subject_uid)) = (labels.get(PLUGIN_LABEL), labels.get(SUBJECT_LABEL)) else {
+                    return;
+                };
+                let state = match change {
+                    Change::Applied(child) => Some(ChildVersion::of(child.as_ref())),
+                    Change::Deleted(_) => None,
+                };
+                let child = child_name(&kind, &child.name_any());
+                registry.child_changed(plugin, &ChildChange { subject_uid: subject_uid.clone(), child, state });
+            });
         self.drive(feed, cache, cancel)
     }
 
-    fn drive<K>(&self, feed: Feed<K>, cache: Cache<K>, cancel: CancellationToken) -> Watched<K>
+    fn drive<K>(&self, feed: KindWatcher<K>, cache: Cache<K>, cancel: CancellationToken) -> Watched<K>
     where
         K: Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>
             + Clone
@@ -251,7 +258,7 @@ impl Watches {
             + 'static,
     {
         let (progress, run) = feed.start();
-        self.sight.vitals.watch(progress.clone());
+        self.sight.liveness.watch(progress.clone());
         tokio::spawn(async move {
             tokio::select! { () = run => {}, () = cancel.cancelled() => {} }
         });
@@ -282,9 +289,9 @@ mod tests {
     use crate::model::writer::test_writer;
     use dask_operator_api::testing::mk_resource;
 
-    fn watches() -> Arc<Watches> {
-        let sight = Sight { scope: Scope::all(), pace: Pace::default(), vitals: Vitals::default() };
-        Watches::new(test_writer().client, sight, Arc::default(), CancellationToken::new())
+    fn watches() -> Arc<WatchManager> {
+        let sight = WatchConfig { scope: Scope::all(), pace: WatchTiming::default(), liveness: Liveness::default() };
+        WatchManager::new(test_writer().client, sight, Arc::default(), CancellationToken::new())
     }
 
     #[tokio::test]
@@ -300,7 +307,7 @@ mod tests {
         watches.close(&wanted, now + UNUSED);
         assert!(closed.is_cancelled() && !open.is_cancelled());
         assert_eq!(watches.children.lock().unwrap().len(), 1);
-        assert_eq!(watches.sight.vitals.watches().len(), 1, "the API server is not expected to speak of it");
+        assert_eq!(watches.sight.liveness.watches().len(), 1, "the API server is not expected to speak of it");
     }
 
     /// Else whoever waits when it is closed would wait for ever.

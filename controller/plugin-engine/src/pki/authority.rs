@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
 use super::{
-    certificates::{self, Pair},
+    certificates::{self, CertificateAndKey},
     rotation::{Authorities, Issued},
 };
-use crate::config::Lives;
+use crate::config::CertificateLifetimes;
 
 /// The Secret that holds the authority, in the operator's namespace.
 const CA_SECRET: &str = "dask-operator-plugin-ca";
@@ -45,7 +45,7 @@ pub(crate) struct Trust {
     /// PEM certificates of the authorities that are trusted.
     pub(crate) ca: String,
     /// The controller's certificate.
-    pub(crate) client: Pair,
+    pub(crate) client: CertificateAndKey,
     /// When some of it, or the plugin's own certificate, has to be made anew.
     pub(crate) renewal: Timestamp,
 }
@@ -55,13 +55,13 @@ pub(crate) struct Authority {
     secrets: Api<Secret>,
     namespace: String,
     cluster_domain: String,
-    lives: Lives,
+    lives: CertificateLifetimes,
     /// The controller's own certificate: no Secret holds it, a controller that starts makes another.
-    client: Mutex<Option<Pair>>,
+    client: Mutex<Option<CertificateAndKey>>,
 }
 
 impl Authority {
-    pub(crate) fn new(client: Client, namespace: &str, cluster_domain: &str, lives: Lives) -> Self {
+    pub(crate) fn new(client: Client, namespace: &str, cluster_domain: &str, lives: CertificateLifetimes) -> Self {
         Self {
             secrets: Api::namespaced(client, namespace),
             namespace: namespace.to_owned(),
@@ -111,7 +111,7 @@ impl Authority {
     }
 
     /// The same certificate for all plugins, until it has to be another.
-    async fn client(&self, authorities: &Authorities, now: Timestamp) -> Result<Pair, Error> {
+    async fn client(&self, authorities: &Authorities, now: Timestamp) -> Result<CertificateAndKey, Error> {
         let mut held = self.client.lock().await;
         let client = authorities.client(held.take(), now, self.lives)?;
         *held = Some(client.clone());
@@ -172,7 +172,7 @@ impl Authority {
     }
 }
 
-fn manifest((namespace, name): (&str, &str), pair: &Pair, ca: &str) -> Value {
+fn manifest((namespace, name): (&str, &str), pair: &CertificateAndKey, ca: &str) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Secret",
@@ -202,8 +202,8 @@ fn authorities_in(secret: &Secret) -> Option<Authorities> {
     Authorities::read(pair_of(data, "tls.crt", "tls.key")?, previous, &bundle)
 }
 
-fn pair_of(data: &BTreeMap<String, ByteString>, certificate: &str, key: &str) -> Option<Pair> {
-    Some(Pair { certificate: text(data, certificate)?, key: text(data, key)? })
+fn pair_of(data: &BTreeMap<String, ByteString>, certificate: &str, key: &str) -> Option<CertificateAndKey> {
+    Some(CertificateAndKey { certificate: text(data, certificate)?, key: text(data, key)? })
 }
 
 fn text(data: &BTreeMap<String, ByteString>, key: &str) -> Option<String> {

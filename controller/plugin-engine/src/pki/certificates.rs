@@ -25,7 +25,7 @@ const BACKDATED: SignedDuration = SignedDuration::from_mins(5);
 
 /// A certificate and its key, both PEM.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Pair {
+pub(crate) struct CertificateAndKey {
     pub(crate) certificate: String,
     pub(crate) key: String,
 }
@@ -43,12 +43,12 @@ pub(crate) enum Error {
 
 /// From when until when a certificate is used; it is valid a little before, since clocks differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Life {
+pub(crate) struct Validity {
     pub(crate) begin: Timestamp,
     pub(crate) end: Timestamp,
 }
 
-impl Life {
+impl Validity {
     /// The life of a certificate, if it can be read.
     pub(crate) fn of(certificate_pem: &str) -> Option<Self> {
         read(certificate_pem, |certificate| {
@@ -73,23 +73,28 @@ impl Life {
 }
 
 /// A new authority.
-pub(crate) fn make_ca(now: Timestamp, life: Duration) -> Result<Pair, Error> {
+pub(crate) fn make_ca(now: Timestamp, life: Duration) -> Result<CertificateAndKey, Error> {
     // Two of them are trusted at a time, and have to be told apart by people and by what looks issuers up by name.
     let name = format!("dask-operator plugins {}", whole_seconds(now));
     let mut params = params(&name, now, end_of(now, life)?)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let key = KeyPair::generate()?;
-    Ok(Pair { certificate: params.self_signed(&key)?.pem(), key: key.serialize_pem() })
+    Ok(CertificateAndKey { certificate: params.self_signed(&key)?.pem(), key: key.serialize_pem() })
 }
 
 /// A plugin's certificate, for each of `names`.
-pub(crate) fn make_server(ca: &Pair, names: &[String], now: Timestamp, life: Duration) -> Result<Pair, Error> {
+pub(crate) fn make_server(
+    ca: &CertificateAndKey,
+    names: &[String],
+    now: Timestamp,
+    life: Duration,
+) -> Result<CertificateAndKey, Error> {
     make_leaf(ca, names, ExtendedKeyUsagePurpose::ServerAuth, (now, life))
 }
 
 /// The controller's own certificate.
-pub(crate) fn make_client(ca: &Pair, now: Timestamp, life: Duration) -> Result<Pair, Error> {
+pub(crate) fn make_client(ca: &CertificateAndKey, now: Timestamp, life: Duration) -> Result<CertificateAndKey, Error> {
     make_leaf(ca, &[CLIENT_NAME.to_owned()], ExtendedKeyUsagePurpose::ClientAuth, (now, life))
 }
 
@@ -124,7 +129,7 @@ pub(crate) fn is_signed_by(certificate_pem: &str, ca_pem: &str) -> bool {
 }
 
 /// Whether certificates can be signed with the pair.
-pub(crate) fn is_authority(pair: &Pair) -> bool {
+pub(crate) fn is_authority(pair: &CertificateAndKey) -> bool {
     let key = KeyPair::from_pem(&pair.key).ok().map(|key| key.subject_public_key_info());
     let of_key =
         read(&pair.certificate, |certificate| certificate.is_ca().then(|| certificate.public_key().raw.to_vec()));
@@ -138,13 +143,13 @@ fn read<T>(certificate_pem: &str, what: impl FnOnce(&X509Certificate<'_>) -> Opt
 }
 
 fn make_leaf(
-    ca: &Pair,
+    ca: &CertificateAndKey,
     names: &[String],
     usage: ExtendedKeyUsagePurpose,
     (now, life): (Timestamp, Duration),
-) -> Result<Pair, Error> {
+) -> Result<CertificateAndKey, Error> {
     // Past its authority's end nobody would accept it.
-    let end = end_of(now, life)?.min(Life::of(&ca.certificate).ok_or(Error::Authority)?.end);
+    let end = end_of(now, life)?.min(Validity::of(&ca.certificate).ok_or(Error::Authority)?.end);
     let mut params = params(names.first().map_or("", String::as_str), now, end)?;
     params.subject_alt_names = CertificateParams::new(names.to_vec()).map(|named| named.subject_alt_names)?;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -152,7 +157,7 @@ fn make_leaf(
     params.use_authority_key_identifier_extension = true;
     let issuer = Issuer::from_ca_cert_pem(&ca.certificate, KeyPair::from_pem(&ca.key)?)?;
     let key = KeyPair::generate()?;
-    Ok(Pair { certificate: params.signed_by(&key, &issuer)?.pem(), key: key.serialize_pem() })
+    Ok(CertificateAndKey { certificate: params.signed_by(&key, &issuer)?.pem(), key: key.serialize_pem() })
 }
 
 fn params(name: &str, now: Timestamp, end: Timestamp) -> Result<CertificateParams, Error> {
@@ -197,17 +202,17 @@ mod tests {
     fn a_certificate_is_renewed_after_two_thirds_of_its_life() {
         let ca = make_ca(now(), 3650 * DAY).unwrap();
         let pair = make_server(&ca, &names(&["ingress.dask-operator.svc"]), now(), 90 * DAY).unwrap();
-        let life = Life::of(&pair.certificate).unwrap();
-        assert_eq!(life, Life { begin: now(), end: after(90) });
+        let life = Validity::of(&pair.certificate).unwrap();
+        assert_eq!(life, Validity { begin: now(), end: after(90) });
         assert_eq!(life.renewal(), after(60));
-        assert_eq!(Life::of("not a certificate"), None);
+        assert_eq!(Validity::of("not a certificate"), None);
     }
 
     #[test]
     fn a_certificate_ends_with_its_authority() {
         let ca = make_ca(now(), 90 * DAY).unwrap();
         let pair = make_client(&ca, after(30), 90 * DAY).unwrap();
-        assert_eq!(Life::of(&pair.certificate).unwrap(), Life { begin: after(30), end: after(90) });
+        assert_eq!(Validity::of(&pair.certificate).unwrap(), Validity { begin: after(30), end: after(90) });
     }
 
     #[test]
@@ -232,8 +237,8 @@ mod tests {
     fn only_a_certificate_for_signing_with_its_own_key_is_an_authority() {
         let (ca, other) = (make_ca(now(), DAY).unwrap(), make_ca(now(), DAY).unwrap());
         assert!(is_authority(&ca));
-        assert!(!is_authority(&Pair { key: other.key, ..ca.clone() }));
+        assert!(!is_authority(&CertificateAndKey { key: other.key, ..ca.clone() }));
         assert!(!is_authority(&make_client(&ca, now(), DAY).unwrap()));
-        assert!(!is_authority(&Pair { certificate: "not a certificate".to_owned(), ..ca }));
+        assert!(!is_authority(&CertificateAndKey { certificate: "not a certificate".to_owned(), ..ca }));
     }
 }

@@ -14,8 +14,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::certificates::{self, Error, Life, Pair};
-use crate::config::Lives;
+use super::certificates::{self, CertificateAndKey, Error, Validity};
+use crate::config::CertificateLifetimes;
 
 /// Plugins have so long to take in a new authority, or a twelfth of its life if that is less.
 const LONGEST_OVERLAP: SignedDuration = SignedDuration::from_hours(1);
@@ -25,9 +25,9 @@ const PEM_END: &str = "-----END CERTIFICATE-----";
 /// What the Secret of the authority holds.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Authorities {
-    pub(crate) current: Pair,
+    pub(crate) current: CertificateAndKey,
     /// The one before, while it still signs.
-    pub(crate) previous: Option<Pair>,
+    pub(crate) previous: Option<CertificateAndKey>,
     /// Certificates of earlier ones that are still trusted.
     pub(crate) earlier: Vec<String>,
 }
@@ -36,27 +36,28 @@ pub(crate) struct Authorities {
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Issued {
     pub(crate) bundle: String,
-    pub(crate) pair: Pair,
+    pub(crate) pair: CertificateAndKey,
 }
 
 impl Authorities {
     /// The first authority of an installation.
-    pub(crate) fn found(now: Timestamp, lives: Lives) -> Result<Self, Error> {
+    pub(crate) fn found(now: Timestamp, lives: CertificateLifetimes) -> Result<Self, Error> {
         let current = certificates::make_ca(now, lives.authority)?;
         Ok(Self { current, previous: None, earlier: Vec::new() })
     }
 
     /// From the Secret's values; `None` if the current authority cannot sign.
-    pub(crate) fn read(current: Pair, previous: Option<Pair>, bundle: &str) -> Option<Self> {
-        let usable = |pair: &Pair| certificates::is_authority(pair) && Life::of(&pair.certificate).is_some();
+    pub(crate) fn read(current: CertificateAndKey, previous: Option<CertificateAndKey>, bundle: &str) -> Option<Self> {
+        let usable =
+            |pair: &CertificateAndKey| certificates::is_authority(pair) && Validity::of(&pair.certificate).is_some();
         let mut earlier = split(bundle);
         earlier.retain(|certificate| *certificate != normal(&current.certificate));
         usable(&current).then(|| Self { earlier, previous: previous.filter(usable), current })
     }
 
     /// What the Secret is to hold instead; `None` if it is as it should be.
-    pub(crate) fn next(&self, now: Timestamp, lives: Lives) -> Result<Option<Self>, Error> {
-        let living = |certificate: &String| Life::of(certificate).is_some_and(|life| now < life.end);
+    pub(crate) fn next(&self, now: Timestamp, lives: CertificateLifetimes) -> Result<Option<Self>, Error> {
+        let living = |certificate: &String| Validity::of(certificate).is_some_and(|life| now < life.end);
         let mut next = self.clone();
         if now >= self.life().renewal() {
             next.current = certificates::make_ca(now, lives.authority)?;
@@ -81,10 +82,10 @@ impl Authorities {
         &self,
         held: Option<&Issued>,
         names: &[String],
-        (now, lives): (Timestamp, Lives),
+        (now, lives): (Timestamp, CertificateLifetimes),
     ) -> Result<Option<Issued>, Error> {
         let bundle = self.bundle();
-        let serves = |pair: &Pair| {
+        let serves = |pair: &CertificateAndKey| {
             // One of the current authority may be there early if clocks differ. It is trusted by then.
             let known = [self.signer(now), &self.current];
             known.iter().any(|ca| certificates::is_signed_by(&pair.certificate, &ca.certificate))
@@ -103,10 +104,16 @@ impl Authorities {
     }
 
     /// The controller's own certificate: `held`, or another one if that is no longer the right one.
-    pub(crate) fn client(&self, held: Option<Pair>, now: Timestamp, lives: Lives) -> Result<Pair, Error> {
+    pub(crate) fn client(
+        &self,
+        held: Option<CertificateAndKey>,
+        now: Timestamp,
+        lives: CertificateLifetimes,
+    ) -> Result<CertificateAndKey, Error> {
         let signer = self.signer(now);
-        let serves =
-            |pair: &Pair| certificates::is_signed_by(&pair.certificate, &signer.certificate) && !is_due(pair, now);
+        let serves = |pair: &CertificateAndKey| {
+            certificates::is_signed_by(&pair.certificate, &signer.certificate) && !is_due(pair, now)
+        };
         match held.filter(serves) {
             Some(pair) => Ok(pair),
             None => certificates::make_client(signer, now, lives.certificate),
@@ -114,15 +121,15 @@ impl Authorities {
     }
 
     /// When to look again, with these certificates in use.
-    pub(crate) fn next_date(&self, in_use: &[&Pair], now: Timestamp) -> Timestamp {
+    pub(crate) fn next_date(&self, in_use: &[&CertificateAndKey], now: Timestamp) -> Timestamp {
         let overlap = self.previous.as_ref().map(|_| self.overlap_end());
-        let ends = self.earlier.iter().filter_map(|certificate| Some(Life::of(certificate)?.end));
-        let renewals = in_use.iter().filter_map(|pair| Some(Life::of(&pair.certificate)?.renewal()));
+        let ends = self.earlier.iter().filter_map(|certificate| Some(Validity::of(certificate)?.end));
+        let renewals = in_use.iter().filter_map(|pair| Some(Validity::of(&pair.certificate)?.renewal()));
         let dates = overlap.into_iter().chain(ends).chain(renewals).filter(|date| *date > now);
         dates.fold(self.life().renewal(), Timestamp::min)
     }
 
-    fn signer(&self, now: Timestamp) -> &Pair {
+    fn signer(&self, now: Timestamp) -> &CertificateAndKey {
         match &self.previous {
             Some(previous) if now < self.overlap_end() && now < life_of(previous).end => previous,
             _ => &self.current,
@@ -135,19 +142,19 @@ impl Authorities {
         life.after(1, 12).min(longest)
     }
 
-    fn life(&self) -> Life {
+    fn life(&self) -> Validity {
         life_of(&self.current)
     }
 }
 
-fn is_due(pair: &Pair, now: Timestamp) -> bool {
+fn is_due(pair: &CertificateAndKey, now: Timestamp) -> bool {
     now >= life_of(pair).renewal()
 }
 
 /// What cannot be read is long over.
-fn life_of(pair: &Pair) -> Life {
-    let never = Life { begin: Timestamp::MIN, end: Timestamp::MIN };
-    Life::of(&pair.certificate).unwrap_or(never)
+fn life_of(pair: &CertificateAndKey) -> Validity {
+    let never = Validity { begin: Timestamp::MIN, end: Timestamp::MIN };
+    Validity::of(&pair.certificate).unwrap_or(never)
 }
 
 /// The certificates of a bundle, one by one.

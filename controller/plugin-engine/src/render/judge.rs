@@ -5,11 +5,11 @@ use std::collections::{HashMap, HashSet};
 use kube::{ResourceExt as _, api::DynamicObject};
 use serde_json::Value;
 
-use super::world::{Subject, World};
+use super::world::{DryRunState, Subject};
 use crate::{
     children::{
         names,
-        plan::{self, Claim, Known},
+        plan::{self, Known, Ownership},
         screen::{self, Approved, KEY_LABEL, Origin},
     },
     client::{
@@ -42,7 +42,7 @@ pub(crate) struct Judged {
 
 pub(crate) fn judge(
     plugin: &Registration,
-    (world, given): (&World, &mut Given),
+    (world, given): (&DryRunState, &mut Given),
     subject: &Subject<'_>,
     answer: Result<Answer, CallError>,
 ) -> Result<Judged, CallError> {
@@ -73,7 +73,7 @@ pub(crate) fn judge(
         let live = given.get(&place(&child)).or_else(|| world.live(child.resource(), namespace, child.name()));
         (child.clone(), live.cloned())
     };
-    let claim = Claim { plugin: &plugin.identity, subject_uid: &subject_uid, owner_uid: &owner_uid };
+    let claim = Ownership { plugin: &plugin.identity, subject_uid: &subject_uid, owner_uid: &owner_uid };
     let wanted: Vec<_> = approved.into_iter().map(found).collect();
     let wanted = match names::given_way(&wanted, claim, &namesakes(plugin, world, subject.key)) {
         Some(renamed) => renamed.into_iter().map(found).collect(),
@@ -93,7 +93,7 @@ pub(crate) fn judge(
 }
 
 /// The uids of the subjects of other kinds that have the name of `subject`.
-fn namesakes(plugin: &Registration, world: &World, subject: &SubjectKey) -> HashSet<String> {
+fn namesakes(plugin: &Registration, world: &DryRunState, subject: &SubjectKey) -> HashSet<String> {
     let others = plugin.spec.subjects.iter().filter(|rule| rule.kind != subject.kind);
     others.filter_map(|rule| world.find(&SubjectKey { kind: rule.kind, ..subject.clone() })?.uid()).collect()
 }

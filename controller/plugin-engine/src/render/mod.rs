@@ -23,14 +23,14 @@ use std::{
 use dask_operator_api::{DaskCluster, DaskJob, DaskWorkerGroup};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
-use operator_runtime::invalid::Invalid;
+use operator_runtime::rejection::Rejection;
 use serde_json::Value;
 
 use self::{
     ask::Source,
     judge::{Given, Judged},
     manifests::Manifests,
-    world::{Subject, World},
+    world::{DryRunState, Subject},
 };
 use super::{
     children::screen::KEY_LABEL, client::response::CallError, model::registration::Registration, resource,
@@ -62,16 +62,16 @@ pub struct RenderOptions {
 /// Builds what the reconcilers create for Dask resources. The engine does not know how.
 pub trait DaskManifests {
     /// Returns the manifests for a DaskJob in a Kubernetes cluster of this DNS domain.
-    fn of_job(&self, job: &DaskJob, cluster_domain: &str) -> Result<Vec<Value>, Invalid>;
+    fn of_job(&self, job: &DaskJob, cluster_domain: &str) -> Result<Vec<Value>, Rejection>;
     /// Returns the manifests for a DaskCluster.
-    fn of_cluster(&self, cluster: &DaskCluster) -> Result<Vec<Value>, Invalid>;
+    fn of_cluster(&self, cluster: &DaskCluster) -> Result<Vec<Value>, Rejection>;
     /// Returns the manifests for a DaskWorkerGroup of `cluster`, if that is known.
     fn of_group(
         &self,
         group: &DaskWorkerGroup,
         cluster: Option<Arc<DaskCluster>>,
         cluster_domain: &str,
-    ) -> Result<Vec<Value>, Invalid>;
+    ) -> Result<Vec<Value>, Rejection>;
 }
 
 /// Why nothing could be rendered.
@@ -95,7 +95,7 @@ pub enum Error {
     },
     /// The plugin resource cannot be acted on.
     #[error("the DaskOperatorPlugin is not accepted: {}: {}", .0.reason, .0.message)]
-    NotAccepted(Invalid),
+    NotAccepted(Rejection),
     /// The endpoint is not one on this machine.
     #[error("--endpoint {0}")]
     Endpoint(String),
@@ -125,7 +125,7 @@ pub async fn render(
     let kinds = kinds::resolve(&plugin.spec.children, &manifests.definitions);
     let registration =
         resource::without_cluster(&plugin, kinds, &args.operator_namespace).map_err(Error::NotAccepted)?;
-    let world = World::of(manifests, made, &args.cluster_domain);
+    let world = DryRunState::of(manifests, made, &args.cluster_domain);
     let matched = world.matched(&registration);
     for problem in world.problems.iter().chain(&matched.problems) {
         writeln!(err, "{problem}")?;
@@ -153,7 +153,7 @@ pub async fn render(
 }
 
 /// What the controller would ask about `subject`.
-fn request(registration: &Registration, world: &World, subject: &Subject<'_>) -> Result<ReviewRequest, Error> {
+fn request(registration: &Registration, world: &DryRunState, subject: &Subject<'_>) -> Result<ReviewRequest, Error> {
     let question = Question {
         plugin: registration,
         key: subject.key,

@@ -7,7 +7,7 @@ use std::{
 
 use dask_operator_api::{DaskCluster, SubjectKind, meta};
 use kube::{ResourceExt as _, api::DynamicObject};
-use operator_runtime::invalid::Invalid;
+use operator_runtime::rejection::Rejection;
 use serde_json::{Value, json};
 
 use super::{
@@ -15,7 +15,7 @@ use super::{
     manifests::{Manifests, complete, typed},
 };
 use crate::{
-    children::plan::Claim,
+    children::plan::Ownership,
     model::{
         child_kind::ChildKind,
         registration::Registration,
@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// Objects, and what is wrong with some.
-pub(crate) struct World {
+pub(crate) struct DryRunState {
     objects: Vec<DynamicObject>,
     subjects: BTreeMap<SubjectKey, usize>,
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
@@ -72,7 +72,7 @@ fn kind_of(object: &DynamicObject) -> Option<SubjectKind> {
     })
 }
 
-impl World {
+impl DryRunState {
     pub(crate) fn of(manifests: Manifests, made: &impl DaskManifests, cluster_domain: &str) -> Self {
         let Manifests { objects, namespaces, .. } = manifests;
         let mut world = Self { objects: Vec::new(), subjects: BTreeMap::new(), namespaces, problems: Vec::new() };
@@ -120,7 +120,7 @@ impl World {
         let object = &self.objects[index];
         let Some(kind) = kind_of(object) else { return Ok(Vec::new()) };
         let document = || serde_json::to_value(object).unwrap_or_default();
-        let said = |invalid: Invalid| format!("{}: {}", invalid.reason, invalid.message);
+        let said = |invalid: Rejection| format!("{}: {}", invalid.reason, invalid.message);
         match kind {
             SubjectKind::DaskJob => made.of_job(&typed(document())?, cluster_domain).map_err(said),
             SubjectKind::DaskCluster => made.of_cluster(&typed(document())?).map_err(said),
@@ -190,7 +190,7 @@ impl World {
     pub(crate) fn children<'a>(&'a self, plugin: &'a Registration, subject: &Subject<'_>) -> Vec<Child<'a>> {
         let (subject_uid, owner_uid) =
             (subject.object.uid().unwrap_or_default(), subject.owner.uid().unwrap_or_default());
-        let claim = Claim { plugin: &plugin.identity, subject_uid: &subject_uid, owner_uid: &owner_uid };
+        let claim = Ownership { plugin: &plugin.identity, subject_uid: &subject_uid, owner_uid: &owner_uid };
         let here = self.objects.iter().filter(|object| object.namespace().as_ref() == Some(&subject.key.namespace));
         here.filter(|object| claim.holds(*object))
             .filter_map(|object| {

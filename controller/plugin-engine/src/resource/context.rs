@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use kube::Client;
-use operator_runtime::{events::Recorder, fair_share::FairShare, leader::Leadership, vitals::Vitals};
+use operator_runtime::{events::Recorder, fair_share::FairShare, leader::Leadership, liveness::Liveness};
 
-use super::{inquiries::Inquiries, inquiry, probes::Probes, sockets::Sockets, teardown::Departed};
+use super::{inquiries::Inquiries, inquiry, probes::Probes, sockets::Sockets, teardown::DeletedPlugins};
 use crate::{
-    children::context::Env,
+    children::context::SyncContext,
     config::Settings,
     index::{plugins::Plugins, registry::Registry},
     model::writer::Writers,
@@ -24,7 +24,7 @@ pub(crate) struct PluginContext {
     pub(crate) plugins: Plugins,
     pub(crate) writers: Writers,
     pub(crate) registry: Arc<Registry>,
-    pub(crate) env: Arc<Env>,
+    pub(crate) env: Arc<SyncContext>,
     pub(crate) probes: Probes,
     /// What is being asked about plugins.
     pub(crate) inquiries: Inquiries<inquiry::Answer>,
@@ -32,6 +32,6 @@ pub(crate) struct PluginContext {
     pub(crate) retirements: FairShare,
     pub(crate) sockets: Sockets,
     pub(crate) leadership: Leadership,
-    pub(crate) departed: Departed,
-    pub(crate) vitals: Vitals,
+    pub(crate) deleted_plugins: DeletedPlugins,
+    pub(crate) liveness: Liveness,
 }

@@ -6,7 +6,7 @@ use k8s_openapi::{
     api::core::v1::{ConfigMap, Secret},
 };
 use kube::{Api, Client};
-use operator_runtime::{invalid::Invalid, k8s};
+use operator_runtime::{k8s, rejection::Rejection};
 
 use super::endpoint::kind_name;
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
         signature::Signer,
         tls::{self, Roots},
     },
-    pki::certificates::Pair,
+    pki::certificates::CertificateAndKey,
 };
 
 pub(crate) const SERVICE_NOT_FOUND: &str = "ServiceNotFound";
@@ -36,7 +36,7 @@ pub(crate) struct Materials<'a> {
 
 impl Materials<'_> {
     /// The authorities in `tls.caFrom`.
-    pub(crate) async fn roots(&self, from: &KeyRef) -> Result<Roots, Invalid> {
+    pub(crate) async fn roots(&self, from: &KeyRef) -> Result<Roots, Rejection> {
         let what = format!("tls.caFrom: the {} {}/{}", kind_name(from.kind), self.namespace, from.name);
         let bytes = match from.kind {
             KeyRefKind::Secret => {
@@ -55,61 +55,61 @@ impl Materials<'_> {
     }
 
     /// The authorities in `tls.caBundle`.
-    pub(crate) fn bundle(pem: &str) -> Result<Roots, Invalid> {
+    pub(crate) fn bundle(pem: &str) -> Result<Roots, Rejection> {
         let roots = Roots::Bundle(pem.to_owned());
         usable(&roots, None, "tls.caBundle")?;
         Ok(roots)
     }
 
     /// The controller's own certificate.
-    pub(crate) async fn identity(&self, from: &CertificateRef) -> Result<Pair, Invalid> {
+    pub(crate) async fn identity(&self, from: &CertificateRef) -> Result<CertificateAndKey, Rejection> {
         let what = format!("tls.clientCertificate: the Secret {}/{}", self.namespace, from.secret_name);
         let found = self.secret("tls.clientCertificate", &from.secret_name).await?;
         let mut data = found.data.unwrap_or_default();
         let mut file = |key: &str| text(data.remove(key), &what, key);
-        let pair = Pair { certificate: file("tls.crt")?, key: file("tls.key")? };
+        let pair = CertificateAndKey { certificate: file("tls.crt")?, key: file("tls.key")? };
         usable(&Roots::Public, Some(&pair), &what)?;
         Ok(pair)
     }
 
     /// What signs requests.
-    pub(crate) async fn signer(&self, from: &HmacRef) -> Result<Signer, Invalid> {
+    pub(crate) async fn signer(&self, from: &HmacRef) -> Result<Signer, Rejection> {
         let what = format!("auth.hmac: the Secret {}/{}", self.namespace, from.secret_name);
         let found = self.secret("auth.hmac", &from.secret_name).await?;
-        let invalid = |message: String| Invalid::new(INVALID_SECRET, message);
+        let invalid = |message: String| Rejection::new(INVALID_SECRET, message);
         let bytes = found.data.unwrap_or_default().remove(&from.key);
         let bytes = bytes.ok_or_else(|| invalid(format!("{what} has no key {}", from.key)))?;
         Signer::new(&bytes.0).map_err(|error| invalid(format!("{what}, key {}: {error}", from.key)))
     }
 
-    async fn secret(&self, field: &str, name: &str) -> Result<Secret, Invalid> {
+    async fn secret(&self, field: &str, name: &str) -> Result<Secret, Rejection> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), self.namespace);
         let target = format!("{field}: Secret {}/{name}", self.namespace);
         let found = k8s::timed("get", &target, api.get_opt(name)).await.map_err(|error| failed(&error))?;
         let missing = || format!("{field}: there is no Secret {}/{name}", self.namespace);
-        found.ok_or_else(|| Invalid::new(SECRET_NOT_FOUND, missing()))
+        found.ok_or_else(|| Rejection::new(SECRET_NOT_FOUND, missing()))
     }
 
-    async fn config_map(&self, field: &str, name: &str) -> Result<ConfigMap, Invalid> {
+    async fn config_map(&self, field: &str, name: &str) -> Result<ConfigMap, Rejection> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), self.namespace);
         let target = format!("{field}: ConfigMap {}/{name}", self.namespace);
         let found = k8s::timed("get", &target, api.get_opt(name)).await.map_err(|error| failed(&error))?;
         let missing = || format!("{field}: there is no ConfigMap {}/{name}", self.namespace);
-        found.ok_or_else(|| Invalid::new(CONFIG_MAP_NOT_FOUND, missing()))
+        found.ok_or_else(|| Rejection::new(CONFIG_MAP_NOT_FOUND, missing()))
     }
 }
 
 /// The API server did not say what there is.
-pub(crate) fn failed(error: &k8s::Error) -> Invalid {
-    Invalid::new(error.category(), error.message())
+pub(crate) fn failed(error: &k8s::Error) -> Rejection {
+    Rejection::new(error.category(), error.message())
 }
 
-fn text(bytes: Option<ByteString>, what: &str, key: &str) -> Result<String, Invalid> {
-    let bytes = bytes.ok_or_else(|| Invalid::new(TLS_ERROR, format!("{what} has no key {key}")))?;
-    String::from_utf8(bytes.0).map_err(|_| Invalid::new(TLS_ERROR, format!("{what}, key {key}: it is not PEM")))
+fn text(bytes: Option<ByteString>, what: &str, key: &str) -> Result<String, Rejection> {
+    let bytes = bytes.ok_or_else(|| Rejection::new(TLS_ERROR, format!("{what} has no key {key}")))?;
+    String::from_utf8(bytes.0).map_err(|_| Rejection::new(TLS_ERROR, format!("{what}, key {key}: it is not PEM")))
 }
 
-fn usable(roots: &Roots, identity: Option<&Pair>, what: &str) -> Result<(), Invalid> {
+fn usable(roots: &Roots, identity: Option<&CertificateAndKey>, what: &str) -> Result<(), Rejection> {
     let checked = tls::config(roots, identity);
-    checked.map(drop).map_err(|error| Invalid::new(TLS_ERROR, format!("{what}: {error}")))
+    checked.map(drop).map_err(|error| Rejection::new(TLS_ERROR, format!("{what}: {error}")))
 }

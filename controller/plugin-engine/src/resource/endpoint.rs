@@ -3,7 +3,7 @@
 
 use dask_operator_api::{DaskOperatorPlugin, KeyRefKind, PluginAuth, PluginTls, ServiceEndpoint, TlsMode, meta};
 use kube::ResourceExt as _;
-use operator_runtime::invalid::Invalid;
+use operator_runtime::rejection::Rejection;
 use reqwest::Url;
 
 use crate::{
@@ -50,12 +50,16 @@ pub(crate) enum Target {
     Url(Base),
 }
 
-fn refuse<T>(reason: &'static str, message: impl Into<String>) -> Result<T, Invalid> {
-    Err(Invalid::new(reason, message))
+fn refuse<T>(reason: &'static str, message: impl Into<String>) -> Result<T, Rejection> {
+    Err(Rejection::new(reason, message))
 }
 
 /// `namespace` is the plugin resource's own.
-pub(crate) fn validate(plugin: &DaskOperatorPlugin, namespace: &str, urls: Urls) -> Result<ValidatedEndpoint, Invalid> {
+pub(crate) fn validate(
+    plugin: &DaskOperatorPlugin,
+    namespace: &str,
+    urls: Urls,
+) -> Result<ValidatedEndpoint, Rejection> {
     let spec = &plugin.spec;
     let (endpoint, tls, auth) = (&spec.endpoint, &spec.tls, &spec.auth);
     if let Some(socket) = &endpoint.socket {
@@ -89,8 +93,8 @@ pub(crate) fn validate(plugin: &DaskOperatorPlugin, namespace: &str, urls: Urls)
     }
 }
 
-fn invalid_url(message: impl std::fmt::Display) -> Invalid {
-    Invalid::new(INVALID_ENDPOINT, format!("endpoint.url {message}"))
+fn invalid_url(message: impl std::fmt::Display) -> Rejection {
+    Rejection::new(INVALID_ENDPOINT, format!("endpoint.url {message}"))
 }
 
 fn has_certificates(tls: &PluginTls) -> bool {
@@ -98,7 +102,7 @@ fn has_certificates(tls: &PluginTls) -> bool {
 }
 
 /// A socket is in the controller's own pod, and a program that is being written on its machine.
-fn check_bare(tls: &PluginTls, auth: &PluginAuth) -> Result<(), Invalid> {
+fn check_bare(tls: &PluginTls, auth: &PluginAuth) -> Result<(), Rejection> {
     if has_certificates(tls) || tls.mode == TlsMode::Custom {
         return refuse(INVALID_TLS, "tls is for https: endpoint.service and endpoint.url");
     }
@@ -108,7 +112,7 @@ fn check_bare(tls: &PluginTls, auth: &PluginAuth) -> Result<(), Invalid> {
     Ok(())
 }
 
-fn check_auto(tls: &PluginTls, auth: &PluginAuth) -> Result<(), Invalid> {
+fn check_auto(tls: &PluginTls, auth: &PluginAuth) -> Result<(), Rejection> {
     if has_certificates(tls) {
         let message = "tls.caBundle, tls.caFrom and tls.clientCertificate need tls.mode: Custom";
         return refuse(INVALID_TLS, message);
@@ -122,7 +126,7 @@ fn check_auto(tls: &PluginTls, auth: &PluginAuth) -> Result<(), Invalid> {
     Ok(())
 }
 
-fn check_custom(target: &Target, tls: &PluginTls, auth: &PluginAuth) -> Result<(), Invalid> {
+fn check_custom(target: &Target, tls: &PluginTls, auth: &PluginAuth) -> Result<(), Rejection> {
     if tls.ca_bundle.is_some() && tls.ca_from.is_some() {
         return refuse(INVALID_TLS, "tls.caBundle and tls.caFrom exclude each other");
     }
@@ -150,15 +154,15 @@ pub(crate) fn kind_name(kind: KeyRefKind) -> &'static str {
 }
 
 /// The API server checks the pattern; a path out of the directory must not depend on that alone.
-fn validate_socket(plugin: &str, socket: &str) -> Result<String, Invalid> {
+fn validate_socket(plugin: &str, socket: &str) -> Result<String, Rejection> {
     sockets::path_below(plugin, socket).ok_or_else(|| {
         let message = "endpoint.socket must be {container}/{file}: the sidecar's container and its socket's name";
-        Invalid::new(INVALID_ENDPOINT, message)
+        Rejection::new(INVALID_ENDPOINT, message)
     })
 }
 
 /// Name and path go into a URL: neither may lead to another host.
-fn validate_service(service: &ServiceEndpoint, namespace: &str) -> Result<ServiceEndpoint, Invalid> {
+fn validate_service(service: &ServiceEndpoint, namespace: &str) -> Result<ServiceEndpoint, Rejection> {
     let wrong = if !is_service_name(&service.name) {
         "endpoint.service.name is not the name of a Service"
     } else if !is_plain_path(&service.path) {

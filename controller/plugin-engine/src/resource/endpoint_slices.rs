@@ -13,7 +13,7 @@ use operator_runtime::{leader::Leading, watch::Cache};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::{News, trigger::Waker};
+use super::{EndpointChange, trigger::ProbeTrigger};
 use crate::model::key::key_of;
 
 pub(crate) const SERVICE_LABEL: &str = "kubernetes.io/service-name";
@@ -81,7 +81,7 @@ pub(crate) fn cache() -> Cache<SliceView> {
 /// Has plugins discovered again when something behind their Services changes, and asked about every subject when
 /// something joins. `changes` are those of `slices`.
 pub(crate) async fn follow(
-    waker: Waker,
+    waker: ProbeTrigger,
     slices: Cache<SliceView>,
     mut changes: UnboundedReceiver<ServiceKey>,
     _: Leading,
@@ -100,7 +100,7 @@ pub(crate) async fn follow(
             let joined = members.update(&service, found.iter().flat_map(|slice| slice.ready()).collect());
             for plugin in waker.0.plugins.all() {
                 if listens_behind(&plugin, &service) {
-                    waker.wake(&key_of(&plugin), News { reconnect: joined, replaced: joined });
+                    waker.wake(&key_of(&plugin), EndpointChange { reconnect: joined, replaced: joined });
                 }
             }
         }

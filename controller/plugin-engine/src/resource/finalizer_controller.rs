@@ -30,7 +30,7 @@ use operator_runtime::{
     k8s,
     leader::Leading,
     report,
-    watch::{Cache, Progress, UnreadableObject},
+    watch::{Cache, SyncStatus, UnreadableObject},
 };
 use serde::de::DeserializeOwned;
 
@@ -57,8 +57,8 @@ const PARALLEL: usize = 32;
 
 /// Keeps finalizers only as long as they are needed, for ever. The finalizer of a plugin that seems not to exist is
 /// removed at once: `plugins`, the watch of plugin resources, says where all of them are known.
-pub(crate) async fn keep(context: Arc<PluginContext>, caches: OwnerCaches, plugins: Progress, _: Leading) {
-    let mut keeper = Keeper::new(context, caches, plugins);
+pub(crate) async fn keep(context: Arc<PluginContext>, caches: OwnerCaches, plugins: SyncStatus, _: Leading) {
+    let mut keeper = FinalizerController::new(context, caches, plugins);
     let (mut next, mut running) = (tokio::time::Instant::now(), Running::new());
     loop {
         tokio::select! {
@@ -66,7 +66,7 @@ pub(crate) async fn keep(context: Arc<PluginContext>, caches: OwnerCaches, plugi
                 keeper.look_at_all(Instant::now());
                 next = tokio::time::Instant::now() + PERIOD;
             }
-            () = keeper.context.env.ledger.changed() => next = next.min(tokio::time::Instant::now() + SHORTEST),
+            () = keeper.context.env.finalize_progress.changed() => next = next.min(tokio::time::Instant::now() + SHORTEST),
             Some(done) = running.next() => keeper.finish(done, Instant::now()),
         }
         running.extend(std::iter::from_fn(|| keeper.start()));
@@ -102,10 +102,10 @@ struct Removal {
     events: Vec<Event>,
 }
 
-struct Keeper {
+struct FinalizerController {
     context: Arc<PluginContext>,
     caches: OwnerCaches,
-    plugins: Progress,
+    plugins: SyncStatus,
     /// The plugin resources by identity, as of the last look at all objects.
     resources: HashMap<String, Arc<DaskOperatorPlugin>>,
     /// The metadata of Dask resources that cannot be read and are being deleted, as of the last look at all objects.
@@ -115,8 +115,8 @@ struct Keeper {
     queue: FairQueue<SubjectKey>,
 }
 
-impl Keeper {
-    fn new(context: Arc<PluginContext>, caches: OwnerCaches, plugins: Progress) -> Self {
+impl FinalizerController {
+    fn new(context: Arc<PluginContext>, caches: OwnerCaches, plugins: SyncStatus) -> Self {
         Self {
             context,
             caches,
@@ -134,7 +134,7 @@ impl Keeper {
         let namespace = &self.context.settings.namespace;
         let plugins = self.context.plugins.all().into_iter();
         self.resources = plugins.map(|plugin| (key_of(&plugin).identity(namespace), plugin)).collect();
-        self.unreadable = self.context.vitals.unreadable().iter().filter_map(|object| deleted(object)).collect();
+        self.unreadable = self.context.liveness.unreadable().iter().filter_map(|object| deleted(object)).collect();
         let caches = self.caches.clone();
         let mut pending = HashSet::new();
         self.look_at(SubjectKind::DaskCluster, &caches.clusters, (&mut pending, now));
@@ -316,7 +316,7 @@ impl Keeper {
                 None => Vec::new(),
             };
             let counts = subjects.iter().filter(|object| {
-                let mark = env.ledger.get(&registered.identity, &object.uid().unwrap_or_default());
+                let mark = env.finalize_progress.get(&registered.identity, &object.uid().unwrap_or_default());
                 subject::is_below(kind, object.as_ref(), above.as_ref())
                     && finalize::is_waited_for(going, registered.matches(kind, object.as_ref()), mark)
             });

@@ -10,14 +10,14 @@ use std::{
 use dask_operator_api::DaskOperatorPlugin;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
-use operator_runtime::invalid::Invalid;
+use operator_runtime::rejection::Rejection;
 
 use super::{
     Error,
     context::PluginContext,
     endpoint, leave_of,
     observe::{self, Rights},
-    probes::{News, Probe},
+    probes::{EndpointChange, Probe},
     route,
     status::Findings,
     validate::{self, ValidatedPlugin},
@@ -47,7 +47,7 @@ const MAX_WATCHES: usize = 64;
 pub(crate) struct Answer {
     uid: Option<String>,
     generation: Option<i64>,
-    news: News,
+    news: EndpointChange,
     /// When the rights were found to suffice by an inquiry before this one.
     reviewed: Option<Instant>,
     findings: Findings,
@@ -105,7 +105,7 @@ pub(crate) fn conclude(
             // Nothing is known that was not known before.
             findings = match last.filter(|probe| Some(probe.generation) == generation) {
                 Some(probe) => probe.findings,
-                None => Findings { refusal: Some(Invalid::new(error.category(), error.to_string())), ..findings },
+                None => Findings { refusal: Some(Rejection::new(error.category(), error.to_string())), ..findings },
             };
             Err(error)
         }
@@ -130,7 +130,7 @@ fn settle(
     context: &PluginContext,
     (plugin, valid): (&DaskOperatorPlugin, &ValidatedPlugin),
     usable: Option<Usable>,
-    (findings, news, recovered): (&mut Findings, News, bool),
+    (findings, news, recovered): (&mut Findings, EndpointChange, bool),
 ) {
     let key = key_of(plugin);
     let home = &context.settings.namespace;
@@ -180,7 +180,7 @@ async fn inquire(
     context: &PluginContext,
     plugin: &DaskOperatorPlugin,
     valid: &ValidatedPlugin,
-    (news, findings): (News, &mut Findings),
+    (news, findings): (EndpointChange, &mut Findings),
 ) -> Result<Option<Usable>, Error> {
     let route = match route::route(context, plugin, &valid.endpoint).await {
         Ok(route) => route,
@@ -218,7 +218,7 @@ async fn inquire(
             let discovered = caller.discover().await.map_err(|error| refusal_of(&error)).and_then(speaks_our_version);
             (Some(caller), discovered)
         }
-        Err(error) => (None, Err(Invalid { reason: "TlsError", message: error.to_string() })),
+        Err(error) => (None, Err(Rejection { reason: "TlsError", message: error.to_string() })),
     };
     findings.discovered = Some(discovered.clone());
     Ok(match (caller, discovered) {
@@ -228,7 +228,7 @@ async fn inquire(
 }
 
 /// Whether the plugins of a team may need so many watches.
-fn check_watches(namespace: &str, needed: usize) -> Result<(), Invalid> {
+fn check_watches(namespace: &str, needed: usize) -> Result<(), Rejection> {
     if needed <= MAX_WATCHES {
         return Ok(());
     }
@@ -236,7 +236,7 @@ fn check_watches(namespace: &str, needed: usize) -> Result<(), Invalid> {
         "children: the plugins of the namespace {namespace} need {needed} watches, one for each ServiceAccount and kind, \
          and may have {MAX_WATCHES}; list fewer kinds, or let plugins share a ServiceAccount"
     );
-    Err(Invalid::new("TooManyWatches", message))
+    Err(Rejection::new("TooManyWatches", message))
 }
 
 /// Returns the watches that the plugins of a namespace need together, if `plugin` is registered with `usable`.
@@ -247,18 +247,18 @@ fn watches_of_team(registered: &[Arc<Registered>], plugin: &PluginKey, usable: &
     others.flat_map(|other| other.watches()).chain(own).collect()
 }
 
-fn refusal_of(error: &CallError) -> Invalid {
-    Invalid { reason: error.reason(), message: error.to_string() }
+fn refusal_of(error: &CallError) -> Rejection {
+    Rejection { reason: error.reason(), message: error.to_string() }
 }
 
-fn speaks_our_version(discovery: Discovery) -> Result<Discovery, Invalid> {
+fn speaks_our_version(discovery: Discovery) -> Result<Discovery, Rejection> {
     if discovery.speaks_our_version() {
         return Ok(discovery);
     }
     let spoken = discovery.protocol_versions.join(", ");
     let ours = plugin_protocol::PROTOCOL_VERSION;
     let message = format!("the plugin speaks protocol versions {spoken}, and this controller speaks {ours}");
-    Err(Invalid { reason: "VersionMismatch", message })
+    Err(Rejection { reason: "VersionMismatch", message })
 }
 
 /// Starts the plugin's worker, or tells it what is new.
@@ -317,7 +317,7 @@ mod tests {
     async fn an_answer_about_an_older_spec_changes_nothing_and_news_wait_for_the_next_inquiry() {
         let (context, _) = mk_dependencies(made).await;
         let engine = test_engine(&context, test_settings(), &CancellationToken::new());
-        let news = News { reconnect: true, replaced: true };
+        let news = EndpointChange { reconnect: true, replaced: true };
         let answer = |generation| Answer {
             uid: Some("echo".to_owned()),
             generation: Some(generation),

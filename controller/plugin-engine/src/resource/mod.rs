@@ -30,13 +30,13 @@ use plugin_protocol::EventReason;
 use self::{context::PluginContext, status::Findings, validate::Tenancy};
 pub(crate) use self::{
     inquiries::Inquiries,
-    probes::{News, Probes},
+    probes::{EndpointChange, Probes},
     status::READY,
 };
 use super::{
     children::prune_guard::ALLOW_ANNOTATION,
     client::Base,
-    config::{Identity, Lives, Settings, Urls},
+    config::{CertificateLifetimes, Settings, TokenSubject, Urls},
     index::registry::Command,
     model::{
         child_kind::ChildKind,
@@ -46,7 +46,7 @@ use super::{
     },
 };
 use dask_operator_api::DaskOperatorPlugin;
-use operator_runtime::{invalid::Invalid, k8s, reconciler::Action, report, scope::Scope, watch::Pace};
+use operator_runtime::{k8s, reconciler::Action, rejection::Rejection, report, scope::Scope, watch::WatchTiming};
 
 /// When a pass looks again after an inquiry, whose end leads to a pass anyway.
 const INQUIRY_PERIOD: Duration = Duration::from_mins(1);
@@ -132,17 +132,17 @@ pub(crate) fn without_cluster(
     plugin: &DaskOperatorPlugin,
     kinds: Vec<ChildKind>,
     home: &str,
-) -> Result<Registration, Invalid> {
+) -> Result<Registration, Rejection> {
     let settings = Settings {
         namespace: home.to_owned(),
         watched: Scope::all(),
-        pace: Pace::default(),
+        pace: WatchTiming::default(),
         socket_dir: PathBuf::new(),
         service_ip: None,
         tenants: plugin.namespace().as_deref() != Some(home),
         urls: Urls { allowed: true, dev: true },
-        identity: Identity { service_account: String::new(), pod: None },
-        lives: Lives { authority: Duration::ZERO, certificate: Duration::ZERO },
+        identity: TokenSubject { service_account: String::new(), pod: None },
+        lives: CertificateLifetimes { authority: Duration::ZERO, certificate: Duration::ZERO },
         endpoints: false,
     };
     let valid = validate::validate(plugin, &settings)?;
@@ -160,7 +160,7 @@ pub(crate) async fn kinds_of(context: &PluginContext, plugin: &DaskOperatorPlugi
 }
 
 /// Who writes the plugin's children, if it may have any.
-pub(crate) fn writer_of(context: &PluginContext, plugin: &DaskOperatorPlugin) -> Result<Writer, Invalid> {
+pub(crate) fn writer_of(context: &PluginContext, plugin: &DaskOperatorPlugin) -> Result<Writer, Rejection> {
     let Tenancy { account, scope } = validate::tenancy(plugin, &context.settings)?;
     let writer = context.writers.writer(account.as_ref(), scope.as_deref());
     writer.map_err(|error| {
@@ -168,7 +168,7 @@ pub(crate) fn writer_of(context: &PluginContext, plugin: &DaskOperatorPlugin) ->
             writer::Error::Client(_) => "InvalidWriter",
             writer::Error::TooMany(_) => "TooManyWriters",
         };
-        Invalid::new(reason, format!("writer: {error}"))
+        Rejection::new(reason, format!("writer: {error}"))
     })
 }
 

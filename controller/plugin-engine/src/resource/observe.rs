@@ -11,8 +11,8 @@ use kube::{
     discovery::{self, pinned_kind},
 };
 use operator_runtime::{
-    invalid::Invalid,
     k8s::{self, Class},
+    rejection::Rejection,
     scope::Scope,
 };
 
@@ -31,14 +31,14 @@ const PARALLEL: usize = 8;
 const VERBS: [&str; 6] = ["get", "list", "watch", "create", "patch", "delete"];
 
 /// The kinds of the allow-list as the API server serves them, or which of them it does not.
-pub(crate) async fn resolve_kinds(client: &Client, plugin: &DaskOperatorPlugin) -> Result<Vec<ChildKind>, Invalid> {
+pub(crate) async fn resolve_kinds(client: &Client, plugin: &DaskOperatorPlugin) -> Result<Vec<ChildKind>, Rejection> {
     let resolved: Vec<_> = plugin.spec.children.iter().map(|rule| resolve(client, rule).boxed()).collect();
     stream::iter(resolved).buffered(PARALLEL).try_collect().await
 }
 
-async fn resolve(client: &Client, rule: &ChildRule) -> Result<ChildKind, Invalid> {
+async fn resolve(client: &Client, rule: &ChildRule) -> Result<ChildKind, Rejection> {
     let what = format!("{} {}", rule.api_version, rule.kind);
-    let unknown = |message: String| Invalid { reason: "UnknownKind", message };
+    let unknown = |message: String| Rejection { reason: "UnknownKind", message };
     let types = TypeMeta { api_version: rule.api_version.clone(), kind: rule.kind.clone() };
     let kind = GroupVersionKind::try_from(&types)
         .map_err(|error| unknown(format!("children: {what} is not a kind: {error}")))?;
@@ -48,7 +48,7 @@ async fn resolve(client: &Client, rule: &ChildRule) -> Result<ChildKind, Invalid
     let namespaced = capabilities.scope == discovery::Scope::Namespaced;
     if !namespaced {
         let message = format!("children: {what} is cluster-scoped, and children live in their owner's namespace");
-        return Err(Invalid { reason: "ClusterScoped", message });
+        return Err(Rejection { reason: "ClusterScoped", message });
     }
     Ok(ChildKind { resource, namespaced, allow_sensitive: rule.allow_sensitive, recreate: rule.recreate_on_immutable })
 }
@@ -69,7 +69,10 @@ type Right<'a> = (&'static str, &'a str, &'a str);
 type Gaps = BTreeMap<Vec<String>, Vec<Option<String>>>;
 
 /// Whether everything that is needed is allowed; if not, exactly what is missing, and how to grant it.
-pub(crate) async fn authorize(context: &PluginContext, rights: Rights<'_>) -> Result<Result<(), Invalid>, k8s::Error> {
+pub(crate) async fn authorize(
+    context: &PluginContext,
+    rights: Rights<'_>,
+) -> Result<Result<(), Rejection>, k8s::Error> {
     let Rights { writer, kinds, namespaces } = rights;
     let scope = writer.scope(&context.settings.watched);
     let of_kind = |kind: &'_ ChildKind| VERBS.map(|verb| (verb, kind.resource.clone()));
@@ -101,7 +104,7 @@ pub(crate) async fn authorize(context: &PluginContext, rights: Rights<'_>) -> Re
     Ok(Ok(()))
 }
 
-fn forbidden(account: Option<&Account>, settings: &Settings, missing: &Gaps) -> Invalid {
+fn forbidden(account: Option<&Account>, settings: &Settings, missing: &Gaps) -> Rejection {
     let everywhere = missing.values().flatten().any(Option::is_none);
     let wheres: Vec<String> = missing
         .iter()
@@ -129,10 +132,10 @@ fn forbidden(account: Option<&Account>, settings: &Settings, missing: &Gaps) -> 
              ServiceAccount"
         ),
     };
-    Invalid::new("Forbidden", message)
+    Rejection::new("Forbidden", message)
 }
 
-fn impersonation_forbidden(context: &PluginContext, account: &Account, error: &k8s::Error) -> Invalid {
+fn impersonation_forbidden(context: &PluginContext, account: &Account, error: &k8s::Error) -> Rejection {
     let Account { namespace, name } = account;
     let Settings { namespace: own, identity, .. } = &context.settings;
     let message = format!(
@@ -142,7 +145,7 @@ fn impersonation_forbidden(context: &PluginContext, account: &Account, error: &k
         identity.service_account,
         error.message()
     );
-    Invalid::new("ImpersonationForbidden", message)
+    Rejection::new("ImpersonationForbidden", message)
 }
 
 /// What of `needed` is not allowed to `client`, in each part of `scope`.

@@ -28,14 +28,14 @@ pub(crate) struct Probes(Mutex<ProbesInner>);
 struct ProbesInner {
     last: HashMap<PluginKey, Probe>,
     woken: HashSet<PluginKey>,
-    news: HashMap<PluginKey, News>,
+    news: HashMap<PluginKey, EndpointChange>,
     /// When certificates have to be made anew.
     renewals: HashMap<PluginKey, Timestamp>,
 }
 
 /// What was noticed of a plugin since it was last discovered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct News {
+pub(crate) struct EndpointChange {
     /// Open connections may lead to a process that is on its way out.
     pub(crate) reconnect: bool,
     /// Another process serves it, which may answer differently: once discovered, it is asked about every subject.
@@ -64,19 +64,19 @@ impl Probes {
     }
 
     /// As [`Self::wake`], for a reason.
-    pub(crate) fn notice(&self, key: PluginKey, news: News) {
+    pub(crate) fn notice(&self, key: PluginKey, news: EndpointChange) {
         self.keep(&key, news);
         self.wake(key);
     }
 
     /// What was noticed since the last call of this.
-    pub(crate) fn take_news(&self, key: &PluginKey) -> News {
+    pub(crate) fn take_news(&self, key: &PluginKey) -> EndpointChange {
         self.inner().news.remove(key).unwrap_or_default()
     }
 
     /// Keeps `news` for the next probe, since this one could not act on them.
-    pub(crate) fn keep(&self, key: &PluginKey, news: News) {
-        if news == News::default() {
+    pub(crate) fn keep(&self, key: &PluginKey, news: EndpointChange) {
+        if news == EndpointChange::default() {
             return;
         }
         let mut inner = self.inner();
@@ -213,11 +213,11 @@ mod tests {
     #[test]
     fn news_add_up_and_stay_until_a_probe_could_act_on_them() {
         let probes = Probes::default();
-        probes.notice(key(), News { reconnect: true, replaced: false });
-        probes.notice(key(), News { reconnect: false, replaced: true });
-        let both = News { reconnect: true, replaced: true };
+        probes.notice(key(), EndpointChange { reconnect: true, replaced: false });
+        probes.notice(key(), EndpointChange { reconnect: false, replaced: true });
+        let both = EndpointChange { reconnect: true, replaced: true };
         assert_eq!(probes.take_news(&key()), both);
-        assert_eq!(probes.take_news(&key()), News::default());
+        assert_eq!(probes.take_news(&key()), EndpointChange::default());
         probes.keep(&key(), both);
         assert_eq!(probes.take_news(&key()), both);
     }

@@ -2,7 +2,7 @@ use dask_operator_api::{DaskOperatorPlugin, ServiceEndpoint};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use kube::{Api, ResourceExt as _};
-use operator_runtime::{invalid::Invalid, k8s};
+use operator_runtime::{k8s, rejection::Rejection};
 
 use super::{
     context::PluginContext,
@@ -19,7 +19,7 @@ pub(crate) async fn route(
     context: &PluginContext,
     plugin: &DaskOperatorPlugin,
     endpoint: &ValidatedEndpoint,
-) -> Result<Route, Invalid> {
+) -> Result<Route, Rejection> {
     let namespace = plugin.namespace().unwrap_or_default();
     match endpoint {
         ValidatedEndpoint::Dev(base) => Ok(Route::Dev(base.clone())),
@@ -29,7 +29,7 @@ pub(crate) async fn route(
         ValidatedEndpoint::Auto(service) => {
             check_service(context, &namespace, service).await?;
             let trust = context.authority.ensure(plugin, &service.name, Timestamp::now()).await;
-            let trust = trust.map_err(|error| Invalid { reason: TLS_ERROR, message: error.to_string() })?;
+            let trust = trust.map_err(|error| Rejection { reason: TLS_ERROR, message: error.to_string() })?;
             context.probes.renew_at(crate::model::key::key_of(plugin), trust.renewal);
             Ok(Route::Https(Https {
                 base: base_of(service, &namespace),
@@ -45,7 +45,7 @@ pub(crate) async fn route(
 }
 
 /// How an endpoint is reached whose certificates somebody else makes.
-async fn custom_route(context: &PluginContext, namespace: &str, custom: &CustomEndpoint) -> Result<Https, Invalid> {
+async fn custom_route(context: &PluginContext, namespace: &str, custom: &CustomEndpoint) -> Result<Https, Rejection> {
     let CustomEndpoint { target, tls, auth } = custom;
     let base = match target {
         Target::Url(base) => base.clone(),
@@ -83,7 +83,7 @@ fn base_of(service: &ServiceEndpoint, namespace: &str) -> Base {
     }
 }
 
-async fn check_service(context: &PluginContext, namespace: &str, service: &ServiceEndpoint) -> Result<(), Invalid> {
+async fn check_service(context: &PluginContext, namespace: &str, service: &ServiceEndpoint) -> Result<(), Rejection> {
     let api: Api<Service> = Api::namespaced(context.client.clone(), namespace);
     let name = format!("{namespace}/{}", service.name);
     let found = k8s::timed("get", &format!("Service {name}"), api.get_opt(&service.name)).await;
@@ -93,17 +93,17 @@ async fn check_service(context: &PluginContext, namespace: &str, service: &Servi
 }
 
 /// A Service of type `ExternalName` is a name in somebody else's DNS.
-fn judge_service(name: &str, service: Option<&Service>, may_be_missing: bool) -> Result<(), Invalid> {
+fn judge_service(name: &str, service: Option<&Service>, may_be_missing: bool) -> Result<(), Rejection> {
     let Some(service) = service else {
         if may_be_missing {
             return Ok(());
         }
-        return Err(Invalid::new(SERVICE_NOT_FOUND, format!("there is no Service {name}")));
+        return Err(Rejection::new(SERVICE_NOT_FOUND, format!("there is no Service {name}")));
     };
     let spec = service.spec.as_ref();
     if spec.is_some_and(|spec| spec.type_.as_deref() == Some("ExternalName") || spec.external_name.is_some()) {
         let message = format!("the Service {name} is of type ExternalName, which plugins may not be behind");
-        return Err(Invalid::new(INVALID_ENDPOINT, message));
+        return Err(Rejection::new(INVALID_ENDPOINT, message));
     }
     Ok(())
 }

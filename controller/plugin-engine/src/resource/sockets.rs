@@ -13,10 +13,10 @@ use std::{
     time::Duration,
 };
 
-use operator_runtime::{invalid::Invalid, leader::Leading};
+use operator_runtime::{leader::Leading, rejection::Rejection};
 use tokio::time::MissedTickBehavior;
 
-use super::{News, trigger::Waker};
+use super::{EndpointChange, trigger::ProbeTrigger};
 use crate::model::key::{PluginKey, key_of};
 
 /// The reason of refusals.
@@ -65,11 +65,11 @@ impl Sockets {
 
     /// The path of the plugin's socket. It may not be there yet; what is there must be a socket itself, and no way
     /// to one elsewhere. What happens to it from now on is noticed.
-    pub(crate) fn find(&self, key: PluginKey, name: &str) -> Result<PathBuf, Invalid> {
+    pub(crate) fn find(&self, key: PluginKey, name: &str) -> Result<PathBuf, Rejection> {
         let path = self.dir.join(name);
         self.memory().first_sight(key, name, look(&path));
         match refusal(&path) {
-            Some(message) => Err(Invalid::new(INVALID_ENDPOINT, message)),
+            Some(message) => Err(Rejection::new(INVALID_ENDPOINT, message)),
             None => Ok(path),
         }
     }
@@ -120,7 +120,7 @@ fn look(path: &Path) -> Sight {
 }
 
 /// Has plugins asked again whose sockets come, go or are replaced.
-pub(crate) async fn follow(waker: Waker, _: Leading) {
+pub(crate) async fn follow(waker: ProbeTrigger, _: Leading) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let sockets = &waker.0.sockets;
@@ -167,7 +167,7 @@ impl Memory {
     }
 
     /// Takes in what is seen now of all plugins; what is new. A plugin's first sight is not: it is discovered anyway.
-    fn compare(&mut self, sights: Vec<(PluginKey, String, Sight)>) -> Vec<(PluginKey, News)> {
+    fn compare(&mut self, sights: Vec<(PluginKey, String, Sight)>) -> Vec<(PluginKey, EndpointChange)> {
         let mut before = std::mem::take(&mut self.0);
         let mut all = Vec::new();
         for (key, name, now) in sights {
@@ -176,7 +176,7 @@ impl Memory {
             let id = now.socket();
             if old.is_some_and(|old| old.now != now) {
                 let replaced = id.is_some() && last.is_some() && id != last;
-                all.push((key.clone(), News { reconnect: true, replaced }));
+                all.push((key.clone(), EndpointChange { reconnect: true, replaced }));
             }
             self.0.insert(key, Seen { name, now, last: id.or(last) });
         }

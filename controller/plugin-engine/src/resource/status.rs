@@ -3,9 +3,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, Client, ResourceExt as _};
 use operator_runtime::{
-    conditions::{self, Verdict},
-    invalid::Invalid,
+    conditions::{self, ConditionUpdate},
     k8s,
+    rejection::Rejection,
 };
 
 use crate::status::summary::Summary;
@@ -19,10 +19,10 @@ pub(crate) const READY: &str = "Ready";
 /// What is known of a plugin; a step that was not reached is `None`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Findings {
-    pub(crate) refusal: Option<Invalid>,
+    pub(crate) refusal: Option<Rejection>,
     pub(crate) endpoint: Option<String>,
-    pub(crate) authorized: Option<Result<(), Invalid>>,
-    pub(crate) discovered: Option<Result<Discovery, Invalid>>,
+    pub(crate) authorized: Option<Result<(), Rejection>>,
+    pub(crate) discovered: Option<Result<Discovery, Rejection>>,
     pub(crate) suspended: bool,
     /// Whether the resource wants the plugin to be asked before something goes.
     pub(crate) finalize: bool,
@@ -31,7 +31,7 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
-    pub(crate) fn refused(refusal: Invalid) -> Self {
+    pub(crate) fn refused(refusal: Rejection) -> Self {
         Self { refusal: Some(refusal), summary: Some(Summary::default()), ..Self::default() }
     }
 
@@ -82,10 +82,10 @@ fn said(discovery: &Discovery) -> DiscoveredPlugin {
     }
 }
 
-fn accepted(findings: &Findings) -> Verdict {
+fn accepted(findings: &Findings) -> ConditionUpdate {
     match &findings.refusal {
-        Some(refusal) => Verdict::no(ACCEPTED, refusal.reason, refusal.message.as_str()),
-        None => Verdict::yes(ACCEPTED, "Valid", "the resource is valid"),
+        Some(refusal) => ConditionUpdate::no(ACCEPTED, refusal.reason, refusal.message.as_str()),
+        None => ConditionUpdate::yes(ACCEPTED, "Valid", "the resource is valid"),
     }
 }
 
@@ -96,49 +96,55 @@ fn not_served(findings: &Findings) -> Option<String> {
     Some(format!("{}: {}", failure.hook, failure.message))
 }
 
-fn discovered(findings: &Findings) -> Verdict {
+fn discovered(findings: &Findings) -> ConditionUpdate {
     match &findings.discovered {
-        Some(Ok(_)) if let Some(message) = not_served(findings) => Verdict::no(DISCOVERED, "HookNotServed", message),
+        Some(Ok(_)) if let Some(message) = not_served(findings) => {
+            ConditionUpdate::no(DISCOVERED, "HookNotServed", message)
+        }
         // Told, and no reason not to call the hook that it serves.
         Some(Ok(discovery)) if findings.finalize && !discovery.hooks.contains(&Hook::Finalize) => {
             let message = "spec.finalize.enabled is true, and the plugin does not serve the hook Finalize: it is \
                            not asked before anything goes, and holds nothing up";
-            Verdict::no(DISCOVERED, "HookNotServed", message)
+            ConditionUpdate::no(DISCOVERED, "HookNotServed", message)
         }
-        Some(Ok(_)) => Verdict::yes(DISCOVERED, "Answered", "the plugin said what it serves"),
-        Some(Err(refusal)) => Verdict::no(DISCOVERED, refusal.reason, refusal.message.as_str()),
-        None => Verdict::unknown(DISCOVERED, "NotTried", "the plugin was not asked"),
+        Some(Ok(_)) => ConditionUpdate::yes(DISCOVERED, "Answered", "the plugin said what it serves"),
+        Some(Err(refusal)) => ConditionUpdate::no(DISCOVERED, refusal.reason, refusal.message.as_str()),
+        None => ConditionUpdate::unknown(DISCOVERED, "NotTried", "the plugin was not asked"),
     }
 }
 
-fn authorized(findings: &Findings) -> Verdict {
+fn authorized(findings: &Findings) -> ConditionUpdate {
     match &findings.authorized {
-        Some(Ok(())) => Verdict::yes(AUTHORIZED, "Allowed", "all kinds in spec.children may be written"),
-        Some(Err(refusal)) => Verdict::no(AUTHORIZED, refusal.reason, refusal.message.as_str()),
-        None => Verdict::unknown(AUTHORIZED, "NotTried", "the rights were not checked"),
+        Some(Ok(())) => ConditionUpdate::yes(AUTHORIZED, "Allowed", "all kinds in spec.children may be written"),
+        Some(Err(refusal)) => ConditionUpdate::no(AUTHORIZED, refusal.reason, refusal.message.as_str()),
+        None => ConditionUpdate::unknown(AUTHORIZED, "NotTried", "the rights were not checked"),
     }
 }
 
 /// The first thing that is wrong, in the order in which a user would mend it.
-fn ready(findings: &Findings) -> Verdict {
+fn ready(findings: &Findings) -> ConditionUpdate {
     let wrong = findings
         .refusal
         .as_ref()
         .or_else(|| findings.authorized.as_ref()?.as_ref().err())
         .or_else(|| findings.discovered.as_ref()?.as_ref().err());
     if let Some(refusal) = wrong {
-        return Verdict::no(READY, refusal.reason, refusal.message.as_str());
+        return ConditionUpdate::no(READY, refusal.reason, refusal.message.as_str());
     }
     if findings.suspended {
-        return Verdict::no(READY, "Suspended", "spec.suspend is true: the plugin is not called, its children stay");
+        return ConditionUpdate::no(
+            READY,
+            "Suspended",
+            "spec.suspend is true: the plugin is not called, its children stay",
+        );
     }
     if let Some(message) = not_served(findings) {
-        return Verdict::no(READY, "HookNotServed", message);
+        return ConditionUpdate::no(READY, "HookNotServed", message);
     }
     if findings.is_ready() {
-        return Verdict::yes(READY, "Ready", "the plugin is called");
+        return ConditionUpdate::yes(READY, "Ready", "the plugin is called");
     }
-    Verdict::no(READY, "Pending", "the plugin was not asked yet")
+    ConditionUpdate::no(READY, "Pending", "the plugin was not asked yet")
 }
 
 /// Whether `status` says what is `desired`. Conditions of other types are somebody else's: to write ours would not remove

@@ -36,8 +36,8 @@ pub(crate) fn sweep_once(context: &PluginContext, known: &HashSet<PluginKey>, no
         context.registry.remove(gone);
         context.inquiries.forget(gone);
         context.probes.forget(gone);
-        context.env.ledger.forget_plugin(&identity);
-        context.env.board.forget(&identity);
+        context.env.finalize_progress.forget_plugin(&identity);
+        context.env.status_store.forget(&identity);
         context.env.metrics.forget(&identity);
     }
     let registered = context.registry.all();
@@ -55,18 +55,18 @@ mod tests {
 
     use super::*;
     use crate::testing::mk_dependencies;
-    use crate::{config::test_settings, engine::test_engine, finalize::Mark};
+    use crate::{config::test_settings, engine::test_engine, finalize::FinalizeState};
 
     #[tokio::test]
     async fn what_was_noted_of_a_plugin_after_it_went_is_forgotten_and_that_of_others_is_not() {
         let (context, _) = mk_dependencies(made).await;
         let engine = test_engine(&context, test_settings(), &CancellationToken::new());
         let gone = PluginKey { namespace: "team-a".to_owned(), name: "echo".to_owned() };
-        engine.env.ledger.set("echo.team-a", "subject", Mark::Engaged);
-        engine.env.ledger.set("other", "subject", Mark::Engaged);
+        engine.env.finalize_progress.set("echo.team-a", "subject", FinalizeState::Engaged);
+        engine.env.finalize_progress.set("other", "subject", FinalizeState::Engaged);
         let living = sweep_once(&engine, &HashSet::from([gone]), Instant::now());
         assert!(living.is_empty());
-        let marks = ["echo.team-a", "other"].map(|identity| engine.env.ledger.get(identity, "subject"));
-        assert_eq!(marks, [None, Some(Mark::Engaged)]);
+        let marks = ["echo.team-a", "other"].map(|identity| engine.env.finalize_progress.get(identity, "subject"));
+        assert_eq!(marks, [None, Some(FinalizeState::Engaged)]);
     }
 }

@@ -60,7 +60,7 @@ pub(crate) fn remains(plugin: &DaskOperatorPlugin) -> Arc<DaskOperatorPlugin> {
 /// Stops a plugin whose resource is gone, and does with its children what the resource asked for. Its
 /// finalizers are the keeper's: they leave every Dask resource, whatever becomes of the children.
 ///
-/// A standby, which has `came_back` from [`Departed`], does so when it leads soon after, once more or in place of the
+/// A standby, which has `came_back` from [`DeletedPlugins`], does so when it leads soon after, once more or in place of the
 /// leader. Should no process that saw the deletion get to the end, the rest stays until the Dask resource above goes:
 /// the kinds were known from the plugin resource alone.
 pub(crate) async fn retire(
@@ -73,8 +73,8 @@ pub(crate) async fn retire(
     context.probes.forget(&key);
     context.inquiries.forget(&key);
     let registered = context.registry.remove(&key);
-    context.env.ledger.forget_plugin(&identity);
-    context.env.board.forget(&identity);
+    context.env.finalize_progress.forget_plugin(&identity);
+    context.env.status_store.forget(&identity);
     context.env.metrics.forget(&identity);
     if plugin.spec.deletion_policy == DeletionPolicy::Orphan {
         return;
@@ -110,7 +110,7 @@ pub(crate) async fn retire(
 /// Plugins that went while this process stood by, until it leads or forgets them: by namespace, the last one at the
 /// end.
 #[derive(Default)]
-pub(crate) struct Departed(Mutex<HashMap<String, VecDeque<Gone>>>);
+pub(crate) struct DeletedPlugins(Mutex<HashMap<String, VecDeque<Gone>>>);
 
 /// The name of a plugin that went, and what is cancelled when nothing is to be done for it any more.
 struct Gone {
@@ -118,14 +118,14 @@ struct Gone {
     token: CancellationToken,
 }
 
-impl Departed {
+impl DeletedPlugins {
     /// Remembers that the plugin went. The token is cancelled when one of its name comes, which has its children, or
     /// when too many of its namespace have gone since.
     pub(crate) fn note(&self, key: &PluginKey) -> CancellationToken {
         self.came_back(key);
         let token = CancellationToken::new();
-        let mut departed = self.lock();
-        let of_namespace = departed.entry(key.namespace.clone()).or_default();
+        let mut deleted_plugins = self.lock();
+        let of_namespace = deleted_plugins.entry(key.namespace.clone()).or_default();
         of_namespace.push_back(Gone { name: key.name.clone(), token: token.clone() });
         if of_namespace.len() > MAX_REMEMBERED
             && let Some(oldest) = of_namespace.pop_front()
@@ -137,14 +137,14 @@ impl Departed {
 
     /// There is a plugin of this name.
     pub(crate) fn came_back(&self, key: &PluginKey) {
-        let mut departed = self.lock();
-        let Some(of_namespace) = departed.get_mut(&key.namespace) else { return };
+        let mut deleted_plugins = self.lock();
+        let Some(of_namespace) = deleted_plugins.get_mut(&key.namespace) else { return };
         let position = of_namespace.iter().position(|gone| gone.name == key.name);
         if let Some(gone) = position.and_then(|position| of_namespace.remove(position)) {
             gone.token.cancel();
         }
         if of_namespace.is_empty() {
-            departed.remove(&key.namespace);
+            deleted_plugins.remove(&key.namespace);
         }
     }
 
@@ -159,7 +159,7 @@ async fn leads_soon(context: &PluginContext, key: &PluginKey, came_back: Cancell
         leads = timeout(REMEMBERED, context.leadership.begun()) => leads.is_ok(),
         () = came_back.cancelled() => return false,
     };
-    context.departed.came_back(key);
+    context.deleted_plugins.came_back(key);
     leads
 }
 
@@ -198,21 +198,21 @@ mod tests {
     /// Else the children of the second one would go, which was to leave them.
     #[test]
     fn a_plugin_that_comes_back_has_nothing_done_for_the_one_before() {
-        let (departed, name) = (Departed::default(), |name: &str| name.to_owned());
+        let (deleted_plugins, name) = (DeletedPlugins::default(), |name: &str| name.to_owned());
         let [echo, other] = ["echo", "other"].map(|plugin| PluginKey { namespace: name("ns"), name: name(plugin) });
-        let (first, others) = (departed.note(&echo), departed.note(&other));
-        departed.came_back(&echo);
+        let (first, others) = (deleted_plugins.note(&echo), deleted_plugins.note(&other));
+        deleted_plugins.came_back(&echo);
         assert!(first.is_cancelled() && !others.is_cancelled());
-        let second = departed.note(&echo);
-        let third = departed.note(&echo);
+        let second = deleted_plugins.note(&echo);
+        let third = deleted_plugins.note(&echo);
         assert!(second.is_cancelled() && !third.is_cancelled(), "the last one is what counts");
     }
 
     #[test]
     fn a_standby_remembers_a_bounded_number_of_plugins_of_a_namespace() {
-        let departed = Departed::default();
+        let deleted_plugins = DeletedPlugins::default();
         let note = |namespace: &str, number: usize| {
-            departed.note(&PluginKey { namespace: namespace.to_owned(), name: number.to_string() })
+            deleted_plugins.note(&PluginKey { namespace: namespace.to_owned(), name: number.to_string() })
         };
         let other = note("calm", 0);
         let tokens: Vec<CancellationToken> = (0..MAX_REMEMBERED + 10).map(|number| note("flood", number)).collect();

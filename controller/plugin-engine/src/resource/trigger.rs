@@ -1,15 +1,15 @@
 use std::sync::Arc;
 
-use super::{News, context::PluginContext};
+use super::{EndpointChange, context::PluginContext};
 use crate::model::key::PluginKey;
 
 /// For those who notice that something changed where a plugin listens.
 #[derive(Clone)]
-pub(crate) struct Waker(pub(crate) Arc<PluginContext>);
+pub(crate) struct ProbeTrigger(pub(crate) Arc<PluginContext>);
 
-impl Waker {
+impl ProbeTrigger {
     /// Has the plugin discovered again at once.
-    pub(crate) fn wake(&self, key: &PluginKey, news: News) {
+    pub(crate) fn wake(&self, key: &PluginKey, news: EndpointChange) {
         self.0.probes.notice(key.clone(), news);
         self.0.plugins.push(key);
     }

@@ -4,7 +4,7 @@ use dask_operator_api::{
     DEADLINE_SECONDS, DaskOperatorPlugin, PORTS, RESYNC_SECONDS, Settings as PluginSettings, TIMEOUT_SECONDS, meta,
 };
 use kube::ResourceExt as _;
-use operator_runtime::invalid::Invalid;
+use operator_runtime::rejection::Rejection;
 
 use super::endpoint::{self, ValidatedEndpoint};
 use crate::model::key::key_of;
@@ -43,12 +43,12 @@ pub(crate) struct Tenancy {
     pub(crate) scope: Option<String>,
 }
 
-fn refuse<T>(reason: &'static str, message: impl Into<String>) -> Result<T, Invalid> {
-    Err(Invalid::new(reason, message))
+fn refuse<T>(reason: &'static str, message: impl Into<String>) -> Result<T, Rejection> {
+    Err(Rejection::new(reason, message))
 }
 
 /// Whether the plugin can be acted on.
-pub(crate) fn validate(plugin: &DaskOperatorPlugin, settings: &Settings) -> Result<ValidatedPlugin, Invalid> {
+pub(crate) fn validate(plugin: &DaskOperatorPlugin, settings: &Settings) -> Result<ValidatedPlugin, Rejection> {
     let Tenancy { scope, .. } = tenancy(plugin, settings)?;
     if plugin.name_any().len() > MAX_NAME {
         return refuse("InvalidName", format!("the name may have {MAX_NAME} characters"));
@@ -98,7 +98,7 @@ pub(crate) fn registration(
 
 /// A plugin in the operator's namespace works for everybody. That of a team works for its own namespace only, with
 /// rights that the team has given it.
-pub(crate) fn tenancy(plugin: &DaskOperatorPlugin, settings: &Settings) -> Result<Tenancy, Invalid> {
+pub(crate) fn tenancy(plugin: &DaskOperatorPlugin, settings: &Settings) -> Result<Tenancy, Rejection> {
     let (namespace, own) = (plugin.namespace().unwrap_or_default(), &settings.namespace);
     let account = match &plugin.spec.writer {
         // A colon would make another user of it.
@@ -134,7 +134,7 @@ pub(crate) fn tenancy(plugin: &DaskOperatorPlugin, settings: &Settings) -> Resul
 }
 
 /// The API server checks these ranges, unless the installed definition is an older one.
-fn check_numbers(plugin: &DaskOperatorPlugin) -> Result<(), Invalid> {
+fn check_numbers(plugin: &DaskOperatorPlugin) -> Result<(), Rejection> {
     let spec = &plugin.spec;
     let port = spec.endpoint.service.as_ref().map(|service| ("endpoint.service.port", service.port, PORTS));
     let fields: [(&str, i64, RangeInclusive<i64>); 3] = [
@@ -152,7 +152,7 @@ fn check_numbers(plugin: &DaskOperatorPlugin) -> Result<(), Invalid> {
 }
 
 /// The size comes first: what is too large is not parsed.
-fn check_settings(settings: &PluginSettings) -> Result<(), Invalid> {
+fn check_settings(settings: &PluginSettings) -> Result<(), Rejection> {
     let (size, depth) = (settings.text().len(), settings.depth());
     if size > limits::MAX_SETTINGS_BYTES {
         let message = format!("settings have {size} bytes, and may have {}", limits::MAX_SETTINGS_BYTES);
@@ -168,7 +168,7 @@ fn check_settings(settings: &PluginSettings) -> Result<(), Invalid> {
     }
 }
 
-fn check_children(plugin: &DaskOperatorPlugin) -> Result<(), Invalid> {
+fn check_children(plugin: &DaskOperatorPlugin) -> Result<(), Rejection> {
     for rule in &plugin.spec.children {
         let group = child_kind::group_of(&rule.api_version);
         let what = format!("{} {}", rule.api_version, rule.kind);
@@ -190,7 +190,7 @@ mod tests {
     use super::*;
     use crate::config::test_settings;
 
-    fn plugin(edit: impl Fn(&mut Value)) -> Result<ValidatedPlugin, Invalid> {
+    fn plugin(edit: impl Fn(&mut Value)) -> Result<ValidatedPlugin, Rejection> {
         let mut value = json!({
             "apiVersion": "kubernetes.dask.org/v1alpha1",
             "kind": "DaskOperatorPlugin",
@@ -206,7 +206,7 @@ mod tests {
     }
 
     /// As `plugin`, in a team's namespace and with a writer, where such plugins are accepted.
-    fn team_plugin(edit: impl Fn(&mut Value), watched: Option<&str>) -> Result<Tenancy, Invalid> {
+    fn team_plugin(edit: impl Fn(&mut Value), watched: Option<&str>) -> Result<Tenancy, Rejection> {
         let mut value = json!({
             "apiVersion": "kubernetes.dask.org/v1alpha1",
             "kind": "DaskOperatorPlugin",

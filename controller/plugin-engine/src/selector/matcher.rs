@@ -7,7 +7,7 @@ use kube::{
     Resource, ResourceExt as _,
     core::{Selector, SelectorExt as _},
 };
-use operator_runtime::invalid::Invalid;
+use operator_runtime::rejection::Rejection;
 
 use super::expression::{Budget, Expression, Variables};
 
@@ -33,10 +33,10 @@ pub(crate) struct Undecided {
 
 impl Matcher {
     /// Compiles `rules`, or says what is wrong with them.
-    pub(crate) fn compile(rules: &MatchRules) -> Result<Self, Invalid> {
+    pub(crate) fn compile(rules: &MatchRules) -> Result<Self, Rejection> {
         let selector = |field: &str, selector: &Option<_>| {
             let compiled = selector.clone().map(Selector::try_from).transpose();
-            compiled.map_err(|error| Invalid::new("InvalidSelector", format!("match.{field}: {error}")))
+            compiled.map_err(|error| Rejection::new("InvalidSelector", format!("match.{field}: {error}")))
         };
         let namespaces = selector("namespaceSelector", &rules.namespace_selector)?;
         let objects = selector("objectSelector", &rules.object_selector)?;
@@ -47,7 +47,7 @@ impl Matcher {
                 "match.conditions: all patterns together take {memory} KiB, and may take {MAX_PATTERN_MEMORY} KiB: use \
                  fewer and smaller ones"
             );
-            return Err(Invalid::new("InvalidExpression", message));
+            return Err(Rejection::new("InvalidExpression", message));
         }
         Ok(Self { namespaces, objects, conditions })
     }
@@ -89,11 +89,11 @@ impl Matcher {
     }
 }
 
-fn compile(condition: &MatchCondition) -> Result<(String, Expression), Invalid> {
+fn compile(condition: &MatchCondition) -> Result<(String, Expression), Rejection> {
     let MatchCondition { name, expression } = condition;
     let compiled = Expression::compile(expression);
     let compiled =
-        compiled.map_err(|error| Invalid::new("InvalidExpression", format!("match.conditions {name}: {error}")))?;
+        compiled.map_err(|error| Rejection::new("InvalidExpression", format!("match.conditions {name}: {error}")))?;
     Ok((name.clone(), compiled))
 }
 
@@ -104,7 +104,7 @@ mod tests {
 
     use super::*;
 
-    fn matcher(rules: Value) -> Result<Matcher, Invalid> {
+    fn matcher(rules: Value) -> Result<Matcher, Rejection> {
         Matcher::compile(&serde_json::from_value(rules).unwrap())
     }
 

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dask_operator_api::PluginState;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use operator_runtime::conditions::Verdict;
+use operator_runtime::conditions::ConditionUpdate;
 
-use super::summary::Verdict as Fares;
+use super::summary::SyncState;
 use crate::model::subject::SubjectKey;
 use plugin_protocol::{ConditionStatus, limits};
 
@@ -30,32 +30,32 @@ pub(crate) struct Owner {
 
 /// How one plugin fares with one subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Account {
+pub(crate) struct SubjectReport {
     pub(crate) owner: Owner,
-    pub(crate) fares: Fares,
+    pub(crate) fares: SyncState,
     pub(crate) children: usize,
     /// Ready to be shown.
-    pub(crate) conditions: Vec<Verdict>,
+    pub(crate) conditions: Vec<ConditionUpdate>,
     /// Conditions that cannot be shown.
     pub(crate) unfit: usize,
     pub(crate) warnings: BTreeSet<String>,
 }
 
 /// The accounts of one owner, by plugin and subject.
-pub(crate) type Accounts = BTreeMap<String, BTreeMap<SubjectKey, Account>>;
+pub(crate) type SubjectReports = BTreeMap<String, BTreeMap<SubjectKey, SubjectReport>>;
 
 /// What a Dask resource's status says of plugins.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Shown {
+pub(crate) struct CurrentStatus {
     pub(crate) plugins: Vec<PluginState>,
     pub(crate) conditions: Vec<Condition>,
 }
 
 /// What it is to say.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Told {
+pub(crate) struct DesiredStatus {
     pub(crate) plugins: Vec<PluginState>,
-    pub(crate) conditions: Vec<Verdict>,
+    pub(crate) conditions: Vec<ConditionUpdate>,
 }
 
 /// How one plugin fares with one owner.
@@ -65,12 +65,17 @@ struct Standing<'a> {
     children: usize,
     failing: Option<(&'a SubjectKey, &'static str, &'a str)>,
     waiting: Option<&'a SubjectKey>,
-    conditions: BTreeMap<&'a str, &'a Verdict>,
+    conditions: BTreeMap<&'a str, &'a ConditionUpdate>,
 }
 
 /// What an owner is to be told. Of plugins in `kept` nothing is known yet: what is `shown` of them stays.
 /// `holders` keep the owner from becoming `Running` and have not answered.
-pub(crate) fn tell(accounts: &Accounts, kept: &BTreeSet<String>, shown: &Shown, holders: &[String]) -> Told {
+pub(crate) fn tell(
+    accounts: &SubjectReports,
+    kept: &BTreeSet<String>,
+    shown: &CurrentStatus,
+    holders: &[String],
+) -> DesiredStatus {
     let known = accounts.iter().filter(|(plugin, _)| !kept.contains(*plugin));
     let standings: Vec<_> = known.map(|(plugin, subjects)| (plugin.as_str(), standing(subjects))).collect();
     let standings: Vec<_> = standings.into_iter().filter(|(_, standing)| standing.matched).collect();
@@ -78,12 +83,12 @@ pub(crate) fn tell(accounts: &Accounts, kept: &BTreeSet<String>, shown: &Shown, 
     let mut plugins: Vec<PluginState> = standings.iter().map(|(plugin, standing)| state(plugin, standing)).collect();
     plugins.extend(kept_states.iter().map(|state| (*state).clone()));
     plugins.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut conditions: Vec<Verdict> = synced(&standings, &kept_states, shown, holders).into_iter().collect();
+    let mut conditions: Vec<ConditionUpdate> = synced(&standings, &kept_states, shown, holders).into_iter().collect();
     let said = standings.iter().flat_map(|(_, standing)| standing.conditions.values().take(MAX_SHOWN));
     conditions.extend(said.map(|verdict| (*verdict).clone()));
     let of_kept = |condition: &&Condition| kept.iter().any(|plugin| condition.type_.starts_with(&prefix(plugin)));
     conditions.extend(shown.conditions.iter().filter(of_kept).map(verdict_of));
-    Told { plugins, conditions }
+    DesiredStatus { plugins, conditions }
 }
 
 /// Whether the plugin engine wrote this condition.
@@ -92,13 +97,13 @@ pub(crate) fn is_ours(condition: &Condition) -> bool {
 }
 
 /// What can be shown of `said`, and how many cannot.
-pub(crate) fn fit(plugin: &str, said: &[plugin_protocol::Condition]) -> (Vec<Verdict>, usize) {
+pub(crate) fn fit(plugin: &str, said: &[plugin_protocol::Condition]) -> (Vec<ConditionUpdate>, usize) {
     let fits = |condition: &&plugin_protocol::Condition| {
         is_type(&condition.type_)
             && prefix(plugin).len() + condition.type_.len() <= MAX_TYPE
             && is_reason(&condition.reason)
     };
-    let verdict = |condition: &plugin_protocol::Condition| Verdict {
+    let verdict = |condition: &plugin_protocol::Condition| ConditionUpdate {
         type_: format!("{}{}", prefix(plugin), condition.type_).into(),
         status: match condition.status {
             ConditionStatus::True => Some(true),
@@ -108,7 +113,7 @@ pub(crate) fn fit(plugin: &str, said: &[plugin_protocol::Condition]) -> (Vec<Ver
         reason: condition.reason.clone(),
         message: limits::cut_message(&condition.message).to_owned(),
     };
-    let shown: Vec<Verdict> = said.iter().filter(fits).take(MAX_SHOWN).map(verdict).collect();
+    let shown: Vec<ConditionUpdate> = said.iter().filter(fits).take(MAX_SHOWN).map(verdict).collect();
     let unfit = said.len() - shown.len();
     (shown, unfit)
 }
@@ -137,14 +142,14 @@ fn is_reason(reason: &str) -> bool {
         && reason.chars().all(|c| c.is_ascii_alphanumeric() || "_,:".contains(c))
 }
 
-fn standing(subjects: &BTreeMap<SubjectKey, Account>) -> Standing<'_> {
+fn standing(subjects: &BTreeMap<SubjectKey, SubjectReport>) -> Standing<'_> {
     let mut standing = Standing::default();
     for (subject, account) in subjects {
         match &account.fares {
-            Fares::Unmatched => continue,
-            Fares::Synced => {}
-            Fares::Waiting => standing.waiting = standing.waiting.or(Some(subject)),
-            Fares::Failing { reason, message } => {
+            SyncState::Unmatched => continue,
+            SyncState::Synced => {}
+            SyncState::Waiting => standing.waiting = standing.waiting.or(Some(subject)),
+            SyncState::Failing { reason, message } => {
                 standing.failing = standing.failing.or(Some((subject, reason, message)));
             }
         }
@@ -161,7 +166,7 @@ fn standing(subjects: &BTreeMap<SubjectKey, Account>) -> Standing<'_> {
 }
 
 /// Of several subjects' conditions of one type, that which needs somebody most is shown.
-fn rank(condition: &Verdict) -> u8 {
+fn rank(condition: &ConditionUpdate) -> u8 {
     match condition.status {
         Some(false) => 0,
         None => 1,
@@ -187,33 +192,33 @@ fn state(plugin: &str, standing: &Standing<'_>) -> PluginState {
 fn synced(
     standings: &[(&str, Standing<'_>)],
     kept: &[&PluginState],
-    shown: &Shown,
+    shown: &CurrentStatus,
     holders: &[String],
-) -> Option<Verdict> {
+) -> Option<ConditionUpdate> {
     let failing = standings.iter().find_map(|(plugin, standing)| Some((plugin, standing.failing?)));
     if let Some((plugin, (subject, reason, message))) = failing {
-        return Some(Verdict::no(PLUGINS_SYNCED, reason, format!("{plugin}: {subject}: {message}")));
+        return Some(ConditionUpdate::no(PLUGINS_SYNCED, reason, format!("{plugin}: {subject}: {message}")));
     }
     if let Some(state) = kept.iter().find(|state| !state.synced) {
         let before = shown.conditions.iter().find(|condition| condition.type_ == PLUGINS_SYNCED);
         let before = before.filter(|condition| condition.status != "True").map(verdict_of);
         let message = format!("{}: {}", state.name, state.message);
-        return before.or_else(|| Some(Verdict::no(PLUGINS_SYNCED, "NotSynced", message)));
+        return before.or_else(|| Some(ConditionUpdate::no(PLUGINS_SYNCED, "NotSynced", message)));
     }
     if let Some((plugin, subject)) = standings.iter().find_map(|(plugin, standing)| Some((plugin, standing.waiting?))) {
         let message = format!("{plugin}: {subject}: not answered yet");
-        return Some(Verdict::unknown(PLUGINS_SYNCED, WAITING, message));
+        return Some(ConditionUpdate::unknown(PLUGINS_SYNCED, WAITING, message));
     }
     if !holders.is_empty() {
         let message = format!("not answered yet, and failurePolicy is Fail: {}", holders.join(", "));
-        return Some(Verdict::unknown(PLUGINS_SYNCED, WAITING, message));
+        return Some(ConditionUpdate::unknown(PLUGINS_SYNCED, WAITING, message));
     }
     let any = !standings.is_empty() || !kept.is_empty();
-    any.then(|| Verdict::yes(PLUGINS_SYNCED, "Synced", "everything that plugins asked for stands"))
+    any.then(|| ConditionUpdate::yes(PLUGINS_SYNCED, "Synced", "everything that plugins asked for stands"))
 }
 
-fn verdict_of(condition: &Condition) -> Verdict {
-    Verdict {
+fn verdict_of(condition: &Condition) -> ConditionUpdate {
+    ConditionUpdate {
         type_: condition.type_.clone().into(),
         status: match condition.status.as_str() {
             "True" => Some(true),

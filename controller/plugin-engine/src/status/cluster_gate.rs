@@ -6,8 +6,8 @@ use dask_operator_api::{DaskOperatorPlugin, FailurePolicy, SubjectKind, SubjectR
 use kube::ResourceExt as _;
 
 use super::{
-    aggregate::{Account, Accounts},
-    summary::Verdict,
+    aggregate::{SubjectReport, SubjectReports},
+    summary::SyncState,
 };
 use crate::model::subject::SubjectKey;
 
@@ -17,7 +17,7 @@ pub(crate) fn holds(
     plugin: &DaskOperatorPlugin,
     is_shared: bool,
     (namespace, uid): (&str, &str),
-    accounts: Option<&BTreeMap<SubjectKey, Account>>,
+    accounts: Option<&BTreeMap<SubjectKey, SubjectReport>>,
 ) -> bool {
     let spec = &plugin.spec;
     let serves = is_shared || plugin.namespace().as_deref() == Some(namespace);
@@ -27,7 +27,7 @@ pub(crate) fn holds(
     let kinds = spec.subjects.iter().filter(|rule| concerns_clusters(rule)).map(|rule| rule.kind);
     let accounts = || accounts.into_iter().flatten().filter(|(_, account)| account.owner.uid == uid);
     let is_silent_about = |kind: SubjectKind| !accounts().any(|(subject, _)| subject.kind == kind);
-    let is_well = |account: &Account| matches!(account.fares, Verdict::Synced | Verdict::Unmatched);
+    let is_well = |account: &SubjectReport| matches!(account.fares, SyncState::Synced | SyncState::Unmatched);
     let mut kinds = kinds.peekable();
     kinds.peek().is_some() && (kinds.any(is_silent_about) || !accounts().all(|(_, account)| is_well(account)))
 }
@@ -43,7 +43,7 @@ pub(crate) fn is_refused(plugin: &DaskOperatorPlugin) -> bool {
 pub(crate) fn holders<'a>(
     plugins: impl Iterator<Item = (String, bool, &'a DaskOperatorPlugin)>,
     cluster: (&str, &str),
-    accounts: Option<&Accounts>,
+    accounts: Option<&SubjectReports>,
 ) -> Vec<String> {
     let mut holders: Vec<String> = plugins
         .filter(|(identity, shared, plugin)| {
@@ -94,18 +94,18 @@ mod tests {
         SubjectKey { kind, namespace: "ns".to_owned(), name: "demo-scheduler".to_owned() }
     }
 
-    fn account(uid: &str, fares: Verdict) -> Account {
+    fn account(uid: &str, fares: SyncState) -> SubjectReport {
         let owner = Owner { key: key(SubjectKind::DaskCluster), uid: uid.to_owned() };
-        Account { owner, fares, children: 0, conditions: Vec::new(), unfit: 0, warnings: BTreeSet::new() }
+        SubjectReport { owner, fares, children: 0, conditions: Vec::new(), unfit: 0, warnings: BTreeSet::new() }
     }
 
-    fn holds_after(plugin: &DaskOperatorPlugin, said: &[(SubjectKind, Account)]) -> bool {
+    fn holds_after(plugin: &DaskOperatorPlugin, said: &[(SubjectKind, SubjectReport)]) -> bool {
         let accounts = said.iter().map(|(kind, account)| (key(*kind), account.clone())).collect();
         holds(plugin, true, ("ns", "uid"), Some(&accounts))
     }
 
-    fn failing() -> Verdict {
-        Verdict::Failing { reason: "ServerError", message: String::new() }
+    fn failing() -> SyncState {
+        SyncState::Failing { reason: "ServerError", message: String::new() }
     }
 
     #[test]
@@ -113,11 +113,11 @@ mod tests {
         let strict = plugin(|_| {});
         assert!(holds(&strict, true, ("ns", "uid"), None));
         let table = [
-            ("uid", Verdict::Waiting, true),
+            ("uid", SyncState::Waiting, true),
             ("uid", failing(), true),
-            ("uid", Verdict::Synced, false),
-            ("uid", Verdict::Unmatched, false),
-            ("namesake", Verdict::Synced, true),
+            ("uid", SyncState::Synced, false),
+            ("uid", SyncState::Unmatched, false),
+            ("namesake", SyncState::Synced, true),
         ];
         for (uid, fares, expected) in table {
             let said = [(SubjectKind::Service, account(uid, fares.clone()))];
@@ -129,11 +129,11 @@ mod tests {
     fn each_kind_of_subject_counts() {
         let kinds = json!([{"kind": "Service"}, {"kind": "Deployment"}, {"kind": "Pod", "component": "worker"}]);
         let strict = plugin(|value| value["spec"]["subjects"] = kinds.clone());
-        let service = (SubjectKind::Service, account("uid", Verdict::Synced));
+        let service = (SubjectKind::Service, account("uid", SyncState::Synced));
         assert!(holds_after(&strict, std::slice::from_ref(&service)));
         let failed = (SubjectKind::Deployment, account("uid", failing()));
         assert!(holds_after(&strict, &[service.clone(), failed]));
-        let synced = (SubjectKind::Deployment, account("uid", Verdict::Synced));
+        let synced = (SubjectKind::Deployment, account("uid", SyncState::Synced));
         assert!(!holds_after(&strict, &[service, synced]), "workers come later");
     }
 

@@ -28,9 +28,9 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
 use super::{
-    aggregate::{self, PLUGINS_SYNCED, Shown, WAITING},
+    aggregate::{self, CurrentStatus, PLUGINS_SYNCED, WAITING},
     event_budget::{EventBudget, Room},
-    store::{Board, Known},
+    store::{Known, StatusStore},
 };
 use crate::index::owner_caches::OwnerCaches;
 use crate::model::subject::{self, SubjectKey};
@@ -43,11 +43,11 @@ const PARALLEL: usize = 8;
 const RETRY: Duration = Duration::from_secs(2);
 
 /// Tells owners what the board knows.
-pub(crate) struct Publisher {
+pub(crate) struct StatusWriter {
     pub(crate) client: Client,
     pub(crate) caches: OwnerCaches,
     pub(crate) recorder: Recorder,
-    pub(crate) board: Arc<Board>,
+    pub(crate) status_store: Arc<StatusStore>,
     pub(crate) budget: EventBudget,
 }
 
@@ -67,13 +67,15 @@ macro_rules! shows {
 }
 shows!(DaskAutoscaler, DaskCluster, DaskWorkerGroup);
 
-impl Publisher {
+impl StatusWriter {
     /// Publishes until dropped.
     pub(crate) async fn run(self, _: Leading) {
         loop {
-            let (due, stale) = self.board.next().await;
+            let (due, stale) = self.status_store.next().await;
             if stale {
-                self.owners_that_show_something().iter().for_each(|owner| self.board.retry(owner, Duration::ZERO));
+                self.owners_that_show_something()
+                    .iter()
+                    .for_each(|owner| self.status_store.retry(owner, Duration::ZERO));
             }
             stream::iter(due).for_each_concurrent(PARALLEL, |owner| self.publish(owner)).await;
         }
@@ -88,7 +90,7 @@ impl Publisher {
     }
 
     async fn publish(&self, owner: SubjectKey) {
-        let known = self.board.known(&owner);
+        let known = self.status_store.known(&owner);
         let (namespace, name) = (&owner.namespace, &owner.name);
         let result = match owner.kind {
             SubjectKind::DaskCluster => {
@@ -97,7 +99,7 @@ impl Publisher {
                     cluster.status.as_ref().is_none_or(|status| status.phase != Some(ClusterPhase::Running))
                 };
                 let holders = cluster.as_ref().filter(|cluster| is_held(cluster));
-                let holders = holders.map(|cluster| self.board.holders(cluster)).unwrap_or_default();
+                let holders = holders.map(|cluster| self.status_store.holders(cluster)).unwrap_or_default();
                 self.tell(&owner, cluster, known, &holders).await
             }
             SubjectKind::DaskWorkerGroup => {
@@ -117,7 +119,7 @@ impl Publisher {
         };
         if let Err(error) = result {
             tracing::warn!(%owner, %error, "failed to tell a Dask resource about its plugins");
-            self.board.retry(&owner, RETRY);
+            self.status_store.retry(&owner, RETRY);
         }
     }
 
@@ -134,19 +136,19 @@ impl Publisher {
         let uid = owner.as_ref().and_then(|owner| owner.uid());
         // Either the cache is behind the workers, or they are behind it.
         if known.keep_only(uid.as_deref()) {
-            self.board.retry(key, RETRY);
+            self.status_store.retry(key, RETRY);
         }
         let Some(owner) = owner else { return Ok(()) };
         let (conditions, plugins) = owner.shown();
         let conditions = conditions.iter().filter(|condition| aggregate::is_ours(condition)).cloned().collect();
-        let shown = Shown { plugins: plugins.to_vec(), conditions };
+        let shown = CurrentStatus { plugins: plugins.to_vec(), conditions };
         // After a restart of the controller, plugins say what they have said before.
         let was_told = |plugin: &String| plugins.iter().any(|state| state.name == *plugin);
         let are_old = |plugin: &String| known.incomplete.contains(plugin) && was_told(plugin);
         self.warn(key, uid.as_deref().unwrap_or_default(), are_old).await;
         let told = aggregate::tell(&known.accounts, &known.incomplete, &shown, holders);
         let conditions = conditions::updated(&shown.conditions, told.conditions, None, Timestamp::now());
-        let desired = Shown { plugins: told.plugins, conditions };
+        let desired = CurrentStatus { plugins: told.plugins, conditions };
         if sorted(shown.clone()) == sorted(desired.clone()) {
             return Ok(());
         }
@@ -174,7 +176,7 @@ impl Publisher {
             uid: Some(uid.to_owned()),
             ..ObjectReference::default()
         };
-        for (plugin, warning) in self.board.take_warnings(owner) {
+        for (plugin, warning) in self.status_store.take_warnings(owner) {
             if are_old(&plugin) {
                 continue;
             }
@@ -213,14 +215,14 @@ fn showing<K: Shows + Clone>(kind: SubjectKind, cache: &Cache<K>) -> Vec<Subject
 }
 
 /// The order in which the API server keeps entries says nothing.
-fn sorted(mut shown: Shown) -> Shown {
+fn sorted(mut shown: CurrentStatus) -> CurrentStatus {
     shown.plugins.sort_by(|a, b| a.name.cmp(&b.name));
     shown.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
     shown
 }
 
 /// What is left out is taken back.
-fn body(desired: &Shown) -> Value {
+fn body(desired: &CurrentStatus) -> Value {
     let mut body = Map::new();
     if !desired.plugins.is_empty() {
         body.insert("plugins".to_owned(), json!(desired.plugins));
@@ -232,7 +234,7 @@ fn body(desired: &Shown) -> Value {
 }
 
 /// What Events are made of: each owner begins with plugins that have not answered.
-fn news(shown: &Shown) -> Vec<Condition> {
+fn news(shown: &CurrentStatus) -> Vec<Condition> {
     let told = |condition: &&Condition| condition.type_ == PLUGINS_SYNCED && condition.reason != WAITING;
     shown.conditions.iter().filter(told).cloned().collect()
 }

@@ -10,16 +10,16 @@ use std::{
 use dask_operator_api::{DaskCluster, DaskOperatorPlugin, SubjectKind};
 use futures::future::join_all;
 use kube::ResourceExt as _;
-use operator_runtime::watch::{Progress, Queue};
+use operator_runtime::watch::{Queue, SyncStatus};
 use tokio::sync::Notify;
 
 use super::{
-    aggregate::{Account, Accounts},
+    aggregate::{SubjectReport, SubjectReports},
     cluster_gate,
 };
 use crate::{
     config::Settings,
-    index::plugins::{Plugins, Requests},
+    index::plugins::{Plugins, WorkQueueReceiver},
     model::{key::PluginKey, subject::SubjectKey},
 };
 
@@ -31,7 +31,7 @@ const AT_ONCE: usize = 64;
 const MAX_WAITING: usize = 64;
 
 /// Shared by all workers; cheap to read, never held across I/O.
-pub struct Board {
+pub struct StatusStore {
     /// The operator's namespace: its plugins serve all others.
     namespace: String,
     /// All plugin resources.
@@ -40,14 +40,14 @@ pub struct Board {
     changed: Notify,
     clusters: OnceLock<Queue<DaskCluster>>,
     /// The watches of what is told.
-    watches: OnceLock<Vec<Progress>>,
+    watches: OnceLock<Vec<SyncStatus>>,
 }
 
 #[derive(Default)]
 struct State {
     /// Whether all plugin resources are known.
     loaded: bool,
-    owners: HashMap<SubjectKey, Accounts>,
+    owners: HashMap<SubjectKey, SubjectReports>,
     /// Under which owner a plugin's account of a subject is.
     places: HashMap<String, HashMap<SubjectKey, SubjectKey>>,
     /// How many children stand, by plugin.
@@ -71,7 +71,7 @@ struct State {
 
 /// What is known for one owner.
 pub(crate) struct Known {
-    pub(crate) accounts: Accounts,
+    pub(crate) accounts: SubjectReports,
     /// Plugins that exist and have not looked at everything yet.
     pub(crate) incomplete: BTreeSet<String>,
 }
@@ -79,7 +79,7 @@ pub(crate) struct Known {
 impl Known {
     /// Drops what is about namesakes of the owner with `uid`; whether there was any.
     pub(crate) fn keep_only(&mut self, uid: Option<&str>) -> bool {
-        let count = |accounts: &Accounts| accounts.values().map(BTreeMap::len).sum::<usize>();
+        let count = |accounts: &SubjectReports| accounts.values().map(BTreeMap::len).sum::<usize>();
         let before = count(&self.accounts);
         for subjects in self.accounts.values_mut() {
             subjects.retain(|_, account| Some(account.owner.uid.as_str()) == uid);
@@ -88,11 +88,11 @@ impl Known {
     }
 }
 
-impl Board {
+impl StatusStore {
     /// Nothing is known yet, and the requests to look at plugins.
-    pub fn new(settings: &Settings) -> (Self, Requests) {
+    pub fn new(settings: &Settings) -> (Self, WorkQueueReceiver) {
         let (plugins, requests) = Plugins::new();
-        let board = Self {
+        let status_store = Self {
             namespace: settings.namespace.clone(),
             plugins,
             state: Mutex::default(),
@@ -100,19 +100,19 @@ impl Board {
             clusters: OnceLock::new(),
             watches: OnceLock::new(),
         };
-        (board, requests)
+        (status_store, requests)
     }
 
     /// Clusters that are held no longer are looked at again by this queue. Nobody is told of plugins before
     /// `watches` have delivered.
-    pub fn wake_by(&self, clusters: Queue<DaskCluster>, watches: Vec<Progress>) {
+    pub fn wake_by(&self, clusters: Queue<DaskCluster>, watches: Vec<SyncStatus>) {
         // Set once, by the wiring.
         let _ = (self.clusters.set(clusters), self.watches.set(watches));
     }
 
     /// Waits until all Dask resources are known.
     pub(crate) async fn dask_resources(&self) {
-        join_all(self.watches.get().into_iter().flatten().map(Progress::synced)).await;
+        join_all(self.watches.get().into_iter().flatten().map(SyncStatus::synced)).await;
     }
 
     /// Whether a plugin keeps `cluster` from being `Running`. If so, it is looked at again when that changes.
@@ -153,7 +153,12 @@ impl Board {
     }
 
     /// Takes in how `plugin` fares with `subject`, `None` if there is no such subject; what was known before.
-    pub(crate) fn report(&self, plugin: &str, subject: &SubjectKey, account: Option<Account>) -> Option<Account> {
+    pub(crate) fn report(
+        &self,
+        plugin: &str,
+        subject: &SubjectKey,
+        account: Option<SubjectReport>,
+    ) -> Option<SubjectReport> {
         let mut state = self.lock();
         let (owner, before) = state.take(plugin, subject).unzip();
         if before == account {
@@ -310,7 +315,7 @@ fn cluster_key(cluster: &DaskCluster) -> SubjectKey {
 }
 
 impl State {
-    fn take(&mut self, plugin: &str, subject: &SubjectKey) -> Option<(SubjectKey, Account)> {
+    fn take(&mut self, plugin: &str, subject: &SubjectKey) -> Option<(SubjectKey, SubjectReport)> {
         let owner = self.places.get_mut(plugin)?.remove(subject)?;
         let plugins = self.owners.get_mut(&owner)?;
         let subjects = plugins.get_mut(plugin)?;
@@ -328,7 +333,7 @@ impl State {
         Some((owner, account))
     }
 
-    fn put(&mut self, plugin: &str, subject: &SubjectKey, account: Account) {
+    fn put(&mut self, plugin: &str, subject: &SubjectKey, account: SubjectReport) {
         let owner = account.owner.key.clone();
         *self.children.entry(plugin.to_owned()).or_default() += account.children;
         self.places.entry(plugin.to_owned()).or_default().insert(subject.clone(), owner.clone());
@@ -360,7 +365,7 @@ impl State {
     }
 
     /// Each sentence is news once, whichever subject it is about.
-    fn note_warnings(&mut self, plugin: &str, account: &Account, before: Option<&Account>) {
+    fn note_warnings(&mut self, plugin: &str, account: &SubjectReport, before: Option<&SubjectReport>) {
         let owner = &account.owner.key;
         let others = self.said.get(owner).and_then(|plugins| plugins.get(plugin));
         let is_known = |warning: &String| {
@@ -416,7 +421,7 @@ mod tests {
     use super::*;
     use crate::{
         config::test_settings,
-        status::{aggregate::Owner, summary::Verdict},
+        status::{aggregate::Owner, summary::SyncState},
     };
 
     fn key(kind: SubjectKind, name: &str) -> SubjectKey {
@@ -427,10 +432,10 @@ mod tests {
         key(SubjectKind::DaskCluster, "demo")
     }
 
-    fn account(children: usize, warnings: &[&str]) -> Account {
-        Account {
+    fn account(children: usize, warnings: &[&str]) -> SubjectReport {
+        SubjectReport {
             owner: Owner { key: owner(), uid: "cluster-uid".to_owned() },
-            fares: Verdict::Synced,
+            fares: SyncState::Synced,
             children,
             conditions: Vec::new(),
             unfit: 0,
@@ -438,31 +443,31 @@ mod tests {
         }
     }
 
-    async fn due(board: &Board) -> Vec<SubjectKey> {
-        let next = tokio::time::timeout(Duration::from_millis(1), board.next()).await;
+    async fn due(status_store: &StatusStore) -> Vec<SubjectKey> {
+        let next = tokio::time::timeout(Duration::from_millis(1), status_store.next()).await;
         next.map(|(due, _)| due).unwrap_or_default()
     }
 
     #[tokio::test]
     async fn an_owner_is_told_at_once_of_news_and_not_of_what_it_was_told() {
-        let (board, _) = Board::new(&test_settings());
-        board.report("echo", &key(SubjectKind::Service, "a"), Some(account(1, &[])));
-        assert_eq!(due(&board).await, [owner()]);
-        board.report("echo", &key(SubjectKind::Service, "a"), Some(account(1, &[])));
-        assert_eq!(due(&board).await, []);
-        assert_eq!(board.children("echo"), 1);
+        let (status_store, _) = StatusStore::new(&test_settings());
+        status_store.report("echo", &key(SubjectKind::Service, "a"), Some(account(1, &[])));
+        assert_eq!(due(&status_store).await, [owner()]);
+        status_store.report("echo", &key(SubjectKind::Service, "a"), Some(account(1, &[])));
+        assert_eq!(due(&status_store).await, []);
+        assert_eq!(status_store.children("echo"), 1);
     }
 
     /// Until then nothing was written, so that a restart does not make what is shown flicker.
     #[tokio::test]
     async fn owners_are_told_when_the_first_round_of_a_plugin_is_over() {
-        let (board, _) = Board::new(&test_settings());
+        let (status_store, _) = StatusStore::new(&test_settings());
         let subject = key(SubjectKind::Service, "a");
-        board.report("echo", &subject, Some(account(1, &[])));
-        assert_eq!(due(&board).await, [owner()]);
-        board.lock().told.clear();
-        board.completed("echo", std::iter::once(&subject));
-        assert_eq!(due(&board).await, [owner()]);
+        status_store.report("echo", &subject, Some(account(1, &[])));
+        assert_eq!(due(&status_store).await, [owner()]);
+        status_store.lock().told.clear();
+        status_store.completed("echo", std::iter::once(&subject));
+        assert_eq!(due(&status_store).await, [owner()]);
     }
 
     /// A plugin that changes its mind all the time must not write to the API server each time.
@@ -499,41 +504,41 @@ mod tests {
 
     #[test]
     fn warnings_that_nobody_has_been_told_do_not_pile_up() {
-        let (board, _) = Board::new(&test_settings());
+        let (status_store, _) = StatusStore::new(&test_settings());
         for number in 0..1000 {
             let warning = number.to_string();
-            board.report("echo", &key(SubjectKind::Pod, "a"), Some(account(0, &[&warning])));
+            status_store.report("echo", &key(SubjectKind::Pod, "a"), Some(account(0, &[&warning])));
         }
-        assert_eq!(board.take_warnings(&owner()).len(), MAX_WAITING);
+        assert_eq!(status_store.take_warnings(&owner()).len(), MAX_WAITING);
     }
 
     #[test]
     fn a_sentence_is_news_once_whichever_subject_it_is_about() {
-        let (board, _) = Board::new(&test_settings());
+        let (status_store, _) = StatusStore::new(&test_settings());
         let said = |text: &str| ("echo".to_owned(), text.to_owned());
-        board.report("echo", &key(SubjectKind::Pod, "a"), Some(account(0, &["x"])));
-        board.report("echo", &key(SubjectKind::Pod, "b"), Some(account(0, &["x", "y"])));
-        assert_eq!(board.take_warnings(&owner()), [said("x"), said("y")]);
-        board.report("echo", &key(SubjectKind::Pod, "b"), Some(account(1, &["y"])));
-        assert_eq!(board.take_warnings(&owner()), []);
-        board.report("echo", &key(SubjectKind::Pod, "b"), Some(account(1, &[])));
-        board.report("echo", &key(SubjectKind::Pod, "b"), Some(account(1, &["y"])));
-        assert_eq!(board.take_warnings(&owner()), [said("y")], "it was taken back, and is said again");
+        status_store.report("echo", &key(SubjectKind::Pod, "a"), Some(account(0, &["x"])));
+        status_store.report("echo", &key(SubjectKind::Pod, "b"), Some(account(0, &["x", "y"])));
+        assert_eq!(status_store.take_warnings(&owner()), [said("x"), said("y")]);
+        status_store.report("echo", &key(SubjectKind::Pod, "b"), Some(account(1, &["y"])));
+        assert_eq!(status_store.take_warnings(&owner()), []);
+        status_store.report("echo", &key(SubjectKind::Pod, "b"), Some(account(1, &[])));
+        status_store.report("echo", &key(SubjectKind::Pod, "b"), Some(account(1, &["y"])));
+        assert_eq!(status_store.take_warnings(&owner()), [said("y")], "it was taken back, and is said again");
     }
 
     #[test]
     fn nothing_is_left_of_a_plugin_that_is_gone_or_of_subjects_that_went_unseen() {
-        let (board, _) = Board::new(&test_settings());
+        let (status_store, _) = StatusStore::new(&test_settings());
         let (seen, unseen) = (key(SubjectKind::Pod, "a"), key(SubjectKind::Pod, "b"));
-        board.report("echo", &seen, Some(account(2, &[])));
-        board.report("echo", &unseen, Some(account(3, &[])));
-        board.completed("echo", std::iter::once(&seen));
-        assert_eq!(board.children("echo"), 2);
-        board.report("echo", &seen, Some(account(2, &["x"])));
-        board.forget("echo");
-        assert!(board.lock().said.is_empty());
-        assert!(board.known(&owner()).accounts.is_empty());
-        assert_eq!(board.children("echo"), 0);
+        status_store.report("echo", &seen, Some(account(2, &[])));
+        status_store.report("echo", &unseen, Some(account(3, &[])));
+        status_store.completed("echo", std::iter::once(&seen));
+        assert_eq!(status_store.children("echo"), 2);
+        status_store.report("echo", &seen, Some(account(2, &["x"])));
+        status_store.forget("echo");
+        assert!(status_store.lock().said.is_empty());
+        assert!(status_store.known(&owner()).accounts.is_empty());
+        assert_eq!(status_store.children("echo"), 0);
     }
 
     fn strict() -> DaskOperatorPlugin {
@@ -552,25 +557,29 @@ mod tests {
     /// One that was made while no controller ran would be `Running` before any plugin is known.
     #[tokio::test]
     async fn a_cluster_is_held_until_plugins_are_known_and_those_that_fail_have_answered() {
-        let ((board, _requests), (queue, mut requests)) = (
-            Board::new(&test_settings()),
-            operator_runtime::watch::queue::<DaskCluster>(&operator_runtime::watch::Creations::default()),
+        let ((status_store, _requests), (queue, mut requests)) = (
+            StatusStore::new(&test_settings()),
+            operator_runtime::watch::queue::<DaskCluster>(&operator_runtime::watch::Expectations::default()),
         );
-        board.wake_by(queue, Vec::new());
+        status_store.wake_by(queue, Vec::new());
         requests.open(operator_runtime::leader::leading(), &kube::runtime::reflector::store().0);
         let cluster = mk_cluster("demo");
         let mut woken = async || {
             use futures::StreamExt as _;
             tokio::time::timeout(Duration::from_secs(2), requests.next()).await.is_ok()
         };
-        assert!(board.holds(&cluster));
-        board.plugins.cache.apply(None, kube::runtime::watcher::Event::Apply(strict()), &mut std::sync::Arc::new);
-        board.loaded();
+        assert!(status_store.holds(&cluster));
+        status_store.plugins.cache.apply(
+            None,
+            kube::runtime::watcher::Event::Apply(strict()),
+            &mut std::sync::Arc::new,
+        );
+        status_store.loaded();
         assert!(woken().await);
-        assert!(board.holds(&cluster));
-        assert_eq!(board.holders(&cluster), ["strict"]);
-        board.report("strict", &key(SubjectKind::Service, "demo-scheduler"), Some(account(1, &[])));
+        assert!(status_store.holds(&cluster));
+        assert_eq!(status_store.holders(&cluster), ["strict"]);
+        status_store.report("strict", &key(SubjectKind::Service, "demo-scheduler"), Some(account(1, &[])));
         assert!(woken().await);
-        assert!(!board.holds(&cluster));
+        assert!(!status_store.holds(&cluster));
     }
 }

@@ -15,7 +15,7 @@ const MAX_FAILURES: usize = 5;
 
 /// How one subject fares.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum SyncState {
     /// Nothing is wanted for it.
     Unmatched,
     /// Everything that the plugin asked for stands.
@@ -26,7 +26,7 @@ pub(crate) enum Verdict {
     Failing { reason: &'static str, message: String },
 }
 
-impl Verdict {
+impl SyncState {
     /// A failure. What plugins say may be of any length, and is kept and logged: it is cut here.
     pub(crate) fn failing(reason: &'static str, message: &str) -> Self {
         Self::Failing { reason, message: limits::cut_message(message).to_owned() }
@@ -42,20 +42,20 @@ pub(crate) struct Summary {
 
 /// Keeps a [`Summary`] up to date at a cost that does not grow with the number of subjects.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct SyncCounter {
     counts: SubjectCounts,
     failing: BTreeMap<SubjectKey, PluginFailure>,
 }
 
-impl Tally {
+impl SyncCounter {
     /// Replaces what is known of a subject. A failure for the same reason keeps its time.
-    pub(crate) fn update(&mut self, key: &SubjectKey, old: Option<&Verdict>, new: &Verdict, now: Timestamp) {
+    pub(crate) fn update(&mut self, key: &SubjectKey, old: Option<&SyncState>, new: &SyncState, now: Timestamp) {
         if let Some(old) = old {
             count(&mut self.counts, old, -1);
         }
         count(&mut self.counts, new, 1);
         let before = self.failing.remove(key);
-        if let Verdict::Failing { reason, message } = new {
+        if let SyncState::Failing { reason, message } = new {
             let same = before.filter(|failure| failure.reason == *reason);
             let since = same.map_or_else(|| whole_seconds(now), |failure| failure.since.0);
             let failure = PluginFailure {
@@ -77,7 +77,7 @@ impl Tally {
     }
 
     /// Forgets a subject that is gone.
-    pub(crate) fn forget(&mut self, key: &SubjectKey, old: &Verdict) {
+    pub(crate) fn forget(&mut self, key: &SubjectKey, old: &SyncState) {
         count(&mut self.counts, old, -1);
         self.failing.remove(key);
     }
@@ -95,12 +95,12 @@ impl Tally {
     }
 }
 
-fn count(counts: &mut SubjectCounts, verdict: &Verdict, by: i64) {
+fn count(counts: &mut SubjectCounts, verdict: &SyncState, by: i64) {
     match verdict {
-        Verdict::Unmatched => return,
-        Verdict::Synced => counts.synced += by,
-        Verdict::Waiting => {}
-        Verdict::Failing { .. } => counts.failing += by,
+        SyncState::Unmatched => return,
+        SyncState::Synced => counts.synced += by,
+        SyncState::Waiting => {}
+        SyncState::Failing { .. } => counts.failing += by,
     }
     counts.matched += by;
 }
@@ -115,8 +115,8 @@ mod tests {
         SubjectKey { kind: SubjectKind::Service, namespace: "ns".to_owned(), name: name.to_owned() }
     }
 
-    fn failing(reason: &'static str) -> Verdict {
-        Verdict::Failing { reason, message: "m".to_owned() }
+    fn failing(reason: &'static str) -> SyncState {
+        SyncState::Failing { reason, message: "m".to_owned() }
     }
 
     fn at(second: i64) -> Timestamp {
@@ -125,19 +125,19 @@ mod tests {
 
     #[test]
     fn counts_follow_each_change() {
-        let mut tally = Tally::default();
-        tally.update(&key("a"), None, &Verdict::Waiting, at(1));
+        let mut tally = SyncCounter::default();
+        tally.update(&key("a"), None, &SyncState::Waiting, at(1));
         tally.update(&key("b"), None, &failing("X"), at(1));
-        tally.update(&key("a"), Some(&Verdict::Waiting), &Verdict::Synced, at(2));
+        tally.update(&key("a"), Some(&SyncState::Waiting), &SyncState::Synced, at(2));
         assert_eq!(tally.summary().counts, SubjectCounts { matched: 2, synced: 1, failing: 1 });
         tally.forget(&key("b"), &failing("X"));
-        tally.update(&key("a"), Some(&Verdict::Synced), &Verdict::Unmatched, at(3));
+        tally.update(&key("a"), Some(&SyncState::Synced), &SyncState::Unmatched, at(3));
         assert_eq!(tally.summary(), Summary::default());
     }
 
     #[test]
     fn a_failure_names_the_hook_that_failed() {
-        let mut tally = Tally::default();
+        let mut tally = SyncCounter::default();
         tally.update(&key("a"), None, &failing("X"), at(1));
         assert_eq!(tally.summary().failures[0].hook, "Sync");
         tally.finalizing(&key("a"));
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_failure_keeps_its_time_while_its_reason_stays() {
-        let mut tally = Tally::default();
+        let mut tally = SyncCounter::default();
         tally.update(&key("a"), None, &failing("X"), at(1));
         tally.update(&key("a"), Some(&failing("X")), &failing("X"), at(9));
         assert_eq!(tally.summary().failures[0].since, Time(at(1)));

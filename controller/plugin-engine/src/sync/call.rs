@@ -1,7 +1,7 @@
 //! Calls of plugins, counted and traced.
 
 use crate::{
-    children::context::Env,
+    children::context::SyncContext,
     client::{answer::Answer, memory_shares::Reservation, response::CallError},
     model::registration::Registered,
 };
@@ -9,7 +9,7 @@ use plugin_protocol::{ResponseStatus, ReviewRequest};
 
 /// Calls the plugin; the call is counted, timed and traced. The answer is read into `memory`.
 pub(crate) async fn call(
-    env: &Env,
+    env: &SyncContext,
     plugin: &Registered,
     request: &ReviewRequest,
     memory: &mut Reservation,

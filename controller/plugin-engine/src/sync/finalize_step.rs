@@ -10,21 +10,21 @@ use kube::{ResourceExt as _, api::DynamicObject};
 
 use super::{
     Error, Observed, Syncing,
-    state::{Again, Memory, Step},
+    state::{Requeue, Step, SubjectState},
 };
 use crate::{
     children::inventory::by_key,
     client::{answer::Answer, response::CallError},
-    finalize::{self, Mark, Owner, Situation, Stage, finalizers},
-    index::watches::Unread,
+    finalize::{self, FinalizeInput, FinalizeState, Owner, Stage, finalizers},
+    index::watches::NotSynced,
     model::subject::{self, SubjectKey},
     selector::matcher::Undecided,
-    status::summary::Verdict,
+    status::summary::SyncState,
 };
 use plugin_protocol::{EventReason, ResponseStatus};
 
 /// How a pass goes on.
-pub(crate) enum Before {
+pub(crate) enum PreSync {
     /// The plugin is to be asked for children.
     Sync(Observed),
     /// Not at all.
@@ -32,15 +32,15 @@ pub(crate) enum Before {
 }
 
 /// Nothing is wanted for the subject, until it or the Dask resource above changes.
-const NOTHING: Step = (Verdict::Unmatched, Again::Never);
+const NOTHING: Step = (SyncState::Unmatched, Requeue::Never);
 
 impl Syncing<'_> {
-    /// Everything but syncing. When this says [`Before::Sync`], the finalizer is where it has to be.
+    /// Everything but syncing. When this says [`PreSync::Sync`], the finalizer is where it has to be.
     pub(crate) async fn before_sync(
         &mut self,
         object: Arc<DynamicObject>,
         reason: EventReason,
-    ) -> Result<Before, Error> {
+    ) -> Result<PreSync, Error> {
         let above = self.above(&object).await?;
         let owner_uid = above.as_ref().and_then(|(_, owner)| owner.uid());
         let known = self.children().known(&self.memory, owner_uid.as_deref()).await;
@@ -49,7 +49,7 @@ impl Syncing<'_> {
         let matches = match (matches, &above) {
             (Ok(matches), _) => matches,
             (Err(undecided), Some((_, owner))) if owner.metadata.deletion_timestamp.is_none() => {
-                return Ok(Before::Done(self.undecided(&undecided)));
+                return Ok(PreSync::Done(self.undecided(&undecided)));
             }
             // Whoever may hold something is asked to give it up.
             (Err(_), _) => engaged,
@@ -65,7 +65,7 @@ impl Syncing<'_> {
             (Stage::Finalize(farewell), Some((owner_key, owner))) => {
                 self.memory.finalizing = true;
                 let observed = Observed { object, owner_key, owner, known };
-                self.finalize(&observed, reason, farewell).await.map(Before::Done)
+                self.finalize(&observed, reason, farewell).await.map(PreSync::Done)
             }
             (Stage::Prune | Stage::PruneLate, _) => {
                 if stage == Stage::PruneLate {
@@ -73,15 +73,15 @@ impl Syncing<'_> {
                     tracing::warn!(plugin, subject = %self.key, "the deadline for finalizing a subject has passed");
                 }
                 if situation.mark.is_some() && situation.has_children {
-                    self.mark(Mark::Finalized);
+                    self.mark(FinalizeState::Finalized);
                 } else if situation.mark.is_some() || situation.finalizes {
-                    self.mark(Mark::Unasked);
+                    self.mark(FinalizeState::Unasked);
                 }
-                self.prune().await.map(Before::Done)
+                self.prune().await.map(PreSync::Done)
             }
             (Stage::Sync | Stage::Finalize(_) | Stage::Rest, _) => {
-                self.memory = Memory::of(&self.memory.subject_uid);
-                Ok(Before::Done(NOTHING))
+                self.memory = SubjectState::of(&self.memory.subject_uid);
+                Ok(PreSync::Done(NOTHING))
             }
         }
     }
@@ -90,23 +90,23 @@ impl Syncing<'_> {
     fn undecided(&mut self, undecided: &Undecided) -> Step {
         // Then even what is as before must be looked at.
         self.memory.settled = None;
-        (Verdict::failing("MatchConditionError", &undecided.to_string()), Again::Resync)
+        (SyncState::failing("MatchConditionError", &undecided.to_string()), Requeue::Resync)
     }
 
     /// The subject is gone: there is nothing to ask about any more.
     pub(crate) fn forget(&self) {
-        self.env.ledger.forget(&self.plugin.identity, &self.memory.subject_uid);
+        self.env.finalize_progress.forget(&self.plugin.identity, &self.memory.subject_uid);
     }
 
-    fn mark(&self, mark: Mark) {
-        self.env.ledger.set(&self.plugin.identity, &self.memory.subject_uid, mark);
+    fn mark(&self, mark: FinalizeState) {
+        self.env.finalize_progress.set(&self.plugin.identity, &self.memory.subject_uid, mark);
     }
 
     /// How far it got. On a first look, the deadline begins anew: the plugin may have been suspended since.
-    fn marked(&self) -> Option<Mark> {
-        match self.env.ledger.get(&self.plugin.identity, &self.memory.subject_uid) {
-            Some(Mark::Unasked) => None,
-            Some(Mark::Leaving(_)) if self.memory.verdict.is_none() => Some(Mark::Engaged),
+    fn marked(&self) -> Option<FinalizeState> {
+        match self.env.finalize_progress.get(&self.plugin.identity, &self.memory.subject_uid) {
+            Some(FinalizeState::Unasked) => None,
+            Some(FinalizeState::Leaving(_)) if self.memory.verdict.is_none() => Some(FinalizeState::Engaged),
             mark => mark,
         }
     }
@@ -116,7 +116,7 @@ impl Syncing<'_> {
     }
 
     /// The Dask resource above, if it is there and really above.
-    async fn above(&self, object: &DynamicObject) -> Result<Option<(SubjectKey, Arc<DynamicObject>)>, Unread> {
+    async fn above(&self, object: &DynamicObject) -> Result<Option<(SubjectKey, Arc<DynamicObject>)>, NotSynced> {
         let Some(owner_key) = subject::owner_of(self.key.kind, object) else { return Ok(None) };
         let Some(owner) = self.env.watches.subject(&owner_key).await? else { return Ok(None) };
         let owner = Arc::new(owner.object());
@@ -129,12 +129,12 @@ impl Syncing<'_> {
         object: &DynamicObject,
         owner: Option<&DynamicObject>,
         (matches, has_children): (bool, bool),
-    ) -> Situation {
+    ) -> FinalizeInput {
         let plugin = self.plugin;
         let held = owner.is_some_and(|owner| finalizers::has(owner, &finalize::name_of(&plugin.identity)));
         let component = subject::component(self.key.kind, object);
         let named = plugin.rules_for(self.key.kind, component).next().is_some();
-        Situation {
+        FinalizeInput {
             owner: match owner {
                 None => Owner::Absent,
                 Some(owner) if owner.metadata.deletion_timestamp.is_some() => Owner::Going { held },
@@ -150,22 +150,22 @@ impl Syncing<'_> {
     }
 
     /// The finalizer comes before the first child: in between, the controller may be killed.
-    async fn held(&self, observed: Observed, finalizes: bool) -> Result<Before, Error> {
+    async fn held(&self, observed: Observed, finalizes: bool) -> Result<PreSync, Error> {
         if finalizes {
-            self.mark(Mark::Engaged);
+            self.mark(FinalizeState::Engaged);
             let (name, uid) = (finalize::name_of(&self.plugin.identity), observed.owner.uid().unwrap_or_default());
             let held = finalizers::has(&*observed.owner, &name)
                 || finalizers::hold(&self.env.client, &observed.owner_key, &uid, &name).await?;
             if !held {
-                return Ok(Before::Done(NOTHING)); // The watch is about to say that the owner goes.
+                return Ok(PreSync::Done(NOTHING)); // The watch is about to say that the owner goes.
             }
         }
-        Ok(Before::Sync(observed))
+        Ok(PreSync::Sync(observed))
     }
 
     async fn prune(&mut self) -> Result<Step, Error> {
         self.children().prune_all(&self.memory).await?;
-        self.memory = Memory::of(&self.memory.subject_uid);
+        self.memory = SubjectState::of(&self.memory.subject_uid);
         Ok(NOTHING)
     }
 
@@ -183,7 +183,7 @@ impl Syncing<'_> {
         // All kinds of things change around something that goes: a plugin that fails is not asked sooner for it.
         let quiet = !matches!(reason, EventReason::Resync | EventReason::PluginChanged);
         if let (true, Some(verdict)) = (quiet && self.memory.settled.as_ref() == Some(&base), &self.memory.verdict) {
-            return Ok((verdict.clone(), Again::Unchanged));
+            return Ok((verdict.clone(), Requeue::Unchanged));
         }
         self.memory.settled = None;
         if self.memory.retired.as_ref() == Some(&self.identity()) {
@@ -207,11 +207,11 @@ impl Syncing<'_> {
     fn begin(&mut self, farewell: EventReason) {
         let mark = self.marked();
         if farewell == EventReason::Deleting {
-            self.mark(Mark::Engaged);
+            self.mark(FinalizeState::Engaged);
             return;
         }
-        let since = if let Some(Mark::Leaving(since)) = mark { since } else { Instant::now() };
-        self.mark(Mark::Leaving(since));
+        let since = if let Some(FinalizeState::Leaving(since)) = mark { since } else { Instant::now() };
+        self.mark(FinalizeState::Leaving(since));
         self.until = Some(since + self.deadline());
     }
 
@@ -221,7 +221,7 @@ impl Syncing<'_> {
         let wish = wish.map(|seconds| Duration::from_secs(u64::from(seconds)));
         match answer.status {
             ResponseStatus::Success if answer.finalized => {
-                self.mark(Mark::Finalized);
+                self.mark(FinalizeState::Finalized);
                 self.until = None;
                 match farewell {
                     EventReason::Deleting => Ok(NOTHING),
@@ -231,12 +231,12 @@ impl Syncing<'_> {
             ResponseStatus::Success | ResponseStatus::Pending => {
                 self.memory.failures = failures.saturating_add(1);
                 let backoff = CallError::Busy { code: 200, retry_after: None }.retry(self.memory.failures as usize);
-                Ok((Verdict::Waiting, wish.or(backoff).map_or(Again::Resync, Again::After)))
+                Ok((SyncState::Waiting, wish.or(backoff).map_or(Requeue::Resync, Requeue::After)))
             }
             _ => {
                 let message = format!("{}: {}", answer.reason, answer.message);
-                let verdict = Verdict::failing("PluginFailure", &message);
-                Ok((verdict, wish.map_or(Again::Resync, Again::After)))
+                let verdict = SyncState::failing("PluginFailure", &message);
+                Ok((verdict, wish.map_or(Requeue::Resync, Requeue::After)))
             }
         }
     }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::{
     children::{
-        context::Env,
+        context::SyncContext,
         inventory::{Children, known_of},
     },
     model::{child_kind::ChildKind, child_meta::Ours, registration::Registered},
@@ -28,7 +28,7 @@ pub(crate) fn kinds(before: &[ChildKind], now: &[ChildKind]) -> Vec<ChildKind> {
 }
 
 /// Deletes the children of `former` kinds, as long as they are not listed again and the plugin is there.
-pub(crate) async fn prune(env: Arc<Env>, current: watch::Receiver<Arc<Registered>>, former: Vec<ChildKind>) {
+pub(crate) async fn prune(env: Arc<SyncContext>, current: watch::Receiver<Arc<Registered>>, former: Vec<ChildKind>) {
     let mut changes = current.clone();
     let gone = async { while changes.changed().await.is_ok() {} };
     // The rights to watch may have gone together with the kind, so that no list ever comes.
@@ -36,7 +36,7 @@ pub(crate) async fn prune(env: Arc<Env>, current: watch::Receiver<Arc<Registered
     tokio::select! { _ = pruned => {}, () = gone => {} }
 }
 
-async fn prune_all(env: &Env, current: &watch::Receiver<Arc<Registered>>, former: &[ChildKind]) {
+async fn prune_all(env: &SyncContext, current: &watch::Receiver<Arc<Registered>>, former: &[ChildKind]) {
     for round in 1..=ROUNDS {
         let plugin = Arc::clone(&current.borrow());
         if plugin.spec.deletion_policy == DeletionPolicy::Orphan {
@@ -52,7 +52,7 @@ async fn prune_all(env: &Env, current: &watch::Receiver<Arc<Registered>>, former
     }
 }
 
-async fn prune_kind(env: &Env, plugin: &Registered, kind: &ChildKind) -> Result<(), k8s::Error> {
+async fn prune_kind(env: &SyncContext, plugin: &Registered, kind: &ChildKind) -> Result<(), k8s::Error> {
     let ours = Ours { plugin: &plugin.identity, subject_uid: None, owner_uid: None };
     for child in env.watches.children(&plugin.writer, &kind.resource).await.all() {
         if ours.holds(&child) {

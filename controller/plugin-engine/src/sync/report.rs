@@ -4,30 +4,30 @@ use std::collections::BTreeSet;
 
 use kube::ResourceExt as _;
 
-use super::state::Memory;
+use super::state::SubjectState;
 use crate::{
-    children::{context::Env, inventory::Children},
+    children::{context::SyncContext, inventory::Children},
     model::{
         registration::Registered,
         subject::{self, SubjectKey},
     },
     status::{
-        aggregate::{self, Account, Owner},
-        summary::Verdict,
+        aggregate::{self, Owner, SubjectReport},
+        summary::SyncState,
     },
 };
 
 /// Tells of a look at `subject`; `memory` is what is remembered of it now, `before` what came of the last look.
 pub(crate) async fn tell(
-    env: &Env,
+    env: &SyncContext,
     plugin: &Registered,
     subject: &SubjectKey,
-    before: Option<&Verdict>,
-    memory: Option<&Memory>,
+    before: Option<&SyncState>,
+    memory: Option<&SubjectState>,
 ) {
     log(plugin, subject, before, memory.and_then(|memory| memory.verdict.as_ref()));
     // The worker of a plugin that has gone may be in the middle of something.
-    if !env.board.exists(&plugin.key, &plugin.uid) {
+    if !env.status_store.exists(&plugin.key, &plugin.uid) {
         return;
     }
     let account = match memory {
@@ -35,21 +35,26 @@ pub(crate) async fn tell(
         None => None,
     };
     let unfit = account.as_ref().map_or(0, |account| account.unfit);
-    let known = env.board.report(&plugin.identity, subject, account);
+    let known = env.status_store.report(&plugin.identity, subject, account);
     if unfit > known.map_or(0, |known| known.unfit) {
         tracing::warn!(plugin = plugin.identity, %subject, unfit, "a plugin's conditions cannot be shown");
     }
-    env.metrics.children(&plugin.identity, env.board.children(&plugin.identity));
+    env.metrics.children(&plugin.identity, env.status_store.children(&plugin.identity));
 }
 
 /// `None` if there is no Dask resource to tell.
-async fn account(env: &Env, plugin: &Registered, subject: &SubjectKey, memory: &Memory) -> Option<Account> {
+async fn account(
+    env: &SyncContext,
+    plugin: &Registered,
+    subject: &SubjectKey,
+    memory: &SubjectState,
+) -> Option<SubjectReport> {
     let owner = owner_of(env, subject).await?;
     let fares = memory.verdict.clone()?;
     let children = match fares {
-        Verdict::Unmatched => 0,
+        SyncState::Unmatched => 0,
         // Nothing else stands then, whatever the watches have still to deliver.
-        Verdict::Synced => memory.written.len(),
+        SyncState::Synced => memory.written.len(),
         _ => {
             let children = Children { env, plugin, namespace: &subject.namespace };
             children.known(memory, Some(&owner.uid)).await.len()
@@ -58,10 +63,10 @@ async fn account(env: &Env, plugin: &Registered, subject: &SubjectKey, memory: &
     let answer = memory.answer.as_ref();
     let (conditions, unfit) = aggregate::fit(&plugin.identity, answer.map_or(&[], |answer| &answer.conditions));
     let warnings = answer.map_or_else(BTreeSet::new, |answer| aggregate::fit_warnings(&answer.warnings));
-    Some(Account { owner, fares, children, conditions, unfit, warnings })
+    Some(SubjectReport { owner, fares, children, conditions, unfit, warnings })
 }
 
-async fn owner_of(env: &Env, subject: &SubjectKey) -> Option<Owner> {
+async fn owner_of(env: &SyncContext, subject: &SubjectKey) -> Option<Owner> {
     let object = env.watches.subject(subject).await.ok()??;
     let key = subject::owner_of(subject.kind, object.as_ref())?;
     let owner = env.watches.subject(&key).await.ok()??;
@@ -70,15 +75,15 @@ async fn owner_of(env: &Env, subject: &SubjectKey) -> Option<Owner> {
 }
 
 /// One line for each transition, and none for each attempt.
-fn log(plugin: &Registered, subject: &SubjectKey, before: Option<&Verdict>, now: Option<&Verdict>) {
+fn log(plugin: &Registered, subject: &SubjectKey, before: Option<&SyncState>, now: Option<&SyncState>) {
     let plugin = plugin.identity.as_str();
     match (reason(before), now) {
-        (was, Some(Verdict::Failing { reason, message })) if was != Some(reason) => {
+        (was, Some(SyncState::Failing { reason, message })) if was != Some(reason) => {
             tracing::warn!(plugin, %subject, reason, "a plugin fails for a subject");
             // It may quote the subject.
             tracing::debug!(plugin, %subject, reason, message, "a plugin fails for a subject");
         }
-        (Some(was), Some(now)) if !matches!(now, Verdict::Failing { .. }) => {
+        (Some(was), Some(now)) if !matches!(now, SyncState::Failing { .. }) => {
             let now = word(now);
             tracing::info!(plugin, %subject, was, now, "a plugin does not fail for a subject any more");
         }
@@ -86,18 +91,18 @@ fn log(plugin: &Registered, subject: &SubjectKey, before: Option<&Verdict>, now:
     }
 }
 
-fn reason(verdict: Option<&Verdict>) -> Option<&'static str> {
+fn reason(verdict: Option<&SyncState>) -> Option<&'static str> {
     match verdict {
-        Some(Verdict::Failing { reason, .. }) => Some(reason),
+        Some(SyncState::Failing { reason, .. }) => Some(reason),
         _ => None,
     }
 }
 
-fn word(verdict: &Verdict) -> &'static str {
+fn word(verdict: &SyncState) -> &'static str {
     match verdict {
-        Verdict::Unmatched => "Unmatched",
-        Verdict::Synced => "Synced",
-        Verdict::Waiting => "Waiting",
-        Verdict::Failing { .. } => "Failing",
+        SyncState::Unmatched => "Unmatched",
+        SyncState::Synced => "Synced",
+        SyncState::Waiting => "Waiting",
+        SyncState::Failing { .. } => "Failing",
     }
 }

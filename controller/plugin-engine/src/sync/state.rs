@@ -11,7 +11,7 @@ use crate::{
         answer::Answer,
         memory_shares::{Reservation, Shares},
     },
-    status::summary::Verdict,
+    status::summary::SyncState,
 };
 use plugin_protocol::EventReason;
 
@@ -21,7 +21,7 @@ const LAST_REWRITE: Duration = Duration::from_mins(5);
 
 /// What is remembered of a subject between passes.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Memory {
+pub(crate) struct SubjectState {
     pub(crate) subject_uid: String,
     /// The question, without children, that `verdict` is about: before it or a child changes, or its date
     /// comes, there is no need to look again.
@@ -44,12 +44,12 @@ pub(crate) struct Memory {
     /// Whether the last pass was to finalize the subject.
     pub(crate) finalizing: bool,
     pub(crate) written: Written,
-    pub(crate) verdict: Option<Verdict>,
+    pub(crate) verdict: Option<SyncState>,
 }
 
 /// When to look again although nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Again {
+pub(crate) enum Requeue {
     /// When it was decided before: this pass found nothing to do.
     Unchanged,
     /// Only on a change.
@@ -65,9 +65,9 @@ pub(crate) enum Again {
 }
 
 /// The result of a pass.
-pub(crate) type Step = (Verdict, Again);
+pub(crate) type Step = (SyncState, Requeue);
 
-impl Memory {
+impl SubjectState {
     /// Nothing but the subject's uid.
     pub(crate) fn of(subject_uid: &str) -> Self {
         Self { subject_uid: subject_uid.to_owned(), ..Self::default() }
@@ -109,18 +109,18 @@ impl Memory {
     pub(crate) fn conclude(&mut self, (verdict, again): Step, resync: Duration, now: Instant) -> Option<Duration> {
         let rewrites = std::mem::take(&mut self.rewrites);
         match again {
-            Again::Unchanged => self.rewrites = rewrites,
-            Again::Never => self.due = None,
-            Again::After(delay) => self.due = Some(now + delay),
-            Again::Rewrite => {
+            Requeue::Unchanged => self.rewrites = rewrites,
+            Requeue::Never => self.due = None,
+            Requeue::After(delay) => self.due = Some(now + delay),
+            Requeue::Rewrite => {
                 self.due = Some(now + (FIRST_REWRITE * 2_u32.pow(rewrites.min(5))).min(LAST_REWRITE));
                 self.rewrites = rewrites.saturating_add(1);
             }
-            Again::RewriteAfter(delay) => {
+            Requeue::RewriteAfter(delay) => {
                 self.due = Some(now + delay);
                 self.rewrites = rewrites.max(1);
             }
-            Again::Resync => self.due = Some(now + resync),
+            Requeue::Resync => self.due = Some(now + resync),
         }
         self.verdict = Some(verdict);
         self.due.map(|due| due.saturating_duration_since(now))
@@ -150,14 +150,14 @@ mod tests {
     fn answers_of_a_namespace_that_has_used_its_share_are_not_kept_and_the_plugin_is_asked_again() {
         let (shares, long) = (Shares::new(100_000, 1000), answer(40_000));
         let keep = |namespace: &str| {
-            let mut memory = Memory::of("u");
+            let mut memory = SubjectState::of("u");
             let has_room = memory.keep("uid", &long, (&shares, namespace));
             assert_eq!((memory.asked.is_some(), has_room), (has_room, has_room));
             assert_eq!(memory.answer.as_ref().unwrap().children.is_some(), has_room);
             assert_eq!(memory.answer.as_ref().unwrap().warnings, ["soon"]);
             memory
         };
-        let flood: Vec<Memory> = (0..10).map(|_| keep("flood")).collect();
+        let flood: Vec<SubjectState> = (0..10).map(|_| keep("flood")).collect();
         assert_eq!(flood.iter().filter(|memory| memory.asked.is_some()).count(), 2);
         assert!(keep("other").asked.is_some());
         drop(flood);
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn an_answer_that_replaces_another_one_needs_no_room_for_both() {
-        let (shares, mut memory) = (Shares::new(100_000, 1000), Memory::of("u"));
+        let (shares, mut memory) = (Shares::new(100_000, 1000), SubjectState::of("u"));
         for _ in 0..10 {
             assert!(memory.keep("uid", &answer(80_000), (&shares, "ns")));
         }
@@ -175,40 +175,40 @@ mod tests {
     /// A queue keeps one date for each subject, so a pass that finds nothing must name the old one again.
     #[test]
     fn a_pass_that_finds_nothing_to_do_does_not_lose_the_date_of_the_next_resync() {
-        let (mut memory, now) = (Memory::default(), Instant::now());
-        assert_eq!(memory.conclude((Verdict::Synced, Again::Resync), RESYNC, now), Some(RESYNC));
+        let (mut memory, now) = (SubjectState::default(), Instant::now());
+        assert_eq!(memory.conclude((SyncState::Synced, Requeue::Resync), RESYNC, now), Some(RESYNC));
         let later = now + Duration::from_hours(1);
-        let left = memory.conclude((Verdict::Synced, Again::Unchanged), RESYNC, later);
+        let left = memory.conclude((SyncState::Synced, Requeue::Unchanged), RESYNC, later);
         assert_eq!(left, Some(Duration::from_hours(9)));
     }
 
     /// A date in the past would have the subject looked at without end.
     #[test]
     fn a_subject_that_matches_no_longer_has_no_date() {
-        let (mut memory, now) = (Memory::default(), Instant::now());
-        memory.conclude((Verdict::Synced, Again::Resync), RESYNC, now);
-        assert_eq!(memory.conclude((Verdict::Unmatched, Again::Never), RESYNC, now), None);
-        assert_eq!(memory.conclude((Verdict::Unmatched, Again::Unchanged), RESYNC, now), None);
+        let (mut memory, now) = (SubjectState::default(), Instant::now());
+        memory.conclude((SyncState::Synced, Requeue::Resync), RESYNC, now);
+        assert_eq!(memory.conclude((SyncState::Unmatched, Requeue::Never), RESYNC, now), None);
+        assert_eq!(memory.conclude((SyncState::Unmatched, Requeue::Unchanged), RESYNC, now), None);
     }
 
     /// Asking the plugin again would not change what the API server refuses.
     #[test]
     fn children_are_written_again_ever_more_slowly_without_asking_the_plugin() {
-        let failing = || Verdict::Failing { reason: "Conflict", message: String::new() };
-        let (mut memory, now) = (Memory::default(), Instant::now());
+        let failing = || SyncState::Failing { reason: "Conflict", message: String::new() };
+        let (mut memory, now) = (SubjectState::default(), Instant::now());
         let delays: Vec<u64> = (0..7)
-            .filter_map(|_| memory.conclude((failing(), Again::Rewrite), RESYNC, now))
+            .filter_map(|_| memory.conclude((failing(), Requeue::Rewrite), RESYNC, now))
             .map(|delay| delay.as_secs())
             .collect();
         assert_eq!(delays, [10, 20, 40, 80, 160, 300, 300]);
         assert_eq!(memory.reason_of_date(), EventReason::ChildDrift);
-        memory.conclude((Verdict::Synced, Again::Resync), RESYNC, now);
+        memory.conclude((SyncState::Synced, Requeue::Resync), RESYNC, now);
         assert_eq!(memory.reason_of_date(), EventReason::Resync);
     }
 
     #[test]
     fn attempts_are_counted_for_each_question() {
-        let mut memory = Memory::default();
+        let mut memory = SubjectState::default();
         assert_eq!(memory.attempt_at("a"), 1);
         memory.failures += 1;
         assert_eq!(memory.attempt_at("a"), 2);

@@ -21,16 +21,16 @@ use kube::{
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::{Pass, removed_kinds, report, state::Memory, turns::Turns};
+use super::{Pass, removed_kinds, report, state::SubjectState, turns::Turns};
 use crate::{
-    children::{context::Env, inventory},
+    children::{context::SyncContext, inventory},
     client::{
         breaker::{Breaker, State},
         traceparent,
     },
     index::registry::{Command, WorkerHandle},
     model::{child_kind::ChildKind, child_version::ChildChange, registration::Registered, subject::SubjectKey},
-    status::summary::{Summary, Tally, Verdict},
+    status::summary::{Summary, SyncCounter, SyncState},
     sync,
 };
 use plugin_protocol::EventReason;
@@ -43,7 +43,7 @@ const SPARE: usize = 2;
 const ORPHANS_PAUSE: Duration = Duration::from_secs(10);
 
 /// Starts a worker.
-pub(crate) fn spawn(env: Arc<Env>, registered: Arc<Registered>) -> WorkerHandle {
+pub(crate) fn spawn(env: Arc<SyncContext>, registered: Arc<Registered>) -> WorkerHandle {
     let (commands, received) = mpsc::unbounded_channel();
     let (registered, current) = watch::channel(registered);
     let (publish, summary) = watch::channel(None);
@@ -63,7 +63,7 @@ pub(crate) fn spawn(env: Arc<Env>, registered: Arc<Registered>) -> WorkerHandle 
         deferred: Vec::new(),
         in_flight: HashSet::new(),
         waiting: Turns::default(),
-        tally: Tally::default(),
+        tally: SyncCounter::default(),
         kinds: Vec::new(),
     };
     let run = worker.run(received, requested);
@@ -75,7 +75,7 @@ pub(crate) fn spawn(env: Arc<Env>, registered: Arc<Registered>) -> WorkerHandle 
 }
 
 struct Worker {
-    env: Arc<Env>,
+    env: Arc<SyncContext>,
     current: watch::Receiver<Arc<Registered>>,
     requests: UnboundedSender<ScheduleRequest<SubjectKey>>,
     publish: watch::Sender<Option<Summary>>,
@@ -84,7 +84,7 @@ struct Worker {
     /// When to look again for children whose subject is gone.
     orphans_due: Option<Instant>,
     breaker: Breaker,
-    memories: HashMap<SubjectKey, Memory>,
+    memories: HashMap<SubjectKey, SubjectState>,
     /// Subjects by uid, to find them from their children's labels.
     subjects: HashMap<String, SubjectKey>,
     /// Why the next look at a subject happens.
@@ -94,7 +94,7 @@ struct Worker {
     in_flight: HashSet<SubjectKey>,
     /// Subjects that are due.
     waiting: Turns,
-    tally: Tally,
+    tally: SyncCounter,
     /// The kinds that may have children.
     kinds: Vec<ChildKind>,
 }
@@ -317,8 +317,8 @@ impl Worker {
         let old_verdict = old.and_then(|old| old.verdict);
         match pass.memory {
             Some(memory) => {
-                let verdict = memory.verdict.clone().unwrap_or(Verdict::Waiting);
-                if matches!(verdict, Verdict::Failing { reason: "Forbidden", .. }) {
+                let verdict = memory.verdict.clone().unwrap_or(SyncState::Waiting);
+                if matches!(verdict, SyncState::Failing { reason: "Forbidden", .. }) {
                     // An error means that the process is ending.
                     let _ = self.env.doubts.send(self.current.borrow().key.clone());
                 }
@@ -350,7 +350,7 @@ impl Worker {
             return;
         }
         if self.publish.borrow().is_none() {
-            self.env.board.completed(&self.current.borrow().identity, self.memories.keys());
+            self.env.status_store.completed(&self.current.borrow().identity, self.memories.keys());
         }
         let summary = Some(self.tally.summary());
         self.publish.send_if_modified(|published| {

@@ -44,7 +44,7 @@ pub enum Class {
     /// Somebody else changed the object.
     Conflict,
     /// The object is not valid; trying again without a change is useless.
-    Invalid,
+    Rejection,
     /// Rights or quota are missing.
     Forbidden,
     /// The namespace is being deleted, which nothing can stop: nothing can be made in it any more.
@@ -80,12 +80,12 @@ impl Error {
             404 => Class::NotFound,
             409 if status.is_already_exists() => Class::AlreadyExists,
             409 => Class::Conflict,
-            400 | 413 | 415 | 422 => Class::Invalid,
+            400 | 413 | 415 | 422 => Class::Rejection,
             403 if is_of_ending_namespace(status) => Class::NamespaceEnding,
             401 | 403 => Class::Forbidden,
             429 => Class::Throttled,
             // What a server-side apply makes of an unknown field; there is nothing else to tell it by.
-            500 if status.message.contains("failed to create typed patch object") => Class::Invalid,
+            500 if status.message.contains("failed to create typed patch object") => Class::Rejection,
             _ => Class::Transient,
         }
     }
@@ -105,7 +105,7 @@ impl Error {
             Class::NotFound => "NotFound",
             Class::AlreadyExists => "NameTaken",
             Class::Conflict => "Conflict",
-            Class::Invalid => "Invalid",
+            Class::Rejection => "Invalid",
             Class::Forbidden => "Forbidden",
             Class::NamespaceEnding => "NamespaceTerminating",
             Class::Throttled => "Throttled",
@@ -168,8 +168,8 @@ mod tests {
         let table = [
             (404, Class::NotFound),
             (409, Class::Conflict),
-            (422, Class::Invalid),
-            (400, Class::Invalid),
+            (422, Class::Rejection),
+            (400, Class::Rejection),
             (403, Class::Forbidden),
             (429, Class::Throttled),
             (500, Class::Transient),

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// The Lease as the watch tells of it; `None` if it is gone.
-type News = Result<Option<Received<Lease>>, watcher::Error>;
+type LeaseEvent = Result<Option<Received<Lease>>, watcher::Error>;
 
 /// What one try came to.
 type Tried = Result<(), k8s::Error>;
@@ -108,7 +108,7 @@ impl Candidate {
     }
 
     /// Waits for news until then. A standby that hears none asks now and then.
-    async fn wait(&mut self, until: Instant, mut news: Pin<&mut impl Stream<Item = News>>) -> Tried {
+    async fn wait(&mut self, until: Instant, mut news: Pin<&mut impl Stream<Item = LeaseEvent>>) -> Tried {
         let asks = self.is_deaf && self.observed.renewed.is_none();
         let until = if asks { until.min(Instant::now() + self.timing.period()) } else { until };
         tokio::select! {
@@ -117,7 +117,7 @@ impl Candidate {
         }
     }
 
-    async fn hear(&mut self, news: News) -> Tried {
+    async fn hear(&mut self, news: LeaseEvent) -> Tried {
         let lease = match news {
             Ok(lease) => lease,
             Err(error) => {

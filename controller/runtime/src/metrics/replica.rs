@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::OnceLock, time::Instant};
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, metrics::gauge::ConstGauge};
 
 use super::family::{Described, Family};
-use crate::watch::Progress;
+use crate::watch::SyncStatus;
 
 const AGE: Family<1> = Family::gauge(
     "dask_operator_watch_age_seconds",
@@ -22,7 +22,7 @@ const LEADER: Family<0> =
 const BUILD: Family<1> = Family::gauge("dask_operator_build_info", ["version"], "Always 1; the version that runs.");
 
 /// Finds the watches that there are.
-pub type Watches = Box<dyn Fn() -> Vec<Progress> + Send + Sync>;
+pub type Watches = Box<dyn Fn() -> Vec<SyncStatus> + Send + Sync>;
 
 /// Looks whether this replica leads.
 pub type Leads = Box<dyn Fn() -> bool + Send + Sync>;

@@ -20,7 +20,7 @@ use tower::{Layer, Service};
 
 use super::{
     family::{Described, Family, Word},
-    verb::Asked,
+    verb::RequestInfo,
 };
 
 const REQUESTS: Family<3> = Family::counter(
@@ -44,7 +44,7 @@ pub struct Requests(Mutex<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
-    ends: BTreeMap<(Asked, End), u64>,
+    ends: BTreeMap<(RequestInfo, End), u64>,
     /// By verb.
     durations: BTreeMap<Word, Histogram>,
 }
@@ -106,7 +106,7 @@ where
     }
 
     fn call(&mut self, request: Request<Sent>) -> Self::Future {
-        let asked = Asked::of(request.method(), request.uri());
+        let asked = RequestInfo::of(request.method(), request.uri());
         let call = Call { requests: Arc::clone(&self.requests), asked, begin: Instant::now(), end: End::Cancelled };
         let answer = self.inner.call(request);
         Box::pin(async move {
@@ -120,7 +120,7 @@ where
 /// A request under way; it is counted when this is dropped.
 struct Call {
     requests: Arc<Requests>,
-    asked: Asked,
+    asked: RequestInfo,
     begin: Instant,
     end: End,
 }

@@ -33,12 +33,12 @@ const OTHER: Word = "other";
 
 /// Verb and resource of a request; a subresource counts as its resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Asked {
+pub(super) struct RequestInfo {
     pub verb: Word,
     pub resource: Word,
 }
 
-impl Asked {
+impl RequestInfo {
     /// As the API server itself reads a path (`RequestInfo`): `/api/{version}` or `/apis/{group}/{version}`, then
     /// `/namespaces/{namespace}` or not, then `/{resource}/{name}/{subresource}`.
     pub(super) fn of(method: &Method, uri: &Uri) -> Self {
@@ -114,8 +114,8 @@ mod tests {
             ("POST", "/", "post", "other"),
         ];
         for (method, uri, verb, resource) in table {
-            let asked = Asked::of(&method.parse().unwrap(), &uri.parse().unwrap());
-            assert_eq!(asked, Asked { verb, resource }, "{method} {uri}");
+            let asked = RequestInfo::of(&method.parse().unwrap(), &uri.parse().unwrap());
+            assert_eq!(asked, RequestInfo { verb, resource }, "{method} {uri}");
         }
     }
 }

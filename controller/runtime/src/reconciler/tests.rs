@@ -11,7 +11,7 @@ use crate::testing::mk_config_map;
 use crate::{
     leader,
     metrics::RuntimeMetrics,
-    watch::{Creations, queue},
+    watch::{Expectations, queue},
 };
 
 #[derive(Debug, thiserror::Error)]
@@ -61,10 +61,10 @@ async fn begun(objects: &[(&str, String)], count: usize) -> Vec<String> {
         store,
         reconcile: pass,
         category: |_: &Failed| "Failed",
-        vitals: Vitals::default(),
+        liveness: Liveness::default(),
         passes: RuntimeMetrics::default().passes("ConfigMap"),
     };
-    let (_queue, requests) = queue::<ConfigMap>(&Creations::default());
+    let (_queue, requests) = queue::<ConfigMap>(&Expectations::default());
     let stage = Arc::new(Stage::default());
     let run = reconciler.run(requests, Arc::clone(&stage), (leader::leading(), CancellationToken::new()));
     tokio::select! {

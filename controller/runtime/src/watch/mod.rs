@@ -9,20 +9,20 @@
 //! while the watch was broken; here every change since the last known state reaches the listeners.
 
 mod cache;
-mod creations;
-mod feed;
-mod pace;
-mod progress;
-mod pulse;
+mod expectations;
+mod health;
+mod kind_watcher;
 mod queue;
 mod received;
+mod sync_status;
+mod timing;
 mod unreadable;
 
 pub use cache::{Cache, Change};
-pub use creations::{Creations, UNSEEN};
-pub use feed::{Feed, Reach};
-pub use pace::{Pace, SILENCE_SECONDS, WATCH_SECONDS};
-pub use progress::Progress;
-pub use queue::{Queue, Requests, queue};
+pub use expectations::{EXPECTATION_TTL, Expectations};
+pub use kind_watcher::{ApiScope, KindWatcher};
+pub use queue::{Queue, WorkQueueReceiver, queue};
 pub use received::{LIMITS, Received, Unreadable};
+pub use sync_status::SyncStatus;
+pub use timing::{SILENCE_SECONDS, WATCH_SECONDS, WatchTiming};
 pub use unreadable::{Deletion, UnreadableObject};

@@ -18,7 +18,7 @@ use kube::{
     },
 };
 
-use super::{Creations, Progress};
+use super::{Expectations, SyncStatus};
 use crate::leader::Leading;
 
 /// Changes of one object within this time are handled as one. It runs from the first of them: kube's own
@@ -41,9 +41,9 @@ enum Turn {
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
-    creations: Creations,
+    expectations: Expectations,
     /// What has to be known of an object's namespace before it is asked for.
-    watches: OnceLock<Vec<Progress>>,
+    watches: OnceLock<Vec<SyncStatus>>,
 }
 
 #[derive(Default)]
@@ -90,7 +90,7 @@ pub struct Queue<K: Resource> {
 }
 
 /// The receiving end.
-pub struct Requests<K: Resource> {
+pub struct WorkQueueReceiver<K: Resource> {
     receiver: UnboundedReceiver<ReconcileRequest<K>>,
     queue: Queue<K>,
 }
@@ -101,15 +101,15 @@ impl<K: Resource> Clone for Queue<K> {
     }
 }
 
-/// A queue that gives way to `creations`, and its receiving end.
-pub fn queue<K: Resource>(creations: &Creations) -> (Queue<K>, Requests<K>)
+/// A queue that gives way to `expectations`, and its receiving end.
+pub fn queue<K: Resource>(expectations: &Expectations) -> (Queue<K>, WorkQueueReceiver<K>)
 where
     K::DynamicType: Default,
 {
     let (sender, receiver) = unbounded();
-    let shared = Shared { creations: creations.clone(), ..Shared::default() };
+    let shared = Shared { expectations: expectations.clone(), ..Shared::default() };
     let queue = Queue { sender, shared: Arc::new(shared) };
-    (queue.clone(), Requests { receiver, queue })
+    (queue.clone(), WorkQueueReceiver { receiver, queue })
 }
 
 impl<K: Resource> Queue<K> {
@@ -122,7 +122,7 @@ impl<K: Resource> Queue<K> {
 impl<K: Resource<DynamicType = ()> + 'static> Queue<K> {
     /// Nobody looks at an object before `watches` know its namespace: a child that is not there must not be
     /// mistaken for one not yet seen, and a namespace may be refused for long while others are served.
-    pub fn wait_for(&self, watches: &[Progress]) {
+    pub fn wait_for(&self, watches: &[SyncStatus]) {
         // Set once, by the wiring.
         let _ = self.shared.watches.set(watches.to_vec());
     }
@@ -147,7 +147,7 @@ impl<K: Resource<DynamicType = ()> + 'static> Queue<K> {
                 Turn::First => tokio::time::sleep(GATHERED_FIRST).await,
                 Turn::Later => {
                     tokio::time::sleep(GATHERED).await;
-                    shared.creations.give_way(&key.0).await;
+                    shared.expectations.give_way(&key.0).await;
                 }
             }
             for watch in shared.watches.get().into_iter().flatten() {
@@ -161,7 +161,7 @@ impl<K: Resource<DynamicType = ()> + 'static> Queue<K> {
     }
 }
 
-impl<K: Resource<DynamicType = ()> + Clone + 'static> Requests<K> {
+impl<K: Resource<DynamicType = ()> + Clone + 'static> WorkQueueReceiver<K> {
     /// From now on requests are kept; the first ones are for all that there is. Must be called within the runtime.
     pub fn open(&self, _: Leading, store: &Store<K>) {
         self.queue.shared.state().is_open = true;
@@ -171,7 +171,7 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Requests<K> {
     }
 }
 
-impl<K: Resource<DynamicType = ()>> Stream for Requests<K> {
+impl<K: Resource<DynamicType = ()>> Stream for WorkQueueReceiver<K> {
     type Item = ReconcileRequest<K>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -198,13 +198,13 @@ mod tests {
     use crate::testing::mk_config_map;
 
     /// The names that are asked for now.
-    fn taken(requests: &mut Requests<ConfigMap>) -> Vec<String> {
+    fn taken(requests: &mut WorkQueueReceiver<ConfigMap>) -> Vec<String> {
         std::iter::from_fn(|| requests.next().now_or_never().flatten()).map(|request| request.obj_ref.name).collect()
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_object_that_changes_all_the_time_is_looked_at_all_the_same() {
-        let (queue, mut requests) = queue::<ConfigMap>(&Creations::default());
+        let (queue, mut requests) = queue::<ConfigMap>(&Expectations::default());
         requests.open(leader::leading(), &reflector::store().0);
         let pushing = async {
             for _ in 0..10 {
@@ -226,9 +226,9 @@ mod tests {
     /// Children that were not seen yet would be made again.
     #[tokio::test(start_paused = true)]
     async fn an_object_waits_until_its_namespace_is_known_and_is_then_asked_for_once() {
-        let (queue, mut requests) = queue::<ConfigMap>(&Creations::default());
+        let (queue, mut requests) = queue::<ConfigMap>(&Expectations::default());
         requests.open(leader::leading(), &reflector::store().0);
-        let watch = Progress::listening("pods", &[Instant::now()]);
+        let watch = SyncStatus::listening("pods", &[Instant::now()]);
         queue.wait_for(std::slice::from_ref(&watch));
         for _ in 0..3 {
             queue.push("ns", "demo");
@@ -243,7 +243,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_nobody_takes_does_not_grow_with_the_number_of_changes() {
-        let (queue, mut requests) = queue::<ConfigMap>(&Creations::default());
+        let (queue, mut requests) = queue::<ConfigMap>(&Expectations::default());
         requests.open(leader::leading(), &reflector::store().0);
         for _ in 0..10 {
             queue.push("ns", "a");
@@ -258,8 +258,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_to_be_made_comes_before_what_was_asked_for_earlier() {
-        let creations = Creations::default();
-        let (queue, mut requests) = queue::<ConfigMap>(&creations);
+        let expectations = Expectations::default();
+        let (queue, mut requests) = queue::<ConfigMap>(&expectations);
         requests.open(leader::leading(), &reflector::store().0);
         queue.push("ns", "old");
         queue.push("ns", "new");
@@ -268,7 +268,7 @@ mod tests {
         queue.push("ns", "new");
         let burst = async {
             for _ in 0..20 {
-                creations.made("ns", ("Deployment", "uid"), "worker");
+                expectations.made("ns", ("Deployment", "uid"), "worker");
                 tokio::time::sleep(GATHERED_FIRST).await;
             }
         };
@@ -281,7 +281,7 @@ mod tests {
     /// A standby sees objects come and go for weeks.
     #[tokio::test(start_paused = true)]
     async fn a_standby_keeps_nothing_and_looks_at_all_that_there_is_when_it_leads() {
-        let (queue, mut requests) = queue::<ConfigMap>(&Creations::default());
+        let (queue, mut requests) = queue::<ConfigMap>(&Expectations::default());
         let (store, mut writer) = reflector::store();
         for number in 0..100 {
             queue.push("ns", &format!("gone-{number}"));

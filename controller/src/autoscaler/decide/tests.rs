@@ -15,13 +15,19 @@ fn rules(minimum: i64, maximum: i64) -> Rules {
 }
 
 /// A group whose workers are all registered, alone in its cluster.
-fn connected(current: i64, target: i64) -> Situation {
-    Situation { current, connected: current, per_worker: (current > 0).then_some(1), target, ..Situation::default() }
+fn connected(current: i64, target: i64) -> ScalingInput {
+    ScalingInput {
+        current,
+        connected: current,
+        per_worker: (current > 0).then_some(1),
+        target,
+        ..ScalingInput::default()
+    }
 }
 
 /// What a controller decides that has just started.
-fn first(situation: &Situation, rules: &Rules) -> Decision {
-    Recent::default().decide(situation, rules, at(0))
+fn first(situation: &ScalingInput, rules: &Rules) -> Decision {
+    RecentTargets::default().decide(situation, rules, at(0))
 }
 
 // --- dask-kubernetes' rule ---
@@ -66,26 +72,26 @@ fn nothing_changes_in_either_direction_before_the_cool_down_is_over() {
 /// User pain 11: group A is fixed at 2, the scheduler wants 6.
 #[test]
 fn workers_of_other_groups_are_taken_off_the_target() {
-    let group = |current| Situation { elsewhere: 2, ..connected(current, 6) };
+    let group = |current| ScalingInput { elsewhere: 2, ..connected(current, 6) };
     assert_eq!(first(&group(1), &rules(0, 10)).desired, 4);
     assert_eq!(first(&group(4), &rules(0, 10)).why, Why::Enough);
-    assert_eq!(first(&Situation { elsewhere: 9, ..connected(1, 6) }, &rules(0, 10)).desired, 0);
+    assert_eq!(first(&ScalingInput { elsewhere: 9, ..connected(1, 6) }, &rules(0, 10)).desired, 0);
 }
 
 #[test]
 fn a_worker_of_two_processes_counts_twice_and_is_remembered_when_all_are_gone() {
-    let mut recent = Recent::default();
-    let two = Situation { per_worker: Some(2), ..connected(3, 5) };
+    let mut recent = RecentTargets::default();
+    let two = ScalingInput { per_worker: Some(2), ..connected(3, 5) };
     assert_eq!(recent.decide(&two, &rules(0, 10), at(0)).why, Why::Enough);
-    let none = Situation { target: 8, ..Situation::default() };
+    let none = ScalingInput { target: 8, ..ScalingInput::default() };
     assert_eq!(recent.decide(&none, &rules(0, 10), at(5)).desired, 4);
 }
 
 // --- Workers that are starting ---
 
-fn starting(current: i64, connected: i64, target: i64) -> Situation {
+fn starting(current: i64, connected: i64, target: i64) -> ScalingInput {
     let starting = current - connected;
-    Situation { current, connected, starting, per_worker: Some(1), elsewhere: 0, target }
+    ScalingInput { current, connected, starting, per_worker: Some(1), elsewhere: 0, target }
 }
 
 #[test]
@@ -97,13 +103,13 @@ fn nothing_is_taken_away_while_workers_are_starting() {
 
 #[test]
 fn workers_that_will_never_come_are_taken_away() {
-    let stuck = Situation { starting: 0, ..starting(10, 2, 2) };
+    let stuck = ScalingInput { starting: 0, ..starting(10, 2, 2) };
     assert_eq!(first(&stuck, &rules(0, 10)), Decision { desired: 8, why: Why::Fewer });
 }
 
 #[test]
 fn a_scheduler_that_needs_less_than_it_has_for_a_minute_may_shrink_a_group_that_is_starting() {
-    let mut recent = Recent::default();
+    let mut recent = RecentTargets::default();
     let mut decide = |target, second| recent.decide(&starting(10, 2, target), &rules(0, 10), at(second)).desired;
     for second in (0..55).step_by(5) {
         assert_eq!(decide(1, second), 10);
@@ -130,7 +136,7 @@ struct Story {
 
 /// Runs the controller every 5 s for 20 minutes, as it would run without failures.
 fn tell(rules: &Rules, target: impl Fn(i64, i64) -> i64) -> Story {
-    let (mut recent, mut rules) = (Recent::default(), rules.clone());
+    let (mut recent, mut rules) = (RecentTargets::default(), rules.clone());
     let mut born: Vec<i64> = Vec::new();
     let mut story = Story { created: 0, deleted: 0, workers: 0 };
     for second in (0..1200).step_by(usize::try_from(PERIOD).unwrap()) {
@@ -168,7 +174,7 @@ fn windows(up: i64, down: i64) -> Rules {
 
 /// What is decided when the scheduler asks for `targets`, one every 5 s, while the group stays at 4.
 fn decided(rules: &Rules, targets: &[i64]) -> Vec<i64> {
-    let mut recent = Recent::default();
+    let mut recent = RecentTargets::default();
     let tick = |(second, target): (i64, &i64)| recent.decide(&connected(4, *target), rules, at(second)).desired;
     (0..).step_by(5).zip(targets).map(tick).collect()
 }
@@ -190,7 +196,7 @@ fn workers_are_removed_when_fewer_were_asked_for_all_the_window_long() {
 /// Else a scheduler that comes back after an hour would be believed at once.
 #[test]
 fn a_window_begins_anew_after_a_time_in_which_nobody_was_asked() {
-    let (mut recent, rules) = (Recent::default(), windows(15, 15));
+    let (mut recent, rules) = (RecentTargets::default(), windows(15, 15));
     for second in [0, 5, 10, 15] {
         recent.decide(&connected(4, 9), &rules, at(second));
     }
@@ -212,7 +218,7 @@ fn windows_do_not_hold_up_minimum_and_maximum() {
 
 #[test]
 fn a_group_goes_on_growing_when_the_clock_is_set_back() {
-    let mut recent = Recent::default();
+    let mut recent = RecentTargets::default();
     let mut decide = |target, second| {
         let until = Some(seconds(wall(10) + COOL_DOWN));
         let rules = Rules { cool_down_until: until, ..rules(0, 20) };
@@ -231,7 +237,7 @@ fn a_group_goes_on_growing_when_the_clock_is_set_back() {
 /// A scheduler may say what it likes, and who may write groups too.
 #[test]
 fn the_largest_numbers_lead_to_the_maximum() {
-    let most = Situation { elsewhere: i64::MIN, per_worker: Some(i64::MAX), ..connected(4, i64::MAX) };
+    let most = ScalingInput { elsewhere: i64::MIN, per_worker: Some(i64::MAX), ..connected(4, i64::MAX) };
     assert_eq!(first(&most, &rules(0, 10)).desired, 3, "one worker is as good as all of them");
     assert_eq!(first(&connected(4, i64::MAX), &rules(0, 2_147_483_647)).desired, 2_147_483_647);
     assert_eq!(first(&connected(i64::MAX, 0), &rules(0, 10)).why, Why::Fewer);
@@ -241,7 +247,7 @@ fn the_largest_numbers_lead_to_the_maximum() {
 
 #[test]
 fn one_unanswered_question_is_no_news_and_an_answer_starts_over() {
-    let mut recent = Recent::default();
+    let mut recent = RecentTargets::default();
     assert!(!recent.failed());
     recent.decide(&connected(1, 1), &rules(0, 1), at(0));
     assert!(!recent.failed());

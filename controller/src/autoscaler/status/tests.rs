@@ -19,9 +19,9 @@ fn autoscaler(status: &DaskAutoscalerStatus) -> DaskAutoscaler {
 }
 
 /// The status after one pass after another, each a minute later.
-fn after(passes: &[Seen<'_>]) -> Vec<DaskAutoscalerStatus> {
+fn after(passes: &[StatusInput<'_>]) -> Vec<DaskAutoscalerStatus> {
     let mut status = DaskAutoscalerStatus::default();
-    let pass = |(minute, seen): (i64, &Seen<'_>)| {
+    let pass = |(minute, seen): (i64, &StatusInput<'_>)| {
         status = of(&autoscaler(&status), seen, at(60 * minute));
         status.clone()
     };
@@ -33,21 +33,21 @@ fn said<'a>(status: &'a DaskAutoscalerStatus, type_: &str) -> (&'a str, &'a str)
     found.map(|condition| (condition.status.as_str(), condition.reason.as_str())).unwrap_or_default()
 }
 
-fn situation(current: i64, connected: i64, target: i64) -> Situation {
-    Situation { current, connected, target, ..Situation::default() }
+fn situation(current: i64, connected: i64, target: i64) -> ScalingInput {
+    ScalingInput { current, connected, target, ..ScalingInput::default() }
 }
 
 /// One write for each tick of each autoscaler would be 12 a minute.
 #[test]
 fn the_same_situation_gives_the_same_status_however_much_later() {
-    let refused = Invalid::new("ClusterNotFound", "there is none");
+    let refused = Rejection::new("ClusterNotFound", "there is none");
     let error = dask_scheduler_client::Error::Protocol("garbage".to_owned());
     let enough = (situation(3, 3, 3), Decision { desired: 3, why: Why::Enough });
-    let decided = || Seen::Decided { situation: &enough.0, decision: &enough.1, scaled: None };
+    let decided = || StatusInput::Decided { situation: &enough.0, decision: &enough.1, scaled: None };
     let pairs = [
-        [Seen::Refused(&refused), Seen::Refused(&refused)],
-        [Seen::NotReady, Seen::NotReady],
-        [Seen::Unreachable(&error), Seen::Unreachable(&error)],
+        [StatusInput::Refused(&refused), StatusInput::Refused(&refused)],
+        [StatusInput::NotReady, StatusInput::NotReady],
+        [StatusInput::Unreachable(&error), StatusInput::Unreachable(&error)],
         [decided(), decided()],
     ];
     for pair in &pairs {
@@ -61,8 +61,8 @@ fn a_decision_is_told_with_its_numbers_and_its_reason() {
     let grow = (situation(2, 1, 4), Decision { desired: 4, why: Why::More });
     let enough = (situation(4, 1, 4), Decision { desired: 4, why: Why::Enough });
     let statuses = after(&[
-        Seen::Decided { situation: &grow.0, decision: &grow.1, scaled: Some(at(60)) },
-        Seen::Decided { situation: &enough.0, decision: &enough.1, scaled: None },
+        StatusInput::Decided { situation: &grow.0, decision: &grow.1, scaled: Some(at(60)) },
+        StatusInput::Decided { situation: &enough.0, decision: &enough.1, scaled: None },
     ]);
     let [first, second] = &statuses[..] else { panic!("there are two") };
     assert_eq!((first.desired_replicas, first.target_workers), (Some(4), Some(4)));
@@ -79,7 +79,7 @@ fn a_decision_is_told_with_its_numbers_and_its_reason() {
 fn a_target_that_changes_nothing_is_not_told() {
     let decision = Decision { desired: 5, why: Why::AtMaximum };
     let (low, high) = (situation(5, 5, 100), situation(5, 5, 101));
-    let seen = |situation| Seen::Decided { situation, decision: &decision, scaled: None };
+    let seen = |situation| StatusInput::Decided { situation, decision: &decision, scaled: None };
     let statuses = after(&[seen(&low), seen(&high)]);
     assert_eq!(statuses[0], statuses[1]);
 }
@@ -91,10 +91,10 @@ fn a_scheduler_that_cannot_be_asked_is_told_and_the_latest_decision_stays() {
     let (first, second) = (refused("refused"), refused("no route"));
     let decision = Decision { desired: 3, why: Why::Enough };
     let statuses = after(&[
-        Seen::Decided { situation: &situation(3, 3, 3), decision: &decision, scaled: None },
-        Seen::Unreachable(&first),
-        Seen::Unreachable(&second),
-        Seen::NotReady,
+        StatusInput::Decided { situation: &situation(3, 3, 3), decision: &decision, scaled: None },
+        StatusInput::Unreachable(&first),
+        StatusInput::Unreachable(&second),
+        StatusInput::NotReady,
     ]);
     assert_eq!(said(&statuses[1], ACTIVE), ("False", "SchedulerUnreachable"));
     assert_eq!(statuses[1].desired_replicas, Some(3));
@@ -105,10 +105,10 @@ fn a_scheduler_that_cannot_be_asked_is_told_and_the_latest_decision_stays() {
 #[test]
 fn one_that_is_refused_decides_nothing() {
     let decision = Decision { desired: 3, why: Why::Enough };
-    let refused = Invalid::new("AlreadyAutoscaled", "by another");
+    let refused = Rejection::new("AlreadyAutoscaled", "by another");
     let statuses = after(&[
-        Seen::Decided { situation: &situation(3, 3, 3), decision: &decision, scaled: None },
-        Seen::Refused(&refused),
+        StatusInput::Decided { situation: &situation(3, 3, 3), decision: &decision, scaled: None },
+        StatusInput::Refused(&refused),
     ]);
     assert_eq!(said(&statuses[1], ACCEPTED), ("False", "AlreadyAutoscaled"));
     assert_eq!((said(&statuses[1], ACTIVE), statuses[1].desired_replicas), (("", ""), None));
@@ -116,25 +116,25 @@ fn one_that_is_refused_decides_nothing() {
 
 #[test]
 fn a_scheduler_that_is_starting_makes_no_event() {
-    let statuses = after(&[Seen::NotReady]);
+    let statuses = after(&[StatusInput::NotReady]);
     assert!(told(&statuses[0].conditions).iter().all(|condition| condition.type_ == ACCEPTED));
 }
 
 /// A server-side apply of what it has read would make it the owner of what plugins did.
 #[test]
 fn what_plugins_wrote_is_neither_written_again_nor_news() {
-    let conditions = conditions::updated(&[], vec![Verdict::yes("PluginsSynced", "Synced", "")], None, at(60));
+    let conditions = conditions::updated(&[], vec![ConditionUpdate::yes("PluginsSynced", "Synced", "")], None, at(60));
     let plugins = vec![dask_operator_api::PluginState {
         name: "a".to_owned(),
         synced: true,
         children: 1,
         message: String::new(),
     }];
-    let mut with_plugins = after(&[Seen::NotReady]).remove(0);
+    let mut with_plugins = after(&[StatusInput::NotReady]).remove(0);
     let without = with_plugins.clone();
     with_plugins.conditions.extend(conditions);
     with_plugins.plugins = plugins;
     let autoscaler = autoscaler(&with_plugins);
     assert_eq!(ours(&autoscaler), without);
-    assert_eq!(of(&autoscaler, &Seen::NotReady, at(120)), without);
+    assert_eq!(of(&autoscaler, &StatusInput::NotReady, at(120)), without);
 }

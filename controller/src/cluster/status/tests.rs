@@ -58,7 +58,7 @@ fn status_of(cluster: &DaskCluster, observed: &Observed, outcome: &Outcome) -> D
 fn status_at(cluster: &DaskCluster, observed: &Observed, outcome: &Outcome, second: i64) -> DaskClusterStatus {
     let current = cluster.status.clone().unwrap_or_default();
     let valid = validate(cluster).unwrap();
-    let seen = Seen { current: &current, observed, built: &build::build(&valid), outcome, held: false };
+    let seen = StatusInput { current: &current, observed, built: &build::build(&valid), outcome, held: false };
     of_observed(cluster, &valid, &seen, at(second))
 }
 
@@ -208,7 +208,7 @@ fn a_cluster_that_loses_a_component_keeps_its_phase_and_says_so_in_a_condition()
 fn an_invalid_cluster_is_in_error_and_says_why() {
     let mut cluster = mk_cluster("Not_Valid");
     cluster.metadata.generation = Some(4);
-    let invalid = Invalid { reason: "InvalidName", message: "the name is bad".to_owned() };
+    let invalid = Rejection { reason: "InvalidName", message: "the name is bad".to_owned() };
     let expected = json!({
         "phase": "Error",
         "observedGeneration": 4,
@@ -242,7 +242,7 @@ fn a_cluster_just_created_whose_components_are_not_seen_yet_is_not_written_again
     let created = of_created(&cluster, &valid, at(100));
     let (observed, outcome) = (Observed::default(), outcome());
     let built = build::build(&valid);
-    let seen = Seen { current: &created, observed: &observed, built: &built, outcome: &outcome, held: false };
+    let seen = StatusInput { current: &created, observed: &observed, built: &built, outcome: &outcome, held: false };
     assert!(same(&created, &of_observed(&cluster, &valid, &seen, at(101))));
 }
 
@@ -378,7 +378,7 @@ fn a_plugin_holds_back_the_way_to_running_and_nothing_else() {
         let cluster = mk_cluster_in(before);
         let (current, valid) = (cluster.status.clone().unwrap(), validate(&cluster).unwrap());
         let (observed, outcome, built) = (observed(), outcome(), build::build(&valid));
-        let seen = Seen { current: &current, observed: &observed, built: &built, outcome: &outcome, held: true };
+        let seen = StatusInput { current: &current, observed: &observed, built: &built, outcome: &outcome, held: true };
         assert_eq!(of_observed(&cluster, &valid, &seen, at(100)).phase, Some(after), "{before:?}");
     }
 }

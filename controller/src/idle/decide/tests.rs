@@ -21,7 +21,7 @@ fn at(second: i64) -> Moment {
 
 /// A controller that has just started, and a cluster whose scheduler has long been there.
 struct Controller {
-    watched: Watched,
+    watched: IdlePeriod,
     rules: Rules,
     not_before: Timestamp,
 }
@@ -29,7 +29,7 @@ struct Controller {
 impl Controller {
     fn new(timeout: i64) -> Self {
         let rules = Rules { timeout: SignedDuration::from_secs(timeout), handled: None };
-        Self { watched: Watched::default(), rules, not_before: wall(-999_999) }
+        Self { watched: IdlePeriod::default(), rules, not_before: wall(-999_999) }
     }
 
     fn sees(&mut self, probe: Probe, second: i64) -> Decision {
@@ -60,7 +60,7 @@ fn a_busy_cluster_is_never_due() {
     let mut controller = Controller::new(1);
     for second in (0..600).step_by(5) {
         let verdict = controller.watched.take_in(&BUSY, wall(0), &controller.rules, at(second));
-        assert_eq!(verdict, Verdict { decision: wait(5), unreachable: false });
+        assert_eq!(verdict, IdleDecision { decision: wait(5), unreachable: false });
     }
 }
 

@@ -47,16 +47,16 @@ fn retried(failed: i64) -> DaskJobStatus {
     DaskJobStatus { job_runner_pod_name: None, failed_runners: Some(failed), ..running() }
 }
 
-fn cluster() -> Seen<Cluster> {
-    Seen::Ours(Cluster { uid: "c".to_owned(), is_going: false, is_broken: false })
+fn cluster() -> Lookup<Cluster> {
+    Lookup::Ours(Cluster { uid: "c".to_owned(), is_going: false, is_broken: false })
 }
 
-fn going_cluster() -> Seen<Cluster> {
-    Seen::Ours(Cluster { uid: "c".to_owned(), is_going: true, is_broken: false })
+fn going_cluster() -> Lookup<Cluster> {
+    Lookup::Ours(Cluster { uid: "c".to_owned(), is_going: true, is_broken: false })
 }
 
-fn broken_cluster() -> Seen<Cluster> {
-    Seen::Ours(Cluster { uid: "c".to_owned(), is_going: false, is_broken: true })
+fn broken_cluster() -> Lookup<Cluster> {
+    Lookup::Ours(Cluster { uid: "c".to_owned(), is_going: false, is_broken: true })
 }
 
 /// A runner in `state`, as sidecars leave it.
@@ -74,35 +74,35 @@ fn runner(state: State) -> Runner {
     }
 }
 
-fn world(cluster: Seen<Cluster>, runner: Runner) -> World {
-    World { cluster, runner: Seen::Ours(runner) }
+fn world(cluster: Lookup<Cluster>, runner: Runner) -> ObservedChildren {
+    ObservedChildren { cluster, runner: Lookup::Ours(runner) }
 }
 
-fn with(state: State) -> World {
+fn with(state: State) -> ObservedChildren {
     world(cluster(), runner(state))
 }
 
-fn after(predecessors: i64, state: State) -> World {
+fn after(predecessors: i64, state: State) -> ObservedChildren {
     world(cluster(), Runner { predecessors, ..runner(state) })
 }
 
-fn going(state: State, by: i64) -> World {
+fn going(state: State, by: i64) -> ObservedChildren {
     world(cluster(), Runner { gone_by: Some(at(by)), ..runner(state) })
 }
 
-fn restarted(restarts: i64) -> World {
+fn restarted(restarts: i64) -> ObservedChildren {
     world(cluster(), Runner { restarts, ..runner(State::Running) })
 }
 
-fn without_runner() -> World {
-    World { cluster: cluster(), runner: Seen::Nothing }
+fn without_runner() -> ObservedChildren {
+    ObservedChildren { cluster: cluster(), runner: Lookup::Nothing }
 }
 
-fn taken() -> Invalid {
-    Invalid::new("NameTaken", "")
+fn taken() -> Rejection {
+    Rejection::new("NameTaken", "")
 }
 
-fn decide(recorded: &DaskJobStatus, terms: &Terms, world: &World) -> Next {
+fn decide(recorded: &DaskJobStatus, terms: &Terms, world: &ObservedChildren) -> Next {
     next(recorded, terms, world, at(NOW))
 }
 
@@ -118,7 +118,7 @@ fn deeds(next: &Next) -> Vec<&str> {
 }
 
 #[track_caller]
-fn assert_fails(recorded: &DaskJobStatus, terms: &Terms, world: &World, reason: &str, expected: &[&str]) {
+fn assert_fails(recorded: &DaskJobStatus, terms: &Terms, world: &ObservedChildren, reason: &str, expected: &[&str]) {
     let next = decide(recorded, terms, world);
     assert_eq!(next.status.job_status.as_deref(), Some(FAILED));
     assert_eq!(next.status.end_time, Some(time(NOW)));
@@ -127,7 +127,7 @@ fn assert_fails(recorded: &DaskJobStatus, terms: &Terms, world: &World, reason: 
 }
 
 #[track_caller]
-fn assert_idle(recorded: &DaskJobStatus, terms: &Terms, world: &World) -> Next {
+fn assert_idle(recorded: &DaskJobStatus, terms: &Terms, world: &ObservedChildren) -> Next {
     let next = decide(recorded, terms, world);
     assert!(!next.changes(recorded) && next.blocked.is_none(), "{next:?}");
     next
@@ -137,7 +137,7 @@ fn assert_idle(recorded: &DaskJobStatus, terms: &Terms, world: &World) -> Next {
 
 #[test]
 fn a_new_job_is_created_first_and_then_gets_its_children() {
-    let next = decide(&DaskJobStatus::default(), &terms(), &World::default());
+    let next = decide(&DaskJobStatus::default(), &terms(), &ObservedChildren::default());
     assert_eq!((&next.status, deeds(&next)), (&bare(CREATED), vec!["make"]));
     assert_eq!(made(&next.status, &terms()), created(CLUSTER_CREATED));
 }
@@ -145,8 +145,8 @@ fn a_new_job_is_created_first_and_then_gets_its_children() {
 /// After a crash between the two writes, or while one of them fails.
 #[test]
 fn children_are_made_until_both_are_recorded() {
-    let half = World { cluster: cluster(), runner: Seen::Nothing };
-    for world in [World::default(), half, with(State::Waiting), with(State::Running)] {
+    let half = ObservedChildren { cluster: cluster(), runner: Lookup::Nothing };
+    for world in [ObservedChildren::default(), half, with(State::Waiting), with(State::Running)] {
         let next = decide(&bare(CREATED), &terms(), &world);
         assert_eq!((&next.status, deeds(&next)), (&bare(CREATED), vec!["make"]), "{world:?}");
     }
@@ -166,10 +166,10 @@ fn a_job_runs_when_its_runner_does() {
 
 #[test]
 fn an_object_of_somebody_else_blocks_the_making_and_is_told() {
-    let (foreign_cluster, foreign_runner) = (Seen::Foreign(taken()), Seen::Foreign(taken()));
+    let (foreign_cluster, foreign_runner) = (Lookup::Foreign(taken()), Lookup::Foreign(taken()));
     let table = [
-        World { cluster: foreign_cluster, runner: Seen::Nothing },
-        World { cluster: Seen::Nothing, runner: foreign_runner },
+        ObservedChildren { cluster: foreign_cluster, runner: Lookup::Nothing },
+        ObservedChildren { cluster: Lookup::Nothing, runner: foreign_runner },
     ];
     for world in table {
         for recorded in [DaskJobStatus::default(), bare(CREATED)] {
@@ -181,7 +181,7 @@ fn an_object_of_somebody_else_blocks_the_making_and_is_told() {
 
 #[test]
 fn what_is_going_is_waited_for() {
-    assert_idle(&bare(CREATED), &terms(), &World { cluster: going_cluster(), runner: Seen::Nothing });
+    assert_idle(&bare(CREATED), &terms(), &ObservedChildren { cluster: going_cluster(), runner: Lookup::Nothing });
     assert_idle(&bare(CREATED), &terms(), &going(State::Succeeded(None), NOW));
     assert_idle(&bare(CREATED), &terms(), &going(State::Running, NOW));
 }
@@ -196,7 +196,7 @@ fn a_runner_that_succeeds_ends_the_job_whatever_was_recorded() {
         assert_eq!((&next.status, deeds(&next)), (&ended(SUCCESSFUL, 960), vec!["delete cluster"]));
         assert!(next.told.is_none());
     }
-    for cluster in [Seen::Nothing, going_cluster()] {
+    for cluster in [Lookup::Nothing, going_cluster()] {
         let next = decide(&running(), &terms(), &world(cluster, runner(State::Succeeded(None))));
         assert_eq!((&next.status, deeds(&next)), (&ended(SUCCESSFUL, NOW), vec![]));
     }
@@ -214,8 +214,8 @@ fn a_runner_that_fails_ends_the_job() {
 #[test]
 fn a_runner_that_is_lost_fails_the_job() {
     for recorded in [created(CLUSTER_CREATED), running()] {
-        for runner in [Seen::Nothing, Seen::Foreign(taken())] {
-            let world = World { cluster: cluster(), runner };
+        for runner in [Lookup::Nothing, Lookup::Foreign(taken())] {
+            let world = ObservedChildren { cluster: cluster(), runner };
             assert_fails(&recorded, &terms(), &world, "RunnerLost", &["delete cluster"]);
         }
     }
@@ -236,7 +236,7 @@ fn a_runner_that_is_being_deleted_is_lost_when_that_takes_too_long() {
 #[test]
 fn a_cluster_that_is_lost_or_broken_fails_the_job_and_ends_its_runner() {
     let both = ["delete runner"];
-    for cluster in [Seen::Nothing, going_cluster(), Seen::Foreign(taken())] {
+    for cluster in [Lookup::Nothing, going_cluster(), Lookup::Foreign(taken())] {
         let world = world(cluster, runner(State::Running));
         assert_fails(&running(), &retrying(5), &world, "ClusterLost", &both);
     }
@@ -248,8 +248,8 @@ fn a_cluster_that_is_lost_or_broken_fails_the_job_and_ends_its_runner() {
 
 #[test]
 fn a_job_that_can_never_work_fails_at_once() {
-    let invalid = Terms { invalid: Some(Invalid::new("InvalidName", "")), ..terms() };
-    assert_fails(&DaskJobStatus::default(), &invalid, &World::default(), "InvalidName", &[]);
+    let invalid = Terms { invalid: Some(Rejection::new("InvalidName", "")), ..terms() };
+    assert_fails(&DaskJobStatus::default(), &invalid, &ObservedChildren::default(), "InvalidName", &[]);
     let status = refused(&bare(CREATED), at(NOW));
     assert_eq!(status, DaskJobStatus { end_time: Some(time(NOW)), ..bare(FAILED) });
 }
@@ -262,33 +262,37 @@ fn a_finished_job_stays_so_and_nothing_is_made_for_it_again() {
             for runner in [runner(State::Succeeded(None)), runner(State::Failed(None))] {
                 assert_idle(&ended(outcome, 990), &terms, &world(going_cluster(), Runner { ended: true, ..runner }));
             }
-            assert_idle(&ended(outcome, 990), &terms, &World::default());
+            assert_idle(&ended(outcome, 990), &terms, &ObservedChildren::default());
         }
     }
 }
 
 #[test]
 fn the_cluster_of_a_finished_job_is_deleted_until_it_is_gone() {
-    let world = World { cluster: cluster(), runner: Seen::Nothing };
+    let world = ObservedChildren { cluster: cluster(), runner: Lookup::Nothing };
     let next = decide(&ended(SUCCESSFUL, 990), &terms(), &world);
     assert_eq!((&next.status, next.delete_cluster.as_deref()), (&ended(SUCCESSFUL, 990), Some("c")));
-    assert_idle(&ended(SUCCESSFUL, 990), &terms(), &World { cluster: Seen::Foreign(taken()), ..World::default() });
+    assert_idle(
+        &ended(SUCCESSFUL, 990),
+        &terms(),
+        &ObservedChildren { cluster: Lookup::Foreign(taken()), ..ObservedChildren::default() },
+    );
 }
 
 #[test]
 fn the_pod_of_a_runner_that_ended_is_kept_but_its_sidecars_do_not_go_on_for_ever() {
-    let over = world(Seen::Nothing, runner(State::Succeeded(None)));
+    let over = world(Lookup::Nothing, runner(State::Succeeded(None)));
     let next = assert_idle(&ended(SUCCESSFUL, NOW - 299), &terms(), &over);
     assert_eq!(next.wake, Some(at(NOW + 1)));
     assert_eq!(deeds(&decide(&ended(SUCCESSFUL, NOW - 300), &terms(), &over)), ["delete runner"]);
     let next = assert_idle(
         &ended(SUCCESSFUL, 0),
         &terms(),
-        &world(Seen::Nothing, Runner { ended: true, ..runner(State::Succeeded(None)) }),
+        &world(Lookup::Nothing, Runner { ended: true, ..runner(State::Succeeded(None)) }),
     );
     assert_eq!(next.wake, None);
     // Such as one whose policy is Always: it would run once more, without a cluster.
-    let goes_on = world(Seen::Nothing, Runner { over: false, ..runner(State::Succeeded(None)) });
+    let goes_on = world(Lookup::Nothing, Runner { over: false, ..runner(State::Succeeded(None)) });
     assert_eq!(deeds(&decide(&ended(SUCCESSFUL, NOW), &terms(), &goes_on)), ["delete runner"]);
 }
 
@@ -311,10 +315,10 @@ fn a_job_fails_at_its_deadline_and_not_before() {
 #[test]
 fn a_finished_job_is_deleted_when_its_time_is_over() {
     let ttl = |seconds| Terms { ttl: Some(SignedDuration::from_secs(seconds)), ..terms() };
-    let next = assert_idle(&ended(FAILED, 990), &ttl(11), &World::default());
+    let next = assert_idle(&ended(FAILED, 990), &ttl(11), &ObservedChildren::default());
     assert_eq!(next.wake, Some(at(NOW + 1)));
-    assert_eq!(deeds(&decide(&ended(FAILED, 990), &ttl(10), &World::default())), ["delete job"]);
-    assert_eq!(deeds(&decide(&ended(FAILED, NOW), &ttl(0), &World::default())), ["delete job"]);
+    assert_eq!(deeds(&decide(&ended(FAILED, 990), &ttl(10), &ObservedChildren::default())), ["delete job"]);
+    assert_eq!(deeds(&decide(&ended(FAILED, NOW), &ttl(0), &ObservedChildren::default())), ["delete job"]);
     assert_idle(&running(), &ttl(0), &with(State::Running));
 }
 
@@ -377,9 +381,9 @@ fn a_runner_of_a_later_try_is_not_judged_by_an_older_status() {
 
 #[test]
 fn a_suspended_job_has_neither_cluster_nor_runner() {
-    let next = decide(&DaskJobStatus::default(), &suspending(), &World::default());
+    let next = decide(&DaskJobStatus::default(), &suspending(), &ObservedChildren::default());
     assert_eq!((&next.status, deeds(&next)), (&bare(SUSPENDED), vec![]));
-    assert_idle(&bare(SUSPENDED), &suspending(), &World::default());
+    assert_idle(&bare(SUSPENDED), &suspending(), &ObservedChildren::default());
     for recorded in [bare(CREATED), created(CLUSTER_CREATED), running()] {
         let next = decide(&recorded, &suspending(), &with(State::Running));
         assert_eq!((&next.status, deeds(&next)), (&bare(SUSPENDED), vec!["delete cluster", "delete runner"]));
@@ -395,7 +399,11 @@ fn a_suspended_job_has_neither_cluster_nor_runner() {
 #[test]
 fn the_end_of_a_runner_that_was_suspended_is_not_the_jobs() {
     for state in [State::Succeeded(None), State::Failed(None)] {
-        assert_idle(&bare(SUSPENDED), &suspending(), &World { cluster: Seen::Nothing, ..going(state, NOW) });
+        assert_idle(
+            &bare(SUSPENDED),
+            &suspending(),
+            &ObservedChildren { cluster: Lookup::Nothing, ..going(state, NOW) },
+        );
     }
     let next = decide(&running(), &suspending(), &with(State::Succeeded(None)));
     assert_eq!(next.status, ended(SUCCESSFUL, NOW), "it succeeded before");
@@ -403,10 +411,14 @@ fn the_end_of_a_runner_that_was_suspended_is_not_the_jobs() {
 
 #[test]
 fn a_job_that_is_resumed_starts_afresh_when_nothing_is_left() {
-    assert_idle(&bare(SUSPENDED), &terms(), &World { cluster: going_cluster(), runner: Seen::Nothing });
-    assert_idle(&bare(SUSPENDED), &terms(), &World { cluster: Seen::Nothing, ..going(State::Running, NOW) });
+    assert_idle(&bare(SUSPENDED), &terms(), &ObservedChildren { cluster: going_cluster(), runner: Lookup::Nothing });
+    assert_idle(
+        &bare(SUSPENDED),
+        &terms(),
+        &ObservedChildren { cluster: Lookup::Nothing, ..going(State::Running, NOW) },
+    );
     let next = decide(&bare(SUSPENDED), &terms(), &with(State::Running));
     assert_eq!(deeds(&next), ["delete cluster", "delete runner"]);
-    let next = decide(&bare(SUSPENDED), &terms(), &World::default());
+    let next = decide(&bare(SUSPENDED), &terms(), &ObservedChildren::default());
     assert_eq!((&next.status, deeds(&next)), (&bare(CREATED), vec!["make"]));
 }

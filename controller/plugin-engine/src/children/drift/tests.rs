@@ -17,7 +17,7 @@ fn config(version: &str) -> DynamicObject {
 
 fn record(of: &DynamicObject) -> Record {
     let (key, print) = ("a".to_owned(), "print".to_owned());
-    Record { key, version: ChildVersion::of(of), print, fight: Fight::default() }
+    Record { key, version: ChildVersion::of(of), print, fight: ConflictTracker::default() }
 }
 
 #[test]
@@ -26,12 +26,12 @@ fn only_what_is_missing_changed_or_unknown_costs_a_request() {
     let mut going = config("9");
     going.metadata.deletion_timestamp = serde_json::from_value(json!("2026-11-23T09:00:00Z")).unwrap();
     let table = [
-        ("nothing stands", "print", None, Some(&written), Deed::Create),
-        ("it is as it was written", "print", Some(config("7")), Some(&written), Deed::Keep),
-        ("the answer changed", "other", Some(config("7")), Some(&written), Deed::Apply),
-        ("somebody wrote", "print", Some(config("8")), Some(&written), Deed::Compare),
-        ("after a restart", "print", Some(config("7")), None, Deed::Compare),
-        ("it is going", "other", Some(going), Some(&written), Deed::Await),
+        ("nothing stands", "print", None, Some(&written), ApplyAction::Create),
+        ("it is as it was written", "print", Some(config("7")), Some(&written), ApplyAction::Keep),
+        ("the answer changed", "other", Some(config("7")), Some(&written), ApplyAction::Apply),
+        ("somebody wrote", "print", Some(config("8")), Some(&written), ApplyAction::Compare),
+        ("after a restart", "print", Some(config("7")), None, ApplyAction::Compare),
+        ("it is going", "other", Some(going), Some(&written), ApplyAction::Await),
     ];
     for (what, print, live, record, deed) in table {
         assert_eq!(decide(print, live.as_ref(), record), deed, "{what}");
@@ -96,8 +96,8 @@ fn the_other_manager_is_the_latest_who_owns_a_field_that_we_set() {
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A fight that has just begun, and when.
-fn fighting() -> (Fight, Instant) {
-    let (mut fight, mut now) = (Fight::default(), Instant::now());
+fn fighting() -> (ConflictTracker, Instant) {
+    let (mut fight, mut now) = (ConflictTracker::default(), Instant::now());
     for _ in 0..=MOST_REPAIRS {
         assert_eq!(fight.wait(now), None);
         now += SECOND;
@@ -109,7 +109,7 @@ fn fighting() -> (Fight, Instant) {
 #[test]
 fn ten_repairs_in_ten_minutes_are_no_fight_and_eleven_are() {
     for (repairs, apart, is_fight) in [(10, SECOND, false), (11, SECOND, true), (40, Duration::from_secs(61), false)] {
-        let (mut fight, mut now) = (Fight::default(), Instant::now());
+        let (mut fight, mut now) = (ConflictTracker::default(), Instant::now());
         for _ in 0..repairs {
             now += apart;
             fight.repaired(None, now);

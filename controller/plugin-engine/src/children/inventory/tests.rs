@@ -3,7 +3,7 @@ use serde_json::json;
 
 use super::*;
 
-const CLAIM: Claim<'_> = Claim { plugin: "echo", subject_uid: "subject", owner_uid: "owner" };
+const CLAIM: Ownership<'_> = Ownership { plugin: "echo", subject_uid: "subject", owner_uid: "owner" };
 
 fn known(name: &str) -> Known {
     let resource = mk_resource("v1", "ConfigMap");

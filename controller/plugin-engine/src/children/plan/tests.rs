@@ -8,7 +8,7 @@ use crate::{
 };
 use plugin_protocol::Child;
 
-const CLAIM: Claim<'_> = Claim { plugin: "ingress", subject_uid: "subject-uid", owner_uid: "owner-uid" };
+const CLAIM: Ownership<'_> = Ownership { plugin: "ingress", subject_uid: "subject-uid", owner_uid: "owner-uid" };
 
 /// An Ingress of the plugin `ingress`. Approved children come from screening and from nowhere else.
 fn ingress(key: &str, name: &str) -> Approved {

@@ -11,7 +11,8 @@ use rustls::{
 use super::*;
 
 /// An authority that is followed by the next after 160 s, with 20 s for plugins to take it in.
-const LIVES: Lives = Lives { authority: Duration::from_mins(4), certificate: Duration::from_mins(1) };
+const LIVES: CertificateLifetimes =
+    CertificateLifetimes { authority: Duration::from_mins(4), certificate: Duration::from_mins(1) };
 const ROTATION: i64 = 160;
 const OVERLAP: i64 = 20;
 
@@ -47,7 +48,7 @@ fn reread(authorities: &Authorities) -> Authorities {
 fn roots(bundle: &str, now: Timestamp) -> Arc<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for certificate in split(bundle) {
-        let life = Life::of(&certificate).unwrap();
+        let life = Validity::of(&certificate).unwrap();
         assert!(now < life.end, "an authority that is over must not be in the bundle");
         roots.add(der(&certificate)).unwrap();
     }
@@ -67,7 +68,7 @@ fn clock(now: Timestamp) -> UnixTime {
 }
 
 /// Both halves of a handshake, as both sides check them.
-fn handshake(controller: (&str, &Pair), plugin: &Issued, now: Timestamp) -> Result<(), String> {
+fn handshake(controller: (&str, &CertificateAndKey), plugin: &Issued, now: Timestamp) -> Result<(), String> {
     let (trusted, client) = controller;
     let server = WebPkiServerVerifier::builder_with_provider(roots(trusted, now), provider()).build().unwrap();
     let name = ServerName::try_from(names().remove(0)).unwrap();
@@ -76,7 +77,7 @@ fn handshake(controller: (&str, &Pair), plugin: &Issued, now: Timestamp) -> Resu
         .map_err(|error| format!("the controller refuses the plugin: {error}"))?;
     // The plugin may not have noticed yet that an authority in its files is over; it is no longer needed.
     let living: String =
-        split(&plugin.bundle).into_iter().filter(|certificate| now < Life::of(certificate).unwrap().end).collect();
+        split(&plugin.bundle).into_iter().filter(|certificate| now < Validity::of(certificate).unwrap().end).collect();
     let clients = WebPkiClientVerifier::builder_with_provider(roots(&living, now), provider()).build().unwrap();
     clients
         .verify_client_cert(&der(&client.certificate), &[], clock(now))
@@ -129,7 +130,7 @@ fn no_handshake_fails_while_authorities_and_certificates_rotate() {
             plugin.ensure(&authorities, second);
             for (trusted, client) in [(&bundle, &client), (&bundle, &restarted), (&before.0, &before.1)] {
                 let loaded = plugin.loaded(second);
-                let living = split(trusted).into_iter().filter(|one| now < Life::of(one).unwrap().end);
+                let living = split(trusted).into_iter().filter(|one| now < Validity::of(one).unwrap().end);
                 let result = handshake((&living.collect::<String>(), client), loaded, now);
                 assert_eq!(result, Ok(()), "at second {second} with a delay of {} s", plugin.delay);
             }
@@ -172,7 +173,7 @@ fn the_previous_authority_signs_until_plugins_know_the_new_one() {
 
 #[test]
 fn the_overlap_is_an_hour_at_most() {
-    let lives = Lives { authority: Duration::from_hours(24 * 3650), ..LIVES };
+    let lives = CertificateLifetimes { authority: Duration::from_hours(24 * 3650), ..LIVES };
     let authorities = Authorities::found(at(0), lives).unwrap();
     assert_eq!(authorities.overlap_end(), at(3600));
     assert_eq!(found().overlap_end(), at(OVERLAP));
@@ -217,7 +218,7 @@ fn a_plugin_keeps_its_certificate_when_only_the_bundle_changes() {
 fn a_secret_without_a_usable_authority_is_not_read() {
     let authorities = found();
     let broken = |certificate: &str, key: &str| {
-        let pair = Pair { certificate: certificate.to_owned(), key: key.to_owned() };
+        let pair = CertificateAndKey { certificate: certificate.to_owned(), key: key.to_owned() };
         Authorities::read(pair, None, &authorities.bundle()).is_none()
     };
     let current = &authorities.current;
@@ -226,7 +227,7 @@ fn a_secret_without_a_usable_authority_is_not_read() {
     assert!(broken(&current.certificate, "not a key"));
     assert!(broken(&current.certificate, &found().current.key), "another one's key");
     // The previous one is a help only: without it the current one signs at once.
-    let previous = Pair { certificate: "x".to_owned(), key: "y".to_owned() };
+    let previous = CertificateAndKey { certificate: "x".to_owned(), key: "y".to_owned() };
     let read = Authorities::read(current.clone(), Some(previous), "").unwrap();
     assert!(read.previous.is_none() && read.earlier.is_empty());
 }

@@ -2,11 +2,11 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn validated(namespace: &str, spec: &Value, allowed: bool) -> Result<ValidatedEndpoint, Invalid> {
+fn validated(namespace: &str, spec: &Value, allowed: bool) -> Result<ValidatedEndpoint, Rejection> {
     validated_with(namespace, spec, Urls { allowed, dev: false })
 }
 
-fn validated_with(namespace: &str, spec: &Value, urls: Urls) -> Result<ValidatedEndpoint, Invalid> {
+fn validated_with(namespace: &str, spec: &Value, urls: Urls) -> Result<ValidatedEndpoint, Rejection> {
     let mut plugin = json!({
         "apiVersion": "kubernetes.dask.org/v1alpha1",
         "kind": "DaskOperatorPlugin",
@@ -21,7 +21,7 @@ fn reason(spec: &Value) -> &'static str {
     validated("dask-operator", spec, true).unwrap_err().reason
 }
 
-fn url(url: &str) -> Result<Base, Invalid> {
+fn url(url: &str) -> Result<Base, Rejection> {
     match validated("dask-operator", &json!({"endpoint": {"url": url}}), true)? {
         ValidatedEndpoint::Custom(CustomEndpoint { target: Target::Url(base), .. }) => Ok(base),
         other => panic!("{other:?}"),

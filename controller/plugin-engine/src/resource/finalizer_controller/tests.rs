@@ -12,15 +12,19 @@ use crate::testing::mk_dependencies;
 use crate::{config::test_settings, engine::test_engine};
 
 /// A keeper of an operator without plugins, whose API server says yes to everything.
-async fn keeper() -> (Keeper, Writes) {
+async fn keeper() -> (FinalizerController, Writes) {
     let (context, writes) = mk_dependencies(made).await;
     let engine = test_engine(&context, test_settings(), &CancellationToken::new());
-    let plugins = Progress::listening("daskoperatorplugins", &[Instant::now()]);
+    let plugins = SyncStatus::listening("daskoperatorplugins", &[Instant::now()]);
     plugins.deliver();
-    (Keeper::new(engine, context.caches, plugins), writes)
+    (FinalizerController::new(engine, context.caches, plugins), writes)
 }
 
-fn hold(keeper: &Keeper, (namespace, name, version): (&str, &str, u32), finalizers: impl Iterator<Item = String>) {
+fn hold(
+    keeper: &FinalizerController,
+    (namespace, name, version): (&str, &str, u32),
+    finalizers: impl Iterator<Item = String>,
+) {
     let mut cluster = mk_cluster(name);
     cluster.metadata.namespace = Some(namespace.to_owned());
     cluster.metadata.resource_version = Some(version.to_string());
@@ -33,7 +37,7 @@ fn made_up(count: usize) -> impl Iterator<Item = String> {
 }
 
 /// Looks once, and does all that there is to do.
-async fn look(keeper: &mut Keeper, now: Instant) {
+async fn look(keeper: &mut FinalizerController, now: Instant) {
     keeper.look_at_all(now);
     let mut running = Running::new();
     loop {
@@ -72,8 +76,8 @@ async fn finalizers_that_nobody_needs_cost_one_request_an_object_and_then_none()
 /// many seconds ago.
 async fn unreadable_group_is_released_after(seconds: u64) -> bool {
     let (context, writes) = mk_dependencies(made).await;
-    let watch = Progress::listening("daskworkergroups", &[Instant::now()]);
-    context.vitals.watch(watch.clone());
+    let watch = SyncStatus::listening("daskworkergroups", &[Instant::now()]);
+    context.liveness.watch(watch.clone());
     let engine = test_engine(&context, test_settings(), &CancellationToken::new());
     let plugin = serde_saphyr::from_str(
         "{apiVersion: kubernetes.dask.org/v1, kind: DaskOperatorPlugin, metadata: {name: away, namespace: dask-operator},
@@ -82,9 +86,9 @@ async fn unreadable_group_is_released_after(seconds: u64) -> bool {
     )
     .unwrap();
     engine.plugins.cache.apply(None, WatchEvent::Apply(plugin), &mut Arc::new);
-    let plugins = Progress::listening("daskoperatorplugins", &[Instant::now()]);
+    let plugins = SyncStatus::listening("daskoperatorplugins", &[Instant::now()]);
     plugins.deliver();
-    let mut keeper = Keeper::new(engine, context.caches, plugins);
+    let mut keeper = FinalizerController::new(engine, context.caches, plugins);
     let since = Timestamp::now() - Duration::from_secs(seconds);
     watch.note(&mk_unreadable("DaskWorkerGroup", "group", "plugin.kubernetes.dask.org/away", since));
     look(&mut keeper, Instant::now()).await;
@@ -123,12 +127,12 @@ async fn the_finalizer_of_an_object_that_cannot_be_read_goes_when_the_plugins_ti
 #[tokio::test]
 async fn what_is_known_of_an_object_that_cannot_be_read_counts_and_not_what_it_was() {
     let (context, writes) = mk_dependencies(made).await;
-    let watch = Progress::listening("daskclusters", &[Instant::now()]);
-    context.vitals.watch(watch.clone());
+    let watch = SyncStatus::listening("daskclusters", &[Instant::now()]);
+    context.liveness.watch(watch.clone());
     let engine = test_engine(&context, test_settings(), &CancellationToken::new());
-    let plugins = Progress::listening("daskoperatorplugins", &[Instant::now()]);
+    let plugins = SyncStatus::listening("daskoperatorplugins", &[Instant::now()]);
     plugins.deliver();
-    let mut keeper = Keeper::new(engine, context.caches, plugins);
+    let mut keeper = FinalizerController::new(engine, context.caches, plugins);
     hold(&keeper, ("ns", "demo", 1), std::iter::empty());
     let gone = "plugin.kubernetes.dask.org/gone";
     watch.note(&mk_unreadable("DaskCluster", "demo", gone, Timestamp::now()));
@@ -165,9 +169,9 @@ async fn a_removal_that_fails_is_tried_again_later_and_stops_no_other() {
     };
     let (context, writes) = mk_dependencies(refuse).await;
     let engine = test_engine(&context, test_settings(), &CancellationToken::new());
-    let plugins = Progress::listening("daskoperatorplugins", &[Instant::now()]);
+    let plugins = SyncStatus::listening("daskoperatorplugins", &[Instant::now()]);
     plugins.deliver();
-    let mut keeper = Keeper::new(engine, context.caches, plugins);
+    let mut keeper = FinalizerController::new(engine, context.caches, plugins);
     let now = Instant::now();
     hold(&keeper, ("ns", "bad", 1), made_up(3));
     hold(&keeper, ("ns", "good", 1), made_up(3));

@@ -2,8 +2,8 @@ use std::os::unix::{fs::symlink, net::UnixListener};
 
 use super::*;
 
-const CHANGED: News = News { reconnect: true, replaced: false };
-const REPLACED: News = News { reconnect: true, replaced: true };
+const CHANGED: EndpointChange = EndpointChange { reconnect: true, replaced: false };
+const REPLACED: EndpointChange = EndpointChange { reconnect: true, replaced: true };
 
 fn key(name: &str) -> PluginKey {
     PluginKey { namespace: "ns".to_owned(), name: name.to_owned() }
@@ -13,7 +13,7 @@ fn socket(inode: u64, changed: i64) -> Sight {
     Sight::Socket(SocketId { device: 1, inode, changed: (changed, 0) })
 }
 
-fn compare(memory: &mut Memory, sight: Sight) -> Option<News> {
+fn compare(memory: &mut Memory, sight: Sight) -> Option<EndpointChange> {
     memory.compare(vec![(key("a"), "a.sock".to_owned(), sight)]).pop().map(|(_, news)| news)
 }
 

@@ -9,34 +9,34 @@ fn key(kind: SubjectKind, name: &str) -> SubjectKey {
     SubjectKey { kind, namespace: "ns".to_owned(), name: name.to_owned() }
 }
 
-fn account(fares: Fares, children: usize) -> Account {
+fn account(fares: SyncState, children: usize) -> SubjectReport {
     let owner = Owner { key: key(SubjectKind::DaskCluster, "demo"), uid: "cluster-uid".to_owned() };
-    Account { owner, fares, children, conditions: Vec::new(), unfit: 0, warnings: BTreeSet::new() }
+    SubjectReport { owner, fares, children, conditions: Vec::new(), unfit: 0, warnings: BTreeSet::new() }
 }
 
-fn failing(reason: &'static str, message: &str) -> Fares {
-    Fares::Failing { reason, message: message.to_owned() }
+fn failing(reason: &'static str, message: &str) -> SyncState {
+    SyncState::Failing { reason, message: message.to_owned() }
 }
 
-fn accounts<const N: usize>(of: [(&str, &str, Account); N]) -> Accounts {
-    let mut accounts = Accounts::new();
+fn accounts<const N: usize>(of: [(&str, &str, SubjectReport); N]) -> SubjectReports {
+    let mut accounts = SubjectReports::new();
     for (plugin, subject, account) in of {
         accounts.entry(plugin.to_owned()).or_default().insert(key(SubjectKind::Pod, subject), account);
     }
     accounts
 }
 
-fn told(accounts: &Accounts) -> Told {
-    tell(accounts, &BTreeSet::new(), &Shown::default(), &[])
+fn told(accounts: &SubjectReports) -> DesiredStatus {
+    tell(accounts, &BTreeSet::new(), &CurrentStatus::default(), &[])
 }
 
 fn state(name: &str, synced: bool, children: i64, message: &str) -> PluginState {
     PluginState { name: name.to_owned(), synced, children, message: message.to_owned() }
 }
 
-fn shown(told: &Told) -> Shown {
+fn shown(told: &DesiredStatus) -> CurrentStatus {
     let conditions = updated(&[], told.conditions.clone(), None, Timestamp::UNIX_EPOCH);
-    Shown { plugins: told.plugins.clone(), conditions }
+    CurrentStatus { plugins: told.plugins.clone(), conditions }
 }
 
 fn said(type_: &str, status: ConditionStatus) -> Said {
@@ -46,26 +46,26 @@ fn said(type_: &str, status: ConditionStatus) -> Said {
 #[test]
 fn subjects_of_a_plugin_are_added_up() {
     let table = [
-        (vec![Fares::Synced, Fares::Synced], Some((Some(true), "Synced", true, 2, ""))),
-        (vec![Fares::Synced, Fares::Unmatched], Some((Some(true), "Synced", true, 1, ""))),
-        (vec![Fares::Synced, Fares::Waiting], Some((None, "Waiting", false, 2, "Pod ns/1: not answered yet"))),
+        (vec![SyncState::Synced, SyncState::Synced], Some((Some(true), "Synced", true, 2, ""))),
+        (vec![SyncState::Synced, SyncState::Unmatched], Some((Some(true), "Synced", true, 1, ""))),
+        (vec![SyncState::Synced, SyncState::Waiting], Some((None, "Waiting", false, 2, "Pod ns/1: not answered yet"))),
         (
-            vec![Fares::Waiting, failing("ServerError", "500"), failing("Gone", "410")],
+            vec![SyncState::Waiting, failing("ServerError", "500"), failing("Gone", "410")],
             Some((Some(false), "ServerError", false, 3, "Pod ns/1: 500")),
         ),
-        (vec![Fares::Unmatched], None),
+        (vec![SyncState::Unmatched], None),
         (vec![], None),
     ];
     for (fares, expected) in table {
-        let mut accounts = Accounts::new();
+        let mut accounts = SubjectReports::new();
         let subjects = accounts.entry("echo".to_owned()).or_default();
         for (number, fares) in fares.into_iter().enumerate() {
-            let children = usize::from(fares != Fares::Unmatched);
+            let children = usize::from(fares != SyncState::Unmatched);
             subjects.insert(key(SubjectKind::Pod, &number.to_string()), account(fares, children));
         }
         let told = told(&accounts);
         let Some((status, reason, synced, children, message)) = expected else {
-            assert_eq!(told, Told::default());
+            assert_eq!(told, DesiredStatus::default());
             continue;
         };
         assert_eq!(told.plugins, [state("echo", synced, children, message)]);
@@ -76,11 +76,11 @@ fn subjects_of_a_plugin_are_added_up() {
 #[test]
 fn the_condition_names_the_plugin_and_the_subject_that_fail() {
     let told = told(&accounts([
-        ("a", "x", account(Fares::Synced, 1)),
+        ("a", "x", account(SyncState::Synced, 1)),
         ("b", "y", account(failing("Conflict", "it is held"), 0)),
     ]));
     assert_eq!(told.plugins, [state("a", true, 1, ""), state("b", false, 0, "Pod ns/y: it is held")]);
-    assert_eq!(told.conditions, [Verdict::no(PLUGINS_SYNCED, "Conflict", "b: Pod ns/y: it is held")]);
+    assert_eq!(told.conditions, [ConditionUpdate::no(PLUGINS_SYNCED, "Conflict", "b: Pod ns/y: it is held")]);
 }
 
 /// A controller that was started again must not take back what it has told.
@@ -88,29 +88,32 @@ fn the_condition_names_the_plugin_and_the_subject_that_fail() {
 fn of_a_plugin_that_is_not_known_yet_stays_what_is_shown() {
     let mut failed = account(failing("ServerError", "500"), 2);
     failed.conditions = fit("a", &[said("Exposed", ConditionStatus::False)]).0;
-    let before = shown(&told(&accounts([("a", "x", failed), ("b", "y", account(Fares::Synced, 1))])));
+    let before = shown(&told(&accounts([("a", "x", failed), ("b", "y", account(SyncState::Synced, 1))])));
     let kept = BTreeSet::from(["a".to_owned()]);
-    let now = accounts([("a", "x", account(Fares::Synced, 0)), ("b", "y", account(Fares::Synced, 1))]);
+    let now = accounts([("a", "x", account(SyncState::Synced, 0)), ("b", "y", account(SyncState::Synced, 1))]);
     assert_eq!(shown(&tell(&now, &kept, &before, &[])), before);
-    let gone = tell(&Accounts::new(), &BTreeSet::new(), &before, &[]);
-    assert_eq!(gone, Told::default(), "nothing stays of plugins that are gone");
+    let gone = tell(&SubjectReports::new(), &BTreeSet::new(), &before, &[]);
+    assert_eq!(gone, DesiredStatus::default(), "nothing stays of plugins that are gone");
 }
 
 #[test]
 fn who_holds_a_cluster_is_named_before_it_has_answered() {
-    let told = tell(&Accounts::new(), &BTreeSet::new(), &Shown::default(), &["strict".to_owned()]);
+    let told = tell(&SubjectReports::new(), &BTreeSet::new(), &CurrentStatus::default(), &["strict".to_owned()]);
     assert_eq!(told.plugins, []);
     let message = "not answered yet, and failurePolicy is Fail: strict";
-    assert_eq!(told.conditions, [Verdict::unknown(PLUGINS_SYNCED, WAITING, message)]);
+    assert_eq!(told.conditions, [ConditionUpdate::unknown(PLUGINS_SYNCED, WAITING, message)]);
 }
 
 #[test]
 fn conditions_of_a_plugin_get_its_name_and_the_worst_of_all_subjects_is_shown() {
-    let with = |status| Account { conditions: fit("echo", &[said("Exposed", status)]).0, ..account(Fares::Synced, 1) };
+    let with = |status| SubjectReport {
+        conditions: fit("echo", &[said("Exposed", status)]).0,
+        ..account(SyncState::Synced, 1)
+    };
     let all = [ConditionStatus::True, ConditionStatus::False, ConditionStatus::Unknown].map(with);
     let [one, two, three] = all;
     let told = told(&accounts([("echo", "1", one), ("echo", "2", two), ("echo", "3", three)]));
-    let expected = Verdict::no("echo.plugin.kubernetes.dask.org/Exposed", "Because", "so");
+    let expected = ConditionUpdate::no("echo.plugin.kubernetes.dask.org/Exposed", "Because", "so");
     assert_eq!(told.conditions[1..], [expected]);
 }
 

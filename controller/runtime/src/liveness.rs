@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::MissedTickBehavior;
 
-use crate::watch::{Progress, UnreadableObject};
+use crate::watch::{SyncStatus, UnreadableObject};
 
 /// A reconcile pass that lasts for so long will never end: all that it awaits has a limit of seconds.
 const LONGEST_PASS: Duration = Duration::from_mins(10);
@@ -22,11 +22,11 @@ const LONGEST_BLOCK: Duration = Duration::from_secs(30);
 
 /// All watches and all passes under way. Cloning shares the content.
 #[derive(Clone, Default)]
-pub struct Vitals(Arc<Mutex<Content>>);
+pub struct Liveness(Arc<Mutex<Content>>);
 
 #[derive(Default)]
 struct Content {
-    watches: Vec<Progress>,
+    watches: Vec<SyncStatus>,
     passes: HashMap<u64, (&'static str, Instant)>,
     /// Tasks that wait for leadership and their watches.
     waiting: HashMap<u64, &'static str>,
@@ -39,29 +39,29 @@ struct Content {
 
 /// A task that has not begun for as long as this lives.
 pub struct Waiting {
-    vitals: Vitals,
+    liveness: Liveness,
     task: u64,
 }
 
 /// A pass that is under way for as long as this lives.
-pub struct UnderWay {
-    vitals: Vitals,
+pub struct ReconcileGuard {
+    liveness: Liveness,
     pass: u64,
 }
 
-impl Vitals {
+impl Liveness {
     /// From now on `watch` must hear of the API server.
-    pub fn watch(&self, watch: Progress) {
+    pub fn watch(&self, watch: SyncStatus) {
         self.content().watches.push(watch);
     }
 
     /// From now on `watch`, which was closed, need not hear of anything.
-    pub fn forget(&self, watch: &Progress) {
+    pub fn forget(&self, watch: &SyncStatus) {
         self.content().watches.retain(|other| !other.is_same(watch));
     }
 
     /// All watches.
-    pub fn watches(&self) -> Vec<Progress> {
+    pub fn watches(&self) -> Vec<SyncStatus> {
         self.content().watches.clone()
     }
 
@@ -70,7 +70,7 @@ impl Vitals {
         let mut content = self.content();
         let task = content.number();
         content.waiting.insert(task, name);
-        Waiting { vitals: self.clone(), task }
+        Waiting { liveness: self.clone(), task }
     }
 
     /// Notes that this process leads.
@@ -83,7 +83,7 @@ impl Vitals {
         self.content().heartbeat = Some(now);
     }
 
-    /// Calls [`Vitals::heartbeat`] for as long as the process lives.
+    /// Calls [`Liveness::heartbeat`] for as long as the process lives.
     pub async fn keep_heartbeat(self) {
         let mut ticks = tokio::time::interval(HEARTBEAT);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -95,7 +95,7 @@ impl Vitals {
 
     /// Returns the objects that cannot be read, each once.
     pub fn unreadable(&self) -> Vec<Arc<UnreadableObject>> {
-        let mut all: Vec<_> = self.watches().iter().flat_map(Progress::unreadable).collect();
+        let mut all: Vec<_> = self.watches().iter().flat_map(SyncStatus::unreadable).collect();
         let key = |object: &Arc<UnreadableObject>| {
             let reference = &object.reference;
             (object.plural.clone(), reference.namespace.clone(), reference.name.clone())
@@ -107,19 +107,19 @@ impl Vitals {
 
     /// Returns how often the objects that cannot be read have changed.
     pub fn unreadable_changes(&self) -> u64 {
-        self.watches().iter().map(Progress::unreadable_changes).sum()
+        self.watches().iter().map(SyncStatus::unreadable_changes).sum()
     }
 
     /// A pass of the reconciler `name` begins.
-    pub fn begin(&self, name: &'static str, now: Instant) -> UnderWay {
+    pub fn begin(&self, name: &'static str, now: Instant) -> ReconcileGuard {
         let mut content = self.content();
         let pass = content.number();
         content.passes.insert(pass, (name, now));
-        UnderWay { vitals: self.clone(), pass }
+        ReconcileGuard { liveness: self.clone(), pass }
     }
 
     /// What is wrong at `now`, where watches may hear nothing for as long as `silence`.
-    pub fn ailing(&self, now: Instant, silence: Duration) -> Ailing {
+    pub fn ailing(&self, now: Instant, silence: Duration) -> LivenessFailure {
         let content = self.content();
         let silent = content.watches.iter().filter(|watch| watch.silent_for(now) > silence);
         let stalled = content.watches.iter().filter(|watch| watch.stalled_for(now) > silence);
@@ -128,7 +128,7 @@ impl Vitals {
         let is_blocked = |beat| now.saturating_duration_since(beat) > LONGEST_BLOCK;
         let is_stuck = |since: &Instant| now.saturating_duration_since(*since) > LONGEST_PASS;
         let stuck = content.passes.values().filter(|(_, since)| is_stuck(since));
-        Ailing {
+        LivenessFailure {
             silent: sorted(silent.map(|watch| watch.kind.clone())),
             stalled: sorted(stalled.map(|watch| watch.kind.clone())),
             waiting: sorted(waiting),
@@ -151,19 +151,19 @@ impl Content {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.vitals.content().waiting.remove(&self.task);
+        self.liveness.content().waiting.remove(&self.task);
     }
 }
 
-impl Drop for UnderWay {
+impl Drop for ReconcileGuard {
     fn drop(&mut self) {
-        self.vitals.content().passes.remove(&self.pass);
+        self.liveness.content().passes.remove(&self.pass);
     }
 }
 
 /// What keeps the controller from getting on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ailing {
+pub struct LivenessFailure {
     /// The kinds of whose watch nothing was heard for too long, by plural.
     pub silent: Vec<String>,
     /// The kinds whose watch delivers nothing although the API server answers, by plural.
@@ -176,7 +176,7 @@ pub struct Ailing {
     pub blocked: bool,
 }
 
-impl Ailing {
+impl LivenessFailure {
     /// Whether all is well.
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
@@ -196,22 +196,22 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_secs(190);
 
-    fn ailing(silent: &[&str], stuck: &[&str]) -> Ailing {
+    fn ailing(silent: &[&str], stuck: &[&str]) -> LivenessFailure {
         let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
-        Ailing { silent: owned(silent), stuck: owned(stuck), ..Ailing::default() }
+        LivenessFailure { silent: owned(silent), stuck: owned(stuck), ..LivenessFailure::default() }
     }
 
     #[test]
     fn a_watch_that_hears_nothing_for_too_long_is_named() {
         let start = Instant::now();
-        let vitals = Vitals::default();
+        let liveness = Liveness::default();
         // The first part of `pods` began to listen earlier.
-        vitals.watch(Progress::listening("pods", &[start, start + Duration::from_secs(100)]));
-        vitals.watch(Progress::listening("services", &[start + Duration::from_mins(1)]));
+        liveness.watch(SyncStatus::listening("pods", &[start, start + Duration::from_secs(100)]));
+        liveness.watch(SyncStatus::listening("services", &[start + Duration::from_mins(1)]));
         let table: [(u64, &[&str]); 5] =
             [(0, &[]), (190, &[]), (191, &["pods"]), (250, &["pods"]), (251, &["pods", "services"])];
         for (seconds, expected) in table {
-            let found = vitals.ailing(start + Duration::from_secs(seconds), LIMIT);
+            let found = liveness.ailing(start + Duration::from_secs(seconds), LIMIT);
             assert_eq!(found, ailing(expected, &[]), "{seconds}");
             assert_eq!(found.is_nothing(), expected.is_empty(), "{seconds}");
         }
@@ -220,11 +220,11 @@ mod tests {
     #[test]
     fn a_watch_that_delivers_nothing_although_it_is_answered_is_named() {
         let start = Instant::now();
-        let vitals = Vitals::default();
-        let watch = Progress::listening("pods", &[start]);
-        vitals.watch(watch.clone());
+        let liveness = Liveness::default();
+        let watch = SyncStatus::listening("pods", &[start]);
+        liveness.watch(watch.clone());
         watch.stall(start);
-        let at = |seconds| vitals.ailing(start + Duration::from_secs(seconds), LIMIT).stalled;
+        let at = |seconds| liveness.ailing(start + Duration::from_secs(seconds), LIMIT).stalled;
         assert_eq!(at(190), [""; 0]);
         assert_eq!(at(191), ["pods"]);
     }
@@ -232,11 +232,11 @@ mod tests {
     #[test]
     fn a_leader_whose_tasks_do_not_begin_is_named() {
         let start = Instant::now();
-        let vitals = Vitals::default();
-        let at = |seconds| vitals.ailing(start + Duration::from_secs(seconds), LIMIT).waiting;
-        let (first, second) = (vitals.expect("the DaskJob reconciler"), vitals.expect("the idle time-out"));
+        let liveness = Liveness::default();
+        let at = |seconds| liveness.ailing(start + Duration::from_secs(seconds), LIMIT).waiting;
+        let (first, second) = (liveness.expect("the DaskJob reconciler"), liveness.expect("the idle time-out"));
         assert_eq!(at(10_000), [""; 0], "a standby waits for as long as another leads");
-        vitals.leads(start);
+        liveness.leads(start);
         drop(first);
         assert_eq!(at(600), [""; 0]);
         assert_eq!(at(601), ["the idle time-out"]);
@@ -247,30 +247,30 @@ mod tests {
     #[test]
     fn a_runtime_that_runs_no_tasks_is_reported_until_it_does() {
         let start = Instant::now();
-        let vitals = Vitals::default();
-        let at = |seconds| vitals.ailing(start + Duration::from_secs(seconds), LIMIT).blocked;
+        let liveness = Liveness::default();
+        let at = |seconds| liveness.ailing(start + Duration::from_secs(seconds), LIMIT).blocked;
         assert!(!at(10_000), "nothing has begun");
-        vitals.heartbeat(start);
+        liveness.heartbeat(start);
         assert!(!at(30));
         assert!(at(31));
-        vitals.heartbeat(start + Duration::from_secs(31));
+        liveness.heartbeat(start + Duration::from_secs(31));
         assert!(!at(31));
     }
 
     #[test]
     fn a_pass_that_does_not_end_is_named_until_it_does() {
         let start = Instant::now();
-        let vitals = Vitals::default();
-        let at = |seconds| vitals.ailing(start + Duration::from_secs(seconds), LIMIT);
-        let first = vitals.begin("DaskJob", start);
-        let second = vitals.begin("DaskJob", start);
-        let later = vitals.begin("DaskCluster", start + Duration::from_mins(1));
+        let liveness = Liveness::default();
+        let at = |seconds| liveness.ailing(start + Duration::from_secs(seconds), LIMIT);
+        let first = liveness.begin("DaskJob", start);
+        let second = liveness.begin("DaskJob", start);
+        let later = liveness.begin("DaskCluster", start + Duration::from_mins(1));
         for (seconds, expected) in [(600, vec![]), (601, vec!["DaskJob"]), (661, vec!["DaskCluster", "DaskJob"])] {
             assert_eq!(at(seconds), ailing(&[], &expected), "{seconds}");
         }
         drop(first);
         assert_eq!(at(601), ailing(&[], &["DaskJob"]), "there is another");
         drop((second, later));
-        assert_eq!(at(10_000), Ailing::default());
+        assert_eq!(at(10_000), LivenessFailure::default());
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use kube::ResourceExt as _;
 
-use super::{observe::Observed, registered::registered, validate::ValidatedGroup};
+use super::{observe::Observed, validate::ValidatedGroup, worker_matching::registered};
 use crate::context::Context;
 use crate::scheduler;
 
@@ -22,7 +22,7 @@ const LATER: Duration = Duration::from_mins(1);
 
 /// What the scheduler said last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Census {
+pub(super) struct ConnectedWorkers {
     /// Workers with at least one process that the scheduler knows; `None` if it could not be asked.
     pub(super) connected: Option<usize>,
     /// Why not.
@@ -33,22 +33,22 @@ pub(super) struct Census {
 
 /// The latest census of each group, by uid.
 #[derive(Debug, Default)]
-pub struct Censuses(Mutex<HashMap<String, (Instant, Census)>>);
+pub struct ConnectedWorkersCache(Mutex<HashMap<String, (Instant, ConnectedWorkers)>>);
 
 /// Asks the scheduler, unless it was asked just now.
-pub(super) async fn take(context: &Context, valid: &ValidatedGroup, observed: &Observed) -> Census {
-    let Some(cluster) = observed.cluster.as_deref() else { return Census::default() };
+pub(super) async fn take(context: &Context, valid: &ValidatedGroup, observed: &Observed) -> ConnectedWorkers {
+    let Some(cluster) = observed.cluster.as_deref() else { return ConnectedWorkers::default() };
     let nobody = valid.replicas == 0 && observed.deployments.is_empty();
     if nobody || !scheduler::is_running(cluster, &observed.scheduler_pods) {
-        context.censuses.forget(&valid.owner.uid);
+        context.connected_workers.forget(&valid.owner.uid);
         // Without a scheduler, or without workers, nobody is connected; a start is a change that leads here again.
-        return Census { connected: Some(0), ..Census::default() };
+        return ConnectedWorkers { connected: Some(0), ..ConnectedWorkers::default() };
     }
-    if let Some(fresh) = context.censuses.fresh(&valid.owner.uid, observed, valid.replicas) {
+    if let Some(fresh) = context.connected_workers.fresh(&valid.owner.uid, observed, valid.replicas) {
         return fresh;
     }
-    let Some(_slot) = context.conversations.try_acquire(&valid.namespace) else {
-        return context.censuses.last(&valid.owner.uid);
+    let Some(_slot) = context.scheduler_limiter.try_acquire(&valid.namespace) else {
+        return context.connected_workers.last(&valid.owner.uid);
     };
     let answer = async { scheduler::client_of(context, cluster).await?.workers().await };
     let census = match answer.await {
@@ -57,17 +57,17 @@ pub(super) async fn take(context: &Context, valid: &ValidatedGroup, observed: &O
             let pods = observed.pods.values().flatten().map(AsRef::as_ref);
             let connected = registered(names.iter().map(String::as_str), pods, &workers).len();
             let next = if connected == valid.replicas { LATER } else { SOON };
-            Census { connected: Some(connected), error: None, next: Some(next) }
+            ConnectedWorkers { connected: Some(connected), error: None, next: Some(next) }
         }
-        Err(error) => Census { connected: None, error: Some(error), next: Some(AFTER_ERROR) },
+        Err(error) => ConnectedWorkers { connected: None, error: Some(error), next: Some(AFTER_ERROR) },
     };
-    context.censuses.keep(&valid.owner.uid, &census);
+    context.connected_workers.keep(&valid.owner.uid, &census);
     census
 }
 
-impl Censuses {
+impl ConnectedWorkersCache {
     /// The last census, if it is not yet time for another.
-    fn fresh(&self, uid: &str, observed: &Observed, replicas: usize) -> Option<Census> {
+    fn fresh(&self, uid: &str, observed: &Observed, replicas: usize) -> Option<ConnectedWorkers> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (taken, census) = known.get(uid)?;
         let complete = census.connected == Some(replicas) && observed.deployments.len() == replicas;
@@ -77,17 +77,17 @@ impl Censuses {
             (false, Some(_)) => AFTER_ERROR,
         };
         let left = interval.checked_sub(taken.elapsed()).filter(|left| !left.is_zero())?;
-        Some(Census { next: Some(left), ..census.clone() })
+        Some(ConnectedWorkers { next: Some(left), ..census.clone() })
     }
 
     /// The last census, to be repeated soon.
-    fn last(&self, uid: &str) -> Census {
+    fn last(&self, uid: &str) -> ConnectedWorkers {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let last = known.get(uid).map(|(_, census)| census.clone()).unwrap_or_default();
-        Census { next: Some(SOON), ..last }
+        ConnectedWorkers { next: Some(SOON), ..last }
     }
 
-    fn keep(&self, uid: &str, census: &Census) {
+    fn keep(&self, uid: &str, census: &ConnectedWorkers) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Of groups that are gone, nothing is ever asked again.
         if !known.contains_key(uid) {

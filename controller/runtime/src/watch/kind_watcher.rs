@@ -19,42 +19,43 @@ use kube::{
 use serde::de::DeserializeOwned;
 
 use super::{
-    Cache, Change, Progress, pace,
-    pulse::{Delivery, Pulse, is_refused},
+    Cache, Change, SyncStatus,
+    health::{Delivery, WatchHealth, is_refused},
     received::{Received, Unreadable},
+    timing,
     unreadable::{Deletion, UnreadableObject},
 };
 use crate::scope::Scope;
 
 /// How requests reach a kind in one namespace: kube has another function for kinds that are known at run time only.
-pub trait Reach<K: Resource> {
+pub trait ApiScope<K: Resource> {
     /// The objects of `namespace`.
     fn within(client: Client, namespace: &str, dynamic_type: &K::DynamicType) -> Api<K>;
 }
 
-impl<K: Resource<Scope = Self, DynamicType = ()>> Reach<K> for NamespaceResourceScope {
+impl<K: Resource<Scope = Self, DynamicType = ()>> ApiScope<K> for NamespaceResourceScope {
     fn within(client: Client, namespace: &str, (): &()) -> Api<K> {
         Api::namespaced(client, namespace)
     }
 }
 
-impl<K: Resource<Scope = Self>> Reach<K> for DynamicResourceScope {
+impl<K: Resource<Scope = Self>> ApiScope<K> for DynamicResourceScope {
     fn within(client: Client, namespace: &str, dynamic_type: &K::DynamicType) -> Api<K> {
         Api::namespaced_with(client, namespace, dynamic_type)
     }
 }
 
 /// What a watch said, and which.
-type Heard<K> = (Arc<Pulse>, watcher::Result<watcher::Event<Received<K>>>);
+type Heard<K> = (Arc<WatchHealth>, watcher::Result<watcher::Event<Received<K>>>);
 type Listener<K> = Box<dyn Fn(&Change<K>) + Send>;
 
 /// The watches of one kind, one in each namespace, with all that listens to them.
-pub struct Feed<K>
+pub struct KindWatcher<K>
 where
     K: Resource + Clone + 'static,
     K::DynamicType: Eq + Hash + Clone,
 {
-    parts: Vec<(Arc<Pulse>, Api<Received<K>>)>,
+    parts: Vec<(Arc<WatchHealth>, Api<Received<K>>)>,
     dynamic_type: K::DynamicType,
     config: watcher::Config,
     cache: Cache<K>,
@@ -81,7 +82,7 @@ where
     dynamic_type: K::DynamicType,
 }
 
-impl<K> Feed<K>
+impl<K> KindWatcher<K>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     K::DynamicType: Eq + Hash + Clone + Debug + Unpin + Send + Sync,
@@ -95,11 +96,11 @@ where
         cache: Cache<K>,
     ) -> Self
     where
-        K::Scope: Reach<Received<K>>,
+        K::Scope: ApiScope<Received<K>>,
     {
         let (kind, now) = (K::plural(&dynamic_type).into_owned(), Instant::now());
         let part = |namespace: Option<&str>| {
-            let pulse = Arc::new(Pulse::new(&kind, namespace, now));
+            let pulse = Arc::new(WatchHealth::new(&kind, namespace, now));
             let client = pulse.listen(client);
             let api = match namespace {
                 Some(namespace) => K::Scope::within(client, namespace, &dynamic_type),
@@ -153,9 +154,9 @@ where
     }
 
     /// How far the watches are, and the future that drives them for as long as the process lives.
-    pub fn start(self) -> (Progress, impl Future<Output = ()> + Send) {
+    pub fn start(self) -> (SyncStatus, impl Future<Output = ()> + Send) {
         let pulses = self.parts.iter().map(|(pulse, _)| Arc::clone(pulse)).collect();
-        (Progress::new(&K::plural(&self.dynamic_type), pulses), self.run())
+        (SyncStatus::new(&K::plural(&self.dynamic_type), pulses), self.run())
     }
 
     async fn run(mut self) {
@@ -165,15 +166,15 @@ where
         }
     }
 
-    fn events(&self, pulse: &Arc<Pulse>, api: &Api<Received<K>>) -> BoxStream<'static, Heard<K>> {
+    fn events(&self, pulse: &Arc<WatchHealth>, api: &Api<Received<K>>) -> BoxStream<'static, Heard<K>> {
         let pulse = Arc::clone(pulse);
         watcher(api.clone(), self.config.clone())
-            .backoff(pace::pauses(&self.config))
+            .backoff(timing::pauses(&self.config))
             .map(move |result| (Arc::clone(&pulse), result))
             .boxed()
     }
 
-    fn hear(&mut self, pulse: &Pulse, result: watcher::Result<watcher::Event<Received<K>>>) {
+    fn hear(&mut self, pulse: &WatchHealth, result: watcher::Result<watcher::Event<Received<K>>>) {
         match result {
             Ok(event) => {
                 pulse.delivers();
@@ -200,7 +201,7 @@ where
 
     /// Sorts out what cannot be read. Such an object stays in the cache as it was, for those that depend on it, and is
     /// taken from its own reconciler, which would act on an old spec.
-    fn readable(&mut self, pulse: &Pulse, event: watcher::Event<Received<K>>) -> Option<watcher::Event<K>> {
+    fn readable(&mut self, pulse: &WatchHealth, event: watcher::Event<Received<K>>) -> Option<watcher::Event<K>> {
         use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
         match event {
             Init => {
@@ -272,7 +273,7 @@ where
         }
     }
 
-    fn take(&mut self, pulse: &Pulse, event: watcher::Event<K>) {
+    fn take(&mut self, pulse: &WatchHealth, event: watcher::Event<K>) {
         let part = pulse.namespace.as_deref();
         let is_list = matches!(event, watcher::Event::InitDone);
         let mut share = |object: K| match &mut self.store {

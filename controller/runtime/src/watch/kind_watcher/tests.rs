@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tower::service_fn;
 
 use super::*;
-use crate::watch::Pace;
+use crate::watch::WatchTiming;
 
 /// An API server in which each namespace has one ConfigMap, and nothing happens. `b` may be read when `open`.
 fn api_server(open: &Arc<AtomicBool>) -> Client {
@@ -46,8 +46,8 @@ async fn a_namespace_that_is_refused_is_known_as_soon_as_it_may_be_read() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&heard);
     let scope = Scope::of(["a", "b"]);
-    let config = Pace::default().config(None);
-    let feed = Feed::new(&api_server(&open), &scope, (), config, cache.clone())
+    let config = WatchTiming::default().config(None);
+    let feed = KindWatcher::new(&api_server(&open), &scope, (), config, cache.clone())
         .store(writer)
         .listen(move |change| log.lock().unwrap().push(change.object().namespace().unwrap()));
     let (progress, run) = feed.start();

@@ -8,7 +8,7 @@ const ROOM: usize = 64;
 
 /// What stands in the way of which job, as it was told last. A DaskJob has no conditions to remember it by:
 /// clients compare the keys of its status. So an Event may come once more after a restart.
-pub(super) struct Told(Mutex<Content>);
+pub(super) struct EventDedup(Mutex<Content>);
 
 struct Content {
     /// By the job's uid.
@@ -17,7 +17,7 @@ struct Content {
     room: usize,
 }
 
-impl Told {
+impl EventDedup {
     pub(super) const fn new() -> Self {
         Self(Mutex::new(Content { reasons: BTreeMap::new(), room: ROOM }))
     }
@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn the_same_reason_is_news_once_until_it_is_forgotten() {
-        let told = Told::new();
+        let told = EventDedup::new();
         let all_exist = HashSet::new; // Nobody asks for so few.
         assert!(told.is_news("a", "Forbidden", all_exist));
         assert!(!told.is_news("a", "Forbidden", all_exist));
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn what_is_remembered_of_jobs_that_are_gone_does_not_grow() {
-        let told = Told::new();
+        let told = EventDedup::new();
         for number in 0..10 * ROOM {
             let here = || HashSet::from(["here".to_owned()]);
             assert!(told.is_news(if number == 0 { "here" } else { "gone" }, "Forbidden", here) || number > 1);
@@ -78,7 +78,7 @@ mod tests {
     /// A look at all jobs for each of them would take minutes.
     #[test]
     fn thousands_of_jobs_that_wait_are_told_of_at_once() {
-        let (told, looks) = (Told::new(), std::cell::Cell::new(0));
+        let (told, looks) = (EventDedup::new(), std::cell::Cell::new(0));
         let all: HashSet<String> = (0..100_000).map(|number| number.to_string()).collect();
         for uid in &all {
             let existing = || {

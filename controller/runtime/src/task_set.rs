@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     leader::{Leadership, Leading},
-    vitals::Vitals,
-    watch::{Feed, Progress},
+    liveness::Liveness,
+    watch::{KindWatcher, SyncStatus},
 };
 
 /// Something that runs until shutdown, with its name for errors.
@@ -18,38 +18,38 @@ pub type Task = (&'static str, BoxFuture<'static, ()>);
 
 /// Collects what is to be driven; nothing runs before the tasks are. Watches run on standbys too, all else where this
 /// process leads.
-pub struct Wired {
+pub struct TaskSet {
     /// The watches.
-    pub watches: Vec<Progress>,
+    pub watches: Vec<SyncStatus>,
     /// The tasks, watches among them.
     pub tasks: Vec<Task>,
     /// Liveness of watches and passes.
-    pub vitals: Vitals,
+    pub liveness: Liveness,
     leadership: Leadership,
     shutdown: CancellationToken,
 }
 
-impl Wired {
+impl TaskSet {
     /// Returns an empty set, whose tasks end at `shutdown`.
-    pub fn new((vitals, leadership): (Vitals, Leadership), shutdown: CancellationToken) -> Self {
-        Self { watches: Vec::new(), tasks: Vec::new(), vitals, leadership, shutdown }
+    pub fn new((liveness, leadership): (Liveness, Leadership), shutdown: CancellationToken) -> Self {
+        Self { watches: Vec::new(), tasks: Vec::new(), liveness, leadership, shutdown }
     }
 
     /// Adds a watch; how far it is.
-    pub fn watch<K>(&mut self, feed: Feed<K>) -> Progress
+    pub fn watch<K>(&mut self, feed: KindWatcher<K>) -> SyncStatus
     where
         K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
         K::DynamicType: Eq + Hash + Clone + Debug + Unpin + Send + Sync,
     {
         let (progress, run) = feed.start();
         self.watches.push(progress.clone());
-        self.vitals.watch(progress.clone());
+        self.liveness.watch(progress.clone());
         let shutdown = self.shutdown.clone();
         self.tasks.push(("a watch", Box::pin(until(shutdown, run))));
         progress
     }
 
-    /// Adds a task that is dropped at shutdown. It starts as one of [`Wired::after_sync`] does.
+    /// Adds a task that is dropped at shutdown. It starts as one of [`TaskSet::after_sync`] does.
     pub fn until_shutdown<Run>(&mut self, name: &'static str, run: impl FnOnce(Leading) -> Run + Send + 'static)
     where
         Run: Future<Output = ()> + Send + 'static,
@@ -65,12 +65,12 @@ impl Wired {
         Run: Future<Output = ()> + Send + 'static,
     {
         let (watches, leadership, shutdown) = (self.watches.clone(), self.leadership.clone(), self.shutdown.clone());
-        let (vitals, waiting) = (self.vitals.clone(), self.vitals.expect(name));
+        let (liveness, waiting) = (self.liveness.clone(), self.liveness.expect(name));
         let run = async move {
             let begun = async {
                 let leading = leadership.begun().await;
-                vitals.leads(Instant::now());
-                join_all(watches.iter().map(Progress::synced)).await;
+                liveness.leads(Instant::now());
+                join_all(watches.iter().map(SyncStatus::synced)).await;
                 leading
             };
             tokio::select! {

@@ -7,12 +7,12 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::retiring::Retiring;
+use super::retiring::RetirementRecord;
 use crate::view::PodView;
 
 /// What removing a worker would cost; cheaper ones come first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Standing {
+pub(super) enum RemovalCost {
     /// No node has its pod.
     NotScheduled,
     /// It has a node, and the scheduler does not know it.
@@ -36,12 +36,12 @@ pub(super) struct Candidate {
     pub(super) created: Option<Timestamp>,
     /// Made from an older template.
     pub(super) outdated: bool,
-    pub(super) standing: Standing,
+    pub(super) standing: RemovalCost,
 }
 
 /// What is to go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Demand {
+pub(super) struct ScaleDownRequest {
     /// Workers above the wanted number.
     pub(super) surplus: usize,
     /// The wanted number.
@@ -74,7 +74,7 @@ pub(super) fn places(addresses: Vec<String>) -> HashMap<String, usize> {
 }
 
 /// How the worker `name` with `pods` stands with the scheduler.
-pub(super) fn standing(name: &str, pods: &[impl AsRef<PodView>], scheduler: &Scheduler) -> Standing {
+pub(super) fn standing(name: &str, pods: &[impl AsRef<PodView>], scheduler: &Scheduler) -> RemovalCost {
     if let Scheduler::Answers { registered, order, .. } = scheduler
         && let Some(processes) = registered.get(name)
     {
@@ -83,9 +83,9 @@ pub(super) fn standing(name: &str, pods: &[impl AsRef<PodView>], scheduler: &Sch
         let place = |address: &String| order.get(address).copied().unwrap_or(usize::MAX);
         if order.is_empty() {
             let tasks = processes.iter().map(|process| process.processing).fold(0, u64::saturating_add);
-            return Standing::Registered { rank: usize::try_from(tasks).unwrap_or(usize::MAX), addresses };
+            return RemovalCost::Registered { rank: usize::try_from(tasks).unwrap_or(usize::MAX), addresses };
         }
-        return Standing::Registered { rank: addresses.iter().map(place).max().unwrap_or(usize::MAX), addresses };
+        return RemovalCost::Registered { rank: addresses.iter().map(place).max().unwrap_or(usize::MAX), addresses };
     }
     let mut pods = pods.iter().map(AsRef::as_ref);
     let may_work = match scheduler {
@@ -97,19 +97,23 @@ pub(super) fn standing(name: &str, pods: &[impl AsRef<PodView>], scheduler: &Sch
         }),
     };
     if may_work {
-        Standing::Unknown
+        RemovalCost::Unknown
     } else if pods.all(|pod| pod.spec.node_name.is_none()) {
-        Standing::NotScheduled
+        RemovalCost::NotScheduled
     } else {
-        Standing::NotRegistered
+        RemovalCost::NotRegistered
     }
 }
 
 /// Those of `candidates` that go now. The ones that were chosen before come first, since they may have lost
 /// their data already; then the cheapest, the youngest of equals; of registered ones those last that the
 /// scheduler did not let go before. Workers of an old template go as far as
-/// [`Demand::max_unavailable`] allows; unregistered ones do no work, so they always go.
-pub(super) fn choose<'a>(candidates: &'a [Candidate], before: &Retiring, demand: Demand) -> Vec<&'a Candidate> {
+/// [`ScaleDownRequest::max_unavailable`] allows; unregistered ones do no work, so they always go.
+pub(super) fn choose<'a>(
+    candidates: &'a [Candidate],
+    before: &RetirementRecord,
+    demand: ScaleDownRequest,
+) -> Vec<&'a Candidate> {
     let mut ordered: Vec<&Candidate> = candidates.iter().collect();
     ordered.sort_by_key(|candidate| {
         let new = !before.workers.contains(&candidate.name);
@@ -119,34 +123,34 @@ pub(super) fn choose<'a>(candidates: &'a [Candidate], before: &Retiring, demand:
     let surplus = demand.surplus.min(ordered.len());
     let rest = ordered.split_off(surplus);
     let mut victims = ordered;
-    let registered = |candidate: &&&Candidate| matches!(candidate.standing, Standing::Registered { .. });
+    let registered = |candidate: &&&Candidate| matches!(candidate.standing, RemovalCost::Registered { .. });
     let connected = rest.iter().filter(registered).count();
     let mut budget = demand.max_unavailable.saturating_sub(demand.replicas.saturating_sub(connected));
     for candidate in rest.into_iter().filter(|candidate| candidate.outdated) {
         match candidate.standing {
-            Standing::NotScheduled | Standing::NotRegistered => victims.push(candidate),
-            Standing::Registered { .. } if budget > 0 => {
+            RemovalCost::NotScheduled | RemovalCost::NotRegistered => victims.push(candidate),
+            RemovalCost::Registered { .. } if budget > 0 => {
                 budget -= 1;
                 victims.push(candidate);
             }
-            Standing::Registered { .. } | Standing::Unknown => {}
+            RemovalCost::Registered { .. } | RemovalCost::Unknown => {}
         }
     }
     victims
 }
 
-fn class(standing: &Standing) -> u8 {
+fn class(standing: &RemovalCost) -> u8 {
     match standing {
-        Standing::NotScheduled => 0,
-        Standing::NotRegistered => 1,
-        Standing::Registered { .. } => 2,
-        Standing::Unknown => 3,
+        RemovalCost::NotScheduled => 0,
+        RemovalCost::NotRegistered => 1,
+        RemovalCost::Registered { .. } => 2,
+        RemovalCost::Unknown => 3,
     }
 }
 
-fn rank(standing: &Standing) -> usize {
+fn rank(standing: &RemovalCost) -> usize {
     match standing {
-        Standing::Registered { rank, .. } => *rank,
+        RemovalCost::Registered { rank, .. } => *rank,
         _ => 0,
     }
 }

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// and whoever keeps the controller creating something must not hold up everybody else.
 const PATIENCE_WITH_OTHERS: Duration = Duration::from_millis(300);
 /// What was made and is not in a cache by then is gone again.
-pub const UNSEEN: Duration = Duration::from_secs(5);
+pub const EXPECTATION_TTL: Duration = Duration::from_secs(5);
 
 /// What is made at the same time, shared by namespace: one alone has half of it. Each creation needs a connection to the
 /// API server, and more than eight at a time make it no faster.
@@ -35,13 +35,13 @@ const SERVICES_AT_ONCE: usize = 4;
 /// In a burst the API server is what everybody waits for. So what only tells how things stand gives way to what makes
 /// them, which lets pods start sooner; and what was made is not made again because its watch has not told of it yet.
 #[derive(Clone, Debug)]
-pub struct Creations {
+pub struct Expectations {
     state: Arc<Mutex<State>>,
     services: FairShare,
     others: FairShare,
 }
 
-impl Default for Creations {
+impl Default for Expectations {
     fn default() -> Self {
         let (services, others) = (FairShare::new(SERVICES_AT_ONCE), FairShare::new(AT_ONCE));
         Self { state: Arc::default(), services, others }
@@ -59,13 +59,13 @@ pub struct Creating {
 /// Counts from before its turn, also if nobody waits for it any more.
 #[derive(Debug)]
 struct UnderWay {
-    creations: Creations,
+    expectations: Expectations,
     namespace: String,
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.creations.state().under_way(&self.namespace, |count| count.saturating_sub(1));
+        self.expectations.state().under_way(&self.namespace, |count| count.saturating_sub(1));
     }
 }
 
@@ -99,15 +99,15 @@ impl Burst {
 impl Creating {
     /// The object `name` was made for the owner with this uid.
     pub fn made(&self, owner: &str, name: &str) {
-        self.under_way.creations.made(&self.under_way.namespace, (&self.kind, owner), name);
+        self.under_way.expectations.made(&self.under_way.namespace, (&self.kind, owner), name);
     }
 }
 
-impl Creations {
+impl Expectations {
     /// Waits for the turn of a creation of a `kind` in `namespace`, which then is under way.
     pub async fn begin(&self, namespace: &str, kind: &str) -> Creating {
         self.state().under_way(namespace, |count| count + 1);
-        let under_way = UnderWay { creations: self.clone(), namespace: namespace.to_owned() };
+        let under_way = UnderWay { expectations: self.clone(), namespace: namespace.to_owned() };
         let room = if kind == "Service" { &self.services } else { &self.others };
         Creating { under_way, kind: kind.to_owned(), _turn: room.acquire(namespace).await }
     }
@@ -131,13 +131,13 @@ impl Creations {
         state.made.entry((kind.to_owned(), owner.to_owned())).or_default().insert(name.to_owned(), now);
     }
 
-    /// What was made for the owner and is not among `seen` yet, for at most the time of [`UNSEEN`].
+    /// What was made for the owner and is not among `seen` yet, for at most the time of [`EXPECTATION_TTL`].
     pub fn unseen(&self, (kind, owner): (&str, &str), seen: impl Fn(&str) -> bool) -> BTreeSet<String> {
         let now = Instant::now();
         let mut state = self.state();
         let key = (kind.to_owned(), owner.to_owned());
         let Some(made) = state.made.get_mut(&key) else { return BTreeSet::new() };
-        made.retain(|name, time| !seen(name) && now.duration_since(*time) < UNSEEN);
+        made.retain(|name, time| !seen(name) && now.duration_since(*time) < EXPECTATION_TTL);
         let unseen = made.keys().cloned().collect();
         if made.is_empty() {
             state.made.remove(&key);
@@ -181,10 +181,10 @@ impl State {
 
     /// Nobody asks for what was made for an owner that is gone.
     fn forget(&mut self, now: Instant) {
-        let due = self.forgotten.is_none_or(|last| now.duration_since(last) >= UNSEEN);
+        let due = self.forgotten.is_none_or(|last| now.duration_since(last) >= EXPECTATION_TTL);
         if due {
             self.forgotten = Some(now);
-            self.made.retain(|_, made| made.values().any(|time| now.duration_since(*time) < UNSEEN));
+            self.made.retain(|_, made| made.values().any(|time| now.duration_since(*time) < EXPECTATION_TTL));
             self.bursts.retain(|_, burst| burst.under_way > 0 || !burst.is_quiet(now));
         }
     }
@@ -194,125 +194,125 @@ impl State {
 mod tests {
     use super::*;
 
-    async fn way_given(creations: &Creations) -> Duration {
+    async fn way_given(expectations: &Expectations) -> Duration {
         let begin = Instant::now();
-        creations.give_way("ns").await;
+        expectations.give_way("ns").await;
         begin.elapsed()
     }
 
     const GROUP: (&str, &str) = ("Deployment", "uid");
 
-    fn unseen(creations: &Creations, seen: &[&str]) -> Vec<String> {
-        creations.unseen(GROUP, |name| seen.contains(&name)).into_iter().collect()
+    fn unseen(expectations: &Expectations, seen: &[&str]) -> Vec<String> {
+        expectations.unseen(GROUP, |name| seen.contains(&name)).into_iter().collect()
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_was_made_counts_until_it_is_seen() {
-        let creations = Creations::default();
-        creations.made("ns", GROUP, "a");
-        creations.made("ns", GROUP, "b");
-        creations.made("ns", ("Service", "uid"), "c");
-        creations.made("ns", ("Deployment", "other"), "d");
-        assert_eq!(unseen(&creations, &[]), ["a", "b"]);
-        assert_eq!(unseen(&creations, &["a"]), ["b"]);
-        assert_eq!(unseen(&creations, &[]), ["b"], "what was seen once may be gone when it is not seen again");
+        let expectations = Expectations::default();
+        expectations.made("ns", GROUP, "a");
+        expectations.made("ns", GROUP, "b");
+        expectations.made("ns", ("Service", "uid"), "c");
+        expectations.made("ns", ("Deployment", "other"), "d");
+        assert_eq!(unseen(&expectations, &[]), ["a", "b"]);
+        assert_eq!(unseen(&expectations, &["a"]), ["b"]);
+        assert_eq!(unseen(&expectations, &[]), ["b"], "what was seen once may be gone when it is not seen again");
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_never_seen_is_gone_again_and_takes_no_room() {
-        let creations = Creations::default();
-        creations.made("ns", GROUP, "a");
-        tokio::time::sleep(UNSEEN).await;
-        assert_eq!(unseen(&creations, &[]), Vec::<String>::new());
+        let expectations = Expectations::default();
+        expectations.made("ns", GROUP, "a");
+        tokio::time::sleep(EXPECTATION_TTL).await;
+        assert_eq!(unseen(&expectations, &[]), Vec::<String>::new());
         for owner in 0..100 {
-            creations.made(&format!("ns-{owner}"), ("Deployment", &owner.to_string()), "b");
+            expectations.made(&format!("ns-{owner}"), ("Deployment", &owner.to_string()), "b");
         }
-        tokio::time::sleep(UNSEEN).await;
-        creations.made("ns", GROUP, "a");
-        let state = creations.state();
+        tokio::time::sleep(EXPECTATION_TTL).await;
+        expectations.made("ns", GROUP, "a");
+        let state = expectations.state();
         assert_eq!((state.made.len(), state.bursts.len()), (1, 1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_while_nothing_is_made() {
-        let creations = Creations::default();
-        assert_eq!(way_given(&creations).await, Duration::ZERO);
-        creations.made("ns", GROUP, "a");
+        let expectations = Expectations::default();
+        assert_eq!(way_given(&expectations).await, Duration::ZERO);
+        expectations.made("ns", GROUP, "a");
         tokio::time::sleep(QUIET).await;
-        assert_eq!(way_given(&creations).await, Duration::ZERO);
+        assert_eq!(way_given(&expectations).await, Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]
     async fn others_wait_for_the_last_creation_of_a_burst() {
-        let creations = Creations::default();
-        creations.made("ns", GROUP, "a");
+        let expectations = Expectations::default();
+        expectations.made("ns", GROUP, "a");
         let more = async {
             tokio::time::sleep(QUIET / 2).await;
-            creations.made("ns", GROUP, "a");
+            expectations.made("ns", GROUP, "a");
         };
-        let (given, ()) = tokio::join!(way_given(&creations), more);
+        let (given, ()) = tokio::join!(way_given(&expectations), more);
         assert!(given >= QUIET * 3 / 2 && given <= QUIET * 3, "{given:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_creation_that_takes_long_is_waited_for_and_one_that_hangs_is_not() {
-        let creations = Creations::default();
-        creations.made("ns", GROUP, "a");
+        let expectations = Expectations::default();
+        expectations.made("ns", GROUP, "a");
         let slow = async {
-            let _creating = creations.begin("ns", "Deployment").await;
+            let _creating = expectations.begin("ns", "Deployment").await;
             tokio::time::sleep(4 * QUIET).await;
         };
-        let (given, ()) = tokio::join!(way_given(&creations), slow);
+        let (given, ()) = tokio::join!(way_given(&expectations), slow);
         assert!(given >= 4 * QUIET && given < STALLED, "{given:?}");
 
-        creations.made("ns", GROUP, "b");
-        let _hangs = creations.begin("ns", "Deployment").await;
-        let given = way_given(&creations).await;
+        expectations.made("ns", GROUP, "b");
+        let _hangs = expectations.begin("ns", "Deployment").await;
+        let given = way_given(&expectations).await;
         assert!(given >= STALLED && given < 3 * STALLED, "{given:?}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn services_wait_for_services_only() {
-        let creations = Creations::default();
+        let expectations = Expectations::default();
         let _services =
-            futures::future::join_all((0..SERVICES_AT_ONCE / 2).map(|_| creations.begin("ns", "Service"))).await;
-        let one_more = creations.begin("ns", "Service");
+            futures::future::join_all((0..SERVICES_AT_ONCE / 2).map(|_| expectations.begin("ns", "Service"))).await;
+        let one_more = expectations.begin("ns", "Service");
         let wait = tokio::time::timeout(Duration::from_secs(1), one_more).await;
         assert!(wait.is_err());
-        assert_eq!(creations.state().all.under_way, SERVICES_AT_ONCE / 2, "one who gave up is not under way");
-        let _others = futures::future::join_all((0..AT_ONCE / 2).map(|_| creations.begin("ns", "Deployment"))).await;
+        assert_eq!(expectations.state().all.under_way, SERVICES_AT_ONCE / 2, "one who gave up is not under way");
+        let _others = futures::future::join_all((0..AT_ONCE / 2).map(|_| expectations.begin("ns", "Deployment"))).await;
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_that_does_not_end_holds_nobody_up_for_long() {
-        let creations = Creations::default();
+        let expectations = Expectations::default();
         let burst = async {
             loop {
-                creations.made("ns", GROUP, "a");
+                expectations.made("ns", GROUP, "a");
                 tokio::time::sleep(QUIET / 4).await;
             }
         };
         tokio::select! {
             biased; // It has begun before anybody gives way.
             () = burst => {}
-            given = way_given(&creations) => assert!(given == PATIENCE, "{given:?}"),
+            given = way_given(&expectations) => assert!(given == PATIENCE, "{given:?}"),
         }
     }
 
     /// Its statuses, scale-downs and the ends of its jobs would come as late as a burst is long.
     #[tokio::test(start_paused = true)]
     async fn whoever_keeps_the_controller_creating_something_holds_up_only_the_own_namespace() {
-        let creations = Creations::default();
+        let expectations = Expectations::default();
         let burst = async {
             loop {
-                creations.made("hog", GROUP, "a");
+                expectations.made("hog", GROUP, "a");
                 tokio::time::sleep(QUIET / 4).await;
             }
         };
         let others = async {
-            creations.made("ns", GROUP, "one");
+            expectations.made("ns", GROUP, "one");
             tokio::time::sleep(QUIET).await;
-            way_given(&creations).await
+            way_given(&expectations).await
         };
         tokio::select! {
             biased;
@@ -323,13 +323,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_namespace_in_which_much_is_made_leaves_room_to_others() {
-        let creations = Creations::default();
-        let mut thousands: Vec<_> = (0..1000).map(|_| Box::pin(creations.begin("hog", "Deployment"))).collect();
+        let expectations = Expectations::default();
+        let mut thousands: Vec<_> = (0..1000).map(|_| Box::pin(expectations.begin("hog", "Deployment"))).collect();
         let under_way = thousands.iter_mut().filter_map(|turn| futures::FutureExt::now_or_never(turn.as_mut()));
         let under_way: Vec<_> = under_way.collect();
         assert_eq!(under_way.len(), AT_ONCE / 2);
-        assert!(futures::FutureExt::now_or_never(creations.begin("ns", "Deployment")).is_some());
+        assert!(futures::FutureExt::now_or_never(expectations.begin("ns", "Deployment")).is_some());
         drop((under_way, thousands));
-        assert_eq!(creations.state().all.under_way, 0);
+        assert_eq!(expectations.state().all.under_way, 0);
     }
 }

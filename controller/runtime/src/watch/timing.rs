@@ -20,20 +20,20 @@ const PATIENCE: u32 = 4;
 
 /// How often watches hear of the API server, and how soon they give up a connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct WatchTiming {
     /// Seconds that one watch request lasts.
     pub watch_seconds: u32,
     /// Seconds that a connection may say nothing.
     pub silence_seconds: u32,
 }
 
-impl Default for Pace {
+impl Default for WatchTiming {
     fn default() -> Self {
         Self { watch_seconds: WATCH_SECONDS, silence_seconds: SILENCE_SECONDS }
     }
 }
 
-impl Pace {
+impl WatchTiming {
     /// How long a connection may say nothing.
     pub fn silence(self) -> Duration {
         Duration::from_secs(self.silence_seconds.into())
@@ -61,23 +61,23 @@ impl Pace {
 
 /// The pauses between failures: at most as long as a watch request lasts, and up to as much again by chance, so that
 /// watches which failed together do not all come back together.
-pub(super) fn pauses(config: &watcher::Config) -> impl Backoff + use<> {
+pub(crate) fn pauses(config: &watcher::Config) -> impl Backoff + use<> {
     let longest = Duration::from_secs(config.timeout.unwrap_or(WATCH_SECONDS).into());
     let builder = ExponentialBuilder::new()
         .with_min_delay(FIRST_PAUSE)
         .with_max_delay(longest.max(FIRST_PAUSE))
         .without_max_times()
         .with_jitter();
-    Pauses { builder, next: builder.build(), last: None }
+    WatchBackoff { builder, next: builder.build(), last: None }
 }
 
-struct Pauses {
+struct WatchBackoff {
     builder: ExponentialBuilder,
     next: ExponentialBackoff,
     last: Option<Instant>,
 }
 
-impl Iterator for Pauses {
+impl Iterator for WatchBackoff {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
@@ -89,7 +89,7 @@ impl Iterator for Pauses {
     }
 }
 
-impl Backoff for Pauses {
+impl Backoff for WatchBackoff {
     /// kube asks for it after each event, and one of them says that a list begins: a list that is refused would be
     /// asked for each second, for ever.
     fn reset(&mut self) {}
@@ -102,7 +102,7 @@ mod tests {
     /// Else a watch that is only refused, as of a kind that is not served, would count as stuck between two tries.
     #[test]
     fn a_watch_is_begun_again_for_ever_and_well_within_the_limit() {
-        let pace = Pace::default();
+        let pace = WatchTiming::default();
         let pauses: Vec<Duration> = pauses(&pace.config(None)).take(30).collect();
         assert_eq!(pauses.len(), 30);
         assert!(pauses[0] < FIRST_PAUSE * 3, "{pauses:?}");
@@ -113,7 +113,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_time_forgives_failures() {
-        let mut pauses = pauses(&Pace::default().config(None));
+        let mut pauses = pauses(&WatchTiming::default().config(None));
         for _ in 0..10 {
             pauses.next();
             pauses.reset();
@@ -125,6 +125,6 @@ mod tests {
 
     #[test]
     fn the_limit_outlasts_two_minutes_without_a_network() {
-        assert_eq!(Pace::default().limit(), Duration::from_secs(190));
+        assert_eq!(WatchTiming::default().limit(), Duration::from_secs(190));
     }
 }

@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 use operator_runtime::moment::Moment;
 
 use super::{
-    decide::{Decision, Recent, Rules, Situation},
+    decide::{Decision, RecentTargets, Rules, ScalingInput},
     survey::Surveys,
 };
 
@@ -16,7 +16,7 @@ const STALE: SignedDuration = SignedDuration::from_mins(10);
 
 /// What was asked for lately, by the autoscaler's uid. Lost on a restart, after which windows begin anew.
 #[derive(Debug, Default)]
-pub struct Memory {
+pub struct ScalingHistory {
     entries: Mutex<HashMap<String, Entry>>,
     /// Which autoscalers may scale.
     pub(super) surveys: Surveys,
@@ -24,27 +24,28 @@ pub struct Memory {
 
 #[derive(Debug)]
 struct Entry {
-    recent: Recent,
+    recent: RecentTargets,
     /// By the steady clock.
     used: SignedDuration,
 }
 
-impl Memory {
-    pub(super) fn decide(&self, uid: &str, situation: &Situation, rules: &Rules, now: Moment) -> Decision {
+impl ScalingHistory {
+    pub(super) fn decide(&self, uid: &str, situation: &ScalingInput, rules: &Rules, now: Moment) -> Decision {
         self.with(uid, now.steady, |recent| recent.decide(situation, rules, now))
     }
 
     /// Counts a failure to ask; whether there were enough in a row to tell.
     pub(super) fn failed(&self, uid: &str, now: Moment) -> bool {
-        self.with(uid, now.steady, Recent::failed)
+        self.with(uid, now.steady, RecentTargets::failed)
     }
 
-    fn with<T>(&self, uid: &str, now: SignedDuration, run: impl FnOnce(&mut Recent) -> T) -> T {
+    fn with<T>(&self, uid: &str, now: SignedDuration, run: impl FnOnce(&mut RecentTargets) -> T) -> T {
         let mut entries = self.lock();
         if !entries.contains_key(uid) {
             entries.retain(|_, entry| now - entry.used < STALE);
         }
-        let entry = entries.entry(uid.to_owned()).or_insert_with(|| Entry { recent: Recent::default(), used: now });
+        let entry =
+            entries.entry(uid.to_owned()).or_insert_with(|| Entry { recent: RecentTargets::default(), used: now });
         entry.used = now;
         run(&mut entry.recent)
     }
@@ -60,7 +61,7 @@ mod tests {
 
     #[test]
     fn what_was_remembered_of_autoscalers_that_are_gone_goes_when_a_new_one_comes() {
-        let memory = Memory::default();
+        let memory = ScalingHistory::default();
         let at = |second| Moment { wall: jiff::Timestamp::UNIX_EPOCH, steady: SignedDuration::from_secs(second) };
         memory.failed("gone", at(0));
         memory.failed("here", at(500));

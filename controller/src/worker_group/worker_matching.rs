@@ -7,7 +7,7 @@ use crate::view::PodView;
 /// The processes of each of `names`, as far as it has any. A process belongs to the Deployment whose name
 /// is its own; or its own without `-0`, `-1`, … of several in one pod (`--nworkers`); or whose pod has its
 /// address, where the user chose the name or Dask made one up. Processes of nobody here are left out.
-pub(crate) fn registered<'a>(
+pub fn registered<'a>(
     names: impl IntoIterator<Item = &'a str>,
     pods: impl IntoIterator<Item = &'a PodView>,
     workers: &[dask_scheduler_client::Worker],

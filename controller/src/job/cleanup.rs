@@ -4,12 +4,12 @@ use dask_operator_api::DaskJobStatus;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    children::{Lookup, ObservedChildren},
     phase::{
         Next,
         job_status::{FAILED, SUCCESSFUL},
     },
     validate::Terms,
-    world::{Seen, World},
 };
 
 /// How long the sidecars of a runner that has ended may go on, so that logs are shipped and read.
@@ -20,12 +20,12 @@ pub(super) fn is_finished(status: &DaskJobStatus) -> bool {
 }
 
 /// What is left to do about a finished job. Nothing is ever made for it again.
-pub(super) fn clean_up(status: DaskJobStatus, terms: &Terms, world: &World, now: Timestamp) -> Next {
+pub(super) fn clean_up(status: DaskJobStatus, terms: &Terms, world: &ObservedChildren, now: Timestamp) -> Next {
     let end = status.end_time.as_ref().map(|time| time.0);
     let since_end = |span: SignedDuration| end.and_then(|end| end.checked_add(span).ok());
     let expiry = terms.ttl.and_then(since_end);
     let (delete_runner, linger) = match &world.runner {
-        Seen::Ours(runner) if runner.gone_by.is_none() && !runner.ended => {
+        Lookup::Ours(runner) if runner.gone_by.is_none() && !runner.ended => {
             // One that would go on, or begin again, has nothing left to work with.
             let until = since_end(SIDECARS_LINGER).filter(|until| runner.over && *until > now);
             (until.is_none().then(|| runner.uid.clone()), until)

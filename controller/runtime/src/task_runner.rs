@@ -9,7 +9,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::wired::Task;
+use crate::task_set::Task;
 
 /// How long what is under way may take after SIGTERM: less than the 30 seconds that Kubernetes gives a pod, which the
 /// release of the Lease has to fit into too.

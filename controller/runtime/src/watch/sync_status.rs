@@ -6,20 +6,20 @@ use std::{
 use futures::future::select_all;
 
 use super::{
-    pulse::{Delivery, Pulse},
+    health::{Delivery, WatchHealth},
     unreadable::UnreadableObject,
 };
 
 /// How far the watch of one kind is, in each of the namespaces that are watched.
 #[derive(Clone, Debug)]
-pub struct Progress {
+pub struct SyncStatus {
     /// The plural of the watched kind.
     pub kind: String,
-    parts: Arc<[Arc<Pulse>]>,
+    parts: Arc<[Arc<WatchHealth>]>,
 }
 
-impl Progress {
-    pub(crate) fn new(kind: &str, parts: Arc<[Arc<Pulse>]>) -> Self {
+impl SyncStatus {
+    pub(crate) fn new(kind: &str, parts: Arc<[Arc<WatchHealth>]>) -> Self {
         Self { kind: kind.to_owned(), parts }
     }
 
@@ -31,12 +31,12 @@ impl Progress {
     /// Waits until the first lists are complete. A namespace that is refused, as one may not read it or it does not
     /// exist yet, does not hold up the others; but if all are, there is nothing to work with.
     ///
-    /// What is in a namespace that was refused is not known: see [`Progress::knows`].
+    /// What is in a namespace that was refused is not known: see [`SyncStatus::knows`].
     pub async fn synced(&self) {
         for part in self.parts.iter() {
             part.until(|delivery| delivery != Delivery::Waiting).await;
         }
-        let delivered = |part: &Arc<Pulse>| {
+        let delivered = |part: &Arc<WatchHealth>| {
             let part = Arc::clone(part);
             Box::pin(async move { part.until(|delivery| delivery == Delivery::Delivered).await })
         };
@@ -45,9 +45,9 @@ impl Progress {
         }
     }
 
-    /// Whether [`Progress::synced`] has come.
+    /// Whether [`SyncStatus::synced`] has come.
     pub fn is_synced(&self) -> bool {
-        let is_settled = |part: &Arc<Pulse>| *part.delivery.borrow() != Delivery::Waiting;
+        let is_settled = |part: &Arc<WatchHealth>| *part.delivery.borrow() != Delivery::Waiting;
         self.parts.iter().all(is_settled) && self.parts.iter().any(|part| part.is_delivered())
     }
 
@@ -57,7 +57,7 @@ impl Progress {
         self.of(namespace).all(|part| part.is_delivered())
     }
 
-    /// Waits until [`Progress::knows`].
+    /// Waits until [`SyncStatus::knows`].
     pub async fn known(&self, namespace: &str) {
         for part in self.of(namespace) {
             part.until(|delivery| delivery == Delivery::Delivered).await;
@@ -93,7 +93,7 @@ impl Progress {
     /// Watches that began to listen at these times.
     #[cfg(any(test, feature = "testing"))]
     pub fn listening(kind: &str, since: &[Instant]) -> Self {
-        Self::new(kind, since.iter().map(|since| Arc::new(Pulse::new(kind, None, *since))).collect())
+        Self::new(kind, since.iter().map(|since| Arc::new(WatchHealth::new(kind, None, *since))).collect())
     }
 
     /// What the API server says cannot be read from `now` on.
@@ -120,7 +120,7 @@ impl Progress {
         }
     }
 
-    fn of<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Arc<Pulse>> {
+    fn of<'a>(&'a self, namespace: &'a str) -> impl Iterator<Item = &'a Arc<WatchHealth>> {
         self.parts.iter().filter(move |part| part.namespace.as_deref().is_none_or(|watched| watched == namespace))
     }
 }
@@ -134,13 +134,13 @@ mod tests {
         *,
     };
 
-    fn progress(deliveries: &[(Option<&str>, Delivery)]) -> Progress {
+    fn progress(deliveries: &[(Option<&str>, Delivery)]) -> SyncStatus {
         let part = |&(namespace, delivery): &(Option<&str>, Delivery)| {
-            let pulse = Pulse::new("pods", namespace, Instant::now());
+            let pulse = WatchHealth::new("pods", namespace, Instant::now());
             pulse.delivery.send_replace(delivery);
             Arc::new(pulse)
         };
-        Progress::new("pods", deliveries.iter().map(part).collect())
+        SyncStatus::new("pods", deliveries.iter().map(part).collect())
     }
 
     #[test]

@@ -4,12 +4,12 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn candidate(name: &str, standing: Standing) -> Candidate {
+fn candidate(name: &str, standing: RemovalCost) -> Candidate {
     Candidate { name: name.to_owned(), uid: format!("uid-of-{name}"), created: None, outdated: false, standing }
 }
 
 fn registered(name: &str, rank: usize) -> Candidate {
-    candidate(name, Standing::Registered { rank, addresses: vec![format!("tcp://{name}:1")] })
+    candidate(name, RemovalCost::Registered { rank, addresses: vec![format!("tcp://{name}:1")] })
 }
 
 fn outdated(candidate: Candidate) -> Candidate {
@@ -20,13 +20,13 @@ fn aged(candidate: Candidate, second: i64) -> Candidate {
     Candidate { created: Some(Timestamp::from_second(second).unwrap()), ..candidate }
 }
 
-fn surplus(surplus: usize) -> Demand {
-    Demand { surplus, replicas: 0, max_unavailable: 1 }
+fn surplus(surplus: usize) -> ScaleDownRequest {
+    ScaleDownRequest { surplus, replicas: 0, max_unavailable: 1 }
 }
 
-fn chosen(candidates: &[Candidate], before: &[&str], demand: Demand) -> Vec<String> {
+fn chosen(candidates: &[Candidate], before: &[&str], demand: ScaleDownRequest) -> Vec<String> {
     let workers = before.iter().map(|name| (*name).to_owned()).collect();
-    choose(candidates, &Retiring { workers, ..Retiring::default() }, demand)
+    choose(candidates, &RetirementRecord { workers, ..RetirementRecord::default() }, demand)
         .into_iter()
         .map(|candidate| candidate.name.clone())
         .collect()
@@ -36,11 +36,11 @@ fn chosen(candidates: &[Candidate], before: &[&str], demand: Demand) -> Vec<Stri
 #[test]
 fn workers_go_in_the_order_of_what_they_cost() {
     let candidates = [
-        candidate("unknown", Standing::Unknown),
+        candidate("unknown", RemovalCost::Unknown),
         registered("busy", 1),
         registered("idle", 0),
-        candidate("unregistered", Standing::NotRegistered),
-        candidate("unscheduled", Standing::NotScheduled),
+        candidate("unregistered", RemovalCost::NotRegistered),
+        candidate("unscheduled", RemovalCost::NotScheduled),
     ];
     let order = ["unscheduled", "unregistered", "idle", "busy", "unknown"];
     for count in 0..=5 {
@@ -52,14 +52,14 @@ fn workers_go_in_the_order_of_what_they_cost() {
 #[test]
 fn of_workers_that_cost_the_same_the_youngest_goes() {
     let candidates = [("old", 1), ("young", 9), ("middle", 5)]
-        .map(|(name, second)| aged(candidate(name, Standing::NotScheduled), second));
+        .map(|(name, second)| aged(candidate(name, RemovalCost::NotScheduled), second));
     assert_eq!(chosen(&candidates, &[], surplus(2)), ["young", "middle"]);
 }
 
 /// After a crash between retiring and deleting, another worker would go in addition.
 #[test]
 fn a_worker_that_was_chosen_before_is_chosen_again() {
-    let candidates = [candidate("free", Standing::NotScheduled), registered("idle", 0), registered("retired", 1)];
+    let candidates = [candidate("free", RemovalCost::NotScheduled), registered("idle", 0), registered("retired", 1)];
     assert_eq!(chosen(&candidates, &["retired", "gone"], surplus(1)), ["retired"]);
     assert_eq!(chosen(&candidates, &["retired"], surplus(2)), ["retired", "free"]);
 }
@@ -75,8 +75,8 @@ fn of_equally_idle_workers_an_outdated_one_goes() {
     assert_eq!(chosen(&candidates, &[], surplus(1)), ["old"]);
 }
 
-fn rolling(replicas: usize, max_unavailable: usize) -> Demand {
-    Demand { surplus: 0, replicas, max_unavailable }
+fn rolling(replicas: usize, max_unavailable: usize) -> ScaleDownRequest {
+    ScaleDownRequest { surplus: 0, replicas, max_unavailable }
 }
 
 #[test]
@@ -108,9 +108,9 @@ fn an_update_leaves_workers_of_the_new_template_alone() {
 #[test]
 fn outdated_workers_that_do_no_work_yet_go_at_once() {
     let candidates = [
-        outdated(candidate("a", Standing::NotScheduled)),
-        outdated(candidate("b", Standing::NotRegistered)),
-        outdated(candidate("c", Standing::Unknown)),
+        outdated(candidate("a", RemovalCost::NotScheduled)),
+        outdated(candidate("b", RemovalCost::NotRegistered)),
+        outdated(candidate("c", RemovalCost::Unknown)),
         outdated(registered("d", 0)),
     ];
     assert_eq!(chosen(&candidates, &[], rolling(4, 1)), ["a", "b"]);
@@ -149,16 +149,16 @@ fn a_worker_stands_as_its_pods_and_the_scheduler_say() {
     let silent = Scheduler::Silent(dask_scheduler_client::Error::Protocol(String::new()));
     let empty = Scheduler::Answers { registered: BTreeMap::new(), order: HashMap::new(), strangers: BTreeSet::new() };
     let table = [
-        (vec![], &empty, Standing::NotScheduled),
-        (vec![pending()], &empty, Standing::NotScheduled),
-        (vec![pending(), pulling()], &empty, Standing::NotRegistered),
-        (vec![running()], &empty, Standing::NotRegistered),
-        (vec![running()], &Scheduler::Gone, Standing::NotRegistered),
-        (vec![running()], &silent, Standing::Unknown),
-        (vec![pulling()], &silent, Standing::NotRegistered),
-        (vec![], &silent, Standing::Unknown),
-        (vec![], &Scheduler::Gone, Standing::NotScheduled),
-        (vec![pending()], &silent, Standing::NotScheduled),
+        (vec![], &empty, RemovalCost::NotScheduled),
+        (vec![pending()], &empty, RemovalCost::NotScheduled),
+        (vec![pending(), pulling()], &empty, RemovalCost::NotRegistered),
+        (vec![running()], &empty, RemovalCost::NotRegistered),
+        (vec![running()], &Scheduler::Gone, RemovalCost::NotRegistered),
+        (vec![running()], &silent, RemovalCost::Unknown),
+        (vec![pulling()], &silent, RemovalCost::NotRegistered),
+        (vec![], &silent, RemovalCost::Unknown),
+        (vec![], &Scheduler::Gone, RemovalCost::NotScheduled),
+        (vec![pending()], &silent, RemovalCost::NotScheduled),
     ];
     for (pods, scheduler, expected) in table {
         assert_eq!(standing("w", &pods, scheduler), expected, "{pods:?} {scheduler:?}");
@@ -173,7 +173,7 @@ fn a_registered_worker_ranks_with_its_busiest_process() {
         let order = places(order.iter().map(|address| (*address).to_owned()).collect());
         let scheduler = Scheduler::Answers { registered: registered.clone(), order, strangers: BTreeSet::new() };
         match standing("w", &[] as &[Arc<PodView>], &scheduler) {
-            Standing::Registered { rank, addresses } => (rank, addresses.len()),
+            RemovalCost::Registered { rank, addresses } => (rank, addresses.len()),
             other => panic!("{other:?}"),
         }
     };
@@ -184,9 +184,9 @@ fn a_registered_worker_ranks_with_its_busiest_process() {
 /// The scheduler would be asked for the same few workers for ever, and the others never.
 #[test]
 fn a_worker_that_the_scheduler_did_not_let_go_is_asked_for_last() {
-    let candidates = [registered("refused", 0), registered("busy", 1), candidate("unknown", Standing::Unknown)];
+    let candidates = [registered("refused", 0), registered("busy", 1), candidate("unknown", RemovalCost::Unknown)];
     let kept = BTreeMap::from([("refused".to_owned(), Timestamp::UNIX_EPOCH)]);
-    let before = Retiring { kept, ..Retiring::default() };
+    let before = RetirementRecord { kept, ..RetirementRecord::default() };
     let order: Vec<&str> = choose(&candidates, &before, surplus(3)).into_iter().map(|it| it.name.as_str()).collect();
     assert_eq!(order, ["busy", "refused", "unknown"]);
 }
@@ -198,7 +198,7 @@ fn a_running_worker_beside_an_unknown_process_may_be_that_process() {
     pod.status.pod_ip = Some("10.0.0.1".to_owned());
     let strangers = BTreeSet::from(["10.0.0.1".to_owned()]);
     let scheduler = Scheduler::Answers { registered: BTreeMap::new(), order: HashMap::new(), strangers };
-    assert_eq!(standing("w", &[Arc::new(pod)], &scheduler), Standing::Unknown);
+    assert_eq!(standing("w", &[Arc::new(pod)], &scheduler), RemovalCost::Unknown);
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn without_an_order_the_worker_with_fewer_tasks_is_cheaper() {
     let process = dask_scheduler_client::Worker { processing: 3, ..process("tcp://a:1") };
     let registered = BTreeMap::from([("w".to_owned(), vec![process.clone(), process])]);
     let scheduler = Scheduler::Answers { registered, order: HashMap::new(), strangers: BTreeSet::new() };
-    let Standing::Registered { rank, .. } = standing("w", &[] as &[Arc<PodView>], &scheduler) else { panic!() };
+    let RemovalCost::Registered { rank, .. } = standing("w", &[] as &[Arc<PodView>], &scheduler) else { panic!() };
     assert_eq!(rank, 6);
 }
 
@@ -225,7 +225,7 @@ fn a_scheduler_that_names_a_hundred_thousand_processes_is_ranked_at_once() {
     assert_eq!(order[&address(7)], 100_000, "its first place counts");
     for order in [order, HashMap::new()] {
         let scheduler = Scheduler::Answers { registered: registered.clone(), order, strangers: BTreeSet::new() };
-        let Standing::Registered { rank, addresses } = standing("worker", &[] as &[Arc<PodView>], &scheduler) else {
+        let RemovalCost::Registered { rank, addresses } = standing("worker", &[] as &[Arc<PodView>], &scheduler) else {
             panic!("it is registered")
         };
         assert_eq!((rank, addresses.len()), (usize::MAX, 100_000));

@@ -1,17 +1,17 @@
 //! What stands of a job.
 
-use operator_runtime::invalid::Invalid;
+use operator_runtime::rejection::Rejection;
 
 use super::runner::Runner;
 
 /// What stands under the name of a child.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) enum Seen<T> {
+pub(super) enum Lookup<T> {
     #[default]
     Nothing,
     Ours(T),
     /// An object of somebody else.
-    Foreign(Invalid),
+    Foreign(Rejection),
 }
 
 /// The job's DaskCluster.
@@ -25,16 +25,16 @@ pub(super) struct Cluster {
 
 /// What stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct World {
-    pub(super) cluster: Seen<Cluster>,
-    pub(super) runner: Seen<Runner>,
+pub(super) struct ObservedChildren {
+    pub(super) cluster: Lookup<Cluster>,
+    pub(super) runner: Lookup<Runner>,
 }
 
-impl World {
+impl ObservedChildren {
     /// The uid of the job's cluster, unless it is being deleted already.
     pub(super) fn standing_cluster(&self) -> Option<String> {
         match &self.cluster {
-            Seen::Ours(cluster) if !cluster.is_going => Some(cluster.uid.clone()),
+            Lookup::Ours(cluster) if !cluster.is_going => Some(cluster.uid.clone()),
             _ => None,
         }
     }
@@ -42,15 +42,15 @@ impl World {
     /// The uid of the job's runner, unless it is being deleted already.
     pub(super) fn standing_runner(&self) -> Option<String> {
         match &self.runner {
-            Seen::Ours(runner) if runner.gone_by.is_none() => Some(runner.uid.clone()),
+            Lookup::Ours(runner) if runner.gone_by.is_none() => Some(runner.uid.clone()),
             _ => None,
         }
     }
 
     /// What has the name of a child and is somebody else's.
-    pub(super) fn foreign(&self) -> Option<&Invalid> {
+    pub(super) fn foreign(&self) -> Option<&Rejection> {
         match (&self.cluster, &self.runner) {
-            (Seen::Foreign(why), _) | (_, Seen::Foreign(why)) => Some(why),
+            (Lookup::Foreign(why), _) | (_, Lookup::Foreign(why)) => Some(why),
             _ => None,
         }
     }

@@ -28,7 +28,7 @@ pub(crate) enum Delivery {
 
 /// The watch of one kind in one namespace, or in all: how far it is, and whether the API server is there.
 #[derive(Debug)]
-pub(crate) struct Pulse {
+pub(crate) struct WatchHealth {
     kind: String,
     pub namespace: Option<String>,
     pub delivery: watch::Sender<Delivery>,
@@ -50,7 +50,7 @@ struct State {
 /// At what it failed, and the HTTP code, 0 if there is none.
 type Failure = (&'static str, u16);
 
-impl Pulse {
+impl WatchHealth {
     pub(crate) fn new(kind: &str, namespace: Option<&str>, now: Instant) -> Self {
         Self {
             kind: kind.to_owned(),
@@ -184,7 +184,7 @@ fn is_garbled(error: &Error) -> bool {
 }
 
 /// The API server's no: the caller may not, or there is no such thing.
-pub(super) fn is_refused(error: &Error, code: u16) -> bool {
+pub(crate) fn is_refused(error: &Error, code: u16) -> bool {
     matches!(failure_of(error), ("list" | "watch", found) if found == code)
 }
 
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn a_failure_is_told_once_until_the_watch_works_again() {
         let now = Instant::now();
-        let pulse = Pulse::new("pods", Some("team-a"), now);
+        let pulse = WatchHealth::new("pods", Some("team-a"), now);
         assert!(pulse.is_news(&refusal(403)));
         assert!(!pulse.is_news(&refusal(403)));
         assert!(pulse.is_news(&refusal(500)), "that is another one");
@@ -219,7 +219,7 @@ mod tests {
     fn any_answer_ends_the_silence_and_a_refusal_is_one() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        let pulse = Pulse::new("pods", None, start);
+        let pulse = WatchHealth::new("pods", None, start);
         assert_eq!(pulse.silent_for(after(7)), Duration::from_secs(7));
         pulse.answered(StatusCode::FORBIDDEN, false, after(7));
         assert_eq!(pulse.silent_for(after(9)), Duration::from_secs(2));
@@ -234,7 +234,7 @@ mod tests {
         let after = |seconds| start + Duration::from_secs(seconds);
         let garbled =
             || InitialListFailed(kube::Error::SerdeError(serde_json::from_str::<u8>("\"secret\"").unwrap_err()));
-        let pulse = Pulse::new("pods", None, start);
+        let pulse = WatchHealth::new("pods", None, start);
         pulse.failed(&refusal(500), after(1));
         assert_eq!(pulse.stalled_for(after(100)), Duration::ZERO);
         pulse.failed(&garbled(), after(10));

@@ -6,38 +6,38 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use operator_runtime::moment::Moment;
 
-use super::decide::{Probe, Rules, Verdict, Watched};
+use super::decide::{IdleDecision, IdlePeriod, Probe, Rules};
 
 /// Entries that nobody looked at for so long belong to clusters that are gone.
 const STALE: SignedDuration = SignedDuration::from_mins(10);
 
 /// What was seen of clusters that have an idle time-out, by their uid.
 #[derive(Debug, Default)]
-pub struct Memory {
+pub struct IdleTracker {
     entries: Mutex<HashMap<String, Entry>>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    watched: Watched,
+    watched: IdlePeriod,
     /// By the steady clock.
     used: SignedDuration,
 }
 
-impl Memory {
+impl IdleTracker {
     pub(super) fn take_in(
         &self,
         uid: &str,
         probe: &Probe,
         not_before: Timestamp,
         (rules, now): (&Rules, Moment),
-    ) -> Verdict {
+    ) -> IdleDecision {
         let mut entries = self.lock();
         if !entries.contains_key(uid) {
             entries.retain(|_, entry| now.steady - entry.used < STALE);
         }
         let entry =
-            entries.entry(uid.to_owned()).or_insert_with(|| Entry { watched: Watched::default(), used: now.steady });
+            entries.entry(uid.to_owned()).or_insert_with(|| Entry { watched: IdlePeriod::default(), used: now.steady });
         entry.used = now.steady;
         entry.watched.take_in(probe, not_before, rules, now)
     }
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn what_was_seen_of_clusters_that_are_gone_goes_when_a_new_one_comes() {
-        let memory = Memory::default();
+        let memory = IdleTracker::default();
         let look = |uid: &str, second: i64| {
             let now = Moment { wall: Timestamp::UNIX_EPOCH, steady: SignedDuration::from_secs(second) };
             memory.take_in(uid, &Probe::NotReady, now.wall, (&Rules::default(), now));

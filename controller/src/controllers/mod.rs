@@ -1,6 +1,6 @@
 //! Wiring of the Dask side: which watch fills which cache and wakes which reconciler.
 
-mod wake;
+mod triggers;
 
 use std::sync::Arc;
 
@@ -13,13 +13,13 @@ use operator_runtime::{
     k8s,
     reconciler::Reconciler,
     scope::Scope,
+    task_set::TaskSet,
     unreadable,
-    watch::{Creations, Feed, Progress, Queue, Requests, queue},
-    wired::Wired,
+    watch::{Expectations, KindWatcher, Queue, SyncStatus, WorkQueueReceiver, queue},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{autoscaler, cluster, context::Context, idle, job, takeover, worker_group};
+use crate::{autoscaler, cluster, context::Context, idle, job, kopf_finalizer, worker_group};
 
 /// The sending ends of the reconcilers' queues.
 #[derive(Clone)]
@@ -35,11 +35,11 @@ struct Queues {
 
 /// The receiving ends.
 struct AllRequests {
-    clusters: Requests<DaskCluster>,
-    idle: Requests<DaskCluster>,
-    groups: Requests<DaskWorkerGroup>,
-    jobs: Requests<DaskJob>,
-    autoscalers: Requests<DaskAutoscaler>,
+    clusters: WorkQueueReceiver<DaskCluster>,
+    idle: WorkQueueReceiver<DaskCluster>,
+    groups: WorkQueueReceiver<DaskWorkerGroup>,
+    jobs: WorkQueueReceiver<DaskJob>,
+    autoscalers: WorkQueueReceiver<DaskAutoscaler>,
 }
 
 /// Where the reconcilers find their own objects.
@@ -51,33 +51,33 @@ struct Stores {
 }
 
 /// Connects caches, queues and reconcilers.
-pub(crate) fn wire(context: &Arc<Context>, scope: &Scope, shutdown: &CancellationToken) -> Wired {
-    let (queues, requests) = queues(&context.creations);
-    let mut wired = Wired::new((context.vitals.clone(), context.leadership.clone()), shutdown.clone());
-    let stores = watch_dask_kinds(&mut wired, context, scope, &queues);
-    watch_children(&mut wired, context, scope, &queues);
-    queues.wait_for(&wired.watches);
-    context.board.wake_by(queues.clusters.clone(), wired.watches.clone());
-    run_reconcilers(&mut wired, context, (requests, stores), shutdown);
+pub(crate) fn wire(context: &Arc<Context>, scope: &Scope, shutdown: &CancellationToken) -> TaskSet {
+    let (queues, requests) = queues(&context.expectations);
+    let mut task_set = TaskSet::new((context.liveness.clone(), context.leadership.clone()), shutdown.clone());
+    let stores = watch_dask_kinds(&mut task_set, context, scope, &queues);
+    watch_children(&mut task_set, context, scope, &queues);
+    queues.wait_for(&task_set.watches);
+    context.status_store.wake_by(queues.clusters.clone(), task_set.watches.clone());
+    run_reconcilers(&mut task_set, context, (requests, stores), shutdown);
     let reporter = unreadable::Reporter {
         client: context.client.clone(),
         recorder: context.recorder.clone(),
-        vitals: context.vitals.clone(),
+        liveness: context.liveness.clone(),
         has_condition: |group, kind| group == GROUP && kind != "DaskJob",
         release: {
             let client = context.client.clone();
             Box::new(move |object| {
                 let client = client.clone();
-                Box::pin(async move { takeover::release_unreadable(&client, &object).await })
+                Box::pin(async move { kopf_finalizer::release_unreadable(&client, &object).await })
             })
         },
     };
-    wired.until_shutdown("the reporter of unreadable objects", |leading| reporter.run(leading));
-    wired
+    task_set.until_shutdown("the reporter of unreadable objects", |leading| reporter.run(leading));
+    task_set
 }
 
 impl Queues {
-    fn wait_for(&self, watches: &[Progress]) {
+    fn wait_for(&self, watches: &[SyncStatus]) {
         self.clusters.wait_for(watches);
         self.idle.wait_for(watches);
         self.groups.wait_for(watches);
@@ -86,12 +86,12 @@ impl Queues {
     }
 }
 
-fn queues(creations: &Creations) -> (Queues, AllRequests) {
-    let (clusters, cluster_requests) = queue(creations);
-    let (idle, idle_requests) = queue(creations);
-    let (groups, group_requests) = queue(creations);
-    let (jobs, job_requests) = queue(creations);
-    let (autoscalers, autoscaler_requests) = queue(creations);
+fn queues(expectations: &Expectations) -> (Queues, AllRequests) {
+    let (clusters, cluster_requests) = queue(expectations);
+    let (idle, idle_requests) = queue(expectations);
+    let (groups, group_requests) = queue(expectations);
+    let (jobs, job_requests) = queue(expectations);
+    let (autoscalers, autoscaler_requests) = queue(expectations);
     let queues = Queues { clusters, idle, groups, jobs, autoscalers };
     let requests = AllRequests {
         clusters: cluster_requests,
@@ -103,75 +103,76 @@ fn queues(creations: &Creations) -> (Queues, AllRequests) {
     (queues, requests)
 }
 
-fn watch_dask_kinds(wired: &mut Wired, context: &Arc<Context>, scope: &Scope, queues: &Queues) -> Stores {
+fn watch_dask_kinds(task_set: &mut TaskSet, context: &Arc<Context>, scope: &Scope, queues: &Queues) -> Stores {
     let (caches, client, pace) = (&context.caches, &context.client, context.pace);
     let (clusters, cluster_writer) = reflector::store();
     let (groups, group_writer) = reflector::store();
     let (jobs, job_writer) = reflector::store();
     let (autoscalers, autoscaler_writer) = reflector::store();
-    wired.watch(
-        Feed::new(client, scope, (), pace.config(None), caches.clusters.clone())
+    task_set.watch(
+        KindWatcher::new(client, scope, (), pace.config(None), caches.clusters.clone())
             .store(cluster_writer)
             .resync(k8s::forget_old_definitions)
-            .listen(wake::on_cluster(caches, queues)),
+            .listen(triggers::on_cluster(caches, queues)),
     );
-    wired.watch(
-        Feed::new(client, scope, (), pace.config(None), caches.groups.clone())
+    task_set.watch(
+        KindWatcher::new(client, scope, (), pace.config(None), caches.groups.clone())
             .store(group_writer)
             .resync(k8s::forget_old_definitions)
-            .listen(wake::on_group(queues)),
+            .listen(triggers::on_group(queues)),
     );
-    wired.watch(
-        Feed::new(client, scope, (), pace.config(None), caches.jobs.clone())
+    task_set.watch(
+        KindWatcher::new(client, scope, (), pace.config(None), caches.jobs.clone())
             .store(job_writer)
             .resync(k8s::forget_old_definitions)
-            .listen(wake::on_job(queues)),
+            .listen(triggers::on_job(queues)),
     );
-    wired.watch(
-        Feed::new(client, scope, (), pace.config(None), caches.autoscalers.clone())
+    task_set.watch(
+        KindWatcher::new(client, scope, (), pace.config(None), caches.autoscalers.clone())
             .store(autoscaler_writer)
             .resync(k8s::forget_old_definitions)
-            .listen(wake::on_autoscaler(caches, queues)),
+            .listen(triggers::on_autoscaler(caches, queues)),
     );
     Stores { clusters, groups, jobs, autoscalers }
 }
 
-fn watch_children(wired: &mut Wired, context: &Arc<Context>, scope: &Scope, queues: &Queues) {
+fn watch_children(task_set: &mut TaskSet, context: &Arc<Context>, scope: &Scope, queues: &Queues) {
     let (caches, client, pace) = (&context.caches, &context.client, context.pace);
     let of_scheduler = format!("{}={}", meta::COMPONENT, component::SCHEDULER);
     let of_worker = format!("{}={}", meta::COMPONENT, component::WORKER);
     let of_any =
         format!("{} in ({},{},{})", meta::COMPONENT, component::SCHEDULER, component::WORKER, component::JOB_RUNNER);
-    wired.watch(
-        Feed::new(client, scope, (), pace.config(Some(&of_scheduler)), caches.schedulers.clone())
-            .listen(wake::owning_cluster(queues)),
+    task_set.watch(
+        KindWatcher::new(client, scope, (), pace.config(Some(&of_scheduler)), caches.schedulers.clone())
+            .listen(triggers::owning_cluster(queues)),
     );
-    wired.watch(
-        Feed::new(client, scope, (), pace.config(Some(&of_scheduler)), caches.services.clone())
-            .listen(wake::owning_cluster(queues)),
+    task_set.watch(
+        KindWatcher::new(client, scope, (), pace.config(Some(&of_scheduler)), caches.services.clone())
+            .listen(triggers::owning_cluster(queues)),
     );
-    wired.watch(
-        Feed::new(client, scope, (), pace.config(Some(&of_worker)), caches.workers.clone())
-            .listen(wake::owning_group(queues)),
+    task_set.watch(
+        KindWatcher::new(client, scope, (), pace.config(Some(&of_worker)), caches.workers.clone())
+            .listen(triggers::owning_group(queues)),
     );
-    wired.watch(
-        Feed::new(client, scope, (), pace.config(Some(&of_any)), caches.pods.clone()).listen(wake::on_pod(queues)),
+    task_set.watch(
+        KindWatcher::new(client, scope, (), pace.config(Some(&of_any)), caches.pods.clone())
+            .listen(triggers::on_pod(queues)),
     );
 }
 
 fn run_reconcilers(
-    wired: &mut Wired,
+    task_set: &mut TaskSet,
     context: &Arc<Context>,
     (requests, stores): (AllRequests, Stores),
     shutdown: &CancellationToken,
 ) {
-    let vitals = &context.vitals;
+    let liveness = &context.liveness;
     let clusters = Reconciler {
         name: "DaskCluster",
         store: stores.clusters.clone(),
         reconcile: cluster::reconcile,
         category: cluster::Error::category,
-        vitals: vitals.clone(),
+        liveness: liveness.clone(),
         passes: context.metrics.runtime.passes("DaskCluster"),
     };
     let idle = Reconciler {
@@ -179,7 +180,7 @@ fn run_reconcilers(
         store: stores.clusters,
         reconcile: idle::reconcile,
         category: idle::Error::category,
-        vitals: vitals.clone(),
+        liveness: liveness.clone(),
         passes: context.metrics.runtime.passes("DaskClusterIdle"),
     };
     let groups = Reconciler {
@@ -187,7 +188,7 @@ fn run_reconcilers(
         store: stores.groups,
         reconcile: worker_group::reconcile,
         category: worker_group::Error::category,
-        vitals: vitals.clone(),
+        liveness: liveness.clone(),
         passes: context.metrics.runtime.passes("DaskWorkerGroup"),
     };
     let jobs = Reconciler {
@@ -195,7 +196,7 @@ fn run_reconcilers(
         store: stores.jobs,
         reconcile: job::reconcile,
         category: job::Error::category,
-        vitals: vitals.clone(),
+        liveness: liveness.clone(),
         passes: context.metrics.runtime.passes("DaskJob"),
     };
     let autoscalers = Reconciler {
@@ -203,24 +204,24 @@ fn run_reconcilers(
         store: stores.autoscalers,
         reconcile: autoscaler::reconcile,
         category: autoscaler::Error::category,
-        vitals: vitals.clone(),
+        liveness: liveness.clone(),
         passes: context.metrics.runtime.passes("DaskAutoscaler"),
     };
     let share = || (Arc::clone(context), shutdown.clone());
     let (context, shutdown) = share();
-    wired.after_sync("the DaskCluster reconciler", move |leading| {
+    task_set.after_sync("the DaskCluster reconciler", move |leading| {
         clusters.run(requests.clusters, context, (leading, shutdown))
     });
     let (context, shutdown) = share();
-    wired.after_sync("the idle time-out", move |leading| idle.run(requests.idle, context, (leading, shutdown)));
+    task_set.after_sync("the idle time-out", move |leading| idle.run(requests.idle, context, (leading, shutdown)));
     let (context, shutdown) = share();
-    wired.after_sync("the DaskWorkerGroup reconciler", move |leading| {
+    task_set.after_sync("the DaskWorkerGroup reconciler", move |leading| {
         groups.run(requests.groups, context, (leading, shutdown))
     });
     let (context, shutdown) = share();
-    wired.after_sync("the DaskJob reconciler", move |leading| jobs.run(requests.jobs, context, (leading, shutdown)));
+    task_set.after_sync("the DaskJob reconciler", move |leading| jobs.run(requests.jobs, context, (leading, shutdown)));
     let (context, shutdown) = share();
-    wired.after_sync("the DaskAutoscaler reconciler", move |leading| {
+    task_set.after_sync("the DaskAutoscaler reconciler", move |leading| {
         autoscalers.run(requests.autoscalers, context, (leading, shutdown))
     });
 }
