@@ -1,4 +1,5 @@
 //! What one user's objects cost the others: nothing. Run them with `make live`.
+
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
