@@ -11,6 +11,7 @@ pub(crate) mod strict_json;
 pub(crate) mod tls;
 pub(crate) mod token;
 pub(crate) mod traceparent;
+pub(crate) mod warnings;
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 

@@ -24,7 +24,6 @@ use super::{
     children::context::SyncContext,
     config::Settings,
     index::{
-        owner_caches::OwnerCaches,
         plugins::WorkQueueReceiver,
         registry::Registry,
         watches::{WatchConfig, WatchManager},
@@ -32,6 +31,7 @@ use super::{
     metrics::PluginMetrics,
     model::{
         key::{PluginKey, key_of},
+        owner_caches::OwnerCaches,
         writer::Writers,
     },
     pki::authority::Authority,

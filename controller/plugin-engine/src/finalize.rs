@@ -10,26 +10,16 @@ pub(crate) mod progress;
 
 use std::time::{Duration, Instant};
 
+use crate::model::key::PREFIX;
+
 use dask_operator_api::FinalizePolicy;
 use jiff::Timestamp;
 
 use plugin_protocol::{EventReason, Hook};
 
-/// What the finalizers of all plugins begin with; the plugin's identity follows.
-const PREFIX: &str = "plugin.kubernetes.dask.org/";
-
 /// The finalizer of the plugin with this identity.
 pub(crate) fn name_of(identity: &str) -> String {
     format!("{PREFIX}{identity}")
-}
-
-/// Returns the plugin that a finalizer belongs to, if it is a plugin's.
-///
-/// Every finalizer with the prefix counts as one, also if no plugin can have such an identity: the prefix is the
-/// operator's own, so that nobody else would ever remove it. To ignore it would keep the object, and with it the
-/// namespace, for ever. A finalizer of a plugin that does not exist guards nothing, and its removal costs one request.
-pub(crate) fn identity_of(finalizer: &str) -> Option<&str> {
-    finalizer.strip_prefix(PREFIX)
 }
 
 /// Whether subjects are finalized: the resource and the plugin both have to say so.

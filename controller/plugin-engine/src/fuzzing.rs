@@ -18,10 +18,10 @@ use super::{
         screen::{self, Origin},
     },
     client::response::{self, RawAnswer},
+    index::registration::Registration,
     model::{
         child_kind::ChildKind,
         child_version::ChildVersion,
-        registration::Registration,
         subject::{self, SubjectKey},
     },
     resource,

@@ -16,14 +16,14 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `config`, `metrics` | flags; counts and times |
+//! | `config`, `metrics` | settings; counts and times |
+//! | `model` | keys, labels, subjects, kinds, versions and writers of children |
 //! | `pki` | the controller's certificate authority and its client certificates |
 //! | `client` | calls a plugin, within limits, and reads its response |
-//! | `selector` | decides about which subjects a plugin is asked |
-//! | `model` | plugins, subjects, children and writers |
+//! | `selector` | decides about which subjects a plugin is called |
 //! | `finalize` | decides which plugins hold a subject |
-//! | `status` | shows on Dask resources what plugins did |
 //! | `index` | knows plugins, subjects and children from watches |
+//! | `status` | shows on Dask resources what plugins did |
 //! | `children` | screens, plans, writes and prunes children |
 //! | `sync` | brings one subject up to date with one plugin |
 //! | `resource` | reconciles plugin resources, discovers plugins, removes finalizers |
@@ -55,5 +55,5 @@ pub use config::test_settings;
 pub use config::{CertificateLifetimes, Settings, TokenSubject, Urls};
 pub use engine::{Dependencies, wire, wire_nothing};
 pub use finalize::cleanup_command as removal;
-pub use index::owner_caches::OwnerCaches;
+pub use model::owner_caches::OwnerCaches;
 pub use status::store::StatusStore;

@@ -39,9 +39,8 @@ use super::{
         response::CallError,
     },
     finalize,
-    index::watches::NotSynced,
-    model::{registration::Registered, subject::SubjectKey},
-    status::summary::SyncState,
+    index::{registration::Registered, watches::NotSynced},
+    model::{subject::SubjectKey, summary::SyncState},
 };
 use plugin_protocol::{EventReason, ResponseStatus, ReviewRequest};
 
@@ -149,14 +148,14 @@ impl<'a> Syncing<'a> {
         let key = self.key;
         let children = self.children();
         let Some(object) = self.env.watches.subject(key).await? else {
-            children.prune_all(&self.memory).await?;
+            children.prune_all(self.memory.remembered()).await?;
             self.forget();
             return Ok(None);
         };
         let object = Arc::new(object.object());
         let uid = object.uid().unwrap_or_default();
         if self.memory.subject_uid != uid {
-            children.prune_all(&self.memory).await?;
+            children.prune_all(self.memory.remembered()).await?;
             self.forget();
             self.memory = SubjectState::of(&uid);
         }

@@ -14,7 +14,7 @@ use operator_runtime::{
 };
 
 use super::{
-    config::test_settings, engine::Dependencies, index::owner_caches::OwnerCaches, metrics::PluginMetrics,
+    config::test_settings, engine::Dependencies, metrics::PluginMetrics, model::owner_caches::OwnerCaches,
     status::store::StatusStore,
 };
 

@@ -17,7 +17,7 @@ const CLUSTERS: Family<1> =
 const GROUPS: Family<1> = Family::gauge(
     "dask_operator_worker_groups",
     ["state"],
-    "DaskWorkerGroups by state: `New` before the first look, `Rejection` if the spec cannot be acted on, `Available` \
+    "DaskWorkerGroups by state: `New` before the first look, `Invalid` if the spec cannot be acted on, `Available` \
      if all workers run and are registered with the scheduler, `Unavailable` if not, `Deleting`.",
 );
 const WORKERS: Family<1> = Family::gauge(

@@ -20,8 +20,9 @@ use super::{
     inventory::{Children, Existing, PARALLEL, Written},
     plan::{Conflict, Known, Ownership, Plan},
     prune_guard,
-    screen::{Approved, Rejected},
+    screen::Approved,
 };
+use crate::model::rejected_child::Rejected;
 use crate::model::{
     child_meta::{Ours, manager_of},
     child_version::{ChildVersion, child_name},

@@ -22,16 +22,15 @@ use super::{
     name_locks::Claimed,
     plan::{Known, Ownership},
     prune_guard::Guarded,
-    screen::{Approved, KEY_LABEL, SUBJECT_LABEL},
+    screen::Approved,
 };
+use crate::model::labels::{KEY_LABEL, SUBJECT_LABEL};
 use crate::{
-    index::watches::child_index,
+    index::{registration::Registered, watches::child_index},
     model::{
         child_meta::{ChildMeta, Ours, manager_of},
         child_version::{ChildName, child_name},
-        registration::Registered,
     },
-    sync::state::SubjectState,
 };
 use plugin_protocol::limits;
 
@@ -136,20 +135,29 @@ pub(crate) struct Children<'a> {
     pub(crate) namespace: &'a str,
 }
 
+/// What a worker remembers of the children of a subject.
+#[derive(Clone, Copy)]
+pub(crate) struct Remembered<'a> {
+    /// The subject's uid; empty if it is not known.
+    pub(crate) subject_uid: &'a str,
+    /// The children that this process wrote.
+    pub(crate) written: &'a Written,
+}
+
 impl<'a> Children<'a> {
     /// Those of one subject that the watches know, as far as this program wrote them and the object with `owner_uid`
     /// controls them, or some Dask resource if the owner may be gone. Those just written count although the watch may
     /// not have delivered them yet, and come first. There may be more than these.
-    pub(crate) async fn known(&self, memory: &SubjectState, owner_uid: Option<&str>) -> Vec<Known> {
-        self.known_up_to(MAX_KNOWN, memory, owner_uid).await
+    pub(crate) async fn known(&self, remembered: Remembered<'_>, owner_uid: Option<&str>) -> Vec<Known> {
+        self.known_up_to(MAX_KNOWN, remembered, owner_uid).await
     }
 
-    async fn known_up_to(&self, most: usize, memory: &SubjectState, owner_uid: Option<&str>) -> Vec<Known> {
-        let ours = Ours { plugin: &self.plugin.identity, subject_uid: Some(&memory.subject_uid), owner_uid };
+    async fn known_up_to(&self, most: usize, remembered: Remembered<'_>, owner_uid: Option<&str>) -> Vec<Known> {
+        let ours = Ours { plugin: &self.plugin.identity, subject_uid: Some(remembered.subject_uid), owner_uid };
         let (mut known, mut others) = (Vec::new(), Vec::new());
         for kind in &self.plugin.kinds {
             let cache = self.env.watches.children(&self.plugin.writer, &kind.resource).await;
-            let children = cache.indexed(&child_index(&self.plugin.identity, &memory.subject_uid));
+            let children = cache.indexed(&child_index(&self.plugin.identity, remembered.subject_uid));
             let is_here = |child: &&Arc<ChildMeta>| {
                 child.meta().namespace.as_deref() == Some(self.namespace) && ours.holds(child)
             };
@@ -157,7 +165,7 @@ impl<'a> Children<'a> {
             for child in children.iter().filter(is_here).take(most) {
                 here.insert(child_name(&kind.resource, &child.name_any()), known_of(&kind.resource, child));
             }
-            for (written, record) in &memory.written {
+            for (written, record) in remembered.written {
                 let (resource, name) = (kind.resource.clone(), written.1.clone());
                 if *written == child_name(&resource, &name) {
                     let recorded =
@@ -212,14 +220,14 @@ impl<'a> Children<'a> {
 
     /// Deletes all children of a subject that is gone or matches no longer. They are deleted by uid, as far as they
     /// still are children.
-    pub(crate) async fn prune_all(&self, memory: &SubjectState) -> Result<(), k8s::Error> {
-        if memory.subject_uid.is_empty() {
+    pub(crate) async fn prune_all(&self, remembered: Remembered<'_>) -> Result<(), k8s::Error> {
+        if remembered.subject_uid.is_empty() {
             return Ok(());
         }
         // Nobody's answer: these children do not count as dropped.
-        self.env.prune_guards.forget(self.guard(), &memory.subject_uid);
-        let ours = Ours { plugin: &self.plugin.identity, subject_uid: Some(&memory.subject_uid), owner_uid: None };
-        let known = self.known_up_to(usize::MAX, memory, None).await;
+        self.env.prune_guards.forget(self.guard(), remembered.subject_uid);
+        let ours = Ours { plugin: &self.plugin.identity, subject_uid: Some(remembered.subject_uid), owner_uid: None };
+        let known = self.known_up_to(usize::MAX, remembered, None).await;
         let deletions: Vec<_> = known.iter().map(|child| self.delete(child, ours)).collect();
         stream::iter(deletions).buffered(PARALLEL).try_collect().await
     }

@@ -14,8 +14,9 @@ use sha2::{Digest as _, Sha256};
 use super::{
     inventory::{Children, Found, Live},
     plan::{Known, Ownership},
-    screen::{Approved, KEY_LABEL, PLUGIN_LABEL, SUBJECT_LABEL},
+    screen::Approved,
 };
+use crate::model::labels::{KEY_LABEL, PLUGIN_LABEL, SUBJECT_LABEL};
 use crate::model::subject::SubjectKey;
 use plugin_protocol::ChildKey;
 

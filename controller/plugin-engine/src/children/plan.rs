@@ -2,7 +2,8 @@
 
 use kube::{ResourceExt as _, api::DynamicObject, core::ApiResource};
 
-use super::screen::{ADOPT_ANNOTATION, Approved, PLUGIN_LABEL, SUBJECT_LABEL};
+use super::screen::Approved;
+use crate::model::labels::{ADOPT_ANNOTATION, PLUGIN_LABEL, SUBJECT_LABEL};
 
 /// A child that stands, as the watch knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -13,23 +13,20 @@ use super::{
     plan::Known,
 };
 use crate::model::{
-    child_kind::{self, ChildKind},
-    registration::Registration,
-    subject::{self, SubjectKey},
+    labels::{KEY_LABEL, PLUGIN_LABEL, SUBJECT_LABEL},
+    rejected_child::Rejected,
+};
+use crate::{
+    index::registration::Registration,
+    model::{
+        child_kind::{self, ChildKind},
+        subject::{self, SubjectKey},
+    },
 };
 use plugin_protocol::{
     Child, ChildKey, limits,
     screening::{RESERVED_METADATA, is_reserved_key},
 };
-
-/// Marks a child's plugin.
-pub(crate) const PLUGIN_LABEL: &str = "plugin.kubernetes.dask.org/plugin";
-/// Marks a child's subject.
-pub(crate) const SUBJECT_LABEL: &str = "plugin.kubernetes.dask.org/subject-uid";
-/// Marks a child's key.
-pub(crate) const KEY_LABEL: &str = "plugin.kubernetes.dask.org/key";
-/// A person's leave for a plugin to take over an object; its value is the plugin's name.
-pub(crate) const ADOPT_ANNOTATION: &str = "plugin.kubernetes.dask.org/adopt";
 
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "dask-operator");
 
@@ -114,14 +111,6 @@ impl Approved {
         manifest["metadata"]["name"] = json!(name);
         Some(Self { name, second_name: None, manifest, ..self.clone() })
     }
-}
-
-/// A child that may not be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Rejected {
-    pub(crate) key: String,
-    pub(crate) reason: &'static str,
-    pub(crate) message: String,
 }
 
 /// Screens all children before any is written; one that is refused does not stop the others.

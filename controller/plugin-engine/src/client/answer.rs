@@ -7,7 +7,7 @@ use json_measure::{Limits, measure};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{children::screen::Rejected, status::aggregate::fit_warnings};
+use crate::{client::warnings::fit_warnings, model::rejected_child::Rejected};
 use plugin_protocol::{ApiVersion, Child, Condition, ResponseStatus, ReviewKind, limits};
 
 /// The most values and names of fields that the manifest of one child may have: as a tree, 5 MiB.

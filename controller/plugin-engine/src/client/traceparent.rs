@@ -1,19 +1,13 @@
 //! W3C trace context: one trace for each look at a subject, so that what a plugin logs can be found by what
 //! the controller logs, and the other way round.
 
-use tracing::{Instrument as _, field::Empty};
-
-use crate::model::{registration::Registered, subject::SubjectKey};
-
 tokio::task_local! {
     static TRACE: String;
 }
 
-/// Runs a look at a subject as one trace.
-pub(crate) async fn traced<T>(plugin: &Registered, subject: &SubjectKey, look: impl Future<Output = T>) -> T {
-    let trace = format!("{:032x}", fastrand::u128(1..));
-    let span = tracing::info_span!("plugin", trace.id = trace, plugin = plugin.identity, %subject, hook = Empty);
-    TRACE.scope(trace, look).instrument(span).await
+/// Runs `future` with `trace`, 32 hex digits, as its trace.
+pub(crate) async fn in_trace<T>(trace: String, future: impl Future<Output = T>) -> T {
+    TRACE.scope(trace, future).await
 }
 
 /// The header of a call: the current trace, and a span of its own.

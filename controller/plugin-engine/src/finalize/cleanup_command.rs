@@ -14,7 +14,7 @@ use operator_runtime::{
 use serde::de::DeserializeOwned;
 
 use super::finalizers;
-use crate::finalize;
+use crate::model::key::identity_of;
 
 /// How often is looked again: objects may change in between, and the API server may be away for a moment.
 const ROUNDS: usize = 5;
@@ -134,7 +134,7 @@ where
 
 /// Returns the plugins' finalizers of `object`, if it has any.
 fn of_plugins(object: &impl Resource) -> Option<HashSet<String>> {
-    let ours = object.finalizers().iter().filter(|finalizer| finalize::identity_of(finalizer).is_some());
+    let ours = object.finalizers().iter().filter(|finalizer| identity_of(finalizer).is_some());
     let ours: HashSet<String> = ours.cloned().collect();
     (!ours.is_empty()).then_some(ours)
 }

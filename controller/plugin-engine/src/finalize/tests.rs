@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::key::identity_of;
 
 const DEADLINE: Duration = Duration::from_mins(5);
 const LIVING: Owner = Owner::Living { held: true };

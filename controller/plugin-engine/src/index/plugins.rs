@@ -5,9 +5,9 @@ use std::sync::Arc;
 use dask_operator_api::DaskOperatorPlugin;
 use operator_runtime::watch::{self, Cache, Expectations, Queue, queue};
 
-use crate::{
-    model::key::{PluginKey, key_of},
-    resource::READY,
+use crate::model::{
+    key::{PluginKey, key_of},
+    labels::READY,
 };
 
 /// All plugin resources. Cloning shares the content.

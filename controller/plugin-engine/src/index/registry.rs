@@ -10,8 +10,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    model::{child_version::ChildChange, key::PluginKey, registration::Registered, subject::SubjectKey},
-    status::summary::Summary,
+    index::registration::Registered,
+    model::{child_version::ChildChange, key::PluginKey, subject::SubjectKey, summary::Summary},
 };
 use plugin_protocol::EventReason;
 
@@ -123,7 +123,8 @@ mod tests {
     use super::*;
     use crate::{
         client::{Caller, Route},
-        model::{registration::Registration, writer::test_writer},
+        index::registration::Registration,
+        model::writer::test_writer,
         selector::matcher::Matcher,
     };
     use plugin_protocol::Hook;

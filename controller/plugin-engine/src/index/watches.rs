@@ -24,15 +24,13 @@ use operator_runtime::{
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::registry::Registry;
-use crate::{
-    children::screen::{PLUGIN_LABEL, SUBJECT_LABEL},
-    model::{
-        child_meta::ChildMeta,
-        child_version::{ChildChange, ChildVersion, child_name},
-        stored_object::StoredObject,
-        subject::{self, SubjectKey},
-        writer::{WatchKey, Writer},
-    },
+use crate::model::{
+    child_meta::ChildMeta,
+    child_version::{ChildChange, ChildVersion, child_name},
+    labels::{PLUGIN_LABEL, SUBJECT_LABEL},
+    stored_object::StoredObject,
+    subject::{self, SubjectKey},
+    writer::{WatchKey, Writer},
 };
 use plugin_protocol::EventReason;
 

@@ -13,7 +13,7 @@ use operator_runtime::k8s::FIELD_MANAGER;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::children::screen::{PLUGIN_LABEL, SUBJECT_LABEL};
+use crate::model::labels::{PLUGIN_LABEL, SUBJECT_LABEL};
 
 /// A child without its content.
 #[derive(Clone, Debug, Default)]

@@ -4,6 +4,18 @@ use dask_operator_api::DaskOperatorPlugin;
 use kube::ResourceExt as _;
 use sha2::{Digest as _, Sha256};
 
+/// What the finalizers of all plugins begin with; the plugin's identity follows.
+pub(crate) const PREFIX: &str = "plugin.kubernetes.dask.org/";
+
+/// Returns the plugin that a finalizer belongs to, if it is a plugin's.
+///
+/// Every finalizer with the prefix counts as one, also if no plugin can have such an identity: the prefix is the
+/// operator's own, so that nobody else would ever remove it. To ignore it would keep the object, and with it the
+/// namespace, for ever. A finalizer of a plugin that does not exist guards nothing, and its removal costs one request.
+pub(crate) fn identity_of(finalizer: &str) -> Option<&str> {
+    finalizer.strip_prefix(PREFIX)
+}
+
 /// A label's value has at most so many characters.
 const MAX_IDENTITY: usize = 63;
 

@@ -10,15 +10,16 @@ use crate::{
     children::{
         names,
         plan::{self, Known, Ownership},
-        screen::{self, Approved, KEY_LABEL, Origin},
+        screen::{self, Approved, Origin},
     },
     client::{
         answer::{Answer, Parsed},
         response::CallError,
     },
+    index::registration::Registration,
     model::{
         child_version::{ChildName, child_name},
-        registration::Registration,
+        labels::KEY_LABEL,
         subject::SubjectKey,
     },
 };

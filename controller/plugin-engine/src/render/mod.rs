@@ -33,7 +33,7 @@ use self::{
     world::{DryRunState, Subject},
 };
 use super::{
-    children::screen::KEY_LABEL, client::response::CallError, model::registration::Registration, resource,
+    client::response::CallError, index::registration::Registration, model::labels::KEY_LABEL, resource,
     sync::request::Question,
 };
 use plugin_protocol::{EventReason, ReviewRequest};

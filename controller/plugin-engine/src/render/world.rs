@@ -16,9 +16,9 @@ use super::{
 };
 use crate::{
     children::plan::Ownership,
+    index::registration::Registration,
     model::{
         child_kind::ChildKind,
-        registration::Registration,
         subject::{self, SubjectKey},
     },
 };

@@ -35,12 +35,13 @@ use operator_runtime::{
 use serde::de::DeserializeOwned;
 
 use super::context::PluginContext;
-use crate::index::owner_caches::OwnerCaches;
+use crate::model::key::identity_of;
+use crate::model::owner_caches::OwnerCaches;
 use crate::{
     finalize::{self, Action, Plugin, finalizers},
+    index::registration::Registered,
     model::{
         key::key_of,
-        registration::Registered,
         subject::{self, SubjectKey},
     },
 };
@@ -249,7 +250,7 @@ impl FinalizerController {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
-        let named = owner.finalizers().iter().filter(|finalizer| finalize::identity_of(finalizer).is_some());
+        let named = owner.finalizers().iter().filter(|finalizer| identity_of(finalizer).is_some());
         // A finalizer may be there many times.
         let named: HashSet<&String> = named.collect();
         if named.is_empty() || !self.knows_plugins_of(owner) {
@@ -259,7 +260,7 @@ impl FinalizerController {
         let since = owner.meta().deletion_timestamp.as_ref().map(|time| time.0);
         let mut removal = Removal { finalizers: HashSet::new(), events: Vec::new() };
         for finalizer in named {
-            let resource = finalize::identity_of(finalizer).and_then(|identity| self.resources.get(identity));
+            let resource = identity_of(finalizer).and_then(|identity| self.resources.get(identity));
             let plugin = self.plugin(resource.map(AsRef::as_ref), kind, owner);
             let deadline = resource.map(|resource| resource.spec.finalize.deadline()).unwrap_or_default();
             match finalize::decide(plugin, since, deadline, now) {

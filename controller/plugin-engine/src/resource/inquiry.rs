@@ -26,11 +26,13 @@ use super::{
 use crate::model::key::key_of;
 use crate::{
     client::{Caller, response::CallError},
-    index::registry::{Command, WorkerHandle},
+    index::{
+        registration::Registered,
+        registry::{Command, WorkerHandle},
+    },
     model::{
         child_kind::ChildKind,
         key::PluginKey,
-        registration::Registered,
         writer::{WatchKey, Writer},
     },
     sync::worker,

@@ -31,17 +31,15 @@ use self::{context::PluginContext, status::Findings, validate::Tenancy};
 pub(crate) use self::{
     inquiries::Inquiries,
     probes::{EndpointChange, Probes},
-    status::READY,
 };
 use super::{
     children::prune_guard::ALLOW_ANNOTATION,
     client::Base,
     config::{CertificateLifetimes, Settings, TokenSubject, Urls},
-    index::registry::Command,
+    index::{registration::Registration, registry::Command},
     model::{
         child_kind::ChildKind,
         key::{PluginKey, key_of},
-        registration::Registration,
         writer::{self, Writer},
     },
 };

@@ -8,13 +8,13 @@ use operator_runtime::{
     rejection::Rejection,
 };
 
-use crate::status::summary::Summary;
+use crate::model::labels::READY;
+use crate::model::summary::Summary;
 use plugin_protocol::{Discovery, Hook};
 
 const ACCEPTED: &str = "Accepted";
 const DISCOVERED: &str = "Discovered";
 const AUTHORIZED: &str = "Authorized";
-pub(crate) const READY: &str = "Ready";
 
 /// What is known of a plugin; a step that was not reached is `None`.
 #[derive(Clone, Debug, Default)]

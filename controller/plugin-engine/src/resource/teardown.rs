@@ -20,10 +20,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::context::PluginContext;
 use crate::{
-    children::screen::{PLUGIN_LABEL, SUBJECT_LABEL},
     model::{
         child_kind::ChildKind,
         key::{PluginKey, key_of},
+        labels::{PLUGIN_LABEL, SUBJECT_LABEL},
         writer::Writer,
     },
     resource,

@@ -10,9 +10,9 @@ use super::endpoint::{self, ValidatedEndpoint};
 use crate::model::key::key_of;
 use crate::{
     config::Settings,
+    index::registration::Registration,
     model::{
         child_kind::{self, ChildKind},
-        registration::Registration,
         writer::Account,
     },
     selector::matcher::Matcher,

@@ -33,7 +33,7 @@ use self::{
     node::Node,
     value::{Held, Key, Value},
 };
-use crate::sync::request;
+use crate::model::redact;
 
 /// The API server has the same bound.
 const MAX_LENGTH: usize = 1024;
@@ -57,7 +57,7 @@ pub(crate) struct Subject<'a> {
 
 impl<'a> Subject<'a> {
     pub(crate) fn new(object: &'a DynamicObject, resource: ApiResource) -> Self {
-        Self { resource, metadata: request::metadata_json(object), data: &object.data }
+        Self { resource, metadata: redact::metadata_json(object), data: &object.data }
     }
 
     /// Copies nothing but the names of the uppermost fields.

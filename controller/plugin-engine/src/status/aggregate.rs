@@ -6,8 +6,8 @@ use dask_operator_api::PluginState;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use operator_runtime::conditions::ConditionUpdate;
 
-use super::summary::SyncState;
 use crate::model::subject::SubjectKey;
+use crate::model::summary::SyncState;
 use plugin_protocol::{ConditionStatus, limits};
 
 /// Whether everything that plugins asked for stands.
@@ -16,7 +16,6 @@ pub(crate) const PLUGINS_SYNCED: &str = "PluginsSynced";
 pub(crate) const WAITING: &str = "Waiting";
 /// Conditions and warnings of a plugin that are shown.
 const MAX_SHOWN: usize = 8;
-const MAX_WARNING: usize = 256;
 /// As Kubernetes has it for types and reasons of conditions.
 const MAX_TYPE: usize = 316;
 const MAX_REASON: usize = 1024;
@@ -116,12 +115,6 @@ pub(crate) fn fit(plugin: &str, said: &[plugin_protocol::Condition]) -> (Vec<Con
     let shown: Vec<ConditionUpdate> = said.iter().filter(fits).take(MAX_SHOWN).map(verdict).collect();
     let unfit = said.len() - shown.len();
     (shown, unfit)
-}
-
-/// What can be shown of `warnings`.
-pub(crate) fn fit_warnings(warnings: &[String]) -> BTreeSet<String> {
-    let cut = |warning: &String| warning[..warning.floor_char_boundary(MAX_WARNING)].to_owned();
-    warnings.iter().filter(|warning| !warning.is_empty()).take(MAX_SHOWN).map(cut).collect()
 }
 
 fn prefix(plugin: &str) -> String {

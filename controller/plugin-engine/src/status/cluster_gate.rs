@@ -5,11 +5,9 @@ use std::collections::BTreeMap;
 use dask_operator_api::{DaskOperatorPlugin, FailurePolicy, SubjectKind, SubjectRule, meta::component};
 use kube::ResourceExt as _;
 
-use super::{
-    aggregate::{SubjectReport, SubjectReports},
-    summary::SyncState,
-};
+use super::aggregate::{SubjectReport, SubjectReports};
 use crate::model::subject::SubjectKey;
+use crate::model::summary::SyncState;
 
 /// Whether `plugin` keeps the cluster with `uid` in `namespace` from being `Running`: it may be asked about
 /// the cluster or its scheduler, and has not said yet that it is not, or that all is well.

@@ -5,4 +5,3 @@ pub(crate) mod cluster_gate;
 pub(crate) mod event_budget;
 pub(crate) mod publisher;
 pub(crate) mod store;
-pub(crate) mod summary;

@@ -32,7 +32,7 @@ use super::{
     event_budget::{EventBudget, Room},
     store::{Known, StatusStore},
 };
-use crate::index::owner_caches::OwnerCaches;
+use crate::model::owner_caches::OwnerCaches;
 use crate::model::subject::{self, SubjectKey};
 
 /// The rest of the status is the reconcilers'.

@@ -419,10 +419,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{
-        config::test_settings,
-        status::{aggregate::Owner, summary::SyncState},
-    };
+    use crate::{config::test_settings, model::summary::SyncState, status::aggregate::Owner};
 
     fn key(kind: SubjectKind, name: &str) -> SubjectKey {
         SubjectKey { kind, namespace: "ns".to_owned(), name: name.to_owned() }

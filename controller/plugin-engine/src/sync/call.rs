@@ -2,10 +2,12 @@
 
 use crate::{
     children::context::SyncContext,
-    client::{answer::Answer, memory_shares::Reservation, response::CallError},
-    model::registration::Registered,
+    client::{answer::Answer, memory_shares::Reservation, response::CallError, traceparent},
+    index::registration::Registered,
+    model::subject::SubjectKey,
 };
 use plugin_protocol::{ResponseStatus, ReviewRequest};
+use tracing::{Instrument as _, field::Empty};
 
 /// Calls the plugin; the call is counted, timed and traced. The answer is read into `memory`.
 pub(crate) async fn call(
@@ -29,4 +31,11 @@ pub(crate) async fn call(
     tracing::debug!(outcome, "called a plugin");
     call.ended(outcome);
     result
+}
+
+/// Runs a look at a subject as one trace.
+pub(crate) async fn traced<T>(plugin: &Registered, subject: &SubjectKey, look: impl Future<Output = T>) -> T {
+    let trace = format!("{:032x}", fastrand::u128(1..));
+    let span = tracing::info_span!("plugin", trace.id = trace, plugin = plugin.identity, %subject, hook = Empty);
+    traceparent::in_trace(trace, look).instrument(span).await
 }

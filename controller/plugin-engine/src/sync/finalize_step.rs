@@ -17,9 +17,11 @@ use crate::{
     client::{answer::Answer, response::CallError},
     finalize::{self, FinalizeInput, FinalizeState, Owner, Stage, finalizers},
     index::watches::NotSynced,
-    model::subject::{self, SubjectKey},
+    model::{
+        subject::{self, SubjectKey},
+        summary::SyncState,
+    },
     selector::matcher::Undecided,
-    status::summary::SyncState,
 };
 use plugin_protocol::{EventReason, ResponseStatus};
 
@@ -43,7 +45,7 @@ impl Syncing<'_> {
     ) -> Result<PreSync, Error> {
         let above = self.above(&object).await?;
         let owner_uid = above.as_ref().and_then(|(_, owner)| owner.uid());
-        let known = self.children().known(&self.memory, owner_uid.as_deref()).await;
+        let known = self.children().known(self.memory.remembered(), owner_uid.as_deref()).await;
         let engaged = self.marked().is_some() || !known.is_empty();
         let matches = self.matches(&object, above.as_ref().map(|(key, owner)| (key, &**owner))).await;
         let matches = match (matches, &above) {
@@ -164,7 +166,7 @@ impl Syncing<'_> {
     }
 
     async fn prune(&mut self) -> Result<Step, Error> {
-        self.children().prune_all(&self.memory).await?;
+        self.children().prune_all(self.memory.remembered()).await?;
         self.memory = SubjectState::of(&self.memory.subject_uid);
         Ok(NOTHING)
     }

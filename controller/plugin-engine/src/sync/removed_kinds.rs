@@ -13,7 +13,8 @@ use crate::{
         context::SyncContext,
         inventory::{Children, known_of},
     },
-    model::{child_kind::ChildKind, child_meta::Ours, registration::Registered},
+    index::registration::Registered,
+    model::{child_kind::ChildKind, child_meta::Ours},
 };
 
 /// Tries, with growing pauses: the rights to delete may go together with the kind.

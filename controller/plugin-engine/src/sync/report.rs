@@ -5,16 +5,15 @@ use std::collections::BTreeSet;
 use kube::ResourceExt as _;
 
 use super::state::SubjectState;
+use crate::client::warnings::fit_warnings;
 use crate::{
     children::{context::SyncContext, inventory::Children},
+    index::registration::Registered,
     model::{
-        registration::Registered,
         subject::{self, SubjectKey},
-    },
-    status::{
-        aggregate::{self, Owner, SubjectReport},
         summary::SyncState,
     },
+    status::aggregate::{self, Owner, SubjectReport},
 };
 
 /// Tells of a look at `subject`; `memory` is what is remembered of it now, `before` what came of the last look.
@@ -57,12 +56,12 @@ async fn account(
         SyncState::Synced => memory.written.len(),
         _ => {
             let children = Children { env, plugin, namespace: &subject.namespace };
-            children.known(memory, Some(&owner.uid)).await.len()
+            children.known(memory.remembered(), Some(&owner.uid)).await.len()
         }
     };
     let answer = memory.answer.as_ref();
     let (conditions, unfit) = aggregate::fit(&plugin.identity, answer.map_or(&[], |answer| &answer.conditions));
-    let warnings = answer.map_or_else(BTreeSet::new, |answer| aggregate::fit_warnings(&answer.warnings));
+    let warnings = answer.map_or_else(BTreeSet::new, |answer| fit_warnings(&answer.warnings));
     Some(SubjectReport { owner, fares, children, conditions, unfit, warnings })
 }
 

@@ -5,14 +5,12 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use json_measure::{Excess, Limits, Measure, measure_value};
 use kube::{ResourceExt as _, api::DynamicObject};
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
+use crate::model::redact::{redacted, to_json};
 use crate::{
-    finalize,
-    model::{
-        registration::Registration,
-        subject::{self, SubjectKey},
-    },
+    index::registration::Registration,
+    model::subject::{self, SubjectKey},
 };
 use plugin_protocol::{
     ControllerInfo, DigestError, Event, EventReason, Hook, Owner, PluginInfo, PluginRequest, ReviewRequest,
@@ -27,8 +25,6 @@ const COPIES: usize = 2;
 
 /// The optional fields of a response that the controller supports.
 const CAPABILITIES: [&str; 3] = ["Conditions", "Warnings", "ResyncAfter"];
-
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// A subject, or the Dask resource above, that is not sent to plugins.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -125,48 +121,11 @@ fn event_type(key: &SubjectKey, component: Option<&str>) -> String {
     }
 }
 
-/// Lists leave out apiVersion and kind of their items.
-pub(crate) fn to_json(object: &DynamicObject, resource: &kube::core::ApiResource) -> Value {
-    let mut value = serde_json::to_value(object).unwrap_or_default();
-    value["apiVersion"] = json!(resource.api_version);
-    value["kind"] = json!(resource.kind);
-    redacted(value)
-}
-
-/// Returns `metadata` of [`to_json`] alone.
-pub(crate) fn metadata_json(object: &DynamicObject) -> Value {
-    let mut metadata = serde_json::to_value(&object.metadata).unwrap_or_default();
-    if let Some(metadata) = metadata.as_object_mut() {
-        redact(metadata);
-    }
-    metadata
-}
-
-/// Managed fields are noise, and kubectl's annotation may hold what the user has since taken out. Plugins'
-/// finalizers come and go with their calls: that is no other question.
-fn redacted(mut object: Value) -> Value {
-    if let Some(metadata) = object.pointer_mut("/metadata").and_then(Value::as_object_mut) {
-        redact(metadata);
-    }
-    object
-}
-
-fn redact(metadata: &mut Map<String, Value>) {
-    metadata.remove("managedFields");
-    if let Some(finalizers) = metadata.get_mut("finalizers").and_then(Value::as_array_mut) {
-        finalizers.retain(|name| name.as_str().and_then(finalize::identity_of).is_none());
-        if finalizers.is_empty() {
-            metadata.remove("finalizers");
-        }
-    }
-    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
-        annotations.remove(LAST_APPLIED);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use dask_operator_api::SubjectKind;
+
+    use serde_json::json;
 
     use super::*;
     use crate::{model::key::PluginKey, selector::matcher::Matcher};

@@ -6,12 +6,12 @@ use std::{
 };
 
 use crate::{
-    children::inventory::Written,
+    children::inventory::{Remembered, Written},
     client::{
         answer::Answer,
         memory_shares::{Reservation, Shares},
     },
-    status::summary::SyncState,
+    model::summary::SyncState,
 };
 use plugin_protocol::EventReason;
 
@@ -68,6 +68,11 @@ pub(crate) enum Requeue {
 pub(crate) type Step = (SyncState, Requeue);
 
 impl SubjectState {
+    /// Returns what is remembered of the children.
+    pub(crate) fn remembered(&self) -> Remembered<'_> {
+        Remembered { subject_uid: &self.subject_uid, written: &self.written }
+    }
+
     /// Nothing but the subject's uid.
     pub(crate) fn of(subject_uid: &str) -> Self {
         Self { subject_uid: subject_uid.to_owned(), ..Self::default() }

@@ -21,16 +21,21 @@ use kube::{
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::call;
 use super::{Pass, removed_kinds, report, state::SubjectState, turns::Turns};
 use crate::{
     children::{context::SyncContext, inventory},
-    client::{
-        breaker::{Breaker, State},
-        traceparent,
+    client::breaker::{Breaker, State},
+    index::{
+        registration::Registered,
+        registry::{Command, WorkerHandle},
     },
-    index::registry::{Command, WorkerHandle},
-    model::{child_kind::ChildKind, child_version::ChildChange, registration::Registered, subject::SubjectKey},
-    status::summary::{Summary, SyncCounter, SyncState},
+    model::{
+        child_kind::ChildKind,
+        child_version::ChildChange,
+        subject::SubjectKey,
+        summary::{Summary, SyncCounter, SyncState},
+    },
     sync,
 };
 use plugin_protocol::EventReason;
@@ -275,7 +280,7 @@ impl Worker {
         self.in_flight.insert(key.clone());
         async move {
             let before = memory.verdict.clone();
-            let pass = traceparent::traced(&plugin, &key, sync::sync(&env, &plugin, &key, memory, reason)).await;
+            let pass = call::traced(&plugin, &key, sync::sync(&env, &plugin, &key, memory, reason)).await;
             report::tell(&env, &plugin, &key, before.as_ref(), pass.memory.as_ref()).await;
             (key, pass)
         }

@@ -226,7 +226,7 @@ fn expressions_see_what_questions_show_and_borrow_it() {
     }))
     .unwrap();
     let resource = crate::model::subject::api_resource(dask_operator_api::SubjectKind::DaskCluster);
-    let whole = request::to_json(&object, &resource);
+    let whole = redact::to_json(&object, &resource);
     let subject = Subject::new(&object, resource);
     let variables = Variables::of([subject.value(), Value::of(&whole)], None);
     let same = Expression::compile("object == owner && object.kind == 'DaskCluster' && has(object.status)").unwrap();

@@ -3,6 +3,7 @@ use jiff::Timestamp;
 use operator_runtime::conditions::updated;
 
 use super::*;
+use crate::client::warnings::fit_warnings;
 use plugin_protocol::Condition as Said;
 
 fn key(kind: SubjectKind, name: &str) -> SubjectKey {

@@ -5,7 +5,7 @@ use std::ops::Deref;
 use dask_operator_api::{DaskOperatorPluginSpec, SubjectKind, SubjectRule};
 use kube::{Resource, ResourceExt as _, api::DynamicObject};
 
-use super::{
+use crate::model::{
     child_kind::ChildKind,
     key::PluginKey,
     subject,
