@@ -1,4 +1,4 @@
-//! Syncs one subject with one plugin: observe → ask → screen → plan → apply → prune.
+//! Syncs one subject with one plugin: observe → call the plugin → screen → plan → apply → prune.
 
 pub(crate) mod call;
 pub(crate) mod finalize_step;
@@ -44,18 +44,18 @@ use super::{
 };
 use plugin_protocol::{EventReason, ResponseStatus, ReviewRequest};
 
-/// What came of one pass.
+/// The result of one pass.
 #[derive(Debug)]
 pub(crate) struct Pass {
-    /// `None` if the subject is gone.
+    /// The state to keep for the next pass. `None` if the subject is gone.
     pub(crate) memory: Option<SubjectState>,
-    /// When to look again although nothing changed.
+    /// How long to wait before the next pass if nothing changes.
     pub(crate) again: Option<Duration>,
-    /// Whether the plugin was called, and could be reached.
+    /// Whether the plugin could be reached. `None` if it was not called.
     pub(crate) reached: Option<bool>,
 }
 
-/// Why a pass ended early.
+/// The reason why a pass ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("{0}")]
@@ -86,17 +86,17 @@ impl Error {
     }
 }
 
-/// When a pass for which there was no memory is repeated.
+/// Returns how long to wait before a pass is repeated that could not reserve memory.
 fn soon() -> Duration {
     Duration::from_millis(fastrand::u64(1000..3000))
 }
 
-/// A subject and all that is known about it before the plugin is asked.
+/// A subject and everything that is known about it before the plugin is called.
 pub(crate) struct Observed {
     pub(crate) object: Arc<DynamicObject>,
     pub(crate) owner_key: SubjectKey,
     pub(crate) owner: Arc<DynamicObject>,
-    /// Children of this plugin and subject.
+    /// The children of this plugin and subject.
     pub(crate) known: Vec<Known>,
 }
 
@@ -107,13 +107,13 @@ pub(crate) struct Syncing<'a> {
     pub(crate) key: &'a SubjectKey,
     pub(crate) memory: SubjectState,
     reached: Option<bool>,
-    /// When to look again at the latest.
+    /// The latest time of the next pass.
     pub(crate) until: Option<Instant>,
-    /// What the pass uses.
+    /// The memory that the pass has reserved.
     work: Reservation,
 }
 
-/// Runs one pass. Whatever fails, children that stand stay.
+/// Runs one pass. Existing children stay if anything fails.
 pub(crate) async fn sync(
     env: &SyncContext,
     plugin: &Registered,
@@ -126,7 +126,7 @@ pub(crate) async fn sync(
     let (verdict, again) = match syncing.run(reason).await {
         Ok(None) => return Pass { memory: None, again: None, reached: syncing.reached },
         Ok(Some(step)) => step,
-        // Nothing was done and nothing failed.
+        // The pass did nothing, so it does not count as a failure.
         Err(Error::UsedUp(_)) => {
             syncing.memory.settled = None;
             (syncing.memory.verdict.clone().unwrap_or(SyncState::Waiting), Requeue::After(soon()))
@@ -143,7 +143,7 @@ pub(crate) async fn sync(
 }
 
 impl<'a> Syncing<'a> {
-    /// `None` if the subject is gone.
+    /// Runs the steps of the pass. Returns `None` if the subject is gone.
     async fn run(&mut self, reason: EventReason) -> Result<Option<Step>, Error> {
         let key = self.key;
         let children = self.children();
@@ -185,7 +185,8 @@ impl<'a> Syncing<'a> {
         self.act(&observed, live, answer?).await.map(Some)
     }
 
-    /// What has to change before a retired plugin is asked again.
+    /// Returns the generation and version of the plugin. A retired plugin is called again only when one of them
+    /// changes.
     pub(crate) fn identity(&self) -> (i64, String) {
         (self.plugin.generation, self.plugin.version.clone())
     }
@@ -194,7 +195,7 @@ impl<'a> Syncing<'a> {
         Children { env: self.env, plugin: self.plugin, namespace: &self.key.namespace }
     }
 
-    /// The question, with memory for the request that it becomes.
+    /// Returns everything that the request is built from, except the children. Reserves the memory for the request.
     pub(crate) fn question<'q>(&mut self, observed: &'q Observed, reason: EventReason) -> Result<Question<'q>, Error>
     where
         'a: 'q,
@@ -213,14 +214,15 @@ impl<'a> Syncing<'a> {
         Ok(question)
     }
 
-    /// The children that are known, with memory for what a request says of them.
+    /// Reads the known children. Reserves the memory for their part of the request.
     pub(crate) async fn live(&mut self, observed: &Observed) -> Result<Live, Error> {
         let live = self.children().live(&observed.known).await?;
         self.work.grow(request::bytes_of_children(live.objects.values()))?;
         Ok(live)
     }
 
-    /// The answer to `request`: the remembered one, unless the question is new or its time is over.
+    /// Returns the response to `request`. Reuses the last response if the request is the same, unless `reason` requires
+    /// a new call.
     pub(crate) async fn ask(&mut self, request: &ReviewRequest, reason: EventReason) -> Result<Arc<Answer>, Error> {
         let memory = &mut self.memory;
         let fresh = matches!(reason, EventReason::Resync | EventReason::PluginChanged);
@@ -229,7 +231,7 @@ impl<'a> Syncing<'a> {
         {
             return Ok(Arc::clone(answer));
         }
-        // An answer that is out of date must not come back if this call fails.
+        // An outdated response must not be used again if this call fails.
         memory.asked = None;
         let result = call::call(self.env, self.plugin, request, &mut self.work).await;
         self.reached = Some(!result.as_ref().is_err_and(CallError::is_transport));

@@ -1,4 +1,4 @@
-//! Brings the children of one subject to what was planned: the only place that writes for plugins.
+//! Applies the plan for the children of one subject. No other module writes children for plugins.
 
 use std::{
     collections::HashSet,
@@ -28,23 +28,23 @@ use crate::model::{
     child_version::{ChildVersion, child_name},
 };
 
-/// What an answer comes to.
+/// The work that results from one response.
 pub(crate) struct Work<'a> {
     pub(crate) plan: Plan,
     pub(crate) rejected: Vec<Rejected>,
-    /// The children that stood before.
+    /// The objects that exist under the names of the children.
     pub(crate) existing: Existing,
-    /// All keys of the answer: a child that only gets another name is not dropped.
+    /// All keys of the response. A child that only gets another name does not count as dropped.
     pub(crate) keys: HashSet<String>,
     pub(crate) claim: Ownership<'a>,
 }
 
-/// Something that went wrong.
+/// A problem that the status shows.
 #[derive(Debug)]
 pub(crate) struct Problem {
     pub(crate) reason: &'static str,
     pub(crate) message: String,
-    /// When to try again, if it is known.
+    /// How long to wait before a retry, if that is known.
     pub(crate) again: Option<Duration>,
 }
 
@@ -53,7 +53,7 @@ impl Problem {
         Self { reason, message: message.into(), again: None }
     }
 
-    /// The first of `problems`, to be tried again as soon as one of them wants it.
+    /// Returns the first of `problems`, with the shortest retry delay of all of them.
     fn first(problems: Vec<Self>) -> Option<Self> {
         let again = problems.iter().filter_map(|problem| problem.again).min();
         problems.into_iter().next().map(|first| Self { again, ..first })
@@ -66,20 +66,20 @@ impl From<k8s::Error> for Problem {
     }
 }
 
-/// What came of one child. Without a new record the old one stays.
+/// The result of one child. If there is no new record, the old one is kept.
 struct Done {
     record: Option<Record>,
     problem: Option<Problem>,
 }
 
-/// How a child came to stand.
+/// The result of an apply: whether the child was written or was already as wanted.
 enum Stands {
     AsItWas(ChildVersion),
     Written(ChildVersion),
 }
 
 impl Children<'_> {
-    /// Writes what is planned; prunes only if nothing was refused and every write went through.
+    /// Applies the plan. Prunes only if nothing was rejected and every write succeeded.
     pub(crate) async fn carry_out(&self, work: Work<'_>, written: &mut Written) -> Option<Problem> {
         let Work { plan: Plan { apply, prune, conflicts }, rejected, existing, keys, claim } = work;
         let names: Vec<_> = apply.iter().map(|child| child_name(child.resource(), child.name())).collect();
@@ -97,7 +97,7 @@ impl Children<'_> {
             .zip(&names)
             .map(|(child, name)| self.write(child, existing.get(name), written.get(name).cloned()))
             .collect();
-        // In order, so that the first problem is the same each time.
+        // Ordered, so that the first problem is the same each time.
         let done: Vec<Done> = stream::iter(writes).buffered(PARALLEL).collect().await;
         for (name, done) in names.into_iter().zip(done) {
             if let Some(record) = done.record {
@@ -162,13 +162,14 @@ impl Children<'_> {
         }
     }
 
-    /// Whether an apply would change nothing. If the API server does not say, the apply itself tells.
+    /// Returns whether an apply would change nothing. Returns `false` if the dry run fails, because the apply itself
+    /// will then report the error.
     async fn stands(&self, child: &Approved, live: &DynamicObject) -> bool {
         let applied = k8s::dry_apply(&self.api(child.resource()), &self.manager(), &with_uid(child, live)).await;
         applied.is_ok_and(|applied| !drift::differs(live, &applied))
     }
 
-    /// Writes a child that is still the object `live`.
+    /// Writes a child that must still be the object `live`.
     async fn change(&self, child: &Approved, live: &DynamicObject) -> Result<ChildVersion, Problem> {
         let api = self.api(child.resource());
         let error = match k8s::apply(&api, &self.manager(), Force::Yes, &with_uid(child, live)).await {
@@ -193,8 +194,9 @@ impl Children<'_> {
         }
     }
 
-    /// Makes a child where nothing stood. Whoever was quicker keeps the object: without force, another plugin's
-    /// label is in the way, and what somebody else made is given back as it was.
+    /// Creates a child where no object exists. If another client creates the object first, that client keeps it.
+    /// Without force, another plugin's label causes a conflict. Fields that were added to another client's object are
+    /// removed again.
     async fn make(&self, child: &Approved) -> Result<ChildVersion, Problem> {
         let api = self.api(child.resource());
         let (made, is_new) =
@@ -243,7 +245,7 @@ impl Children<'_> {
             return Ok(());
         }
         let mut standing = HashSet::new();
-        // To count them takes time, and most answers drop nothing.
+        // Counting them takes time, and most responses drop nothing.
         if !dropped.is_empty() {
             let ours = Ours { plugin: &plugin.identity, subject_uid: None, owner_uid: None };
             for kind in &plugin.kinds {
@@ -263,14 +265,14 @@ impl Children<'_> {
     }
 }
 
-/// The manifest of a child that must still be the object `live`.
+/// Returns the manifest of a child, with the uid of `live`, so that it is applied to that object only.
 fn with_uid(child: &Approved, live: &DynamicObject) -> Value {
     let mut manifest = child.manifest().clone();
     manifest["metadata"]["uid"] = json!(live.uid());
     manifest
 }
 
-/// An apply of it takes back what was applied before.
+/// Returns a manifest without fields. Applying it removes the fields that were applied before.
 fn nothing_of(object: &DynamicObject) -> Value {
     let metadata = json!({"name": object.name_any(), "namespace": object.namespace(), "uid": object.uid()});
     let types = object.types.clone().unwrap_or_default();

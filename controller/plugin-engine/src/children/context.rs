@@ -1,4 +1,4 @@
-//! What the workers of all plugins share.
+//! The state that the workers of all plugins share.
 
 use std::sync::Arc;
 
@@ -12,19 +12,19 @@ use crate::{
     status::store::StatusStore,
 };
 
-/// Memory for the passes that are under way: requests, answers and their children as trees.
+/// The memory for running passes: requests, responses, and their children as trees.
 const WORK_BYTES: usize = 256 * 1024 * 1024;
 
-/// What passes about one namespace may always use. Most take less than 1 MiB.
+/// The memory that the passes of one namespace may always use. Most passes take less than 1 MiB.
 const WORK_OF_NAMESPACE: usize = 4 * 1024 * 1024;
 
-/// Memory for the answers that are kept between passes.
+/// The memory for responses that are kept between passes.
 const KEPT_BYTES: usize = 64 * 1024 * 1024;
 
-/// What answers about one namespace may always use.
+/// The memory that the responses about one namespace may always use.
 const KEPT_OF_NAMESPACE: usize = 256 * 1024;
 
-/// What workers of all plugins share.
+/// The state that the workers of all plugins share.
 pub(crate) struct SyncContext {
     pub(crate) client: Client,
     pub(crate) watches: Arc<WatchManager>,
@@ -32,9 +32,9 @@ pub(crate) struct SyncContext {
     pub(crate) prune_guards: PruneGuards,
     /// How far the finalization of subjects got.
     pub(crate) finalize_progress: FinalizeProgress,
-    /// Turns of those that evaluate conditions.
+    /// Limits the evaluation of match conditions: one at a time, with namespaces taking turns.
     pub(crate) turns: EvaluationTurns,
-    /// Plugins whose rights seem not to suffice any more.
+    /// Receives plugins whose RBAC may be insufficient, because the API server rejected a request.
     pub(crate) doubts: mpsc::UnboundedSender<PluginKey>,
     pub(crate) status_store: Arc<StatusStore>,
     pub(crate) metrics: PluginMetrics,

@@ -1,4 +1,4 @@
-//! Decides whether a child has to be written, and notices that somebody else keeps changing it; pure.
+//! Decides whether a child has to be written, and detects that another client keeps changing it; pure.
 
 use std::{
     collections::VecDeque,
@@ -12,41 +12,41 @@ use crate::model::child_version::ChildVersion;
 
 /// More repairs than these …
 const MOST_REPAIRS: usize = 10;
-/// … in this time are a fight.
+/// … in this time are a drift loop.
 const WINDOW: Duration = Duration::from_mins(10);
-/// Repairs in a fight wait 1, 2, 4 … seconds.
+/// In a drift loop, repairs are delayed by 1, 2, 4 … seconds.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_mins(10);
-/// A fight is over when the child has been left alone for so long, or for the last pause if that is longer. It
-/// is the pace at which repairs are many.
+/// A drift loop is over when the child has not been changed for this time, or for the last delay if that is longer. The
+/// time equals the average interval of repairs that starts a drift loop.
 const CALM: Duration = Duration::from_mins(1);
 
-/// What is remembered of a child that was written.
+/// The record of a child that was written.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     pub(crate) key: String,
     pub(crate) version: ChildVersion,
-    /// Fingerprint of the manifest that was written.
+    /// The fingerprint of the manifest that was written.
     pub(crate) print: String,
     pub(crate) fight: ConflictTracker,
 }
 
-/// What to do about a child.
+/// The action for a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ApplyAction {
-    /// It is not there.
+    /// Create the child, because it does not exist.
     Create,
-    /// It stands as it was written.
+    /// Leave the child as it is, because it has not changed since it was written.
     Keep,
-    /// The answer is another than the one that was written.
+    /// Apply the child, because the response differs from the one that was written.
     Apply,
-    /// It changed, or is not known: ask the API server what an apply would change.
+    /// Send a dry run to find out what an apply would change, because the child changed or has no record.
     Compare,
-    /// It is going.
+    /// Wait, because the child is being deleted.
     Await,
 }
 
-/// `print` is the fingerprint of the wanted manifest.
+/// Returns the action for a child. `print` is the fingerprint of the wanted manifest.
 pub(crate) fn decide(print: &str, live: Option<&DynamicObject>, record: Option<&Record>) -> ApplyAction {
     let Some(live) = live else { return ApplyAction::Create };
     if live.metadata.deletion_timestamp.is_some() {
@@ -59,8 +59,8 @@ pub(crate) fn decide(print: &str, live: Option<&DynamicObject>, record: Option<&
     }
 }
 
-/// Whether an apply whose dry run gave `applied` would change `live`. The status is never ours, and who owns a
-/// field is no difference.
+/// Returns whether an apply would change `live`. `applied` is the result of its dry run. The status is ignored because
+/// the controller never sets it. The owners of fields are ignored as well.
 pub(crate) fn differs(live: &DynamicObject, applied: &DynamicObject) -> bool {
     content(live) != content(applied)
 }
@@ -77,7 +77,7 @@ fn content(object: &DynamicObject) -> Value {
     content
 }
 
-/// Who else, most recently, wrote a field of `live` that `manifest` sets.
+/// Returns the other field manager that most recently wrote a field of `live` that `manifest` sets.
 pub(crate) fn other_manager(live: &DynamicObject, manifest: &Value, ours: &str) -> Option<String> {
     let entries = live.meta().managed_fields.iter().flatten();
     let others = entries.filter(|entry| {
@@ -87,7 +87,7 @@ pub(crate) fn other_manager(live: &DynamicObject, manifest: &Value, ours: &str) 
     others.max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?.manager.clone()
 }
 
-/// Whether `fields`, a part of `fieldsV1`, names a field that `manifest` sets. Of a list, any part counts.
+/// Returns whether `fields`, a part of `fieldsV1`, contains a field that `manifest` sets. For a list, any part counts.
 fn overlaps(fields: &Value, manifest: &Value) -> bool {
     let Some(fields) = fields.as_object() else { return false };
     fields.iter().any(|(name, below)| {
@@ -97,17 +97,17 @@ fn overlaps(fields: &Value, manifest: &Value) -> bool {
     })
 }
 
-/// How often a child had to be repaired lately.
+/// Recent repairs of a child.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ConflictTracker {
     repairs: VecDeque<Instant>,
-    /// In a fight: how many repairs have waited.
+    /// The number of repairs that have been delayed. `None` outside a drift loop.
     waited: Option<u32>,
     other: Option<String>,
 }
 
 impl ConflictTracker {
-    /// The child was repaired after `other` changed it.
+    /// Records that the child was repaired after `other` changed it.
     pub(crate) fn repaired(&mut self, other: Option<String>, now: Instant) {
         self.repairs.retain(|at| now.duration_since(*at) < WINDOW);
         self.repairs.push_back(now);
@@ -121,20 +121,21 @@ impl ConflictTracker {
         self.other = other.or_else(|| self.other.take());
     }
 
-    /// The child was found as it should be.
+    /// Records that the child was found unchanged.
     pub(crate) fn found_right(&mut self, now: Instant) {
         if self.calm_at().is_some_and(|at| at <= now) {
             *self = Self::default();
         }
     }
 
-    /// How long the next repair has to wait.
+    /// Returns how long the next repair has to wait.
     pub(crate) fn wait(&self, now: Instant) -> Option<Duration> {
         let next = *self.repairs.back()? + self.pause()?;
         Some(next.saturating_duration_since(now)).filter(|wait| !wait.is_zero())
     }
 
-    /// In a fight: with whom, in words, and when it may be over.
+    /// Describes a drift loop and the other client. Returns the description with the time until the drift loop may be
+    /// over. Returns `None` outside a drift loop.
     pub(crate) fn account(&self, child: &str, now: Instant) -> Option<(String, Duration)> {
         let over = self.calm_at()?.saturating_duration_since(now);
         let other = self.other.as_deref().map_or_else(

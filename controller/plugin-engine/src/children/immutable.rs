@@ -1,14 +1,14 @@
-//! Tells that a write was refused because a field cannot be changed; pure.
+//! Detects that a write was rejected because a field is immutable; pure.
 
 use kube::core::Status;
 use operator_runtime::k8s;
 
-/// How kinds say it: most of them, Services, Pods and `StatefulSets`, and older ones.
+/// The messages of different kinds: most kinds, Services, Pods and `StatefulSets`, and older kinds.
 const API_SERVER_MESSAGES: [&str; 5] =
     ["immutable", "may not change once set", "may not change fields", "updates to ", "cannot be changed"];
 
-/// The field that cannot be changed, if that is all that is wrong: another error would come back when the
-/// object is made again, and then there would be none.
+/// Returns the immutable field if this is the only error. Any other error would occur again when the object is
+/// recreated, and then the object would be gone.
 pub(crate) fn field(error: &k8s::Error) -> Option<String> {
     let k8s::Error::Call { source, .. } = error else { return None };
     let kube::Error::Api(status) = source.as_ref() else { return None };
@@ -28,7 +28,8 @@ fn field_in(status: &Status) -> Option<String> {
     causes.first().map(|cause| cause.field.clone())
 }
 
-/// `message` without the strings that it quotes. These come from the object, and so from whoever wrote its fields.
+/// Returns `message` without the strings that it quotes. They come from the object, so its author could imitate an
+/// error.
 fn without_quoted(message: &str) -> String {
     let (mut kept, mut quoted, mut escaped) = (String::with_capacity(message.len()), false, false);
     for c in message.chars() {

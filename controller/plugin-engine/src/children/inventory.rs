@@ -1,4 +1,4 @@
-//! The children of one plugin in one namespace: reads them, and deletes those that nothing asks for any more.
+//! The children of one plugin in one namespace: reads them, and deletes those that no response includes any more.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -34,33 +34,35 @@ use crate::{
 };
 use plugin_protocol::limits;
 
-/// Requests about the children of one subject at a time.
+/// The number of concurrent requests about the children of one subject.
 pub(crate) const PARALLEL: usize = 4;
-/// Children of one subject that a pass looks at. Answers have fewer, and what is pruned makes room for the rest.
+/// The maximum number of children of one subject that a pass handles. Responses have fewer, and pruning makes room for
+/// the rest.
 const MAX_KNOWN: usize = 4 * limits::MAX_CHILDREN;
-/// Children of one subject whose content is read: those of two answers.
+/// The maximum number of children of one subject whose content is read. It equals the children of two responses.
 const MAX_READ: usize = 2 * limits::MAX_CHILDREN;
-/// What the contents of all children of one subject may have together. A request has 4 MiB at the most.
+/// The maximum size of the contents of all children of one subject together. A request has at most 4 MiB.
 const CONTENTS: Limits = Limits { bytes: limits::MAX_REQUEST_BYTES, nodes: 60_000, depth: 100 };
 
-/// Children as they are. Some may have no content.
+/// Children as they exist in the cluster. Some may have no content.
 #[derive(Debug, Default)]
 pub(crate) struct Live {
-    /// By kind and name.
+    /// The objects by kind and name.
     pub(crate) objects: HashMap<(ApiResource, String), DynamicObject>,
-    /// Names of those that were not looked at.
+    /// The names of children that were not read.
     unread: HashSet<(ApiResource, String)>,
-    /// How many were read without their content.
+    /// The number of children that were read without their content.
     without_content: usize,
     left: Left,
 }
 
-/// What was written. No more than the last answer has, and what is still to be pruned.
+/// Records of the children that were written. It contains only children of the last response, and those that still have
+/// to be pruned.
 pub(crate) type Written = HashMap<ChildName, Record>;
-/// What stood before.
+/// The objects that existed before the apply.
 pub(crate) type Existing = HashMap<ChildName, DynamicObject>;
 
-/// What contents may still have.
+/// The size that further contents may have.
 #[derive(Clone, Copy, Debug)]
 struct Left {
     bytes: usize,
@@ -74,7 +76,7 @@ impl Default for Left {
 }
 
 impl Live {
-    /// Takes in what the API server says of an object, without its content if that is too large.
+    /// Adds an object from the response of the API server, without its content if that is too large.
     fn add(&mut self, (resource, name): (&ApiResource, &str), text: &str) -> serde_json::Result<()> {
         let (measure, left) = (measure(text.as_bytes()), &mut self.left);
         let limits = Limits { bytes: left.bytes, nodes: left.nodes, ..CONTENTS };
@@ -91,8 +93,8 @@ impl Live {
         Ok(())
     }
 
-    /// Whether `known` still is a child: it is there, nobody has taken it over, and this program wrote it. One that
-    /// was not looked at is looked at before it is deleted.
+    /// Returns whether `known` is still a child: it exists, no other client has taken it over, and this controller
+    /// applied it. Returns `true` for a child that was not read, because it is checked again before it is deleted.
     pub(crate) fn confirms(&self, known: &Known, claim: Ownership<'_>) -> bool {
         let name = (known.resource.clone(), known.name.clone());
         let manager = manager_of(claim.plugin);
@@ -100,7 +102,7 @@ impl Live {
         self.unread.contains(&name) || self.objects.get(&name).is_some_and(is_ours)
     }
 
-    /// What a person should know, if something was not shown to the plugin.
+    /// Returns a problem that informs the user if children were not sent to the plugin.
     pub(crate) fn left_out(&self) -> Option<Problem> {
         let count = self.unread.len() + self.without_content;
         let message = || {
@@ -114,16 +116,16 @@ impl Live {
     }
 }
 
-/// Whether `manager` applied an object.
+/// Returns whether `manager` applied an object.
 fn is_applied_by(object: &DynamicObject, manager: &str) -> bool {
     let mut entries = object.managed_fields().iter();
     entries.any(|entry| entry.operation.as_deref() == Some("Apply") && entry.manager.as_deref() == Some(manager))
 }
 
-/// Approved children, each with what stands under its name, be it a child or not.
+/// Approved children, each with the object that exists under its name. That object need not be a child.
 pub(crate) struct Found<'a> {
     pub(crate) wanted: Vec<(Approved, Option<DynamicObject>)>,
-    /// Keep the names of new children until these are made.
+    /// Locks on the names of new children. They are held until the children are created.
     pub(crate) name_locks: Vec<Claimed<'a>>,
 }
 
@@ -145,9 +147,10 @@ pub(crate) struct Remembered<'a> {
 }
 
 impl<'a> Children<'a> {
-    /// Those of one subject that the watches know, as far as this program wrote them and the object with `owner_uid`
-    /// controls them, or some Dask resource if the owner may be gone. Those just written count although the watch may
-    /// not have delivered them yet, and come first. There may be more than these.
+    /// Returns the children of one subject that the watches know. They must be applied by this controller, and
+    /// controlled by the object with `owner_uid`. If the owner may be gone (`None`), any Dask resource may control
+    /// them. Children that were just written come first, and are included even if the watch has not delivered them yet.
+    /// The result is limited, so there may be more children.
     pub(crate) async fn known(&self, remembered: Remembered<'_>, owner_uid: Option<&str>) -> Vec<Known> {
         self.known_up_to(MAX_KNOWN, remembered, owner_uid).await
     }
@@ -181,7 +184,7 @@ impl<'a> Children<'a> {
         known
     }
 
-    /// `known` with their content; what has gone since is left out.
+    /// Reads the content of `known`. Leaves out children that have been deleted since.
     pub(crate) async fn live(&self, known: &[Known]) -> Result<Live, k8s::Error> {
         let (read, unread) = known.split_at(known.len().min(MAX_READ));
         let unread = unread.iter().map(|child| (child.resource.clone(), child.name.clone()));
@@ -191,7 +194,7 @@ impl<'a> Children<'a> {
         Ok(live)
     }
 
-    /// Adds those of `objects` that are there to `live`, a few at a time.
+    /// Reads `objects`, a few at a time, and adds those that exist to `live`.
     async fn read_into(&self, live: &mut Live, objects: &[(&ApiResource, &str)]) -> Result<(), k8s::Error> {
         let reads: Vec<_> = objects.iter().map(|(resource, name)| self.text(resource, name)).collect();
         let mut texts = stream::iter(reads).buffered(PARALLEL).zip(stream::iter(objects));
@@ -203,8 +206,8 @@ impl<'a> Children<'a> {
         Ok(())
     }
 
-    /// Each approved child with what stands under its name. The names of new ones are kept before anybody looks
-    /// whether something stands there.
+    /// Returns each approved child with the object that exists under its name. Locks the names of new children before
+    /// it checks whether they are in use.
     pub(crate) async fn find(&self, approved: Vec<Approved>, mut live: Live) -> Result<Found<'a>, k8s::Error> {
         let name_of = |child: &Approved| (child.resource().clone(), child.name().to_owned());
         let is_new = |child: &&Approved| !live.objects.contains_key(&name_of(child));
@@ -218,13 +221,13 @@ impl<'a> Children<'a> {
         Ok(Found { wanted: approved.into_iter().map(with_live).collect(), name_locks })
     }
 
-    /// Deletes all children of a subject that is gone or matches no longer. They are deleted by uid, as far as they
-    /// still are children.
+    /// Deletes all children of a subject that is gone or no longer matches. Each is deleted by uid, and only if it is
+    /// still a child.
     pub(crate) async fn prune_all(&self, remembered: Remembered<'_>) -> Result<(), k8s::Error> {
         if remembered.subject_uid.is_empty() {
             return Ok(());
         }
-        // Nobody's answer: these children do not count as dropped.
+        // No response dropped these children, so they do not count for the prune guard.
         self.env.prune_guards.forget(self.guard(), remembered.subject_uid);
         let ours = Ours { plugin: &self.plugin.identity, subject_uid: Some(remembered.subject_uid), owner_uid: None };
         let known = self.known_up_to(usize::MAX, remembered, None).await;
@@ -232,7 +235,7 @@ impl<'a> Children<'a> {
         stream::iter(deletions).buffered(PARALLEL).try_collect().await
     }
 
-    /// Whose prune guard decides.
+    /// Returns the plugin and namespace that select the prune guard.
     pub(crate) fn guard(&self) -> Guarded<'_> {
         Guarded { plugin_uid: &self.plugin.uid, namespace: self.namespace }
     }
@@ -245,12 +248,12 @@ impl<'a> Children<'a> {
         format!("{} {}/{name}", resource.kind, self.namespace)
     }
 
-    /// Whether there is an object of this name, whoever it belongs to.
+    /// Returns whether an object of this name exists, regardless of its owner.
     pub(crate) async fn is_taken(&self, resource: &ApiResource, name: &str) -> Result<bool, k8s::Error> {
         Ok(self.text(resource, name).await?.is_some())
     }
 
-    /// An object as the API server sends it.
+    /// Returns an object as text, as the API server sends it.
     async fn text(&self, resource: &ApiResource, name: &str) -> Result<Option<String>, k8s::Error> {
         let api = self.api(resource);
         let request = Request::new(api.resource_url()).get(name, &GetParams::default());
@@ -258,8 +261,8 @@ impl<'a> Children<'a> {
         found(k8s::timed("get", &self.target(resource, name), read).await)
     }
 
-    /// Deletes a child by uid, if it still is one of `ours`. That is looked at just before: a person may have taken it
-    /// over since it was written.
+    /// Deletes a child by uid if it is still one of `ours`. This is checked just before, because a user may have taken
+    /// the child over since it was written.
     pub(crate) async fn delete(&self, child: &Known, ours: Ours<'_>) -> Result<(), k8s::Error> {
         let api = self.api(&child.resource);
         let request = Request::new(api.resource_url()).get_metadata(&child.name, &GetParams::default());
@@ -275,7 +278,7 @@ impl<'a> Children<'a> {
     }
 }
 
-/// Turns the answer that there is no such object into `None`.
+/// Turns a 404 response into `None`.
 fn found<T>(read: Result<T, k8s::Error>) -> Result<Option<T>, k8s::Error> {
     match read {
         Ok(object) => Ok(Some(object)),
@@ -284,7 +287,7 @@ fn found<T>(read: Result<T, k8s::Error>) -> Result<Option<T>, k8s::Error> {
     }
 }
 
-/// What stands under the names of `wanted`.
+/// Returns the objects that exist under the names of `wanted`.
 pub(crate) fn existing(wanted: &[(Approved, Option<DynamicObject>)]) -> Existing {
     let by_name = |(child, live): &(Approved, Option<DynamicObject>)| {
         Some((child_name(child.resource(), child.name()), live.clone()?))
@@ -292,7 +295,7 @@ pub(crate) fn existing(wanted: &[(Approved, Option<DynamicObject>)]) -> Existing
     wanted.iter().filter_map(by_name).collect()
 }
 
-/// A child as the watch knows it.
+/// Returns a child as the watch knows it.
 pub(crate) fn known_of(resource: &ApiResource, child: &ChildMeta) -> Known {
     Known {
         resource: resource.clone(),
@@ -310,8 +313,8 @@ pub(crate) struct Orphan {
     child: Known,
 }
 
-/// The children of `plugin` whose subject is not among those that `living` returns, in turns by namespace. `living` is
-/// called last: a child is only made when its subject is known.
+/// Returns the children of `plugin` whose subject is not in the result of `living`. Namespaces take turns. `living` is
+/// called last, because a child is only created after its subject is known.
 pub(crate) async fn orphans(
     env: &SyncContext,
     plugin: &Registered,
@@ -335,7 +338,8 @@ pub(crate) async fn orphans(
     in_turns(found)
 }
 
-/// First one of each namespace, then the next one of each.
+/// Orders orphans so that namespaces take turns: the first one of each namespace, then the second one of each, and so
+/// on.
 fn in_turns(orphans: Vec<Orphan>) -> Vec<Orphan> {
     let mut counts: HashMap<String, usize> = HashMap::new();
     let mut numbered: Vec<(usize, Orphan)> = Vec::with_capacity(orphans.len());
@@ -348,7 +352,8 @@ fn in_turns(orphans: Vec<Orphan>) -> Vec<Orphan> {
     numbered.into_iter().map(|(_, orphan)| orphan).collect()
 }
 
-/// Deletes `orphans`; whether every deletion went through. Where subjects are not known yet, nothing is deleted.
+/// Deletes `orphans`. Deletes nothing in namespaces whose subjects are not known yet. Returns whether every deletion
+/// succeeded.
 pub(crate) async fn prune_orphans(env: &SyncContext, plugin: &Registered, orphans: Vec<Orphan>) -> bool {
     let prune = async |orphan: Orphan| {
         if !plugin.spec.subjects.iter().all(|rule| env.watches.knows(rule.kind, &orphan.namespace)) {
@@ -371,7 +376,7 @@ pub(crate) async fn prune_orphans(env: &SyncContext, plugin: &Registered, orphan
     all_gone
 }
 
-/// Children by key, as a plugin sees them.
+/// Returns the children by key, as a request contains them.
 pub(crate) fn by_key(live: &Live) -> BTreeMap<String, Value> {
     let shown = live.objects.values().filter(|child| !child.data.is_null());
     shown

@@ -1,4 +1,4 @@
-//! Children of subjects: which may exist, and how they are written and pruned.
+//! The children of subjects: which ones may exist, and how they are written and pruned.
 
 pub(crate) mod apply;
 pub(crate) mod context;

@@ -1,6 +1,6 @@
-//! Names that are being given to new children. Between the GET that finds nothing and the write, another
-//! subject of the same plugin could make the same object, and server-side apply, which tells managers but not
-//! subjects apart, would have both share it.
+//! Locks on the names that new children are about to get. Between the GET that finds no object and the write, another
+//! subject of the same plugin could create the same object. Server-side apply would then let both subjects share it,
+//! because it distinguishes managers but not subjects.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -13,14 +13,14 @@ use tokio::sync::Notify;
 /// Group, plural, namespace and name.
 type Object = (String, String, String, String);
 
-/// The names that are taken at the moment.
+/// The names that are locked at the moment.
 #[derive(Debug, Default)]
 pub(crate) struct NameLocks {
     taken: Mutex<HashSet<Object>>,
     freed: Notify,
 }
 
-/// Keeps a name until it is dropped.
+/// A lock on a name. Dropping it releases the name.
 #[derive(Debug)]
 pub(crate) struct Claimed<'a> {
     name_locks: &'a NameLocks,
@@ -28,13 +28,12 @@ pub(crate) struct Claimed<'a> {
 }
 
 impl NameLocks {
-    /// Takes a name, unless somebody has it.
+    /// Locks a name. Returns `None` if it is already locked.
     pub(crate) fn take(&self, resource: &ApiResource, namespace: &str, name: &str) -> Option<Claimed<'_>> {
         self.take_object(object_of(resource, namespace, name))
     }
 
-    /// Waits for all of these kinds and names in `namespace`. They are taken in one order by everybody, so that
-    /// nobody waits for who waits for him.
+    /// Waits until all of these names in `namespace` are locked. Names are locked in a fixed order to avoid deadlock.
     pub(crate) async fn hold(
         &self,
         namespace: &str,
@@ -52,7 +51,7 @@ impl NameLocks {
         loop {
             let freed = self.freed.notified();
             let mut freed = std::pin::pin!(freed);
-            // What is freed from here on is noticed.
+            // Registers for notifications first, so that a release after this line is not missed.
             freed.as_mut().enable();
             if let Some(claimed) = self.take_object(object.clone()) {
                 return claimed;
@@ -63,7 +62,7 @@ impl NameLocks {
 
     fn take_object(&self, object: Object) -> Option<Claimed<'_>> {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(object.clone());
-        // One that is made for nothing would give the name back.
+        // Constructed lazily, because dropping an unused guard would release the name.
         taken.then(|| Claimed { name_locks: self, object })
     }
 }
@@ -99,7 +98,7 @@ mod tests {
         assert!(name_locks.take(&resource, "ns", "web").is_some());
     }
 
-    /// Each of the two wants both names, in the other order.
+    /// Both callers request both names, in opposite order.
     #[tokio::test]
     async fn who_wants_what_another_has_gets_it_afterwards() {
         let (name_locks, resource) = (NameLocks::default(), mk_resource("v1", "ConfigMap"));

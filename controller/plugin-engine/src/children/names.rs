@@ -1,9 +1,9 @@
-//! Names of children whose manifests have none.
+//! Default names of children whose manifests have no name.
 //!
-//! The first default name, `{subject}-{plugin}-{key}`, is easy to read, but two children may have it in common: subjects
-//! of two kinds may have one name, and `a-b` with `c` reads as `a` with `b-c`. The second one ends in a hash of all that
-//! tells children apart. A child gets it if the first one is another child's, and keeps it for as long as it stands:
-//! no child is ever made anew only because the other one has gone.
+//! The first default name, `{subject}-{plugin}-{key}`, is easy to read, but two children may share it: subjects of two
+//! kinds may have the same name, and `a-b` with `c` reads as `a` with `b-c`. The second default name ends in a hash of
+//! everything that distinguishes children. A child gets it if another child has the first one, and keeps it for as long
+//! as the child exists. No child is ever recreated only because the other one was deleted.
 
 use std::collections::HashSet;
 
@@ -20,14 +20,14 @@ use crate::model::labels::{KEY_LABEL, PLUGIN_LABEL, SUBJECT_LABEL};
 use crate::model::subject::SubjectKey;
 use plugin_protocol::ChildKey;
 
-/// Some kinds, such as Service, allow no longer names.
+/// Some kinds, such as Service, do not allow longer names.
 const MAX_NAME: usize = 63;
-/// Hex digits of a hash of the first name, where that is too long.
+/// Hex digits of the hash of a first name that is too long.
 const CUT_HASH: usize = 8;
 /// Hex digits of the hash in the second name.
 const HASH: usize = 12;
 
-/// What tells the children of a namespace apart, besides their kinds.
+/// The properties that distinguish the children of a namespace, besides their kinds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Role<'a> {
     pub(crate) subject_kind: &'a str,
@@ -47,15 +47,15 @@ pub(crate) struct DefaultNames {
 impl DefaultNames {
     pub(crate) fn of(role: Role<'_>) -> Self {
         let Role { subject_kind, subject_name, plugin, key } = role;
-        // The identity of a team's plugin has a dot, and some kinds, such as Service, have none in their names.
+        // The identity of a team's plugin contains a dot, which some kinds, such as Service, do not allow in names.
         let whole = format!("{subject_name}-{}-{key}", plugin.replace('.', "-"));
         let first = if whole.len() <= MAX_NAME { whole.clone() } else { with_hash(&whole, &hash_of(&whole, CUT_HASH)) };
-        // None of the parts has a line break.
+        // None of the parts can contain a line break.
         let role = format!("{subject_kind}\n{subject_name}\n{plugin}\n{key}");
         Self { first, second: with_hash(&whole, &hash_of(&role, HASH)) }
     }
 
-    /// Whether the child with this kind and key already stands under its second name.
+    /// Returns whether the child with this kind and key already exists under its second name.
     pub(crate) fn is_second(&self, known: &[Known], kind: &ApiResource, key: &ChildKey) -> bool {
         let stands = |name: &str| {
             let same = |child: &&Known| (&child.resource.group, &child.resource.plural) == (&kind.group, &kind.plural);
@@ -74,11 +74,12 @@ fn with_hash(whole: &str, hash: &str) -> String {
     format!("{}-{hash}", kept.trim_end_matches(['-', '.']))
 }
 
-/// `wanted` with second default names where another child holds the first one; `None` if all keep their names.
-/// `namesakes` are the uids of the subjects of other kinds that have the subject's name.
+/// Returns `wanted`, with second default names where another child has the first one. Returns `None` if all children
+/// keep their names. `namesakes` are the uids of the subjects of other kinds that have the same name as the subject.
 ///
-/// An object that is no child is not given way to: a person may want to hand it over. Neither is the child of a former
-/// subject of the same kind and name: it is about to be deleted.
+/// The name does not change if the existing object is no child, because a user may want to hand it over. Nor does it
+/// change if the object is the child of a former subject of the same kind and name, because that child is about to be
+/// deleted.
 pub(crate) fn given_way(
     wanted: &[(Approved, Option<DynamicObject>)],
     claim: Ownership<'_>,
@@ -107,7 +108,8 @@ pub(crate) fn given_way(
 }
 
 impl<'a> Children<'a> {
-    /// As [`Children::find`], but children of `subject` without a name of their own give way to others.
+    /// Like [`Children::find`], but gives children of `subject` their second default name if another child has the
+    /// first one.
     pub(crate) async fn find_named(
         &self,
         subject: &SubjectKey,
@@ -118,7 +120,7 @@ impl<'a> Children<'a> {
         let Found { wanted, name_locks } = self.find(approved, live).await?;
         let namesakes = self.namesakes(subject).await;
         let Some(renamed) = given_way(&wanted, claim, &namesakes) else { return Ok(Found { wanted, name_locks }) };
-        // Who waits for names while he holds others could be waited for.
+        // Waiting for names while holding others could cause a deadlock.
         drop(name_locks);
         let mut read = Live::default();
         read.objects = wanted
@@ -158,8 +160,8 @@ mod tests {
         assert_eq!(names("Service", &subject, "ingress", "web").first, format!("{subject}-ingress-web"));
     }
 
-    /// The names are spelled out because they must never change: a new controller would otherwise make every
-    /// such child again under another name and delete the old one.
+    /// The names are spelled out because they must never change. Otherwise a new version of the controller would
+    /// recreate every such child under another name and delete the old one.
     #[test]
     fn names_that_are_too_long_are_cut_and_end_in_a_hash() {
         let within_a_word = "a".repeat(60);
@@ -221,7 +223,7 @@ mod tests {
 
     const CLAIM: Ownership<'_> = Ownership { plugin: "p", subject_uid: "u", owner_uid: "o" };
 
-    /// What stands under the child's name.
+    /// Returns the object that exists under the child's name.
     fn live(plugin: &str, subject_uid: &str, key: &str) -> Value {
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {
             "name": "demo-p-k",
@@ -235,7 +237,7 @@ mod tests {
         }})
     }
 
-    /// The names of children with these manifests, where each name is that of `live`.
+    /// Returns the names of children with these manifests if `live` exists under each name.
     fn settled(manifests: &[Value], live: &Value) -> Option<Vec<String>> {
         let wanted: Vec<_> = crate::children::screen::approved_for_tests(manifests)
             .into_iter()
@@ -258,7 +260,7 @@ mod tests {
             (live("p", "gone", "k"), false),
             (live("another", "gone", "k"), true),
             (live("p", "gone", "another"), true),
-            // The plugin's own child of this subject, under another key until now.
+            // The plugin's own child of this subject, which had another key until now.
             (live("p", "u", "another"), false),
             (foreign, false),
             (Value::Null, false),

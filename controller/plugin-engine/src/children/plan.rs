@@ -1,11 +1,11 @@
-//! Decides what to do with approved children, given what stands under their names.
+//! Plans what to do with approved children, given the objects that exist under their names.
 
 use kube::{ResourceExt as _, api::DynamicObject, core::ApiResource};
 
 use super::screen::Approved;
 use crate::model::labels::{ADOPT_ANNOTATION, PLUGIN_LABEL, SUBJECT_LABEL};
 
-/// A child that stands, as the watch knows it.
+/// An existing child, as the watch knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Known {
     pub(crate) resource: ApiResource,
@@ -14,23 +14,23 @@ pub(crate) struct Known {
     pub(crate) key: String,
 }
 
-/// What to do.
+/// The actions for the children of a subject.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) apply: Vec<Approved>,
-    /// Only after every apply went through.
+    /// Children to delete, after every apply has succeeded.
     pub(crate) prune: Vec<Known>,
     pub(crate) conflicts: Vec<Conflict>,
 }
 
-/// A child whose name is taken.
+/// A child whose name is in use by another object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Conflict {
     pub(crate) key: String,
     pub(crate) message: String,
 }
 
-/// Whose children are planned.
+/// The plugin, subject and owner whose children are planned.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ownership<'a> {
     pub(crate) plugin: &'a str,
@@ -39,7 +39,7 @@ pub(crate) struct Ownership<'a> {
 }
 
 impl Ownership<'_> {
-    /// Whether `live` carries our owner and our labels: nothing else is ever changed or deleted.
+    /// Returns whether `live` has this owner and these labels. No other objects are ever changed or deleted.
     pub(crate) fn holds(&self, live: &impl kube::Resource) -> bool {
         let labels = live.labels();
         operator_runtime::k8s::is_controlled_by(live, self.owner_uid)
@@ -48,8 +48,8 @@ impl Ownership<'_> {
     }
 }
 
-/// `wanted` are the approved children, each with what a GET found under its name; `known` are the children
-/// of this plugin and subject that the watch knows.
+/// Plans the actions for the children of a subject. `wanted` are the approved children, each with the object that a GET
+/// found under its name. `known` are the children of this plugin and subject that the watch knows.
 pub(crate) fn plan(wanted: Vec<(Approved, Option<DynamicObject>)>, known: Vec<Known>, claim: Ownership<'_>) -> Plan {
     let mut plan = Plan::default();
     // One object can be read in several versions of its kind.
@@ -69,7 +69,7 @@ pub(crate) fn plan(wanted: Vec<(Approved, Option<DynamicObject>)>, known: Vec<Kn
 }
 
 fn conflict(live: &DynamicObject, claim: Ownership<'_>) -> Option<String> {
-    // The annotation stays when its work is done; it must not hand the object on to another subject.
+    // The annotation stays after an adoption. It must not hand the object over to another subject.
     let adopted = live.labels().get(PLUGIN_LABEL).is_none()
         && live.annotations().get(ADOPT_ANNOTATION).is_some_and(|plugin| plugin == claim.plugin);
     if claim.holds(live) || adopted {

@@ -1,6 +1,6 @@
-//! Holds back answers that would delete most of what a plugin has made: a plugin that forgot its
-//! configuration answers as well-formed as one that means it. Pure; [`PruneGuards`] keeps one for each plugin and namespace, so
-//! that nobody's subjects hold the children of others.
+//! Pauses responses that would delete most of the children of a plugin. A plugin that lost its configuration sends
+//! well-formed responses, which cannot be distinguished from intended ones. Pure. [`PruneGuards`] keeps one guard for
+//! each plugin and namespace, so that the subjects of one namespace do not pause deletions in another one.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,32 +10,32 @@ use std::{
 
 use jiff::Timestamp;
 
-/// On a plugin resource: the time (RFC 3339) at which a person let go what is held. It lets answers through
-/// around that time only, so that it cannot stay on by accident, and need not be removed.
+/// The annotation of a plugin resource that holds the time (RFC 3339) at which a user approved the paused deletions. It
+/// is only effective around that time, so it cannot stay active by accident and need not be removed.
 pub(crate) const ALLOW_ANNOTATION: &str = "plugin.kubernetes.dask.org/allow-prune";
 
-/// Answers are judged by what all of them dropped in this time.
+/// The period whose dropped children are counted together.
 const WINDOW: Duration = Duration::from_mins(1);
-/// A plugin with fewer children may drop all of them.
+/// A plugin with fewer children than this may drop all of them.
 const FEWEST: usize = 10;
-/// How long a person's leave lasts.
+/// How long the approval of a user is valid.
 const LEAVE: Duration = Duration::from_mins(10);
-/// How far a person's clock may be ahead.
+/// How far the clock of a user may be ahead.
 const SKEW: Duration = Duration::from_mins(5);
 
-/// Whether a person allows it now; `leave` is the value of [`ALLOW_ANNOTATION`].
+/// Returns whether a user allows the deletions at the moment. `leave` is the value of [`ALLOW_ANNOTATION`].
 pub(crate) fn is_allowed(leave: Option<&str>, now: Timestamp) -> bool {
     let Some(Ok(from)) = leave.map(str::parse::<Timestamp>) else { return false };
     let passed = now.duration_since(from).as_secs_f64();
     -SKEW.as_secs_f64() <= passed && passed < LEAVE.as_secs_f64()
 }
 
-/// Why nothing is deleted for now.
+/// The reason why deletions are paused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Held {
-    /// Children that answers of the last minute, up to the one that was too much, leave out.
+    /// The children that the responses of the last minute dropped, including the response that exceeded the limit.
     pub(crate) dropped: usize,
-    /// Children that there were.
+    /// The number of children before that.
     pub(crate) of: usize,
 }
 
@@ -51,24 +51,24 @@ impl std::fmt::Display for Held {
     }
 }
 
-/// What a plugin's answers dropped lately in one namespace.
+/// The children that the plugin's responses recently dropped in one namespace.
 #[derive(Debug, Default)]
 pub(crate) struct PruneGuard {
-    /// Uids of children that went, and when.
+    /// Uids of the dropped children, and when they were dropped.
     recent: HashMap<String, Instant>,
-    /// When the last one went.
+    /// When the last one was dropped.
     latest: Option<Instant>,
     held: Option<Held>,
-    /// Uids of the subjects whose answers are held.
+    /// Uids of the subjects whose responses are paused.
     waiting: HashSet<String>,
 }
 
 impl PruneGuard {
-    /// Whether the children with the uids `dropped` may go because the answer about a subject leaves them out.
-    /// `standing` are all children of the plugin in the namespace.
+    /// Admits the deletion of the children with the uids in `dropped`, which the response about a subject leaves out.
+    /// Fails if deletions are paused. `standing` are all children of the plugin in the namespace.
     ///
-    /// Once one answer was too much, none may drop anything until each of those held is taken back or let go:
-    /// otherwise all children would go in portions.
+    /// Once a response exceeds the limit, no response may drop anything until each paused one is withdrawn or approved.
+    /// Otherwise all children would be deleted in portions.
     pub(crate) fn admit(
         &mut self,
         subject_uid: &str,
@@ -98,7 +98,7 @@ impl PruneGuard {
         Ok(())
     }
 
-    /// The subject is gone, or its answer drops nothing any more.
+    /// Removes a subject that is gone or whose response no longer drops anything.
     pub(crate) fn forget(&mut self, subject_uid: &str) {
         if self.waiting.remove(subject_uid) && self.waiting.is_empty() {
             self.held = None;
@@ -110,10 +110,10 @@ impl PruneGuard {
     }
 }
 
-/// Whose children a brake guards.
+/// The plugin and namespace that a guard protects.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Guarded<'a> {
-    /// Of the plugin resource.
+    /// The uid of the plugin resource.
     pub(crate) plugin_uid: &'a str,
     pub(crate) namespace: &'a str,
 }
@@ -124,15 +124,15 @@ impl Guarded<'_> {
     }
 }
 
-/// Uid of the plugin resource, and namespace.
+/// The uid of the plugin resource, and the namespace.
 type Key = (String, String);
 
-/// The brakes of all plugins and namespaces.
+/// The guards of all plugins and namespaces.
 #[derive(Default)]
 pub(crate) struct PruneGuards(Mutex<HashMap<Key, PruneGuard>>);
 
 impl PruneGuards {
-    /// As [`PruneGuard::admit`].
+    /// Like [`PruneGuard::admit`], for the guard of `guarded`.
     pub(crate) fn admit(
         &self,
         guarded: Guarded<'_>,
@@ -146,17 +146,17 @@ impl PruneGuards {
             forget(&mut prune_guards, guarded, subject_uid, now);
             return Ok(());
         }
-        // Nothing else would remove those of namespaces that are gone.
+        // Nothing else would remove the guards of deleted namespaces.
         prune_guards.retain(|_, brake| !brake.is_idle(now));
         prune_guards.entry(guarded.key()).or_default().admit(subject_uid, dropped, standing, now)
     }
 
-    /// As [`PruneGuard::forget`].
+    /// Like [`PruneGuard::forget`], for the guard of `guarded`.
     pub(crate) fn forget(&self, guarded: Guarded<'_>, subject_uid: &str) {
         forget(&mut self.lock(), guarded, subject_uid, Instant::now());
     }
 
-    /// A person let go what is held.
+    /// Resumes the paused deletions, because a user approved them.
     pub(crate) fn release(&self, guarded: Guarded<'_>) {
         self.lock().remove(&guarded.key());
     }
@@ -198,7 +198,7 @@ mod tests {
         }
     }
 
-    /// A plugin with one child a subject would otherwise lose all, one by one.
+    /// Otherwise a plugin with one child per subject would lose all children, one by one.
     #[test]
     fn answers_about_many_subjects_add_up_whether_or_not_the_watch_has_seen_the_children_go() {
         for watch_lags in [true, false] {
@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(brake.admit("b", &uids(8..14), &standing(8..20), now + WINDOW), Ok(()));
     }
 
-    /// Time alone must not let go what is held.
+    /// Time alone must not resume paused deletions.
     #[test]
     fn what_is_held_stays_held_and_holds_the_others_until_it_is_taken_back() {
         let (mut brake, now) = (PruneGuard::default(), Instant::now());

@@ -1,6 +1,5 @@
-//! Decides which children of an answer may be written, and renders their metadata. The security heart of
-//! the plugin engine: nothing reaches the API server but [`Approved`] children, and only this module
-//! makes them.
+//! Decides which children of a response may be written, and renders their metadata. This module is central to the
+//! security of the plugin engine: only [`Approved`] children reach the API server, and only this module creates them.
 
 use std::collections::BTreeSet;
 
@@ -30,7 +29,7 @@ use plugin_protocol::{
 
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "dask-operator");
 
-/// For whom children are screened.
+/// The plugin, subject and owner that children are screened for.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin<'a> {
     pub(crate) plugin: &'a str,
@@ -41,13 +40,13 @@ pub(crate) struct Origin<'a> {
     /// The owner reference that children get.
     pub(crate) owner: Value,
     pub(crate) kinds: &'a [ChildKind],
-    /// The children of this plugin and subject that stand.
+    /// The existing children of this plugin and subject.
     pub(crate) known: &'a [Known],
 }
 
 impl<'a> Origin<'a> {
-    /// The children of `registration` for a subject, with its uid, below the Dask resource `owner`. Those in `known`
-    /// stand.
+    /// Returns the origin of the children of `registration` for a subject with its uid, owned by the Dask resource
+    /// `owner`. `known` are the existing children.
     pub(crate) fn new(
         registration: &'a Registration,
         (key, uid): (&'a SubjectKey, &'a str),
@@ -61,7 +60,7 @@ impl<'a> Origin<'a> {
             subject_name: &key.name,
             subject_uid: uid,
             namespace: &key.namespace,
-            // Not blocking: where owner references are checked, that would ask for rights on the owner.
+            // Not blocking: if the cluster checks owner references, blocking would require permissions on the owner.
             owner: json!({
                 "apiVersion": resource.api_version,
                 "kind": resource.kind,
@@ -76,12 +75,12 @@ impl<'a> Origin<'a> {
     }
 }
 
-/// A child that may be written. Its fields are private: it cannot be made elsewhere.
+/// A child that may be written. Its fields are private, so that no other module can create one.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Approved {
     key: ChildKey,
     name: String,
-    /// The name that it may take instead, if `name` is a default.
+    /// The name to use instead of `name`, if that is a default name and in use.
     second_name: Option<String>,
     resource: ApiResource,
     manifest: Value,
@@ -104,7 +103,8 @@ impl Approved {
         &self.manifest
     }
 
-    /// The same child under its second default name. `None` if it has a name of its own, or the second one already.
+    /// Returns the same child under its second default name. Returns `None` if its manifest has a name, or if it
+    /// already has the second one.
     pub(crate) fn with_second_name(&self) -> Option<Self> {
         let name = self.second_name.clone()?;
         let mut manifest = self.manifest.clone();
@@ -113,7 +113,7 @@ impl Approved {
     }
 }
 
-/// Screens all children before any is written; one that is refused does not stop the others.
+/// Screens all children before any is written. A rejected child does not stop the others.
 pub(crate) fn screen(children: Vec<Child>, origin: &Origin<'_>) -> (Vec<Approved>, Vec<Rejected>) {
     let (mut approved, mut rejected) = (Vec::new(), Vec::new());
     let (mut keys, mut objects) = (BTreeSet::new(), BTreeSet::new());
@@ -175,7 +175,8 @@ fn screen_one(child: Child, origin: &Origin<'_>) -> Result<Approved, Refusal> {
     Ok(Approved { key, name, second_name, resource: kind.resource.clone(), manifest: Value::Object(manifest) })
 }
 
-/// RFC 1123, as nearly all kinds want names. It also keeps names out of other parts of a URL's path.
+/// Returns whether `name` is a DNS subdomain (RFC 1123), which nearly all kinds require. This also keeps names from
+/// changing other parts of a URL's path.
 fn is_dns_subdomain(name: &str) -> bool {
     name.len() <= 253 && name.split('.').all(meta::is_dns_label)
 }
@@ -207,8 +208,8 @@ fn permitted_kind<'a>(
     Ok(rule)
 }
 
-/// Rendered last and from here alone, so that an answer can neither forge an owner nor claim another
-/// plugin's child.
+/// Renders the metadata of a child. This happens last and uses only the values of `origin`, so that a response can
+/// neither forge an owner nor claim another plugin's child.
 fn render_metadata(mut metadata: Map<String, Value>, name: &str, key: &ChildKey, origin: &Origin<'_>) -> Value {
     for field in RESERVED_METADATA {
         metadata.remove(field);
@@ -235,14 +236,15 @@ fn without_reserved_keys(map: Option<Value>) -> Map<String, Value> {
     }
 }
 
-/// The default name, and the one that may take its place.
+/// Returns the default name, and the second one that may replace it.
 fn default_name(origin: &Origin<'_>, key: &ChildKey, kind: &ApiResource) -> (String, Option<String>) {
     let Origin { plugin, subject_kind, subject_name, known, .. } = *origin;
     let names = DefaultNames::of(Role { subject_kind, subject_name, plugin, key });
     if names.is_second(known, kind, key) { (names.second, None) } else { (names.first, Some(names.second)) }
 }
 
-/// Children of the plugin `p` for the Service `demo`, with the keys `k`, `l` and so on. They come from nowhere else.
+/// Returns children of the plugin `p` for the Service `demo`, with the keys `k`, `l` and so on. They are screened,
+/// because nothing else creates approved children.
 #[cfg(test)]
 pub(crate) fn approved_for_tests(manifests: &[Value]) -> Vec<Approved> {
     let resource = dask_operator_api::testing::mk_resource("v1", "ConfigMap");

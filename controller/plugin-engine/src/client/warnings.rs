@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 const MAX_SHOWN: usize = 8;
 const MAX_WARNING: usize = 256;
 
-/// What can be shown of `warnings`.
+/// Returns the warnings that can be shown, shortened where necessary.
 pub(crate) fn fit_warnings(warnings: &[String]) -> BTreeSet<String> {
     let cut = |warning: &String| warning[..warning.floor_char_boundary(MAX_WARNING)].to_owned();
     warnings.iter().filter(|warning| !warning.is_empty()).take(MAX_SHOWN).map(cut).collect()

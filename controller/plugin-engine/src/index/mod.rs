@@ -1,4 +1,4 @@
-//! What the watches know of plugins, subjects and children, and whom they wake.
+//! Caches and registries of plugins, subjects and children, and the workers that their changes wake.
 
 pub(crate) mod plugins;
 pub(crate) mod registration;

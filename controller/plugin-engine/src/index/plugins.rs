@@ -1,4 +1,4 @@
-//! The plugin resources: what is known of them, and the queue of those who look at them.
+//! The cache of plugin resources and their work queue.
 
 use std::sync::Arc;
 
@@ -17,11 +17,11 @@ pub(crate) struct Plugins {
     queue: Queue<DaskOperatorPlugin>,
 }
 
-/// The receiving end of the queue.
+/// The receiving end of the work queue.
 pub(crate) type WorkQueueReceiver = watch::WorkQueueReceiver<DaskOperatorPlugin>;
 
 impl Plugins {
-    /// None yet, and the requests to look at them.
+    /// Returns an empty cache and its work queue.
     pub(crate) fn new() -> (Self, WorkQueueReceiver) {
         let (queue, requests) = queue(&Expectations::default());
         (Self { cache: Cache::new(|_| None), queue }, requests)
@@ -35,13 +35,14 @@ impl Plugins {
         self.cache.all()
     }
 
-    /// Whether each plugin that is not suspended is ready, by its identity with an operator in this namespace.
+    /// Returns whether each plugin that is not suspended is ready. Plugins are named by their identity with an operator
+    /// in `operator_namespace`.
     pub(crate) fn readiness(&self, operator_namespace: &str) -> Vec<(String, bool)> {
         let called = self.all().into_iter().filter(|plugin| !plugin.spec.suspend);
         called.map(|plugin| (key_of(&plugin).identity(operator_namespace), is_ready(&plugin))).collect()
     }
 
-    /// Asks for another look at a plugin.
+    /// Enqueues a plugin.
     pub(crate) fn push(&self, key: &PluginKey) {
         self.queue.push(&key.namespace, &key.name);
     }

@@ -1,4 +1,4 @@
-//! The plugins that subjects are matched against.
+//! The registry of the workers of all plugins. It dispatches changes of subjects, children and namespaces to them.
 
 use std::{
     collections::HashMap,
@@ -15,20 +15,20 @@ use crate::{
 };
 use plugin_protocol::EventReason;
 
-/// What a plugin's worker is told.
+/// A command to the worker of a plugin.
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
-    /// Look at one subject.
+    /// Enqueue one subject.
     Look(SubjectKey, EventReason),
-    /// Look at all subjects.
+    /// Enqueue all subjects.
     LookAtAll(EventReason),
-    /// Look at the subjects in this namespace.
+    /// Enqueue the subjects in this namespace.
     LookInto(String),
     /// A child of the subject with this uid changed.
     ChildChanged(ChildChange),
-    /// Begin nothing more, and end when what is under way is done.
+    /// Start no further passes, and end when the running ones are complete.
     Finish,
-    /// The plugin answers again: repeat at once what failed.
+    /// The plugin answers again: retry the failed subjects immediately.
     Recovered,
 }
 
@@ -37,12 +37,12 @@ pub(crate) enum Command {
 pub(crate) struct WorkerHandle {
     pub(crate) registered: watch::Sender<Arc<Registered>>,
     pub(crate) commands: mpsc::UnboundedSender<Command>,
-    /// Nothing until each subject that there was at the start has been looked at once.
+    /// `None` until each subject that existed at the start has had a pass.
     pub(crate) summary: watch::Receiver<Option<Summary>>,
     pub(crate) cancel: CancellationToken,
 }
 
-/// All workers.
+/// The workers of all plugins.
 #[derive(Default)]
 pub(crate) struct Registry(RwLock<HashMap<PluginKey, WorkerHandle>>);
 
@@ -51,7 +51,7 @@ impl Registry {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
-    /// Returns what all workers work by.
+    /// Returns the registrations of all workers.
     pub(crate) fn all(&self) -> Vec<Arc<Registered>> {
         let workers = self.0.read().unwrap_or_else(PoisonError::into_inner);
         workers.values().map(|worker| Arc::clone(&worker.registered.borrow())).collect()
@@ -61,15 +61,15 @@ impl Registry {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(key, worker);
     }
 
-    /// Stops the plugin's worker.
+    /// Stops the plugin's worker. Returns its registration.
     pub(crate) fn remove(&self, key: &PluginKey) -> Option<Arc<Registered>> {
         let worker = self.0.write().unwrap_or_else(PoisonError::into_inner).remove(key)?;
         worker.cancel.cancel();
         Some(Arc::clone(&worker.registered.borrow()))
     }
 
-    /// Has all workers end when what is under way is done, and waits for that. If this is dropped before, they end
-    /// at once.
+    /// Makes all workers end when their running passes are complete, and waits for that. If the future is dropped
+    /// before, they end immediately.
     pub(crate) async fn finish(&self) {
         let workers: Vec<WorkerHandle> =
             self.0.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
@@ -80,8 +80,8 @@ impl Registry {
         join_all(workers.iter().map(|worker| worker.commands.closed())).await;
     }
 
-    /// Tells every plugin that has a rule for `kind` to look at a subject. The worker does the rest of
-    /// the matching: it also has to notice subjects that match no longer.
+    /// Enqueues a subject for every plugin that has a rule for its kind. The worker does the rest of the matching,
+    /// because it also has to notice subjects that no longer match.
     pub(crate) fn look(&self, key: &SubjectKey, reason: EventReason) {
         for worker in self.0.read().unwrap_or_else(PoisonError::into_inner).values() {
             let registered = Arc::clone(&worker.registered.borrow());
@@ -93,7 +93,8 @@ impl Registry {
         }
     }
 
-    /// Tells the plugins that go by labels of namespaces that those of `namespace` changed.
+    /// Enqueues the subjects in `namespace` for plugins with a namespaceSelector, after the labels of the namespace
+    /// changed.
     pub(crate) fn look_into(&self, namespace: &str) {
         for worker in self.0.read().unwrap_or_else(PoisonError::into_inner).values() {
             let registered = Arc::clone(&worker.registered.borrow());
@@ -103,7 +104,7 @@ impl Registry {
         }
     }
 
-    /// Tells the plugin with this identity that one of its children changed.
+    /// Notifies the plugin with this identity that one of its children changed.
     pub(crate) fn child_changed(&self, identity: &str, change: &ChildChange) {
         for worker in self.0.read().unwrap_or_else(PoisonError::into_inner).values() {
             if worker.registered.borrow().identity == identity {
@@ -131,7 +132,7 @@ mod tests {
 
     const OPERATOR: &str = "dask-operator";
 
-    /// A plugin called `echo` for all Services, that goes by labels of namespaces.
+    /// Inserts a plugin called `echo` for all Services, with a namespaceSelector.
     fn insert(registry: &Registry, namespace: &str) -> mpsc::UnboundedReceiver<Command> {
         let key = PluginKey { namespace: namespace.to_owned(), name: "echo".to_owned() };
         let spec = json!({

@@ -1,7 +1,7 @@
-//! The watches that plugins need: started when the first plugin asks for a kind.
+//! Manages the watches that plugins need. Each one is started when the first plugin needs its kind.
 //!
-//! Those of subjects are one for each of seven kinds, and stay. Those of children are one for each writer and kind, which
-//! teams choose: they are closed when no plugin needs them any more.
+//! Subjects have one watch for each of seven kinds, which is never closed. Children have one watch for each writer and
+//! kind. Teams choose these kinds, so their watches are closed when no plugin needs them any more.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -37,19 +37,19 @@ use plugin_protocol::EventReason;
 /// An object without its content.
 type Metadata = PartialObjectMeta<DynamicObject>;
 
-/// How long a watch of children stays open after its last use, if no plugin needs it.
+/// How long a watch of children stays open after its last use if no plugin needs it.
 const UNUSED: Duration = Duration::from_secs(30);
 
-/// A watch of children, which ends when this is dropped.
+/// A watch of children. It ends when this is dropped.
 struct Open {
     watched: Watched<ChildMeta>,
     closed: CancellationToken,
     _end: DropGuard,
-    /// When it was last asked for.
+    /// The time of the last use.
     used: Instant,
 }
 
-/// A watch in progress.
+/// A running watch.
 struct Watched<K> {
     cache: Cache<K>,
     progress: SyncStatus,
@@ -61,16 +61,16 @@ impl<K> Clone for Watched<K> {
     }
 }
 
-/// How is watched.
+/// How a kind is watched.
 pub(crate) struct WatchConfig {
-    /// Where subjects are, and children unless their writer is limited to less.
+    /// The namespaces that are watched for subjects, and for children unless their writer is limited to fewer.
     pub(crate) scope: Scope,
     pub(crate) pace: WatchTiming,
-    /// Where watches are seen that hear nothing.
+    /// The liveness check, which reports watches that receive nothing.
     pub(crate) liveness: Liveness,
 }
 
-/// Subjects of a namespace are not known: it may not be read, or not yet.
+/// The error for subjects in a namespace that may not be read or has not been read yet.
 #[derive(Debug, thiserror::Error)]
 #[error("the controller may not read {kind:?} objects of the namespace {namespace}, or has not yet")]
 pub(crate) struct NotSynced {
@@ -78,13 +78,13 @@ pub(crate) struct NotSynced {
     namespace: String,
 }
 
-/// Subjects, owners and children, as far as some plugin needs them.
+/// The watches of subjects, owners and children that plugins need.
 pub(crate) struct WatchManager {
     client: Client,
     sight: WatchConfig,
     registry: Arc<Registry>,
     cancel: CancellationToken,
-    /// For listeners, which must not keep alive what they are part of.
+    /// A weak reference for listeners, which must not keep the manager alive that owns them.
     myself: Weak<Self>,
     subjects: Mutex<HashMap<SubjectKind, Watched<StoredObject>>>,
     children: Mutex<HashMap<WatchKey, Open>>,
@@ -92,7 +92,7 @@ pub(crate) struct WatchManager {
 }
 
 impl WatchManager {
-    /// No watches yet.
+    /// Returns a manager without watches.
     pub(crate) fn new(
         client: Client,
         sight: WatchConfig,
@@ -111,14 +111,15 @@ impl WatchManager {
         })
     }
 
-    /// The objects of `kind`, complete in all namespaces that can be read.
+    /// Returns the objects of `kind`. Waits until they are complete in all namespaces that can be read.
     pub(crate) async fn subjects(&self, kind: SubjectKind) -> Cache<StoredObject> {
         let watched = self.watched(kind);
         watched.progress.synced().await;
         watched.cache
     }
 
-    /// One object, if it is there. That it is not must not be taken from a namespace that cannot be read.
+    /// Returns an object if it exists. Fails if its namespace cannot be read, because a missing object must not be
+    /// inferred from that.
     pub(crate) async fn subject(&self, key: &SubjectKey) -> Result<Option<Arc<StoredObject>>, NotSynced> {
         let cache = self.subjects(key.kind).await;
         if !self.knows(key.kind, &key.namespace) {
@@ -127,7 +128,7 @@ impl WatchManager {
         Ok(cache.get(&key.namespace, &key.name))
     }
 
-    /// Whether the objects of `kind` in `namespace` are complete.
+    /// Returns whether the objects of `kind` in `namespace` are complete.
     pub(crate) fn knows(&self, kind: SubjectKind, namespace: &str) -> bool {
         self.watched(kind).progress.knows(namespace)
     }
@@ -137,20 +138,21 @@ impl WatchManager {
         subjects.entry(kind).or_insert_with(|| self.start_subjects(kind)).clone()
     }
 
-    /// The children of `resource` that `writer` may see, complete, by `{plugin}/{subject uid}`.
+    /// Returns the children of `resource` that `writer` may see, by `{plugin}/{subject uid}`. Waits until they are
+    /// complete.
     pub(crate) async fn children(&self, writer: &Writer, resource: &ApiResource) -> Cache<ChildMeta> {
         loop {
             let (watched, closed) = self.open(writer, resource, Instant::now());
             tokio::select! {
                 biased;
                 () = watched.progress.synced() => return watched.cache,
-                // Somebody waits for it, so that it is opened again.
+                // The watch was closed while a caller is waiting for it, so it is opened again.
                 () = closed.cancelled(), if !self.cancel.is_cancelled() => {}
             }
         }
     }
 
-    /// The watch of `resource` by `writer`, and what tells that it was closed.
+    /// Returns the watch of `resource` by `writer`, and the token that is cancelled when it is closed.
     fn open(&self, writer: &Writer, resource: &ApiResource, now: Instant) -> (Watched<ChildMeta>, CancellationToken) {
         let key = WatchKey { writer: writer.key(), resource: resource.clone() };
         let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
@@ -163,20 +165,21 @@ impl WatchManager {
         (open.watched.clone(), open.closed.clone())
     }
 
-    /// Closes the watches of children that are not among `wanted` and were not used for a while.
+    /// Closes the watches of children that are not in `wanted` and have not been used for a while.
     pub(crate) fn close(&self, wanted: &HashSet<WatchKey>, now: Instant) {
         let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
         children.retain(|key, open| {
             let stays = wanted.contains(key) || now.saturating_duration_since(open.used) < UNUSED;
             if !stays {
-                // Nobody must take the silence of a watch that was closed for one of the API server.
+                // Otherwise the liveness check would mistake the silence of a closed watch for that of the API server.
                 self.sight.liveness.forget(&open.watched.progress);
             }
             stays
         });
     }
 
-    /// All Namespaces, which is one request to the whole cluster: not for installations in one namespace.
+    /// Returns all Namespaces. This needs a cluster-wide watch, so it is not available to installations in one
+    /// namespace.
     pub(crate) async fn namespaces(&self) -> Cache<Metadata> {
         let watched = {
             let mut namespaces = self.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
@@ -186,7 +189,7 @@ impl WatchManager {
         watched.cache
     }
 
-    /// Subjects of `kind` that are watched already and are below `owner`.
+    /// Returns the subjects of `kind` that are already watched and are owned by `owner`.
     fn below(&self, kind: SubjectKind, owner: &SubjectKey) -> Vec<SubjectKey> {
         let subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(watched) = subjects.get(&kind) else { return Vec::new() };
@@ -202,7 +205,8 @@ impl WatchManager {
             KindWatcher::new(&self.client, &self.sight.scope, resource, config, cache.clone()).listen(move |change| {
                 let key = SubjectKey::of(kind, change.object().as_ref());
                 registry.look(&key, EventReason::Updated);
-                // Subjects below a Dask resource are sent with it, so a change of it is one of theirs.
+                // Requests include the Dask resource that owns the subject, so a change of it also changes the requests
+                // of its subjects.
                 if let (None, Some(watches)) = (subject::label_selector(kind), myself.upgrade()) {
                     for below in [SubjectKind::Service, SubjectKind::Deployment, SubjectKind::Pod] {
                         watches.below(below, &key).iter().for_each(|key| registry.look(key, EventReason::Updated));
@@ -264,12 +268,12 @@ impl WatchManager {
     }
 }
 
-/// The index of child caches.
+/// Returns the index key of child caches.
 pub(crate) fn child_index(plugin: &str, subject_uid: &str) -> String {
     format!("{plugin}/{subject_uid}")
 }
 
-/// Subjects are found by the Dask resource above them.
+/// Returns the index of subjects: the Dask resource that owns them.
 fn index_of(kind: SubjectKind) -> fn(&StoredObject) -> Option<String> {
     match kind {
         SubjectKind::Service => |object| Some(subject::owner_of(SubjectKind::Service, object)?.to_string()),
@@ -308,7 +312,7 @@ mod tests {
         assert_eq!(watches.sight.liveness.watches().len(), 1, "the API server is not expected to speak of it");
     }
 
-    /// Else whoever waits when it is closed would wait for ever.
+    /// Otherwise a caller that is waiting when the watch is closed would wait forever.
     #[tokio::test]
     async fn a_watch_that_is_closed_while_somebody_waits_for_it_is_opened_again() {
         let (watches, writer, kind) = (watches(), test_writer(), mk_resource("v1", "ConfigMap"));

@@ -7,7 +7,7 @@ use super::key::identity_of;
 
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
-/// Lists leave out apiVersion and kind of their items.
+/// Returns the object as it is sent to plugins. Adds apiVersion and kind, because lists leave them out of their items.
 pub(crate) fn to_json(object: &DynamicObject, resource: &kube::core::ApiResource) -> Value {
     let mut value = serde_json::to_value(object).unwrap_or_default();
     value["apiVersion"] = json!(resource.api_version);
@@ -24,8 +24,9 @@ pub(crate) fn metadata_json(object: &DynamicObject) -> Value {
     metadata
 }
 
-/// Managed fields are noise, and kubectl's annotation may hold what the user has since taken out. Plugins'
-/// finalizers come and go with their calls: that is no other question.
+/// Removes metadata that is not sent to plugins. Managed fields are noise, and kubectl's annotation may contain values
+/// that the user has since removed. Plugins' finalizers are added and removed around calls, and must not change the
+/// request.
 pub(crate) fn redacted(mut object: Value) -> Value {
     if let Some(metadata) = object.pointer_mut("/metadata").and_then(Value::as_object_mut) {
         redact(metadata);

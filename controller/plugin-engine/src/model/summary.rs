@@ -1,4 +1,4 @@
-//! How a plugin's subjects fare, for its status.
+//! Summarizes the state of a plugin's subjects for the plugin's status.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,15 @@ use operator_runtime::conditions::whole_seconds;
 use crate::model::subject::SubjectKey;
 use plugin_protocol::{Hook, limits};
 
-/// Failures that the status shows.
+/// The maximum number of failures that the status shows.
 const MAX_FAILURES: usize = 5;
 
-/// How one subject fares.
+/// The state of one subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SyncState {
-    /// Nothing is wanted for it.
+    /// The plugin wants nothing for the subject.
     Unmatched,
-    /// Everything that the plugin asked for stands.
+    /// Everything that the plugin requested has been applied.
     Synced,
     /// The plugin has not answered with a result yet.
     Waiting,
@@ -27,13 +27,13 @@ pub(crate) enum SyncState {
 }
 
 impl SyncState {
-    /// A failure. What plugins say may be of any length, and is kept and logged: it is cut here.
+    /// Returns a failure. The message is cut, because messages of plugins may have any length and are kept and logged.
     pub(crate) fn failing(reason: &'static str, message: &str) -> Self {
         Self::Failing { reason, message: limits::cut_message(message).to_owned() }
     }
 }
 
-/// How all subjects fare.
+/// The state of all subjects.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Summary {
     pub(crate) counts: SubjectCounts,
@@ -48,7 +48,7 @@ pub(crate) struct SyncCounter {
 }
 
 impl SyncCounter {
-    /// Replaces what is known of a subject. A failure for the same reason keeps its time.
+    /// Replaces the state of a subject. A failure with the same reason keeps its time.
     pub(crate) fn update(&mut self, key: &SubjectKey, old: Option<&SyncState>, new: &SyncState, now: Timestamp) {
         if let Some(old) = old {
             count(&mut self.counts, old, -1);
@@ -69,14 +69,14 @@ impl SyncCounter {
         }
     }
 
-    /// A subject that fails does so because it cannot be finalized.
+    /// Records that the failure of a subject is a failure to finalize it.
     pub(crate) fn finalizing(&mut self, key: &SubjectKey) {
         if let Some(failure) = self.failing.get_mut(key) {
             Hook::Finalize.as_str().clone_into(&mut failure.hook);
         }
     }
 
-    /// Forgets a subject that is gone.
+    /// Removes a subject that is gone.
     pub(crate) fn forget(&mut self, key: &SubjectKey, old: &SyncState) {
         count(&mut self.counts, old, -1);
         self.failing.remove(key);
@@ -89,7 +89,7 @@ impl SyncCounter {
         Summary { counts: self.counts, failures }
     }
 
-    /// Subjects to try again when the plugin comes back.
+    /// Returns the subjects to retry when the plugin recovers.
     pub(crate) fn failing(&self) -> impl Iterator<Item = &SubjectKey> {
         self.failing.keys()
     }

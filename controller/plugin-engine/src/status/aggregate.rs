@@ -1,4 +1,4 @@
-//! What each Dask resource is told about its plugins; pure.
+//! Computes what the status of a Dask resource says about its plugins; pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,54 +10,54 @@ use crate::model::subject::SubjectKey;
 use crate::model::summary::SyncState;
 use plugin_protocol::{ConditionStatus, limits};
 
-/// Whether everything that plugins asked for stands.
+/// The condition type that says whether everything that plugins requested has been applied.
 pub(crate) const PLUGINS_SYNCED: &str = "PluginsSynced";
-/// The reason while no plugin has failed and not all have answered.
+/// The reason while no plugin has failed and not all of them have answered.
 pub(crate) const WAITING: &str = "Waiting";
-/// Conditions and warnings of a plugin that are shown.
+/// The maximum number of conditions, and of warnings, that are shown per plugin.
 const MAX_SHOWN: usize = 8;
-/// As Kubernetes has it for types and reasons of conditions.
+/// The limits of Kubernetes for types and reasons of conditions.
 const MAX_TYPE: usize = 316;
 const MAX_REASON: usize = 1024;
 
-/// The Dask resource above a subject.
+/// The Dask resource that owns a subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Owner {
     pub(crate) key: SubjectKey,
     pub(crate) uid: String,
 }
 
-/// How one plugin fares with one subject.
+/// The state of one subject with one plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SubjectReport {
     pub(crate) owner: Owner,
     pub(crate) fares: SyncState,
     pub(crate) children: usize,
-    /// Ready to be shown.
+    /// The conditions in the form in which the status shows them.
     pub(crate) conditions: Vec<ConditionUpdate>,
-    /// Conditions that cannot be shown.
+    /// The number of conditions that cannot be shown.
     pub(crate) unfit: usize,
     pub(crate) warnings: BTreeSet<String>,
 }
 
-/// The accounts of one owner, by plugin and subject.
+/// The reports of one owner, by plugin and subject.
 pub(crate) type SubjectReports = BTreeMap<String, BTreeMap<SubjectKey, SubjectReport>>;
 
-/// What a Dask resource's status says of plugins.
+/// The part of a Dask resource's status that is about plugins.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct CurrentStatus {
     pub(crate) plugins: Vec<PluginState>,
     pub(crate) conditions: Vec<Condition>,
 }
 
-/// What it is to say.
+/// The part of a Dask resource's status that is about plugins, as it should be.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct DesiredStatus {
     pub(crate) plugins: Vec<PluginState>,
     pub(crate) conditions: Vec<ConditionUpdate>,
 }
 
-/// How one plugin fares with one owner.
+/// The state of one owner with one plugin.
 #[derive(Debug, Default)]
 struct Standing<'a> {
     matched: bool,
@@ -67,8 +67,9 @@ struct Standing<'a> {
     conditions: BTreeMap<&'a str, &'a ConditionUpdate>,
 }
 
-/// What an owner is to be told. Of plugins in `kept` nothing is known yet: what is `shown` of them stays.
-/// `holders` keep the owner from becoming `Running` and have not answered.
+/// Computes the desired status of an owner. The plugins in `kept` have not reported everything yet, so their part of
+/// the current status (`shown`) is kept. `holders` are the plugins that keep the owner from becoming `Running` and have
+/// not answered.
 pub(crate) fn tell(
     accounts: &SubjectReports,
     kept: &BTreeSet<String>,
@@ -90,12 +91,12 @@ pub(crate) fn tell(
     DesiredStatus { plugins, conditions }
 }
 
-/// Whether the plugin engine wrote this condition.
+/// Returns whether the plugin engine wrote this condition.
 pub(crate) fn is_ours(condition: &Condition) -> bool {
     condition.type_ == PLUGINS_SYNCED || condition.type_.contains(".plugin.kubernetes.dask.org/")
 }
 
-/// What can be shown of `said`, and how many cannot.
+/// Converts the conditions in `said` that can be shown. Returns them with the number of those that cannot.
 pub(crate) fn fit(plugin: &str, said: &[plugin_protocol::Condition]) -> (Vec<ConditionUpdate>, usize) {
     let fits = |condition: &&plugin_protocol::Condition| {
         is_type(&condition.type_)
@@ -158,7 +159,8 @@ fn standing(subjects: &BTreeMap<SubjectKey, SubjectReport>) -> Standing<'_> {
     standing
 }
 
-/// Of several subjects' conditions of one type, that which needs somebody most is shown.
+/// Returns the rank of a condition. Of the conditions of one type from several subjects, the one with the lowest rank
+/// is shown, because it needs a user's attention most.
 fn rank(condition: &ConditionUpdate) -> u8 {
     match condition.status {
         Some(false) => 0,
@@ -181,7 +183,7 @@ fn state(plugin: &str, standing: &Standing<'_>) -> PluginState {
     }
 }
 
-/// `None` if no plugin has to do with the owner.
+/// Returns the `PluginsSynced` condition. Returns `None` if no plugin matches the owner.
 fn synced(
     standings: &[(&str, Standing<'_>)],
     kept: &[&PluginState],

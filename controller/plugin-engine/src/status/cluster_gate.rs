@@ -1,4 +1,4 @@
-//! Which plugins hold a cluster at `Pending` (`failurePolicy: Fail`); pure.
+//! Decides which plugins keep a cluster in the phase `Pending` (`failurePolicy: Fail`); pure.
 
 use std::collections::BTreeMap;
 
@@ -9,8 +9,9 @@ use super::aggregate::{SubjectReport, SubjectReports};
 use crate::model::subject::SubjectKey;
 use crate::model::summary::SyncState;
 
-/// Whether `plugin` keeps the cluster with `uid` in `namespace` from being `Running`: it may be asked about
-/// the cluster or its scheduler, and has not said yet that it is not, or that all is well.
+/// Returns whether `plugin` keeps the cluster with `uid` in `namespace` from becoming `Running`. It does if its rules
+/// may match the cluster or its scheduler, and it has not yet reported that they do not match or that everything is
+/// synced.
 pub(crate) fn holds(
     plugin: &DaskOperatorPlugin,
     is_shared: bool,
@@ -30,14 +31,14 @@ pub(crate) fn holds(
     kinds.peek().is_some() && (kinds.any(is_silent_about) || !accounts().all(|(_, account)| is_well(account)))
 }
 
-/// Whether the plugin resource is one that nothing can be done with.
+/// Returns whether the plugin resource was rejected because it is invalid.
 pub(crate) fn is_refused(plugin: &DaskOperatorPlugin) -> bool {
     plugin.status.as_ref().is_some_and(|status| {
         status.conditions.iter().any(|condition| condition.type_ == "Accepted" && condition.status == "False")
     })
 }
 
-/// The plugins among `plugins` that hold a cluster, by their identities.
+/// Returns the identities of those of `plugins` that hold a cluster.
 pub(crate) fn holders<'a>(
     plugins: impl Iterator<Item = (String, bool, &'a DaskOperatorPlugin)>,
     cluster: (&str, &str),
@@ -53,7 +54,8 @@ pub(crate) fn holders<'a>(
     holders
 }
 
-/// Workers and jobs come and go with clusters that run.
+/// Returns whether a rule counts for the gate. Workers and jobs do not, because they are created and deleted while a
+/// cluster is running.
 fn concerns_clusters(rule: &SubjectRule) -> bool {
     let of_scheduler = rule.component.as_deref().is_none_or(|wanted| wanted == component::SCHEDULER);
     match rule.kind {

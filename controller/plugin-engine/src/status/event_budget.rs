@@ -1,5 +1,5 @@
-//! Limits the Events about one namespace: plugins may warn of something else in each answer, and what they say about
-//! one namespace must not delay or bury what is said about others.
+//! Limits the number of Events per namespace. Plugins may return different warnings in each response, and those about
+//! one namespace must not delay or bury those about others.
 
 use std::{
     collections::HashMap,
@@ -7,23 +7,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Events about one namespace that may come at once …
+/// The number of Events about one namespace that may be published at once …
 const BURST: u32 = 50;
-/// … and how often one more may come after that.
+/// … and the interval at which further ones may follow.
 const PERIOD: Duration = Duration::from_secs(2);
 
-/// Whether an Event may be published.
+/// The answer to whether an Event may be published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Room {
-    /// It may.
+    /// It may be published.
     Enough,
-    /// It may, and the next one may not: people should know.
+    /// It may be published, and the next one may not. The user should be informed of this.
     Last,
-    /// It may not.
+    /// It may not be published.
     None,
 }
 
-/// When the budget of each namespace is whole again. Those whose budget is whole are left out.
+/// The time at which the budget of each namespace is full again. Namespaces with a full budget are left out.
 #[derive(Debug, Default)]
 pub(crate) struct EventBudget(Mutex<HashMap<String, Instant>>);
 

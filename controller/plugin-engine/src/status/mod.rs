@@ -1,4 +1,4 @@
-//! What plugins did for subjects, as Dask resources and plugin resources show it.
+//! The results of plugins, as the statuses of Dask resources and plugin resources show them.
 
 pub(crate) mod aggregate;
 pub(crate) mod cluster_gate;

@@ -1,4 +1,4 @@
-//! Tells Dask resources how plugins fare with them: `status.plugins`, conditions and Events.
+//! Publishes the state of plugins in Dask resources: `status.plugins`, conditions and Events.
 
 use std::{
     collections::BTreeMap,
@@ -35,14 +35,14 @@ use super::{
 use crate::model::owner_caches::OwnerCaches;
 use crate::model::subject::{self, SubjectKey};
 
-/// The rest of the status is the reconcilers'.
+/// The field manager of the plugins' part of the status. The rest belongs to the reconcilers.
 const MANAGER: &str = "dask-operator/plugins";
-/// Statuses that are written at the same time.
+/// The number of concurrent status writes.
 const PARALLEL: usize = 8;
-/// When an owner is tried again that the caches do not have yet, or that could not be written.
+/// How long to wait before an owner is retried that is not in the cache yet or could not be written.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Tells owners what the board knows.
+/// Writes the contents of the status store to the statuses of owners.
 pub(crate) struct StatusWriter {
     pub(crate) client: Client,
     pub(crate) caches: OwnerCaches,
@@ -68,7 +68,7 @@ macro_rules! shows {
 shows!(DaskAutoscaler, DaskCluster, DaskWorkerGroup);
 
 impl StatusWriter {
-    /// Publishes until dropped.
+    /// Publishes statuses until it is dropped.
     pub(crate) async fn run(self, _: Leading) {
         loop {
             let (due, stale) = self.status_store.next().await;
@@ -81,7 +81,8 @@ impl StatusWriter {
         }
     }
 
-    /// Plugins that went while no controller ran are shown by nobody else's fault.
+    /// Returns the owners whose status mentions plugins. They may mention plugins that were deleted while no controller
+    /// was running.
     fn owners_that_show_something(&self) -> Vec<SubjectKey> {
         let mut owners = showing(SubjectKind::DaskCluster, &self.caches.clusters);
         owners.extend(showing(SubjectKind::DaskWorkerGroup, &self.caches.groups));
@@ -108,7 +109,7 @@ impl StatusWriter {
             SubjectKind::DaskAutoscaler => {
                 self.tell(&owner, self.caches.autoscalers.get(namespace, name), known, &[]).await
             }
-            // The keys of a job's status are dask-kubernetes'.
+            // The fields of a job's status are defined by dask-kubernetes, so plugins are not shown there.
             _ => {
                 let mut accounts = known.accounts.values().flat_map(BTreeMap::values);
                 if let Some(account) = accounts.next() {
@@ -134,7 +135,7 @@ impl StatusWriter {
         K: Shows + Clone + Serialize + DeserializeOwned + Debug,
     {
         let uid = owner.as_ref().and_then(|owner| owner.uid());
-        // Either the cache is behind the workers, or they are behind it.
+        // Either the cache lags behind the workers, or the workers lag behind the cache.
         if known.keep_only(uid.as_deref()) {
             self.status_store.retry(key, RETRY);
         }
@@ -142,7 +143,7 @@ impl StatusWriter {
         let (conditions, plugins) = owner.shown();
         let conditions = conditions.iter().filter(|condition| aggregate::is_ours(condition)).cloned().collect();
         let shown = CurrentStatus { plugins: plugins.to_vec(), conditions };
-        // After a restart of the controller, plugins say what they have said before.
+        // After a restart of the controller, plugins repeat their warnings.
         let was_told = |plugin: &String| plugins.iter().any(|state| state.name == *plugin);
         let are_old = |plugin: &String| known.incomplete.contains(plugin) && was_told(plugin);
         self.warn(key, uid.as_deref().unwrap_or_default(), are_old).await;
@@ -154,7 +155,7 @@ impl StatusWriter {
         }
         let api: Api<K> = Api::namespaced(self.client.clone(), &key.namespace);
         match k8s::apply_status(&api, MANAGER, owner.as_ref(), &body(&desired)).await {
-            // It was deleted in the meantime.
+            // The owner was deleted in the meantime.
             Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => return Ok(()),
             Ok(false) => return Ok(()),
             result => result?,
@@ -164,8 +165,8 @@ impl StatusWriter {
         Ok(())
     }
 
-    /// Publishes warnings about the owner with `uid`, but for those of plugins that `are_old`, as far as the namespace
-    /// may have more Events.
+    /// Publishes warnings about the owner with `uid` as Events, as far as the budget of the namespace allows. Skips
+    /// plugins for which `are_old` is true.
     async fn warn(&self, owner: &SubjectKey, uid: &str, are_old: impl Fn(&String) -> bool) {
         let resource = subject::api_resource(owner.kind);
         let reference = ObjectReference {
@@ -214,14 +215,14 @@ fn showing<K: Shows + Clone>(kind: SubjectKind, cache: &Cache<K>) -> Vec<Subject
     cache.all().iter().filter(shows).map(key).collect()
 }
 
-/// The order in which the API server keeps entries says nothing.
+/// Sorts the entries, because the API server does not guarantee their order.
 fn sorted(mut shown: CurrentStatus) -> CurrentStatus {
     shown.plugins.sort_by(|a, b| a.name.cmp(&b.name));
     shown.conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
     shown
 }
 
-/// What is left out is taken back.
+/// Returns the status to apply. Server-side apply removes the fields that are left out.
 fn body(desired: &CurrentStatus) -> Value {
     let mut body = Map::new();
     if !desired.plugins.is_empty() {
@@ -233,7 +234,8 @@ fn body(desired: &CurrentStatus) -> Value {
     Value::Object(body)
 }
 
-/// What Events are made of: each owner begins with plugins that have not answered.
+/// Returns the conditions whose changes are published as Events. A waiting plugin is not an Event, because each owner
+/// begins with plugins that have not answered.
 fn news(shown: &CurrentStatus) -> Vec<Condition> {
     let told = |condition: &&Condition| condition.type_ == PLUGINS_SYNCED && condition.reason != WAITING;
     shown.conditions.iter().filter(told).cloned().collect()

@@ -1,5 +1,5 @@
-//! What plugins did for Dask resources, as far as it is known: workers report here, the publisher tells the
-//! resources, and the reconciler of clusters asks whether one is held.
+//! Stores the reports of all plugins about Dask resources. Workers report to it, the publisher writes its contents to
+//! statuses, and the cluster reconciler queries whether a cluster is held.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -23,23 +23,23 @@ use crate::{
     model::{key::PluginKey, subject::SubjectKey},
 };
 
-/// One owner's status is written at most so often.
+/// The minimum interval between two writes of one owner's status.
 const GATHERED: Duration = Duration::from_secs(1);
-/// Owners that are told at a time; the rest is in later turns.
+/// The maximum number of owners that are published at a time. The others follow in later turns.
 const AT_ONCE: usize = 64;
-/// Warnings that wait for one owner to be told.
+/// The maximum number of unpublished warnings of one owner.
 const MAX_WAITING: usize = 64;
 
-/// Shared by all workers; cheap to read, never held across I/O.
+/// The reports of all plugins, shared by all workers. Reading is cheap, and the lock is never held across I/O.
 pub struct StatusStore {
-    /// The operator's namespace: its plugins serve all others.
+    /// The operator's namespace. Its plugins serve all namespaces.
     namespace: String,
     /// All plugin resources.
     pub(crate) plugins: Plugins,
     state: Mutex<State>,
     changed: Notify,
     clusters: OnceLock<Queue<DaskCluster>>,
-    /// The watches of what is told.
+    /// The watches of the kinds whose statuses are published.
     watches: OnceLock<Vec<SyncStatus>>,
 }
 
@@ -48,36 +48,36 @@ struct State {
     /// Whether all plugin resources are known.
     loaded: bool,
     owners: HashMap<SubjectKey, SubjectReports>,
-    /// Under which owner a plugin's account of a subject is.
+    /// The owner that the report of each plugin and subject is stored under.
     places: HashMap<String, HashMap<SubjectKey, SubjectKey>>,
-    /// How many children stand, by plugin.
+    /// The number of existing children by plugin.
     children: HashMap<String, usize>,
-    /// Plugins whose workers have looked at everything once.
+    /// Plugins whose workers have completed their first round.
     complete: BTreeSet<String>,
-    /// Warnings that owners were not told yet, with their plugins.
+    /// Unpublished warnings by owner, each with its plugin.
     warnings: HashMap<SubjectKey, Vec<(String, String)>>,
-    /// How many subjects of an owner a plugin warns of a sentence for, by owner, plugin and sentence.
+    /// The number of subjects that a warning was returned for, by owner, plugin and text of the warning.
     said: HashMap<SubjectKey, HashMap<String, HashMap<String, usize>>>,
-    /// Owners to tell, and when.
+    /// The owners to publish, and when.
     due: HashMap<SubjectKey, Instant>,
     told: HashMap<SubjectKey, Instant>,
-    /// Clusters that are held.
+    /// The clusters that are held.
     held: HashSet<(String, String)>,
-    /// What of each plugin resource decides on what it holds.
+    /// The part of each plugin resource that decides whether it holds clusters.
     seen: HashMap<String, (Option<i64>, bool)>,
-    /// Whether owners may show plugins that are gone.
+    /// Whether the status of owners may show plugins that are gone.
     stale: bool,
 }
 
-/// What is known for one owner.
+/// The reports about one owner.
 pub(crate) struct Known {
     pub(crate) accounts: SubjectReports,
-    /// Plugins that exist and have not looked at everything yet.
+    /// Plugins that exist and have not completed their first round yet.
     pub(crate) incomplete: BTreeSet<String>,
 }
 
 impl Known {
-    /// Drops what is about namesakes of the owner with `uid`; whether there was any.
+    /// Removes reports about other owners of the same name, which do not have `uid`. Returns whether there were any.
     pub(crate) fn keep_only(&mut self, uid: Option<&str>) -> bool {
         let count = |accounts: &SubjectReports| accounts.values().map(BTreeMap::len).sum::<usize>();
         let before = count(&self.accounts);
@@ -89,7 +89,7 @@ impl Known {
 }
 
 impl StatusStore {
-    /// Nothing is known yet, and the requests to look at plugins.
+    /// Returns an empty store, and the work queue of plugin resources.
     pub fn new(settings: &Settings) -> (Self, WorkQueueReceiver) {
         let (plugins, requests) = Plugins::new();
         let status_store = Self {
@@ -103,19 +103,20 @@ impl StatusStore {
         (status_store, requests)
     }
 
-    /// Clusters that are held no longer are looked at again by this queue. Nobody is told of plugins before
-    /// `watches` have delivered.
+    /// Sets the queue that released clusters are enqueued in, and the watches of Dask resources. Statuses are published
+    /// only after `watches` have synced.
     pub fn wake_by(&self, clusters: Queue<DaskCluster>, watches: Vec<SyncStatus>) {
-        // Set once, by the wiring.
+        // Called only once, when the controllers are set up.
         let _ = (self.clusters.set(clusters), self.watches.set(watches));
     }
 
-    /// Waits until all Dask resources are known.
+    /// Waits until the watches of Dask resources have synced.
     pub(crate) async fn dask_resources(&self) {
         join_all(self.watches.get().into_iter().flatten().map(SyncStatus::synced)).await;
     }
 
-    /// Whether a plugin keeps `cluster` from being `Running`. If so, it is looked at again when that changes.
+    /// Returns whether a plugin keeps `cluster` from becoming `Running`. If so, the cluster is enqueued again when that
+    /// changes.
     pub fn holds(&self, cluster: &DaskCluster) -> bool {
         let key = cluster_key(cluster);
         let mut state = self.lock();
@@ -124,14 +125,14 @@ impl StatusStore {
             return false;
         }
         state.held.insert((key.namespace.clone(), key.name.clone()));
-        // Most are not held for long, and need not be told.
+        // Most clusters are not held for long, so their status need not mention it.
         state.mark(key, Instant::now() + GATHERED);
         drop(state);
         self.changed.notify_one();
         true
     }
 
-    /// The plugins that keep `cluster` from being `Running`.
+    /// Returns the plugins that keep `cluster` from becoming `Running`.
     pub(crate) fn holders(&self, cluster: &DaskCluster) -> Vec<String> {
         self.holders_in(&self.lock(), cluster)
     }
@@ -152,7 +153,8 @@ impl StatusStore {
         key.identity(&self.namespace)
     }
 
-    /// Takes in how `plugin` fares with `subject`, `None` if there is no such subject; what was known before.
+    /// Replaces the report of `plugin` about `subject`. `None` means that the subject does not exist. Returns the
+    /// previous report.
     pub(crate) fn report(
         &self,
         plugin: &str,
@@ -183,7 +185,7 @@ impl StatusStore {
         before
     }
 
-    /// The worker of `plugin` has looked once at everything there was; these are its subjects.
+    /// Records that the worker of `plugin` has completed its first round. `subjects` are all subjects that it knows.
     pub(crate) fn completed<'a>(&self, plugin: &str, subjects: impl Iterator<Item = &'a SubjectKey>) {
         let subjects: HashSet<&SubjectKey> = subjects.collect();
         let mut state = self.lock();
@@ -201,24 +203,24 @@ impl StatusStore {
         self.changed.notify_one();
     }
 
-    /// All plugin resources are known now.
+    /// Records that all plugin resources are known.
     pub(crate) fn loaded(&self) {
         let mut state = self.lock();
         state.loaded = true;
         self.look_again(state);
     }
 
-    /// `plugin` is new or different.
+    /// Records that `plugin` is new or has changed.
     pub(crate) fn plugin_changed(&self, plugin: &DaskOperatorPlugin) {
         let seen = (plugin.metadata.generation, cluster_gate::is_refused(plugin));
         let mut state = self.lock();
-        // Most changes are of counts in the status.
+        // Most changes only affect counts in the status.
         if state.seen.insert(self.identity(plugin), seen) != Some(seen) {
             self.look_again(state);
         }
     }
 
-    /// Whether the resource with `uid` is still there.
+    /// Returns whether the plugin resource with `uid` still exists.
     pub(crate) fn exists(&self, plugin: &PluginKey, uid: &str) -> bool {
         self.plugins.get(plugin).is_some_and(|found| found.uid().as_deref() == Some(uid))
     }
@@ -234,7 +236,7 @@ impl StatusStore {
         self.changed.notify_one();
     }
 
-    /// The plugin is gone.
+    /// Removes everything about a plugin that is gone.
     pub(crate) fn forget(&self, plugin: &str) {
         let mut state = self.lock();
         let subjects: Vec<SubjectKey> = state.places.get(plugin).into_iter().flat_map(HashMap::keys).cloned().collect();
@@ -248,13 +250,13 @@ impl StatusStore {
         self.look_again(state);
     }
 
-    /// How many children stand for `plugin`.
+    /// Returns the number of existing children of `plugin`.
     pub(crate) fn children(&self, plugin: &str) -> i64 {
         let children = self.lock().children.get(plugin).copied().unwrap_or_default();
         i64::try_from(children).unwrap_or(i64::MAX)
     }
 
-    /// What is known for `owner`.
+    /// Returns the reports about `owner`.
     pub(crate) fn known(&self, owner: &SubjectKey) -> Known {
         let identities = self.plugins.all().iter().map(|plugin| self.identity(plugin)).collect::<BTreeSet<_>>();
         let state = self.lock();
@@ -264,18 +266,19 @@ impl StatusStore {
         }
     }
 
-    /// Warnings for `owner` that it has not been told, with their plugins.
+    /// Removes and returns the unpublished warnings of `owner`, each with its plugin.
     pub(crate) fn take_warnings(&self, owner: &SubjectKey) -> Vec<(String, String)> {
         self.lock().warnings.remove(owner).unwrap_or_default()
     }
 
-    /// Has `owner` told again after `delay`.
+    /// Schedules `owner` to be published after `delay`.
     pub(crate) fn retry(&self, owner: &SubjectKey, delay: Duration) {
         self.lock().mark(owner.clone(), Instant::now() + delay);
         self.changed.notify_one();
     }
 
-    /// Waits until owners are to be told; whether others may show plugins that are gone.
+    /// Waits until owners are due to be published. Returns them, and whether other owners may show plugins that are
+    /// gone.
     pub(crate) async fn next(&self) -> (Vec<SubjectKey>, bool) {
         loop {
             let (due, next, stale) = self.lock().take_due(Instant::now());
@@ -345,7 +348,7 @@ impl State {
         plugins.entry(plugin.to_owned()).or_default().insert(subject.clone(), account);
     }
 
-    /// A subject warns of these no more.
+    /// Removes the warnings of one subject from the counts.
     fn unsay(&mut self, plugin: &str, owner: &SubjectKey, warnings: &BTreeSet<String>) {
         let Some(plugins) = self.said.get_mut(owner).filter(|_| !warnings.is_empty()) else { return };
         if let Some(said) = plugins.get_mut(plugin) {
@@ -364,7 +367,7 @@ impl State {
         }
     }
 
-    /// Each sentence is news once, whichever subject it is about.
+    /// Queues the new warnings of a report. Each text is published once, no matter how many subjects it is about.
     fn note_warnings(&mut self, plugin: &str, account: &SubjectReport, before: Option<&SubjectReport>) {
         let owner = &account.owner.key;
         let others = self.said.get(owner).and_then(|plugins| plugins.get(plugin));
@@ -398,7 +401,8 @@ impl State {
     }
 }
 
-/// Some of `due`, in turns by namespace and the oldest first, so that none waits for all those of another one.
+/// Returns the first part of `due`. Namespaces take turns, oldest first, so that no namespace waits for all owners of
+/// another one.
 fn first_of_each(mut due: Vec<(Instant, SubjectKey)>) -> Vec<SubjectKey> {
     due.sort();
     let mut counts: HashMap<String, usize> = HashMap::new();
@@ -408,7 +412,7 @@ fn first_of_each(mut due: Vec<(Instant, SubjectKey)>) -> Vec<SubjectKey> {
         numbered.push((*count, owner));
         *count += 1;
     }
-    // The order within a turn stays.
+    // The sort is stable: the order within a turn stays.
     numbered.sort_by_key(|(count, _)| *count);
     numbered.into_iter().take(AT_ONCE).map(|(_, owner)| owner).collect()
 }
@@ -455,7 +459,7 @@ mod tests {
         assert_eq!(status_store.children("echo"), 1);
     }
 
-    /// Until then nothing was written, so that a restart does not make what is shown flicker.
+    /// Nothing was written until then, so that a restart does not make the status flicker.
     #[tokio::test]
     async fn owners_are_told_when_the_first_round_of_a_plugin_is_over() {
         let (status_store, _) = StatusStore::new(&test_settings());
@@ -467,7 +471,7 @@ mod tests {
         assert_eq!(due(&status_store).await, [owner()]);
     }
 
-    /// A plugin that changes its mind all the time must not write to the API server each time.
+    /// A plugin whose responses change all the time must not cause a write to the API server each time.
     #[test]
     fn news_of_one_second_are_told_together() {
         let (mut state, now) = (State::default(), Instant::now());
@@ -551,7 +555,8 @@ mod tests {
         .unwrap()
     }
 
-    /// One that was made while no controller ran would be `Running` before any plugin is known.
+    /// Otherwise a cluster that was created while no controller was running would become `Running` before any plugin is
+    /// known.
     #[tokio::test]
     async fn a_cluster_is_held_until_plugins_are_known_and_those_that_fail_have_answered() {
         let ((status_store, _requests), (queue, mut requests)) = (

@@ -1,4 +1,4 @@
-//! Calls of plugins, counted and traced.
+//! Calls plugins, and records each call in the metrics and the trace.
 
 use crate::{
     children::context::SyncContext,
@@ -9,7 +9,7 @@ use crate::{
 use plugin_protocol::{ResponseStatus, ReviewRequest};
 use tracing::{Instrument as _, field::Empty};
 
-/// Calls the plugin; the call is counted, timed and traced. The answer is read into `memory`.
+/// Calls the plugin. Counts, times and traces the call. The memory of the response is reserved in `memory`.
 pub(crate) async fn call(
     env: &SyncContext,
     plugin: &Registered,

@@ -1,4 +1,4 @@
-//! What happens to a subject before it is synced, or instead: it is finalized, pruned, or left alone.
+//! The step before a sync, or in place of it: the subject is finalized, pruned, or left alone.
 
 use std::{
     collections::BTreeMap,
@@ -25,19 +25,20 @@ use crate::{
 };
 use plugin_protocol::{EventReason, ResponseStatus};
 
-/// How a pass goes on.
+/// How a pass continues.
 pub(crate) enum PreSync {
-    /// The plugin is to be asked for children.
+    /// With a Sync call to the plugin.
     Sync(Observed),
-    /// Not at all.
+    /// Not at all, because the pass is complete.
     Done(Step),
 }
 
-/// Nothing is wanted for the subject, until it or the Dask resource above changes.
+/// The plugin wants nothing for the subject until the subject or its Dask resource changes.
 const NOTHING: Step = (SyncState::Unmatched, Requeue::Never);
 
 impl Syncing<'_> {
-    /// Everything but syncing. When this says [`PreSync::Sync`], the finalizer is where it has to be.
+    /// Does everything except syncing. If this returns [`PreSync::Sync`], the finalizer is in place if the plugin needs
+    /// one.
     pub(crate) async fn before_sync(
         &mut self,
         object: Arc<DynamicObject>,
@@ -53,7 +54,7 @@ impl Syncing<'_> {
             (Err(undecided), Some((_, owner))) if owner.metadata.deletion_timestamp.is_none() => {
                 return Ok(PreSync::Done(self.undecided(&undecided)));
             }
-            // Whoever may hold something is asked to give it up.
+            // Only plugins that may hold external resources get a Finalize request.
             (Err(_), _) => engaged,
         };
         let owner = above.as_ref().map(|(_, owner)| &**owner);
@@ -88,14 +89,14 @@ impl Syncing<'_> {
         }
     }
 
-    /// Nothing changes until the conditions can be told.
+    /// Leaves everything as it is until the match conditions can be evaluated.
     fn undecided(&mut self, undecided: &Undecided) -> Step {
-        // Then even what is as before must be looked at.
+        // Otherwise the next pass would skip the subject because its request is unchanged.
         self.memory.settled = None;
         (SyncState::failing("MatchConditionError", &undecided.to_string()), Requeue::Resync)
     }
 
-    /// The subject is gone: there is nothing to ask about any more.
+    /// Removes the finalization state of a subject that is gone.
     pub(crate) fn forget(&self) {
         self.env.finalize_progress.forget(&self.plugin.identity, &self.memory.subject_uid);
     }
@@ -104,7 +105,8 @@ impl Syncing<'_> {
         self.env.finalize_progress.set(&self.plugin.identity, &self.memory.subject_uid, mark);
     }
 
-    /// How far it got. On a first look, the deadline begins anew: the plugin may have been suspended since.
+    /// Returns how far the finalization got. The deadline restarts on the first pass of a worker, because the plugin
+    /// may have been suspended since.
     fn marked(&self) -> Option<FinalizeState> {
         match self.env.finalize_progress.get(&self.plugin.identity, &self.memory.subject_uid) {
             Some(FinalizeState::Unasked) => None,
@@ -117,7 +119,7 @@ impl Syncing<'_> {
         self.plugin.spec.finalize.deadline()
     }
 
-    /// The Dask resource above, if it is there and really above.
+    /// Returns the Dask resource that owns the subject, if it exists and the ownership is verified.
     async fn above(&self, object: &DynamicObject) -> Result<Option<(SubjectKey, Arc<DynamicObject>)>, NotSynced> {
         let Some(owner_key) = subject::owner_of(self.key.kind, object) else { return Ok(None) };
         let Some(owner) = self.env.watches.subject(&owner_key).await? else { return Ok(None) };
@@ -151,7 +153,7 @@ impl Syncing<'_> {
         }
     }
 
-    /// The finalizer comes before the first child: in between, the controller may be killed.
+    /// Adds the finalizer before the first child is created, because the controller may be killed in between.
     async fn held(&self, observed: Observed, finalizes: bool) -> Result<PreSync, Error> {
         if finalizes {
             self.mark(FinalizeState::Engaged);
@@ -159,7 +161,7 @@ impl Syncing<'_> {
             let held = finalizers::has(&*observed.owner, &name)
                 || finalizers::hold(&self.env.client, &observed.owner_key, &uid, &name).await?;
             if !held {
-                return Ok(PreSync::Done(NOTHING)); // The watch is about to say that the owner goes.
+                return Ok(PreSync::Done(NOTHING)); // The watch will soon report the deletion of the owner.
             }
         }
         Ok(PreSync::Sync(observed))
@@ -171,8 +173,8 @@ impl Syncing<'_> {
         Ok(NOTHING)
     }
 
-    /// Asks the plugin to give up what it holds. `reason` is why the subject is looked at, `farewell` what the
-    /// plugin is told.
+    /// Sends a Finalize request, so that the plugin releases what it holds. `reason` is the reason of the pass, and
+    /// `farewell` is the reason that the request contains.
     async fn finalize(
         &mut self,
         observed: &Observed,
@@ -182,7 +184,8 @@ impl Syncing<'_> {
         self.begin(farewell);
         let question = self.question(observed, farewell)?;
         let base = question.request(BTreeMap::new(), 1)?.request.uid;
-        // All kinds of things change around something that goes: a plugin that fails is not asked sooner for it.
+        // Many objects change while a Dask resource is being deleted. Such a change must not shorten the backoff of a
+        // failing plugin.
         let quiet = !matches!(reason, EventReason::Resync | EventReason::PluginChanged);
         if let (true, Some(verdict)) = (quiet && self.memory.settled.as_ref() == Some(&base), &self.memory.verdict) {
             return Ok((verdict.clone(), Requeue::Unchanged));
@@ -205,7 +208,7 @@ impl Syncing<'_> {
         self.take_leave(farewell, &answer, failures).await
     }
 
-    /// Has the keeper wait for this subject, and this subject not miss its deadline.
+    /// Registers the subject with the finalizer controller and schedules a pass at its deadline.
     fn begin(&mut self, farewell: EventReason) {
         let mark = self.marked();
         if farewell == EventReason::Deleting {
@@ -217,7 +220,7 @@ impl Syncing<'_> {
         self.until = Some(since + self.deadline());
     }
 
-    /// `failures` are those before this answer.
+    /// Applies the response to a Finalize request. `failures` is the number of failures before this response.
     async fn take_leave(&mut self, farewell: EventReason, answer: &Answer, failures: u32) -> Result<Step, Error> {
         let wish = Some(answer.resync_after_seconds).filter(|seconds| *seconds > 0);
         let wish = wish.map(|seconds| Duration::from_secs(u64::from(seconds)));

@@ -1,4 +1,4 @@
-//! Whether the plugin is asked about a subject: what needs more than the subject's own labels.
+//! Decides whether a subject matches a plugin, including conditions that need more than the subject's own labels.
 
 use kube::{ResourceExt as _, api::DynamicObject};
 
@@ -6,8 +6,8 @@ use super::Syncing;
 use crate::{model::subject::SubjectKey, selector::matcher::Undecided};
 
 impl Syncing<'_> {
-    /// Whether the plugin is asked about `object`. Without the Dask resource `above` the conditions are left out,
-    /// since they may speak of it.
+    /// Returns whether `object` matches the plugin. The match conditions are skipped if the Dask resource `above` is
+    /// missing, because they may refer to it.
     pub(crate) async fn matches(
         &self,
         object: &DynamicObject,
@@ -27,7 +27,7 @@ impl Syncing<'_> {
             return true;
         }
         let namespace = self.env.watches.namespaces().await.get("", &self.key.namespace);
-        // One that is not known yet will be told of.
+        // A Namespace that is not known yet triggers another pass when the watch delivers it.
         namespace.is_some_and(|namespace| self.plugin.matcher.selects_namespace(namespace.labels()))
     }
 }

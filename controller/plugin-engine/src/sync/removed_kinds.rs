@@ -1,5 +1,5 @@
-//! Deletes the children of kinds that a plugin's resource lists no longer: no answer can ask for them, and
-//! nothing else would ever look at them.
+//! Deletes the children of kinds that a plugin's resource no longer lists. No response can include such children, so
+//! nothing else would ever handle them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,22 +17,22 @@ use crate::{
     model::{child_kind::ChildKind, child_meta::Ours},
 };
 
-/// Tries, with growing pauses: the rights to delete may go together with the kind.
+/// The number of attempts. They have growing pauses, because the right to delete may be removed together with the kind.
 const ROUNDS: usize = 8;
-/// How long it is tried at most.
+/// The maximum duration of all attempts.
 const LONGEST: Duration = Duration::from_mins(10);
 
-/// Those of `before` that are not among `now` in any version.
+/// Returns the kinds in `before` that are not in `now` in any version.
 pub(crate) fn kinds(before: &[ChildKind], now: &[ChildKind]) -> Vec<ChildKind> {
     let same = |a: &ApiResource, b: &ApiResource| (&a.group, &a.plural) == (&b.group, &b.plural);
     before.iter().filter(|kind| !now.iter().any(|now| same(&kind.resource, &now.resource))).cloned().collect()
 }
 
-/// Deletes the children of `former` kinds, as long as they are not listed again and the plugin is there.
+/// Deletes the children of `former` kinds, except kinds that are listed again. Stops when the plugin is deleted.
 pub(crate) async fn prune(env: Arc<SyncContext>, current: watch::Receiver<Arc<Registered>>, former: Vec<ChildKind>) {
     let mut changes = current.clone();
     let gone = async { while changes.changed().await.is_ok() {} };
-    // The rights to watch may have gone together with the kind, so that no list ever comes.
+    // The right to watch may have been removed together with the kind, so the initial list may never arrive.
     let pruned = tokio::time::timeout(LONGEST, prune_all(&env, &current, &former));
     tokio::select! { _ = pruned => {}, () = gone => {} }
 }

@@ -1,4 +1,4 @@
-//! What came of a look at a subject is told here: to the board, the metrics and, on a transition, the log.
+//! Reports the result of a pass: to the status store, the metrics and, on a transition, the log.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,8 @@ use crate::{
     status::aggregate::{self, Owner, SubjectReport},
 };
 
-/// Tells of a look at `subject`; `memory` is what is remembered of it now, `before` what came of the last look.
+/// Reports the result of a pass over `subject`. `memory` is its state now, and `before` is the sync state after the
+/// previous pass.
 pub(crate) async fn tell(
     env: &SyncContext,
     plugin: &Registered,
@@ -25,7 +26,7 @@ pub(crate) async fn tell(
     memory: Option<&SubjectState>,
 ) {
     log(plugin, subject, before, memory.and_then(|memory| memory.verdict.as_ref()));
-    // The worker of a plugin that has gone may be in the middle of something.
+    // The worker of a deleted plugin may still be running a pass.
     if !env.status_store.exists(&plugin.key, &plugin.uid) {
         return;
     }
@@ -41,7 +42,7 @@ pub(crate) async fn tell(
     env.metrics.children(&plugin.identity, env.status_store.children(&plugin.identity));
 }
 
-/// `None` if there is no Dask resource to tell.
+/// Returns the report for the status store. Returns `None` if no Dask resource exists that could show it.
 async fn account(
     env: &SyncContext,
     plugin: &Registered,
@@ -52,7 +53,7 @@ async fn account(
     let fares = memory.verdict.clone()?;
     let children = match fares {
         SyncState::Unmatched => 0,
-        // Nothing else stands then, whatever the watches have still to deliver.
+        // No other children exist in this state, even if the watches lag behind.
         SyncState::Synced => memory.written.len(),
         _ => {
             let children = Children { env, plugin, namespace: &subject.namespace };
@@ -73,13 +74,13 @@ async fn owner_of(env: &SyncContext, subject: &SubjectKey) -> Option<Owner> {
     is_above.then(|| Owner { key, uid: owner.uid().unwrap_or_default() })
 }
 
-/// One line for each transition, and none for each attempt.
+/// Logs one line per transition, and none per attempt.
 fn log(plugin: &Registered, subject: &SubjectKey, before: Option<&SyncState>, now: Option<&SyncState>) {
     let plugin = plugin.identity.as_str();
     match (reason(before), now) {
         (was, Some(SyncState::Failing { reason, message })) if was != Some(reason) => {
             tracing::warn!(plugin, %subject, reason, "a plugin fails for a subject");
-            // It may quote the subject.
+            // The message may quote the subject.
             tracing::debug!(plugin, %subject, reason, message, "a plugin fails for a subject");
         }
         (Some(was), Some(now)) if !matches!(now, SyncState::Failing { .. }) => {

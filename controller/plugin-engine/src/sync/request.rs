@@ -17,16 +17,16 @@ use plugin_protocol::{
     StatusInDigest, Subject, digest_of,
 };
 
-/// What a subject or the Dask resource above may have, to be sent to plugins. etcd stores no larger objects by default;
-/// as a tree they take 6.5 MiB.
+/// The maximum size of a subject, or of the Dask resource that owns it, in a request. By default etcd stores no larger
+/// objects. As a tree they take 6.5 MiB.
 const OBJECT: Limits = Limits { bytes: 1536 * 1024, nodes: 20_000, depth: 100 };
-/// An object in a request, and its copy when the digest is made.
+/// An object in a request, and its copy while the digest is computed.
 const COPIES: usize = 2;
 
 /// The optional fields of a response that the controller supports.
 const CAPABILITIES: [&str; 3] = ["Conditions", "Warnings", "ResyncAfter"];
 
-/// A subject, or the Dask resource above, that is not sent to plugins.
+/// The error for a subject, or the Dask resource that owns it, that is too large to be sent to plugins.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the {kind} is too large to be sent to plugins: {excess}")]
 pub(crate) struct TooLarge {
@@ -34,7 +34,7 @@ pub(crate) struct TooLarge {
     excess: Excess,
 }
 
-/// All that a request is made of, but for the children.
+/// Everything that a request is built from, except the children.
 pub(crate) struct Question<'a> {
     pub(crate) plugin: &'a Registration,
     pub(crate) key: &'a SubjectKey,
@@ -43,13 +43,13 @@ pub(crate) struct Question<'a> {
     pub(crate) owner: &'a DynamicObject,
     pub(crate) reason: EventReason,
     pub(crate) now: Timestamp,
-    /// Whether the answer is only shown to somebody.
+    /// Whether the response is only displayed and not applied.
     pub(crate) dry_run: bool,
 }
 
 impl Question<'_> {
-    /// Returns the memory that a request without children takes while it is made. Nothing is copied before the size is
-    /// known to be within limits.
+    /// Returns the memory that a request without children takes while it is built. Nothing is copied before the size is
+    /// known to be within the limits.
     pub(crate) fn bytes(&self) -> Result<usize, TooLarge> {
         let tree_bytes = |key: &SubjectKey, object| {
             let measure = size_of_object(object);
@@ -59,7 +59,7 @@ impl Question<'_> {
         Ok((tree_bytes(self.key, self.object)? + tree_bytes(self.owner_key, self.owner)?) * COPIES)
     }
 
-    /// The request with its uid. `children` are those that stand, by key.
+    /// Builds the request and its uid. `children` are the existing children, by key.
     pub(crate) fn request(
         &self,
         children: BTreeMap<String, Value>,
@@ -95,20 +95,20 @@ impl Question<'_> {
     }
 }
 
-/// The content, and those parts of the metadata that may be many.
+/// Measures the content of an object, and those parts of the metadata that may have many entries.
 fn size_of_object(object: &DynamicObject) -> Measure {
     let mut measure = measure_value(&object.data);
     let pairs = object.labels().iter().chain(object.annotations());
     let finalizers = object.finalizers().iter().map(String::len);
     let owners = object.owner_references().iter().map(|owner| owner.name.len() + owner.kind.len() + owner.uid.len());
-    // An owner reference has up to six fields with their names.
+    // An owner reference has up to six fields, each with a name.
     measure.nodes += 2 * pairs.clone().count() + finalizers.len() + 13 * owners.len();
     let pairs = pairs.map(|(key, value)| key.len() + value.len());
     measure.bytes += pairs.chain(finalizers).chain(owners).sum::<usize>();
     measure
 }
 
-/// Returns the memory that children take while a request with them is made.
+/// Returns the memory that children take while a request with them is built.
 pub(crate) fn bytes_of_children<'a>(children: impl Iterator<Item = &'a DynamicObject>) -> usize {
     children.map(|child| size_of_object(child).tree_bytes() * (COPIES + 1)).sum()
 }
@@ -152,7 +152,7 @@ mod tests {
         }
     }
 
-    /// A Service as a list gives it: without apiVersion and kind.
+    /// A Service as a list returns it: without apiVersion and kind.
     fn service() -> Value {
         json!({
             "metadata": {
@@ -192,7 +192,7 @@ mod tests {
         })
     }
 
-    /// What is asked, to be changed by tests.
+    /// The input of a request, which tests modify.
     struct Given {
         on_status: bool,
         kind: SubjectKind,
@@ -268,7 +268,7 @@ mod tests {
 
     type Edit = fn(&mut Given);
 
-    /// The uid of the question about the Service after `edit`.
+    /// Returns the uid of the request about the Service after `edit`.
     fn uid(edit: impl FnOnce(&mut Given)) -> String {
         let mut given = Given::service();
         edit(&mut given);
@@ -346,7 +346,7 @@ mod tests {
         assert_eq!(request, expected);
     }
 
-    /// Plugins compare it with the digest that they compute themselves.
+    /// Plugins compare the uid with the digest that they compute themselves.
     #[test]
     fn the_uid_is_the_digest_of_the_request() {
         for (on_status, status) in [(false, StatusInDigest::Ignored), (true, StatusInDigest::Included)] {
@@ -364,7 +364,7 @@ mod tests {
             (SubjectKind::Deployment, labelled("worker"), "org.dask.kubernetes.deployment.worker"),
             (SubjectKind::Pod, labelled("job-runner"), "org.dask.kubernetes.pod.job-runner"),
             (SubjectKind::DaskCluster, labelled("scheduler"), "org.dask.kubernetes.daskcluster"),
-            // The label is that of the default group, and not one of a component that a rule can name.
+            // This is the label of the default group. It is not a component that a rule can name.
             (SubjectKind::DaskWorkerGroup, labelled("workergroup"), "org.dask.kubernetes.daskworkergroup"),
             (SubjectKind::DaskJob, labelled("x"), "org.dask.kubernetes.daskjob"),
             (SubjectKind::DaskAutoscaler, labelled("x"), "org.dask.kubernetes.daskautoscaler"),
@@ -377,7 +377,7 @@ mod tests {
         }
     }
 
-    /// Without this, each repetition, each heartbeat and each write of somebody's would be a call.
+    /// Otherwise each retry, each heartbeat and each write by another client would cause a call.
     #[test]
     fn what_is_not_part_of_the_question_does_not_change_the_uid() {
         let same: [(&str, Edit); 9] = [
@@ -430,7 +430,7 @@ mod tests {
         assert_eq!(with_status(address()), with_status(address()));
     }
 
-    /// The rule for worker pods wants statuses, and nobody asked for those of scheduler pods.
+    /// The rule for worker pods includes the status; no rule includes that of scheduler pods.
     #[test]
     fn on_status_counts_for_the_subjects_of_its_own_rule_only() {
         let pod = |component: &str, phase: &str| {

@@ -1,4 +1,4 @@
-//! What a worker remembers of a subject between passes, and how a pass changes it; pure.
+//! The state that a worker keeps of a subject between passes, and how a pass changes it; pure.
 
 use std::{
     sync::Arc,
@@ -15,56 +15,56 @@ use crate::{
 };
 use plugin_protocol::EventReason;
 
-/// Children that could not be written are tried again after 10, 20, 40 … seconds.
+/// Children that could not be written are retried after 10, 20, 40 … seconds.
 const FIRST_REWRITE: Duration = Duration::from_secs(10);
 const LAST_REWRITE: Duration = Duration::from_mins(5);
 
-/// What is remembered of a subject between passes.
+/// The state of a subject between passes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SubjectState {
     pub(crate) subject_uid: String,
-    /// The question, without children, that `verdict` is about: before it or a child changes, or its date
-    /// comes, there is no need to look again.
+    /// The digest of the request (without children) that `verdict` answers. The subject is skipped until this digest or
+    /// a child changes, or the requeue is due.
     pub(crate) settled: Option<String>,
-    /// The question, with the children that stood then, that `answer` belongs to.
+    /// The digest of the request (with the children at that time) that `answer` belongs to.
     pub(crate) asked: Option<String>,
     pub(crate) answer: Option<Arc<Answer>>,
-    /// For the children of `answer`.
+    /// The memory that is reserved for the children of `answer`.
     kept: Option<Arc<Reservation>>,
-    /// When the plugin is to be asked again although nothing changed.
+    /// When the next pass is due if nothing changes.
     due: Option<Instant>,
-    /// Passes in a row after which children were still to be written.
+    /// The number of consecutive passes that left children to be written.
     rewrites: u32,
-    /// Generation and version of a plugin that said it is gone for good.
+    /// Generation and version of a plugin that reported that it is gone for good.
     pub(crate) retired: Option<(i64, String)>,
-    /// The question of the last pass.
+    /// The digest of the last request.
     question: Option<String>,
-    /// Passes in a row without a result for it.
+    /// The number of consecutive passes without a result for `question`.
     pub(crate) failures: u32,
-    /// Whether the last pass was to finalize the subject.
+    /// Whether the last pass was a finalization of the subject.
     pub(crate) finalizing: bool,
     pub(crate) written: Written,
     pub(crate) verdict: Option<SyncState>,
 }
 
-/// When to look again although nothing changed.
+/// When the next pass happens if nothing changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Requeue {
-    /// When it was decided before: this pass found nothing to do.
+    /// At the time that was set before, because this pass found nothing to do.
     Unchanged,
     /// Only on a change.
     Never,
-    /// So soon; the plugin is asked again.
+    /// After this delay. The plugin is called again.
     After(Duration),
-    /// Soon, to write children again; the plugin has answered.
+    /// After a backoff, to write children again. The plugin is not called again, because it has answered.
     Rewrite,
-    /// As [`Self::Rewrite`], so soon.
+    /// Like [`Self::Rewrite`], but after this delay.
     RewriteAfter(Duration),
-    /// When the plugin's resync period is over.
+    /// At the end of the plugin's resync period.
     Resync,
 }
 
-/// The result of a pass.
+/// The result of a pass: the state of the subject and when to requeue it.
 pub(crate) type Step = (SyncState, Requeue);
 
 impl SubjectState {
@@ -73,16 +73,16 @@ impl SubjectState {
         Remembered { subject_uid: &self.subject_uid, written: &self.written }
     }
 
-    /// Nothing but the subject's uid.
+    /// Returns the initial state of the subject with this uid.
     pub(crate) fn of(subject_uid: &str) -> Self {
         Self { subject_uid: subject_uid.to_owned(), ..Self::default() }
     }
 
-    /// Keeps the answer to the question with `uid`, so that children can be written again without another call. Where
-    /// `kept` has no room for its children in `namespace`, only what it says is kept, and the plugin is asked again;
-    /// whether there is room.
+    /// Keeps the response to the request with the digest `uid`, so that children can be written again without another
+    /// call. If `kept` has no room for its children in `namespace`, keeps the response without them, and the plugin is
+    /// called again. Returns whether there was room.
     pub(crate) fn keep(&mut self, uid: &str, answer: &Arc<Answer>, (kept, namespace): (&Shares, &str)) -> bool {
-        // What is kept of the answer before does not count twice.
+        // Releases the memory of the previous response, which would otherwise count twice.
         self.kept = None;
         let mut reservation = kept.of(namespace);
         if reservation.grow(answer.bytes()).is_ok() {
@@ -96,7 +96,7 @@ impl SubjectState {
         false
     }
 
-    /// Which attempt at the question with `uid` this is; attempts are counted for each question.
+    /// Returns the number of this attempt at the request with the digest `uid`. Attempts are counted per request.
     pub(crate) fn attempt_at(&mut self, uid: &str) -> u32 {
         if self.question.as_deref() != Some(uid) {
             self.question = Some(uid.to_owned());
@@ -105,12 +105,12 @@ impl SubjectState {
         self.failures + 1
     }
 
-    /// Why the subject is looked at when its date comes.
+    /// Returns the reason of a pass that was started by the timer.
     pub(crate) fn reason_of_date(&self) -> EventReason {
         if self.rewrites > 0 { EventReason::ChildDrift } else { EventReason::Resync }
     }
 
-    /// Takes in the result of a pass; how long to wait before the next one.
+    /// Records the result of a pass. Returns how long to wait before the next one.
     pub(crate) fn conclude(&mut self, (verdict, again): Step, resync: Duration, now: Instant) -> Option<Duration> {
         let rewrites = std::mem::take(&mut self.rewrites);
         match again {
@@ -150,7 +150,7 @@ mod tests {
         Arc::new(response::answered(body.to_string().as_bytes()).unwrap())
     }
 
-    /// The others' answers stay, and so does what a plugin says.
+    /// Responses for other namespaces are kept. Warnings are kept in any case.
     #[test]
     fn answers_of_a_namespace_that_has_used_its_share_are_not_kept_and_the_plugin_is_asked_again() {
         let (shares, long) = (Shares::new(100_000, 1000), answer(40_000));
@@ -177,7 +177,7 @@ mod tests {
         }
     }
 
-    /// A queue keeps one date for each subject, so a pass that finds nothing must name the old one again.
+    /// A queue keeps one time per subject, so a pass that finds nothing to do must return the old one again.
     #[test]
     fn a_pass_that_finds_nothing_to_do_does_not_lose_the_date_of_the_next_resync() {
         let (mut memory, now) = (SubjectState::default(), Instant::now());
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(left, Some(Duration::from_hours(9)));
     }
 
-    /// A date in the past would have the subject looked at without end.
+    /// A time in the past would requeue the subject endlessly.
     #[test]
     fn a_subject_that_matches_no_longer_has_no_date() {
         let (mut memory, now) = (SubjectState::default(), Instant::now());
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(memory.conclude((SyncState::Unmatched, Requeue::Unchanged), RESYNC, now), None);
     }
 
-    /// Asking the plugin again would not change what the API server refuses.
+    /// Another call of the plugin would not change what the API server refuses.
     #[test]
     fn children_are_written_again_ever_more_slowly_without_asking_the_plugin() {
         let failing = || SyncState::Failing { reason: "Conflict", message: String::new() };

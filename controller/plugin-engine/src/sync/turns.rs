@@ -1,20 +1,20 @@
-//! Takes turns between namespaces: however much waits for one of them, the others are served as if it were not there.
+//! Takes turns between namespaces, so that a namespace with a long queue does not delay the others.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use crate::model::subject::SubjectKey;
 
-/// Subjects that wait, by namespace.
+/// The waiting subjects by namespace.
 #[derive(Debug, Default)]
 pub(crate) struct Turns {
     by_namespace: HashMap<String, VecDeque<SubjectKey>>,
-    /// Namespaces with something that waits, in the order of their turns.
+    /// The namespaces with waiting subjects, in the order of their turns.
     order: VecDeque<String>,
     waiting: HashSet<SubjectKey>,
 }
 
 impl Turns {
-    /// Adds a subject. One that waits already keeps its place.
+    /// Adds a subject. A subject that is already waiting keeps its place.
     pub(crate) fn push(&mut self, key: SubjectKey) {
         if !self.waiting.insert(key.clone()) {
             return;
@@ -26,8 +26,8 @@ impl Turns {
         subjects.push_back(key);
     }
 
-    /// Removes the next subject: of each namespace the one that has waited the longest, in turns. Only subjects of
-    /// namespaces that `may_go` count.
+    /// Removes and returns the next subject: namespaces take turns, and within a namespace the subject that has waited
+    /// longest comes first. Only namespaces for which `may_go` is true are considered.
     pub(crate) fn pop(&mut self, may_go: impl Fn(&str) -> bool) -> Option<SubjectKey> {
         let place = self.order.iter().position(|namespace| may_go(namespace))?;
         let namespace = self.order.remove(place)?;

@@ -1,4 +1,5 @@
-//! The worker of one plugin: a queue of its own, at most eight calls at a time, one a subject. Namespaces take turns.
+//! The worker of one plugin. It has its own queue and runs at most eight calls at a time, one per subject. Namespaces
+//! take turns.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -40,11 +41,12 @@ use crate::{
 };
 use plugin_protocol::EventReason;
 
-/// Calls to one plugin at a time.
+/// The number of concurrent calls to one plugin.
 const PARALLEL: usize = 8;
-/// Further calls, for namespaces that have none under way: calls of others may all hang until their time is over.
+/// Additional calls for namespaces without a running call. Without them, the calls of other namespaces could block a
+/// namespace by hanging until they time out.
 const SPARE: usize = 2;
-/// When the children of subjects that are gone are looked for again, if one could not be deleted.
+/// How long to wait before orphaned children are searched for again after a failed deletion.
 const ORPHANS_PAUSE: Duration = Duration::from_secs(10);
 
 /// Starts a worker.
@@ -84,17 +86,18 @@ struct Worker {
     current: watch::Receiver<Arc<Registered>>,
     requests: UnboundedSender<ScheduleRequest<SubjectKey>>,
     publish: watch::Sender<Option<Summary>>,
-    /// Subjects of the first round that were not looked at yet.
+    /// Subjects of the first round that have not had a pass yet.
     first_round: HashSet<SubjectKey>,
-    /// When to look again for children whose subject is gone.
+    /// When to search for orphaned children again.
     orphans_due: Option<Instant>,
     breaker: Breaker,
     memories: HashMap<SubjectKey, SubjectState>,
-    /// Subjects by uid, to find them from their children's labels.
+    /// Subjects by uid, to find them from the labels of their children.
     subjects: HashMap<String, SubjectKey>,
-    /// Why the next look at a subject happens.
+    /// The reason of the next pass over each subject.
     reasons: HashMap<SubjectKey, EventReason>,
-    /// Changes of children whose subject is being looked at: only after that is known which were our own.
+    /// Changes of children whose subject has a running pass. They are handled after the pass, because only then it is
+    /// known which of them are our own.
     deferred: Vec<ChildChange>,
     in_flight: HashSet<SubjectKey>,
     /// Subjects that are due.
@@ -105,7 +108,8 @@ struct Worker {
 }
 
 type Running = FuturesUnordered<BoxFuture<'static, (SubjectKey, Pass)>>;
-/// Discovery that decides about an open breaker, or the deletion of orphans, and its result; one of each at a time.
+/// Discovery calls that decide about an open breaker, or deletions of orphans, with their results. At most one of each
+/// runs at a time.
 type Errands = FuturesUnordered<BoxFuture<'static, bool>>;
 
 impl Worker {
@@ -156,7 +160,7 @@ impl Worker {
         match command {
             Command::Look(key, reason) => self.look(key, reason),
             Command::LookAtAll(reason) => {
-                // The plugin has just been discovered.
+                // The plugin has just answered a discovery call.
                 if reason == EventReason::PluginChanged {
                     self.turn(|breaker, now| breaker.discovered(true, now));
                 }
@@ -164,7 +168,7 @@ impl Worker {
             }
             Command::LookInto(namespace) => drop(self.look_at_all(EventReason::Updated, Some(&namespace)).await),
             Command::ChildChanged(change) => self.child_changed(change),
-            // The end of the loop.
+            // Ends the loop in `run`.
             Command::Finish => {}
             Command::Recovered => {
                 self.turn(|breaker, now| breaker.discovered(true, now));
@@ -181,7 +185,7 @@ impl Worker {
     }
 
     fn look_at(&mut self, key: SubjectKey, reason: EventReason, when: Instant) {
-        // `Updated` may turn out to be nothing, and only `PluginChanged` forgets the last answer.
+        // `Updated` may turn out to change nothing, and only `PluginChanged` discards the last response.
         let rank = |reason: &EventReason| match reason {
             EventReason::Updated => 0,
             EventReason::PluginChanged => 2,
@@ -197,8 +201,8 @@ impl Worker {
         let _ = self.requests.unbounded_send(ScheduleRequest { message, run_at: run_at.into() });
     }
 
-    /// All subjects of the plugin's kinds, and those that it was asked about before; in one namespace only, if
-    /// it is given.
+    /// Enqueues all subjects of the plugin's kinds, and the subjects that have a state here. If `namespace` is given,
+    /// enqueues only those in it. Returns the subjects.
     async fn look_at_all(&mut self, reason: EventReason, namespace: Option<&str>) -> HashSet<SubjectKey> {
         let plugin = Arc::clone(&self.current.borrow_and_update());
         self.prune_former(&plugin);
@@ -216,7 +220,7 @@ impl Worker {
         keys
     }
 
-    /// Children of kinds that are listed no more.
+    /// Starts to delete children of kinds that the plugin no longer lists.
     fn prune_former(&mut self, plugin: &Registered) {
         let before = std::mem::replace(&mut self.kinds, plugin.kinds.clone());
         let former = removed_kinds::kinds(&before, &plugin.kinds);
@@ -225,7 +229,8 @@ impl Worker {
         }
     }
 
-    /// The subject to look at next, if another look may begin while so many are under way.
+    /// Returns the next subject to sync. Returns `None` if no further pass may start while `running` passes are
+    /// running.
     fn next_turn(&mut self, running: usize) -> Option<SubjectKey> {
         match room(running, self.breaker.parallel(PARALLEL)) {
             Room::ForAny => self.waiting.pop(|_| true),
@@ -237,8 +242,8 @@ impl Worker {
         }
     }
 
-    /// Deletes children of subjects that went while no worker ran: nothing else would ever find them. Only what is to
-    /// be deleted is decided at once.
+    /// Finds children of subjects that were deleted while no worker was running, because nothing else would ever find
+    /// them. Returns a future that deletes them.
     async fn prune_orphans(&mut self) -> BoxFuture<'static, bool> {
         let (env, plugin) = (Arc::clone(&self.env), Arc::clone(&self.current.borrow()));
         let living = async || {
@@ -262,7 +267,7 @@ impl Worker {
         let drifted = match (record, &change.state) {
             (Some(record), Some(now)) => record.version.drifted_to(now),
             (Some(_), None) => true,
-            // Not of the last answer: either pruned by us, or to be.
+            // Not part of the last response: either we pruned it, or it has to be pruned.
             (None, state) => state.is_some(),
         };
         let corrects = self.current.borrow().spec.drift == dask_operator_api::DriftPolicy::Correct;
@@ -292,7 +297,7 @@ impl Worker {
         async move { plugin.caller.discover().await.is_ok() }.boxed()
     }
 
-    /// Moves the breaker, and says so where that matters to people.
+    /// Applies `event` to the breaker, and logs the new state if it changed.
     fn turn(&mut self, event: impl FnOnce(&mut Breaker, Instant)) {
         let before = self.breaker.state();
         event(&mut self.breaker, Instant::now());
@@ -349,7 +354,8 @@ impl Worker {
         self.publish();
     }
 
-    /// Counts that are still growing after a start would only make the status flicker.
+    /// Publishes the summary once the first round is complete. Earlier, the counts are still growing, and the status
+    /// would flicker.
     fn publish(&self) {
         if !self.first_round.is_empty() {
             return;
@@ -366,17 +372,17 @@ impl Worker {
     }
 }
 
-/// For whom another call may begin.
+/// The subjects that another call may start for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Room {
     ForAny,
-    /// Only for subjects of namespaces that have no call under way.
+    /// Only subjects in namespaces without a running call.
     ForIdle,
     None,
 }
 
-/// For whom another call may begin while `running` are under way, out of `most`. A plugin that may be down gets none
-/// of the spare ones.
+/// Returns the subjects that another call may start for while `running` of `most` calls are running. A plugin that may
+/// be down gets no additional calls.
 fn room(running: usize, most: usize) -> Room {
     match running {
         _ if running < most => Room::ForAny,

@@ -1,3 +1,5 @@
+//! Tests of the decision whether a child is written, and of the detection of drift loops.
+
 use kube::ResourceExt as _;
 
 use super::*;
@@ -95,7 +97,7 @@ fn the_other_manager_is_the_latest_who_owns_a_field_that_we_set() {
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A fight that has just begun, and when.
+/// Returns a drift loop that has just started, and its start time.
 fn fighting() -> (ConflictTracker, Instant) {
     let (mut fight, mut now) = (ConflictTracker::default(), Instant::now());
     for _ in 0..=MOST_REPAIRS {

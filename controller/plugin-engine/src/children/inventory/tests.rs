@@ -1,3 +1,5 @@
+//! Tests of how the children of a subject are read and recognized.
+
 use dask_operator_api::testing::mk_resource;
 use serde_json::json;
 
@@ -10,7 +12,7 @@ fn known(name: &str) -> Known {
     Known { resource, name: name.to_owned(), uid: format!("{name}-uid"), key: name.to_owned() }
 }
 
-/// A child as the API server sends it.
+/// Returns a child as the API server sends it.
 fn child(name: &str, data: &Value) -> Value {
     json!({
         "apiVersion": "v1", "kind": "ConfigMap", "data": data,
@@ -37,7 +39,7 @@ fn read(objects: &[Value]) -> Live {
     live
 }
 
-/// A hundred of these would be gigabytes as trees.
+/// As trees, a hundred of these would take gigabytes.
 #[test]
 fn the_contents_of_children_are_read_up_to_a_sum_and_what_is_left_out_is_told() {
     let bomb = json!(vec![json!({"a": 0}); 15_000]);
@@ -60,7 +62,7 @@ fn what_is_read_whole_is_shown_and_nothing_is_told() {
     assert!(live.left_out().is_none());
 }
 
-/// Somebody created the first one, and took over the second one.
+/// Another client created the first one, and took over the second one.
 #[test]
 fn only_what_this_program_wrote_and_nobody_took_over_counts_as_a_child() {
     let mut forged = child("forged", &json!({}));

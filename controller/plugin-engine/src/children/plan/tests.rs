@@ -1,3 +1,5 @@
+//! Tests of the plan: which children are applied, pruned or in conflict.
+
 use dask_operator_api::testing::mk_resource;
 use serde_json::{Value, json};
 
@@ -10,7 +12,7 @@ use plugin_protocol::Child;
 
 const CLAIM: Ownership<'_> = Ownership { plugin: "ingress", subject_uid: "subject-uid", owner_uid: "owner-uid" };
 
-/// An Ingress of the plugin `ingress`. Approved children come from screening and from nowhere else.
+/// Returns an Ingress of the plugin `ingress`. Only screening creates approved children.
 fn ingress(key: &str, name: &str) -> Approved {
     let kinds = [ChildKind { resource: ingress_resource(), namespaced: true, allow_sensitive: false, recreate: false }];
     let origin = Origin {
@@ -35,7 +37,7 @@ fn owner(uid: &str) -> Value {
     json!({"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster", "name": "demo", "uid": uid, "controller": true})
 }
 
-/// What stands under the name `web` after the plugin wrote it.
+/// Returns the object that exists under the name `web` after the plugin wrote it.
 fn ours() -> Value {
     json!({
         "apiVersion": "networking.k8s.io/v1",
@@ -87,8 +89,8 @@ fn a_child_of_the_same_plugin_and_subject_is_updated() {
     assert_eq!(plan_over(ours()), applying(ingress("web", "web")));
 }
 
-/// Each of these objects is somebody else's. Writing it would take it away from them, and with our owner
-/// reference on it, the garbage collector would delete it later.
+/// Each of these objects belongs to another client. Writing it would take it away from that client, and because of our
+/// owner reference the garbage collector would later delete it.
 #[test]
 fn an_object_that_is_not_the_plugins_is_a_conflict() {
     let unowned = "Ingress web exists and is not the plugin's; to hand it over, annotate it \
@@ -158,7 +160,7 @@ fn an_adopted_object_is_not_handed_on_to_another_subject() {
     assert_eq!(plan_over(adopted).conflicts.len(), 1);
 }
 
-/// Two versions of one kind in `spec.children` show each object twice.
+/// If `spec.children` has two versions of one kind, each object appears twice.
 #[test]
 fn a_child_is_not_pruned_under_another_version_of_its_kind() {
     let mut other_version = known("web");
@@ -190,7 +192,7 @@ fn an_empty_answer_prunes_everything() {
     assert_eq!(plan, Plan { prune: vec![known("a"), known("b")], ..Plan::default() });
 }
 
-/// What stands under the name is not ours any more, though the watch does not know it yet.
+/// The object under this name is no longer ours, although the watch does not know it yet.
 #[test]
 fn a_child_in_conflict_is_not_pruned() {
     let plan = plan(

@@ -1,8 +1,10 @@
+//! Tests of the screening of children: which ones are rejected, and how metadata is rendered.
+
 use dask_operator_api::testing::mk_resource;
 
 use super::*;
 
-/// The allow-list of the tests. Role and `ClusterIssuer` are there to show that being on it is not enough.
+/// Returns the allow-list of the tests. It contains Role and `ClusterIssuer` to show that being on it is not enough.
 fn kinds() -> Vec<ChildKind> {
     let kind = |api_version, name| ChildKind {
         resource: mk_resource(api_version, name),
@@ -50,7 +52,7 @@ fn screened(children: Vec<Child>) -> (Vec<Approved>, Vec<Rejected>) {
     screen(children, &origin(&kinds()))
 }
 
-/// What is wrong with the only child.
+/// Returns the rejection of the only child.
 fn refused(key: &str, manifest: Value) -> Rejected {
     let (approved, mut rejected) = screened(vec![Child::new(key, manifest)]);
     assert_eq!(approved, []);
@@ -68,7 +70,7 @@ fn config_map(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}})
 }
 
-/// `config_map` whose compact JSON has `bytes` bytes.
+/// Returns `config_map` with a compact JSON form of `bytes` bytes.
 fn config_map_of(bytes: usize) -> Value {
     let mut manifest = config_map("large");
     manifest["data"] = json!({"a": ""});
@@ -124,8 +126,8 @@ fn metadata_is_rendered_by_the_controller_and_the_rest_stays_as_the_plugin_wrote
     assert_eq!(child.manifest(), &expected);
 }
 
-/// A plugin that could forge these would write into other namespaces, have other people's objects
-/// deleted, block deletions, or claim another plugin's children.
+/// A plugin that could forge these would write into other namespaces, have other users' objects deleted, block
+/// deletions, or claim another plugin's children.
 #[test]
 fn nothing_that_is_the_controllers_can_be_forged() {
     let manifest = json!({
@@ -173,8 +175,8 @@ fn nothing_that_is_the_controllers_can_be_forged() {
     assert_eq!(approved(manifest).manifest(), &expected);
 }
 
-/// With `dask.org/component=scheduler` on a Service of its own, a plugin would break every client, which
-/// expects one; with `adopt`, it would let other plugins take its children, or hand them out.
+/// With `dask.org/component=scheduler` on its own Service, a plugin would break every client, because clients expect
+/// exactly one. With `adopt`, it could allow other plugins to take over its children.
 #[test]
 fn keys_below_dask_org_are_removed_and_others_stay() {
     let table = [
@@ -225,7 +227,7 @@ fn a_manifest_without_metadata_gets_all_of_it() {
 
 #[test]
 fn each_manifest_that_may_not_be_written_is_refused_for_its_own_reason() {
-    // Names go into URLs: one with a slash would write to another object.
+    // Names become part of URLs: a name with a slash would write to another object.
     let named = |name: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
     let table = [
         (json!("text"), "InvalidManifest"),
@@ -300,7 +302,7 @@ fn refusals_say_what_to_change() {
     }
 }
 
-/// Messages end up in statuses and Events, which have a size of their own.
+/// Messages end up in statuses and Events, whose size is limited.
 #[test]
 fn what_the_plugin_wrote_is_cut_in_messages() {
     let endless = "x".repeat(100_000);

@@ -1,3 +1,5 @@
+//! Tests of the status that is computed from the reports of plugins.
+
 use dask_operator_api::SubjectKind;
 use jiff::Timestamp;
 use operator_runtime::conditions::updated;
@@ -84,7 +86,7 @@ fn the_condition_names_the_plugin_and_the_subject_that_fail() {
     assert_eq!(told.conditions, [ConditionUpdate::no(PLUGINS_SYNCED, "Conflict", "b: Pod ns/y: it is held")]);
 }
 
-/// A controller that was started again must not take back what it has told.
+/// A controller that was restarted must not withdraw what the status already shows.
 #[test]
 fn of_a_plugin_that_is_not_known_yet_stays_what_is_shown() {
     let mut failed = account(failing("ServerError", "500"), 2);
@@ -118,7 +120,7 @@ fn conditions_of_a_plugin_get_its_name_and_the_worst_of_all_subjects_is_shown() 
     assert_eq!(told.conditions[1..], [expected]);
 }
 
-/// One that the API server refuses would keep all others from being shown.
+/// A single condition that the API server rejects would keep all others from being shown.
 #[test]
 fn conditions_that_cannot_be_shown_are_left_out() {
     let mut bad: Vec<Said> = ["", "a/b", "-A", "A ", "Ä"].map(|type_| said(type_, ConditionStatus::True)).to_vec();
