@@ -1,5 +1,5 @@
-//! W3C trace context: one trace for each look at a subject, so that what a plugin logs can be found by what
-//! the controller logs, and the other way round.
+//! W3C trace context. Each pass over a subject is one trace, so that log messages of a plugin can be matched with those
+//! of the controller, and the other way round.
 
 use tracing::{Instrument as _, field::Empty};
 
@@ -9,14 +9,14 @@ tokio::task_local! {
     static TRACE: String;
 }
 
-/// Runs a look at a subject as one trace.
+/// Runs a pass over a subject as one trace.
 pub(crate) async fn traced<T>(plugin: &Registered, subject: &SubjectKey, look: impl Future<Output = T>) -> T {
     let trace = format!("{:032x}", fastrand::u128(1..));
     let span = tracing::info_span!("plugin", trace.id = trace, plugin = plugin.identity, %subject, hook = Empty);
     TRACE.scope(trace, look).instrument(span).await
 }
 
-/// The header of a call: the current trace, and a span of its own.
+/// Returns the `traceparent` header of a call. It has the current trace id and a new span id.
 pub(crate) fn traceparent() -> String {
     let trace = TRACE.try_with(Clone::clone).unwrap_or_else(|_| format!("{:032x}", fastrand::u128(1..)));
     format!("00-{trace}-{:016x}-01", fastrand::u64(1..))
