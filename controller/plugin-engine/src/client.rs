@@ -84,7 +84,7 @@ impl Base {
     }
 }
 
-/// Why a route cannot be used.
+/// The reason why a route cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RouteError {
     #[error(transparent)]

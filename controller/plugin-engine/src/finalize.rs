@@ -57,7 +57,7 @@ pub(crate) enum FinalizeState {
 pub(crate) enum Owner {
     Absent,
     Living {
-        /// Whether it carries the plugin's finalizer.
+        /// Whether the Dask resource has the plugin's finalizer.
         held: bool,
     },
     Going {

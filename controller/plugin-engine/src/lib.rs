@@ -1,4 +1,5 @@
-//! The plugin engine. It asks out-of-process plugins which further objects Dask resources need, and creates them.
+//! The plugin engine. It calls out-of-process plugins, which answer with further objects that Dask resources need, and
+//! creates these objects.
 //!
 //! This crate does not depend on the reconcilers of Dask resources, so none of them can wait for a plugin.
 //!
@@ -19,7 +20,7 @@
 //! | `config`, `metrics` | the engine's settings; counters and durations |
 //! | `pki` | the controller's certificate authority and client certificates |
 //! | `client` | calls a plugin, within limits, and reads its response |
-//! | `selector` | decides which subjects a plugin is asked about |
+//! | `selector` | decides which subjects a plugin is called about |
 //! | `model` | types for plugins, subjects, children and writers |
 //! | `finalize` | decides which plugins keep a finalizer on a Dask resource |
 //! | `status` | reports the results of plugins on Dask resources |

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Transport errors in a row that open the breaker.
+/// The number of consecutive transport errors that opens the breaker.
 const THRESHOLD: u32 = 5;
 /// How long the breaker stays open.
 const OPEN_FOR: Duration = Duration::from_secs(30);

@@ -12,7 +12,7 @@ use super::FinalizeState;
 /// The finalization progress of all subjects. It is lost when the process ends; plugins are called again after that.
 #[derive(Default)]
 pub(crate) struct FinalizeProgress {
-    /// By the plugin's identity and the subject's uid.
+    /// The states by plugin identity and subject uid.
     marks: Mutex<HashMap<(String, String), FinalizeState>>,
     changed: Notify,
 }

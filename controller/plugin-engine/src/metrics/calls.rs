@@ -48,15 +48,15 @@ pub(crate) struct Plugins(Mutex<BTreeMap<String, Series>>);
 
 #[derive(Debug, Default)]
 struct Series {
-    /// By hook and outcome.
+    /// Finished calls by hook and outcome.
     requests: BTreeMap<(Word, Word), u64>,
-    /// By hook.
+    /// Durations in seconds by hook.
     durations: BTreeMap<Word, Histogram>,
     in_flight: i64,
     children: i64,
-    /// By result.
+    /// Written children by result.
     applied: BTreeMap<Word, u64>,
-    /// By reason.
+    /// Refused children by reason.
     rejected: BTreeMap<Word, u64>,
     breaker: i64,
 }

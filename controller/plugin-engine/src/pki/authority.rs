@@ -47,7 +47,7 @@ pub(crate) struct Trust {
     pub(crate) ca: String,
     /// The controller's certificate.
     pub(crate) client: CertificateAndKey,
-    /// When one of them, or the plugin's own certificate, has to be renewed.
+    /// The time at which one of them, or the plugin's own certificate, has to be renewed.
     pub(crate) renewal: Timestamp,
 }
 

@@ -20,7 +20,7 @@ use x509_parser::{
 /// other plugins, and those must not be accepted as the controller's.
 pub(crate) const CLIENT_NAME: &str = "dask-operator.plugin.kubernetes.dask.org";
 
-/// How long before their creation certificates become valid, since clocks differ.
+/// How long before its creation a certificate becomes valid, since clocks differ.
 const BACKDATED: SignedDuration = SignedDuration::from_mins(5);
 
 /// A certificate and its private key, both in PEM.
@@ -74,7 +74,7 @@ impl Validity {
 
 /// Creates a new certificate authority.
 pub(crate) fn make_ca(now: Timestamp, life: Duration) -> Result<CertificateAndKey, Error> {
-    // Two authorities are trusted at a time. Users need different names, and so do programs that look up issuers by
+    // Two authorities may be trusted at a time. Users need different names, and so do programs that look up issuers by
     // name.
     let name = format!("dask-operator plugins {}", whole_seconds(now));
     let mut params = params(&name, now, end_of(now, life)?)?;

@@ -17,7 +17,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::certificates::{self, CertificateAndKey, Error, Validity};
 use crate::config::CertificateLifetimes;
 
-/// How long plugins have to load a new authority. It is a twelfth of the authority's lifetime if that is less.
+/// The maximum time that plugins have to load a new authority. It is a twelfth of the authority's lifetime if that is
+/// less.
 const LONGEST_OVERLAP: SignedDuration = SignedDuration::from_hours(1);
 const PEM_BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const PEM_END: &str = "-----END CERTIFICATE-----";
