@@ -1,5 +1,5 @@
-//! Calls a plugin: strict limits, no redirects, no proxies, and no address but the one that the resource
-//! names.
+//! Calls a plugin. Limits are strict, redirects and proxies are not used, and only the address that the plugin
+//! resource names is contacted.
 
 pub(crate) mod address;
 pub(crate) mod answer;
@@ -30,30 +30,30 @@ use self::{
 use super::pki::certificates::CertificateAndKey;
 use plugin_protocol::{Discovery, Hook, ReviewRequest, headers, limits, path};
 
-/// The name in URLs of plugins that listen on a socket.
+/// The host in the URLs of plugins that listen on a Unix socket.
 const SOCKET_HOST: &str = "plugin";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// What is read of the body of an error: more than is shown of it.
+/// How many bytes of an error response's body are read. The message that is shown is shorter.
 const MAX_ERROR_BYTES: usize = 16 * 1024;
-/// Idle connections go before a certificate can expire under them, and before a rotated one is wanted.
+/// How long an idle connection is kept. It is closed before its certificate can expire or is rotated.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Where and how a plugin is reached.
+/// The address of a plugin and the protocol that reaches it.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Route {
-    /// By https.
+    /// HTTPS.
     Https(Https),
     /// A Unix socket in the pod.
     Socket(PathBuf),
-    /// By http, on the machine that the controller runs on.
+    /// HTTP on the machine that the controller runs on.
     Dev(Base),
 }
 
-/// An https endpoint, and what both sides show each other.
+/// An HTTPS endpoint and the credentials of both sides.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Https {
     pub(crate) base: Base,
-    /// Where the host is, if DNS is not asked.
+    /// The host's IP address, if it is not resolved by DNS.
     pub(crate) address: Option<IpAddr>,
     pub(crate) roots: Roots,
     /// The controller's certificate.
@@ -62,20 +62,20 @@ pub(crate) struct Https {
     pub(crate) signer: Option<Signer>,
 }
 
-/// What all URLs of a plugin begin with.
+/// The common prefix of all URLs of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Base {
-    /// A name, or an address as URLs have it.
+    /// A host name, or an IP address in the notation of URLs.
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) path: String,
-    /// Whether the host is a name of the internet and not of the cluster.
+    /// Whether the host is an Internet name and not a name inside the cluster.
     pub(crate) absolute: bool,
 }
 
 impl Base {
-    /// The URL without a `/` at its end; also the audience of tokens. The port is always there, so that no
-    /// endpoint has the URL by which the API server knows itself.
+    /// Returns the URL without a trailing `/`. It is also the audience of tokens. The port is always included, so that
+    /// no endpoint has the URL that is the API server's own audience.
     pub(crate) fn url(&self) -> String {
         self.url_by("https")
     }
@@ -85,7 +85,7 @@ impl Base {
     }
 }
 
-/// Why a route cannot be used.
+/// The reason why a route cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RouteError {
     #[error(transparent)]
@@ -110,7 +110,7 @@ impl std::fmt::Debug for Caller {
 }
 
 impl Route {
-    /// The endpoint, for people.
+    /// Returns the endpoint in a readable form.
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Https(https) => format!("https://{}:{}{}", https.base.host, https.base.port, https.base.path),
@@ -121,7 +121,7 @@ impl Route {
 }
 
 impl Caller {
-    /// A caller over `route`; each call may take `timeout`.
+    /// Returns a caller for `route`. Each call times out after `timeout`.
     pub(crate) fn new(route: &Route, timeout: Duration) -> Result<Self, RouteError> {
         let builder = Client::builder()
             .redirect(redirect::Policy::none())
@@ -150,12 +150,12 @@ impl Caller {
         Ok(Self { route: route.clone(), http: builder.build()?, base, timeout })
     }
 
-    /// Whether this caller, with its open connections, still serves.
+    /// Returns whether this caller, with its open connections, can still be used for `route` and `timeout`.
     pub(crate) fn serves(&self, route: &Route, timeout: Duration) -> bool {
         self.route == *route && self.timeout == timeout
     }
 
-    /// Asks the plugin who it is.
+    /// Queries the plugin's discovery endpoint.
     pub(crate) async fn discover(&self) -> Result<Discovery, CallError> {
         let call = self.http.get(self.url(path::DISCOVERY));
         let mut memory = Shares::unlimited().of("");
@@ -164,7 +164,7 @@ impl Caller {
         response::introduced(&raw)
     }
 
-    /// Asks the plugin about a subject, by the hook that the request names. The answer is read into `memory`.
+    /// Calls the hook that the request names. The body of the response is read into `memory`.
     pub(crate) async fn call(&self, review: &ReviewRequest, memory: &mut Reservation) -> Result<Answer, CallError> {
         let request = &review.request;
         let body = serde_json::to_vec(review).map_err(|error| CallError::Protocol(error.to_string()))?;
@@ -200,7 +200,8 @@ impl Caller {
         format!("{}{path}?timeout={}s", self.base, self.timeout.as_secs())
     }
 
-    /// `id` is what a signature names the request by.
+    /// Sends `request` with the route's credentials and reads the response into `answer`. `id` is the message id that
+    /// is signed.
     async fn send(
         &self,
         request: RequestBuilder,
@@ -225,7 +226,7 @@ impl Caller {
             let lines = signer.headers(id, Timestamp::now(), &body).map_err(|error| no_credentials(&error))?;
             request = lines.into_iter().fold(request, |request, (name, value)| request.header(name, value));
         }
-        // A GET with a body, even an empty one, would announce its length.
+        // A GET request with a body, even an empty one, would have a Content-Length header.
         let request = if body.is_empty() { request } else { request.body(body) };
         let response = request.send().await.map_err(|error| unreachable(&error))?;
         let code = response.status().as_u16();
@@ -238,17 +239,17 @@ impl Caller {
     }
 }
 
-/// Where the body of an answer is read to.
+/// The limits for the body of a response.
 struct Body<'a> {
-    /// The most bytes that it may have.
+    /// The maximum size in bytes.
     most: usize,
     memory: &'a mut Reservation,
 }
 
 impl Body<'_> {
-    /// Reads at most so many bytes, whatever the plugin claims or sends.
+    /// Reads at most `most` bytes, regardless of the Content-Length header and of how much the plugin sends.
     async fn read(&mut self, mut response: Response) -> Result<Vec<u8>, CallError> {
-        // The code of an error says what to do, and the start of its body is enough for people.
+        // The status code of an error decides what to do. The start of its body is enough for a message.
         let is_error = response.status() != http::StatusCode::OK;
         let most = if is_error { MAX_ERROR_BYTES } else { self.most };
         let mut body = Vec::new();
@@ -266,8 +267,8 @@ impl Body<'_> {
     }
 }
 
-/// The innermost cause says what happened; addresses in the outer ones change from call to call, and
-/// messages must not.
+/// Returns the error of a failed request, with the innermost cause as its message. The outer causes contain addresses
+/// that change from call to call, and messages have to stay the same.
 fn unreachable(error: &reqwest::Error) -> CallError {
     if error.is_timeout() {
         return CallError::Unreachable("the plugin did not answer in time".to_owned());

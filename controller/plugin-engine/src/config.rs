@@ -1,4 +1,4 @@
-//! Configuration of the plugin engine, as flags set it.
+//! Configuration of the plugin engine, as set by flags.
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
@@ -14,38 +14,38 @@ pub struct Settings {
     pub pace: WatchTiming,
     /// Directory of the Unix sockets of plugins that run as sidecars.
     pub socket_dir: PathBuf,
-    /// Address of the Services of all plugins, for a controller outside of the cluster.
+    /// Address of the Services of all plugins, for a controller outside the cluster.
     pub service_ip: Option<IpAddr>,
-    /// Whether teams may have plugins in their own namespaces.
+    /// Allows plugins in teams' own namespaces.
     pub tenants: bool,
-    /// Which URLs plugins may have.
+    /// The URLs that plugins may have.
     pub urls: Urls,
-    /// Whose tokens the controller presents to plugins.
+    /// The identity in the tokens that the controller presents to plugins.
     pub identity: TokenSubject,
-    /// How long certificates are valid.
+    /// Validity periods of certificates.
     pub lives: CertificateLifetimes,
-    /// Whether the `EndpointSlice`s of plugins' Services may be watched.
+    /// Enables the watch of the `EndpointSlice`s of plugins' Services.
     pub endpoints: bool,
 }
 
 impl Settings {
-    /// Returns where plugin resources and their Services can be. Without teams' plugins that is the operator's
-    /// namespace alone: the controller need not have the right to read those of others.
+    /// Returns the namespaces that can contain plugin resources and their Services. Without teams' plugins that is only
+    /// the operator's namespace, so that the controller does not need permission to read them elsewhere.
     pub fn plugin_scope(&self) -> Scope {
         if self.tenants { self.watched.with(&self.namespace) } else { Scope::of([&self.namespace]) }
     }
 }
 
-/// Which URLs plugins may have, beside those of Services.
+/// The URLs that plugins may have, besides those of Services.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Urls {
-    /// Whether URLs outside of the cluster are allowed.
+    /// Allows URLs outside the cluster.
     pub allowed: bool,
-    /// Whether `http://127.0.0.1` is allowed.
+    /// Allows `http://127.0.0.1`.
     pub dev: bool,
 }
 
-/// The ServiceAccount and the pod whose tokens the controller presents to plugins.
+/// The ServiceAccount and the pod in the tokens that the controller presents to plugins.
 #[derive(Clone, Debug)]
 pub struct TokenSubject {
     /// Name of the ServiceAccount.
@@ -54,7 +54,7 @@ pub struct TokenSubject {
     pub pod: Option<(String, String)>,
 }
 
-/// How long certificates are valid.
+/// Validity periods of certificates.
 #[derive(Clone, Copy, Debug)]
 pub struct CertificateLifetimes {
     /// The certificate authority's own certificate.
@@ -63,7 +63,7 @@ pub struct CertificateLifetimes {
     pub certificate: Duration,
 }
 
-/// The flags of an installation that watches all namespaces, without teams' plugins.
+/// Returns the settings of an installation that watches all namespaces and has no teams' plugins.
 #[cfg(any(test, feature = "testing"))]
 pub fn test_settings() -> Settings {
     Settings {

@@ -1,4 +1,4 @@
-//! Connects the engine's watches, queue and reconciler.
+//! Connects the engine's watches, queue, reconciler and background tasks.
 
 use std::{
     sync::Arc,
@@ -51,36 +51,36 @@ use super::{
 /// How often the counts in a plugin's status may change.
 const SUMMARY_PERIOD: Duration = Duration::from_secs(1);
 
-/// Deleted plugins whose children are deleted at a time, shared by namespaces.
+/// How many deleted plugins may have their children deleted at the same time. Namespaces share this number fairly.
 const RETIREMENTS: usize = 16;
 
-/// What the engine needs of the process that it is part of.
+/// The parts of the surrounding process that the engine needs.
 pub struct Dependencies {
     /// Client of the API server.
     pub client: Client,
-    /// Configuration of that client, from which those of writers are made.
+    /// Configuration of that client. The clients of writers are derived from it.
     pub config: Config,
     /// Caches of Dask resources.
     pub caches: OwnerCaches,
     /// Publishes Events.
     pub recorder: Recorder,
-    /// What plugins did for Dask resources.
+    /// The reports of plugins about Dask resources.
     pub status_store: Arc<StatusStore>,
     /// Metrics of plugins.
     pub metrics: PluginMetrics,
-    /// Counts the requests of writers.
+    /// Counts the requests of writers' clients.
     pub count_requests: CountRequests,
-    /// Counts the passes over plugin resources.
+    /// Counts the reconcile passes over plugin resources.
     pub passes: Arc<Passes>,
-    /// Whether this process leads.
+    /// Whether this process is the leader.
     pub leadership: Leadership,
-    /// Liveness of watches and passes.
+    /// Liveness of watches and reconcile passes.
     pub liveness: Liveness,
     /// The DNS domain of the Kubernetes cluster.
     pub cluster_domain: String,
 }
 
-/// The engine, ready to be driven. `config` is that of the controller's own client.
+/// Returns the tasks of the engine, ready to be run.
 pub fn wire(
     dependencies: &Dependencies,
     (settings, requests): (Settings, WorkQueueReceiver),
@@ -114,7 +114,8 @@ pub fn wire(
     task_set
 }
 
-/// What all parts of the engine share, and the plugins whose rights are doubted.
+/// Creates the context that all parts of the engine share. Also returns the receiver of plugins whose RBAC has to be
+/// checked again.
 fn engine(
     dependencies: &Dependencies,
     settings: Settings,
@@ -152,14 +153,14 @@ fn engine(
     (Arc::new(engine), doubted)
 }
 
-/// Nothing to be driven: plugin resources may not be read, so no Dask resource waits for a plugin. What plugins have
-/// made stays, and so do their finalizers.
+/// Returns a task set without tasks, for a controller that may not read plugin resources. No Dask resource waits for a
+/// plugin then. Existing children of plugins stay, and so do plugins' finalizers.
 pub fn wire_nothing(dependencies: &Dependencies, shutdown: &CancellationToken) -> TaskSet {
     dependencies.status_store.loaded();
     TaskSet::new((dependencies.liveness.clone(), dependencies.leadership.clone()), shutdown.clone())
 }
 
-/// The watch of plugin resources, and the reconciler for them.
+/// Adds the watch of plugin resources and their reconciler.
 fn wire_plugins(
     task_set: &mut TaskSet,
     context: &Arc<PluginContext>,
@@ -185,7 +186,7 @@ fn wire_plugins(
     let (context, shutdown) = (Arc::clone(context), shutdown.clone());
     task_set.after_sync("the DaskOperatorPlugin reconciler", |leading| async move {
         reconciler.run(requests, Arc::clone(&context), (leading, shutdown)).await;
-        // Its last passes may have started workers.
+        // The last reconcile passes may have started workers.
         context.registry.finish().await;
     });
     progress
@@ -201,7 +202,8 @@ fn publisher(dependencies: &Dependencies) -> StatusWriter {
     }
 }
 
-/// Tells Dask resources about plugins. The watches of plugin resources have delivered.
+/// Writes the reports of plugins into the status of Dask resources. The watches of plugin resources have synced
+/// when this is called.
 async fn tell(publisher: StatusWriter, leading: Leading) {
     publisher.status_store.loaded();
     publisher.status_store.dask_resources().await;
@@ -216,14 +218,14 @@ fn on_plugin_change(context: Arc<PluginContext>) -> impl Fn(&Change<DaskOperator
             context.plugins.push(&key_of(plugin));
         }
         Change::Deleted(plugin) => {
-            // Noted here, so that it comes before what the watch tells next.
+            // Recorded here, so that it happens before the next event of the watch.
             let came_back = (!context.leadership.is_leading()).then(|| context.deleted_plugins.note(&key_of(plugin)));
             tokio::spawn(retire(Arc::clone(&context), remains(plugin), came_back));
         }
     }
 }
 
-/// Has plugins asked again when something behind their Services changes.
+/// Triggers a probe of a plugin when an `EndpointSlice` of its Service changes.
 fn watch_endpoints(task_set: &mut TaskSet, waker: &ProbeTrigger) {
     let (client, settings) = (&waker.0.client, &waker.0.settings);
     let slices = endpoint_slices::cache();
@@ -232,7 +234,7 @@ fn watch_endpoints(task_set: &mut TaskSet, waker: &ProbeTrigger) {
     let feed = KindWatcher::new(client, &settings.plugin_scope(), (), config, slices.clone());
     let leadership = waker.0.leadership.clone();
     let feed = feed.listen(move |change: &Change<SliceView>| {
-        // On a standby nobody takes them, and the slices themselves are looked at when it leads.
+        // A standby replica does not consume these events. It reads the slices themselves when it becomes the leader.
         if leadership.is_leading() {
             // An error means that the process is ending.
             let _ = sender.send(change.object().service());
@@ -244,7 +246,7 @@ fn watch_endpoints(task_set: &mut TaskSet, waker: &ProbeTrigger) {
         .until_shutdown("the plugins' endpoints", |leading| endpoint_slices::follow(waker, slices, changes, leading));
 }
 
-/// Looks at the rights of a plugin again when a write was refused.
+/// Checks a plugin's RBAC again after a write was refused.
 async fn review_rights(context: Arc<PluginContext>, mut doubted: mpsc::UnboundedReceiver<PluginKey>) {
     while let Some(key) = doubted.recv().await {
         if context.probes.doubt(&key, Instant::now()) {
@@ -253,7 +255,7 @@ async fn review_rights(context: Arc<PluginContext>, mut doubted: mpsc::Unbounded
     }
 }
 
-/// Has the status of plugins written whose counts changed.
+/// Enqueues the plugins whose counts or failures differ from their status.
 async fn publish_summaries(context: Arc<PluginContext>) {
     let mut ticks = tokio::time::interval(SUMMARY_PERIOD);
     loop {
@@ -271,7 +273,7 @@ async fn publish_summaries(context: Arc<PluginContext>) {
     }
 }
 
-/// What all parts of the engine share, before any plugin is there.
+/// Creates the context that all parts of the engine share, without any plugin.
 #[cfg(test)]
 pub(crate) fn test_engine(
     dependencies: &Dependencies,

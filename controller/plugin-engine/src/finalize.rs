@@ -1,8 +1,9 @@
-//! Who is asked before something goes, and when a plugin's finalizer leaves a Dask resource; pure.
+//! Decides which subjects get a Finalize call, and when a plugin's finalizer is removed from a Dask resource. All
+//! decisions are pure functions.
 //!
-//! Two sides decide apart from each other. A worker decides for one subject in which [`Stage`] it is, and marks
-//! how far it got. The keeper, which needs no worker, decides for one Dask resource whether the finalizer stays:
-//! a plugin that is down, suspended or refused must not hold anything for longer than its deadline.
+//! Two components decide independently. A worker decides the [`Stage`] of one subject and records its progress. The
+//! finalizer controller needs no worker. It decides for one Dask resource whether the finalizer stays: a plugin that
+//! is down, suspended or refused must not block deletion beyond its deadline.
 
 pub mod cleanup_command;
 pub(crate) mod finalizers;
@@ -17,26 +18,26 @@ use jiff::Timestamp;
 
 use plugin_protocol::{EventReason, Hook};
 
-/// The finalizer of the plugin with this identity.
+/// Returns the finalizer of the plugin with this identity.
 pub(crate) fn name_of(identity: &str) -> String {
     format!("{PREFIX}{identity}")
 }
 
-/// Whether subjects are finalized: the resource and the plugin both have to say so.
+/// Returns whether subjects are finalized. Both the plugin resource and the plugin have to enable it.
 pub(crate) fn is_on(policy: FinalizePolicy, hooks: &[Hook]) -> bool {
     policy.enabled && hooks.contains(&Hook::Finalize)
 }
 
-/// How far the finalization of a subject got.
+/// The progress of a subject's finalization.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FinalizeState {
-    /// The plugin is not asked about it, for reasons that the subject's labels may not show, and holds nothing.
+    /// The plugin is not called about the subject and holds nothing. The subject's labels may not show the reason.
     Unasked,
-    /// The plugin was asked, or is about to be, and may hold something.
+    /// The plugin was called, or is about to be, and may hold external resources.
     Engaged,
-    /// It matches no longer since then.
+    /// The subject has not matched since then.
     Leaving(Instant),
-    /// The plugin said that it holds nothing any more, or its time is over.
+    /// The plugin reported that it holds nothing any more, or the deadline has passed.
     Finalized,
 }
 
@@ -45,7 +46,7 @@ pub(crate) enum FinalizeState {
 pub(crate) enum Owner {
     Absent,
     Living {
-        /// Whether it carries the plugin's finalizer.
+        /// Whether the Dask resource has the plugin's finalizer.
         held: bool,
     },
     Going {
@@ -53,39 +54,39 @@ pub(crate) enum Owner {
     },
 }
 
-/// What decides over a subject's stage.
+/// The facts that decide a subject's stage.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "facts that do not depend on each other")]
 pub(crate) struct FinalizeInput {
     pub(crate) owner: Owner,
-    /// Whether the plugin is to be asked about it.
+    /// Whether the plugin's rules match the subject.
     pub(crate) matches: bool,
-    /// [`is_on`].
+    /// The result of [`is_on`].
     pub(crate) finalizes: bool,
     pub(crate) mark: Option<FinalizeState>,
     pub(crate) has_children: bool,
-    /// It is looked at for the first time, and a rule names its kind and component: before a restart the plugin
-    /// may have been asked about it.
+    /// Set on the first pass over the subject if a rule names its kind and component. The plugin may have been called
+    /// about it before the controller restarted.
     pub(crate) may_be_left: bool,
     pub(crate) deadline: Duration,
 }
 
-/// What is to be done about a subject.
+/// The next step for a subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// Its children are to follow it.
+    /// Synchronise its children.
     Sync,
-    /// The plugin is to give up what it holds, for this reason.
+    /// Call the plugin's Finalize hook, for this reason.
     Finalize(EventReason),
-    /// Nothing: its children go with the Dask resource.
+    /// Do nothing. The children are deleted together with the Dask resource.
     Rest,
-    /// Its children are to go.
+    /// Delete its children.
     Prune,
-    /// They are to go although the plugin has not said that it holds nothing.
+    /// Delete its children because the deadline has passed, although the plugin has not reported that it holds nothing.
     PruneLate,
 }
 
-/// The stage of a subject.
+/// Returns the stage of a subject.
 pub(crate) fn stage(situation: &FinalizeInput, now: Instant) -> Stage {
     let FinalizeInput { owner, matches, mark, has_children, .. } = *situation;
     let asks = situation.finalizes && mark != Some(FinalizeState::Finalized);
@@ -102,14 +103,14 @@ pub(crate) fn stage(situation: &FinalizeInput, now: Instant) -> Stage {
     }
 }
 
-/// How long to wait, if `until` is not to be missed.
+/// Returns how long to wait: `wait`, or less if `until` would be missed otherwise.
 pub(crate) fn sooner(wait: Option<Duration>, until: Option<Instant>, now: Instant) -> Option<Duration> {
     let left = until.map(|until| until.saturating_duration_since(now));
     wait.into_iter().chain(left).min()
 }
 
-/// Whether the finalizer has to stay for a subject, be its Dask resource `going` or not. `matches` is what the
-/// subject's labels say; the worker knows more.
+/// Returns whether the subject keeps the finalizer in place. `going` says whether its Dask resource is being deleted.
+/// `matches` is the result for the subject's labels only; the worker also evaluates conditions.
 pub(crate) fn is_waited_for(going: bool, matches: bool, mark: Option<FinalizeState>) -> bool {
     match mark {
         Some(FinalizeState::Engaged | FinalizeState::Leaving(_)) => true,
@@ -119,31 +120,32 @@ pub(crate) fn is_waited_for(going: bool, matches: bool, mark: Option<FinalizeSta
     }
 }
 
-/// The plugin that a finalizer belongs to.
+/// The state of the plugin that a finalizer belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Plugin {
-    /// There is none, or it is not to be asked before something goes.
+    /// The plugin does not exist, or does not finalize subjects.
     Off,
-    /// It cannot be called now: it is suspended, refused, or has not answered since the controller started.
+    /// The plugin cannot be called now: it is suspended, refused, or has not answered since the controller started.
     Away,
-    /// It is called, and the finalizer has to stay for so many subjects.
+    /// The plugin can be called.
     Called {
-        /// Whether each subject was looked at once; before that, nobody knows.
+        /// Whether each subject had at least one pass. Before that, `waiting` is not reliable.
         looked: bool,
         waiting: usize,
     },
 }
 
-/// What is to be done about a finalizer.
+/// The action to take on a finalizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Keep,
     Remove,
-    /// Removed since its time is over.
+    /// Remove it because the deadline has passed.
     RemoveLate,
 }
 
-/// Whether a finalizer leaves a Dask resource that is being deleted since `going_since`, if it is.
+/// Returns the action to take on a finalizer. `going_since` is the deletion timestamp of the Dask resource, if it has
+/// one.
 pub(crate) fn decide(plugin: Plugin, going_since: Option<Timestamp>, deadline: Duration, now: Timestamp) -> Action {
     let age = going_since.map(|since| now.duration_since(since).as_secs());
     let limit = i64::try_from(deadline.as_secs()).unwrap_or(i64::MAX);

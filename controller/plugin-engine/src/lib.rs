@@ -1,6 +1,7 @@
-//! The plugin engine: asks out-of-process plugins which further objects Dask resources need, and creates them.
+//! The plugin engine. It calls out-of-process plugins, which answer with further objects that Dask resources need, and
+//! creates these objects.
 //!
-//! This crate knows no reconciler of Dask resources. So none of them can wait for a plugin.
+//! This crate does not depend on the reconcilers of Dask resources, so none of them can wait for a plugin.
 //!
 //! ```text
 //! DaskOperatorPlugin ──resource──> Registry ──> one worker a plugin, with a queue of its own
@@ -9,25 +10,25 @@
 //!                                          sync: observe → ask → screen → plan → apply → prune
 //! ```
 //!
-//! Nothing here runs inside the reconciliation of a Dask resource: a plugin that is slow, broken or absent
-//! delays nothing and deletes nothing. Decisions (outcome of a call, screening, planning, breaker) are pure.
+//! Nothing here runs inside the reconciliation of a Dask resource. A plugin that is slow, broken or absent delays
+//! nothing and deletes nothing. Decisions (outcome of a call, screening, planning, breaker) are pure functions.
 //!
-//! The modules are layers. Each may use those above it in this list:
+//! The modules form layers. Each may use the modules above it in this list:
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `config`, `metrics` | settings; counts and times |
+//! | `config`, `metrics` | the engine's settings; counters and durations |
 //! | `model` | keys, labels, subjects, kinds, versions and writers of children |
-//! | `pki` | the controller's certificate authority and its client certificates |
+//! | `pki` | the controller's certificate authority and client certificates |
 //! | `client` | calls a plugin, within limits, and reads its response |
-//! | `selector` | decides about which subjects a plugin is called |
-//! | `finalize` | decides which plugins hold a subject |
-//! | `index` | knows plugins, subjects and children from watches |
-//! | `status` | shows on Dask resources what plugins did |
+//! | `selector` | decides which subjects a plugin is called about |
+//! | `finalize` | decides which plugins keep a finalizer on a Dask resource |
+//! | `index` | indexes plugins, subjects and children from watches |
+//! | `status` | reports the results of plugins on Dask resources |
 //! | `children` | screens, plans, writes and prunes children |
-//! | `sync` | brings one subject up to date with one plugin |
+//! | `sync` | synchronises one subject with one plugin |
 //! | `resource` | reconciles plugin resources, discovers plugins, removes finalizers |
-//! | `engine`, `render` | connects all of it; the same decisions on files |
+//! | `engine`, `render` | connects these modules; applies the same decisions to files |
 
 #[cfg(test)]
 mod arbitrary;

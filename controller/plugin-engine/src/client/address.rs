@@ -1,5 +1,5 @@
-//! Which addresses a plugin may have. A name may resolve to anything at any time, so that what is resolved for a
-//! connection is what is checked.
+//! Decides which IP addresses a plugin may have. A name may resolve to any address at any time, so the check applies to
+//! the addresses that were resolved for a connection.
 
 use std::{
     io,
@@ -8,13 +8,13 @@ use std::{
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-/// Where clouds tell machines their credentials, outside of the link-local ranges.
+/// Addresses outside the link-local ranges where clouds serve metadata and credentials to machines.
 const METADATA_V4: [Ipv4Addr; 3] =
     [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(192, 0, 0, 192)];
-/// `fd00:ec2::/32` and `fd20:ce::/32`.
+/// The prefixes `fd00:ec2::/32` and `fd20:ce::/32` of metadata addresses.
 const METADATA_V6: [[u16; 2]; 2] = [[0xfd00, 0x0ec2], [0xfd20, 0x00ce]];
 
-/// Whether `address` is one at which the controller's own pod, its node or the cloud listens, in any notation.
+/// Returns whether the controller's own pod, its node or the cloud listens at `address`, in any notation.
 pub(crate) fn is_refused(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_refused_v4(address),
@@ -42,7 +42,7 @@ fn is_refused_v6(address: Ipv6Addr) -> bool {
         || embedded_v4(address).is_some_and(is_refused_v4)
 }
 
-/// The IPv4 address that a packet to `address` may end at: mapped, compatible, NAT64 and 6to4.
+/// Returns the IPv4 address that a packet to `address` may end at (mapped, compatible, NAT64 and 6to4 addresses).
 fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     let of = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match address.segments() {
@@ -53,22 +53,23 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
-/// Why no connection is made to a host.
+/// The error for a host that the controller does not connect to.
 #[derive(Debug, thiserror::Error)]
 #[error("{host} resolves to addresses only that plugins may not have (loopback, link-local, metadata, multicast)")]
 struct Refused {
     host: String,
 }
 
-/// Looks up hosts of plugins. Addresses in URLs are not looked up: see the validation of the resource.
+/// Resolves the hosts of plugins. It is not called for IP addresses in URLs; the validation of the plugin resource
+/// checks those.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Resolver {
-    /// Every host is here.
+    /// Every host has this address.
     Pinned(IpAddr),
-    /// By DNS; refused addresses are left out.
+    /// Hosts are resolved by DNS, and refused addresses are left out.
     Dns {
-        /// Whether hosts are names of the internet. The search domains of the cluster would otherwise make
-        /// `kubernetes.default` a name of the API server.
+        /// Whether hosts are Internet names. Otherwise the cluster's search domains would resolve `kubernetes.default`
+        /// to the API server.
         absolute: bool,
     },
 }
@@ -94,7 +95,7 @@ impl Resolve for Resolver {
     }
 }
 
-/// What is left of `found`, an error if that is nothing.
+/// Returns the allowed addresses of `found`, or an error if there is none.
 fn screened(host: &str, found: impl Iterator<Item = SocketAddr>) -> io::Result<Vec<SocketAddr>> {
     let allowed: Vec<_> = found.filter(|address| !is_refused(address.ip())).collect();
     if allowed.is_empty() {
@@ -176,7 +177,7 @@ mod tests {
         }
     }
 
-    /// Who rebinds a name may answer with a good and a bad address in one.
+    /// A DNS rebinding attack may return an allowed and a refused address in one response.
     #[test]
     fn of_several_addresses_only_the_allowed_ones_are_connected_to() {
         let socket = |text: &str| SocketAddr::new(address(text), 0);

@@ -1,5 +1,5 @@
-//! What a plugin answered, as it is kept: children as compact text, because trees take up to 90 times as much memory,
-//! and everything else cut to what is shown.
+//! The answer of a plugin, in the form in which it is kept in memory. Children are compact text, because trees take up
+//! to 90 times as much memory. Everything else is cut to the length that is shown.
 
 use std::sync::Arc;
 
@@ -10,22 +10,22 @@ use serde_json::value::RawValue;
 use crate::{client::warnings::fit_warnings, model::rejected_child::Rejected};
 use plugin_protocol::{ApiVersion, Child, Condition, ResponseStatus, ReviewKind, limits};
 
-/// The most values and names of fields that the manifest of one child may have: as a tree, 5 MiB.
+/// The maximum number of values and field names in the manifest of one child. As a tree they take 5 MiB.
 const MAX_CHILD_NODES: usize = 20_000;
-/// The longest key that is kept; longer ones than [`plugin_protocol::ChildKey`] allows are refused later.
+/// The maximum length of a key that is kept. Keys that [`plugin_protocol::ChildKey`] does not allow are refused later.
 const MAX_KEY: usize = 64;
-/// The most conditions that are kept; fewer are shown.
+/// The maximum number of conditions that are kept. Fewer are shown.
 const MAX_CONDITIONS: usize = 64;
-/// One more than types and reasons of conditions may have, so that longer ones are not taken for valid.
+/// One more than the maximum length of conditions' types and reasons, so that longer ones are recognised as invalid.
 const MAX_CONDITION_WORD: usize = 1025;
 
-/// The answer to one question.
+/// The answer to one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: ResponseStatus,
     pub(crate) reason: String,
     pub(crate) message: String,
-    /// The children that are wanted. There is always a list with [`ResponseStatus::Success`].
+    /// The children that the plugin wants. The list is always present with [`ResponseStatus::Success`].
     pub(crate) children: Option<Vec<Wanted>>,
     pub(crate) conditions: Vec<Condition>,
     pub(crate) warnings: Vec<String>,
@@ -33,7 +33,7 @@ pub(crate) struct Answer {
     pub(crate) finalized: bool,
 }
 
-/// A child that is wanted.
+/// A child that the plugin wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub(crate) key: String,
@@ -44,11 +44,11 @@ pub(crate) struct Wanted {
 enum Manifest {
     /// Compact JSON.
     Text(Arc<str>),
-    /// Why it is not kept.
+    /// The manifest is not kept, for this reason.
     TooLarge(String),
 }
 
-/// The children of an answer as trees, and those that cannot be parsed.
+/// The children of an answer as trees, and the children that cannot be parsed.
 #[derive(Debug, Default)]
 pub(crate) struct Parsed {
     pub(crate) children: Vec<Child>,
@@ -56,7 +56,7 @@ pub(crate) struct Parsed {
 }
 
 impl Answer {
-    /// Returns the memory that the answer takes while it is kept.
+    /// Returns the memory in bytes that the answer takes while it is kept.
     pub(crate) fn bytes(&self) -> usize {
         let wanted = self.children.iter().flatten().map(|child| child.key.len() + child.text().len());
         let conditions = self.conditions.iter().map(|condition| {
@@ -66,12 +66,12 @@ impl Answer {
         size_of::<Self>() + wanted.chain(conditions).chain(texts).sum::<usize>()
     }
 
-    /// Returns the memory that the children take as trees, at the most.
+    /// Returns an upper bound of the memory in bytes that the children take as trees.
     pub(crate) fn tree_bytes(&self) -> usize {
         self.children.iter().flatten().map(|child| measure(child.text().as_bytes()).tree_bytes()).sum()
     }
 
-    /// Parses the children. One that cannot be parsed does not stop the others.
+    /// Parses the children. A child that cannot be parsed does not stop the others.
     pub(crate) fn parsed(&self) -> Parsed {
         let mut parsed = Parsed::default();
         for wanted in self.children.iter().flatten() {
@@ -115,7 +115,7 @@ impl Wanted {
     }
 }
 
-/// As [`plugin_protocol::ReviewResponse`], whose manifests are trees.
+/// Like [`plugin_protocol::ReviewResponse`], whose manifests are trees.
 #[derive(Deserialize)]
 #[serde(rename = "ReviewResponse", rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Review<'a> {
@@ -127,7 +127,7 @@ pub(crate) struct Review<'a> {
     pub(crate) response: Response<'a>,
 }
 
-/// As [`plugin_protocol::PluginResponse`].
+/// Like [`plugin_protocol::PluginResponse`].
 #[derive(Deserialize)]
 #[serde(rename = "PluginResponse", rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Response<'a> {
@@ -149,7 +149,7 @@ pub(crate) struct Response<'a> {
     finalized: bool,
 }
 
-/// As [`plugin_protocol::Child`].
+/// Like [`plugin_protocol::Child`].
 #[derive(Deserialize)]
 #[serde(rename = "Child", deny_unknown_fields)]
 struct RawChild<'a> {
@@ -160,7 +160,7 @@ struct RawChild<'a> {
 
 impl From<Response<'_>> for Answer {
     fn from(response: Response<'_>) -> Self {
-        // One more than there may be is enough to refuse those that are too many.
+        // One child above the limit is enough for a later check to refuse the answer.
         let wanted = |child: &RawChild<'_>| Wanted::new(&child.key, child.manifest.get());
         let children =
             response.children.map(|children| children.iter().take(limits::MAX_CHILDREN + 1).map(wanted).collect());
@@ -189,7 +189,7 @@ fn cut(text: &str, most: usize) -> String {
     text[..text.floor_char_boundary(most)].to_owned()
 }
 
-/// The JSON `text` without white space between its tokens.
+/// Returns the JSON `text` without white space between its tokens.
 fn compact(text: &str) -> String {
     let (mut in_string, mut escaped) = (false, false);
     let mut compact: String = text
@@ -222,7 +222,7 @@ mod tests {
         serde_json::from_str::<Response<'_>>(&text).unwrap().into()
     }
 
-    /// A field of the protocol that is forgotten here would be refused as unknown.
+    /// A field of the protocol that is missing here would be refused as unknown.
     #[test]
     fn all_fields_of_the_protocol_are_read() {
         let child = Child::new("a", json!({"kind": "ConfigMap", "data": {"x": "  \" { \\"}}));
@@ -245,7 +245,7 @@ mod tests {
         assert_eq!(answered(&whole).parsed().children, [child]);
     }
 
-    /// 250 KB of these are 20 MB as a tree.
+    /// 250 KB of these small maps take 20 MB as a tree.
     #[test]
     fn a_manifest_that_would_become_a_huge_tree_is_refused_by_its_key_and_the_others_are_parsed() {
         let small_maps = vec![json!({"a": 0}); 30_000];

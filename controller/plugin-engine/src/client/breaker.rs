@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-/// Transport errors in a row that open the breaker.
+/// The number of consecutive transport errors that opens the breaker.
 const THRESHOLD: u32 = 5;
-/// How long it stays open.
+/// How long the breaker stays open.
 const OPEN_FOR: Duration = Duration::from_secs(30);
 
-/// A circuit breaker for one plugin. Time is an argument: the state machine is pure.
+/// A circuit breaker for one plugin. The state machine is pure: the current time is an argument.
 ///
 /// ```text
 /// Closed ──5 errors in a row──> Open ──30 s──> Discovering ──answer──> Trying ──answer──> Closed
@@ -15,20 +15,20 @@ const OPEN_FOR: Duration = Duration::from_secs(30);
 ///                                 └──────────────────────────┴─────────────────────┘
 /// ```
 ///
-/// A plugin may answer the discovery and yet hang on each call, so that the first call after it goes alone.
+/// A plugin may answer the discovery and yet hang on each call. Therefore the first call after a discovery runs alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Breaker {
-    /// Calls go through; so many errors in a row there were.
+    /// Calls are allowed. The number counts consecutive errors.
     Closed(u32),
-    /// No calls until then.
+    /// No calls are allowed until this time.
     Open(Instant),
-    /// Discovery is asked.
+    /// A discovery is in progress.
     Discovering,
-    /// Discovery was answered: one call decides.
+    /// The discovery was answered, and the next call decides.
     Trying,
 }
 
-/// What people and metrics are told of a breaker.
+/// The state of a breaker in statuses and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Closed,
@@ -43,7 +43,7 @@ impl Default for Breaker {
 }
 
 impl Breaker {
-    /// How many calls may be under way, out of `most`.
+    /// Returns how many calls may be in flight, out of `most`.
     pub(crate) fn parallel(&self, most: usize) -> usize {
         match self {
             Self::Closed(_) => most,
@@ -52,7 +52,7 @@ impl Breaker {
         }
     }
 
-    /// When to ask for discovery, while it is open.
+    /// Returns when to call the discovery, if the breaker is open.
     pub(crate) fn open_until(&self) -> Option<Instant> {
         match self {
             Self::Open(until) => Some(*until),
@@ -60,14 +60,14 @@ impl Breaker {
         }
     }
 
-    /// Discovery is being asked, since its time has come.
+    /// Records that a discovery has started because the open period is over.
     pub(crate) fn discovering(&mut self) {
         if matches!(self, Self::Open(_)) {
             *self = Self::Discovering;
         }
     }
 
-    /// Discovery was asked, by whomever and whenever.
+    /// Records the result of a discovery, regardless of what triggered it and when.
     pub(crate) fn discovered(&mut self, answered: bool, now: Instant) {
         match (&self, answered) {
             (Self::Closed(_), true) => *self = Self::Closed(0),
@@ -77,15 +77,15 @@ impl Breaker {
         }
     }
 
-    /// Any HTTP answer to a call, even an error: the plugin can be reached. One from before the breaker opened
-    /// says nothing about now.
+    /// Records any HTTP response to a call, even an error, since it proves that the plugin can be reached. A response
+    /// to a call from before the breaker opened is ignored, because it says nothing about the present.
     pub(crate) fn answered(&mut self) {
         if matches!(self, Self::Closed(_) | Self::Trying) {
             *self = Self::Closed(0);
         }
     }
 
-    /// No answer to a call.
+    /// Records that a call got no response.
     pub(crate) fn failed(&mut self, now: Instant) {
         match self {
             Self::Closed(errors) if *errors + 1 < THRESHOLD => *errors += 1,
@@ -94,7 +94,7 @@ impl Breaker {
         }
     }
 
-    /// The state, for people and metrics.
+    /// Returns the state for statuses and metrics.
     pub(crate) fn state(&self) -> State {
         match self {
             Self::Closed(_) => State::Closed,
@@ -105,7 +105,7 @@ impl Breaker {
 }
 
 impl State {
-    /// One word.
+    /// Returns the state as one word.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "Closed",
@@ -154,11 +154,11 @@ mod tests {
             (Breaker::Closed(2), Discovering, Breaker::Closed(2)),
             (Breaker::Closed(2), Discovered(true), closed),
             (Breaker::Closed(2), Discovered(false), Breaker::Closed(2)),
-            // Calls from before it opened end late: they neither close it nor keep it open for longer.
+            // Calls that began before the breaker opened end late. They neither close it nor extend its open period.
             (early, Failed, early),
             (early, Answered, early),
             (early, Discovering, asking),
-            // The probe of the resource may be quicker.
+            // The probe of the plugin resource may be quicker.
             (early, Discovered(true), trying),
             (early, Discovered(false), early),
             (asking, Failed, asking),
@@ -190,7 +190,7 @@ mod tests {
         }
     }
 
-    /// Eight subjects wait; the plugin answers discovery and nothing else.
+    /// Eight subjects wait. The plugin answers the discovery, but no call.
     #[test]
     fn a_plugin_that_is_half_dead_gets_one_call_each_time() {
         let mut now = Instant::now();

@@ -1,19 +1,19 @@
-//! Limits the memory that is used for the subjects of one namespace. Namespaces get equal shares of a total, so that
-//! one that asks for much is refused before the others are.
+//! Limits the memory that is used for the subjects of one namespace. Namespaces get equal shares of a total, so that a
+//! namespace that uses much memory is refused before others are.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// A total that namespaces share. Cloning shares the content.
+/// A total that namespaces share. Clones share the same counters.
 #[derive(Clone, Debug)]
 pub(crate) struct Shares(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     total: usize,
-    /// What a namespace may always use, however many there are.
+    /// The number of bytes that a namespace may always use, regardless of the number of namespaces.
     least: usize,
     used: Mutex<Used>,
 }
@@ -21,11 +21,11 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Used {
     all: usize,
-    /// Only namespaces that use something.
+    /// Only namespaces that use memory.
     by_namespace: HashMap<String, usize>,
 }
 
-/// Bytes in use for a namespace. They are returned when this is dropped.
+/// The bytes in use for a namespace. They are returned when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     shares: Shares,
@@ -33,7 +33,7 @@ pub(crate) struct Reservation {
     bytes: usize,
 }
 
-/// The share of a namespace is used up.
+/// The error for a namespace whose share is used up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the memory for plugins' calls about the namespace {namespace} is used up; the call is repeated")]
 pub(crate) struct UsedUp {
@@ -41,12 +41,12 @@ pub(crate) struct UsedUp {
 }
 
 impl Shares {
-    /// Shares of `total` bytes, but of not less than `least` bytes each.
+    /// Returns shares of `total` bytes. Each namespace gets at least `least` bytes.
     pub(crate) fn new(total: usize, least: usize) -> Self {
         Self(Arc::new(Inner { total, least, used: Mutex::default() }))
     }
 
-    /// Shares without a limit, for programs that have one subject at a time.
+    /// Returns shares without a limit, for programs that process one subject at a time.
     pub(crate) fn unlimited() -> Self {
         Self::new(usize::MAX, usize::MAX)
     }
@@ -62,8 +62,8 @@ impl Shares {
 }
 
 impl Used {
-    /// Whether a namespace that uses `here` may use `more`. Shares shrink when further namespaces come, and what is
-    /// in use stays; the sum of all is bounded by twice the total.
+    /// Returns whether a namespace that uses `here` bytes may use `more`. Shares shrink when namespaces are added, but
+    /// memory in use is not taken away. The sum of all namespaces is bounded by twice the total.
     fn fits(&self, inner: &Inner, here: usize, more: usize) -> bool {
         let wanted = here.saturating_add(more);
         let namespaces = self.by_namespace.len() + usize::from(here == 0);

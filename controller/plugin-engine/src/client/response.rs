@@ -1,5 +1,5 @@
-//! Turns what came back from a plugin into an answer or an error; pure, so that every row of the
-//! protocol's table is a test.
+//! Turns the HTTP response of a plugin into an answer or an error. All functions are pure, so that every row of the
+//! protocol's table of status codes has a test.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,14 +13,14 @@ use super::{
 };
 use plugin_protocol::{Discovery, ResponseStatus, limits};
 
-/// What an answer may have. As trees, all its values take 13 MiB at the most.
+/// The limits of an answer. As trees, all its values take at most 13 MiB.
 const ANSWER: Limits = Limits { bytes: limits::MAX_RESPONSE_BYTES, nodes: 50_000, depth: limits::MAX_JSON_DEPTH };
-/// What a discovery may have.
+/// The limits of a discovery.
 pub(crate) const DISCOVERY: Limits = Limits { bytes: 64 * 1024, nodes: 2_000, depth: limits::MAX_JSON_DEPTH };
-/// Bytes of a text and entries of a list in what a plugin says of itself.
+/// The maximum number of bytes in a text, and of entries in a list, of a discovery.
 const MAX_SAID: usize = 128;
 
-/// What came back, and when: status code, `Retry-After` and the body.
+/// An HTTP response: status code, `Retry-After`, time of arrival and body.
 #[derive(Clone, Debug)]
 pub(crate) struct RawAnswer {
     pub(crate) code: u16,
@@ -29,16 +29,16 @@ pub(crate) struct RawAnswer {
     pub(crate) body: Vec<u8>,
 }
 
-/// Why a call gave no answer to act on. Children stay as they are.
+/// The reason why a call returned no usable answer. Children stay as they are.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CallError {
-    /// The plugin could not be reached, or not in time.
+    /// The plugin could not be reached, or did not answer in time.
     #[error("{0}")]
     Unreachable(String),
-    /// The plugin was not called: there is nothing to show it.
+    /// The plugin was not called, because the controller has no credentials to present.
     #[error("the controller cannot show who it is: {0}")]
     NoCredentials(String),
-    /// The plugin asks for patience.
+    /// The plugin asked the controller to call later.
     #[error("the plugin answered {code} and asks for patience")]
     Busy { code: u16, retry_after: Option<Duration> },
     /// The plugin failed.
@@ -50,19 +50,19 @@ pub(crate) enum CallError {
     /// The plugin does not serve the path.
     #[error("the plugin does not serve this hook (it answered {0})")]
     NotServed(u16),
-    /// The plugin is retired.
+    /// The plugin was retired.
     #[error("the plugin says that it is gone for good (410)")]
     Gone,
-    /// The answer breaks the protocol. Asking again is useless before something changes.
+    /// The answer violates the protocol. Calling again is useless until something changes.
     #[error("{0}")]
     Protocol(String),
-    /// Other calls about the namespace use the memory that it may use.
+    /// Other calls about the namespace use all the memory that the namespace may use.
     #[error("{0}")]
     UsedUp(#[from] UsedUp),
 }
 
 impl CallError {
-    /// One word for conditions and metrics.
+    /// Returns one word for conditions and metrics.
     pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Unreachable(_) => "Unreachable",
@@ -77,12 +77,13 @@ impl CallError {
         }
     }
 
-    /// Whether the plugin is likely down: counts for the breaker.
+    /// Returns whether the plugin is probably down. Such errors count for the breaker.
     pub(crate) fn is_transport(&self) -> bool {
         matches!(self, Self::Unreachable(_))
     }
 
-    /// When to ask again although nothing changed; `failures` in a row, this one included.
+    /// Returns when to call again if nothing changes. `failures` is the number of consecutive failures, including this
+    /// one.
     pub(crate) fn retry(&self, failures: usize) -> Option<Duration> {
         const SHORTEST: Duration = Duration::from_secs(1);
         const LONGEST: Duration = Duration::from_mins(10);
@@ -100,7 +101,7 @@ impl CallError {
     }
 }
 
-/// Exponential from 1 s to 5 min; a random share of it, so that many subjects do not come back at once.
+/// Returns a random part of an exponential backoff from 1 s to 5 min, so that many subjects do not retry at once.
 fn full_jitter(failures: usize) -> Duration {
     use backon::{BackoffBuilder as _, ExponentialBuilder};
     const LONGEST: Duration = Duration::from_mins(5);
@@ -115,7 +116,7 @@ fn full_jitter(failures: usize) -> Duration {
     longest.mul_f64(fastrand::f64().max(0.1))
 }
 
-/// The answer to the request with `uid`.
+/// Returns the answer to the request with `uid`.
 pub(crate) fn interpret(raw: &RawAnswer, uid: &str) -> Result<Answer, CallError> {
     check_code(raw)?;
     let Review { response, .. } = parse(&raw.body, &ANSWER)?;
@@ -125,7 +126,7 @@ pub(crate) fn interpret(raw: &RawAnswer, uid: &str) -> Result<Answer, CallError>
     complete(response.into())
 }
 
-/// The answer in the body of a 200, to whatever request.
+/// Returns the answer in the body of a 200, regardless of the request's uid.
 pub(crate) fn answered(body: &[u8]) -> Result<Answer, CallError> {
     let Review { response, .. } = parse(body, &ANSWER)?;
     complete(response.into())
@@ -139,7 +140,7 @@ fn complete(answer: Answer) -> Result<Answer, CallError> {
     Ok(answer)
 }
 
-/// What the plugin says of itself. It goes into the status of its resource, which must stay small.
+/// Returns the plugin's discovery. It is written into the status of the plugin resource, which must stay small.
 pub(crate) fn introduced(raw: &RawAnswer) -> Result<Discovery, CallError> {
     check_code(raw)?;
     let said: Discovery = parse(&raw.body, &DISCOVERY)?;
@@ -153,7 +154,7 @@ pub(crate) fn introduced(raw: &RawAnswer) -> Result<Discovery, CallError> {
     Ok(said)
 }
 
-/// Parses the JSON body of a 200. Its size is checked before anything is made of it.
+/// Parses the JSON body of a 200. The size is checked before a tree is built.
 fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8], limits: &Limits) -> Result<T, CallError> {
     let refuse = |problem: &str, cause: &dyn std::fmt::Display| {
         CallError::Protocol(limits::cut_message(&format!("the answer {problem}: {cause}")).to_owned())
@@ -163,7 +164,7 @@ fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8], limits: &Limits) -> Resu
     serde_json::from_slice(body).map_err(|error| refuse("is malformed", &error))
 }
 
-/// Everything but 200 is an error.
+/// Returns an error for every status code other than 200.
 pub(crate) fn check_code(raw: &RawAnswer) -> Result<(), CallError> {
     let code = raw.code;
     Err(match code {
@@ -181,7 +182,7 @@ pub(crate) fn check_code(raw: &RawAnswer) -> Result<(), CallError> {
     })
 }
 
-/// Seconds, or a date; one that is over means at once.
+/// Returns the pause in a `Retry-After` header: seconds, or a date. A date in the past means no pause.
 fn retry_after(raw: &RawAnswer) -> Option<Duration> {
     let text = raw.retry_after.as_deref()?.trim();
     if let Ok(seconds) = text.parse() {
@@ -191,7 +192,7 @@ fn retry_after(raw: &RawAnswer) -> Option<Duration> {
     Some(date.duration_since(SystemTime::from(raw.at)).unwrap_or_default())
 }
 
-/// The start of an error body, for people.
+/// Returns the start of an error body for a message.
 fn text(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -1,18 +1,18 @@
-//! Signs requests as Standard Webhooks says, so that a plugin anywhere can tell who calls.
+//! Signs requests according to Standard Webhooks, so that a plugin outside the cluster can verify the caller.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook};
 
-/// The id under which the discovery is signed, which has no uid. Its body is empty, so that what was signed for it
-/// opens nothing else.
+/// The message id of a signed discovery, which has no uid. The body of a discovery is empty, so its signature cannot be
+/// reused for another request.
 pub(crate) const DISCOVERY_ID: &str = "discovery";
 
-/// How Standard Webhooks marks a secret in base64.
+/// The prefix of a base64 secret in Standard Webhooks.
 const PREFIX: &str = "whsec_";
 
-/// Why requests cannot be signed. Nothing here quotes the secret.
+/// The reason why requests cannot be signed. No message contains the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
     #[error("it is empty")]
@@ -39,7 +39,7 @@ impl PartialEq for Signer {
 impl Eq for Signer {}
 
 impl Signer {
-    /// `secret` is `whsec_…`, base64, or else the key itself.
+    /// Returns a signer for `secret`, which is either `whsec_…` in base64 or the key itself.
     pub(crate) fn new(secret: &[u8]) -> Result<Self, Error> {
         let text = std::str::from_utf8(secret).unwrap_or_default().trim();
         let decoded = Webhook::new(text).ok().filter(|_| !text.is_empty());
@@ -52,7 +52,7 @@ impl Signer {
         Ok(Self { secret: secret.into(), webhook: Arc::new(webhook) })
     }
 
-    /// The headers of one attempt to send `body`.
+    /// Returns the headers of one attempt to send `body`.
     pub(crate) fn headers(&self, id: &str, now: Timestamp, body: &[u8]) -> Result<[(&'static str, String); 3], Error> {
         let signature = self.webhook.sign(id, now.as_second(), body).map_err(|_| Error::Body)?;
         Ok([
@@ -103,7 +103,7 @@ mod tests {
         assert!(verifier.verify(b"{}", &signed(ENCODED.as_bytes(), old)).is_err());
     }
 
-    /// The example of the standard's own libraries.
+    /// The example comes from the standard's own libraries.
     #[test]
     fn headers_are_those_of_the_standard() {
         let (id, body) = ("msg_27UH4WbU6Z5A5EzD8u03UvzRbpk", br#"{"email":"test@example.com","username":"test_user"}"#);

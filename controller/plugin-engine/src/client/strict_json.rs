@@ -1,5 +1,5 @@
-//! Finds JSON in which a field of an object is there twice. Which of two `children` counts is for nobody to
-//! guess: one may be the empty list, which deletes.
+//! Rejects JSON in which an object has the same field twice. The controller must not guess which of two `children`
+//! fields counts, because one may be the empty list, which deletes all children.
 
 use std::{collections::HashSet, fmt};
 
@@ -8,7 +8,7 @@ use serde::{
     de::{DeserializeSeed, Error, MapAccess, SeqAccess, Visitor},
 };
 
-/// Checks that `bytes` is one JSON text, without repeated fields. No tree is made of it.
+/// Checks that `bytes` is one JSON text without repeated fields. It does not build a tree.
 pub(crate) fn check(bytes: &[u8]) -> Result<(), serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     Strict.deserialize(&mut deserializer)?;

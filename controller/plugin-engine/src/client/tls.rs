@@ -1,4 +1,4 @@
-//! Whom the controller trusts and who it is when it connects to a plugin.
+//! TLS configuration of connections to plugins: the trusted authorities and the controller's certificate.
 
 use std::{fmt::Display, io, sync::Arc};
 
@@ -10,16 +10,16 @@ use rustls::{
 
 use crate::pki::certificates::CertificateAndKey;
 
-/// What the plugin's certificate must descend from.
+/// The authorities that may have signed the plugin's certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Roots {
     /// PEM certificates.
     Bundle(String),
-    /// The authorities that browsers trust.
+    /// The public authorities that browsers trust.
     Public,
 }
 
-/// Why certificates cannot be used.
+/// The reason why certificates cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("the authority's certificates cannot be used: {0}")]
@@ -30,7 +30,7 @@ pub(crate) enum Error {
     Protocol(#[from] rustls::Error),
 }
 
-/// TLS 1.2 or later.
+/// Returns a configuration for TLS 1.2 or later.
 pub(crate) fn config(roots: &Roots, identity: Option<&CertificateAndKey>) -> Result<ClientConfig, Error> {
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()?
@@ -42,7 +42,8 @@ pub(crate) fn config(roots: &Roots, identity: Option<&CertificateAndKey>) -> Res
     builder.with_client_auth_cert(chain, key).map_err(|error| invalid(&error))
 }
 
-/// For a connection without TLS, of which the HTTP client asks for a configuration too: trusts nobody.
+/// Returns the configuration for connections without TLS, because the HTTP client requires one for them too. It trusts
+/// no certificate.
 pub(crate) fn unused() -> Result<ClientConfig, Error> {
     let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
     let builder = builder.with_safe_default_protocol_versions()?;
@@ -68,8 +69,8 @@ fn certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     if found.is_empty() { Err("there is no PEM certificate".to_owned()) } else { Ok(found) }
 }
 
-/// What is wrong with the plugin's certificate, if `error` says so. The words of rustls tell the time of the
-/// attempt, and a status must not change with each.
+/// Returns the problem with the plugin's certificate, if `error` was caused by one. The messages of rustls contain the
+/// time of the attempt, and a status must not change with each attempt.
 pub(crate) fn certificate_problem(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     let rustls::Error::InvalidCertificate(problem) = tls_error(error)? else { return None };
     Some(match problem {
@@ -86,7 +87,8 @@ pub(crate) fn certificate_problem(error: &(dyn std::error::Error + 'static)) -> 
     })
 }
 
-/// An I/O error does not name as its source what it wraps, and there may be several around each other.
+/// Returns the TLS error inside `error`. An I/O error does not return the wrapped error as its source, and several may
+/// be nested.
 fn tls_error<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
     if let Some(found) = error.downcast_ref() {
         return Some(found);

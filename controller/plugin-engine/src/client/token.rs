@@ -1,4 +1,4 @@
-//! ServiceAccount tokens that prove to one plugin, and to no other, that the controller calls.
+//! ServiceAccount tokens that prove to one plugin, and to no other, that the caller is the controller.
 
 use std::sync::Arc;
 
@@ -13,12 +13,12 @@ use tokio::sync::Mutex;
 
 use crate::config::TokenSubject;
 
-/// The life that is asked for; the API server may decide otherwise.
+/// The lifetime that is requested. The API server may choose another one.
 const LIFE_SECONDS: i64 = 3600;
-/// A token that was refused within so short a time is not replaced: a new one would say the same.
+/// A refused token that is younger than this is not replaced, because a new one would have the same content.
 const TOO_YOUNG_TO_DROP: SignedDuration = SignedDuration::from_secs(10);
 
-/// Why there is no token.
+/// The reason why there is no token.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("{}", .0.message())]
@@ -27,7 +27,7 @@ pub(crate) enum Error {
     Missing,
 }
 
-/// A token and its life.
+/// A token and its lifetime.
 #[derive(Clone)]
 struct Held {
     token: String,
@@ -36,7 +36,8 @@ struct Held {
 }
 
 impl Held {
-    /// Until four fifths of its life are over: clocks differ, and a call takes time.
+    /// Returns whether less than four fifths of the lifetime are over. The rest is a margin for clock differences and
+    /// the duration of a call.
     fn is_fresh(&self, now: Timestamp) -> bool {
         let life = self.expires.duration_since(self.issued);
         now.duration_since(self.issued) * 5 < life * 4
@@ -58,7 +59,7 @@ struct Inner {
     held: Mutex<Option<Held>>,
 }
 
-/// What differs between plugins is the audience.
+/// Tokens are equal if their audiences are, since plugins differ in nothing else.
 impl PartialEq for Tokens {
     fn eq(&self, other: &Self) -> bool {
         self.0.audience == other.0.audience
@@ -68,20 +69,20 @@ impl PartialEq for Tokens {
 impl Eq for Tokens {}
 
 impl Tokens {
-    /// Tokens of the controller's account in `namespace`, the operator's.
+    /// Returns the tokens of the controller's ServiceAccount in `namespace`, which is the operator's.
     pub(crate) fn new(client: Client, namespace: &str, identity: &TokenSubject, audience: String) -> Self {
         let accounts = Api::namespaced(client, namespace);
         Self(Arc::new(Inner { accounts, identity: identity.clone(), audience, held: Mutex::new(None) }))
     }
 
-    /// A token that is good for a while.
+    /// Returns a token that stays valid long enough for a call.
     pub(crate) async fn get(&self) -> Result<String, Error> {
         let mut held = self.0.held.lock().await;
         if let Some(fresh) = held.as_ref().filter(|held| held.is_fresh(Timestamp::now())) {
             return Ok(fresh.token.clone());
         }
         let Inner { accounts, identity, audience, .. } = self.0.as_ref();
-        // Before the call, lest the token be taken for younger than it is.
+        // Taken before the call, so that the token never seems younger than it is.
         let issued = Timestamp::now();
         let account = &identity.service_account;
         let (params, request) = (PostParams::default(), token_request(identity, audience));
@@ -93,7 +94,7 @@ impl Tokens {
         Ok(token)
     }
 
-    /// The plugin refused `token`.
+    /// Records that the plugin refused `token`. The token is dropped unless it is very young.
     pub(crate) async fn refused(&self, token: &str) {
         let mut held = self.0.held.lock().await;
         if held.as_ref().is_some_and(|held| held.is_worth_dropping(token, Timestamp::now())) {

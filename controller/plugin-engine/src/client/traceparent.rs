@@ -1,5 +1,5 @@
-//! W3C trace context: one trace for each look at a subject, so that what a plugin logs can be found by what
-//! the controller logs, and the other way round.
+//! W3C trace context. Each pass over a subject is one trace, so that log messages of a plugin can be matched with those
+//! of the controller, and the other way round.
 
 tokio::task_local! {
     static TRACE: String;
@@ -10,7 +10,7 @@ pub(crate) async fn in_trace<T>(trace: String, future: impl Future<Output = T>) 
     TRACE.scope(trace, future).await
 }
 
-/// The header of a call: the current trace, and a span of its own.
+/// Returns the `traceparent` header of a call. It has the current trace id and a new span id.
 pub(crate) fn traceparent() -> String {
     let trace = TRACE.try_with(Clone::clone).unwrap_or_else(|_| format!("{:032x}", fastrand::u128(1..)));
     format!("00-{trace}-{:016x}-01", fastrand::u64(1..))

@@ -1,5 +1,5 @@
-//! When the controller is removed for good: plugins' finalizers would hold Dask resources for ever, since nobody is
-//! left to take them off.
+//! Removes plugins' finalizers from Dask resources before the controller is uninstalled. Otherwise they would block
+//! the deletion of Dask resources for ever, since no controller is left to remove them.
 
 use std::{collections::HashSet, fmt::Debug, io};
 
@@ -16,22 +16,22 @@ use serde::de::DeserializeOwned;
 use super::finalizers;
 use crate::model::key::identity_of;
 
-/// How often is looked again: objects may change in between, and the API server may be away for a moment.
+/// How often the objects are listed. They may change in between, and the API server may be unavailable for a moment.
 const ROUNDS: usize = 5;
-/// Objects of a list that are in memory at a time; the finalizers alone of one may be more than a megabyte.
+/// How many objects of a list are in memory at a time. The finalizers of one object may exceed a megabyte.
 const PAGE: u32 = 100;
-/// Requests at a time.
+/// How many requests run in parallel.
 const PARALLEL: usize = 16;
-/// Objects whose errors are named at the end.
+/// How many objects are named in the error message.
 const NAMED: usize = 20;
 
-/// Why finalizers were left.
+/// The reason why finalizers were left.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// There is no usable kubeconfig and no ServiceAccount.
     #[error("cannot connect to the Kubernetes API server: {0}")]
     Client(#[from] kube::Error),
-    /// Some finalizers, or those of some kinds, could not be taken off.
+    /// Some finalizers could not be removed, or the objects of some kinds could not be listed.
     #[error("{}", sentence(.0))]
     Left(Vec<String>),
     /// The summary could not be printed.
@@ -39,19 +39,20 @@ pub enum Error {
     Print(#[from] io::Error),
 }
 
-/// What came of it.
+/// The result of the command.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Report {
-    /// Finalizers that were taken off.
+    /// The number of removed finalizers.
     released: usize,
-    /// One sentence for each object, or list of objects, that they could not be taken off.
+    /// One sentence for each object or list that failed.
     failures: Vec<String>,
 }
 
-/// Takes plugins' finalizers, and no others, off the Dask resources of the given namespaces, or of all of them, and
-/// prints how many. An error with one object or kind does not keep it from the others; it is returned at the end.
+/// Removes plugins' finalizers, and no others, from the Dask resources of the given namespaces, or of all namespaces if
+/// none is given. Prints how many were removed. An error with one object or kind does not stop the others; all errors
+/// are returned at the end.
 ///
-/// A controller that still runs would put them on again.
+/// The controller must not be running, because it would add the finalizers again.
 pub async fn release_finalizers(namespaces: &[String], output: &mut impl io::Write) -> Result<(), Error> {
     let client = Client::try_default().await?;
     let scope = Scope::of(namespaces.iter().map(String::as_str));
@@ -71,7 +72,7 @@ async fn release_all(client: &Client, scope: &Scope) -> Report {
     report
 }
 
-/// Goes through all objects of a kind until none is left with a plugin's finalizer, or [`ROUNDS`] are over.
+/// Processes all objects of a kind until none has a plugin's finalizer, at most [`ROUNDS`] times.
 async fn release_kind<K>(client: &Client, namespace: Option<&str>, report: &mut Report)
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
@@ -95,7 +96,7 @@ where
     report.failures.append(&mut failures);
 }
 
-/// Takes the finalizers off each object once.
+/// Removes the finalizers from each object once.
 async fn go_through<K>(client: &Client, api: &Api<K>) -> Report
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
@@ -104,7 +105,7 @@ where
     loop {
         let found = match k8s::timed("list", &plural, api.list_metadata(&params)).await {
             Ok(found) => found,
-            // The definition has gone, and all objects with it.
+            // The CustomResourceDefinition was deleted, and with it all its objects.
             Err(error) if error.class() == Class::NotFound => return report,
             Err(error) => {
                 report.failures.push(error.message());

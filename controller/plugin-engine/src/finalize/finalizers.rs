@@ -1,4 +1,4 @@
-//! Puts plugins' finalizers on Dask resources, and takes them away.
+//! Adds plugins' finalizers to Dask resources and removes them.
 
 use std::{collections::HashSet, fmt::Debug};
 
@@ -10,18 +10,19 @@ use serde_json::{Value, json};
 
 use crate::model::subject::SubjectKey;
 
-/// Tries to add a finalizer to an object that others write too.
+/// How often adding a finalizer is tried. Other writers can cause conflicts.
 const TRIES: usize = 5;
 
-/// Puts `finalizer` on the Dask resource `owner` with `uid`; whether it is there. It is not if the Dask resource
-/// is going or gone: Kubernetes refuses new finalizers then, and nothing may be made for it any more.
+/// Adds `finalizer` to the Dask resource `owner` with `uid`. Returns whether the finalizer is present. It is not if the
+/// Dask resource is being deleted or does not exist: Kubernetes refuses new finalizers then, and no children may be
+/// created for it any more.
 pub(crate) async fn hold(client: &Client, owner: &SubjectKey, uid: &str, finalizer: &str) -> Result<bool, k8s::Error> {
     match owner.kind {
         SubjectKind::DaskCluster => hold_as::<DaskCluster>(client, owner, uid, finalizer).await,
         SubjectKind::DaskWorkerGroup => hold_as::<DaskWorkerGroup>(client, owner, uid, finalizer).await,
         SubjectKind::DaskJob => hold_as::<DaskJob>(client, owner, uid, finalizer).await,
         SubjectKind::DaskAutoscaler => hold_as::<DaskAutoscaler>(client, owner, uid, finalizer).await,
-        // Never an owner.
+        // These kinds are never owners.
         SubjectKind::Service | SubjectKind::Deployment | SubjectKind::Pod => Ok(false),
     }
 }
@@ -47,8 +48,8 @@ where
     }
 }
 
-/// Takes all of `finalizers` off `object` in one request; whether it did. It did not if the object has gone, or its
-/// finalizers have changed in between.
+/// Removes all of `finalizers` from `object` in one request. Returns whether it did. It did not if the object no longer
+/// exists, or if its finalizers have changed in the meantime.
 pub(crate) async fn release<K>(client: &Client, object: &K, finalizers: &HashSet<String>) -> Result<bool, k8s::Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
@@ -61,12 +62,13 @@ where
     }
 }
 
-/// Whether `object` carries `finalizer`.
+/// Returns whether `object` has `finalizer`.
 pub(crate) fn has(object: &impl Resource, finalizer: &str) -> bool {
     object.meta().finalizers.iter().flatten().any(|other| other == finalizer)
 }
 
-/// The operations (RFC 6902) that add `finalizer` to `object` as it was read; `None` if it is there.
+/// Returns the JSON patch operations (RFC 6902) that add `finalizer` to `object` as it was read, or `None` if it is
+/// already there.
 fn adding(object: &impl Resource, finalizer: &str) -> Option<Vec<Value>> {
     if has(object, finalizer) {
         return None;
@@ -79,10 +81,10 @@ fn adding(object: &impl Resource, finalizer: &str) -> Option<Vec<Value>> {
     Some(vec![unchanged, add])
 }
 
-/// Returns the operations that remove `finalizers`, however many there are; `None` if the object has none of them.
+/// Returns the operations that remove `finalizers`, or `None` if the object has none of them.
 ///
-/// The list as it was read is tested and replaced as a whole. One operation for each finalizer would exceed what the
-/// API server takes in a patch, and one request for each would fail as soon as another has moved the indices.
+/// The patch tests and replaces the whole list as it was read. One operation for each finalizer would exceed the API
+/// server's limit on a patch. One request for each would fail as soon as another one has moved the indices.
 fn removing(object: &impl Resource, finalizers: &HashSet<String>) -> Option<Vec<Value>> {
     const PATH: &str = "/metadata/finalizers";
     let all = object.meta().finalizers.as_ref()?;

@@ -1,4 +1,4 @@
-//! What workers tell the keeper of finalizers.
+//! The finalization progress that workers report to the finalizer controller.
 
 use std::{
     collections::HashMap,
@@ -9,10 +9,10 @@ use tokio::sync::Notify;
 
 use super::FinalizeState;
 
-/// How far the finalization of subjects got. It is lost with the process: plugins are asked again then.
+/// The finalization progress of all subjects. It is lost when the process ends; plugins are called again after that.
 #[derive(Default)]
 pub(crate) struct FinalizeProgress {
-    /// By the plugin's identity and the subject's uid.
+    /// The states by plugin identity and subject uid.
     marks: Mutex<HashMap<(String, String), FinalizeState>>,
     changed: Notify,
 }
@@ -31,7 +31,7 @@ impl FinalizeProgress {
         }
     }
 
-    /// The subject is gone, and with it what could be asked.
+    /// Removes the progress of a subject that no longer exists.
     pub(crate) fn forget(&self, identity: &str, subject_uid: &str) {
         let key = (identity.to_owned(), subject_uid.to_owned());
         if self.marks.lock().unwrap_or_else(PoisonError::into_inner).remove(&key).is_some() {
@@ -39,13 +39,13 @@ impl FinalizeProgress {
         }
     }
 
-    /// The plugin resource is gone.
+    /// Removes the progress of all subjects of a deleted plugin resource.
     pub(crate) fn forget_plugin(&self, identity: &str) {
         self.marks.lock().unwrap_or_else(PoisonError::into_inner).retain(|(other, _), _| other != identity);
         self.changed.notify_one();
     }
 
-    /// Waits until a finalizer may have become needless.
+    /// Waits until a finalizer may have become unnecessary.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
     }

@@ -1,3 +1,5 @@
+//! Tests of the decisions about finalization.
+
 use super::*;
 use crate::model::key::identity_of;
 
@@ -5,7 +7,7 @@ const DEADLINE: Duration = Duration::from_mins(5);
 const LIVING: Owner = Owner::Living { held: true };
 const GOING: Owner = Owner::Going { held: true };
 
-/// A subject that matches, was synced, and whose plugin is asked before it goes.
+/// Returns a subject that matches, was synchronised, and gets a Finalize call before it is deleted.
 fn synced(owner: Owner) -> FinalizeInput {
     FinalizeInput {
         owner,
@@ -18,7 +20,7 @@ fn synced(owner: Owner) -> FinalizeInput {
     }
 }
 
-/// The same, after it stopped matching.
+/// Returns the same subject after it stopped matching.
 fn unmatched(owner: Owner) -> FinalizeInput {
     FinalizeInput { matches: false, ..synced(owner) }
 }
@@ -43,7 +45,8 @@ fn finalizing_is_opted_into_twice() {
     assert!(!is_on(policy(false), &[Hook::Sync, Hook::Finalize]));
 }
 
-/// A Sync call for a Dask resource that goes would make children, and outside of the cluster who knows what.
+/// A Sync call for a Dask resource that is being deleted would create children, and possibly resources outside the
+/// cluster.
 #[test]
 fn while_the_owner_lives_a_subject_is_synced_and_when_it_goes_it_is_finalized_until_it_has_been() {
     let deleting = Stage::Finalize(EventReason::Deleting);
@@ -80,7 +83,7 @@ fn a_subject_that_stops_matching_is_finalized_and_then_pruned() {
     assert_eq!(stage(&waiting, since + DEADLINE), Stage::PruneLate);
 }
 
-/// Otherwise each pod of each cluster would be asked about once it does not match.
+/// Otherwise the plugin would be called about each pod of each cluster as soon as the pod no longer matches.
 #[test]
 fn a_subject_that_the_plugin_was_never_asked_about_is_not_finalized() {
     let never = |owner| FinalizeInput { mark: None, has_children: false, ..unmatched(owner) };
@@ -127,7 +130,8 @@ fn a_finalizer_stays_for_what_is_held_and_for_what_is_still_wanted() {
     }
 }
 
-/// A second before the deadline, at it, and on a Dask resource that nobody deletes.
+/// Returns the decisions one second before the deadline, at the deadline, and for a Dask resource that is not being
+/// deleted.
 fn decisions(plugin: Plugin) -> [Action; 3] {
     let since = Timestamp::from_second(1_795_424_400).unwrap();
     let after = |seconds| Timestamp::from_second(since.as_second() + seconds).unwrap();

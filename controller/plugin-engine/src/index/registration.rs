@@ -1,4 +1,4 @@
-//! Plugins that are accepted: what decisions need to know of them, and what their workers need.
+//! Accepted plugins: the facts that decisions depend on, and the parts that their workers need.
 
 use std::ops::Deref;
 
@@ -20,23 +20,24 @@ use crate::{
 };
 use plugin_protocol::Hook;
 
-/// What a plugin is asked about, and what it may answer: all that decisions need.
+/// The rules of a plugin: the subjects it is called about and the children it may answer with. Decisions need nothing
+/// else.
 #[derive(Clone, Debug)]
 pub(crate) struct Registration {
     pub(crate) key: PluginKey,
-    /// Its name in labels, field managers and statuses: [`PluginKey::identity`].
+    /// The plugin's name in labels, field managers and statuses: [`PluginKey::identity`].
     pub(crate) identity: String,
     pub(crate) uid: String,
     pub(crate) generation: i64,
     pub(crate) spec: DaskOperatorPluginSpec,
     pub(crate) kinds: Vec<ChildKind>,
     pub(crate) matcher: Matcher,
-    /// The namespace whose subjects it is asked about, unless all that are watched.
+    /// The namespace whose subjects the plugin is called about, or `None` for all watched namespaces.
     pub(crate) scope: Option<String>,
 }
 
 impl Registration {
-    /// The subject rules for objects of this kind and component.
+    /// Returns the subject rules for objects of this kind and component.
     pub(crate) fn rules_for<'a>(
         &'a self,
         kind: SubjectKind,
@@ -47,19 +48,19 @@ impl Registration {
         })
     }
 
-    /// Whether the plugin is asked about `object`, as far as that alone can tell.
+    /// Returns whether the plugin is called about `object`, as far as the object's metadata decides it.
     pub(crate) fn matches(&self, kind: SubjectKind, object: &impl Resource) -> bool {
         self.serves(object.namespace().as_deref())
             && self.rules_for(kind, subject::component(kind, object)).next().is_some()
             && self.matcher.selects(object)
     }
 
-    /// Whether the plugin is asked about subjects in `namespace`.
+    /// Returns whether the plugin is called about subjects in `namespace`.
     pub(crate) fn serves(&self, namespace: Option<&str>) -> bool {
         self.scope.is_none() || self.scope.as_deref() == namespace
     }
 
-    /// What the conditions say of `object`, below `owner`.
+    /// Evaluates the match conditions for `object` and its `owner`.
     pub(crate) fn decide(
         &self,
         (kind, object): (SubjectKind, &DynamicObject),
@@ -75,16 +76,16 @@ impl Registration {
     }
 }
 
-/// A plugin that is accepted, discovered and authorised: what its worker works by.
+/// A plugin that is accepted, discovered and authorised, with all that its worker needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Registered {
     pub(crate) registration: Registration,
-    /// Who writes and watches its children.
+    /// The identity that writes and watches the plugin's children.
     pub(crate) writer: Writer,
     pub(crate) hooks: Vec<Hook>,
     pub(crate) version: String,
     pub(crate) caller: Caller,
-    /// A person's word that children may go: the value of [`crate::children::prune_guard::ALLOW_ANNOTATION`].
+    /// A user's approval of paused deletions: the value of [`crate::children::prune_guard::ALLOW_ANNOTATION`].
     pub(crate) allow_prune: Option<String>,
 }
 
@@ -102,7 +103,7 @@ impl Registered {
         self.kinds.iter().map(|kind| WatchKey { writer: self.writer.key(), resource: kind.resource.clone() })
     }
 
-    /// Whether going on with `other` needs another look at every subject.
+    /// Returns whether every subject needs another pass when `other` replaces this registration.
     pub(crate) fn asks_differently(&self, other: &Self) -> bool {
         (&self.uid, self.generation, &self.version) != (&other.uid, other.generation, &other.version)
             || self.kinds != other.kinds

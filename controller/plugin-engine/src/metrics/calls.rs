@@ -1,4 +1,4 @@
-//! Counts and times of plugins.
+//! Counters and durations of the calls to plugins.
 
 use std::{
     collections::BTreeMap,
@@ -39,29 +39,29 @@ const BREAKER: Family<1> = Family::gauge(
     "1 while a plugin that does not answer is not called, else 0.",
 );
 
-/// Upper bounds in seconds; a call may take 30 at most.
+/// Upper bounds in seconds. A call takes at most 30 seconds.
 const BUCKETS: [f64; 12] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
-/// Kept by plugin, so that all series of one can be dropped with it.
+/// The series of all plugins, keyed by plugin so that they can be dropped together when it is deleted.
 #[derive(Debug, Default)]
 pub(crate) struct Plugins(Mutex<BTreeMap<String, Series>>);
 
 #[derive(Debug, Default)]
 struct Series {
-    /// By hook and outcome.
+    /// Finished calls by hook and outcome.
     requests: BTreeMap<(Word, Word), u64>,
-    /// By hook.
+    /// Durations in seconds by hook.
     durations: BTreeMap<Word, Histogram>,
     in_flight: i64,
     children: i64,
-    /// By result.
+    /// Written children by result.
     applied: BTreeMap<Word, u64>,
-    /// By reason.
+    /// Refused children by reason.
     rejected: BTreeMap<Word, u64>,
     breaker: i64,
 }
 
-/// A call under way; it counts as such until this is dropped.
+/// A call in flight. It is counted as such until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
     plugins: &'a Plugins,
@@ -110,7 +110,7 @@ impl Plugins {
 }
 
 impl Call<'_> {
-    /// The call is over.
+    /// Records the end of the call with its outcome.
     pub(crate) fn ended(self, outcome: Word) {
         self.plugins.of(self.plugin, |series| {
             *series.requests.entry((self.hook, outcome)).or_default() += 1;
@@ -122,7 +122,7 @@ impl Call<'_> {
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        // A plugin that has gone in the meantime must not come back.
+        // The series of a plugin that was deleted in the meantime must not be created again.
         if let Some(series) = self.plugins.lock().get_mut(self.plugin) {
             series.in_flight = (series.in_flight - 1).max(0);
         }
@@ -213,7 +213,7 @@ mod tests {
         assert!(samples(&metrics).contains(&r#"dask_operator_plugin_inflight{plugin="echo"} 0"#.to_owned()));
     }
 
-    /// Else a controller that runs for long would tell of plugins that nobody remembers.
+    /// Otherwise the metrics of a long-running controller would contain plugins that were deleted long ago.
     #[test]
     fn nothing_is_left_of_a_plugin_that_is_gone_even_if_a_call_was_under_way() {
         let metrics = PluginMetrics::default();

@@ -28,7 +28,7 @@ impl PluginMetrics {
 
     /// Reports the readiness of plugins from `source` from now on.
     pub(crate) fn watch(&self, source: ReadinessSource) {
-        // It is called once, when the engine is wired.
+        // This is called only once, when the engine is wired.
         let _ = self.readiness.0.set(source);
     }
 
@@ -37,7 +37,7 @@ impl PluginMetrics {
         self.plugins.call(plugin, hook)
     }
 
-    /// Counts a child that was written, or the reason why it was not.
+    /// Counts a child that was written, or the reason why it could not be written.
     pub(crate) fn applied(&self, plugin: &str, result: &'static str) {
         self.plugins.applied(plugin, result);
     }
@@ -57,13 +57,13 @@ impl PluginMetrics {
         self.plugins.breaker(plugin, open);
     }
 
-    /// Drops all series of a plugin that is gone.
+    /// Drops all series of a deleted plugin.
     pub(crate) fn forget(&self, plugin: &str) {
         self.plugins.forget(plugin);
     }
 }
 
-/// Returns the descriptions of all families, in the order of a scrape.
+/// Returns the descriptions of all metric families, in the order of a scrape.
 pub fn described() -> Vec<Described> {
     let mut families = calls::described();
     families.extend(readiness::described());

@@ -1,4 +1,4 @@
-//! Whether plugins are ready, as their resources say when somebody scrapes.
+//! The readiness of plugins. It is read from the plugin resources at each scrape.
 
 use std::{fmt, sync::OnceLock};
 
@@ -11,10 +11,10 @@ const READY: Family<1> = Family::gauge(
     "1 while a plugin's condition `Ready` is `True`, else 0. Those that are suspended are left out.",
 );
 
-/// Looks whether each plugin is ready, by the name that it has in labels.
+/// Returns whether each plugin is ready, with the plugin's name in labels.
 pub(crate) type ReadinessSource = Box<dyn Fn() -> Vec<(String, bool)> + Send + Sync>;
 
-/// How to look; nobody does before the watches are wired.
+/// The source of readiness. It is empty until the watches are wired.
 #[derive(Default)]
 pub(crate) struct Readiness(pub(crate) OnceLock<ReadinessSource>);
 

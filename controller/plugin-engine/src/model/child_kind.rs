@@ -1,15 +1,15 @@
-//! The kinds that a plugin may answer with.
+//! The kinds of children that a plugin may answer with.
 
 use kube::core::ApiResource;
 pub(crate) use plugin_protocol::screening::{group_of, is_denied, is_sensitive};
 
-/// A kind of the allow-list that the API server serves.
+/// A kind on the allow-list that the API server serves.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ChildKind {
     pub(crate) resource: ApiResource,
     pub(crate) namespaced: bool,
     pub(crate) allow_sensitive: bool,
-    /// Whether one whose immutable field is to change is deleted and made again.
+    /// Whether a child is deleted and created again if an immutable field has to change.
     pub(crate) recreate: bool,
 }
 

@@ -1,4 +1,5 @@
-//! A child's metadata, as watches keep it: with the names of those who applied it instead of `managedFields`.
+//! The metadata of children in watch caches. It has the names of the field managers that applied the child instead of
+//! `managedFields`.
 
 use std::borrow::Cow;
 
@@ -24,14 +25,14 @@ pub(crate) struct ChildMeta {
 }
 
 impl ChildMeta {
-    /// Whether `manager` applied the object. Labels and owner references are anybody's to copy; who applied an object
-    /// is written by the API server.
+    /// Returns whether `manager` applied the object. Any client can copy labels and owner references, but the API
+    /// server records which manager applied an object.
     pub(crate) fn is_applied_by(&self, manager: &str) -> bool {
         self.appliers.iter().any(|applier| applier == manager)
     }
 
-    /// The object without its content, for those who take whole ones. Who manages its fields is left out but for those
-    /// who applied it.
+    /// Returns the object without its content, for callers that need a `DynamicObject`. Its managed fields contain only
+    /// the managers that applied it.
     pub(crate) fn without_content(self, resource: &ApiResource) -> DynamicObject {
         let applied = |manager| ManagedFieldsEntry {
             manager: Some(manager),
@@ -47,24 +48,25 @@ impl ChildMeta {
     }
 }
 
-/// The name by which the plugin with this identity applies children.
+/// Returns the field manager of children of the plugin with this identity.
 pub(crate) fn manager_of(identity: &str) -> String {
     format!("{FIELD_MANAGER}/{identity}")
 }
 
-/// Whose children are meant. Nothing else is ever counted or deleted as a child.
+/// The criteria for a plugin's own children. No other object is ever counted or deleted as a child.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ours<'a> {
     /// The plugin's identity.
     pub(crate) plugin: &'a str,
-    /// The subject, unless children of all subjects are meant.
+    /// The uid of the subject, or `None` for the children of all subjects.
     pub(crate) subject_uid: Option<&'a str>,
-    /// The Dask resource that controls them, unless it may be gone. Then any Dask resource will do.
+    /// The uid of the Dask resource that controls the children, or `None` if it may be gone. Then any Dask resource is
+    /// accepted as their controller.
     pub(crate) owner_uid: Option<&'a str>,
 }
 
 impl Ours<'_> {
-    /// Whether `child` carries our labels and our owner, and was applied by this program.
+    /// Returns whether `child` has our labels and our owner, and was applied by this program.
     pub(crate) fn holds(&self, child: &ChildMeta) -> bool {
         let labels = child.labels();
         let is_owned = match self.owner_uid {
@@ -85,7 +87,7 @@ struct Object {
     metadata: Metadata,
 }
 
-/// Both are parsed from the same fields, each what the other leaves out.
+/// An object's metadata, split into `managedFields` and the other fields.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Metadata {
@@ -94,7 +96,7 @@ struct Metadata {
     rest: ObjectMeta,
 }
 
-/// The fields themselves, most of an object's metadata, are not parsed.
+/// An entry of `managedFields`. The sets of fields, which are most of an object's metadata, are not parsed.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Manager {
@@ -112,7 +114,7 @@ impl<'de> Deserialize<'de> for ChildMeta {
     }
 }
 
-/// An object has one plugin; more names are not its controller's.
+/// The maximum number of appliers that are kept. An object belongs to one plugin, so further names are not its own.
 const MAX_APPLIERS: usize = 8;
 
 impl Resource for ChildMeta {
@@ -176,7 +178,8 @@ mod tests {
         assert_eq!(child.namespace().as_deref(), Some("ns"));
     }
 
-    /// Each of these changes makes it somebody else's: a person took it over, or nobody of ours ever wrote it.
+    /// Each of these changes means that the child is not ours: a user took it over, or none of our managers ever wrote
+    /// it.
     #[test]
     fn a_child_is_ours_with_our_labels_our_owner_and_our_apply_only() {
         let owner = json!({"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster", "name": "demo", "uid": "owner",

@@ -1,4 +1,4 @@
-//! Names and versions of children, by which changes of others are told from our own writes.
+//! Names and versions of children. They distinguish changes by other clients from our own writes.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
@@ -7,27 +7,27 @@ use kube::{ResourceExt as _, core::ApiResource};
 /// `plural.group` and name of a child within its namespace.
 pub(crate) type ChildName = (String, String);
 
-/// The name of a child in whatever version of its kind.
+/// Returns the name of a child, regardless of the version of its kind.
 pub(crate) fn child_name(resource: &ApiResource, name: &str) -> ChildName {
     (format!("{}.{}", resource.plural, resource.group), name.to_owned())
 }
 
-/// What the watch said of a child.
+/// A change of a child that a watch reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ChildChange {
     pub(crate) subject_uid: String,
     pub(crate) child: ChildName,
-    /// What it is now; `None` if it is gone.
+    /// The version of the child after the change, or `None` if it was deleted.
     pub(crate) state: Option<ChildVersion>,
 }
 
-/// Tells our own writes from those of others.
+/// The version of a child. It distinguishes our own writes from those of other clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ChildVersion {
     pub(crate) uid: String,
     pub(crate) generation: Option<i64>,
     pub(crate) resource_version: Option<String>,
-    /// Hash of labels and annotations, whose changes do not move the generation.
+    /// Hash of labels and annotations, whose changes do not increment the generation.
     pub(crate) decoration: u64,
 }
 
@@ -41,8 +41,8 @@ impl ChildVersion {
         }
     }
 
-    /// Whether somebody else may have changed more than the status since `self` was written. Kinds that have no
-    /// generation cannot tell, and count each change: a dry run shows what it was.
+    /// Returns whether another client may have changed more than the status since `self` was written. For kinds without
+    /// a generation every change counts; a dry run then shows what has changed.
     pub(crate) fn drifted_to(&self, now: &Self) -> bool {
         if self.uid != now.uid {
             return true;
@@ -58,8 +58,9 @@ impl ChildVersion {
         }
     }
 
-    /// Whether this is an older state of the same object, as watches tell of them late. Resource versions of one
-    /// kind are decimal numbers that grow (Kubernetes 1.35); where they are none, nothing is known.
+    /// Returns whether this is an older version of the same object, since watches may report versions late. Resource
+    /// versions of one kind are increasing decimal numbers (Kubernetes 1.35). If they are no numbers, the order is
+    /// unknown.
     fn is_before(&self, other: &Self) -> bool {
         let number = |version: &Self| version.resource_version.as_deref().and_then(|text| text.parse::<u128>().ok());
         number(self).zip(number(other)).is_some_and(|(mine, others)| mine < others)
@@ -98,7 +99,7 @@ mod tests {
         assert!(written.drifted_to(&version("a", None, "11")));
     }
 
-    /// Else a plugin that answers something else each time would be asked again for each of its own writes.
+    /// Otherwise a plugin whose answer differs each time would be called again for each of its own writes.
     #[test]
     fn what_a_watch_tells_late_is_no_drift() {
         let written = version("a", Some(3), "100");

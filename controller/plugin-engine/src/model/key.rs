@@ -4,25 +4,26 @@ use dask_operator_api::DaskOperatorPlugin;
 use kube::ResourceExt as _;
 use sha2::{Digest as _, Sha256};
 
-/// What the finalizers of all plugins begin with; the plugin's identity follows.
+/// The prefix of all plugins' finalizers. The plugin's identity follows it.
 pub(crate) const PREFIX: &str = "plugin.kubernetes.dask.org/";
 
-/// Returns the plugin that a finalizer belongs to, if it is a plugin's.
+/// Returns the identity of the plugin that a finalizer belongs to, if it is a plugin's finalizer.
 ///
-/// Every finalizer with the prefix counts as one, also if no plugin can have such an identity: the prefix is the
-/// operator's own, so that nobody else would ever remove it. To ignore it would keep the object, and with it the
-/// namespace, for ever. A finalizer of a plugin that does not exist guards nothing, and its removal costs one request.
+/// Every finalizer with the prefix counts, even if no plugin can have such an identity. The prefix belongs to the
+/// operator, so no other controller would ever remove the finalizer. Ignoring it would keep the object, and with it
+/// the namespace, for ever. A finalizer of a plugin that does not exist protects nothing, and its removal costs one
+/// request.
 pub(crate) fn identity_of(finalizer: &str) -> Option<&str> {
     finalizer.strip_prefix(PREFIX)
 }
 
-/// A label's value has at most so many characters.
+/// The maximum length of a label's value.
 const MAX_IDENTITY: usize = 63;
 
-/// Hex digits of the hash that a cut identity ends in: 128 bits.
+/// The number of hex digits in the hash at the end of a cut identity: 128 bits.
 const IDENTITY_HASH: usize = 32;
 
-/// A plugin resource by name.
+/// The namespace and name of a plugin resource.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct PluginKey {
     pub(crate) namespace: String,
@@ -30,12 +31,13 @@ pub(crate) struct PluginKey {
 }
 
 impl PluginKey {
-    /// A label's value: the name, and for plugins outside of the operator's namespace theirs too, so that two of
-    /// one name are not taken for each other.
+    /// Returns the plugin's identity, which is a valid label value. It is the name of the plugin. For plugins outside
+    /// the operator's namespace it also contains their namespace, so that plugins with the same name can be
+    /// distinguished.
     ///
-    /// An identity that is cut has exactly [`MAX_IDENTITY`] characters, and one that is not cut has fewer. So no
-    /// plugin and no namespace can be named such that their identity is the cut one of another plugin. A character
-    /// that no name has would separate them too, but identities are also the domains of condition types.
+    /// An identity that is cut has exactly [`MAX_IDENTITY`] characters, and one that is not cut has fewer. Therefore no
+    /// plugin and no namespace can be named such that their identity is the cut one of another plugin. A separator that
+    /// no name contains would prevent this too, but identities are also the domains of condition types.
     pub(crate) fn identity(&self, operator_namespace: &str) -> String {
         if self.namespace == operator_namespace {
             return self.name.clone();
@@ -46,7 +48,7 @@ impl PluginKey {
         }
         let kept: String = whole.chars().take(MAX_IDENTITY - IDENTITY_HASH - 1).collect();
         let kept = kept.trim_end_matches(['-', '.']);
-        // More digits take the place of what was trimmed.
+        // More digits replace the characters that were trimmed.
         let digits = MAX_IDENTITY - kept.len() - 1;
         let hash: String = hex::encode(Sha256::digest(&whole)).chars().take(digits).collect();
         format!("{kept}.{hash}")
@@ -85,7 +87,7 @@ mod tests {
         }
     }
 
-    /// A namespace may have the name of a hash.
+    /// A namespace may have the same name as a hash.
     #[test]
     fn no_plugin_can_be_named_such_that_it_has_the_cut_identity_of_another_one() {
         let victim = identity(&"n".repeat(63), "team-a");

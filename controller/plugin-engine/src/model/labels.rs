@@ -12,4 +12,5 @@ pub(crate) const KEY_LABEL: &str = "plugin.kubernetes.dask.org/key";
 /// The annotation with which a user allows a plugin to take over an object. Its value is the plugin's name.
 pub(crate) const ADOPT_ANNOTATION: &str = "plugin.kubernetes.dask.org/adopt";
 
+/// The condition of plugin resources that tells whether the plugin is called.
 pub(crate) const READY: &str = "Ready";

@@ -1,4 +1,4 @@
-//! The terms of the engine: plugins, subjects, children and writers.
+//! The data model of the engine: plugins, subjects, children and writers.
 
 pub(crate) mod child_kind;
 pub(crate) mod child_meta;

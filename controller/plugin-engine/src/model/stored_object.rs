@@ -1,7 +1,7 @@
-//! Objects of the caches of subjects: metadata to decide by, and the rest as text.
+//! Objects in the caches of subjects: metadata for decisions, and the rest as text.
 //!
-//! Plugins may be asked about tens of thousands of objects, of which each is read when it is its turn. As a tree it would
-//! take ten times the room of its text, and 90 times if somebody writes small maps.
+//! Plugins may be called about tens of thousands of objects, and each object is read only for its own pass. As a tree,
+//! an object would take ten times the memory of its text, and 90 times if a user writes small maps.
 
 use std::borrow::Cow;
 
@@ -17,17 +17,17 @@ use serde::{Deserialize, Deserializer};
 pub(crate) struct StoredObject {
     types: Option<TypeMeta>,
     metadata: ObjectMeta,
-    /// What the object has besides its type and metadata.
+    /// The fields of the object other than its type and metadata.
     data: Box<str>,
 }
 
 impl StoredObject {
-    /// Returns the object as a tree, for as long as it is looked at.
+    /// Returns the object as a tree, for the duration of a pass.
     pub(crate) fn object(&self) -> DynamicObject {
         DynamicObject {
             types: self.types.clone(),
             metadata: self.metadata.clone(),
-            // The text was written from a tree.
+            // The text was serialised from a tree.
             data: serde_json::from_str(&self.data).unwrap_or_default(),
         }
     }

@@ -1,4 +1,4 @@
-//! What plugins can be asked about, and which Dask resource stands above it.
+//! The objects that plugins can be called about, and the Dask resources that own them.
 
 use dask_operator_api::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, SubjectKind, meta};
 use k8s_openapi::api::{
@@ -7,7 +7,8 @@ use k8s_openapi::api::{
 };
 use kube::{Resource, ResourceExt as _, core::ApiResource};
 
-/// A subject by name; a namesake made later is the same key with another uid.
+/// The kind, namespace and name of a subject. An object that is created later under the same name has the same key, but
+/// another uid.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SubjectKey {
     pub(crate) kind: SubjectKind,
@@ -51,7 +52,8 @@ pub(crate) fn api_resource(kind: SubjectKind) -> ApiResource {
     }
 }
 
-/// Of other people's kinds only the objects that the controller makes are watched.
+/// Returns the label selector for a kind. Of Kubernetes' own kinds, only the objects that the controller creates are
+/// watched.
 pub(crate) fn label_selector(kind: SubjectKind) -> Option<&'static str> {
     match kind {
         SubjectKind::Service => Some("dask.org/component=scheduler"),
@@ -61,12 +63,12 @@ pub(crate) fn label_selector(kind: SubjectKind) -> Option<&'static str> {
     }
 }
 
-/// `scheduler`, `worker` or `job-runner`; nothing for Dask's own kinds.
+/// Returns `scheduler`, `worker` or `job-runner`, or `None` for Dask's own kinds.
 pub(crate) fn component(kind: SubjectKind, object: &impl Resource) -> Option<&str> {
     label_selector(kind).and_then(|_| object.labels().get(meta::COMPONENT).map(String::as_str))
 }
 
-/// The nearest Dask resource: the object itself, or the one that its labels name.
+/// Returns the nearest Dask resource: the object itself, or the one that its labels name.
 pub(crate) fn owner_of(kind: SubjectKind, object: &impl Resource) -> Option<SubjectKey> {
     let Some(component) = component(kind, object) else {
         return label_selector(kind).is_none().then(|| SubjectKey::of(kind, object));
@@ -81,17 +83,17 @@ pub(crate) fn owner_of(kind: SubjectKind, object: &impl Resource) -> Option<Subj
     Some(SubjectKey { kind, namespace: object.namespace()?, name })
 }
 
-/// Whether `object` is what the controller makes for `owner`, or a pod of that.
+/// Returns whether the controller created `object` for `owner`, or `object` is a pod of such an object.
 ///
-/// Labels and owner references prove nothing: whoever creates an object writes them as he likes. What nobody else
-/// decides is which names the controller uses. A second object under such a name cannot exist. If somebody was
-/// quicker than the controller, then its own creation fails with a conflict, and a condition says so. So a subject has
-/// to have the name that follows from its owner, besides the owner reference with the owner's uid.
+/// Labels and owner references prove nothing, because a user who creates an object chooses them freely. But only the
+/// controller decides which names it uses, and a second object with such a name cannot exist. If a user creates it
+/// first, the controller's own creation fails with a conflict, and a condition reports that. Therefore a subject needs
+/// the name that follows from its owner, in addition to an owner reference with the owner's uid.
 ///
-/// Names of workers end in digits that others may choose too. But whoever may create Deployments or pods runs what he
-/// wants in the namespace without any plugin. Such a Deployment also counts as a worker of the group, which makes one
-/// less. Such a pod is one too many for its `ReplicaSet`, which deletes it. If there is no such `ReplicaSet`, then the
-/// garbage collector deletes the pod.
+/// Names of workers end in digits that other users may choose too. But a user who may create Deployments or pods can
+/// run anything in the namespace without any plugin. Such a Deployment also counts as a worker of the group, so that
+/// the group has one worker less of its own. Such a pod is surplus for its `ReplicaSet`, which deletes it. If there is
+/// no such `ReplicaSet`, the garbage collector deletes the pod.
 pub(crate) fn is_below(kind: SubjectKind, object: &impl Resource, owner: &impl Resource) -> bool {
     let (component, owner_name) = (component(kind, object).unwrap_or_default(), owner.name_any());
     let controlled = || owner.uid().is_some_and(|uid| operator_runtime::k8s::is_controlled_by(object, &uid));
@@ -102,7 +104,7 @@ pub(crate) fn is_below(kind: SubjectKind, object: &impl Resource, owner: &impl R
         SubjectKind::Pod if component == meta::component::JOB_RUNNER => {
             controlled() && has_name_below(kind, component, &object.name_any(), &owner_name)
         }
-        // The pod's Deployment may be gone already while the pod shuts down, so only its name is compared.
+        // The pod's Deployment may already be deleted while the pod shuts down, so only its name is compared.
         SubjectKind::Pod => meta::deployment_of(object)
             .is_some_and(|deployment| has_name_below(SubjectKind::Deployment, component, deployment, &owner_name)),
         SubjectKind::DaskCluster
@@ -112,7 +114,7 @@ pub(crate) fn is_below(kind: SubjectKind, object: &impl Resource, owner: &impl R
     }
 }
 
-/// Whether the controller makes an object of this kind and component under `name` for the Dask resource `owner`.
+/// Returns whether the controller creates an object of this kind and component as `name` for the Dask resource `owner`.
 pub(crate) fn has_name_below(kind: SubjectKind, component: &str, name: &str, owner: &str) -> bool {
     match (kind, component) {
         (SubjectKind::Service | SubjectKind::Deployment, meta::component::SCHEDULER) => {
@@ -154,12 +156,12 @@ mod tests {
         assert_eq!(owner(SubjectKind::Service, json!({})), None);
     }
 
-    /// Controlled by the object `owner`.
+    /// Returns the owner references of an object that `owner` controls.
     fn reference(owner: &str, uid: &str) -> serde_json::Value {
         json!([{"apiVersion": "kubernetes.dask.org/v1", "kind": "K", "name": owner, "uid": uid, "controller": true}])
     }
 
-    /// Whether an object of this name, whose owner reference has the owner's uid, is below `owner`.
+    /// Returns whether an object with this name, whose owner reference has the owner's uid, is below `owner`.
     fn is_named_below(kind: SubjectKind, component: &str, name: &str, owner: &str) -> bool {
         let labels = json!({"dask.org/component": component});
         let mut below = object(labels);
@@ -174,8 +176,8 @@ mod tests {
         is_below(&above)
     }
 
-    /// Whoever may create Services, and nothing else, would have a plugin publish one of his choice under the name of
-    /// somebody's cluster.
+    /// Otherwise a user who may create nothing but Services could make a plugin publish an arbitrary Service under the
+    /// name of another user's cluster.
     #[test]
     fn an_object_of_another_name_is_no_subject_whatever_its_labels_and_owner_reference_say() {
         for (kind, component, name, owner, expected) in [
@@ -190,7 +192,7 @@ mod tests {
             (SubjectKind::Deployment, "worker", "mine", "demo-default", false),
             (SubjectKind::Pod, "job-runner", "demo-runner", "demo", true),
             (SubjectKind::Pod, "job-runner", "mine", "demo", false),
-            // No pod of a scheduler or worker is controlled by a Dask resource.
+            // Dask resources do not control the pods of schedulers and workers directly.
             (SubjectKind::Pod, "scheduler", "demo-scheduler", "demo", false),
             (SubjectKind::Pod, "worker", "demo-default-worker-0123456789", "demo-default", false),
         ] {

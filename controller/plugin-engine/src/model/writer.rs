@@ -1,4 +1,4 @@
-//! Who writes and watches the children of a plugin.
+//! The identities that write and watch the children of plugins.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -10,13 +10,13 @@ use kube::{Client, Config, client::ClientBuilder, core::ApiResource};
 use operator_runtime::metrics::CountRequests;
 use operator_runtime::scope::Scope;
 
-/// How long the client of an account is kept after its last use, if no plugin is registered with it. Plugins that are
-/// refused are looked at more often than that.
+/// How long the client of an account is kept after its last use, if no registered plugin uses it. Plugins that are
+/// refused are reconciled more often than that.
 const UNUSED: Duration = Duration::from_mins(2);
-/// Accounts of one team that the controller acts as at a time. Each costs a pool of connections.
+/// The maximum number of accounts of one team that the controller impersonates at a time. Each costs a connection pool.
 const MAX_ACCOUNTS: usize = 16;
 
-/// There is no client for a writer.
+/// The reason why there is no client for a writer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("there is no client for it: {0}")]
@@ -27,17 +27,17 @@ pub(crate) enum Error {
     TooMany(String),
 }
 
-/// An identity towards the API server.
+/// An identity at the API server.
 #[derive(Clone)]
 pub(crate) struct Writer {
     pub(crate) client: Client,
-    /// The ServiceAccount that is impersonated; the controller itself if there is none.
+    /// The ServiceAccount that is impersonated, or `None` for the controller itself.
     pub(crate) account: Option<Account>,
-    /// The only namespace in which it acts, unless it is all that are watched.
+    /// The only namespace in which the writer acts, or `None` for all watched namespaces.
     pub(crate) namespace: Option<String>,
 }
 
-/// What tells writers apart.
+/// The values that distinguish writers.
 pub(crate) type WriterKey = (Option<Account>, Option<String>);
 
 /// A ServiceAccount.
@@ -54,19 +54,19 @@ impl std::fmt::Display for Account {
 }
 
 impl Account {
-    /// Its name as a user. The API server adds the groups of service accounts by itself.
+    /// Returns the account's user name. The API server adds the groups of service accounts by itself.
     fn user(&self) -> String {
         format!("system:serviceaccount:{}:{}", self.namespace, self.name)
     }
 }
 
 impl Writer {
-    /// Where it acts, if `watched` is what the controller watches.
+    /// Returns the namespaces in which the writer acts. `watched` is the scope of the controller.
     pub(crate) fn scope(&self, watched: &Scope) -> Scope {
         self.namespace.as_ref().map_or_else(|| watched.clone(), |namespace| Scope::of([namespace]))
     }
 
-    /// Plugins whose writers have the same key share watches.
+    /// Returns the writer's key. Plugins whose writers have the same key share watches.
     pub(crate) fn key(&self) -> WriterKey {
         (self.account.clone(), self.namespace.clone())
     }
@@ -78,11 +78,11 @@ impl std::fmt::Debug for Writer {
     }
 }
 
-/// The clients of all writers: one for each ServiceAccount, made when it is first needed and dropped when no plugin
-/// needs it any more.
+/// The clients of all writers. There is one for each ServiceAccount. It is created when it is first needed and dropped
+/// when no plugin needs it any more.
 pub(crate) struct Writers {
     own: Client,
-    /// That of the controller's own client, with its time-outs.
+    /// The configuration of the controller's own client, with its timeouts.
     config: Config,
     count: CountRequests,
     /// The operator's namespace, whose plugins may have any number of accounts.
@@ -100,7 +100,7 @@ impl Writers {
         Self { own, config, count, home: home.to_owned(), clients: Mutex::default() }
     }
 
-    /// The writer that acts as `account`, or as the controller itself, in `namespace`.
+    /// Returns the writer that acts as `account`, or as the controller itself, in `namespace`.
     pub(crate) fn writer(&self, account: Option<&Account>, namespace: Option<&str>) -> Result<Writer, Error> {
         let client = match account {
             Some(account) => self.client(account, Instant::now())?,
@@ -109,7 +109,7 @@ impl Writers {
         Ok(Writer { client, account: account.cloned(), namespace: namespace.map(str::to_owned) })
     }
 
-    /// Drops the clients of accounts that are not among `wanted` and were not used for a while.
+    /// Drops the clients of accounts that are not in `wanted` and have not been used for a while.
     pub(crate) fn close(&self, wanted: &HashSet<Account>, now: Instant) {
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         clients.retain(|account, kept| wanted.contains(account) || now.saturating_duration_since(kept.used) < UNUSED);
@@ -134,17 +134,17 @@ impl Writers {
     }
 }
 
-/// A writer that no API server listens to.
-/// What tells watches of children apart.
+/// The values that distinguish watches of children.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct WatchKey {
     pub(crate) writer: WriterKey,
     pub(crate) resource: ApiResource,
 }
 
+/// Returns a writer that no API server listens to.
 #[cfg(test)]
 pub(crate) fn test_writer() -> Writer {
-    // A client spawns a task, which need not ever run.
+    // A new client spawns a task and needs a runtime; the task itself is never polled.
     static RUNTIME: std::sync::OnceLock<tokio::runtime::Runtime> = std::sync::OnceLock::new();
     let _guard = RUNTIME.get_or_init(|| tokio::runtime::Builder::new_current_thread().build().unwrap()).enter();
     let client = Client::try_from(kube::Config::new("http://127.0.0.1:1".parse().unwrap())).unwrap();

@@ -1,4 +1,4 @@
-//! Keeps the authority that plugins and the controller trust, and the Secrets that plugins mount.
+//! Maintains the authority that plugins and the controller trust, and the Secrets that plugins mount.
 
 use std::collections::BTreeMap;
 
@@ -16,15 +16,16 @@ use super::{
 };
 use crate::config::CertificateLifetimes;
 
-/// The Secret that holds the authority, in the operator's namespace.
+/// The name of the authority's Secret in the operator's namespace.
 const CA_SECRET: &str = "dask-operator-plugin-ca";
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 const PREVIOUS_CERTIFICATE: &str = "previous.crt";
 const PREVIOUS_KEY: &str = "previous.key";
-/// Several controllers may run at once; the one whose write comes first decides, and the others read it.
+/// How often a write of the Secret is tried. Several controllers may run at once: the first write wins, and the others
+/// read it.
 const WRITE_TRIES: usize = 3;
 
-/// Why certificates are not to be had.
+/// The reason why there are no certificates.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("{}", .0.message())]
@@ -39,24 +40,24 @@ pub(crate) enum Error {
     BrokenAuthority,
 }
 
-/// What the controller's end of a connection to a plugin needs.
+/// The certificates that the controller needs to connect to a plugin.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Trust {
-    /// PEM certificates of the authorities that are trusted.
+    /// The certificates of the trusted authorities, in PEM.
     pub(crate) ca: String,
     /// The controller's certificate.
     pub(crate) client: CertificateAndKey,
-    /// When some of it, or the plugin's own certificate, has to be made anew.
+    /// The time at which one of them, or the plugin's own certificate, has to be renewed.
     pub(crate) renewal: Timestamp,
 }
 
-/// The authority of one operator namespace.
+/// The certificate authority of one operator namespace.
 pub(crate) struct Authority {
     secrets: Api<Secret>,
     namespace: String,
     cluster_domain: String,
     lives: CertificateLifetimes,
-    /// The controller's own certificate: no Secret holds it, a controller that starts makes another.
+    /// The controller's own certificate. No Secret stores it; a controller that starts creates a new one.
     client: Mutex<Option<CertificateAndKey>>,
 }
 
@@ -71,7 +72,7 @@ impl Authority {
         }
     }
 
-    /// Sees to it that the Secret of `plugin` holds a certificate for its Service, and returns what the
+    /// Ensures that the Secret of `plugin` has a certificate for its Service. Returns the certificates that the
     /// controller needs to connect.
     pub(crate) async fn ensure(
         &self,
@@ -110,7 +111,7 @@ impl Authority {
         vec![format!("{service}.{namespace}.svc"), format!("{service}.{namespace}.svc.{}", self.cluster_domain)]
     }
 
-    /// The same certificate for all plugins, until it has to be another.
+    /// Returns the controller's certificate. All plugins get the same one until it has to be renewed.
     async fn client(&self, authorities: &Authorities, now: Timestamp) -> Result<CertificateAndKey, Error> {
         let mut held = self.client.lock().await;
         let client = authorities.client(held.take(), now, self.lives)?;
@@ -118,7 +119,7 @@ impl Authority {
         Ok(client)
     }
 
-    /// The authorities, read at each time: another controller may have made a new one.
+    /// Returns the authorities. They are read each time, because another controller may have created a new one.
     async fn authorities(&self, now: Timestamp) -> Result<Authorities, Error> {
         let mut tries = 0;
         loop {
@@ -145,7 +146,7 @@ impl Authority {
         }
     }
 
-    /// Create and not apply: whoever comes second must not replace the first one's key.
+    /// Creates the Secret. It does not use apply, because a second controller must not replace the key of the first.
     async fn create(&self, authorities: &Authorities) -> Result<(), k8s::Error> {
         let target = format!("Secret {CA_SECRET}");
         let params = PostParams { field_manager: Some(k8s::FIELD_MANAGER.to_owned()), ..PostParams::default() };
@@ -157,7 +158,7 @@ impl Authority {
         k8s::timed("create", &target, create).await.map(|_| ())
     }
 
-    /// Writes `authorities`, unless the Secret is no longer the one that was `found`.
+    /// Writes `authorities`, unless the Secret has changed since `found` was read.
     async fn replace(&self, found: &Secret, authorities: &Authorities) -> Result<(), k8s::Error> {
         let mut manifest = manifest((&self.namespace, CA_SECRET), &authorities.current, &authorities.bundle());
         manifest["metadata"]["uid"] = json!(found.uid());

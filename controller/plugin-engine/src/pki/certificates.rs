@@ -1,4 +1,4 @@
-//! Makes the certificates by which plugins and the controller know each other (`tls.mode: Auto`).
+//! Creates the certificates with which plugins and the controller authenticate each other (`tls.mode: Auto`).
 
 use std::time::Duration;
 
@@ -16,21 +16,21 @@ use x509_parser::{
     pem::parse_x509_pem,
 };
 
-/// Name in the controller's own certificate. Plugins check it: certificates of other plugins come from the
-/// same authority and must not open their doors.
+/// The name in the controller's own certificate. Plugins check it, because the same authority signs the certificates of
+/// other plugins, and those must not be accepted as the controller's.
 pub(crate) const CLIENT_NAME: &str = "dask-operator.plugin.kubernetes.dask.org";
 
-/// Clocks differ.
+/// How long before its creation a certificate becomes valid, since clocks differ.
 const BACKDATED: SignedDuration = SignedDuration::from_mins(5);
 
-/// A certificate and its key, both PEM.
+/// A certificate and its private key, both in PEM.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct CertificateAndKey {
     pub(crate) certificate: String,
     pub(crate) key: String,
 }
 
-/// Why a certificate could not be made or read.
+/// The reason why a certificate could not be created or read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("failed to make a certificate: {0}")]
@@ -41,7 +41,7 @@ pub(crate) enum Error {
     Authority,
 }
 
-/// From when until when a certificate is used; it is valid a little before, since clocks differ.
+/// The period in which a certificate is used. The certificate itself is valid a little earlier, since clocks differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Validity {
     pub(crate) begin: Timestamp,
@@ -49,7 +49,7 @@ pub(crate) struct Validity {
 }
 
 impl Validity {
-    /// The life of a certificate, if it can be read.
+    /// Returns the validity period of a certificate, or `None` if it cannot be read.
     pub(crate) fn of(certificate_pem: &str) -> Option<Self> {
         read(certificate_pem, |certificate| {
             let validity = certificate.validity();
@@ -59,12 +59,12 @@ impl Validity {
         })
     }
 
-    /// When two thirds of it are over.
+    /// Returns the time after two thirds of the period, when the certificate is renewed.
     pub(crate) fn renewal(self) -> Timestamp {
         self.after(2, 3)
     }
 
-    /// When so large a part of it is over.
+    /// Returns the time after `numerator / denominator` of the period.
     pub(crate) fn after(self, numerator: i64, denominator: i64) -> Timestamp {
         let whole = (self.end.as_second() - self.begin.as_second()).max(0);
         let part = whole.saturating_mul(numerator) / denominator;
@@ -72,9 +72,10 @@ impl Validity {
     }
 }
 
-/// A new authority.
+/// Creates a new certificate authority.
 pub(crate) fn make_ca(now: Timestamp, life: Duration) -> Result<CertificateAndKey, Error> {
-    // Two of them are trusted at a time, and have to be told apart by people and by what looks issuers up by name.
+    // Two authorities may be trusted at a time. Users need different names, and so do programs that look up issuers by
+    // name.
     let name = format!("dask-operator plugins {}", whole_seconds(now));
     let mut params = params(&name, now, end_of(now, life)?)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -83,7 +84,7 @@ pub(crate) fn make_ca(now: Timestamp, life: Duration) -> Result<CertificateAndKe
     Ok(CertificateAndKey { certificate: params.self_signed(&key)?.pem(), key: key.serialize_pem() })
 }
 
-/// A plugin's certificate, for each of `names`.
+/// Creates a plugin's certificate for all of `names`.
 pub(crate) fn make_server(
     ca: &CertificateAndKey,
     names: &[String],
@@ -93,12 +94,12 @@ pub(crate) fn make_server(
     make_leaf(ca, names, ExtendedKeyUsagePurpose::ServerAuth, (now, life))
 }
 
-/// The controller's own certificate.
+/// Creates the controller's own certificate.
 pub(crate) fn make_client(ca: &CertificateAndKey, now: Timestamp, life: Duration) -> Result<CertificateAndKey, Error> {
     make_leaf(ca, &[CLIENT_NAME.to_owned()], ExtendedKeyUsagePurpose::ClientAuth, (now, life))
 }
 
-/// Whether the certificate is for exactly these names.
+/// Returns whether the certificate is for exactly these names.
 pub(crate) fn is_for(certificate_pem: &str, names: &[String]) -> bool {
     let found = read(certificate_pem, |certificate| {
         let extension = certificate.subject_alternative_name().ok()??;
@@ -111,7 +112,7 @@ pub(crate) fn is_for(certificate_pem: &str, names: &[String]) -> bool {
     found.as_deref() == Some(names)
 }
 
-/// Whether the certificate names the key of `ca_pem` as the one that signed it.
+/// Returns whether the certificate names the key of `ca_pem` as the key that signed it.
 pub(crate) fn is_signed_by(certificate_pem: &str, ca_pem: &str) -> bool {
     let signer = read(certificate_pem, |certificate| {
         certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
@@ -128,7 +129,7 @@ pub(crate) fn is_signed_by(certificate_pem: &str, ca_pem: &str) -> bool {
     signer.is_some() && signer == key
 }
 
-/// Whether certificates can be signed with the pair.
+/// Returns whether certificates can be signed with `pair`.
 pub(crate) fn is_authority(pair: &CertificateAndKey) -> bool {
     let key = KeyPair::from_pem(&pair.key).ok().map(|key| key.subject_public_key_info());
     let of_key =
@@ -148,7 +149,7 @@ fn make_leaf(
     usage: ExtendedKeyUsagePurpose,
     (now, life): (Timestamp, Duration),
 ) -> Result<CertificateAndKey, Error> {
-    // Past its authority's end nobody would accept it.
+    // No peer would accept the certificate after the end of its authority.
     let end = end_of(now, life)?.min(Validity::of(&ca.certificate).ok_or(Error::Authority)?.end);
     let mut params = params(names.first().map_or("", String::as_str), now, end)?;
     params.subject_alt_names = CertificateParams::new(names.to_vec()).map(|named| named.subject_alt_names)?;
@@ -163,7 +164,7 @@ fn make_leaf(
 fn params(name: &str, now: Timestamp, end: Timestamp) -> Result<CertificateParams, Error> {
     let mut params = CertificateParams::default();
     let mut subject = DistinguishedName::new();
-    // 64 is X.520's limit for a common name; who reads it is a person.
+    // X.520 limits a common name to 64 characters. Only users read this name.
     subject.push(DnType::CommonName, name.chars().take(64).collect::<String>());
     params.distinguished_name = subject;
     params.not_before = x509_time(now.checked_sub(BACKDATED).map_err(|_| Error::Time)?)?;

@@ -1,4 +1,4 @@
-//! The controller's certificate authority, and its client certificates.
+//! The controller's certificate authority and its client certificates.
 
 pub(crate) mod authority;
 pub(crate) mod certificates;

@@ -1,4 +1,4 @@
-//! Decides which authority signs, which are trusted, and when that changes; pure.
+//! Decides which authority signs, which authorities are trusted, and when that changes. All functions are pure.
 //!
 //! ```text
 //!            0              2/3     + overlap          1
@@ -8,31 +8,32 @@
 //!                                        |== signs ======== …
 //! ```
 //!
-//! Trust goes ahead of signatures: mounted Secrets take a minute or two to reach plugins, and until the overlap is
-//! over no certificate of the new authority is shown to anybody. All of it follows from the Secret's content, so
-//! that a controller that starts in between, or a second one, does the same.
+//! An authority is trusted before it signs. Mounted Secrets take a minute or two to reach plugins, and no certificate
+//! of the new authority is used until the overlap is over. All decisions follow from the content of the Secret, so
+//! a controller that restarts in between, or a second replica, decides the same.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::certificates::{self, CertificateAndKey, Error, Validity};
 use crate::config::CertificateLifetimes;
 
-/// Plugins have so long to take in a new authority, or a twelfth of its life if that is less.
+/// The maximum time that plugins have to load a new authority. It is a twelfth of the authority's lifetime if that is
+/// less.
 const LONGEST_OVERLAP: SignedDuration = SignedDuration::from_hours(1);
 const PEM_BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const PEM_END: &str = "-----END CERTIFICATE-----";
 
-/// What the Secret of the authority holds.
+/// The content of the authority's Secret.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Authorities {
     pub(crate) current: CertificateAndKey,
-    /// The one before, while it still signs.
+    /// The previous authority, as long as it still signs.
     pub(crate) previous: Option<CertificateAndKey>,
-    /// Certificates of earlier ones that are still trusted.
+    /// Certificates of earlier authorities that are still trusted.
     pub(crate) earlier: Vec<String>,
 }
 
-/// What a plugin mounts: its certificate and whom to trust.
+/// The Secret that a plugin mounts: its certificate and the trusted authorities.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Issued {
     pub(crate) bundle: String,
@@ -40,13 +41,13 @@ pub(crate) struct Issued {
 }
 
 impl Authorities {
-    /// The first authority of an installation.
+    /// Creates the first authority of an installation.
     pub(crate) fn found(now: Timestamp, lives: CertificateLifetimes) -> Result<Self, Error> {
         let current = certificates::make_ca(now, lives.authority)?;
         Ok(Self { current, previous: None, earlier: Vec::new() })
     }
 
-    /// From the Secret's values; `None` if the current authority cannot sign.
+    /// Reads the values of the Secret. Returns `None` if the current authority cannot sign.
     pub(crate) fn read(current: CertificateAndKey, previous: Option<CertificateAndKey>, bundle: &str) -> Option<Self> {
         let usable =
             |pair: &CertificateAndKey| certificates::is_authority(pair) && Validity::of(&pair.certificate).is_some();
@@ -55,7 +56,7 @@ impl Authorities {
         usable(&current).then(|| Self { earlier, previous: previous.filter(usable), current })
     }
 
-    /// What the Secret is to hold instead; `None` if it is as it should be.
+    /// Returns the new content of the Secret, or `None` if it does not have to change.
     pub(crate) fn next(&self, now: Timestamp, lives: CertificateLifetimes) -> Result<Option<Self>, Error> {
         let living = |certificate: &String| Validity::of(certificate).is_some_and(|life| now < life.end);
         let mut next = self.clone();
@@ -71,13 +72,13 @@ impl Authorities {
         Ok((next != *self).then_some(next))
     }
 
-    /// Whom both sides trust.
+    /// Returns the certificates of all authorities that both sides trust.
     pub(crate) fn bundle(&self) -> String {
         let current = normal(&self.current.certificate);
         std::iter::once(current).chain(self.earlier.iter().cloned()).collect()
     }
 
-    /// What the plugin with the names `names` is to be given instead of `held`; `None` if that still serves.
+    /// Returns the new content of a plugin's Secret for the DNS names `names`, or `None` if `held` can still be used.
     pub(crate) fn issue(
         &self,
         held: Option<&Issued>,
@@ -86,7 +87,7 @@ impl Authorities {
     ) -> Result<Option<Issued>, Error> {
         let bundle = self.bundle();
         let serves = |pair: &CertificateAndKey| {
-            // One of the current authority may be there early if clocks differ. It is trusted by then.
+            // A certificate of the current authority may exist early if clocks differ. It is trusted by then.
             let known = [self.signer(now), &self.current];
             known.iter().any(|ca| certificates::is_signed_by(&pair.certificate, &ca.certificate))
                 && certificates::is_for(&pair.certificate, names)
@@ -103,7 +104,7 @@ impl Authorities {
         Ok(Some(Issued { bundle, pair }))
     }
 
-    /// The controller's own certificate: `held`, or another one if that is no longer the right one.
+    /// Returns the controller's own certificate: `held`, or a new one if `held` can no longer be used.
     pub(crate) fn client(
         &self,
         held: Option<CertificateAndKey>,
@@ -120,7 +121,7 @@ impl Authorities {
         }
     }
 
-    /// When to look again, with these certificates in use.
+    /// Returns when the authorities and the certificates `in_use` have to be checked again.
     pub(crate) fn next_date(&self, in_use: &[&CertificateAndKey], now: Timestamp) -> Timestamp {
         let overlap = self.previous.as_ref().map(|_| self.overlap_end());
         let ends = self.earlier.iter().filter_map(|certificate| Some(Validity::of(certificate)?.end));
@@ -151,13 +152,13 @@ fn is_due(pair: &CertificateAndKey, now: Timestamp) -> bool {
     now >= life_of(pair).renewal()
 }
 
-/// What cannot be read is long over.
+/// Returns the validity period of a certificate. A certificate that cannot be read counts as expired.
 fn life_of(pair: &CertificateAndKey) -> Validity {
     let never = Validity { begin: Timestamp::MIN, end: Timestamp::MIN };
     Validity::of(&pair.certificate).unwrap_or(never)
 }
 
-/// The certificates of a bundle, one by one.
+/// Returns the certificates of a bundle, one by one.
 fn split(bundle: &str) -> Vec<String> {
     let whole = |part: &str| Some(part[part.find(PEM_BEGIN)?..].to_owned()).filter(|part| part.contains(PEM_END));
     bundle.split_inclusive(PEM_END).filter_map(whole).map(|certificate| normal(&certificate)).collect()

@@ -1,7 +1,7 @@
-//! Makes those that compute for long take turns: one at a time, and one namespace after the other.
+//! Serialises long computations: one at a time, and one namespace after the other.
 //!
-//! What runs between two `await`s holds up a thread of the runtime. With turns it is one thread, and other tasks run
-//! before the next turn. A namespace has one place in the queue, however much it has to compute.
+//! Code between two `await`s blocks a thread of the runtime. With turns it blocks only one thread, and other tasks run
+//! before the next turn. A namespace has one place in the queue, regardless of how much it has to compute.
 
 use std::{
     collections::HashMap,
@@ -10,7 +10,7 @@ use std::{
 
 use tokio::{sync::Mutex as Turn, task};
 
-/// The queue of namespaces, and within each namespace the queue of those that compute.
+/// The queue of namespaces, with a queue of computations for each namespace.
 #[derive(Default)]
 pub(crate) struct EvaluationTurns {
     namespaces: Mutex<HashMap<String, Arc<Turn<()>>>>,
@@ -24,13 +24,13 @@ impl EvaluationTurns {
         let _own = queue.turn.lock().await;
         let _all = self.all.lock().await;
         let result = compute();
-        // Others must not begin before the runtime has had its turn.
+        // Other computations must not begin before the runtime has run other tasks.
         task::yield_now().await;
         result
     }
 }
 
-/// The queue of one namespace, for as long as somebody stands in it.
+/// The queue of one namespace. It exists as long as a computation waits in it.
 struct Queue<'a> {
     turns: &'a EvaluationTurns,
     namespace: &'a str,
@@ -48,7 +48,7 @@ impl<'a> Queue<'a> {
 impl Drop for Queue<'_> {
     fn drop(&mut self) {
         let mut namespaces = self.turns.namespaces.lock().unwrap_or_else(PoisonError::into_inner);
-        // This one and the map's.
+        // The two references are this one and the map's.
         if Arc::strong_count(&self.turn) == 2 {
             namespaces.remove(self.namespace);
         }

@@ -1,8 +1,8 @@
-//! One expression of `match.conditions`: what is let through at validation, and its evaluation; pure.
+//! An expression of `match.conditions`: its validation and its evaluation, both pure.
 //!
-//! The parser is a crate's. Evaluation is not, since users write what expressions iterate over, and plugins' authors
-//! the expressions: each step has a cost, and an evaluation that reaches the limit ends. See
-//! `docs/adr/expression-evaluation.md`.
+//! The parser comes from a crate. The evaluation does not, since users write the objects that expressions iterate over,
+//! and authors of plugins write the expressions. Therefore each step has a cost, and an evaluation ends when it reaches
+//! the limit. See `docs/adr/expression-evaluation.md`.
 
 mod budget;
 mod compile;
@@ -35,9 +35,9 @@ use self::{
 };
 use crate::model::redact;
 
-/// The API server has the same bound.
+/// The maximum length of an expression in bytes. The API server has the same limit.
 const MAX_LENGTH: usize = 1024;
-/// Parsing is recursive, and only what is parsed can be measured.
+/// The stack size of the parser's thread. Parsing is recursive, and the depth can be measured only after parsing.
 const PARSER_STACK: usize = 64 << 20;
 
 /// A compiled expression.
@@ -48,7 +48,7 @@ pub(crate) struct Expression {
     pub(crate) memory: u64,
 }
 
-/// An object as expressions see it: without what questions to plugins leave out, too.
+/// An object as expressions see it. The fields that requests to plugins omit are missing here, too.
 pub(crate) struct Subject<'a> {
     resource: ApiResource,
     metadata: Json,
@@ -60,7 +60,7 @@ impl<'a> Subject<'a> {
         Self { resource, metadata: redact::metadata_json(object), data: &object.data }
     }
 
-    /// Copies nothing but the names of the uppermost fields.
+    /// Returns the object as a value. Only the names of its top-level fields are copied.
     fn value(&self) -> Value<'_> {
         let key = |name| Key::Text(Held::Borrowed(name));
         let text = |text| Value::Text(Held::Borrowed(text));
@@ -78,7 +78,7 @@ impl<'a> Subject<'a> {
 pub(crate) struct Variables<'a>([Value<'a>; 3]);
 
 impl<'a> Variables<'a> {
-    /// Returns those of `object`, the Dask resource above it and its component.
+    /// Returns the variables for `object`, the Dask resource that owns it, and its component.
     pub(crate) fn new(object: &'a Subject<'_>, owner: &'a Subject<'_>, component: Option<&'a str>) -> Self {
         Self::of([object.value(), owner.value()], component)
     }
@@ -95,7 +95,7 @@ impl<'a> Variables<'a> {
 }
 
 impl Expression {
-    /// Compiles `text`, or says in a few words what is wrong with it.
+    /// Compiles `text`. An error says in a few words what is wrong with it.
     pub(crate) fn compile(text: &str) -> Result<Self, String> {
         if text.len() > MAX_LENGTH {
             return Err(format!("it has {} bytes, and may have {MAX_LENGTH}", text.len()));
@@ -110,7 +110,7 @@ impl Expression {
         Ok(Self { node: Arc::new(node), memory })
     }
 
-    /// Returns what it says of one subject, or why it says nothing.
+    /// Returns the result for one subject, or the reason why there is none.
     pub(crate) fn evaluate(&self, variables: &Variables<'_>, budget: &mut Budget) -> Result<bool, String> {
         match Evaluation::new(&variables.0, budget).value(&self.node) {
             Ok(Value::Bool(verdict)) => Ok(verdict),
@@ -120,7 +120,7 @@ impl Expression {
     }
 }
 
-/// Returns how deep brackets outside of texts are nested. The parser takes the longer, the deeper they are.
+/// Returns how deep brackets outside string literals are nested. The parser takes longer the deeper they are.
 fn nesting(text: &str) -> usize {
     let (mut depth, mut deepest, mut quote) = (0_usize, 0, None);
     let mut characters = text.chars();
@@ -138,7 +138,8 @@ fn nesting(text: &str) -> usize {
     deepest
 }
 
-/// The parsed tree goes where it was made: a deep one takes much of a stack to drop, too.
+/// Parses and compiles `text`. The AST is dropped on this thread, because dropping a deep tree recurses as well and
+/// needs the large stack.
 fn parse(text: &str) -> Result<Compiled, String> {
     let program = Program::compile(text).map_err(|errors| {
         let first = errors.errors.first();

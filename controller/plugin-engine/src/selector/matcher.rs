@@ -1,4 +1,4 @@
-//! Which subjects a plugin is asked about; pure.
+//! Decides which subjects a plugin is called about. All functions are pure.
 
 use std::collections::BTreeMap;
 
@@ -11,19 +11,19 @@ use operator_runtime::rejection::Rejection;
 
 use super::expression::{Budget, Expression, Variables};
 
-/// What the patterns of all conditions may take, in KiB. They stay for as long as the plugin is there.
+/// The memory limit of the patterns of all conditions, in KiB. Patterns are kept as long as the plugin exists.
 const MAX_PATTERN_MEMORY: u64 = 1024;
 
-/// The `match` field of a plugin resource, ready to be used.
+/// The compiled `match` field of a plugin resource.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Matcher {
     namespaces: Option<Selector>,
     objects: Option<Selector>,
-    /// With their names.
+    /// The conditions with their names.
     conditions: Vec<(String, Expression)>,
 }
 
-/// A condition that says nothing of a subject.
+/// The error of a condition that has no result for a subject.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("match.conditions {condition}: {error}")]
 pub(crate) struct Undecided {
@@ -32,7 +32,7 @@ pub(crate) struct Undecided {
 }
 
 impl Matcher {
-    /// Compiles `rules`, or says what is wrong with them.
+    /// Compiles `rules`. An error says what is wrong with them.
     pub(crate) fn compile(rules: &MatchRules) -> Result<Self, Rejection> {
         let selector = |field: &str, selector: &Option<_>| {
             let compiled = selector.clone().map(Selector::try_from).transpose();
@@ -52,28 +52,28 @@ impl Matcher {
         Ok(Self { namespaces, objects, conditions })
     }
 
-    /// Whether labels of namespaces have to be known.
+    /// Returns whether the labels of namespaces have to be known.
     pub(crate) fn reads_namespaces(&self) -> bool {
         self.namespaces.is_some()
     }
 
-    /// Whether objects themselves have to be known.
+    /// Returns whether the objects themselves have to be known.
     pub(crate) fn has_conditions(&self) -> bool {
         !self.conditions.is_empty()
     }
 
-    /// Whether the labels of `object` are those that are asked for.
+    /// Returns whether `object` matches the object selector.
     pub(crate) fn selects(&self, object: &impl Resource) -> bool {
         self.objects.as_ref().is_none_or(|selector| selector.matches(object.labels()))
     }
 
-    /// Whether a namespace with these labels is one that is asked for.
+    /// Returns whether a namespace with these labels matches the namespace selector.
     pub(crate) fn selects_namespace(&self, labels: &BTreeMap<String, String>) -> bool {
         self.namespaces.as_ref().is_none_or(|selector| selector.matches(labels))
     }
 
-    /// What the conditions say. As with `matchConditions` of admission, one that is false decides, whatever
-    /// the others do; otherwise one that fails leaves it open.
+    /// Evaluates the conditions. As with `matchConditions` of admission webhooks, a condition that is false decides,
+    /// regardless of the others. Otherwise a condition that fails leaves the result undecided.
     pub(crate) fn decide(&self, variables: &Variables<'_>) -> Result<bool, Undecided> {
         let (mut open, mut budget) = (None, Budget::new());
         for (condition, expression) in &self.conditions {
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn all_conditions_have_a_limit_together() {
         let object = json!({"x": vec![0; 200_000]});
-        // Each costs 600 000 and more.
+        // Each condition costs at least 600 000 units.
         let conditions = |count| vec!["object.x.all(a, true)".to_owned() + " && size(object.x.map(b, b)) > 0"; count];
         assert_eq!(decide(&conditions(2), &object), Ok(true));
         let undecided = decide(&conditions(16), &object).unwrap_err();

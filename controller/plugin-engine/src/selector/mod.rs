@@ -1,4 +1,4 @@
-//! Which subjects a plugin is asked about: labels, namespaces and expressions.
+//! Decides which subjects a plugin is called about, by labels, namespaces and expressions.
 
 pub(crate) mod evaluation_turns;
 pub(crate) mod expression;

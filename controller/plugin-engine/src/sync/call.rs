@@ -33,7 +33,7 @@ pub(crate) async fn call(
     result
 }
 
-/// Runs a look at a subject as one trace.
+/// Runs a pass over a subject as one trace.
 pub(crate) async fn traced<T>(plugin: &Registered, subject: &SubjectKey, look: impl Future<Output = T>) -> T {
     let trace = format!("{:032x}", fastrand::u128(1..));
     let span = tracing::info_span!("plugin", trace.id = trace, plugin = plugin.identity, %subject, hook = Empty);

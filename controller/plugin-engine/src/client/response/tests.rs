@@ -1,3 +1,5 @@
+//! Tests of the interpretation of plugins' responses.
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -10,7 +12,7 @@ fn raw(code: u16, body: impl Into<Vec<u8>>) -> RawAnswer {
     RawAnswer { code, retry_after: None, at, body: body.into() }
 }
 
-/// A 200 whose `response` has the right uid and `fields`.
+/// Returns the body of a 200 whose `response` has the right uid and `fields`.
 fn answer(fields: &Value) -> Value {
     let mut response = json!({"uid": UID});
     response.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
@@ -92,7 +94,8 @@ fn the_children_of_a_success_are_taken_as_they_are() {
     assert_eq!((response.warnings, response.resync_after_seconds), (vec!["soon".to_owned()], 60));
 }
 
-/// A plugin that forgets the list must not delete everybody's objects; one that means it says so.
+/// A plugin that forgets the list must not delete all children by accident. A plugin that wants to delete them sends an
+/// empty list.
 #[test]
 fn only_an_empty_list_deletes_all_children() {
     let missing = protocol("the answer is a Success without children; an empty list deletes them");
@@ -112,7 +115,7 @@ fn a_plugins_no_and_not_yet_are_answers_and_not_errors() {
     assert_eq!((response.status, response.children), (ResponseStatus::Pending, None));
 }
 
-/// The uid is what ties an answer to its question: an answer to an older question has older children.
+/// The uid ties a response to its request. A response to an older request has older children.
 #[test]
 fn an_answer_to_another_question_is_refused() {
     for uid in ["sha256:1111", "", "SHA256:0000", "sha256:0000 "] {
@@ -158,8 +161,8 @@ fn bytes_that_are_no_text_are_a_protocol_error() {
     assert_eq!(error.reason(), "ProtocolError");
 }
 
-/// An answer whose objects and arrays are nested `depth` deep. The envelope, its response, the children,
-/// the child and its manifest are five of them.
+/// Returns an answer whose objects and arrays are nested `depth` deep. The envelope, its response, the children, the
+/// child and its manifest are five of these levels.
 fn nested(depth: usize) -> String {
     let inner = depth - 5;
     let value = format!("{}{}", "[".repeat(inner), "]".repeat(inner));
@@ -176,7 +179,7 @@ fn answers_are_nested_at_most_64_deep() {
     assert_eq!(interpret(&raw(200, nested(100)), UID), too_deep);
 }
 
-/// Two megabytes of small maps are 176 MiB as a tree.
+/// Two megabytes of small maps take 176 MiB as a tree.
 #[test]
 fn an_answer_of_too_many_values_is_refused_before_anything_is_made_of_it() {
     let maps = |count: usize| {
@@ -196,7 +199,7 @@ fn an_answer_of_too_many_values_is_refused_before_anything_is_made_of_it() {
     }
 }
 
-/// A stack overflow would take down the controller, and with it every cluster's reconciliation.
+/// A stack overflow would end the controller, and with it the reconciliation of every cluster.
 #[test]
 fn a_bomb_of_brackets_is_a_protocol_error() {
     let objects = format!("{}1{}", r#"{"a":"#.repeat(10_000), "}".repeat(10_000));
@@ -217,7 +220,7 @@ fn error_bodies_become_one_line_of_at_most_512_bytes() {
     assert_eq!(text_of(b" \n"), "");
     assert_eq!(text_of(&[b'a', 0xff, b'b']), ": a\u{fffd}b");
     assert_eq!(text_of(&[b'x'; 5000]), format!(": {}", "x".repeat(512)));
-    // 171 times three bytes are 513: a character is never split.
+    // 171 characters of three bytes are 513 bytes. A character is never split.
     assert_eq!(text_of("€".repeat(171).as_bytes()), format!(": {}", "€".repeat(170)));
 }
 
@@ -230,7 +233,7 @@ fn what_a_malformed_answer_says_is_cut() {
     }
 }
 
-/// `retry_after` as the plugin writes it, and the pause that follows; `None` is the ordinary backoff.
+/// Each row is a `Retry-After` header and the resulting pause. `None` stands for the ordinary backoff.
 #[test]
 fn retry_after_is_honoured_between_one_second_and_ten_minutes() {
     let table = [
@@ -289,8 +292,7 @@ fn asking_again_is_left_to_changes_where_it_would_be_useless() {
     }
 }
 
-/// Full jitter: with hundreds of subjects behind one plugin, equal pauses would have it overrun when it
-/// comes back.
+/// Full jitter: with hundreds of subjects, equal pauses would overload a plugin as soon as it is back.
 #[test]
 fn pauses_double_up_to_five_minutes_and_are_spread_below_that() {
     fastrand::seed(1);
@@ -362,7 +364,7 @@ fn other_bodies_of_a_200_are_held_to_the_same_limits() {
     assert_eq!(error, Err(protocol("the answer is too large: it is nested deeper than 64")));
 }
 
-/// It is written into the status of the resource, and etcd holds no more than 1.5 MiB.
+/// The discovery is written into the status of the plugin resource, and etcd stores at most 1.5 MiB per object.
 #[test]
 fn what_a_plugin_says_of_itself_is_short() {
     let said = |field: &str, value: Value| {

@@ -1,3 +1,5 @@
+//! Tests of the removal of plugins' finalizers before an uninstallation.
+
 use axum::{
     Json,
     http::{Method, StatusCode},
@@ -42,7 +44,7 @@ fn held(name: &str, finalizers: usize) -> Value {
     })
 }
 
-/// Two clusters, of which one cannot be changed; groups cannot be read, and jobs have no definition.
+/// Serves two clusters, one of which cannot be changed. Worker groups cannot be read, and jobs have no CRD.
 fn answer(method: &Method, path: &str) -> Response {
     match (method.as_str(), path.rsplit('/').next().unwrap()) {
         ("GET", "daskjobs") => refused(404, "NotFound"),

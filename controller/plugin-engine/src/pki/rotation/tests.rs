@@ -1,3 +1,5 @@
+//! Tests of the rotation of authorities and certificates.
+
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use rustls::{
@@ -10,7 +12,7 @@ use rustls::{
 
 use super::*;
 
-/// An authority that is followed by the next after 160 s, with 20 s for plugins to take it in.
+/// The next authority follows after 160 s, and plugins have 20 s to load it.
 const LIVES: CertificateLifetimes =
     CertificateLifetimes { authority: Duration::from_mins(4), certificate: Duration::from_mins(1) };
 const ROTATION: i64 = 160;
@@ -38,13 +40,13 @@ fn rotated() -> (Authorities, Authorities) {
     (old, new)
 }
 
-/// As the Secret: nothing but its values comes back.
+/// Returns the authorities as read from their Secret, which contains nothing but its values.
 fn reread(authorities: &Authorities) -> Authorities {
     let bundle = authorities.bundle();
     Authorities::read(authorities.current.clone(), authorities.previous.clone(), &bundle).unwrap()
 }
 
-/// The strictest reader: it does not trust an authority that is over, as some TLS libraries do not.
+/// Returns the trusted roots of the strictest reader. Like some TLS libraries, it does not trust an expired authority.
 fn roots(bundle: &str, now: Timestamp) -> Arc<RootCertStore> {
     let mut roots = RootCertStore::empty();
     for certificate in split(bundle) {
@@ -67,7 +69,7 @@ fn clock(now: Timestamp) -> UnixTime {
     UnixTime::since_unix_epoch(Duration::from_secs(now.as_second().unsigned_abs()))
 }
 
-/// Both halves of a handshake, as both sides check them.
+/// Verifies both certificates of a handshake, as the two sides do.
 fn handshake(controller: (&str, &CertificateAndKey), plugin: &Issued, now: Timestamp) -> Result<(), String> {
     let (trusted, client) = controller;
     let server = WebPkiServerVerifier::builder_with_provider(roots(trusted, now), provider()).build().unwrap();
@@ -75,7 +77,8 @@ fn handshake(controller: (&str, &CertificateAndKey), plugin: &Issued, now: Times
     server
         .verify_server_cert(&der(&plugin.pair.certificate), &[], &name, &[], clock(now))
         .map_err(|error| format!("the controller refuses the plugin: {error}"))?;
-    // The plugin may not have noticed yet that an authority in its files is over; it is no longer needed.
+    // The plugin may not have noticed yet that an authority in its files has expired. That authority is no longer
+    // needed.
     let living: String =
         split(&plugin.bundle).into_iter().filter(|certificate| now < Validity::of(certificate).unwrap().end).collect();
     let clients = WebPkiClientVerifier::builder_with_provider(roots(&living, now), provider()).build().unwrap();
@@ -89,7 +92,7 @@ fn handshake(controller: (&str, &CertificateAndKey), plugin: &Issued, now: Times
 struct Plugin {
     delay: i64,
     secret: Issued,
-    /// Since when the Secret holds what.
+    /// The contents of the Secret, each with the second since which it is there.
     history: Vec<(i64, Issued)>,
 }
 
@@ -110,7 +113,7 @@ impl Plugin {
     }
 }
 
-/// The controller's connection between two probes is made with what was right at the earlier one.
+/// Between two probes, the controller connects with the trust and the certificate of the earlier probe.
 #[test]
 fn no_handshake_fails_while_authorities_and_certificates_rotate() {
     let mut authorities = found();
@@ -184,7 +187,7 @@ fn what_is_over_signs_nothing_and_is_not_trusted() {
     let new = next(&found(), 240).unwrap();
     assert!(new.previous.is_none());
     assert_eq!(split(&new.bundle()).len(), 1);
-    // Nearly over: it signs as long as anybody accepts that, although the overlap would be longer.
+    // The old authority has nearly expired. It signs until it expires, although the overlap would last longer.
     let late = next(&found(), 230).unwrap();
     assert!(*late.signer(at(239)) != late.current);
     assert!(*late.signer(at(240)) == late.current);
@@ -226,7 +229,7 @@ fn a_secret_without_a_usable_authority_is_not_read() {
     assert!(broken("not a certificate", &current.key));
     assert!(broken(&current.certificate, "not a key"));
     assert!(broken(&current.certificate, &found().current.key), "another one's key");
-    // The previous one is a help only: without it the current one signs at once.
+    // The previous authority is optional. Without it the current one signs at once.
     let previous = CertificateAndKey { certificate: "x".to_owned(), key: "y".to_owned() };
     let read = Authorities::read(current.clone(), Some(previous), "").unwrap();
     assert!(read.previous.is_none() && read.earlier.is_empty());

@@ -1,25 +1,26 @@
-//! What an evaluation may cost, and how it fails.
+//! The cost limits of an evaluation and its errors.
 //!
-//! Costs are counted, not measured: the same expression and object always come to the same end. They are charged
-//! before the work is done.
+//! Costs are counted, not measured, so the same expression and object always have the same result. Work is charged
+//! before it is done.
 
 use std::borrow::Cow;
 
-/// What one expression may cost for one object. The API server has the same limit.
+/// The cost limit of one expression for one object. The API server has the same limit.
 const PER_EXPRESSION: u64 = 1_000_000;
-/// What all conditions of a plugin may cost together for one object. The API server has the same limit.
+/// The cost limit of all conditions of a plugin together for one object. The API server has the same limit.
 const PER_OBJECT: u64 = 2_500_000;
-/// Bytes that are read, compared or copied for one unit.
+/// The number of bytes that are read, compared or copied for one unit.
 const BYTES_PER_UNIT: u64 = 10;
-/// A list or a map that an expression makes. The API server charges the same.
+/// The cost of a list that an expression creates. The API server charges the same.
 pub(crate) const LIST: u64 = 10;
+/// The cost of a map that an expression creates. The API server charges the same.
 pub(crate) const MAP: u64 = 30;
-/// An operand that fails, where another one may decide all the same.
+/// The cost of an operand that fails where another one may still decide.
 pub(crate) const FAILURE: u64 = 10;
-/// What an author can do.
+/// The advice to authors of conditions in error messages.
 const ADVICE: &str = "test size() first, nest no macros, or leave out objects that have lists as long as this one";
 
-/// Why an evaluation has no result.
+/// The reason why an evaluation has no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Error {
     #[error("it costs more than {PER_EXPRESSION} units for this object: {ADVICE}")]
@@ -35,13 +36,13 @@ impl Error {
         Self::Failed(message.into())
     }
 
-    /// Whether the evaluation ends, even where another operand could decide without this one.
+    /// Returns whether the error ends the evaluation, even where another operand could decide without this one.
     pub(crate) fn is_final(&self) -> bool {
         !matches!(self, Self::Failed(_))
     }
 }
 
-/// What is left to spend on one object for the conditions of one plugin.
+/// The remaining budget of one object for the conditions of one plugin.
 #[derive(Debug)]
 pub(crate) struct Budget {
     expression: u64,
@@ -53,7 +54,7 @@ impl Budget {
         Self { expression: PER_EXPRESSION, object: PER_OBJECT }
     }
 
-    /// Begins the next expression.
+    /// Starts the next expression with a full budget of its own.
     pub(crate) fn begin(&mut self) {
         self.expression = PER_EXPRESSION;
     }
@@ -70,12 +71,12 @@ impl Budget {
         self.spend(count as u64)
     }
 
-    /// Charges the reading or copying of `count` bytes.
+    /// Charges for reading or copying `count` bytes.
     pub(crate) fn spend_bytes(&mut self, count: usize) -> Result<(), Error> {
         self.spend((count as u64).div_ceil(BYTES_PER_UNIT))
     }
 
-    /// Returns what was spent on the object so far.
+    /// Returns the units that were spent on the object so far.
     #[cfg(test)]
     pub(crate) fn spent(&self) -> u64 {
         PER_OBJECT - self.object

@@ -1,4 +1,4 @@
-//! Compiles what the parser made. What can only fail later is refused here.
+//! Compiles a parsed expression. Errors that could otherwise occur only at evaluation are reported here if possible.
 
 use std::cmp::Ordering;
 
@@ -11,13 +11,13 @@ use super::{
     pattern::Pattern,
 };
 
-/// What an expression may speak of, by place.
+/// The variables that an expression may use. The index of each is its place.
 pub(crate) const VARIABLES: [&str; 3] = ["object", "owner", "component"];
-/// Compilation and evaluation are recursive, and a stack is small.
+/// The maximum depth of an expression. Compilation and evaluation are recursive, and the stack is small.
 pub(crate) const MAX_DEPTH: usize = 48;
-/// Macros within macros: each one multiplies the cost.
+/// The maximum number of nested macros. Each level multiplies the cost.
 const MAX_NESTING: usize = 2;
-/// Each pattern takes time to compile.
+/// The maximum number of patterns. Each takes time to compile.
 const MAX_PATTERNS: usize = 4;
 
 /// A compiled expression.
@@ -27,7 +27,7 @@ pub(crate) struct Compiled {
     pub(crate) memory: u64,
 }
 
-/// Compiles a parsed expression, or says in a few words what is wrong with it.
+/// Compiles a parsed expression. An error says in a few words what is wrong with it.
 pub(crate) fn compile(parsed: &IdedExpr) -> Result<Compiled, String> {
     let mut compiler = Compiler { names: VARIABLES.map(str::to_owned).to_vec(), patterns: 0, memory: 0 };
     let node = compiler.node(parsed, 1)?;
@@ -35,7 +35,7 @@ pub(crate) fn compile(parsed: &IdedExpr) -> Result<Compiled, String> {
 }
 
 struct Compiler {
-    /// The variables that are known here, by place.
+    /// The variables in scope, indexed by place.
     names: Vec<String>,
     patterns: usize,
     memory: u64,
@@ -67,7 +67,7 @@ impl Compiler {
         parts.into_iter().map(|part| self.node(part, depth)).collect()
     }
 
-    /// The innermost variable of a name counts.
+    /// Returns the innermost variable with this name.
     fn variable(&self, name: &str) -> Result<Node, String> {
         let place = self.names.iter().rposition(|known| known == name);
         place.map(Node::Variable).ok_or_else(|| format!("there is no variable {name}, but {}", VARIABLES.join(", ")))
@@ -109,7 +109,7 @@ impl Compiler {
     fn matches(&mut self, call: &CallExpr, depth: usize) -> Result<Node, String> {
         let parts: Vec<&IdedExpr> = call.target.iter().map(AsRef::as_ref).chain(&call.args).collect();
         let [text, pattern] = parts[..] else { return Err(unknown("matches", parts.len())) };
-        // What it costs must be known beforehand.
+        // The cost of the pattern must be known before evaluation.
         let Expr::Literal(LiteralValue::String(pattern)) = &pattern.expr else {
             return Err("the pattern of matches must be a literal".to_owned());
         };
@@ -122,7 +122,7 @@ impl Compiler {
         Ok(Node::Matches(Box::new(self.node(text, depth)?), pattern))
     }
 
-    /// The parser writes macros as loops with an accumulator; nothing else makes loops.
+    /// Compiles a macro. The parser turns macros into loops with an accumulator, and nothing else becomes a loop.
     fn comprehension(&mut self, looped: &ComprehensionExpr, depth: usize) -> Result<Node, String> {
         let range = self.node(&looped.iter_range, depth)?;
         let place = self.names.len();
@@ -159,7 +159,7 @@ impl Compiler {
     }
 }
 
-/// Returns `x` of `accumulator + [x]`.
+/// Returns `x` from `accumulator + [x]`.
 fn appended(sum: &[IdedExpr]) -> Option<&IdedExpr> {
     match sum {
         [_, IdedExpr { expr: Expr::List(list), .. }] => list.elements.first(),

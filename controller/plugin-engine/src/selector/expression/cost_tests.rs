@@ -1,4 +1,4 @@
-//! What an evaluation costs is counted: these are as slow as they are long, and no time is measured.
+//! Tests of the cost of evaluations. Costs are counted, so no test measures time.
 
 use std::mem;
 
@@ -8,7 +8,7 @@ use super::*;
 
 const LIMIT: u64 = 1_000_000;
 
-/// What came of `text` for `object`, and what it cost.
+/// Returns the result of `text` for `object`, and its cost.
 fn cost(text: &str, object: &Json) -> (Result<bool, String>, u64) {
     let expression = Expression::compile(text).unwrap_or_else(|error| panic!("{text}: {error}"));
     let mut budget = Budget::new();
@@ -56,7 +56,7 @@ fn one_macro_costs_as_much_as_its_list_is_long() {
     }
 }
 
-/// Ten bytes are one unit, so that all that an expression can make are ten megabytes.
+/// Ten bytes cost one unit, so an expression can create at most ten megabytes.
 #[test]
 fn what_is_made_is_paid_for_before_it_is_made() {
     let object = json!({"s": "a".repeat(500_000), "x": vec![0; 2_000], "t": vec!["a".repeat(100); 1_000]});
@@ -103,12 +103,12 @@ fn patterns_cost_their_size_for_each_byte() {
     assert_eq!(Expression::compile(&many).map(drop).unwrap_err(), "it has more than 4 patterns");
 }
 
-/// Otherwise `… || true` would pay for nothing.
+/// Otherwise `… || true` would cost nothing.
 #[test]
 fn an_expression_that_is_too_costly_is_decided_by_nothing_else() {
     let long = json!({"x": vec![0; 500_000], "s": "ab".repeat(250_000)});
     for text in [
-        // Charged at once, so that much is left.
+        // The whole cost is charged at once, so much of the budget is left.
         "object.s.matches('^(?:a|b){1,200}c$') || true",
         "[1, 2].exists(n, n == 2 || object.s.matches('^(?:a|b){1,200}c$'))",
         "object.x.all(a, object.x.all(b, true)) || true",
@@ -125,7 +125,7 @@ fn nesting_of_what_is_compared_is_bounded() {
     let deep = |levels| (0..levels).fold(json!(0), |inner, _| Json::Array(vec![inner]));
     let object = json!({"a": deep(100), "b": deep(100)});
     assert_eq!(cost("object.a == object.b", &object).0, Ok(true));
-    // More than any stack can hold. It is not dropped, since that recurses too.
+    // This is deeper than any stack allows. The object is not dropped, since dropping it recurses too.
     let mut object = json!({});
     object["a"] = deep(1_000_000);
     object["b"] = deep(1_000_000);

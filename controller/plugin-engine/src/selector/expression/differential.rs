@@ -1,6 +1,7 @@
-//! Our evaluation against that of the crate whose parser we use.
+//! Compares our evaluation of expressions with that of the crate whose parser we use.
 //!
-//! Where they differ on purpose, the crate is not asked: numbers of different types, and fields of what is no map.
+//! Expressions whose results differ on purpose are left out: numbers of different types, and fields of values that are
+//! not maps.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -27,7 +28,7 @@ fn to_cel(value: &Json) -> Cel {
     }
 }
 
-/// What the crate says; nothing if it fails.
+/// Returns the result of the crate's evaluation, or `None` if it fails.
 fn theirs(text: &str, object: &Json) -> Option<bool> {
     let program = Program::compile(text).unwrap();
     let mut context = Context::default();
@@ -54,12 +55,12 @@ fn object() -> impl Strategy<Value = Json> {
     })
 }
 
-/// `object.n` is the variable of a macro within it.
+/// Replaces `object.n` by the variable of a macro around it.
 fn body(text: &str) -> String {
     text.replace("object.n", "x")
 }
 
-/// Expressions by type.
+/// Expressions of each type.
 #[derive(Clone, Debug)]
 struct Parts {
     int: String,
@@ -149,14 +150,14 @@ proptest! {
 
     #[test]
     fn expressions_mean_what_they_mean_to_the_crate(text in expression(), object in object()) {
-        // Those that are nested too deep are refused.
+        // Expressions that are nested too deep are refused.
         let Ok(expression) = Expression::compile(&text) else { return Ok(()) };
         let ours = expression.evaluate(&Variables::of_json(&object, &Json::Null, None), &mut Budget::new());
         let theirs = theirs(&text, &object);
         match (&ours, theirs) {
             (Ok(ours), Some(theirs)) => prop_assert_eq!(*ours, theirs),
             (Err(_), None) => {}
-            // To the crate, a test that fails for one element fails the macro.
+            // In the crate, a test that fails for one element fails the macro.
             (Ok(_), None) => prop_assert!(text.contains(".all(") || text.contains(".exists(")),
             (Err(error), Some(_)) => prop_assert!(false, "{error}"),
         }

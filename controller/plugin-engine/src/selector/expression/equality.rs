@@ -1,4 +1,4 @@
-//! Whether two values are equal. What is compared is charged, and its depth is bounded.
+//! Decides whether two values are equal. Comparisons are charged to the budget, and their depth is bounded.
 
 use std::cmp::Ordering;
 
@@ -7,11 +7,11 @@ use super::{
     value::{Key, Value},
 };
 
-/// Comparison recurses into lists and maps, and a stack is small.
+/// The maximum depth of comparisons. Comparison recurses into lists and maps, and the stack is small.
 const MAX_DATA_DEPTH: usize = 256;
 
 impl Value<'_> {
-    /// Returns whether two values are equal. Values of different types are not, except for numbers.
+    /// Returns whether two values are equal. Values of different types are never equal, except for numbers.
     pub(crate) fn equals(&self, other: &Self, budget: &mut Budget) -> Result<bool, Error> {
         self.equals_at(other, budget, 0)
     }

@@ -7,15 +7,15 @@ use super::{
     value::{Held, Key, List, Map, Value},
 };
 
-/// One evaluation.
+/// An evaluation in progress.
 pub(crate) struct Evaluation<'a, 'b> {
-    /// By place; those of macros that ended may still be there.
+    /// The variables, indexed by place. Variables of macros that have ended may still be present.
     variables: Vec<Value<'a>>,
     budget: &'b mut Budget,
 }
 
 impl<'a, 'b> Evaluation<'a, 'b> {
-    /// Begins with the variables of the subject.
+    /// Starts an evaluation with the variables of the subject.
     pub(crate) fn new(variables: &[Value<'a>], budget: &'b mut Budget) -> Self {
         budget.begin();
         Self { variables: variables.to_vec(), budget }
@@ -67,7 +67,7 @@ impl<'a, 'b> Evaluation<'a, 'b> {
         }
     }
 
-    /// An operand that is `decisive` decides, even if the other one fails.
+    /// Evaluates `&&` or `||`. An operand that equals `decisive` decides the result, even if the other one fails.
     fn decide(&mut self, operands: &'a [Node; 2], decisive: bool) -> Result<Value<'a>, Error> {
         let [left, right] = operands;
         let left = match self.bool(left) {
@@ -147,7 +147,7 @@ impl<'a, 'b> Evaluation<'a, 'b> {
         }
     }
 
-    /// As with two operands, an element that is `decisive` decides, even if others fail.
+    /// Evaluates `all` or `exists`. As with two operands, an element that is `decisive` decides, even if others fail.
     fn quantify(
         &mut self,
         (items, place): (&List<'a>, usize),

@@ -1,4 +1,4 @@
-//! The functions of the language. Each may be called as a method of its first argument.
+//! The functions of the expression language. Each may also be called as a method of its first argument.
 
 use std::{cmp::Ordering, rc::Rc};
 
@@ -8,7 +8,7 @@ use super::{
     value::{Held, Value},
 };
 
-/// Returns the function of one argument.
+/// Returns the function with one argument that is called `name`.
 pub(crate) fn unary(name: &str) -> Option<Unary> {
     Some(match name {
         "bytes" => bytes,
@@ -21,7 +21,7 @@ pub(crate) fn unary(name: &str) -> Option<Unary> {
     })
 }
 
-/// Returns the function of two arguments.
+/// Returns the function with two arguments that is called `name`.
 pub(crate) fn binary(name: &str) -> Option<Binary> {
     Some(match name {
         "contains" => |container, item, budget| match (container, item) {
@@ -51,7 +51,7 @@ pub(crate) fn binary(name: &str) -> Option<Binary> {
     })
 }
 
-/// Returns the greatest of `values`, or with [`Ordering::Less`] the least.
+/// Returns the greatest of `values`, or the least if `wanted` is [`Ordering::Less`].
 pub(crate) fn extreme<'a>(
     values: impl IntoIterator<Item = Value<'a>>,
     wanted: Ordering,

@@ -1,4 +1,4 @@
-//! A compiled expression: names are resolved, macros are recognised, and patterns are compiled.
+//! The nodes of a compiled expression. Names are resolved, macros are recognised, and patterns are compiled.
 
 use std::cmp::Ordering;
 
@@ -10,7 +10,8 @@ use super::{
 #[derive(Clone, Debug)]
 pub(crate) enum Node {
     Constant(Constant),
-    /// A variable by its place: those of the subject first, then those of the macros around, from the outermost on.
+    /// A variable by its place. The subject's variables come first, then those of the enclosing macros from the
+    /// outermost to the innermost.
     Variable(usize),
     Select(Box<Self>, String),
     Has(Box<Self>, String),
@@ -42,19 +43,19 @@ pub(crate) enum Constant {
 #[derive(Clone, Debug)]
 pub(crate) struct Macro {
     pub(crate) range: Node,
-    /// The place of the variable that each element gets.
+    /// The place of the variable that holds the current element.
     pub(crate) place: usize,
     pub(crate) body: Body,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum Body {
-    /// `all`: the test is true for each.
+    /// `all`: the test is true for every element.
     All(Node),
-    /// `exists`: the test is true for one at least.
+    /// `exists`: the test is true for at least one element.
     Exists(Node),
-    /// `exists_one`: the test is true for one.
+    /// `exists_one`: the test is true for exactly one element.
     ExistsOne(Node),
-    /// `map` and `filter`: makes a list of what `element` is where `filter` is true.
+    /// `map` and `filter`: collects the values of `element` for which `filter` is true.
     Collect { filter: Option<Node>, element: Node },
 }

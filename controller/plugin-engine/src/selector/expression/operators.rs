@@ -1,4 +1,4 @@
-//! The operators of the language, other than those that leave out an operand.
+//! The operators of the expression language, except those that may skip an operand.
 
 use std::{cmp::Ordering, rc::Rc};
 
@@ -14,7 +14,7 @@ pub(crate) type Unary = for<'a> fn(&Value<'a>, &mut Budget) -> Result<Value<'a>,
 /// An operation on two values.
 pub(crate) type Binary = for<'a> fn(&Value<'a>, &Value<'a>, &mut Budget) -> Result<Value<'a>, Error>;
 
-/// Returns the operator of one operand that is called `name` in a parsed expression.
+/// Returns the operator with one operand that is called `name` in a parsed expression.
 pub(crate) fn unary(name: &str) -> Option<Unary> {
     match name {
         names::LOGICAL_NOT => Some(not),
@@ -23,7 +23,7 @@ pub(crate) fn unary(name: &str) -> Option<Unary> {
     }
 }
 
-/// Returns the operator of two operands that is called `name` in a parsed expression.
+/// Returns the operator with two operands that is called `name` in a parsed expression.
 pub(crate) fn binary(name: &str) -> Option<Binary> {
     Some(match name {
         names::EQUALS => |left, right, budget| left.equals(right, budget).map(Value::Bool),
@@ -120,7 +120,7 @@ fn ordered<'a>(
     Ok(Value::Bool(compare(left, right, budget)?.is_some_and(holds)))
 }
 
-/// Returns the order of two values; nothing if one is not a number.
+/// Returns the order of two values, or `None` if one of them is NaN.
 pub(crate) fn compare(left: &Value<'_>, right: &Value<'_>, budget: &mut Budget) -> Result<Option<Ordering>, Error> {
     use Value::{Bool, Bytes, Double, Int, Text, Uint};
     match (left, right) {
@@ -171,7 +171,7 @@ fn index<'a>(container: &Value<'a>, index: &Value<'a>, budget: &mut Budget) -> R
     }
 }
 
-/// Texts are shown as far as a message has room.
+/// Returns a key in the form for error messages. Texts are cut to the length that fits a message.
 fn shown(key: &Value<'_>) -> String {
     match key {
         Value::Text(key) => format!(": {}", key.chars().take(64).collect::<String>()),

@@ -1,4 +1,5 @@
-//! Regular expressions of `matches`. They take time linear in the text, times the size of what they compile to.
+//! Regular expressions of `matches`. A search takes time proportional to the length of the text times the compiled size
+//! of the pattern.
 
 use regex::{Error as Refused, Regex, RegexBuilder};
 
@@ -7,23 +8,23 @@ use super::{
     value::Value,
 };
 
-/// What one pattern may compile to, in KiB.
+/// The maximum compiled size of one pattern, in KiB.
 const MAX_SIZE: usize = 256;
-/// Smaller sizes that are told apart. Each one is a try, and a try takes time.
+/// The smaller size classes, in KiB. Each one requires another compilation, which takes time.
 const SIZES: [usize; 4] = [1, 4, 16, 64];
-/// What the engine may remember while it searches, in KiB.
+/// The cache that the regex engine may use during a search, in KiB.
 const CACHE: usize = 64;
 
 /// A compiled pattern.
 #[derive(Clone, Debug)]
 pub(crate) struct Pattern {
     regex: Regex,
-    /// What one byte of the text costs: the engine may look at all of the pattern for each.
+    /// The cost of one byte of the text. The regex engine may visit the whole pattern for each byte.
     weight: u64,
 }
 
 impl Pattern {
-    /// Compiles `pattern`, or says in a few words what is wrong with it.
+    /// Compiles `pattern`. An error says in a few words what is wrong with it.
     pub(crate) fn compile(pattern: &str) -> Result<Self, String> {
         let within = |size: usize| {
             let regex = RegexBuilder::new(pattern).size_limit(size << 10).dfa_size_limit(CACHE << 10).build()?;
@@ -33,7 +34,7 @@ impl Pattern {
         Ok(SIZES.iter().find_map(|size| within(*size).ok()).unwrap_or(largest))
     }
 
-    /// Returns the memory that it takes for as long as the plugin is there, in KiB.
+    /// Returns the memory that the pattern takes as long as the plugin exists, in KiB.
     pub(crate) fn memory(&self) -> u64 {
         self.weight + CACHE as u64
     }
@@ -50,7 +51,7 @@ impl Pattern {
 fn refusal(error: &Refused) -> String {
     match error {
         Refused::CompiledTooBig(_) => "a pattern is too large: repeat less, and use [a-z] rather than \\w".to_owned(),
-        // The lines before draw the pattern.
+        // The preceding lines of the message quote the pattern.
         error => format!("a pattern is wrong: {}", error.to_string().lines().last().unwrap_or_default()),
     }
 }

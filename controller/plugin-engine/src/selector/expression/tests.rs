@@ -1,3 +1,5 @@
+//! Tests of the compilation and the evaluation of expressions.
+
 use serde_json::json;
 
 use super::*;
@@ -47,7 +49,7 @@ fn expressions_see_the_object_its_owner_and_its_component() {
 #[test]
 fn the_language_is_that_of_kubernetes() {
     let table = [
-        // Numbers are equal whatever their types are.
+        // Equal numbers are equal regardless of their types.
         ("1 == 1.0 && 1u == 1 && object.spec.share * 2.0 == 1 && 1 != 2u && 1.5 > 1 && 2u >= 2", true),
         ("1u in [1, 2] && {1: 'a'}[1u] == 'a' && {'a': 1}['a'] == 1", true),
         ("[1, 2] == [1.0, 2u] && {'a': [1]} == {'a': [1u]} && [1] != [1, 2] && 'a' != 1", true),
@@ -68,7 +70,7 @@ fn the_language_is_that_of_kubernetes() {
         ("[1, 2].all(a, [1, 2].exists(b, a == b)) && [[1], []].all(a, a.all(a, a == 1))", true),
         ("'abc'.contains('b') && [1].contains(1) && {'a': 1}.contains('a') && 'abc'.endsWith('c')", true),
         ("contains('abc', 'b') && startsWith('abc', 'a') && '12'.int() == 12 && matches('a', 'A|a')", true),
-        // What decides does so even if something else fails.
+        // A decisive operand decides even if another one fails.
         ("1 / 0 == 1 || true", true),
         ("1 / 0 == 1 && false", false),
         ("[0, 1].exists(x, 1 / x == 1) && ![0, 2].all(x, 1 / x == 1)", true),
@@ -151,7 +153,7 @@ fn what_can_only_fail_is_refused_before_it_is_used() {
     }
 }
 
-/// A stack that overflows ends the process, and nested macros can take for ever.
+/// A stack overflow ends the process, and nested macros can take very long.
 #[test]
 fn length_depth_and_nesting_are_bounded_without_overflowing_the_stack() {
     let fill = |unit: &str, around: (&str, &str)| {
@@ -175,7 +177,7 @@ fn length_depth_and_nesting_are_bounded_without_overflowing_the_stack() {
     ];
     for text in texts {
         if let Ok(expression) = Expression::compile(&text) {
-            // What is let through must be evaluated within the stack of a worker.
+            // An accepted expression must be evaluated within the stack of a worker.
             let (object, owner) = (object(), json!({}));
             drop(expression.evaluate(&Variables::of_json(&object, &owner, None), &mut Budget::new()));
             assert!(text.starts_with(['!', '-']), "{text}");
@@ -190,7 +192,7 @@ fn length_depth_and_nesting_are_bounded_without_overflowing_the_stack() {
     assert!(Expression::compile(&format!("'{}'", "a".repeat(MAX_LENGTH))).is_err());
 }
 
-/// What is deepest of that is let through, in each way that evaluation can recurse.
+/// Tests the deepest accepted expression for each way in which evaluation can recurse.
 #[test]
 fn the_deepest_expressions_are_evaluated_within_the_stack_of_a_worker() {
     let table = [

@@ -1,5 +1,5 @@
-//! The values of expressions. Those of an object are borrowed from it: reading a field costs the same however large
-//! the rest of the object is, and only what an expression makes takes memory.
+//! The values of expressions. Values of an object are borrowed from it. Reading a field therefore costs the same
+//! regardless of the size of the object, and only values that an expression creates take memory.
 
 use std::{cmp::Ordering, collections::BTreeMap, ops::Deref, rc::Rc};
 
@@ -20,7 +20,7 @@ pub(crate) enum Value<'a> {
     Map(Map<'a>),
 }
 
-/// Borrowed from the object or the expression, or made by the expression.
+/// Data that is borrowed from the object or the expression, or created by the expression.
 #[derive(Debug)]
 pub(crate) enum Held<'a, T: ?Sized> {
     Borrowed(&'a T),
@@ -59,7 +59,7 @@ pub(crate) enum Map<'a> {
     Made(Rc<BTreeMap<Key<'a>, Value<'a>>>),
 }
 
-/// A key of a map. Numbers that are equal are the same key, whatever their types are.
+/// A key of a map. Equal numbers are the same key, regardless of their types.
 #[derive(Clone, Debug)]
 pub(crate) enum Key<'a> {
     Bool(bool),
@@ -67,7 +67,7 @@ pub(crate) enum Key<'a> {
     Text(Held<'a, str>),
 }
 
-/// What keys are ordered by.
+/// The sort key of map keys.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Rank<'k> {
     Bool(bool),
@@ -141,7 +141,7 @@ impl<'a> Map<'a> {
         }
     }
 
-    /// Returns the keys, which cost one unit each.
+    /// Returns the keys. Each costs one unit.
     pub(crate) fn keys(&self, budget: &mut Budget) -> Result<Vec<Key<'a>>, Error> {
         budget.spend_elements(self.len())?;
         Ok(match self {
@@ -164,7 +164,7 @@ impl<'a> From<Key<'a>> for Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// Whole numbers are `int`, as literals in expressions are.
+    /// Returns the value of `json`. Whole numbers become `int`, like literals in expressions.
     pub(crate) fn of(json: &'a Json) -> Self {
         match json {
             Json::Null => Self::Null,
@@ -180,7 +180,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Makes a map of `fields`.
+    /// Creates a map from `fields`.
     pub(crate) fn map(fields: impl IntoIterator<Item = (Key<'a>, Self)>) -> Self {
         Self::Map(Map::Made(Rc::new(fields.into_iter().collect())))
     }
@@ -207,7 +207,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Returns the value as a key of a map.
+    /// Returns the value as a map key.
     pub(crate) fn as_key(&self) -> Result<Key<'a>, Error> {
         match self {
             Self::Bool(key) => Ok(Key::Bool(*key)),
@@ -218,7 +218,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// Compares two numbers. Not a number compares with nothing.
+    /// Compares two numbers. NaN is not comparable with any number.
     pub(crate) fn compare_numbers(&self, other: &Self) -> Option<Ordering> {
         match (self.as_whole(), other.as_whole()) {
             (Some(left), Some(right)) => Some(left.cmp(&right)),
