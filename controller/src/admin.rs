@@ -1,4 +1,4 @@
-//! Probes and metrics.
+//! The HTTP server for probes and metrics.
 
 use std::{
     io,
@@ -33,41 +33,41 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 
-/// What probes look at.
+/// The state that probes report.
 pub struct Health {
-    /// How far the start is.
+    /// The progress of the startup.
     pub probes: Probes,
-    /// What must get on for the controller to be alive.
+    /// The tasks and watches that must make progress for the controller to be alive.
     pub liveness: Liveness,
-    /// How long a watch may hear nothing of the API server.
+    /// How long a watch may receive nothing from the API server.
     pub silence: Duration,
-    /// Whether this process leads.
+    /// The leadership of this process.
     pub leadership: Leadership,
 }
 
-/// How far the start is, as probes are told. Cloning shares it.
+/// The progress of the startup, as reported by `/readyz`. Clones share the state.
 #[derive(Clone)]
 pub struct Probes(Arc<watch::Sender<Stage>>);
 
 enum Stage {
-    /// What is waited for before anything is watched.
+    /// The conditions that have to be met before the watches start.
     Checking(Vec<String>),
-    /// Watches are under way.
+    /// The watches have started.
     Watching(Vec<SyncStatus>),
 }
 
 impl Probes {
-    /// Nothing is known yet.
+    /// Creates the state before the start-up checks.
     pub fn new() -> Self {
         Self(Arc::new(watch::Sender::new(Stage::Checking(vec!["the start-up checks".to_owned()]))))
     }
 
-    /// The start waits for `what`.
+    /// Reports that the startup waits for `what`.
     pub fn wait_for(&self, what: String) {
         self.0.send_replace(Stage::Checking(vec![what]));
     }
 
-    /// The start is over when all `watches` have delivered.
+    /// Reports that the watches have started. The startup is complete when all `watches` have synced.
     pub fn follow(&self, watches: Vec<SyncStatus>) {
         self.0.send_replace(Stage::Watching(watches));
     }
@@ -88,8 +88,9 @@ impl Default for Probes {
     }
 }
 
-/// Answers probes as [`serve`] does, on a thread with a runtime of its own: also when all threads of the controller's
-/// runtime are blocked. Returns the channel that reports its end, which is an error.
+/// Answers probes as [`serve`] does, on a thread with a runtime of its own, so that probes are answered even when all
+/// threads of the controller's runtime are blocked. Returns a channel that receives the result when the server ends; it
+/// ends only with an error.
 pub fn serve_apart(
     listener: TcpListener,
     health: Health,
@@ -112,12 +113,12 @@ pub fn serve_apart(
 
 /// Answers probes on `listener` until `shutdown`.
 ///
-/// * `/livez`, `/healthz`: 200 and the body of dask-kubernetes; 503 and the kinds of whose watch nothing was heard for
-///   too long, the kinds whose watch delivers nothing although the API server answers, the tasks of a leader that have
-///   not begun, the reconcilers with a pass that does not end, and whether the runtime runs no tasks.
-/// * `/readyz`: every watch has delivered its first list; else 503 and the kinds that have not, or what the
-///   start-up checks have not found. Standbys are ready too: `leader` says whether this process leads.
-/// * `/metrics`: `OpenMetrics` text for those who ask for it, else Prometheus' own.
+/// * `/livez`, `/healthz`: 200 and the body of dask-kubernetes. Otherwise 503 with the kinds whose watch has received
+///   nothing for too long, the kinds whose watch delivers nothing although the API server answers, the tasks of a
+///   leader that have not started, the reconcilers with a pass that does not end, and whether the runtime is blocked.
+/// * `/readyz`: 200 if every watch has delivered its initial list. Otherwise 503 with the kinds that have not, or with
+///   the start-up checks that have not passed. Standbys are ready too: `leader` reports whether this process leads.
+/// * `/metrics`: `OpenMetrics` text for clients that ask for it, otherwise Prometheus' own text format.
 pub async fn serve(
     listener: TcpListener,
     health: Health,
@@ -178,7 +179,7 @@ mod tests {
 
     use super::*;
 
-    /// The runtime of this test has one thread, which waits for the answer.
+    /// The runtime of this test has a single thread, which is blocked while the test waits for the response.
     #[tokio::test]
     async fn a_controller_whose_threads_are_all_blocked_is_not_alive_and_says_so() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();

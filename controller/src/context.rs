@@ -1,4 +1,4 @@
-//! What every reconciler needs: a client, the caches that its watches fill, and what it is told by flags.
+//! The context that all reconcilers share: a client, the caches that the watches fill, and defaults from flags.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -24,7 +24,7 @@ use crate::{
     worker_group::{ConnectedWorkersCache, Losses, RemovalBackoff},
 };
 
-/// What the watches have delivered.
+/// The objects that the watches have delivered.
 #[derive(Clone)]
 pub struct Caches {
     /// All DaskClusters.
@@ -41,12 +41,12 @@ pub struct Caches {
     pub services: Cache<Service>,
     /// Worker Deployments, by the uid of their DaskWorkerGroup.
     pub workers: Cache<DeploymentView>,
-    /// Pods of all components, by what [`Caches::scheduler_pods`] and [`Caches::worker_pods`] look for.
+    /// Pods of all components, indexed for [`Caches::scheduler_pods`] and [`Caches::worker_pods`].
     pub pods: Cache<PodView>,
 }
 
 impl Caches {
-    /// Empty caches.
+    /// Creates empty caches.
     pub fn new() -> Self {
         Self {
             clusters: Cache::new(|_| None),
@@ -70,12 +70,12 @@ impl Caches {
         }
     }
 
-    /// Pods of the scheduler of `cluster`.
+    /// Returns the pods of the scheduler of `cluster`.
     pub fn scheduler_pods(&self, namespace: &str, cluster: &str) -> Vec<Arc<PodView>> {
         self.pods.indexed(&format!("{}/{namespace}/{cluster}", component::SCHEDULER))
     }
 
-    /// Pods of the workers of `group`.
+    /// Returns the pods of the workers of `group`.
     pub fn worker_pods(&self, namespace: &str, group: &str) -> Vec<Arc<PodView>> {
         self.pods.indexed(&format!("{}/{namespace}/{group}", component::WORKER))
     }
@@ -87,12 +87,13 @@ impl Default for Caches {
     }
 }
 
-/// The index of [`Caches::groups`] and [`Caches::autoscalers`].
+/// Returns the index key of [`Caches::groups`] and [`Caches::autoscalers`].
 pub fn cluster_key(namespace: &str, cluster: &str) -> String {
     format!("{namespace}/{cluster}")
 }
 
-/// Owner references are anybody's to write: a Deployment that no worker of the group could be is none.
+/// Returns the index key of a worker Deployment. Anyone can write owner references, so a Deployment whose name could
+/// not be that of a worker of the group is ignored.
 fn worker_key(worker: &DeploymentView) -> Option<String> {
     let group = meta::dask_controller(worker, "DaskWorkerGroup")?;
     meta::is_worker_name(&group.name, &worker.name_any()).then(|| group.uid.clone())
@@ -104,51 +105,51 @@ fn pod_key(pod: &PodView) -> Option<String> {
     Some(format!("{component}/{}/{}", pod.namespace()?, pod.labels().get(of)?))
 }
 
-/// What the controller is told by flags.
+/// Defaults that are set by flags.
 #[derive(Clone, Debug)]
 pub struct Defaults {
     /// The DNS domain of the Kubernetes cluster.
     pub cluster_domain: String,
-    /// How fast workers are made where neither group nor cluster says so.
+    /// How fast workers are created if neither the group nor the cluster specifies it.
     pub allocation: WorkerAllocation,
-    /// Where schedulers listen instead of at their Service's address.
+    /// The address of all schedulers, instead of that of their Services.
     pub scheduler_ip: Option<IpAddr>,
 }
 
-/// What reconcilers share.
+/// The state that reconcilers share.
 pub struct Context {
-    /// The API server.
+    /// The client of the API server.
     pub client: Client,
-    /// What the watches have delivered.
+    /// The objects that the watches have delivered.
     pub caches: Caches,
-    /// What this process makes.
+    /// The creations by this process that the watches have not reported yet.
     pub expectations: Expectations,
     /// Publishes Events.
     pub recorder: Recorder,
-    /// What the controller is told by flags.
+    /// Defaults that are set by flags.
     pub defaults: Defaults,
-    /// How many workers are connected, by group.
+    /// The number of connected workers, by group.
     pub connected_workers: ConnectedWorkersCache,
-    /// Removals of workers that wait.
+    /// Backoff of worker removals that have to be retried.
     pub removal_backoff: RemovalBackoff,
-    /// Groups may talk to so many schedulers at a time, shared by namespace: fewer than are reconciled at a time, so that
-    /// schedulers that hang hold up nobody else.
+    /// Limits how many schedulers groups talk to at the same time; the slots are shared among namespaces. The limit is
+    /// below the number of concurrent passes, so that schedulers that hang do not delay other clusters.
     pub scheduler_limiter: FairShare,
     /// Workers that were lost, by group.
     pub losses: Losses,
-    /// What schedulers asked for lately.
+    /// The recent targets that schedulers requested.
     pub autoscaling: autoscaler::ScalingHistory,
-    /// What schedulers said of being idle.
+    /// The idle times that schedulers reported.
     pub idle: idle::IdleTracker,
-    /// What plugins did for Dask resources.
+    /// The results of plugins for Dask resources.
     pub(crate) status_store: Arc<plugin::StatusStore>,
-    /// Whether this process leads.
+    /// The leadership of this process.
     pub leadership: Leadership,
-    /// What is counted.
+    /// The metrics of this process.
     pub metrics: Arc<Metrics>,
-    /// How often watches hear of the API server.
+    /// The timeouts of watches.
     pub pace: WatchTiming,
-    /// Whether watches and passes get on.
+    /// The progress of watches and passes.
     pub liveness: Liveness,
 }
 
@@ -170,7 +171,7 @@ mod tests {
         };
         let table = [
             ("demo-default-worker-a1b2c00000", true),
-            // As dask-kubernetes calls them.
+            // The name format of dask-kubernetes.
             ("demo-default-worker-0123456789", true),
             ("hostile-worker", false),
             ("other-default-worker-a1b2c00000", false),

@@ -1,8 +1,8 @@
-//! The CustomResourceDefinitions as the chart ships them.
+//! Prints the CustomResourceDefinitions as the chart ships them.
 
 use std::io::{self, Write};
 
-/// Why they could not be printed.
+/// Why the definitions could not be printed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A definition could not be written as YAML.

@@ -1,4 +1,4 @@
-//! Why the pods of a Deployment do not run, in words that a user can act on.
+//! Explains why the pods of a Deployment do not run, in messages that users can act on.
 
 use k8s_openapi::api::core::v1::ContainerState;
 use kube::ResourceExt as _;
@@ -6,10 +6,10 @@ use operator_runtime::rejection::Rejection;
 
 use crate::view::{ContainerView, DeploymentView, PodView};
 
-/// Reasons of a container that is merely on its way.
+/// Waiting reasons of a container that is starting normally.
 const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 
-/// What keeps `deployment` from having a ready pod, or `None` if nothing does but time.
+/// Returns the reason why `deployment` has no ready pod, or `None` if it only needs more time.
 pub fn of<'a>(deployment: &DeploymentView, pods: impl IntoIterator<Item = &'a PodView>) -> Option<Rejection> {
     let refused = deployment.holds("ReplicaFailure").map(|condition| {
         let message = condition.message.clone().unwrap_or_default();
@@ -18,7 +18,8 @@ pub fn of<'a>(deployment: &DeploymentView, pods: impl IntoIterator<Item = &'a Po
     refused.or_else(|| pods.into_iter().filter(|pod| !pod.is_ready()).find_map(of_pod))
 }
 
-/// The ReplicaSet controller has one reason, `FailedCreate`, for all that the API server may refuse.
+/// Returns the reason for a refusal by the API server. The ReplicaSet controller has only one, `FailedCreate`, so the
+/// message is searched.
 fn refusal(message: &str) -> &'static str {
     if message.contains("exceeded quota") {
         "QuotaExceeded"

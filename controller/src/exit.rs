@@ -1,23 +1,23 @@
-//! What the process ends with.
+//! The exit codes of the process.
 
 use std::process::ExitCode;
 
 /// The exit codes of `dask-operator run`. Scripts and alerts depend on them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// A signal asked for it.
+    /// The process was stopped by a signal.
     Success = 0,
-    /// Anything that has no code of its own.
+    /// Any error without a code of its own.
     Other = 1,
     /// The command line or an environment variable is wrong.
     Usage = 2,
-    /// There is no usable kubeconfig, or the API server cannot be reached.
+    /// There is no usable kubeconfig, or the API server is unreachable.
     NoApiServer = 3,
     /// The Dask kinds are not installed.
     MissingDefinitions = 4,
-    /// The controller's account lacks rights.
+    /// The controller's ServiceAccount lacks permissions.
     MissingRights = 5,
-    /// Another replica leads now.
+    /// Another replica is the leader now.
     LeadershipLost = 6,
 }
 

@@ -1,7 +1,8 @@
-//! One function for each kind of input that others store or send: it reads any bytes, and decides what the controller
-//! would decide about them. It must neither panic nor need more time or memory than the size of its input explains.
+//! Entry points for fuzzing, one for each kind of input that others store or send. Each reads any bytes and makes the
+//! decisions that the controller would make about them. It must not panic, and its time and memory must be in
+//! proportion to the size of the input.
 //!
-//! `controller/fuzz` has a target for each function, with the inputs that are worth keeping. `tests/fuzz_corpus.rs` runs
+//! `controller/fuzz` has a target for each function, with a corpus of interesting inputs. `tests/fuzz_corpus.rs` runs
 //! these inputs with every `cargo test`.
 
 use std::sync::Arc;
@@ -23,10 +24,10 @@ use crate::{
     worker_group,
 };
 
-/// A function that reads any bytes.
+/// An entry point that reads any bytes.
 pub type Entry = fn(&[u8]);
 
-/// All functions, by the name of their target.
+/// All entry points, by the name of their target.
 pub const ENTRIES: [(&str, Entry); 8] = [
     ("kopf_flags", kopf_flags),
     ("match_expression", match_expression),
@@ -41,22 +42,22 @@ pub const ENTRIES: [(&str, Entry); 8] = [
 /// A worker of [`demo_group`].
 const WORKER: &str = "demo-default-worker-0000000000";
 
-/// The time of all decisions, so that an input always leads to the same ones.
+/// Returns the time of all decisions. It is fixed, so that an input always leads to the same decisions.
 pub(crate) fn now() -> Timestamp {
     Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(1_800_000_000)
 }
 
-/// The same time by both clocks.
+/// Returns the same time by both clocks.
 pub(crate) fn moment() -> Moment {
     Moment { wall: now(), steady: jiff::SignedDuration::from_secs(1_000_000) }
 }
 
-/// Flags of a controller.
+/// Returns the defaults of a controller.
 pub(crate) fn defaults() -> Defaults {
     Defaults { cluster_domain: "cluster.local".to_owned(), allocation: WorkerAllocation::default(), scheduler_ip: None }
 }
 
-/// A cluster `demo` with the uid `cluster-uid`, which stands beside the input.
+/// Returns a cluster `demo` with the uid `cluster-uid`, which exists besides the input.
 pub(crate) fn demo_cluster() -> DaskCluster {
     known(json!({
         "apiVersion": "kubernetes.dask.org/v1",
@@ -72,7 +73,7 @@ pub(crate) fn demo_cluster() -> DaskCluster {
     }))
 }
 
-/// The default group of [`demo_cluster`], with the uid `group-uid`.
+/// Returns the default group of [`demo_cluster`], with the uid `group-uid`.
 pub(crate) fn demo_group() -> DaskWorkerGroup {
     known(json!({
         "apiVersion": "kubernetes.dask.org/v1",
@@ -82,13 +83,13 @@ pub(crate) fn demo_group() -> DaskWorkerGroup {
     }))
 }
 
-/// Reads an object that is written in this program.
+/// Parses an object that is written in this file.
 #[expect(clippy::unwrap_used, reason = "its text is part of the program")]
 pub(crate) fn known<T: DeserializeOwned>(value: serde_json::Value) -> T {
     serde_json::from_value(value).unwrap()
 }
 
-/// An object of a watched kind, as JSON.
+/// Reads an object of a watched kind, as JSON.
 pub fn object(bytes: &[u8]) {
     #[derive(Deserialize)]
     struct Typed {
@@ -111,7 +112,7 @@ pub fn object(bytes: &[u8]) {
     plugin::fuzzing::subject(bytes, &kind);
 }
 
-/// Reads an object as watches do.
+/// Parses an object as the watches do.
 fn with<K: DeserializeOwned>(bytes: &[u8], decide: impl FnOnce(K)) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     if let Received::Readable { object, .. } = Received::parse(text) {
@@ -163,36 +164,36 @@ fn decide_pod(pod: &PodView) {
     );
 }
 
-/// The body of a plugin's answer about a subject.
+/// Reads the body of a plugin's answer about a subject.
 pub fn plugin_answer(bytes: &[u8]) {
     plugin::fuzzing::answer(bytes);
 }
 
-/// The body of what a plugin says of itself.
+/// Reads the body of a plugin's response to a discovery.
 pub fn plugin_discovery(bytes: &[u8]) {
     plugin::fuzzing::discovery(bytes);
 }
 
-/// An expression of `match.conditions`; after the first line break, the subject as JSON.
+/// Reads an expression of `match.conditions` and, after the first line break, the subject as JSON.
 pub fn match_expression(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let (expression, object) = text.split_once('\n').unwrap_or((text, "{}"));
     plugin::fuzzing::expression(expression, &serde_json::from_str(object).unwrap_or_default());
 }
 
-/// All that a scheduler sends in one connection.
+/// Reads all bytes that a scheduler sends in one connection.
 pub fn scheduler_frames(bytes: &[u8]) {
     for said in dask_scheduler_client::fuzzing::frames(bytes) {
         decide_by(&said);
     }
 }
 
-/// The first frame of a scheduler's reply, as msgpack. It is read as the reply to each question that there is.
+/// Reads the first frame of a scheduler's reply, as msgpack. It is read as the reply to each kind of request.
 pub fn scheduler_reply(bytes: &[u8]) {
     decide_by(&dask_scheduler_client::fuzzing::reply(bytes));
 }
 
-/// The body of a scheduler's reply by HTTP, as the reply to each question that there is.
+/// Reads the body of a scheduler's HTTP reply, as the reply to each kind of request.
 pub fn scheduler_http(bytes: &[u8]) {
     decide_by(&dask_scheduler_client::fuzzing::http_reply(bytes));
 }
@@ -214,7 +215,7 @@ fn decide_by(said: &dask_scheduler_client::fuzzing::Said) {
     idle::fuzzing::decide(&cluster, said.idle_since);
 }
 
-/// Flags of kopf, separated by white space. Each further line is a variable of the environment: `NAME=value`.
+/// Reads flags of kopf, separated by white space. Each further line is an environment variable: `NAME=value`.
 pub fn kopf_flags(bytes: &[u8]) {
     use std::{ffi::OsString, os::unix::ffi::OsStringExt as _};
     let mut parts = bytes.splitn(2, |byte| *byte == b'\n');

@@ -1,4 +1,4 @@
-//! Traces of dask-kubernetes' operator on objects that it made.
+//! Removes the finalizer of kopf (the framework of dask-kubernetes) from objects that dask-kubernetes created.
 
 use std::fmt::Debug;
 
@@ -14,11 +14,11 @@ use operator_runtime::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-/// The finalizer that kopf puts on resources with timers. Nobody but kopf removes it, so without kopf such an
-/// object, and its namespace, could never be deleted.
+/// The finalizer that kopf adds to resources with timers. Only kopf removes it, so without kopf neither such an object
+/// nor its namespace could ever be deleted.
 const KOPF_FINALIZER: &str = "kopf.zalando.org/KopfFinalizerMarker";
 
-/// Frees `object` of kopf's finalizer. It may be one that is being deleted, and waits for nothing else.
+/// Removes kopf's finalizer from `object`. The object may be terminating already and wait only for this.
 pub async fn release<K>(client: &Client, object: &K) -> Result<(), k8s::Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
@@ -26,13 +26,13 @@ where
     let Some(operations) = without_kopf(object) else { return Ok(()) };
     let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
     match k8s::json_patch(&api, object, operations).await {
-        // It has gone or changed in between, which leads to another pass.
+        // The object was deleted or changed in the meantime. Either triggers another pass.
         Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => Ok(()),
         result => result,
     }
 }
 
-/// Frees an object that cannot be read, and is being deleted, of kopf's finalizer.
+/// Removes kopf's finalizer from an object that cannot be parsed and is being deleted.
 pub(crate) async fn release_unreadable(client: &Client, object: &UnreadableObject) -> Result<(), k8s::Error> {
     let Some(metadata) = object.deleted_metadata() else { return Ok(()) };
     match object.reference.kind.as_deref() {
@@ -42,8 +42,8 @@ pub(crate) async fn release_unreadable(client: &Client, object: &UnreadableObjec
     }
 }
 
-/// The operations (RFC 6902) that free `object` of kopf's finalizer; `None` if it has none. Other finalizers
-/// stay, also such as were added since `object` was read.
+/// Returns the operations (RFC 6902) that remove kopf's finalizer from `object`, or `None` if it has none. Other
+/// finalizers are kept, including those that were added since `object` was read.
 fn without_kopf(object: &impl Resource) -> Option<Vec<Value>> {
     let finalizers = object.meta().finalizers.as_ref()?;
     let index = finalizers.iter().position(|finalizer| finalizer == KOPF_FINALIZER)?;

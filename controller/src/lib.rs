@@ -1,14 +1,14 @@
 //! Kubernetes operator for Dask whose plugins run out of process.
 //!
-//! Each reconciler is a folder with one file a step:
+//! Each reconciler is a folder with one file per step:
 //!
-//! 1. **observe**: read what stands, from the caches that the watches fill;
-//! 2. **validate**: turn the spec and what was observed into a type in which nothing is missing;
-//! 3. **build**: make the manifests, a total pure function;
-//! 4. **apply**: plan (pure) and write;
-//! 5. **status**: say what came of it, if that is news.
+//! 1. **observe**: reads the current state from the caches that the watches fill;
+//! 2. **validate**: turns the spec and the observed state into a type in which nothing is missing;
+//! 3. **build**: builds the manifests, in a total, pure function;
+//! 4. **apply**: plans the changes (pure) and writes them;
+//! 5. **status**: writes the result to the status if it differs from the current status.
 //!
-//! What is written follows from what is observed: a pass may be repeated, lost or cut short at any point.
+//! All writes are derived from the observed state, so a pass may be repeated, lost or interrupted at any point.
 
 pub mod admin;
 pub mod args;

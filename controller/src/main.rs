@@ -1,4 +1,4 @@
-//! The `dask-operator` program.
+//! The entry point of the `dask-operator` program: parses the command line, runs the command and returns its exit code.
 
 use std::{env, io::stdout, process::ExitCode};
 
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         Err(error) => return failed(&error, Exit::Other),
     };
     let code = runtime.block_on(command());
-    // Look-ups of names may hang in threads that cannot be stopped, and a leader that lost its Lease must not wait.
+    // DNS lookups may hang in threads that cannot be stopped, and a leader that lost its Lease must not wait for them.
     runtime.shutdown_background();
     code
 }
@@ -56,9 +56,9 @@ async fn rendered(args: &RenderArgs) -> ExitCode {
     }
 }
 
-/// Help and the version are such errors too.
+/// Prints an error of clap and returns its exit code. Clap reports `--help` and `--version` as errors too.
 fn printed(error: &clap::Error) -> ExitCode {
-    // Nobody is left to tell if it fails.
+    // If printing fails, there is nowhere left to report that.
     let _ = error.print();
     u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
 }

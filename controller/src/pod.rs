@@ -1,15 +1,15 @@
-//! Pod specs as users write them, made fit for the workload they go into. They stay raw JSON: a typed
-//! struct would drop the fields of newer Kubernetes versions.
+//! Adapts the pod specs that users write to the workload they are used in. They stay raw JSON: a typed struct would
+//! drop the fields of newer Kubernetes versions.
 
 use dask_operator_api::JsonObject;
 use serde_json::{Map, Value, json};
 
-/// What the workload allows.
+/// The restart policies that a workload allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RestartPolicy {
-    /// Deployments allow nothing else, so whatever the user wrote is overridden.
+    /// Only `Always`. Deployments allow nothing else, so the user's value is overridden.
     Always,
-    /// The user's own.
+    /// The user's value is kept.
     Kept,
 }
 
@@ -22,12 +22,12 @@ pub struct EnvVar {
     pub value: String,
 }
 
-/// `spec` with `env` in each container (not in init containers) that does not set a variable of that
-/// name itself.
+/// Returns `spec` with `env` added to each container that does not set a variable of that name itself. Init containers
+/// are not changed.
 ///
-/// The variables come last, as in dask-kubernetes, where users count on `env[0]` being their own. But
-/// Kubernetes expands `$(NAME)` only from variables further up, so where a user's value refers to an
-/// injected variable, that one comes first.
+/// The variables are appended, as in dask-kubernetes, because users rely on `env[0]` being their own. However,
+/// Kubernetes expands `$(NAME)` only from variables that are defined earlier. If a user's value refers to an injected
+/// variable, that variable is therefore inserted first.
 pub fn built(mut spec: Map<String, Value>, env: &[EnvVar], restart: RestartPolicy) -> Value {
     if restart == RestartPolicy::Always && spec.contains_key("restartPolicy") {
         spec.insert("restartPolicy".to_owned(), json!("Always"));
@@ -39,7 +39,7 @@ pub fn built(mut spec: Map<String, Value>, env: &[EnvVar], restart: RestartPolic
     Value::Object(spec)
 }
 
-/// Whether [`built`] with [`RestartPolicy::Always`] changes what the user wrote.
+/// Returns whether [`built`] with [`RestartPolicy::Always`] changes the user's restart policy.
 pub fn overrides_restart_policy(spec: &JsonObject) -> bool {
     let policy = spec.field("restartPolicy");
     !policy.is_null() && policy != "Always"
@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(built(spec.as_object().unwrap().clone(), &env(), RestartPolicy::Always), spec);
     }
 
-    /// `Never` makes a Deployment invalid, and dask-kubernetes then fails for ever without a word.
+    /// `Never` makes a Deployment invalid, and dask-kubernetes then fails forever without reporting it.
     #[test]
     fn deployments_always_restart() {
         let spec = json!({"containers": [], "restartPolicy": "Never"});

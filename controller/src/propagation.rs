@@ -1,8 +1,8 @@
-//! Labels and annotations that children have from their owners, kept up to date beside those of others.
+//! Propagates labels and annotations of owners to their children, without touching keys that others set.
 //!
-//! A child's own annotation lists the keys that it was given, so that one which the owner loses is taken
-//! from the child too, and nothing else is. A server-side apply would do the same, but only together with
-//! the spec: what an apply leaves out of what its manager owns is deleted.
+//! An annotation of the child lists the propagated keys. When the owner loses a key, it is removed from the child too,
+//! and no other key is. A server-side apply could do the same, but only together with the spec: an apply deletes the
+//! fields that its manager owns and that it leaves out.
 
 use std::collections::BTreeSet;
 
@@ -11,14 +11,14 @@ use kube::api::ObjectMeta;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map as JsonMap, Value, json};
 
-/// What a child is to have.
+/// The labels and annotations that a child should have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Propagation {
     labels: Map,
     annotations: Map,
 }
 
-/// The keys that a child was given.
+/// The keys that were propagated to a child.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 struct Record {
@@ -29,26 +29,26 @@ struct Record {
 }
 
 impl Propagation {
-    /// These labels and annotations, and the annotation that lists them.
+    /// Creates a propagation of these labels and annotations, and of the annotation that lists their keys.
     pub fn new(labels: Map, mut annotations: Map) -> Self {
         let record =
             Record { annotations: annotations.keys().cloned().collect(), labels: labels.keys().cloned().collect() };
-        // Two lists of strings cannot fail to become JSON.
+        // Serializing two lists of strings cannot fail.
         annotations.insert(PROPAGATED.to_owned(), serde_json::to_string(&record).unwrap_or_default());
         Self { labels, annotations }
     }
 
-    /// The labels of a new child.
+    /// Returns the labels of a new child.
     pub fn labels(&self) -> &Map {
         &self.labels
     }
 
-    /// The annotations of a new child.
+    /// Returns the annotations of a new child.
     pub fn annotations(&self) -> &Map {
         &self.annotations
     }
 
-    /// The `metadata` of a merge patch that brings `live` up to date; `None` if it is.
+    /// Returns the `metadata` of a merge patch that brings `live` up to date, or `None` if it is up to date.
     pub fn patch(&self, live: &ObjectMeta) -> Option<JsonMap<String, Value>> {
         let recorded: Record = live
             .annotations
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(patch["annotations"], json!({PROPAGATED: r#"{"annotations":["note"],"labels":["team"]}"#}));
     }
 
-    /// Objects of dask-kubernetes have no record: nothing of theirs is taken away.
+    /// Objects of dask-kubernetes have no record, so none of their keys are removed.
     #[test]
     fn without_a_record_keys_are_only_added() {
         let live = ObjectMeta { labels: Some(map_of([("team", "a"), ("theirs", "x")])), ..ObjectMeta::default() };

@@ -10,7 +10,7 @@ use crate::{args::RenderArgs, cluster, context::Defaults, job, worker_group};
 pub use dask_plugin_engine::render::Error;
 use dask_plugin_engine::render::{self, DaskManifests, RenderOptions};
 
-/// The manifests of the reconcilers.
+/// The source of the manifests that the reconcilers create.
 struct Reconcilers;
 
 impl DaskManifests for Reconcilers {
@@ -34,10 +34,11 @@ impl DaskManifests for Reconcilers {
     }
 }
 
-/// Writes children to `out` as one YAML stream and rejections to `err` as lines. Returns whether nothing was rejected.
+/// Writes children to `out` as one YAML stream and rejections to `err`, one per line. Returns whether nothing was
+/// rejected.
 ///
 /// # Errors
-/// If nothing can be rendered. The message is one sentence.
+/// Fails if nothing can be rendered. The message is one sentence.
 pub async fn render(args: &RenderArgs, out: &mut impl Write, err: &mut impl Write) -> Result<bool, Error> {
     let args = args.clone();
     let options = RenderOptions {

@@ -1,4 +1,4 @@
-//! Wiring: client, watches, reconcilers and probes, until a signal comes.
+//! Wires the client, the watches, the reconcilers and the probes together, and runs them until a signal arrives.
 
 use std::{error::Error as _, io, pin::pin, sync::Arc, time::Duration};
 
@@ -45,30 +45,30 @@ pub enum Error {
     /// The client could not be built.
     #[error("cannot connect to the Kubernetes API server: {0}")]
     Client(#[from] kube::Error),
-    /// The probes' address is taken.
+    /// The address of the probes is already in use.
     #[error("cannot listen on {address}: {source}")]
     Listen {
         /// The address.
         address: std::net::SocketAddr,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
     /// Signal handlers or the probes failed.
     #[error("the process cannot go on: {0}")]
     Io(#[from] io::Error),
-    /// Something that must run for ever has ended.
+    /// A task that must run forever has ended.
     #[error("{0} ended unexpectedly")]
     Ended(&'static str),
-    /// Another process leads, or may soon.
+    /// Another process leads, or may soon lead.
     #[error("{0}")]
     Leadership(#[from] leader::Error),
 }
 
-/// How long it may take to connect to the API server, TLS included.
+/// How long connecting to the API server may take, including the TLS handshake.
 const CONNECT: Duration = Duration::from_secs(10);
 
 impl Error {
-    /// What the process ends with.
+    /// Returns the exit code of the process for this error.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Config(_) | Self::Client(_) => Exit::NoApiServer,
@@ -79,15 +79,18 @@ impl Error {
     }
 }
 
-/// Outside of a pod, that there is no ServiceAccount is no news.
+/// Returns the cause of the error. Its own text also mentions the missing ServiceAccount, which is expected outside of
+/// a pod.
 fn why(error: &kube::config::InferConfigError) -> String {
     error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// Schedulers that worker groups talk to at a time, shared by namespace: one alone has half of them.
+/// How many schedulers worker groups may talk to at the same time. The slots are shared among namespaces: a single
+/// namespace gets half of them.
 const CONVERSATIONS: usize = 32;
 
-/// Runs the controller until SIGTERM or SIGINT. What is under way then is finished; the second signal ends it at once.
+/// Runs the controller until SIGTERM or SIGINT. Work in progress is then completed; a second signal ends it
+/// immediately.
 pub async fn run(args: RunArgs) -> Result<(), Error> {
     for warning in &args.warnings {
         tracing::warn!("{warning}");
@@ -109,7 +112,7 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
         silence: pace.limit(),
         leadership: leadership.clone(),
     };
-    // It answers until the end: what is under way at shutdown is waited for.
+    // The probes are served until the process ends, because shutdown waits for work in progress.
     let admin = admin::serve_apart(listener, health, Arc::clone(&metrics))?;
     tokio::spawn(liveness.clone().keep_heartbeat());
     let control = async {
@@ -133,7 +136,7 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
     }
 }
 
-/// `client` is for the Lease alone: whatever else is asked of the API server must not hold up a renewal.
+/// Creates the leader election. `client` is used for the Lease only, so that no other request can delay a renewal.
 fn election(args: &RunArgs, namespace: &str, client: Client) -> (Election, Leadership) {
     if !args.leader_election {
         return Election::new(None);
@@ -147,13 +150,13 @@ fn election(args: &RunArgs, namespace: &str, client: Client) -> (Election, Leade
     Election::new(Some((client, settings)))
 }
 
-/// A client whose requests are counted.
+/// Returns a client whose requests are counted in the metrics.
 fn client_of(config: &Config, metrics: &Metrics) -> Result<Client, kube::Error> {
     Ok(ClientBuilder::try_from(config.clone())?.with_layer(&metrics.runtime.requests()).build())
 }
 
-/// Drives `work`, which waits for leadership itself. It ends at once when that is lost; else the next one may lead when
-/// nothing of `work` runs any more.
+/// Drives `work`, which waits for leadership itself. Returns immediately if leadership is lost. Otherwise the Lease is
+/// released only after `work` has stopped.
 async fn drive_elected(
     work: impl Future<Output = Result<(), task_runner::Ended>>,
     election: Election,
@@ -185,7 +188,7 @@ fn questions(args: &RunArgs, home: &str) -> Questions {
     }
 }
 
-/// What the controller starts from.
+/// The parts that the controller is built from.
 struct Start {
     args: RunArgs,
     /// The operator's namespace.
@@ -200,7 +203,7 @@ struct Start {
     findings: Findings,
 }
 
-/// Everything that runs until shutdown, and the watches among it.
+/// Returns all tasks that run until shutdown, and the sync states of their watches.
 fn wire(start: Start, shutdown: &CancellationToken) -> (Vec<Task>, Vec<SyncStatus>) {
     let scope = Scope::of(start.args.namespaces.clone());
     let settings = start.plugin_settings(&scope);
@@ -223,7 +226,7 @@ fn wire(start: Start, shutdown: &CancellationToken) -> (Vec<Task>, Vec<SyncStatu
     (dask_side.tasks.into_iter().chain(plugin_side.tasks).collect(), watches)
 }
 
-/// Returns what the plugin engine needs of this process.
+/// Returns the parts of this process that the plugin engine depends on.
 fn plugin_dependencies(context: &Context, config: Config) -> plugin::Dependencies {
     plugin::Dependencies {
         client: context.client.clone(),
@@ -295,11 +298,12 @@ impl Start {
     }
 }
 
-/// A connection that says nothing is closed, also one that waits in the pool: whoever comes next opens another. So
-/// one that a firewall has forgotten heals by itself, without keep-alive packets, which kube does not offer.
+/// Returns the client's configuration. Idle connections time out, including those in the pool, and the next request
+/// opens a new one. So a connection that a firewall silently dropped is replaced without keep-alive packets, which kube
+/// does not offer.
 async fn client_config(pace: WatchTiming) -> Result<Config, Error> {
     let mut config = Config::infer().await?;
-    // Errors are retried by the reconcilers, which know more; kube's own retries would hold a slot for minutes.
+    // The reconcilers retry failed requests, with more context. Kube's own retries would occupy a slot for minutes.
     config.default_retry = false;
     config.connect_timeout = Some(CONNECT.min(pace.silence()));
     config.read_timeout = Some(pace.silence());
@@ -308,7 +312,7 @@ async fn client_config(pace: WatchTiming) -> Result<Config, Error> {
     Ok(config)
 }
 
-/// Says how far this process is.
+/// Logs when the watches have synced and when this process starts to reconcile.
 async fn announce(watches: Vec<SyncStatus>, leadership: Leadership) {
     synced(watches).await;
     if !leadership.is_leading() {

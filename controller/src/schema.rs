@@ -1,4 +1,4 @@
-//! The plugin protocol for authors in other languages, as files.
+//! Writes the plugin protocol as an OpenAPI document and JSON Schemas, for plugin authors in other languages.
 
 use std::{
     fs,
@@ -10,15 +10,15 @@ use serde_json::Value;
 
 use plugin_protocol::schema;
 
-/// Why it could not be written.
+/// Why the documents could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file could not be written.
     #[error("failed to write {}: {source}", path.display())]
     File {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why it could not be written.
+        /// The reason.
         source: io::Error,
     },
     /// The output is closed.

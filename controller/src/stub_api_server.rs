@@ -1,4 +1,4 @@
-//! What reconcilers share, for tests of whole passes.
+//! The reconcilers' context with a stub API server, for tests of whole passes.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{
     test_fixtures::mk_defaults,
 };
 
-/// Returns what reconcilers share, with empty caches and an API server that answers `answer`.
+/// Returns the reconcilers' context with empty caches and an API server that responds with `answer`.
 pub(crate) async fn mk_context(
     answer: impl Fn(&Method, &str) -> Response + Clone + Send + Sync + 'static,
 ) -> (Context, Writes) {

@@ -1,4 +1,4 @@
-//! Logs.
+//! Sets up the log.
 
 use std::io::{IsTerminal as _, stderr};
 
@@ -6,33 +6,33 @@ use tracing_subscriber::{EnvFilter, filter::ParseError};
 
 use crate::args::LogFormat;
 
-/// What kube says at each try of a call that fails. Whoever made the call says it too, once.
+/// Filters for messages that kube logs at each attempt of a failing call. The caller logs the failure too, once.
 const QUIET: &str = "kube_runtime::watcher=error,kube_client::client::builder=off,kube_client::client=error";
 
-/// Why nothing can be logged.
+/// Why logging cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// `RUST_LOG` cannot be read.
+    /// `RUST_LOG` cannot be parsed.
     #[error("RUST_LOG says {value:?}, which is no filter of log lines: {source}")]
     Filter {
-        /// What it says.
+        /// The value of the variable.
         value: String,
-        /// What is wrong with it.
+        /// The parser's error.
         source: ParseError,
     },
 }
 
-/// How much is logged where `RUST_LOG` does not say.
+/// The log level if `RUST_LOG` is not set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Verbosity {
     /// Warnings and errors.
     Quiet,
-    /// Transitions too.
+    /// Also transitions.
     #[default]
     Normal,
-    /// What the controller does.
+    /// Also the actions of the controller.
     Verbose,
-    /// What its libraries do too.
+    /// Also the debug messages of libraries.
     Debug,
 }
 
@@ -47,8 +47,8 @@ impl Verbosity {
     }
 }
 
-/// Sends log lines to standard error, filtered by `RUST_LOG` or, without it, by `verbosity`. Colours are for
-/// terminals.
+/// Sends log lines to standard error, filtered by `RUST_LOG` or, if that is not set, by `verbosity`. Colours are used
+/// on terminals only.
 pub fn init(format: LogFormat, verbosity: Verbosity) -> Result<(), Error> {
     let filter = filter(std::env::var(EnvFilter::DEFAULT_ENV).ok(), verbosity)?;
     let colours = stderr().is_terminal();
@@ -63,7 +63,7 @@ pub fn init(format: LogFormat, verbosity: Verbosity) -> Result<(), Error> {
 fn filter(rust_log: Option<String>, verbosity: Verbosity) -> Result<EnvFilter, Error> {
     let value = rust_log.filter(|value| !value.trim().is_empty());
     let value = value.unwrap_or_else(|| verbosity.directives().to_owned());
-    // What comes later wins: these crates can be heard all the same.
+    // Later directives win, so `RUST_LOG` can still enable the messages of these crates.
     EnvFilter::try_new(format!("{QUIET},{value}")).map_err(|source| Error::Filter { value, source })
 }
 

@@ -1,4 +1,4 @@
-//! What this program is made for.
+//! Prints the version of the program and of the APIs that it is built for.
 
 use std::{
     env::consts::{ARCH, OS},
@@ -27,7 +27,7 @@ pub enum Output {
 #[serde(rename_all = "camelCase")]
 struct Facts {
     version: &'static str,
-    /// Of the plugin protocol.
+    /// Versions of the plugin protocol.
     protocol_versions: [&'static str; 1],
     kubernetes: &'static str,
     platform: String,
@@ -59,7 +59,7 @@ pub fn print(output: Output, out: &mut impl Write) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    /// `k8s-openapi` tells nobody which version was chosen.
+    /// `k8s-openapi` does not expose which version was selected, so the constant is compared with the manifest.
     #[test]
     fn the_version_of_kubernetes_is_the_one_that_the_workspace_asks_for() {
         let feature = format!("k8s-openapi = {{ version = \"0.29\", features = [\"v{}\"", KUBERNETES.replace('.', "_"));

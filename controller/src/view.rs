@@ -1,5 +1,5 @@
-//! The parts of Deployments and Pods that decisions depend on. The rest is not even parsed: with one
-//! Deployment and one pod a worker, these are most of what the controller reads.
+//! The parts of Deployments and pods that decisions depend on. The other fields are not parsed: with one Deployment and
+//! one pod per worker, these objects are most of what the controller reads.
 
 use std::collections::BTreeMap;
 
@@ -30,11 +30,11 @@ pub struct DeploymentView {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DeploymentStatusView {
-    /// The generation that Kubernetes has begun to act on.
+    /// The generation that the Deployment controller has observed.
     pub observed_generation: Option<i64>,
     /// Ready pods.
     pub ready_replicas: Option<i64>,
-    /// `ReplicaFailure` says why pods cannot be made.
+    /// Conditions. `ReplicaFailure` reports why pods cannot be created.
     pub conditions: Vec<ConditionView>,
 }
 
@@ -47,9 +47,9 @@ pub struct ConditionView {
     pub type_: String,
     /// `True`, `False` or `Unknown`.
     pub status: String,
-    /// One word.
+    /// A reason in `CamelCase`.
     pub reason: Option<String>,
-    /// One sentence.
+    /// A message for users.
     pub message: Option<String>,
 }
 
@@ -60,7 +60,7 @@ pub struct PodView {
     /// Its metadata, without `managedFields`.
     #[serde(deserialize_with = "MetadataView::deserialize")]
     pub metadata: ObjectMeta,
-    /// Where it runs.
+    /// The node that it runs on.
     #[serde(default)]
     pub spec: PodSpecView,
     /// Its status.
@@ -82,23 +82,23 @@ pub struct PodSpecView {
 pub struct PodStatusView {
     /// `Pending`, `Running`, `Succeeded`, `Failed` or `Unknown`.
     pub phase: Option<String>,
-    /// Its address.
+    /// Its IP address.
     #[serde(rename = "podIP")]
     pub pod_ip: Option<String>,
-    /// The address of its node, which is its own too if it uses the node's network.
+    /// The IP address of its node, which is also its own if the pod uses the host network.
     #[serde(rename = "hostIP")]
     pub host_ip: Option<String>,
-    /// Such as `Evicted`.
+    /// The reason of its phase, such as `Evicted`.
     pub reason: Option<String>,
-    /// Why, in one sentence.
+    /// The message for users that belongs to `reason`.
     pub message: Option<String>,
-    /// When the kubelet took it.
+    /// When the kubelet acknowledged the pod.
     pub start_time: Option<Time>,
-    /// `PodScheduled`, `ContainersReady`, `Ready` and others.
+    /// Conditions such as `PodScheduled`, `ContainersReady` and `Ready`.
     pub conditions: Vec<ConditionView>,
-    /// Its containers.
+    /// The statuses of its containers.
     pub container_statuses: Vec<ContainerView>,
-    /// Its init containers.
+    /// The statuses of its init containers.
     pub init_container_statuses: Vec<ContainerView>,
 }
 
@@ -108,16 +108,16 @@ pub struct PodStatusView {
 pub struct ContainerView {
     /// Its name.
     pub name: String,
-    /// How often it was started anew.
+    /// How often it was restarted.
     pub restart_count: i64,
-    /// Waiting, running or terminated.
+    /// Its current state: waiting, running or terminated.
     pub state: Option<ContainerState>,
-    /// How it ended before it was started anew.
+    /// The state before its last restart.
     pub last_state: Option<ContainerState>,
 }
 
-/// What anybody asks of metadata. `managedFields` are as large as all the rest of a Deployment or pod, and would be
-/// parsed into one map for each field and level.
+/// The fields of the metadata that the controller reads. `managedFields` is skipped: it is as large as the rest of a
+/// Deployment or pod, and parsing it would create a map for each field and level.
 #[derive(Deserialize)]
 #[serde(remote = "ObjectMeta", rename_all = "camelCase")]
 struct MetadataView {
@@ -143,41 +143,41 @@ struct MetadataView {
 }
 
 impl DeploymentView {
-    /// The condition of this type, if it is there and `True`.
+    /// Returns the condition of this type if it is present and `True`.
     pub fn holds(&self, type_: &str) -> Option<&ConditionView> {
         self.status.conditions.iter().find(|condition| condition.type_ == type_ && condition.status == "True")
     }
 }
 
 impl ContainerView {
-    /// Whether it runs right now.
+    /// Returns whether it is running now.
     pub fn is_running(&self) -> bool {
         self.state.as_ref().is_some_and(|state| state.running.is_some())
     }
 }
 
 impl PodView {
-    /// Whether none of its containers will ever run again. Such a pod may lie about for long.
+    /// Returns whether none of its containers will run again. Such a pod may remain for a long time.
     pub fn has_ended(&self) -> bool {
         matches!(self.status.phase.as_deref(), Some("Succeeded" | "Failed"))
     }
 
-    /// Whether a container runs right now.
+    /// Returns whether a container is running now.
     pub fn is_running(&self) -> bool {
         self.status.container_statuses.iter().any(ContainerView::is_running)
     }
 
-    /// Whether all containers are ready, and the pod is not on its way out.
+    /// Returns whether all containers are ready and the pod is not being deleted.
     pub fn is_ready(&self) -> bool {
         self.metadata.deletion_timestamp.is_none() && self.holds("Ready") && self.holds("ContainersReady")
     }
 
-    /// The condition of this type.
+    /// Returns the condition of this type.
     pub fn condition(&self, type_: &str) -> Option<&ConditionView> {
         self.status.conditions.iter().find(|condition| condition.type_ == type_)
     }
 
-    /// Name of the Deployment that the pod belongs to.
+    /// Returns the name of the Deployment that the pod belongs to.
     pub fn deployment(&self) -> Option<&str> {
         meta::deployment_of(self)
     }
@@ -206,7 +206,8 @@ mod tests {
         assert_eq!(PodView::default().deployment(), None);
     }
 
-    /// Each field of the metadata that decisions read; one that is forgotten here would be missing everywhere.
+    /// Covers each field of the metadata that decisions read: a field that is missing in the view would be missing
+    /// everywhere.
     #[test]
     fn metadata_is_read_without_managed_fields() {
         let metadata = json!({

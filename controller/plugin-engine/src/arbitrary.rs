@@ -1,4 +1,5 @@
-//! Whatever a plugin answers: no panic, and nothing is approved that is not the plugin's to write.
+//! Property tests with arbitrary answers of plugins: nothing panics, and no child is approved that the plugin must not
+//! write.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -14,7 +15,7 @@ use super::{
 use plugin_protocol::{Child, ResponseStatus, limits};
 
 const UID: &str = "sha256:0000";
-/// Names of fields that mean something somewhere: blind chance would not find them.
+/// Names of fields that have a meaning somewhere. Random names would hardly ever match them.
 const FIELDS: [&str; 28] = [
     "",
     "a",
@@ -45,7 +46,7 @@ const FIELDS: [&str; 28] = [
     "status",
     "uid",
 ];
-/// As [`FIELDS`], for texts.
+/// Like [`FIELDS`], for texts.
 const TEXTS: [&str; 20] = [
     "",
     "..",
@@ -68,7 +69,7 @@ const TEXTS: [&str; 20] = [
     UID,
     "v1",
 ];
-/// Of metadata, what no answer may decide.
+/// Fields of the metadata that answers must not set.
 const RESERVED: [&str; 8] = [
     "creationTimestamp",
     "deletionTimestamp",
@@ -108,7 +109,7 @@ fn fields(of: Value) -> Map<String, Value> {
     if let Value::Object(fields) = of { fields } else { Map::new() }
 }
 
-/// A manifest that has a chance to be approved: `value()` alone hardly ever has.
+/// A manifest that is likely to be approved; `value()` alone hardly ever is.
 fn manifest() -> impl Strategy<Value = Value> {
     let kinds = [("v1", "ConfigMap"), ("v1", "ConfigMap"), ("v1", "Secret"), ("cert-manager.io/v1", "ClusterIssuer")];
     let name = option::of(prop_oneof![Just("b.c".to_owned()), "[a-z]{1,3}", text()]);
@@ -133,7 +134,7 @@ fn children() -> impl Strategy<Value = Vec<Child>> {
     vec((key, manifest).prop_map(|(key, manifest)| Child::new(key, manifest)), 0..70)
 }
 
-/// A review with the right envelope; its response is right only by chance.
+/// A review with a valid envelope. Its response is valid only by chance.
 fn review() -> impl Strategy<Value = Value> {
     let status = select(vec!["Success", "Failure", "Pending"]);
     (status, option::of(vec(value(), 0..4)), option::weighted(0.2, (field(), value())), any::<bool>()).prop_map(
@@ -175,7 +176,7 @@ fn kinds() -> Vec<ChildKind> {
     };
     vec![
         kind("v1", "ConfigMap", true),
-        // On the list by mistake: neither may be approved.
+        // These are on the list by mistake, and must not be approved.
         kind("v1", "Secret", true),
         kind("cert-manager.io/v1", "ClusterIssuer", false),
         kind("rbac.authorization.k8s.io/v1", "RoleBinding", true),

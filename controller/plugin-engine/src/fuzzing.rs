@@ -1,4 +1,5 @@
-//! The decisions about what plugins say and about the objects that they are asked about, for fuzzing.
+//! Entry points for fuzzing: the decisions about plugins' responses and about the objects that plugins are called
+//! about.
 
 use std::collections::BTreeMap;
 
@@ -30,22 +31,22 @@ use super::{
 };
 use plugin_protocol::EventReason;
 
-/// The time of all decisions, so that an input always leads to the same ones.
+/// Returns the time of all decisions. It is fixed, so that an input always leads to the same decisions.
 fn now() -> Timestamp {
     Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(1_800_000_000)
 }
 
-/// Reads an object that is written in this program.
+/// Parses an object that is written in this file.
 #[expect(clippy::unwrap_used, reason = "its text is part of the program")]
 fn known<T: DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
 }
 
 const HOME: &str = "dask-operator";
-/// The uid of the request that answers belong to.
+/// The uid of the request that the answers belong to.
 const REQUEST: &str = "sha256:0";
 
-/// Accepts or refuses a plugin resource, as one of the operator and as one of a team.
+/// Validates a plugin resource, both in the operator's namespace and in that of a team.
 pub fn resource(plugin: &DaskOperatorPlugin) {
     let namespace = plugin.namespace().unwrap_or_default();
     for home in [namespace.as_str(), HOME] {
@@ -53,7 +54,7 @@ pub fn resource(plugin: &DaskOperatorPlugin) {
     }
 }
 
-/// Decides whether a plugin is asked about an object, and asks.
+/// Decides whether a plugin is called about an object, and builds the request.
 pub fn subject(bytes: &[u8], kind: &str) {
     const KINDS: [SubjectKind; 7] = [
         SubjectKind::DaskCluster,
@@ -103,12 +104,12 @@ pub fn answer(body: &[u8]) {
     drop(plan::plan(approved.into_iter().map(|child| (child, None)).collect(), Vec::new(), claim));
 }
 
-/// Reads what a plugin says of itself.
+/// Reads the response of a plugin to a discovery.
 pub fn discovery(body: &[u8]) {
     let _speaks = response::introduced(&raw(200, body)).map(|said| said.speaks_our_version());
 }
 
-/// Compiles an expression, and evaluates it.
+/// Compiles an expression and evaluates it.
 pub fn expression(text: &str, object: &Value) {
     if let Ok(expression) = Expression::compile(text) {
         let owner = json!(mk_cluster("demo"));
@@ -121,7 +122,7 @@ fn raw(code: u16, body: &[u8]) -> RawAnswer {
     RawAnswer { code, retry_after: Some(head), at: now(), body: body.to_vec() }
 }
 
-/// A plugin that is asked about everything, and may answer with three kinds.
+/// Returns a plugin that is called about all objects, and that may write three kinds.
 fn registration() -> Option<Registration> {
     let plugin: DaskOperatorPlugin = known(json!({
         "apiVersion": "kubernetes.dask.org/v1alpha1",

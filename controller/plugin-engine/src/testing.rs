@@ -1,4 +1,4 @@
-//! What the engine needs, for tests of whole passes.
+//! The engine's dependencies with a stub API server, for tests of whole passes.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use super::{
     status::store::StatusStore,
 };
 
-/// Returns empty caches and an API server that answers `answer`.
+/// Returns dependencies with empty caches and an API server that responds with `answer`.
 pub(crate) async fn mk_dependencies(
     answer: impl Fn(&Method, &str) -> Response + Clone + Send + Sync + 'static,
 ) -> (Dependencies, Writes) {

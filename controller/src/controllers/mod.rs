@@ -1,4 +1,4 @@
-//! Wiring of the Dask side: which watch fills which cache and wakes which reconciler.
+//! Wires the reconcilers of Dask resources: which watch fills which cache and triggers which reconciler.
 
 mod triggers;
 
@@ -21,19 +21,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{autoscaler, cluster, context::Context, idle, job, kopf_finalizer, worker_group};
 
-/// The sending ends of the reconcilers' queues.
+/// The sending ends of the reconcilers' work queues.
 #[derive(Clone)]
 struct Queues {
     clusters: Queue<DaskCluster>,
-    /// Clusters again, for the idle time-out: it talks to schedulers, and one that hangs must not hold up
-    /// the making of clusters.
+    /// Clusters again, for the idle timeout. It talks to schedulers, and a scheduler that hangs must not delay the
+    /// creation of clusters.
     idle: Queue<DaskCluster>,
     groups: Queue<DaskWorkerGroup>,
     jobs: Queue<DaskJob>,
     autoscalers: Queue<DaskAutoscaler>,
 }
 
-/// The receiving ends.
+/// The receiving ends of the work queues.
 struct AllRequests {
     clusters: WorkQueueReceiver<DaskCluster>,
     idle: WorkQueueReceiver<DaskCluster>,
@@ -42,7 +42,7 @@ struct AllRequests {
     autoscalers: WorkQueueReceiver<DaskAutoscaler>,
 }
 
-/// Where the reconcilers find their own objects.
+/// The stores from which the reconcilers read their own objects.
 struct Stores {
     clusters: reflector::Store<DaskCluster>,
     groups: reflector::Store<DaskWorkerGroup>,

@@ -1,4 +1,4 @@
-//! Who has to look again when something changed.
+//! Decides which objects are reconciled again after a change.
 
 use dask_operator_api::{
     DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup,
@@ -13,8 +13,8 @@ use crate::{
     view::PodView,
 };
 
-/// Asks for a look at the object itself: first, if its spec has not been acted on yet, so that something may have to be
-/// made.
+/// Enqueues the object itself. It gets high priority if its spec has not been observed yet, because children may have
+/// to be created.
 fn push<K>(queue: &Queue<K>, change: &Change<K>, observed_generation: Option<i64>)
 where
     K: Resource<DynamicType = ()> + 'static,
@@ -65,14 +65,16 @@ pub(super) fn on_job(queues: &Queues) -> impl Fn(&Change<DaskJob>) + Send + 'sta
     move |change| queues.jobs.push(&change.object().namespace().unwrap_or_default(), &change.object().name_any())
 }
 
-/// When one goes that scaled a group, the next of the same cluster may take its place.
+/// Enqueues the autoscaler. If an autoscaler that scaled a group is deleted, another one of the same cluster may
+/// replace it.
 pub(super) fn on_autoscaler(caches: &Caches, queues: &Queues) -> impl Fn(&Change<DaskAutoscaler>) + Send + 'static {
     let (cache, queues) = (caches.autoscalers.clone(), queues.clone());
     move |change| {
         let object = change.object();
         let namespace = object.namespace().unwrap_or_default();
         queues.autoscalers.push(&namespace, &object.name_any());
-        // The others wait and look again by themselves. All of them for each change of one would be too many.
+        // The others wait and are reconciled periodically. Enqueueing all of them on each change of one would be too
+        // expensive.
         let scaled = object.status.as_ref().is_some_and(|status| status.desired_replicas.is_some());
         let is_going = matches!(change, Change::Deleted(_)) || object.metadata.deletion_timestamp.is_some();
         if !scaled || !is_going {
@@ -84,7 +86,8 @@ pub(super) fn on_autoscaler(caches: &Caches, queues: &Queues) -> impl Fn(&Change
     }
 }
 
-/// By label where there is no owner: such an object may stand in a cluster's way.
+/// Enqueues the cluster that an object belongs to. Objects without an owner count by label, because they may conflict
+/// with the cluster's components.
 pub(super) fn owning_cluster<K: Resource>(queues: &Queues) -> impl Fn(&Change<K>) + Send + 'static {
     let clusters = queues.clusters.clone();
     move |change| {
@@ -94,7 +97,7 @@ pub(super) fn owning_cluster<K: Resource>(queues: &Queues) -> impl Fn(&Change<K>
         let namespace = object.namespace().unwrap_or_default();
         match change {
             Change::Applied(_) => clusters.push(&namespace, name),
-            // It may have to be made again.
+            // The object may have to be created again.
             Change::Deleted(_) => clusters.push_first(&namespace, name),
         }
     }
@@ -110,7 +113,8 @@ pub(super) fn owning_group<K: Resource>(queues: &Queues) -> impl Fn(&Change<K>) 
     }
 }
 
-/// Pods of workers and schedulers belong to ReplicaSets, so labels say whose they are.
+/// Enqueues the resource that a pod belongs to. Pods of workers and schedulers are owned by ReplicaSets, so labels
+/// identify the resource.
 pub(super) fn on_pod(queues: &Queues) -> impl Fn(&Change<PodView>) + Send + 'static {
     let queues = queues.clone();
     move |change| {

@@ -1,14 +1,16 @@
+//! Reads kopf's `--liveness` flag.
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use http::{Uri, uri::Authority};
 
 use super::Error;
 
-/// The path that dask-kubernetes' chart probes.
+/// The path that the chart of dask-kubernetes probes.
 const PATH: &str = "/healthz";
 
-/// The address in kopf's `--liveness`, and a warning if another path than that of the chart is asked for. Without a
-/// port it is 80, as for kopf.
+/// Returns the address in kopf's `--liveness`, and a warning if the path differs from that of the chart. The default
+/// port is 80, as in kopf.
 pub(super) fn address(url: &str) -> Result<(SocketAddr, Option<String>), Error> {
     let refuse = |why| Error::Liveness { url: url.to_owned(), why };
     let uri: Uri = url.parse().map_err(|_| refuse("it is no URL"))?;

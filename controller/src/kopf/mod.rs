@@ -1,8 +1,8 @@
-//! The command line of dask-kubernetes' operator, which is that of `kopf run`: values files and manifests that were
-//! written for it go on working. Pure.
+//! Reads the command line of dask-kubernetes' operator, which is that of `kopf run`, so that existing values files and
+//! manifests keep working. Has no side effects.
 //!
-//! Honoured are the flags that say which namespaces are watched, where probes are answered and what is logged. Those
-//! that only make sense for kopf have no effect, and those that nobody knows are told.
+//! The flags for watched namespaces, probes and logs are honoured. Flags that only concern kopf have no effect, and
+//! unknown flags are reported.
 
 mod liveness;
 mod read;
@@ -13,51 +13,51 @@ use std::net::SocketAddr;
 
 use crate::{args::LogFormat, telemetry::Verbosity};
 
-/// What `kopf run` was told, by flags and by `KOPF_RUN_*`.
+/// The settings of `kopf run`, from flags and from `KOPF_RUN_*` variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KopfFlags {
     /// The namespaces to watch; all of them if empty.
     pub namespaces: Vec<String>,
-    /// How log lines look.
+    /// The format of log lines.
     pub log_format: Option<LogFormat>,
-    /// How much is logged.
+    /// The log level.
     pub verbosity: Verbosity,
-    /// Where probes are answered.
+    /// The address of the probes.
     pub liveness: Option<SocketAddr>,
 }
 
-/// Why kopf's flags cannot be followed.
+/// Why kopf's flags cannot be applied.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A flag lacks its value, or has one that it does not take.
+    /// A flag lacks its value, or has an invalid one.
     #[error("kopf's flags: {0}")]
     Syntax(String),
-    /// All namespaces and some.
+    /// Both all namespaces and single namespaces are given.
     #[error("either --namespace or --all-namespaces can be used, not both")]
     Contradiction,
-    /// A namespace is given by a pattern.
+    /// A namespace is given as a pattern.
     #[error("--namespace {0:?}: patterns are not supported; name each namespace")]
     Pattern(String),
-    /// A namespace cannot have this name.
+    /// A namespace has an invalid name.
     #[error("--namespace {0:?}: this is no name of a namespace")]
     Name(String),
     /// A log format is unknown.
     #[error("--log-format {0:?}: it must be plain, full or json")]
     LogFormat(String),
-    /// The probes' address cannot be read.
+    /// The address of the probes is invalid.
     #[error("--liveness {url:?}: {why}")]
     Liveness {
-        /// As it was given.
+        /// The given URL.
         url: String,
-        /// What is wrong with it.
+        /// The reason.
         why: &'static str,
     },
     /// A variable for a flag is neither true nor false.
     #[error("{name}={value:?}: it must be true or false")]
     Switch {
-        /// The variable.
+        /// The name of the variable.
         name: &'static str,
-        /// What it says.
+        /// The value of the variable.
         value: String,
     },
 }

@@ -1,3 +1,5 @@
+//! Parses the arguments and variables of `kopf run`.
+
 use std::ffi::OsString;
 
 use dask_operator_api::meta;
@@ -9,7 +11,7 @@ use lexopt::{
 use super::{Error, KopfFlags, liveness};
 use crate::{args::LogFormat, telemetry::Verbosity};
 
-/// What was given, as it was given.
+/// The arguments and variables, before validation.
 #[derive(Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 struct Given {
@@ -20,13 +22,13 @@ struct Given {
     quiet: bool,
     log_format: Option<String>,
     liveness: Option<String>,
-    /// Flags that only make sense for kopf.
+    /// Flags that only concern kopf.
     idle: Vec<&'static str>,
     warnings: Vec<String>,
 }
 
-/// Reads the arguments of `kopf run` and, for what they do not say, its variables `KOPF_RUN_*`. Also returns one
-/// sentence for each thing that is not followed.
+/// Reads the arguments of `kopf run`, and its variables `KOPF_RUN_*` for flags that are not given. Also returns a
+/// warning for each flag that has no effect.
 ///
 /// ```
 /// use crate::kopf;
@@ -39,7 +41,8 @@ struct Given {
 /// ```
 ///
 /// # Errors
-/// One sentence, if kopf would not start either, or if it asks for what the controller cannot do.
+/// Returns a message of one sentence if kopf would not start either, or if the flags ask for something that the
+/// controller cannot do.
 pub fn read(args: &[OsString], env: impl Fn(&str) -> Option<String>) -> Result<(KopfFlags, Vec<String>), Error> {
     let mut given = from_args(args)?;
     given.take_env(env)?;
@@ -93,7 +96,7 @@ impl Given {
         self.warnings.push(format!("ignored the unknown flag {flag}"));
     }
 
-    /// Fills in what the arguments do not say. Names follow kopf's parameters or its flags.
+    /// Sets the values that the arguments do not set. The variables are named after kopf's parameters or its flags.
     fn take_env(&mut self, env: impl Fn(&str) -> Option<String>) -> Result<(), Error> {
         let value = |name: &str| env(name).filter(|value| !value.is_empty());
         let either = |one: &str, other: &str| value(one).or_else(|| value(other));
@@ -137,7 +140,7 @@ impl Given {
     }
 }
 
-/// Each of kopf's patterns may be several, separated by commas.
+/// Returns the namespaces in kopf's patterns. Each pattern may be a comma-separated list.
 fn names(patterns: &[String]) -> Result<Vec<String>, Error> {
     let mut names: Vec<String> = Vec::new();
     for pattern in patterns {

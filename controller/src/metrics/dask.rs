@@ -1,5 +1,5 @@
-//! Dask resources by state: counted in the watches' caches when somebody scrapes, so that nothing is kept of what
-//! is gone.
+//! Metrics of Dask resources by state. They are counted from the watches' caches during each scrape, so that no state
+//! of deleted objects is kept.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -41,7 +41,7 @@ const UNAVAILABLE: Family<1> = Family::gauge(
      lacked workers: of all with a valid spec, the one that waits longest; 0 if none does.",
 );
 
-/// Neither object has been looked at.
+/// The state of an object that has not been reconciled yet.
 const NEW: Word = "New";
 const PHASES: [Word; 5] = [NEW, "Created", "Pending", "Running", "Error"];
 const GROUP_STATES: [Word; 5] = [NEW, "Invalid", "Available", "Unavailable", "Deleting"];
@@ -57,7 +57,7 @@ impl fmt::Debug for Dask {
     }
 }
 
-/// Numbers by a label's value; each value that there may be is there from the beginning.
+/// Numbers by the value of a label. All possible values are present from the start.
 struct Tally(BTreeMap<Word, i64>);
 
 impl Tally {
@@ -79,7 +79,7 @@ impl Tally {
     }
 }
 
-/// All that is counted of Dask resources.
+/// All counts of Dask resources.
 struct Tallies {
     clusters: Tally,
     groups: Tally,
@@ -112,7 +112,7 @@ impl Tallies {
         let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
         let waiting_since = match phase {
             Some(ClusterPhase::Error) => None,
-            // Once a cluster is Running it stays so.
+            // A cluster that is Running stays in this phase.
             Some(ClusterPhase::Running) => failing_since(conditions, cluster::SCHEDULER_READY),
             _ => cluster.creation_timestamp().map(|time| time.0),
         };

@@ -1,5 +1,5 @@
-//! All metrics of the controller, for Prometheus. Labels are names of plugins and constants of the program: nothing that
-//! users or plugins make up.
+//! All metrics of the controller, for Prometheus. The values of labels are names of plugins and constants of the
+//! program. Users and plugins cannot add arbitrary values.
 
 mod dask;
 mod retirements;
@@ -44,7 +44,7 @@ impl Metrics {
         runtime::encode(&self.registry, accept)
     }
 
-    /// Counts workers that were to be removed, by what became of them.
+    /// Counts retired workers by outcome.
     pub(crate) fn retired(&self, retirement: Retirement, workers: usize) {
         self.retirements.add(retirement, workers);
     }

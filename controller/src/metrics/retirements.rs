@@ -1,4 +1,4 @@
-//! Workers that were to be removed, by how that was done and what came of it.
+//! Counts the retirements of workers, by method and outcome.
 
 use std::{
     collections::BTreeMap,
@@ -19,18 +19,18 @@ const RETIREMENTS: Family<2> = Family::counter(
      both end as `removed`.",
 );
 
-/// What became of workers that were to be removed.
+/// The outcome of a worker's retirement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Retirement {
-    /// The scheduler let them go.
+    /// The scheduler retired the worker.
     Retired(Side),
-    /// It did not.
+    /// The scheduler refused.
     Refused(Side),
-    /// It said nothing, or could not be reached.
+    /// The scheduler did not answer, or was unreachable.
     Unanswered,
-    /// It did not know them.
+    /// The worker was not registered with the scheduler.
     Unregistered,
-    /// The deadline was over.
+    /// The deadline had passed.
     Forced,
 }
 
@@ -53,7 +53,7 @@ impl Retirement {
         match self {
             Self::Retired(side) => [strategy(side), "retired"],
             Self::Refused(side) => [strategy(side), "refused"],
-            // HTTP is asked only where RPC cannot be.
+            // HTTP is used only if RPC is not available.
             Self::Unanswered => ["rpc", "unanswered"],
             Self::Unregistered => ["unregistered", "removed"],
             Self::Forced => ["forced", "removed"],
@@ -61,7 +61,7 @@ impl Retirement {
     }
 }
 
-/// All retirements so far.
+/// The number of retirements so far, by outcome.
 #[derive(Debug)]
 pub(super) struct Retirements(Mutex<BTreeMap<Retirement, u64>>);
 

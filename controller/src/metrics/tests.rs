@@ -1,8 +1,8 @@
-//! Scrapes of all metrics.
+//! Tests of scrapes of all metrics.
 
 use super::*;
 
-/// The samples of these names, in the order in which they are told.
+/// Returns the samples with these names, in the order of the scrape.
 pub(super) fn samples(metrics: &Metrics, names: &[&str]) -> Vec<String> {
     let (_, text) = metrics.answer(None).unwrap();
     let name = |line: &str| line.split(['{', ' ']).next().unwrap_or_default().to_owned();
@@ -14,7 +14,7 @@ fn types(text: &str) -> Vec<String> {
     text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(str::to_owned).collect()
 }
 
-/// Dashboards, alerts and the book name them.
+/// Dashboards, alerts and the book refer to these names.
 #[test]
 fn all_families_are_there_as_the_book_has_them_before_anything_happened() {
     let (_, text) = Metrics::default().answer(None).unwrap();

@@ -1,3 +1,5 @@
+//! Decides what missing kinds and permissions mean for the controller.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
@@ -7,29 +9,29 @@ use super::{
     words,
 };
 
-/// What the controller has to do without.
+/// The features and namespaces that lack permissions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Findings {
-    /// The rights that are missing, in words.
+    /// A description of the missing permissions, by feature.
     pub missing_optional: BTreeMap<Feature, String>,
-    /// Essential rights that are missing in some of the watched namespaces, in words.
+    /// A description of the essential permissions that are missing in some of the watched namespaces.
     pub refused: Option<String>,
 }
 
 impl Findings {
-    /// Whether the rights for `feature` are complete.
+    /// Returns whether the permissions for `feature` are complete.
     pub fn has(&self, feature: Feature) -> bool {
         !self.missing_optional.contains_key(&feature)
     }
 
-    /// Logs what is missing, once each.
+    /// Logs everything that is missing, one line each.
     pub(super) fn tell(&self) {
         if let Some(missing) = &self.refused {
             tracing::warn!(missing, "some namespaces cannot be served until the controller gets rights there");
         }
         for (feature, missing) in &self.missing_optional {
             let without = words::without(*feature);
-            // The chart does not grant them unless asked to, and the clusters that need them say so themselves.
+            // The chart grants these only on demand, and the clusters that need them report the problem themselves.
             if *feature == Feature::SchedulerSecrets {
                 tracing::info!(missing, "{without}: the controller lacks rights for it");
             } else {
@@ -39,14 +41,14 @@ impl Findings {
     }
 }
 
-/// Whether all essential kinds are served.
+/// Checks that all essential kinds are served.
 pub(super) fn definitions(served: &Served) -> Result<(), Problem> {
     let missing = served.missing();
     if missing.is_empty() { Ok(()) } else { Err(Problem::Definitions(missing.join(", "))) }
 }
 
-/// What the missing rights mean: the controller cannot start, or goes without something. One namespace of several
-/// that lacks a Role keeps nobody from serving the others.
+/// Returns the consequences of missing permissions: the controller cannot start, or a feature is off. If one of several
+/// namespaces lacks a Role, the others are still served.
 pub(super) fn rights(wanted: &Wanted, denied: &BTreeSet<&Right>) -> Result<Findings, Problem> {
     let mut by_need: BTreeMap<Need, Vec<&Right>> = BTreeMap::new();
     for (right, needs) in wanted.iter().filter(|(right, _)| denied.contains(right)) {
@@ -64,14 +66,14 @@ pub(super) fn rights(wanted: &Wanted, denied: &BTreeSet<&Right>) -> Result<Findi
             Need::Optional(feature) => drop(findings.missing_optional.insert(feature, missing)),
         }
     }
-    // Who has no plugins needs nothing for them.
+    // Without plugins, the permissions that serve plugins are not needed.
     if !findings.has(Feature::Plugins) {
         findings.missing_optional.retain(|feature, _| !feature.serves_plugins());
     }
     Ok(findings)
 }
 
-/// Where essential rights are needed: everywhere, or in each watched namespace.
+/// Returns where essential permissions are needed: everywhere, or in each watched namespace.
 fn places_of(wanted: &Wanted) -> BTreeSet<&At> {
     wanted.iter().filter(|(_, needs)| needs.contains(&Need::Essential)).map(|(right, _)| &right.at).collect()
 }
@@ -96,7 +98,7 @@ mod tests {
         wanted(&questions, &Served::Unknown)
     }
 
-    /// What is decided if whatever `is_denied` is denied.
+    /// Returns the decision if all permissions for which `is_denied` returns true are denied.
     fn decide(is_denied: impl Fn(&Right) -> bool) -> Result<Findings, Problem> {
         let wanted = all();
         rights(&wanted, &wanted.keys().filter(|right| is_denied(right)).collect())
@@ -113,7 +115,7 @@ mod tests {
         assert_eq!(problem, Problem::Rights("watch pods in namespace a".to_owned()));
     }
 
-    /// A team whose Role is not there yet must not keep the others from being served.
+    /// A team whose Role does not exist yet must not prevent the others from being served.
     #[test]
     fn an_essential_right_that_is_missing_in_one_of_two_namespaces_is_told_and_not_waited_for() {
         let decide = |is_denied: &dyn Fn(&Right) -> bool| {

@@ -1,9 +1,10 @@
-//! Checks before anything is watched: the API server can be reached, the Dask kinds are installed, and the
-//! controller's account has the rights that it uses.
+//! Checks that run before the watches start: the API server is reachable, the Dask kinds are installed, and the
+//! controller's ServiceAccount has the permissions that it uses.
 //!
-//! They come before the first lists rather than beside them: they take a tenth of a second or so, and what may
-//! not be read must not be watched. What is essential and missing is waited for, since definitions and roles are often
-//! installed in the same moment as the controller; what is optional and missing is done without until the next start.
+//! The checks run before the initial lists and not in parallel, because they take only about a tenth of a second, and
+//! because kinds that must not be read must not be watched. If something essential is missing, the controller waits for
+//! it, since definitions and roles are often installed at the same time as the controller. If something optional is
+//! missing, the feature is off until the next start.
 
 mod decide;
 mod observe;
@@ -27,27 +28,27 @@ use tokio_util::sync::CancellationToken;
 use crate::{admin::Probes, exit::Exit};
 use operator_runtime::k8s;
 
-/// Between the first looks.
+/// The pause between the first checks.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// Between later ones: so late at most is seen that what was missing has come.
+/// The longest pause between later checks. It limits how late the controller notices that a missing part was installed.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Why the controller does not start.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// The API server does not answer.
+    /// The API server is unreachable.
     #[error("the API server cannot be asked: {0}")]
     ApiServer(String),
     /// Essential kinds are not served.
     #[error("not installed: {0}; install the definitions: dask-operator crd | kubectl apply --server-side -f -")]
     Definitions(String),
-    /// Essential rights are missing.
+    /// Essential permissions are missing.
     #[error("the controller may not {0}; its roles must grant what those of the chart grant")]
     Rights(String),
 }
 
 impl Problem {
-    /// What the process ends with.
+    /// Returns the exit code of the process for this problem.
     pub fn exit(&self) -> Exit {
         match self {
             Self::ApiServer(_) => Exit::NoApiServer,
@@ -57,14 +58,14 @@ impl Problem {
     }
 }
 
-/// A failed call says nothing about what is missing.
+/// Converts a failed call, which gives no information about what is missing.
 impl From<k8s::Error> for Problem {
     fn from(error: k8s::Error) -> Self {
         Self::ApiServer(cause(&error))
     }
 }
 
-/// The API server's own words, or what the network said: the errors above it only say that there is one below.
+/// Returns the message of the API server or the network error. The outer errors only say that there is an inner one.
 fn cause(error: &k8s::Error) -> String {
     let k8s::Error::Call { source, .. } = error else { return error.to_string() };
     if let kube::Error::Api(status) = source.as_ref() {
@@ -80,23 +81,24 @@ fn cause(error: &k8s::Error) -> String {
     cause.to_string()
 }
 
-/// The checks.
+/// The start-up checks.
 pub struct Preflight {
-    /// The API server.
+    /// The client of the API server.
     pub client: Client,
-    /// What is to be checked.
+    /// The flags that determine what is checked.
     pub questions: Questions,
-    /// Tell what is waited for.
+    /// The probes, which report what the startup waits for.
     pub probes: Probes,
-    /// How long may be waited.
+    /// How long to wait for essential parts.
     pub limit: Duration,
 }
 
 impl Preflight {
-    /// Waits until all that is essential is there; what is missing of the rest. `None` if `shutdown` came first.
+    /// Waits until all essential parts are available. Returns the optional ones that are missing, or `None` if
+    /// `shutdown` came first.
     ///
     /// # Errors
-    /// What is still missing after the limit. With a limit of nothing that is decided by the first look.
+    /// Returns what is still missing after the limit. With a limit of zero, the first check decides.
     pub async fn pass(&self, shutdown: &CancellationToken) -> Result<Option<Findings>, Problem> {
         let begin = Instant::now();
         let (mut granted, mut told) = (HashSet::new(), None);

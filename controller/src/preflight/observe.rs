@@ -1,3 +1,5 @@
+//! Queries the API server about the served kinds and the controller's permissions.
+
 use std::collections::{BTreeSet, HashSet};
 
 use futures::{StreamExt as _, stream};
@@ -10,12 +12,13 @@ use super::{
     served::{GROUP, Served},
 };
 
-/// Checks of rights that are under way at a time.
+/// How many permissions are checked at the same time.
 const PARALLEL: usize = 16;
-/// Versions of the group that the controller speaks.
+/// The versions of the API group that the controller supports.
 const VERSIONS: [&str; 2] = ["v1", "v1alpha1"];
 
-/// What of the Dask kinds is served. Kubernetes lets every account ask, unless somebody has taken that away.
+/// Returns the Dask kinds that are served. Kubernetes lets every account read this, unless an administrator has revoked
+/// it.
 pub(super) async fn served(client: &Client) -> Result<Served, k8s::Error> {
     let mut resources = BTreeSet::new();
     for version in VERSIONS {
@@ -30,8 +33,8 @@ pub(super) async fn served(client: &Client) -> Result<Served, k8s::Error> {
     Ok(Served::Known(resources))
 }
 
-/// Those of `rights` that are missing. What is granted goes into `granted` and is not asked about again; the first
-/// call that fails ends the round.
+/// Returns the permissions in `rights` that are missing. Granted ones are added to `granted` and not checked again. The
+/// first call that fails ends the round.
 pub(super) async fn denied<'a>(
     client: &Client,
     rights: impl Iterator<Item = &'a Right>,

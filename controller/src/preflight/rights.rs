@@ -1,18 +1,18 @@
-//! The rights that the controller uses, in one table. The chart's roles grant these and no others, which a test
-//! compares.
+//! The permissions that the controller uses, in one table. A test checks that the chart's roles grant these and no
+//! others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::served::{GROUP, Served};
 
-/// What the controller is told by flags, as far as it shapes its rights.
+/// The flags that affect the required permissions.
 #[derive(Clone, Debug, Default)]
 pub struct Questions {
     /// The watched namespaces; all of them if empty.
     pub namespaces: Vec<String>,
-    /// The operator's own.
+    /// The namespace of the operator.
     pub operator_namespace: String,
-    /// Whose tokens are shown to plugins.
+    /// The ServiceAccount whose tokens are sent to plugins.
     pub service_account: String,
     /// Whether teams may have plugins in their own namespaces.
     pub tenants: bool,
@@ -20,72 +20,72 @@ pub struct Questions {
     pub events: bool,
 }
 
-/// Where a right is needed.
+/// The scope of a permission.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum At {
-    /// In every namespace.
+    /// All namespaces.
     Everywhere,
-    /// In this one.
+    /// This namespace.
     Namespace(String),
-    /// For a kind without namespaces.
+    /// The cluster, for a kind that is not namespaced.
     Cluster,
 }
 
-/// One thing that the controller does to the API server.
+/// One permission: a verb on a resource of the API server.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Right {
     /// The API group, empty for the core.
     pub group: &'static str,
     /// The plural of the kind.
     pub resource: &'static str,
-    /// A part of it, such as `status`.
+    /// A subresource, such as `status`.
     pub subresource: Option<&'static str>,
-    /// The verb as RBAC has it.
+    /// The verb, as in RBAC.
     pub verb: &'static str,
     /// The only object that it is needed for.
     pub name: Option<String>,
-    /// Where.
+    /// The scope.
     pub at: At,
 }
 
-/// What the controller does without if a right is missing.
+/// A feature that is off if a permission is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Feature {
     /// Events.
     Events,
-    /// Children where Kubernetes checks whoever blocks an owner's deletion, as `OpenShift` has it.
+    /// Children in clusters that check the permission to block an owner's deletion, as `OpenShift` does.
     BlockingOwners,
     /// Schedulers that listen with TLS.
     SchedulerSecrets,
-    /// Plugins that choose by labels of namespaces.
+    /// Plugins that select by labels of namespaces.
     NamespaceLabels,
     /// Plugins.
     Plugins,
-    /// What plugins need beside their resources.
+    /// Resources that plugins need besides their own.
     PluginWork,
-    /// Noticing that the pods behind a plugin's Service have changed.
+    /// Detecting that the pods behind a plugin's Service have changed.
     PluginEndpoints,
 }
 
 impl Feature {
-    /// Whether it is of no use without [`Feature::Plugins`].
+    /// Returns whether the feature is useless without [`Feature::Plugins`].
     pub(super) fn serves_plugins(self) -> bool {
         matches!(self, Self::NamespaceLabels | Self::PluginWork | Self::PluginEndpoints)
     }
 }
 
-/// What a missing right means.
+/// The consequence of a missing permission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Need {
     /// The controller cannot work.
     Essential,
-    /// It works without this.
+    /// The controller works without this feature.
     Optional(Feature),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// The namespaces whose Dask resources are looked after.
+    /// The namespaces whose Dask resources are reconciled.
     Watched,
     /// The operator's own namespace.
     Operator,
@@ -94,7 +94,7 @@ enum Place {
     Cluster,
 }
 
-/// Each verb on each resource, which may be `plural/subresource`.
+/// Permissions: each of the verbs on each of the resources, which may be `plural/subresource`.
 struct Rule {
     place: Place,
     need: Need,
@@ -118,7 +118,7 @@ const STATUS: &[&str] =
     &["daskclusters/status", "daskworkergroups/status", "daskjobs/status", "daskautoscalers/status"];
 const FINALIZERS: &[&str] = &["daskclusters/finalizers", "daskworkergroups/finalizers", "daskjobs/finalizers"];
 
-/// In the order of the chart's roles, where comments say what each is for.
+/// The permissions, in the order of the chart's roles, where comments explain the purpose of each.
 const RULES: [Rule; 25] = {
     use Feature::{
         BlockingOwners, Events, NamespaceLabels, PluginEndpoints, PluginWork, Plugins as Plugin, SchedulerSecrets,
@@ -154,11 +154,11 @@ const RULES: [Rule; 25] = {
     ]
 };
 
-/// Rights, each once, and what each is needed for.
+/// The required permissions, each with its needs.
 pub type Wanted = BTreeMap<Right, BTreeSet<Need>>;
 
-/// The rights that the controller uses under these flags. Where a definition has no status of its own, the status is
-/// written with the object.
+/// Returns the permissions that the controller uses under these flags. If a definition has no status subresource, the
+/// status is written with the object.
 pub fn wanted(questions: &Questions, served: &Served) -> Wanted {
     let mut wanted = Wanted::new();
     for rule in &RULES {
@@ -185,7 +185,8 @@ pub fn wanted(questions: &Questions, served: &Served) -> Wanted {
     wanted
 }
 
-/// Plugins are looked for in the operator's namespace and, if teams may have some, where they work.
+/// Returns the scopes of `place`. Plugins are watched in the operator's namespace and, if teams may have plugins, in
+/// the watched namespaces.
 fn places(place: Place, questions: &Questions) -> Vec<At> {
     let own = At::Namespace(questions.operator_namespace.clone());
     let watched = || questions.namespaces.iter().cloned().map(At::Namespace);

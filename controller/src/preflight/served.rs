@@ -1,34 +1,34 @@
-//! Which Dask kinds the API server serves.
+//! The Dask kinds that the API server serves.
 
 use std::collections::BTreeSet;
 
 /// The API group of the Dask kinds.
 pub(super) const GROUP: &str = "kubernetes.dask.org";
-/// Without one of them the controller has nothing to do, or does it by halves.
+/// The kinds without which the controller has no work, or can do only part of it.
 const ESSENTIAL: [&str; 4] = ["daskclusters", "daskworkergroups", "daskjobs", "daskautoscalers"];
 
-/// The resources and subresources of the group, over all of its versions that the controller speaks.
+/// The resources and subresources of the group, in all versions that the controller supports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Served {
-    /// These, such as `daskjobs` and `daskjobs/status`.
+    /// The served ones, such as `daskjobs` and `daskjobs/status`.
     Known(BTreeSet<String>),
-    /// The account may not ask; then whatever is needed is taken for served.
+    /// The account is not allowed to query them. All required kinds are then assumed to be served.
     #[default]
     Unknown,
 }
 
 impl Served {
-    /// Whether the kind's status is a resource of its own.
+    /// Returns whether the kind has a status subresource.
     pub(super) fn has_status(&self, plural: &str) -> bool {
         self.has(&format!("{plural}/status"))
     }
 
-    /// The essential kinds whose status goes with the object.
+    /// Returns the essential kinds without a status subresource.
     pub(super) fn without_status(&self) -> impl Iterator<Item = &'static str> {
         ESSENTIAL.into_iter().filter(move |kind| !self.has_status(kind))
     }
 
-    /// The essential kinds that are not served.
+    /// Returns the essential kinds that are not served.
     pub(super) fn missing(&self) -> Vec<&'static str> {
         ESSENTIAL.into_iter().filter(|kind| !self.has(kind)).collect()
     }

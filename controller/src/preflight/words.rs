@@ -1,4 +1,4 @@
-//! Rights in words.
+//! Describes permissions and features in messages for users.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,8 @@ use super::rights::{At, Feature, Right};
 
 type Words = BTreeSet<String>;
 
-/// Such as `list, watch pods, services in namespace a; create deployments.apps in all namespaces`.
+/// Describes permissions, such as `list, watch pods, services in namespace a; create deployments.apps in all
+/// namespaces`.
 pub(super) fn tell<'a>(rights: impl IntoIterator<Item = &'a Right>) -> String {
     let mut verbs: BTreeMap<(String, &At), Words> = BTreeMap::new();
     for right in rights {
@@ -59,7 +60,7 @@ fn place(places: &BTreeSet<&At>) -> String {
     }
 }
 
-/// What is off, or works by halves, without the rights for `feature`.
+/// Describes what does not work, or only in part, without the permissions for `feature`.
 pub(super) fn without(feature: Feature) -> &'static str {
     match feature {
         Feature::Events => "no Events are published",

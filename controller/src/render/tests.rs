@@ -1,3 +1,5 @@
+//! Tests of `dask-operator render` with a plugin and a Dask resource.
+
 use std::fs;
 
 use serde_json::{Value, json};
@@ -38,7 +40,7 @@ spec:
       ports: [{name: tcp-comm, port: 8786}, {name: http-dashboard, port: 8787}]
 ";
 
-/// What was printed, and whether nothing was refused.
+/// The output of a run, and whether nothing was refused.
 #[derive(Debug)]
 struct Printed {
     out: String,
@@ -46,7 +48,7 @@ struct Printed {
     clean: bool,
 }
 
-/// Files of a test, and the arguments that name them.
+/// The files of a test, and the arguments that refer to them.
 struct Case {
     dir: TempDir,
     args: RenderArgs,
@@ -73,7 +75,7 @@ impl Case {
         Self { dir, args }
     }
 
-    /// Every subject gets this answer.
+    /// Uses this answer for every subject.
     fn answered(mut self, response: &Value) -> Self {
         let review =
             json!({"apiVersion": "plugin.kubernetes.dask.org/v1alpha1", "kind": "PluginReview", "response": response});
@@ -159,7 +161,7 @@ async fn a_name_that_somebody_else_holds_is_a_conflict_unless_it_is_handed_over(
     assert!(printed.clean, "{}", printed.err);
 }
 
-/// The Service and the Deployment of a scheduler have one name.
+/// The Service and the Deployment of a scheduler have the same name.
 #[tokio::test]
 async fn subjects_of_one_name_get_children_of_different_names() {
     let two = PLUGIN.replace("[{kind: Service,", "[{kind: Deployment, component: scheduler}, {kind: Service,");
@@ -186,7 +188,7 @@ async fn a_service_that_the_controller_would_not_make_is_no_subject() {
     assert!(!printed.clean && printed.err.contains(expected), "{}", printed.err);
 }
 
-/// What one run prints is what the next one finds.
+/// The output of one run is the input of the next one.
 #[tokio::test]
 async fn children_that_stand_are_shown_to_the_plugin_and_pruned_if_it_drops_them() {
     let applied = Case::new(PLUGIN, CLUSTER).with_children(&json!([config_map("old", "old"), config_map("a", "a")]));

@@ -1,4 +1,4 @@
-//! Where answers come from: a plugin on this machine, or a file.
+//! The source of answers: a plugin on this machine, or a file.
 
 use std::{fs, path::PathBuf, time::Duration};
 
@@ -14,17 +14,17 @@ use crate::{
 };
 use plugin_protocol::{Hook, ReviewRequest};
 
-/// The longest that a plugin resource can set.
+/// The longest timeout that a plugin resource can set.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Gives answers.
+/// The source of answers.
 pub(crate) enum Source {
     Plugin(Box<Caller>),
     File(Vec<u8>),
 }
 
 impl Source {
-    /// What `args` name. A plugin is asked who it is, as the controller does first.
+    /// Opens the source that `args` specify. A plugin is discovered first, as the controller does.
     pub(crate) async fn open(args: &RenderOptions) -> Result<Self, Error> {
         if let Some(path) = &args.answer {
             let body = fs::read(path).map_err(|source| Error::Read { path: path.clone(), source })?;
@@ -48,7 +48,7 @@ impl Source {
         Ok(Self::Plugin(Box::new(caller)))
     }
 
-    /// The answer to `review`, checked as the controller checks it.
+    /// Returns the answer to `review`, validated as in the controller.
     pub(crate) async fn answer(&self, review: &ReviewRequest) -> Result<Answer, CallError> {
         match self {
             Self::Plugin(caller) => caller.call(review, &mut Shares::unlimited().of("")).await,

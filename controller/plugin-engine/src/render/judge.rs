@@ -1,4 +1,4 @@
-//! What the controller would make of an answer.
+//! Determines what the controller would do with an answer.
 
 use std::collections::{HashMap, HashSet};
 
@@ -25,19 +25,20 @@ use crate::{
 };
 use plugin_protocol::ResponseStatus;
 
-/// What subjects were given in this run, by name and namespace. It stands for those that come after them.
+/// The children that subjects got in this run, by name and namespace. For later subjects they count as existing
+/// objects.
 pub(crate) type Given = HashMap<(ChildName, String), DynamicObject>;
 
-/// What an answer leads to.
+/// The result of an answer.
 #[derive(Debug, Default)]
 pub(crate) struct Judged {
-    /// Children by key, as they are applied.
+    /// The children to apply, by key.
     pub(crate) apply: Vec<(String, Value)>,
     pub(crate) prune: Vec<Known>,
-    /// Key, reason and message.
+    /// The key, reason and message of each refused child.
     pub(crate) refused: Vec<(String, &'static str, String)>,
     pub(crate) warnings: Vec<String>,
-    /// The plugin's own no or not yet.
+    /// The message of a plugin that refuses, or that has no result yet.
     pub(crate) said: Option<String>,
 }
 
@@ -87,13 +88,13 @@ pub(crate) fn judge(
     let refused = unparsed.into_iter().chain(rejected).map(|child| (child.key, child.reason, child.message));
     let conflicts = plan.conflicts.into_iter().map(|conflict| (conflict.key, "Conflict", conflict.message));
     let refused: Vec<_> = refused.chain(conflicts).collect();
-    // The controller prunes only after everything else went through.
+    // The controller prunes only after all other changes have succeeded.
     let prune = if refused.is_empty() { plan.prune } else { Vec::new() };
     let apply = plan.apply.iter().map(|child| (child.key().to_string(), child.manifest().clone())).collect();
     Ok(Judged { apply, prune, refused, warnings, said: None })
 }
 
-/// The uids of the subjects of other kinds that have the name of `subject`.
+/// Returns the uids of the subjects of other kinds that have the same name as `subject`.
 fn namesakes(plugin: &Registration, world: &DryRunState, subject: &SubjectKey) -> HashSet<String> {
     let others = plugin.spec.subjects.iter().filter(|rule| rule.kind != subject.kind);
     others.filter_map(|rule| world.find(&SubjectKey { kind: rule.kind, ..subject.clone() })?.uid()).collect()

@@ -1,4 +1,4 @@
-//! The kinds of a plugin's allow-list, as far as they can be known without an API server.
+//! Resolves the kinds of a plugin's allow-list without an API server.
 
 use dask_operator_api::ChildRule;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -6,8 +6,8 @@ use kube::core::{ApiResource, GroupVersionKind};
 
 use crate::model::child_kind::{ChildKind, group_of};
 
-/// Kubernetes' own kinds outside of namespaces, but for those that no plugin may write anyway, and those of projects
-/// that plugins are often made for.
+/// Cluster-scoped kinds: those of Kubernetes, except for kinds that no plugin may write, and those of projects that
+/// plugins are often written for.
 const CLUSTER_SCOPED: [(&str, &str); 12] = [
     ("", "PersistentVolume"),
     ("cert-manager.io", "ClusterIssuer"),
@@ -23,7 +23,7 @@ const CLUSTER_SCOPED: [(&str, &str); 12] = [
     ("storage.k8s.io", "VolumeAttachment"),
 ];
 
-/// The kinds of `rules`; those that are defined in `definitions` are as these say.
+/// Returns the kinds of `rules`. Kinds that are defined in `definitions` are resolved from these.
 pub(crate) fn resolve(rules: &[ChildRule], definitions: &[CustomResourceDefinition]) -> Vec<ChildKind> {
     rules.iter().map(|rule| resolve_one(rule, definitions)).collect()
 }

@@ -1,4 +1,4 @@
-//! Reads files into manifests, and fills in what the API server would.
+//! Reads files into manifests, and sets the fields that the API server would set.
 
 use std::{
     collections::BTreeMap,
@@ -16,17 +16,17 @@ use sha2::{Digest as _, Sha256};
 
 use super::Error;
 
-/// What the files hold.
+/// The contents of the files.
 #[derive(Debug, Default)]
 pub(crate) struct Manifests {
     pub(crate) objects: Vec<DynamicObject>,
     pub(crate) definitions: Vec<CustomResourceDefinition>,
-    /// Labels of namespaces.
+    /// The labels of namespaces, by name.
     pub(crate) namespaces: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 impl Manifests {
-    /// Reads `files`; objects that name no namespace are in `namespace`.
+    /// Reads `files`. Objects without a namespace are put into `namespace`.
     pub(crate) fn read(files: &[PathBuf], namespace: &str) -> Result<Self, Error> {
         let mut manifests = Self::default();
         for path in files {
@@ -55,7 +55,7 @@ impl Manifests {
     }
 }
 
-/// The one DaskOperatorPlugin in `path`; by default it is in the operator's namespace.
+/// Returns the only DaskOperatorPlugin in `path`. Without a namespace, it is in the operator's namespace.
 pub(crate) fn read_plugin(path: &Path, namespace: &str) -> Result<DaskOperatorPlugin, Error> {
     let failed = |cause: String| Error::Manifest { path: path.to_owned(), cause };
     let all = documents(path)?;
@@ -67,7 +67,7 @@ pub(crate) fn read_plugin(path: &Path, namespace: &str) -> Result<DaskOperatorPl
     typed(plugin).map_err(failed)
 }
 
-/// The documents of a YAML or JSON file, and the items of lists.
+/// Returns the documents of a YAML or JSON file, and the items of lists.
 fn documents(path: &Path) -> Result<Vec<Value>, Error> {
     let text = if path == Path::new("-") {
         let mut text = String::new();
@@ -92,7 +92,7 @@ fn documents(path: &Path) -> Result<Vec<Value>, Error> {
     Ok(documents)
 }
 
-/// Gives a manifest the namespace and the uid that it lacks. The uid follows from the name.
+/// Adds a namespace and a uid to a manifest if they are missing. The uid is derived from the name.
 pub(crate) fn complete(document: &mut Value, namespace: &str) {
     let kind = document["kind"].as_str().unwrap_or_default().to_owned();
     let Some(metadata) = document.get_mut("metadata").and_then(Value::as_object_mut) else { return };
@@ -107,7 +107,7 @@ fn uid_of(what: &str) -> String {
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
-/// `document` as a `T`, or what is wrong with it.
+/// Parses `document` as a `T`. Returns a message if that fails.
 pub(crate) fn typed<T: DeserializeOwned>(document: Value) -> Result<T, String> {
     let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
     let what = format!("{} {}", text("/kind"), text("/metadata/name"));

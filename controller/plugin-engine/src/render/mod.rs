@@ -1,12 +1,13 @@
-//! `dask-operator render`: what a plugin's answers lead to, by the code that the controller runs, without a cluster.
+//! `dask-operator render`: shows the result of a plugin's answers without a cluster, with the code that the controller
+//! runs.
 //!
 //! ```text
 //! files ──read──> Manifests ──world──> subjects and their owners, and what else is there
 //!       subject ──match──> request ──ask──> answer ──judge──> children to apply, refused, to prune
 //! ```
 //!
-//! What an API server would know is made up: uids from names, plurals from kinds; and a kind is namespaced unless
-//! its `CustomResourceDefinition` is among the files and says otherwise.
+//! Values that an API server would provide are made up: uids are derived from names, and plurals from kinds. A kind is
+//! namespaced unless its `CustomResourceDefinition` is among the files and specifies another scope.
 
 mod ask;
 mod judge;
@@ -38,30 +39,30 @@ use super::{
 };
 use plugin_protocol::{EventReason, ReviewRequest};
 
-/// What is rendered, and how.
+/// The options of a run.
 #[derive(Clone, Debug)]
 pub struct RenderOptions {
-    /// File with the DaskOperatorPlugin.
+    /// The file with the DaskOperatorPlugin.
     pub plugin: PathBuf,
-    /// Files with manifests; `-` is the standard input.
+    /// The files with manifests; `-` is the standard input.
     pub files: Vec<PathBuf>,
-    /// Where the plugin is called: `http://127.0.0.1:PORT` or `unix:PATH`.
+    /// The endpoint of the plugin: `http://127.0.0.1:PORT` or `unix:PATH`.
     pub endpoint: Option<String>,
-    /// File with the response for each subject, in place of calls.
+    /// The file with the response for every subject, instead of calls.
     pub answer: Option<PathBuf>,
     /// Whether only the requests are printed.
     pub requests: bool,
-    /// Namespace of manifests that name none.
+    /// The namespace of manifests that specify none.
     pub namespace: String,
-    /// Namespace of the operator.
+    /// The namespace of the operator.
     pub operator_namespace: String,
-    /// DNS domain of the Kubernetes cluster.
+    /// The DNS domain of the Kubernetes cluster.
     pub cluster_domain: String,
 }
 
-/// Builds what the reconcilers create for Dask resources. The engine does not know how.
+/// Builds the manifests that the reconcilers create for Dask resources. The engine does not depend on the reconcilers.
 pub trait DaskManifests {
-    /// Returns the manifests for a DaskJob in a Kubernetes cluster of this DNS domain.
+    /// Returns the manifests for a DaskJob in a Kubernetes cluster with this DNS domain.
     fn of_job(&self, job: &DaskJob, cluster_domain: &str) -> Result<Vec<Value>, Rejection>;
     /// Returns the manifests for a DaskCluster.
     fn of_cluster(&self, cluster: &DaskCluster) -> Result<Vec<Value>, Rejection>;
@@ -74,35 +75,35 @@ pub trait DaskManifests {
     ) -> Result<Vec<Value>, Rejection>;
 }
 
-/// Why nothing could be rendered.
+/// Why rendering failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file could not be read.
     #[error("failed to read {}: {source}", path.display())]
     Read {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// Why it could not be read.
+        /// The reason.
         source: io::Error,
     },
-    /// A file holds no manifests.
+    /// A file does not contain valid manifests.
     #[error("{}: {cause}", path.display())]
     Manifest {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         cause: String,
     },
-    /// The plugin resource cannot be acted on.
+    /// The plugin resource did not pass validation.
     #[error("the DaskOperatorPlugin is not accepted: {}: {}", .0.reason, .0.message)]
     NotAccepted(Rejection),
-    /// The endpoint is not one on this machine.
+    /// The endpoint is not on this machine.
     #[error("--endpoint {0}")]
     Endpoint(String),
-    /// The plugin does not say who it is.
+    /// The plugin's discovery failed.
     #[error("the plugin's discovery: {0}")]
     Discovery(String),
-    /// A request cannot be made.
+    /// A request could not be built.
     #[error(transparent)]
     Digest(#[from] plugin_protocol::DigestError),
     /// The output is closed.
@@ -110,10 +111,11 @@ pub enum Error {
     Io(#[from] io::Error),
 }
 
-/// Writes children to `out` as one YAML stream and refusals to `err` as lines; whether nothing was refused.
+/// Writes children to `out` as one YAML stream and rejections to `err`, one per line. Returns whether nothing was
+/// rejected.
 ///
 /// # Errors
-/// If there is nothing that could be rendered; the message is one sentence.
+/// Fails if nothing can be rendered. The message is one sentence.
 pub async fn render(
     args: &RenderOptions,
     made: &impl DaskManifests,
@@ -152,7 +154,7 @@ pub async fn render(
     Ok(clean)
 }
 
-/// What the controller would ask about `subject`.
+/// Returns the request that the controller would send about `subject`.
 fn request(registration: &Registration, world: &DryRunState, subject: &Subject<'_>) -> Result<ReviewRequest, Error> {
     let question = Question {
         plugin: registration,
@@ -207,7 +209,7 @@ fn print(
     Ok(judged.refused.is_empty() && judged.said.is_none())
 }
 
-/// The name of an object, for people.
+/// Returns the name of an object for messages.
 fn describe(object: &kube::api::DynamicObject) -> String {
     let kind = object.types.as_ref().map_or("object", |types| types.kind.as_str());
     format!("{kind} {}/{}", object.namespace().unwrap_or_default(), object.name_any())

@@ -1,4 +1,5 @@
-//! What would be in the cluster: the manifests, and what the controller makes of Dask resources among them.
+//! The simulated state of the cluster: the manifests, and the objects that the controller creates for the Dask
+//! resources among them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,16 +24,16 @@ use crate::{
     },
 };
 
-/// Objects, and what is wrong with some.
+/// The objects, and the problems that some of them have.
 pub(crate) struct DryRunState {
     objects: Vec<DynamicObject>,
     subjects: BTreeMap<SubjectKey, usize>,
     namespaces: BTreeMap<String, BTreeMap<String, String>>,
-    /// Sentences.
+    /// Messages, one sentence each.
     pub(crate) problems: Vec<String>,
 }
 
-/// An object that the plugin is asked about, and the Dask resource above it.
+/// An object that the plugin is called about, and its Dask resource.
 pub(crate) struct Subject<'a> {
     pub(crate) key: &'a SubjectKey,
     pub(crate) object: &'a DynamicObject,
@@ -40,14 +41,14 @@ pub(crate) struct Subject<'a> {
     pub(crate) owner: &'a DynamicObject,
 }
 
-/// The subjects of a plugin, and why others that may be meant are none.
+/// The subjects of a plugin, and the reasons why similar objects are no subjects.
 #[derive(Default)]
 pub(crate) struct Matched<'a> {
     pub(crate) subjects: Vec<Subject<'a>>,
     pub(crate) problems: Vec<String>,
 }
 
-/// A child that stands already.
+/// An existing child.
 pub(crate) struct Child<'a> {
     pub(crate) kind: &'a ChildKind,
     pub(crate) object: &'a DynamicObject,
@@ -63,7 +64,7 @@ const KINDS: [SubjectKind; 7] = [
     SubjectKind::Pod,
 ];
 
-/// The kind of subject that `object` may be.
+/// Returns the kind of subject that `object` may be.
 fn kind_of(object: &DynamicObject) -> Option<SubjectKind> {
     let types = object.types.as_ref()?;
     KINDS.into_iter().find(|kind| {
@@ -79,7 +80,8 @@ impl DryRunState {
         for object in objects {
             world.add(object);
         }
-        // What is made may be made into more: a job into a cluster, into a group, into Deployments, into pods.
+        // Created objects may lead to further objects: a job to a cluster, a cluster to a group, a group to
+        // Deployments, and Deployments to pods.
         let mut next = 0;
         while next < world.objects.len() {
             match world.made_of(next, made, cluster_domain) {
@@ -101,10 +103,10 @@ impl DryRunState {
         self.objects.push(object);
     }
 
-    /// What is in the files counts more than what the controller would make anew.
+    /// Adds an object that the controller would create, unless it is among the files.
     fn add_made(&mut self, mut manifest: Value) {
         complete(&mut manifest, "");
-        // It was made from types.
+        // The manifest was built from types, so parsing cannot fail.
         let Ok(object) = serde_json::from_value::<DynamicObject>(manifest) else { return };
         let is_there = kind_of(&object).is_some_and(|kind| self.find(&SubjectKey::of(kind, &object)).is_some());
         if !is_there {
@@ -140,7 +142,7 @@ impl DryRunState {
         }
     }
 
-    /// The subjects of `plugin`, in order.
+    /// Returns the subjects of `plugin`, in order.
     pub(crate) fn matched(&self, plugin: &Registration) -> Matched<'_> {
         let mut matched = Matched::default();
         for (key, index) in &self.subjects {
@@ -175,7 +177,7 @@ impl DryRunState {
         plugin.matcher.selects_namespace(&labels)
     }
 
-    /// What the plugin asks about and what there is, for when the two do not meet.
+    /// Describes the subjects that the plugin selects and the objects that exist. It is printed if nothing matches.
     pub(crate) fn summary(&self, plugin: &Registration) -> String {
         let rules = plugin.spec.subjects.iter().map(|rule| {
             let kind = subject::kind_name(rule.kind);
@@ -186,7 +188,7 @@ impl DryRunState {
         format!("the plugin asks about {}, and there is {there}", rules.collect::<Vec<_>>().join(", "))
     }
 
-    /// The children of `plugin` and `subject` that stand.
+    /// Returns the existing children of `plugin` and `subject`.
     pub(crate) fn children<'a>(&'a self, plugin: &'a Registration, subject: &Subject<'_>) -> Vec<Child<'a>> {
         let (subject_uid, owner_uid) =
             (subject.object.uid().unwrap_or_default(), subject.owner.uid().unwrap_or_default());
@@ -201,7 +203,7 @@ impl DryRunState {
             .collect()
     }
 
-    /// The object of `kind` with this name, whosesoever it is.
+    /// Returns the object of `kind` with this name, regardless of its owner.
     pub(crate) fn live(&self, kind: &kube::core::ApiResource, namespace: &str, name: &str) -> Option<&DynamicObject> {
         self.objects.iter().find(|object| {
             let is_kind = object.types.as_ref().is_some_and(|types| {
@@ -212,8 +214,8 @@ impl DryRunState {
     }
 }
 
-/// As for the controller, but a manifest that somebody wrote has no owner references yet, and a pod of a Deployment has
-/// any name then.
+/// Returns whether `object` belongs to `owner`. The rules are those of the controller, except that a manifest from a
+/// file has no owner references yet, and a pod of a Deployment may then have any name.
 fn is_below(kind: SubjectKind, object: &DynamicObject, owner: &DynamicObject) -> bool {
     let component = subject::component(kind, object).unwrap_or_default();
     let has_name = || subject::has_name_below(kind, component, &object.name_any(), &owner.name_any());
@@ -225,7 +227,7 @@ fn is_below(kind: SubjectKind, object: &DynamicObject, owner: &DynamicObject) ->
     }
 }
 
-/// The pod of one of our Deployments. Its name is Kubernetes' to choose.
+/// Returns the pod of a Deployment of the operator. Kubernetes would choose its name.
 fn pod_of(deployment: &DynamicObject) -> Option<Value> {
     deployment.labels().get(meta::COMPONENT)?;
     let mut pod = deployment.data.pointer("/spec/template")?.clone();

@@ -1,4 +1,4 @@
-//! What the reconciler of plugin resources, and all that acts on them, share.
+//! The context that the reconciler of plugin resources shares with the tasks that act on them.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{
     pki::authority::Authority,
 };
 
-/// What the reconciler works with.
+/// The context of the reconciler.
 pub(crate) struct PluginContext {
     pub(crate) client: Client,
     pub(crate) settings: Settings,
@@ -26,9 +26,9 @@ pub(crate) struct PluginContext {
     pub(crate) registry: Arc<Registry>,
     pub(crate) env: Arc<SyncContext>,
     pub(crate) probes: Probes,
-    /// What is being asked about plugins.
+    /// The running inquiries and their answers.
     pub(crate) inquiries: Inquiries<inquiry::Answer>,
-    /// Deleted plugins whose children are being deleted.
+    /// Limits how many deleted plugins have their children deleted at the same time.
     pub(crate) retirements: FairShare,
     pub(crate) sockets: Sockets,
     pub(crate) leadership: Leadership,

@@ -1,4 +1,5 @@
-//! Certificates and keys that a plugin resource points at, read anew each time: somebody else rotates them.
+//! Reads the certificates and keys that a plugin resource refers to. They are read again each time, because users
+//! rotate them.
 
 use dask_operator_api::{CertificateRef, HmacRef, KeyRef, KeyRefKind};
 use k8s_openapi::{
@@ -23,19 +24,19 @@ const SECRET_NOT_FOUND: &str = "SecretNotFound";
 const CONFIG_MAP_NOT_FOUND: &str = "ConfigMapNotFound";
 const INVALID_SECRET: &str = "InvalidSecret";
 
-/// Whether a refusal for this reason ends as soon as somebody makes or mends another object.
+/// Returns whether a refusal for this reason is resolved when a user creates or fixes another object.
 pub(crate) fn waits_for_an_object(reason: &str) -> bool {
     [SERVICE_NOT_FOUND, TLS_ERROR, SECRET_NOT_FOUND, CONFIG_MAP_NOT_FOUND, INVALID_SECRET].contains(&reason)
 }
 
-/// What objects of one namespace hold.
+/// Reads objects in one namespace.
 pub(crate) struct Materials<'a> {
     pub(crate) client: &'a Client,
     pub(crate) namespace: &'a str,
 }
 
 impl Materials<'_> {
-    /// The authorities in `tls.caFrom`.
+    /// Returns the certificate authorities in `tls.caFrom`.
     pub(crate) async fn roots(&self, from: &KeyRef) -> Result<Roots, Rejection> {
         let what = format!("tls.caFrom: the {} {}/{}", kind_name(from.kind), self.namespace, from.name);
         let bytes = match from.kind {
@@ -54,14 +55,14 @@ impl Materials<'_> {
         Ok(roots)
     }
 
-    /// The authorities in `tls.caBundle`.
+    /// Returns the certificate authorities in `tls.caBundle`.
     pub(crate) fn bundle(pem: &str) -> Result<Roots, Rejection> {
         let roots = Roots::Bundle(pem.to_owned());
         usable(&roots, None, "tls.caBundle")?;
         Ok(roots)
     }
 
-    /// The controller's own certificate.
+    /// Returns the client certificate of the controller.
     pub(crate) async fn identity(&self, from: &CertificateRef) -> Result<CertificateAndKey, Rejection> {
         let what = format!("tls.clientCertificate: the Secret {}/{}", self.namespace, from.secret_name);
         let found = self.secret("tls.clientCertificate", &from.secret_name).await?;
@@ -72,7 +73,7 @@ impl Materials<'_> {
         Ok(pair)
     }
 
-    /// What signs requests.
+    /// Returns the signer of requests.
     pub(crate) async fn signer(&self, from: &HmacRef) -> Result<Signer, Rejection> {
         let what = format!("auth.hmac: the Secret {}/{}", self.namespace, from.secret_name);
         let found = self.secret("auth.hmac", &from.secret_name).await?;
@@ -99,7 +100,7 @@ impl Materials<'_> {
     }
 }
 
-/// The API server did not say what there is.
+/// Returns the rejection for a failed request to the API server.
 pub(crate) fn failed(error: &k8s::Error) -> Rejection {
     Rejection::new(error.category(), error.message())
 }

@@ -1,5 +1,5 @@
-//! Where a plugin listens, and what both sides show each other: what the resource says, checked. What the API server
-//! checks is checked here again, since an older definition may be installed.
+//! Validates the endpoint of a plugin: where it listens, and how both sides authenticate. Rules of the
+//! CustomResourceDefinition are checked here again, because an older definition may be installed.
 
 use dask_operator_api::{DaskOperatorPlugin, KeyRefKind, PluginAuth, PluginTls, ServiceEndpoint, TlsMode, meta};
 use kube::ResourceExt as _;
@@ -12,30 +12,30 @@ use crate::{
     resource::sockets,
 };
 
-/// The endpoint is not one that the controller connects to.
+/// The reason for an endpoint that the controller must not connect to.
 pub(crate) use crate::resource::sockets::INVALID_ENDPOINT;
 const INVALID_TLS: &str = "InvalidTls";
 const INVALID_AUTH: &str = "InvalidAuth";
 
-/// Where `--dev-plugins` allows http.
+/// The only host to which `--dev-plugins` allows http.
 const LOOPBACK: &str = "127.0.0.1";
 const MAX_LABEL: usize = 63;
 const MAX_NAME: usize = 253;
 
-/// Where the plugin listens.
+/// The endpoint of a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ValidatedEndpoint {
-    /// A path below the directory of sockets.
+    /// A socket: its path below the directory of sockets.
     Socket(String),
-    /// A program on the controller's own machine, by http.
+    /// A program on the controller's own machine, reached by http.
     Dev(Base),
-    /// A Service, with certificates of the controller's own authority.
+    /// A Service that uses certificates of the controller's own authority.
     Auto(ServiceEndpoint),
-    /// With certificates of somebody else.
+    /// An endpoint whose certificates the user manages.
     Custom(CustomEndpoint),
 }
 
-/// An endpoint whose certificates somebody else makes.
+/// An endpoint whose certificates the user manages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct CustomEndpoint {
     pub(crate) target: Target,
@@ -43,7 +43,7 @@ pub(crate) struct CustomEndpoint {
     pub(crate) auth: PluginAuth,
 }
 
-/// What is connected to.
+/// The target of connections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     Service(ServiceEndpoint),
@@ -54,7 +54,7 @@ fn refuse<T>(reason: &'static str, message: impl Into<String>) -> Result<T, Reje
     Err(Rejection::new(reason, message))
 }
 
-/// `namespace` is the plugin resource's own.
+/// Validates the endpoint. `namespace` is that of the plugin resource.
 pub(crate) fn validate(
     plugin: &DaskOperatorPlugin,
     namespace: &str,
@@ -101,7 +101,8 @@ fn has_certificates(tls: &PluginTls) -> bool {
     tls.ca_bundle.is_some() || tls.ca_from.is_some() || tls.client_certificate.is_some()
 }
 
-/// A socket is in the controller's own pod, and a program that is being written on its machine.
+/// Refuses TLS and authentication for plain connections: a socket is in the controller's own pod, and a development
+/// plugin is on its machine.
 fn check_bare(tls: &PluginTls, auth: &PluginAuth) -> Result<(), Rejection> {
     if has_certificates(tls) || tls.mode == TlsMode::Custom {
         return refuse(INVALID_TLS, "tls is for https: endpoint.service and endpoint.url");
@@ -133,7 +134,7 @@ fn check_custom(target: &Target, tls: &PluginTls, auth: &PluginAuth) -> Result<(
     if auth.hmac.is_some() && matches!(target, Target::Service(_)) {
         return refuse(INVALID_AUTH, "auth.hmac is for endpoint.url");
     }
-    // Names go into paths of the API server, and may not lead to other objects.
+    // The names become part of API server paths, and must not lead to other objects.
     let ca = tls.ca_from.as_ref().map(|from| (INVALID_TLS, "tls.caFrom.name", kind_name(from.kind), &from.name));
     let client = tls.client_certificate.as_ref();
     let client = client.map(|from| (INVALID_TLS, "tls.clientCertificate.secretName", "Secret", &from.secret_name));
@@ -145,7 +146,7 @@ fn check_custom(target: &Target, tls: &PluginTls, auth: &PluginAuth) -> Result<(
     }
 }
 
-/// The kind as objects have it.
+/// Returns the name of the kind.
 pub(crate) fn kind_name(kind: KeyRefKind) -> &'static str {
     match kind {
         KeyRefKind::ConfigMap => "ConfigMap",
@@ -153,7 +154,8 @@ pub(crate) fn kind_name(kind: KeyRefKind) -> &'static str {
     }
 }
 
-/// The API server checks the pattern; a path out of the directory must not depend on that alone.
+/// Validates the path of a socket. The API server checks the pattern too, but that alone must not be what keeps the
+/// path inside the directory.
 fn validate_socket(plugin: &str, socket: &str) -> Result<String, Rejection> {
     sockets::path_below(plugin, socket).ok_or_else(|| {
         let message = "endpoint.socket must be {container}/{file}: the sidecar's container and its socket's name";
@@ -161,7 +163,7 @@ fn validate_socket(plugin: &str, socket: &str) -> Result<String, Rejection> {
     })
 }
 
-/// Name and path go into a URL: neither may lead to another host.
+/// Validates a Service endpoint. Its name and path become part of a URL, and must not lead to another host.
 fn validate_service(service: &ServiceEndpoint, namespace: &str) -> Result<ServiceEndpoint, Rejection> {
     let wrong = if !is_service_name(&service.name) {
         "endpoint.service.name is not the name of a Service"
@@ -177,7 +179,7 @@ fn validate_service(service: &ServiceEndpoint, namespace: &str) -> Result<Servic
     refuse(INVALID_ENDPOINT, wrong)
 }
 
-/// The parts of a URL of this scheme that may be used, or what is wrong with it.
+/// Returns the usable parts of a URL with this scheme, or what is wrong with it.
 pub(crate) fn parse_url(text: &str, scheme: &str) -> Result<Base, String> {
     let url = Url::parse(text).map_err(|error| format!("is not a URL: {error}"))?;
     if url.scheme() != scheme {
@@ -203,8 +205,9 @@ pub(crate) fn parse_url(text: &str, scheme: &str) -> Result<Base, String> {
     Ok(Base { host: host.to_owned(), port, path: url.path().to_owned(), absolute: true })
 }
 
-/// `host` as the parser of URLs writes it: in lower case, and an address in any notation as four numbers or in
-/// brackets. Nothing looks up addresses, so that they are checked here; names are when they have been resolved.
+/// Refuses hosts that plugins must not use. `host` is normalised by the URL parser: names are in lower case, and an
+/// address in any notation is written as four numbers or in brackets. Addresses are checked here, since they are never
+/// resolved. Names are checked after DNS resolution.
 fn check_host(host: &str) -> Result<(), String> {
     let literal = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     if let Ok(address) = literal.parse() {
@@ -224,7 +227,7 @@ fn check_host(host: &str) -> Result<(), String> {
     }
 }
 
-/// RFC 1123 label, as the API server wants names of Services.
+/// Returns whether `name` is an RFC 1123 label, as the API server requires for names of Services.
 fn is_service_name(name: &str) -> bool {
     name.len() <= MAX_LABEL && meta::is_dns_label(name)
 }

@@ -1,5 +1,5 @@
-//! What stands behind plugins' Services, and when a pod joins: it may run other code or other settings under the
-//! same version, so that plugins are asked about every subject again.
+//! Watches the endpoints behind plugins' Services. A pod that joins may run other code or settings under the same
+//! version, so the plugin is then called about every subject again.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,7 +17,7 @@ use super::{EndpointChange, trigger::ProbeTrigger};
 use crate::model::key::key_of;
 
 pub(crate) const SERVICE_LABEL: &str = "kubernetes.io/service-name";
-/// Changes within this time are looked at as one: a pod that takes another's place is two of them.
+/// Changes within this time are handled together: the replacement of a pod consists of two changes.
 const GATHERED: Duration = Duration::from_millis(500);
 
 /// The parts of an EndpointSlice that decisions depend on.
@@ -49,18 +49,18 @@ struct TargetView {
     uid: Option<String>,
 }
 
-/// A Service by namespace and name.
+/// The namespace and the name of a Service.
 pub(crate) type ServiceKey = (String, String);
 
 impl SliceView {
-    /// The Service that it belongs to.
+    /// Returns the Service that the slice belongs to.
     pub(crate) fn service(&self) -> ServiceKey {
         (self.namespace().unwrap_or_default(), self.labels().get(SERVICE_LABEL).cloned().unwrap_or_default())
     }
 
-    /// Pods by uid, and what is no pod by address.
+    /// Returns the ready endpoints: pods by uid, and other endpoints by address.
     fn ready(&self) -> impl Iterator<Item = String> {
-        // What is not said counts as ready.
+        // An endpoint without a ready condition counts as ready.
         let is_ready = |endpoint: &&EndpointView| {
             endpoint.conditions.as_ref().and_then(|conditions| conditions.ready).unwrap_or(true)
         };
@@ -73,20 +73,21 @@ impl SliceView {
     }
 }
 
-/// An empty cache of slices by Service's name.
+/// Creates an empty cache of slices, indexed by the name of their Service.
 pub(crate) fn cache() -> Cache<SliceView> {
     Cache::new(|slice| Some(slice.service().1))
 }
 
-/// Has plugins discovered again when something behind their Services changes, and asked about every subject when
-/// something joins. `changes` are those of `slices`.
+/// Discovers plugins again when the endpoints of their Services change, and calls them about every subject when an
+/// endpoint joins. `changes` are those of `slices`.
 pub(crate) async fn follow(
     waker: ProbeTrigger,
     slices: Cache<SliceView>,
     mut changes: UnboundedReceiver<ServiceKey>,
     _: Leading,
 ) {
-    // Who is there when this process begins to lead did not join: the first round asks about every subject anyway.
+    // Endpoints that exist when this process begins to lead have not joined: the first pass calls plugins about every
+    // subject anyway.
     let mut members = Members::of(&slices.all());
     while let Some(first) = changes.recv().await {
         tokio::time::sleep(GATHERED).await;
@@ -117,7 +118,7 @@ fn listens_behind(plugin: &DaskOperatorPlugin, (namespace, name): &ServiceKey) -
         .is_some_and(|service| service.name == *name && service.namespace.as_deref().unwrap_or(&own) == namespace)
 }
 
-/// The ready endpoints of Services; pure.
+/// The ready endpoints of Services. Has no side effects.
 #[derive(Default)]
 struct Members(HashMap<ServiceKey, HashSet<String>>);
 
@@ -130,7 +131,7 @@ impl Members {
         members
     }
 
-    /// Takes in who is ready now; whether anybody is who was not before.
+    /// Replaces the set of ready endpoints. Returns whether an endpoint became ready.
     fn update(&mut self, service: &ServiceKey, ready: HashSet<String>) -> bool {
         let before = self.0.remove(service).unwrap_or_default();
         let joined = !ready.is_subset(&before);

@@ -1,12 +1,12 @@
-//! Takes plugins' finalizers off Dask resources when nobody needs them any more, or when their time is over.
+//! Removes plugins' finalizers from Dask resources when they are no longer needed, or when their deadline has passed.
 //!
-//! It looks at all of them again and again and needs no worker, so that no plugin can hold a Dask resource by being
-//! down, suspended, refused or deleted, and none is held because the controller was away when one of that
-//! happened. It looks into caches; only a removal is a request. All finalizers of an object that are to go leave in
-//! one request, and namespaces take turns: finalizers that a user makes up delay nobody else's deletions.
+//! The controller checks all objects periodically and needs no worker. So a plugin that is down, suspended, refused or
+//! deleted cannot block the deletion of a Dask resource, even if the controller was not running when that happened. It
+//! reads caches; only a removal is a request. All finalizers of an object that are due are removed in one request, and
+//! namespaces take turns. So finalizers that a user invents do not delay the deletions of others.
 //!
-//! Objects that cannot be read are in no cache, or as they once were. Their metadata are known, which is enough: a plugin
-//! cannot be asked about them, and its finalizer goes when its time is over.
+//! Objects that cannot be parsed are missing in the caches, or cached in an old version. Their metadata is known, which
+//! is enough: a plugin cannot be called about them, and its finalizer is removed at the deadline.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -47,17 +47,17 @@ use crate::{
 };
 use plugin_protocol::Hook;
 
-/// How often is looked whether a deadline has passed.
+/// How often deadlines are checked.
 const PERIOD: Duration = Duration::from_secs(1);
-/// The shortest pause between two looks at all objects: workers may have news all the time.
+/// The shortest pause between two checks of all objects, because workers may report progress continuously.
 const SHORTEST: Duration = Duration::from_millis(100);
-/// When an object is looked at again after a removal that the watch has not told of.
+/// When an object is checked again after a removal that the watch has not reported.
 const UNTOLD: Duration = Duration::from_secs(30);
-/// Removals at a time, shared by namespaces.
+/// How many removals run at the same time; the slots are shared among namespaces.
 const PARALLEL: usize = 32;
 
-/// Keeps finalizers only as long as they are needed, for ever. The finalizer of a plugin that seems not to exist is
-/// removed at once: `plugins`, the watch of plugin resources, says where all of them are known.
+/// Removes finalizers that are no longer needed, forever. The finalizer of a plugin that does not exist is removed
+/// immediately, so `plugins`, the watch of plugin resources, must have synced for the namespaces in question.
 pub(crate) async fn keep(context: Arc<PluginContext>, caches: OwnerCaches, plugins: SyncStatus, _: Leading) {
     let mut keeper = FinalizerController::new(context, caches, plugins);
     let (mut next, mut running) = (tokio::time::Instant::now(), Running::new());
@@ -74,32 +74,32 @@ pub(crate) async fn keep(context: Arc<PluginContext>, caches: OwnerCaches, plugi
     }
 }
 
-/// Removals under way.
+/// The running removals.
 type Running = FuturesUnordered<BoxFuture<'static, Done>>;
 
-/// What came of a removal.
+/// The result of a removal.
 struct Done {
     key: SubjectKey,
-    /// The version of the object that the removal was decided by.
+    /// The resource version of the object that the removal was decided on.
     version: Option<String>,
     result: Result<bool, k8s::Error>,
 }
 
-/// Where the keeper is with an object that has finalizers to remove.
+/// The state of an object that has finalizers to remove.
 #[derive(Debug)]
 enum State {
-    /// A removal waits for its turn or is under way.
+    /// A removal is queued or running.
     Queued,
-    /// All is done about this version of the object; the watch brings the next one before that time.
+    /// This version of the object needs nothing more. The watch should report the next version before that time.
     Done(Option<String>, Instant),
-    /// A removal failed, and is not tried again before that time.
+    /// A removal failed, and is not retried before that time.
     Paused(Instant),
 }
 
-/// What is to be taken off an object.
+/// The finalizers to remove from an object.
 struct Removal {
     finalizers: HashSet<String>,
-    /// One for each finalizer whose time is over.
+    /// One Event for each finalizer whose deadline has passed.
     events: Vec<Event>,
 }
 
@@ -107,9 +107,9 @@ struct FinalizerController {
     context: Arc<PluginContext>,
     caches: OwnerCaches,
     plugins: SyncStatus,
-    /// The plugin resources by identity, as of the last look at all objects.
+    /// The plugin resources by identity, as of the last check of all objects.
     resources: HashMap<String, Arc<DaskOperatorPlugin>>,
-    /// The metadata of Dask resources that cannot be read and are being deleted, as of the last look at all objects.
+    /// The metadata of Dask resources that cannot be parsed and are being deleted, as of the last check of all objects.
     unreadable: HashMap<SubjectKey, ObjectMeta>,
     failures: Backoff<SubjectKey>,
     states: HashMap<SubjectKey, State>,
@@ -143,7 +143,7 @@ impl FinalizerController {
         self.look_at(SubjectKind::DaskJob, &caches.jobs, (&mut pending, now));
         self.look_at(SubjectKind::DaskAutoscaler, &caches.autoscalers, (&mut pending, now));
         for (key, metadata) in self.unreadable.clone() {
-            // The kind is that of the key; the type only says that it is a Dask resource.
+            // The kind is in the key; the type parameter only says that it is a Dask resource.
             let owner: PartialObjectMeta<DaskCluster> = metadata.into_response_partial();
             self.look_at_one(key, &owner, &mut pending, now);
         }
@@ -163,7 +163,7 @@ impl FinalizerController {
         }
     }
 
-    /// Queues `owner` if it has a finalizer to remove, and is due.
+    /// Queues `owner` if it has a finalizer to remove and is due.
     fn look_at_one<K>(&mut self, key: SubjectKey, owner: &K, pending: &mut HashSet<SubjectKey>, now: Instant)
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
@@ -184,7 +184,7 @@ impl FinalizerController {
         pending.insert(key);
     }
 
-    /// Returns the next removal, which is decided anew: it may have waited for long.
+    /// Returns the next removal. It is decided again now, because the object may have been queued for a long time.
     fn start(&mut self) -> Option<BoxFuture<'static, Done>> {
         let (_, key) = self.queue.pop()?;
         let caches = &self.caches;
@@ -192,7 +192,7 @@ impl FinalizerController {
             SubjectKind::DaskWorkerGroup => self.remove(key, &caches.groups),
             SubjectKind::DaskJob => self.remove(key, &caches.jobs),
             SubjectKind::DaskAutoscaler => self.remove(key, &caches.autoscalers),
-            // The other kinds are never queued.
+            // Other kinds are never queued.
             _ => self.remove(key, &caches.clusters),
         })
     }
@@ -245,13 +245,13 @@ impl FinalizerController {
         self.states.insert(key, state);
     }
 
-    /// Returns what is to be taken off `owner`, if anything is.
+    /// Returns the finalizers to remove from `owner`, if there are any.
     fn removal<K>(&self, kind: SubjectKind, owner: &K) -> Option<Removal>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
+        // A finalizer may be listed several times.
         let named = owner.finalizers().iter().filter(|finalizer| identity_of(finalizer).is_some());
-        // A finalizer may be there many times.
         let named: HashSet<&String> = named.collect();
         if named.is_empty() || !self.knows_plugins_of(owner) {
             return None;
@@ -273,7 +273,8 @@ impl FinalizerController {
         (!removal.finalizers.is_empty()).then_some(removal)
     }
 
-    /// Plugins are in the operator's namespace, or in that of the objects they serve.
+    /// Returns whether all plugins that may serve `owner` are known. They are in the operator's namespace or in that of
+    /// the owner.
     fn knows_plugins_of(&self, owner: &impl Resource) -> bool {
         self.plugins.knows(&self.context.settings.namespace)
             && self.plugins.knows(&owner.namespace().unwrap_or_default())
@@ -283,7 +284,7 @@ impl FinalizerController {
         let Some(resource) = resource.filter(|resource| resource.spec.finalize.enabled) else { return Plugin::Off };
         let serves = [Some(self.context.settings.namespace.clone()), owner.namespace()].contains(&resource.namespace());
         if !serves {
-            // The plugin of another team is never asked about it, and so must not hold it either.
+            // A plugin of another team is never called about the object, so it must not block its deletion either.
             return Plugin::Off;
         }
         let Some(worker) = self.context.registry.get(&key_of(resource)) else { return Plugin::Away };
@@ -298,7 +299,7 @@ impl FinalizerController {
         }
     }
 
-    /// For how many subjects the finalizer has to stay; `None` while not all of them are known.
+    /// Returns the number of subjects that keep the finalizer in place, or `None` while not all of them are known.
     fn waiting(&self, registered: &Registered, kind: SubjectKind, owner: &impl Resource) -> Option<usize> {
         let env = &self.context.env;
         let key = key_of_owner(kind, owner);
@@ -327,7 +328,7 @@ impl FinalizerController {
     }
 }
 
-/// Returns the key and the metadata of a Dask resource that cannot be read and is being deleted.
+/// Returns the key and the metadata of a Dask resource that cannot be parsed and is being deleted.
 fn deleted(object: &UnreadableObject) -> Option<(SubjectKey, ObjectMeta)> {
     let metadata = object.deleted_metadata()?;
     let (group, _) = object.reference.api_version.as_deref()?.split_once('/')?;

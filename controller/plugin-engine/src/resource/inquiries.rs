@@ -1,5 +1,5 @@
-//! What is being asked about plugins beside the reconciler: a plugin that accepts a connection and never answers takes
-//! none of its passes.
+//! Runs inquiries about plugins outside of the reconciler, so that a plugin that accepts a connection and never answers
+//! does not occupy one of the reconciler's passes.
 
 use std::{
     collections::HashMap,
@@ -11,10 +11,10 @@ use tokio::task::AbortHandle;
 
 use crate::model::key::PluginKey;
 
-/// Inquiries at a time. A namespace alone gets half of them, as an inquiry mostly waits.
+/// How many inquiries run at the same time. A single namespace gets half of them, because an inquiry mostly waits.
 const PARALLEL: usize = 128;
 
-/// One inquiry for each plugin at most, shared by namespaces. Cloning shares the content.
+/// At most one inquiry for each plugin; the slots are shared among namespaces. Clones share the content.
 pub(crate) struct Inquiries<T>(Arc<Inner<T>>);
 
 struct Inner<T> {
@@ -23,7 +23,7 @@ struct Inner<T> {
 }
 
 struct State<T> {
-    /// The number of the last inquiry.
+    /// The number of the latest inquiry.
     last: u64,
     inquiries: HashMap<PluginKey, Inquiry<T>>,
 }
@@ -41,8 +41,8 @@ impl<T> Default for Inquiries<T> {
 }
 
 impl<T: Send + 'static> Inquiries<T> {
-    /// Runs `inquiry` when it is the turn of the plugin's namespace, in place of the one that is under way, and calls
-    /// `then` when it has an answer. Must be called within the runtime.
+    /// Runs `inquiry` when its namespace gets a slot, and calls `then` when it has an answer. A running inquiry about
+    /// the same plugin is aborted. Must be called within the runtime.
     pub(crate) fn begin(
         &self,
         key: &PluginKey,
@@ -67,13 +67,13 @@ impl<T: Send + 'static> Inquiries<T> {
         }
     }
 
-    /// Returns whether an answer is still to come.
+    /// Returns whether an inquiry is running.
     pub(crate) fn is_under_way(&self, key: &PluginKey) -> bool {
-        // A task that has ended without an answer has panicked.
+        // A task that has finished without an answer has panicked.
         matches!(self.0.lock().inquiries.get(key), Some(Inquiry::UnderWay { task, .. }) if !task.is_finished())
     }
 
-    /// Returns the answer, once.
+    /// Takes the answer, if there is one.
     pub(crate) fn take(&self, key: &PluginKey) -> Option<T> {
         let mut state = self.0.lock();
         match state.inquiries.remove(key)? {
@@ -85,7 +85,7 @@ impl<T: Send + 'static> Inquiries<T> {
         }
     }
 
-    /// Ends the inquiry about a plugin that is gone, and drops its answer.
+    /// Aborts the inquiry about a plugin that is gone, and drops its answer.
     pub(crate) fn forget(&self, key: &PluginKey) {
         if let Some(Inquiry::UnderWay { task, .. }) = self.0.lock().inquiries.remove(key) {
             task.abort();
@@ -94,7 +94,7 @@ impl<T: Send + 'static> Inquiries<T> {
 }
 
 impl<T> Inner<T> {
-    /// Keeps the answer, unless it came too late; whether it did.
+    /// Stores the answer, unless the inquiry has been superseded. Returns whether it was stored.
     fn answer(&self, key: &PluginKey, number: u64, answer: T) -> bool {
         let mut state = self.lock();
         let is_awaited =
@@ -120,7 +120,7 @@ mod tests {
         PluginKey { namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
-    /// Begins an inquiry that is answered with `answer`; resolves once it is.
+    /// Begins an inquiry that returns `answer`. The receiver resolves when it has ended.
     fn begin(
         inquiries: &Inquiries<u32>,
         key: &PluginKey,

@@ -1,5 +1,6 @@
-//! One inquiry about a plugin: what the API server says about its kinds and rights, and what the plugin says of itself.
-//! It is asked beside the reconciler; a pass acts on the answer, so that nothing is registered by a spec of yesterday.
+//! One inquiry about a plugin: queries the API server about its kinds and permissions, and then the plugin about
+//! itself. Inquiries run outside of the reconciler. A later pass acts on the answer, so that nothing is registered from
+//! an outdated spec.
 
 use std::{
     collections::HashSet,
@@ -39,24 +40,24 @@ use crate::{
 };
 use plugin_protocol::{Discovery, EventReason};
 
-/// How long the answer to "may these kinds be written?" holds. Each asking is a request a verb.
+/// How long a successful permission review is valid. A review is one request per verb.
 const AUTHORIZE_PERIOD: Duration = Duration::from_mins(10);
-/// Watches of children that the plugins of one team may need: 2 accounts with all kinds, or more with fewer. Each is a
-/// connection, a task and a cache.
+/// How many watches of children the plugins of one team may need: enough for 2 accounts with all kinds, or more
+/// accounts with fewer kinds. Each watch is a connection, a task and a cache.
 const MAX_WATCHES: usize = 64;
 
-/// What an inquiry brought, and what it was about.
+/// The result of an inquiry, and the object that it is about.
 pub(crate) struct Answer {
     uid: Option<String>,
     generation: Option<i64>,
     news: EndpointChange,
-    /// When the rights were found to suffice by an inquiry before this one.
+    /// When an earlier inquiry found the permissions to be sufficient.
     reviewed: Option<Instant>,
     findings: Findings,
     outcome: Result<Option<Usable>, Error>,
 }
 
-/// Has the API server and the plugin asked beside the reconciler. The answer is taken by a later pass.
+/// Starts an inquiry outside of the reconciler. A later pass takes its answer.
 pub(crate) fn begin(
     context: &Arc<PluginContext>,
     plugin: &Arc<DaskOperatorPlugin>,
@@ -80,7 +81,7 @@ pub(crate) fn begin(
     context.inquiries.begin(&key, inquiry, move || told.plugins.push(&plugin));
 }
 
-/// Acts on the answer of an inquiry, unless the plugin is not what it was about any more.
+/// Acts on the answer of an inquiry, unless the plugin has changed since the inquiry began.
 pub(crate) fn conclude(
     context: &PluginContext,
     plugin: &DaskOperatorPlugin,
@@ -104,7 +105,7 @@ pub(crate) fn conclude(
             Ok(())
         }
         Err(error) => {
-            // Nothing is known that was not known before.
+            // Nothing new is known, so the last findings are kept.
             findings = match last.filter(|probe| Some(probe.generation) == generation) {
                 Some(probe) => probe.findings,
                 None => Findings { refusal: Some(Rejection::new(error.category(), error.to_string())), ..findings },
@@ -127,7 +128,7 @@ pub(crate) fn conclude(
     result
 }
 
-/// Registers the plugin, or stops its worker where it must not go on.
+/// Registers the plugin, or stops its worker if it must not continue.
 fn settle(
     context: &PluginContext,
     (plugin, valid): (&DaskOperatorPlugin, &ValidatedPlugin),
@@ -136,7 +137,7 @@ fn settle(
 ) {
     let key = key_of(plugin);
     let home = &context.settings.namespace;
-    // The operator's own plugins may need any number of watches.
+    // Plugins in the operator's namespace may need any number of watches.
     if let Some(found) = usable.as_ref().filter(|_| key.namespace != *home) {
         let needed = watches_of_team(&context.registry.all(), &key, found).len();
         if let Err(refusal) = check_watches(&key.namespace, needed) {
@@ -145,14 +146,14 @@ fn settle(
             return;
         }
     }
-    // A worker must not go on by a spec that is no longer there.
+    // A worker must not continue with a spec that no longer exists.
     let outdated = |worker: &WorkerHandle| {
         let registered = worker.registered.borrow();
         Some(&registered.uid) != plugin.metadata.uid.as_ref()
             || Some(registered.generation) != plugin.metadata.generation
     };
     let stale = usable.is_none() && context.registry.get(&key).as_ref().is_some_and(outdated);
-    // Credentials that are missing leave the open connections be; an endpoint that turned bad does not.
+    // Missing credentials do not close open connections, but an endpoint that became invalid does.
     let turned_bad = findings.refusal.as_ref().is_some_and(|refusal| refusal.reason == endpoint::INVALID_ENDPOINT);
     if plugin.spec.suspend || stale || turned_bad {
         context.registry.remove(&key);
@@ -169,7 +170,7 @@ fn settle(
     }
 }
 
-/// What subjects can be synced with.
+/// The parts that syncing subjects requires.
 struct Usable {
     kinds: Vec<ChildKind>,
     writer: Writer,
@@ -177,7 +178,7 @@ struct Usable {
     discovery: Discovery,
 }
 
-/// Asks the API server, then the plugin. What is wrong goes into `findings`.
+/// Queries the API server, then the plugin. Problems are recorded in `findings`.
 async fn inquire(
     context: &PluginContext,
     plugin: &DaskOperatorPlugin,
@@ -229,7 +230,7 @@ async fn inquire(
     })
 }
 
-/// Whether the plugins of a team may need so many watches.
+/// Refuses the plugin if the plugins of its namespace would need too many watches.
 fn check_watches(namespace: &str, needed: usize) -> Result<(), Rejection> {
     if needed <= MAX_WATCHES {
         return Ok(());
@@ -263,7 +264,7 @@ fn speaks_our_version(discovery: Discovery) -> Result<Discovery, Rejection> {
     Err(Rejection { reason: "VersionMismatch", message })
 }
 
-/// Starts the plugin's worker, or tells it what is new.
+/// Starts the plugin's worker, or passes the changes to it.
 fn register(context: &PluginContext, registered: Registered, recovered: bool, replaced: bool) {
     let key = registered.key.clone();
     let registered = Arc::new(registered);
@@ -271,7 +272,7 @@ fn register(context: &PluginContext, registered: Registered, recovered: bool, re
     let Some(worker) = context.registry.get(&key) else {
         let worker = worker::spawn(Arc::clone(&context.env), registered);
         context.registry.insert(key.clone(), worker);
-        // The resource may have gone while the plugin was asked, and nothing would stop the worker then.
+        // The resource may have been deleted while the plugin was called. Nothing else would stop the worker then.
         let live = context.plugins.get(&key);
         if live.and_then(|plugin| plugin.uid()) != Some(uid) {
             context.registry.remove(&key);
@@ -279,9 +280,9 @@ fn register(context: &PluginContext, registered: Registered, recovered: bool, re
         return;
     };
     let differs = replaced || worker.registered.borrow().asks_differently(&registered);
-    // Calls under way go on with what they began with.
+    // Running calls continue with the registration that they began with.
     worker.registered.send_replace(registered);
-    // An error means that the worker is being stopped. All subjects include those that failed.
+    // An error means that the worker is being stopped. `LookAtAll` includes the subjects that failed.
     if differs {
         let _ = worker.commands.send(Command::LookAtAll(EventReason::PluginChanged));
     } else if recovered {
@@ -314,7 +315,7 @@ mod tests {
         .unwrap()
     }
 
-    /// Else the worker of a plugin would be started by a spec that was refused since.
+    /// Otherwise a spec that has been refused since could start the plugin's worker.
     #[tokio::test]
     async fn an_answer_about_an_older_spec_changes_nothing_and_news_wait_for_the_next_inquiry() {
         let (context, _) = mk_dependencies(made).await;

@@ -1,4 +1,5 @@
-//! The DaskOperatorPlugin reconciler: accept → authorise → discover → register, and say so in the status.
+//! The DaskOperatorPlugin reconciler: accepts, authorises, discovers and registers plugins, and reports the result in
+//! their status.
 
 pub(crate) mod context;
 mod credentials;
@@ -46,9 +47,9 @@ use super::{
 use dask_operator_api::DaskOperatorPlugin;
 use operator_runtime::{k8s, reconciler::Action, rejection::Rejection, report, scope::Scope, watch::WatchTiming};
 
-/// When a pass looks again after an inquiry, whose end leads to a pass anyway.
+/// When a plugin is reconciled again while an inquiry is running. The end of the inquiry triggers a pass anyway.
 const INQUIRY_PERIOD: Duration = Duration::from_mins(1);
-/// A requeue of nothing would spin.
+/// The shortest requeue delay; without a delay the reconciler would spin.
 const MIN_REQUEUE: Duration = Duration::from_millis(100);
 
 /// Why a pass ended early.
@@ -68,7 +69,7 @@ impl Error {
     }
 }
 
-/// Brings one plugin resource, its worker and its status up to date.
+/// Reconciles one plugin resource, its worker and its status.
 pub(crate) async fn reconcile(plugin: Arc<DaskOperatorPlugin>, context: Arc<PluginContext>) -> Result<Action, Error> {
     let key = key_of(&plugin);
     let valid = match validate::validate(&plugin, &context.settings) {
@@ -100,7 +101,7 @@ pub(crate) async fn reconcile(plugin: Arc<DaskOperatorPlugin>, context: Arc<Plug
             }
         }
     };
-    // What was found out about another generation says nothing about this one.
+    // Findings about another generation do not apply to this one.
     if let Some(mut probe) = last.filter(|probe| Some(probe.generation) == plugin.metadata.generation) {
         probe.findings.summary = context.registry.get(&key).and_then(|worker| worker.summary.borrow().clone());
         write_status(&context, &plugin, &probe.findings).await?;
@@ -112,7 +113,8 @@ fn leave_of(plugin: &DaskOperatorPlugin) -> Option<String> {
     plugin.annotations().get(ALLOW_ANNOTATION).cloned()
 }
 
-/// An annotation does not move the generation, so that no probe would bring it to the worker.
+/// Passes the annotation that allows pruning to the worker. Annotations do not change the generation, so no probe would
+/// pass it on.
 fn hand_over_leave(context: &PluginContext, key: &PluginKey, plugin: &DaskOperatorPlugin) {
     let Some(worker) = context.registry.get(key) else { return };
     let leave = leave_of(plugin);
@@ -124,8 +126,8 @@ fn hand_over_leave(context: &PluginContext, key: &PluginKey, plugin: &DaskOperat
     let _ = worker.commands.send(Command::LookAtAll(EventReason::PluginChanged));
 }
 
-/// The plugin as decisions see it, for `render`, where no API server tells the kinds; whatever flags could allow is
-/// allowed.
+/// Returns the plugin's registration for `render`, which has no API server to resolve kinds. Everything that flags
+/// could allow is allowed.
 pub(crate) fn without_cluster(
     plugin: &DaskOperatorPlugin,
     kinds: Vec<ChildKind>,
@@ -147,17 +149,17 @@ pub(crate) fn without_cluster(
     Ok(validate::registration(plugin, &valid, kinds, home))
 }
 
-/// Where a plugin listens on this machine, or what is wrong with `url`.
+/// Returns the address of a plugin on this machine, or what is wrong with `url`.
 pub(crate) fn loopback(url: &str) -> Result<Base, String> {
     endpoint::parse_url(url, "http")
 }
 
-/// The kinds of the plugin's allow-list, none if one of them is not served.
+/// Returns the kinds of the plugin's allow-list, or none if one of them is not served.
 pub(crate) async fn kinds_of(context: &PluginContext, plugin: &DaskOperatorPlugin) -> Vec<ChildKind> {
     observe::resolve_kinds(&context.client, plugin).await.unwrap_or_default()
 }
 
-/// Who writes the plugin's children, if it may have any.
+/// Returns the writer of the plugin's children, or why the plugin must not have any.
 pub(crate) fn writer_of(context: &PluginContext, plugin: &DaskOperatorPlugin) -> Result<Writer, Rejection> {
     let Tenancy { account, scope } = validate::tenancy(plugin, &context.settings)?;
     let writer = context.writers.writer(account.as_ref(), scope.as_deref());

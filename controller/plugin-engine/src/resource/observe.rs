@@ -1,4 +1,4 @@
-//! What the API server says about the kinds that a plugin may write.
+//! Queries the API server about the kinds that a plugin may write, and about the permissions to do so.
 
 use std::collections::BTreeMap;
 
@@ -25,12 +25,13 @@ use crate::{
     resource::context::PluginContext,
 };
 
-/// Requests for one plugin at a time: it may list dozens of kinds, with as many rights each.
+/// How many requests are sent for one plugin at the same time. A plugin may list dozens of kinds, each with several
+/// permissions.
 const PARALLEL: usize = 8;
-/// What the engine does with children.
+/// The verbs that the engine uses on children.
 const VERBS: [&str; 6] = ["get", "list", "watch", "create", "patch", "delete"];
 
-/// The kinds of the allow-list as the API server serves them, or which of them it does not.
+/// Returns the kinds of the allow-list as the API server serves them, or which of them is not served.
 pub(crate) async fn resolve_kinds(client: &Client, plugin: &DaskOperatorPlugin) -> Result<Vec<ChildKind>, Rejection> {
     let resolved: Vec<_> = plugin.spec.children.iter().map(|rule| resolve(client, rule).boxed()).collect();
     stream::iter(resolved).buffered(PARALLEL).try_collect().await
@@ -53,22 +54,23 @@ async fn resolve(client: &Client, rule: &ChildRule) -> Result<ChildKind, Rejecti
     Ok(ChildKind { resource, namespaced, allow_sensitive: rule.allow_sensitive, recreate: rule.recreate_on_immutable })
 }
 
-/// What a plugin needs to be allowed.
+/// The permissions that a plugin needs.
 #[derive(Clone, Copy)]
 pub(crate) struct Rights<'a> {
     pub(crate) writer: &'a Writer,
     pub(crate) kinds: &'a [ChildKind],
-    /// Whether labels of namespaces have to be read, which is the controller's own doing.
+    /// Whether the labels of namespaces have to be read. The controller does that with its own account.
     pub(crate) namespaces: bool,
 }
 
-/// One thing that somebody may or may not do: verb, group and plural.
+/// One permission: verb, group and plural.
 type Right<'a> = (&'static str, &'a str, &'a str);
 
-/// What is not allowed, with the namespaces in which it is not; `None` is all of them.
+/// The missing permissions, with the namespaces in which they are missing; `None` means all namespaces.
 type Gaps = BTreeMap<Vec<String>, Vec<Option<String>>>;
 
-/// Whether everything that is needed is allowed; if not, exactly what is missing, and how to grant it.
+/// Returns whether all required permissions are granted. If not, the rejection lists what is missing and how to grant
+/// it.
 pub(crate) async fn authorize(
     context: &PluginContext,
     rights: Rights<'_>,
@@ -80,7 +82,7 @@ pub(crate) async fn authorize(
     let needed = needed.iter().map(|(verb, resource)| (*verb, resource.group.as_str(), resource.plural.as_str()));
     let missing = match missing(&writer.client, &scope, &needed.collect::<Vec<_>>()).await {
         Ok(missing) => missing,
-        // Everybody who is somebody may ask what he may do.
+        // Every authenticated account may review its own permissions, so the impersonation was refused.
         Err(error) if error.class() == Class::Forbidden => {
             return match &writer.account {
                 Some(account) => Ok(Err(impersonation_forbidden(context, account, &error))),
@@ -148,7 +150,7 @@ fn impersonation_forbidden(context: &PluginContext, account: &Account, error: &k
     Rejection::new("ImpersonationForbidden", message)
 }
 
-/// What of `needed` is not allowed to `client`, in each part of `scope`.
+/// Returns the permissions in `needed` that `client` lacks in each part of `scope`.
 async fn missing(client: &Client, scope: &Scope, needed: &[Right<'_>]) -> Result<Gaps, k8s::Error> {
     let mut gaps = Gaps::new();
     for namespace in scope.parts() {
@@ -162,7 +164,7 @@ async fn missing(client: &Client, scope: &Scope, needed: &[Right<'_>]) -> Result
     Ok(gaps)
 }
 
-/// `None` if allowed, else what is missing.
+/// Returns `None` if the permission is granted, otherwise its description.
 async fn is_allowed(
     client: &Client,
     namespace: Option<&str>,

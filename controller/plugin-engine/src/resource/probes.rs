@@ -1,3 +1,5 @@
+//! Stores the findings about plugins, and decides when a plugin is discovered again.
+
 use std::{
     collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
@@ -10,17 +12,17 @@ use jiff::Timestamp;
 use super::{credentials, status::Findings};
 use crate::model::key::PluginKey;
 
-/// How often a plugin that answers is asked again who it is.
+/// How often a plugin that answers is discovered again.
 const PROBE_PERIOD: Duration = Duration::from_mins(1);
-/// The longest pause before a plugin that does not answer is asked again.
+/// The longest pause before a plugin that does not answer is called again.
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
-/// The longest pause before it is looked again whether a missing object is there: that asks the API server alone.
+/// The longest pause before a missing object is looked up again. It is shorter because only the API server is queried.
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
 
-/// How long rights are trusted although a write was refused.
+/// How long a successful permission review is trusted although a write was refused.
 const CERTAIN: Duration = Duration::from_secs(5);
 
-/// What was found out about plugins, whom to ask again at once, and about what.
+/// The last findings about plugins, and the plugins that have to be discovered again immediately.
 #[derive(Default)]
 pub(crate) struct Probes(Mutex<ProbesInner>);
 
@@ -29,52 +31,53 @@ struct ProbesInner {
     last: HashMap<PluginKey, Probe>,
     woken: HashSet<PluginKey>,
     news: HashMap<PluginKey, EndpointChange>,
-    /// When certificates have to be made anew.
+    /// When certificates have to be renewed.
     renewals: HashMap<PluginKey, Timestamp>,
 }
 
-/// What was noticed of a plugin since it was last discovered.
+/// The changes of a plugin's endpoint since it was last discovered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct EndpointChange {
-    /// Open connections may lead to a process that is on its way out.
+    /// Open connections may lead to a process that is terminating.
     pub(crate) reconnect: bool,
-    /// Another process serves it, which may answer differently: once discovered, it is asked about every subject.
+    /// Another process serves the endpoint. It may answer differently, so it is called about every subject once it is
+    /// discovered.
     pub(crate) replaced: bool,
 }
 
-/// What one round of questions brought.
+/// The result of one discovery.
 #[derive(Clone)]
 pub(crate) struct Probe {
     pub(crate) uid: String,
     pub(crate) generation: i64,
     pub(crate) at: Instant,
-    /// When the controller's rights were found to suffice.
+    /// When the controller's permissions were found to be sufficient.
     pub(crate) authorized_at: Option<Instant>,
-    /// Rounds in a row that failed.
+    /// The number of consecutive failures.
     pub(crate) failures: usize,
-    /// Until certificates have to be made anew, from `at` on.
+    /// The time from `at` until certificates have to be renewed.
     pub(crate) renewal: Option<Duration>,
     pub(crate) findings: Findings,
 }
 
 impl Probes {
-    /// Has the plugin asked again on the next pass, whenever it was asked last.
+    /// Makes the next pass discover the plugin again, regardless of when that was last done.
     pub(crate) fn wake(&self, key: PluginKey) {
         self.inner().woken.insert(key);
     }
 
-    /// As [`Self::wake`], for a reason.
+    /// Like [`Self::wake`], and records the change that caused it.
     pub(crate) fn notice(&self, key: PluginKey, news: EndpointChange) {
         self.keep(&key, news);
         self.wake(key);
     }
 
-    /// What was noticed since the last call of this.
+    /// Takes the changes since the last call.
     pub(crate) fn take_news(&self, key: &PluginKey) -> EndpointChange {
         self.inner().news.remove(key).unwrap_or_default()
     }
 
-    /// Keeps `news` for the next probe, since this one could not act on them.
+    /// Keeps `news` for the next discovery, because this one could not act on it.
     pub(crate) fn keep(&self, key: &PluginKey, news: EndpointChange) {
         if news == EndpointChange::default() {
             return;
@@ -85,8 +88,8 @@ impl Probes {
         known.replaced |= news.replaced;
     }
 
-    /// Has the plugin's rights looked at again on the next pass, unless they are known to be missing, or were
-    /// found to suffice just now: not each refusal is one of rights. Whether it does.
+    /// Makes the next pass review the plugin's permissions again, unless they are known to be insufficient or were
+    /// reviewed moments ago (a refused write may have other causes). Returns whether a review is due.
     pub(crate) fn doubt(&self, key: &PluginKey, now: Instant) -> bool {
         let mut inner = self.inner();
         let authorized = inner.last.get_mut(key).map(|probe| &mut probe.authorized_at);
@@ -106,18 +109,19 @@ impl Probes {
         inner.renewals.remove(key);
     }
 
-    /// Has the plugin asked again at `renewal`, so that its certificates are renewed in time.
+    /// Makes the reconciler discover the plugin again at `renewal`, so that its certificates are renewed in time.
     pub(crate) fn renew_at(&self, key: PluginKey, renewal: Timestamp) {
         self.inner().renewals.insert(key, renewal);
     }
 
-    /// How long the certificates serve from `now` on. A date in the past could not be kept, and is no date.
+    /// Returns the time from `now` until the certificates have to be renewed. A date in the past is ignored, because it
+    /// would cause endless probes.
     pub(crate) fn renewal(&self, key: &PluginKey, now: Timestamp) -> Option<Duration> {
         let renewal = self.inner().renewals.get(key).copied()?;
         Duration::try_from(renewal.duration_since(now)).ok().filter(|left| !left.is_zero())
     }
 
-    /// The last findings, and whether they are to be used again.
+    /// Returns the last findings, and whether they are still fresh.
     pub(crate) fn recall(&self, key: &PluginKey, plugin: &DaskOperatorPlugin, now: Instant) -> (Option<Probe>, bool) {
         let mut inner = self.inner();
         let woken = inner.woken.remove(key);
@@ -128,7 +132,7 @@ impl Probes {
         (last, fresh)
     }
 
-    /// The last findings, for whatever generation.
+    /// Returns the last findings, regardless of their generation.
     pub(crate) fn last(&self, key: &PluginKey, plugin: &DaskOperatorPlugin) -> Option<Probe> {
         let inner = self.inner();
         inner.last.get(key).filter(|probe| Some(&probe.uid) == plugin.metadata.uid.as_ref()).cloned()
@@ -144,7 +148,8 @@ impl Probes {
 }
 
 impl Probe {
-    /// Until the next probe. Deterministic for a given probe, since it is asked on each pass.
+    /// Returns the time until the next probe. The result is deterministic for a given probe, because it is recomputed
+    /// on each pass.
     pub(crate) fn pause(&self) -> Duration {
         let refusal = self.findings.refusal.as_ref();
         let longest = match refusal {
@@ -196,7 +201,7 @@ mod tests {
         }
     }
 
-    /// A date that is kept although nothing was renewed would have the plugin probed without end.
+    /// If an expired date were kept although nothing was renewed, the plugin would be probed endlessly.
     #[test]
     fn a_renewal_that_is_over_is_no_date() {
         let (probes, at) = (Probes::default(), |second| Timestamp::from_second(second).unwrap());
@@ -209,7 +214,8 @@ mod tests {
         assert_eq!(probes.renewal(&key(), at(90)), None);
     }
 
-    /// Else a plugin that is replaced, and does not answer at once, would never be asked again.
+    /// Otherwise a plugin that is replaced and does not answer immediately would never be called about all subjects
+    /// again.
     #[test]
     fn news_add_up_and_stay_until_a_probe_could_act_on_them() {
         let probes = Probes::default();
@@ -222,7 +228,7 @@ mod tests {
         assert_eq!(probes.take_news(&key()), both);
     }
 
-    /// What a write was refused for may be a quota, which would have rights asked for without end.
+    /// A write may be refused because of a quota, which would otherwise cause endless permission reviews.
     #[test]
     fn rights_are_looked_at_again_after_a_refusal_unless_they_were_seen_just_now() {
         let key = key();

@@ -1,3 +1,5 @@
+//! Determines how a plugin is reached: its address, the trusted authorities and the credentials.
+
 use dask_operator_api::{DaskOperatorPlugin, ServiceEndpoint};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
@@ -14,7 +16,7 @@ use crate::{
     resource::sockets::INVALID_ENDPOINT,
 };
 
-/// How `plugin` is reached.
+/// Returns how `plugin` is reached.
 pub(crate) async fn route(
     context: &PluginContext,
     plugin: &DaskOperatorPlugin,
@@ -44,7 +46,7 @@ pub(crate) async fn route(
     }
 }
 
-/// How an endpoint is reached whose certificates somebody else makes.
+/// Returns how an endpoint is reached whose certificates the user manages.
 async fn custom_route(context: &PluginContext, namespace: &str, custom: &CustomEndpoint) -> Result<Https, Rejection> {
     let CustomEndpoint { target, tls, auth } = custom;
     let base = match target {
@@ -88,11 +90,12 @@ async fn check_service(context: &PluginContext, namespace: &str, service: &Servi
     let name = format!("{namespace}/{}", service.name);
     let found = k8s::timed("get", &format!("Service {name}"), api.get_opt(&service.name)).await;
     let found = found.map_err(|error| credentials::failed(&error))?;
-    // Outside of the cluster Services are not looked up.
+    // Outside of the cluster, plugins are reached at `service_ip`, so the Service need not exist.
     judge_service(&name, found.as_ref(), context.settings.service_ip.is_some())
 }
 
-/// A Service of type `ExternalName` is a name in somebody else's DNS.
+/// Refuses a Service that does not exist, or that is of type `ExternalName`: its DNS name may lead outside of the
+/// cluster.
 fn judge_service(name: &str, service: Option<&Service>, may_be_missing: bool) -> Result<(), Rejection> {
     let Some(service) = service else {
         if may_be_missing {

@@ -1,8 +1,8 @@
-//! Sockets of plugins that run beside the controller: whether they are sockets, and when they come, go or are
-//! replaced.
+//! Watches the sockets of plugins that run beside the controller: checks that they are sockets, and detects when they
+//! appear, disappear or are replaced.
 //!
-//! Each sidecar has a directory of its own below that of the controller, and cannot reach those of others. So no sidecar
-//! can take the socket of another one, and with it the other one's requests and rights.
+//! Each sidecar has its own directory below that of the controller, and cannot access those of others. So no sidecar
+//! can replace the socket of another one and receive its requests and permissions.
 
 use std::{
     collections::HashMap,
@@ -21,30 +21,31 @@ use crate::model::key::{PluginKey, key_of};
 
 /// The reason of refusals.
 pub(crate) const INVALID_ENDPOINT: &str = "InvalidEndpoint";
-/// How often the sockets are looked at. That costs one system call each, and works on every file system.
+/// How often the sockets are checked. A check is one system call per socket, and works on every file system.
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// The longest path of a socket that Linux connects to, in bytes.
 const MAX_PATH: usize = 107;
 
-/// The path below the directory of sockets that `endpoint.socket` of `plugin` names: `{directory}/{file}`, or a file in
-/// the directory with the plugin's name. `None` if it is neither, and might lead elsewhere.
+/// Returns the path below the directory of sockets that `endpoint.socket` of `plugin` names: `{directory}/{file}`, or a
+/// file in the directory with the plugin's name. Returns `None` for other values, which might lead elsewhere.
 pub(crate) fn path_below(plugin: &str, socket: &str) -> Option<String> {
     let (directory, file) = socket.split_once('/').unwrap_or((plugin, socket));
     let is_plain = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains('/');
     (is_plain(directory) && is_plain(file)).then(|| format!("{directory}/{file}"))
 }
 
-/// What stands under a socket's name.
+/// The kind of file that a socket's path refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sight {
     Absent,
-    /// Something that is not connected to.
+    /// A file that the controller does not connect to.
     Other,
     Socket(SocketId),
 }
 
-/// Tells a socket from the next one of that name. Inode numbers are used again; times of change are not.
+/// The identity of a socket, which differs from that of a later socket at the same path. Inode numbers are reused;
+/// change times are not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct SocketId {
     device: u64,
@@ -52,7 +53,7 @@ struct SocketId {
     changed: (i64, i64),
 }
 
-/// The directory of the sockets, and what was seen there.
+/// The directory of the sockets, and their last known state.
 pub(crate) struct Sockets {
     dir: PathBuf,
     memory: Mutex<Memory>,
@@ -63,8 +64,8 @@ impl Sockets {
         Self { dir: dir.to_owned(), memory: Mutex::default() }
     }
 
-    /// The path of the plugin's socket. It may not be there yet; what is there must be a socket itself, and no way
-    /// to one elsewhere. What happens to it from now on is noticed.
+    /// Returns the path of the plugin's socket, and starts to track its changes. The socket need not exist yet, but an
+    /// existing file must be a socket itself and not a link to one elsewhere.
     pub(crate) fn find(&self, key: PluginKey, name: &str) -> Result<PathBuf, Rejection> {
         let path = self.dir.join(name);
         self.memory().first_sight(key, name, look(&path));
@@ -119,7 +120,7 @@ fn look(path: &Path) -> Sight {
     }
 }
 
-/// Has plugins asked again whose sockets come, go or are replaced.
+/// Discovers plugins again whose sockets appear, disappear or are replaced.
 pub(crate) async fn follow(waker: ProbeTrigger, _: Leading) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -130,7 +131,7 @@ pub(crate) async fn follow(waker: ProbeTrigger, _: Leading) {
         for plugin in waker.0.plugins.all() {
             let Some(socket) = &plugin.spec.endpoint.socket else { continue };
             let key = key_of(&plugin);
-            // What may lead elsewhere is refused, and must not be looked at either.
+            // Paths that may lead elsewhere are refused, and must not be examined either.
             if let Some(path) = path_below(&key.name, socket) {
                 let sight = look(&sockets.dir.join(&path));
                 sights.push((key, path, sight));
@@ -144,7 +145,7 @@ pub(crate) async fn follow(waker: ProbeTrigger, _: Leading) {
     }
 }
 
-/// What was seen last, by plugin; pure.
+/// The last known state of each plugin's socket. Has no side effects.
 #[derive(Default)]
 struct Memory(HashMap<PluginKey, Seen>);
 
@@ -152,12 +153,12 @@ struct Memory(HashMap<PluginKey, Seen>);
 struct Seen {
     name: String,
     now: Sight,
-    /// The last socket that there was.
+    /// The last socket that existed, even if it is gone.
     last: Option<SocketId>,
 }
 
 impl Memory {
-    /// What stands there before the plugin is connected to for the first time.
+    /// Records the state before the plugin is connected to for the first time.
     fn first_sight(&mut self, key: PluginKey, name: &str, now: Sight) {
         let seen = Seen { name: name.to_owned(), now, last: now.socket() };
         let known = self.0.entry(key).or_insert_with(|| seen.clone());
@@ -166,7 +167,8 @@ impl Memory {
         }
     }
 
-    /// Takes in what is seen now of all plugins; what is new. A plugin's first sight is not: it is discovered anyway.
+    /// Updates the states of all plugins' sockets and returns the changes. The first state of a plugin is no change,
+    /// because the plugin is discovered anyway.
     fn compare(&mut self, sights: Vec<(PluginKey, String, Sight)>) -> Vec<(PluginKey, EndpointChange)> {
         let mut before = std::mem::take(&mut self.0);
         let mut all = Vec::new();

@@ -1,3 +1,5 @@
+//! Builds and writes the status of a plugin resource.
+
 use dask_operator_api::{DaskOperatorPlugin, DaskOperatorPluginStatus, DiscoveredPlugin};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -16,7 +18,7 @@ const ACCEPTED: &str = "Accepted";
 const DISCOVERED: &str = "Discovered";
 const AUTHORIZED: &str = "Authorized";
 
-/// What is known of a plugin; a step that was not reached is `None`.
+/// The findings about a plugin. A step that was not reached is `None`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) refusal: Option<Rejection>,
@@ -24,9 +26,9 @@ pub(crate) struct Findings {
     pub(crate) authorized: Option<Result<(), Rejection>>,
     pub(crate) discovered: Option<Result<Discovery, Rejection>>,
     pub(crate) suspended: bool,
-    /// Whether the resource wants the plugin to be asked before something goes.
+    /// Whether the resource wants the plugin to be called before objects are deleted.
     pub(crate) finalize: bool,
-    /// `None` while it is not known; the old one stays then.
+    /// `None` while it is unknown; the old summary is kept then.
     pub(crate) summary: Option<Summary>,
 }
 
@@ -35,7 +37,7 @@ impl Findings {
         Self { refusal: Some(refusal), summary: Some(Summary::default()), ..Self::default() }
     }
 
-    /// Whether subjects may be synced.
+    /// Returns whether subjects may be synced.
     pub(crate) fn is_ready(&self) -> bool {
         self.refusal.is_none()
             && !self.suspended
@@ -51,7 +53,7 @@ pub(crate) fn status_of(plugin: &DaskOperatorPlugin, findings: &Findings, now: T
     let verdicts = vec![accepted(findings), discovered(findings), authorized(findings), ready(findings)];
     let said = match &findings.discovered {
         Some(Ok(discovery)) => Some(said(discovery)),
-        // What the plugin said last stays readable while it is away.
+        // The last answer of the plugin stays visible while the plugin is unreachable.
         _ => old.and_then(|status| status.discovered.clone()),
     };
     DaskOperatorPluginStatus {
@@ -89,7 +91,7 @@ fn accepted(findings: &Findings) -> ConditionUpdate {
     }
 }
 
-/// What a plugin says that it serves, and does not when it is called (404, 405).
+/// Returns the failure of a hook that the plugin declares but does not serve when it is called (404, 405).
 fn not_served(findings: &Findings) -> Option<String> {
     let failures = &findings.summary.as_ref()?.failures;
     let failure = failures.iter().find(|failure| failure.reason == "NotServed")?;
@@ -101,7 +103,7 @@ fn discovered(findings: &Findings) -> ConditionUpdate {
         Some(Ok(_)) if let Some(message) = not_served(findings) => {
             ConditionUpdate::no(DISCOVERED, "HookNotServed", message)
         }
-        // Told, and no reason not to call the hook that it serves.
+        // The condition reports the problem, but the hook that the plugin serves is still called.
         Some(Ok(discovery)) if findings.finalize && !discovery.hooks.contains(&Hook::Finalize) => {
             let message = "spec.finalize.enabled is true, and the plugin does not serve the hook Finalize: it is \
                            not asked before anything goes, and holds nothing up";
@@ -121,7 +123,7 @@ fn authorized(findings: &Findings) -> ConditionUpdate {
     }
 }
 
-/// The first thing that is wrong, in the order in which a user would mend it.
+/// Returns the Ready condition. It reports the first problem, in the order in which a user would fix them.
 fn ready(findings: &Findings) -> ConditionUpdate {
     let wrong = findings
         .refusal
@@ -147,15 +149,15 @@ fn ready(findings: &Findings) -> ConditionUpdate {
     ConditionUpdate::no(READY, "Pending", "the plugin was not asked yet")
 }
 
-/// Whether `status` says what is `desired`. Conditions of other types are somebody else's: to write ours would not remove
-/// them, and would be repeated for ever.
+/// Returns whether `status` equals `desired`. Conditions of other types belong to other writers and are ignored:
+/// writing ours would not remove them, so the write would be repeated endlessly.
 fn shows(status: &DaskOperatorPluginStatus, desired: &DaskOperatorPluginStatus) -> bool {
     let is_ours = |condition: &Condition| desired.conditions.iter().any(|ours| ours.type_ == condition.type_);
     let conditions = status.conditions.iter().filter(|condition| is_ours(condition)).cloned().collect();
     DaskOperatorPluginStatus { conditions, ..status.clone() } == *desired
 }
 
-/// Writes `desired` if it is news; whether it was.
+/// Writes `desired` if it differs from the current status. Returns whether it wrote.
 pub(crate) async fn write(
     client: &Client,
     plugin: &DaskOperatorPlugin,
@@ -170,7 +172,7 @@ pub(crate) async fn write(
     Ok(true)
 }
 
-/// One line for each transition of the plugin.
+/// Logs one line for each transition of the plugin.
 fn log(plugin: &DaskOperatorPlugin, desired: &DaskOperatorPluginStatus) {
     let ready = |conditions: &[Condition]| {
         let found = conditions.iter().find(|condition| condition.type_ == READY)?;
@@ -186,7 +188,7 @@ fn log(plugin: &DaskOperatorPlugin, desired: &DaskOperatorPluginStatus) {
         tracing::info!(namespace, plugin, "a plugin is ready");
     } else {
         tracing::warn!(namespace, plugin, reason, "a plugin is not ready");
-        // It may quote the resource, or what the plugin said.
+        // The message may quote the resource or the plugin's response.
         tracing::debug!(namespace, plugin, reason, message, "a plugin is not ready");
     }
 }

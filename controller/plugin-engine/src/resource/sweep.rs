@@ -1,7 +1,7 @@
-//! Closes and forgets what no plugin needs any more.
+//! Closes watches and clients, and drops state, that no plugin needs any more.
 //!
-//! What is needed is derived from the registry each time, so that nothing stays open because somebody forgot to close
-//! it, or opened it again at the wrong moment.
+//! The set of needed resources is derived from the registry each time. So nothing stays open because a task did not
+//! close it, or opened it again during a shutdown.
 
 use std::{
     collections::HashSet,
@@ -15,10 +15,10 @@ use crate::model::{
     writer::{Account, WatchKey},
 };
 
-/// How often is looked.
+/// How often the sweep runs.
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// Sweeps for ever.
+/// Sweeps periodically, forever.
 pub(crate) async fn sweep(context: Arc<PluginContext>) {
     let (mut ticks, mut known) = (tokio::time::interval(PERIOD), HashSet::new());
     loop {
@@ -27,10 +27,11 @@ pub(crate) async fn sweep(context: Arc<PluginContext>) {
     }
 }
 
-/// Closes what no plugin needs, and forgets the plugins among `known` that are gone. Returns those that there are.
+/// Closes everything that no plugin needs, and drops the state of the plugins in `known` that are gone. Returns the
+/// plugins that exist.
 pub(crate) fn sweep_once(context: &PluginContext, known: &HashSet<PluginKey>, now: Instant) -> HashSet<PluginKey> {
     let living: HashSet<PluginKey> = context.plugins.all().iter().map(|plugin| key_of(plugin)).collect();
-    // What worked for a plugin when it went may have noted something after all was forgotten.
+    // A task that was still running for a deleted plugin may have recorded state after it was dropped.
     for gone in known.difference(&living) {
         let identity = gone.identity(&context.settings.namespace);
         context.registry.remove(gone);

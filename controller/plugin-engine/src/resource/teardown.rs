@@ -1,4 +1,4 @@
-//! What happens when a plugin resource is deleted.
+//! Cleans up after a deleted plugin resource.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -29,17 +29,18 @@ use crate::{
     resource,
 };
 
-/// Tries to delete the children of a deleted plugin, with growing pauses.
+/// How often the deletion of a deleted plugin's children is attempted, with growing pauses.
 const ROUNDS: usize = 8;
 
-/// How long a standby remembers that a plugin went: the leader may end in the middle of its work.
+/// How long a standby remembers a deleted plugin. The leader may end before it has deleted the children.
 const REMEMBERED: Duration = Duration::from_mins(10);
 
-/// Plugins of one namespace that a standby remembers. More go in so short a time only if somebody means it to.
+/// How many deleted plugins of one namespace a standby remembers. More deletions in such a short time happen only if a
+/// user intends it.
 const MAX_REMEMBERED: usize = 64;
 
-/// Returns what is needed of a plugin resource to delete its children: many may be remembered at a time, and the rest
-/// of each may be of any size.
+/// Returns the part of a plugin resource that is needed to delete its children. Many may be remembered at the same
+/// time, and the other fields may be of any size.
 pub(crate) fn remains(plugin: &DaskOperatorPlugin) -> Arc<DaskOperatorPlugin> {
     let mut spec = plugin.spec.clone();
     spec.endpoint = Endpoint { socket: spec.endpoint.socket, ..Endpoint::default() };
@@ -57,12 +58,12 @@ pub(crate) fn remains(plugin: &DaskOperatorPlugin) -> Arc<DaskOperatorPlugin> {
     Arc::new(DaskOperatorPlugin { metadata, spec, status: None })
 }
 
-/// Stops a plugin whose resource is gone, and does with its children what the resource asked for. Its
-/// finalizers are the keeper's: they leave every Dask resource, whatever becomes of the children.
+/// Stops a plugin whose resource was deleted, and applies its deletion policy to its children. The finalizer controller
+/// removes its finalizers from all Dask resources, even if the children cannot be deleted.
 ///
-/// A standby, which has `came_back` from [`DeletedPlugins`], does so when it leads soon after, once more or in place of the
-/// leader. Should no process that saw the deletion get to the end, the rest stays until the Dask resource above goes:
-/// the kinds were known from the plugin resource alone.
+/// A standby gets `came_back` from [`DeletedPlugins`]. If it becomes the leader soon, it repeats the work, or does it
+/// in place of the former leader. If no process that saw the deletion completes it, the remaining children stay until
+/// their Dask resource is deleted: only the plugin resource listed the kinds.
 pub(crate) async fn retire(
     context: Arc<PluginContext>,
     plugin: Arc<DaskOperatorPlugin>,
@@ -84,10 +85,10 @@ pub(crate) async fn retire(
     {
         return;
     }
-    // One that was refused has no children.
+    // A plugin that was refused has no children.
     let Ok(writer) = resource::writer_of(&context, &plugin) else { return };
     let slot = context.retirements.acquire(&key.namespace).await;
-    // A plugin that is suspended, or has not answered since the controller started, has children too.
+    // A plugin that is suspended, or has not answered since the controller started, may have children too.
     let kinds = match registered {
         Some(registered) => registered.kinds.clone(),
         None => resource::kinds_of(&context, &plugin).await,
@@ -100,27 +101,27 @@ pub(crate) async fn retire(
         let Some(error) = results.into_iter().find_map(Result::err) else { return };
         tracing::warn!(plugin = key.name, %error, "failed to delete the children of a deleted plugin");
         tokio::time::sleep(backoff::delay(round)).await;
-        // One of the same name has come, and what is left are its children now.
+        // A new plugin of the same name exists, and the remaining children belong to it.
         if context.plugins.get(&key).is_some() {
             return;
         }
     }
 }
 
-/// Plugins that went while this process stood by, until it leads or forgets them: by namespace, the last one at the
-/// end.
+/// The plugins that were deleted while this process was a standby, by namespace with the latest one last. They are kept
+/// until the process leads or forgets them.
 #[derive(Default)]
 pub(crate) struct DeletedPlugins(Mutex<HashMap<String, VecDeque<Gone>>>);
 
-/// The name of a plugin that went, and what is cancelled when nothing is to be done for it any more.
+/// The name of a deleted plugin, and the token that is cancelled when no cleanup is needed any more.
 struct Gone {
     name: String,
     token: CancellationToken,
 }
 
 impl DeletedPlugins {
-    /// Remembers that the plugin went. The token is cancelled when one of its name comes, which has its children, or
-    /// when too many of its namespace have gone since.
+    /// Remembers that the plugin was deleted. The token is cancelled when a plugin of the same name is created, which
+    /// then owns the children, or when too many plugins of the namespace have been deleted since.
     pub(crate) fn note(&self, key: &PluginKey) -> CancellationToken {
         self.came_back(key);
         let token = CancellationToken::new();
@@ -135,7 +136,7 @@ impl DeletedPlugins {
         token
     }
 
-    /// There is a plugin of this name.
+    /// Forgets the plugin, because a plugin of this name exists.
     pub(crate) fn came_back(&self, key: &PluginKey) {
         let mut deleted_plugins = self.lock();
         let Some(of_namespace) = deleted_plugins.get_mut(&key.namespace) else { return };
@@ -153,7 +154,7 @@ impl DeletedPlugins {
     }
 }
 
-/// Waits on a standby; whether this process leads before what it knows of the plugin is too old.
+/// Waits on a standby. Returns whether this process becomes the leader before its knowledge of the plugin is too old.
 async fn leads_soon(context: &PluginContext, key: &PluginKey, came_back: CancellationToken) -> bool {
     let leads = tokio::select! {
         leads = timeout(REMEMBERED, context.leadership.begun()) => leads.is_ok(),
@@ -163,8 +164,8 @@ async fn leads_soon(context: &PluginContext, key: &PluginKey, came_back: Cancell
     leads
 }
 
-/// Asks the API server itself for what carries the plugin's labels, and deletes what a Dask resource controls. A
-/// namespace that cannot be read does not keep the children in others.
+/// Lists the children by the plugin's labels in the API server, and deletes those that a Dask resource controls. A
+/// namespace that cannot be read does not prevent deletions in others.
 async fn delete_children(
     context: &PluginContext,
     writer: &Writer,
@@ -195,7 +196,7 @@ async fn delete_in(all: Api<DynamicObject>, identity: &str, kind: &ChildKind) ->
 mod tests {
     use super::*;
 
-    /// Else the children of the second one would go, which was to leave them.
+    /// Otherwise the children of the second plugin would be deleted although it should keep them.
     #[test]
     fn a_plugin_that_comes_back_has_nothing_done_for_the_one_before() {
         let (deleted_plugins, name) = (DeletedPlugins::default(), |name: &str| name.to_owned());

@@ -1,3 +1,5 @@
+//! Validates plugin resources.
+
 use std::ops::RangeInclusive;
 
 use dask_operator_api::{
@@ -19,27 +21,28 @@ use crate::{
 };
 use plugin_protocol::limits;
 
-/// A label's value has at most 63 characters, and the plugin's name is one.
+/// The plugin's name is used as the value of a label, which may have at most 63 characters.
 const MAX_NAME: usize = 63;
 
-/// How deep settings may be nested. Parsers of JSON stop at about 100 levels, and the request adds some around them.
+/// How deeply settings may be nested. JSON parsers stop at about 100 levels, and the request adds some levels around
+/// the settings.
 const MAX_SETTINGS_DEPTH: usize = 64;
 
-/// A plugin resource that can be acted on.
+/// A plugin resource that passed validation.
 #[derive(Clone, Debug)]
 pub(crate) struct ValidatedPlugin {
     pub(crate) endpoint: ValidatedEndpoint,
     pub(crate) matcher: Matcher,
-    /// The namespace whose subjects the plugin is asked about, unless all that are watched.
+    /// The namespace whose subjects the plugin is called about; `None` means all watched namespaces.
     pub(crate) scope: Option<String>,
 }
 
-/// For whom a plugin works, and as whom.
+/// The namespace that a plugin serves, and the account that writes its children.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tenancy {
-    /// The ServiceAccount that writes; the controller itself if there is none.
+    /// The ServiceAccount that writes, or `None` for the controller itself.
     pub(crate) account: Option<Account>,
-    /// As [`ValidatedPlugin::scope`].
+    /// See [`ValidatedPlugin::scope`].
     pub(crate) scope: Option<String>,
 }
 
@@ -47,13 +50,13 @@ fn refuse<T>(reason: &'static str, message: impl Into<String>) -> Result<T, Reje
     Err(Rejection::new(reason, message))
 }
 
-/// Whether the plugin can be acted on.
+/// Validates the plugin resource.
 pub(crate) fn validate(plugin: &DaskOperatorPlugin, settings: &Settings) -> Result<ValidatedPlugin, Rejection> {
     let Tenancy { scope, .. } = tenancy(plugin, settings)?;
     if plugin.name_any().len() > MAX_NAME {
         return refuse("InvalidName", format!("the name may have {MAX_NAME} characters"));
     }
-    // Labels of children say `name` here and `name.namespace` for plugins of teams.
+    // The labels of children contain `name` for these plugins and `name.namespace` for plugins of teams.
     if settings.tenants && scope.is_none() && plugin.name_any().contains('.') {
         return refuse("InvalidName", "the name may have no dot where plugins of teams are accepted");
     }
@@ -76,7 +79,7 @@ pub(crate) fn validate(plugin: &DaskOperatorPlugin, settings: &Settings) -> Resu
     Ok(ValidatedPlugin { endpoint, matcher, scope })
 }
 
-/// What is decided by: the resource, checked, and its kinds. `home` is the operator's namespace.
+/// Returns the registration: the validated resource and its kinds. `home` is the operator's namespace.
 pub(crate) fn registration(
     plugin: &DaskOperatorPlugin,
     valid: &ValidatedPlugin,
@@ -96,12 +99,12 @@ pub(crate) fn registration(
     }
 }
 
-/// A plugin in the operator's namespace works for everybody. That of a team works for its own namespace only, with
-/// rights that the team has given it.
+/// Returns the tenancy of the plugin. A plugin in the operator's namespace serves all namespaces. A plugin of a team
+/// serves its own namespace only, with permissions that the team has granted.
 pub(crate) fn tenancy(plugin: &DaskOperatorPlugin, settings: &Settings) -> Result<Tenancy, Rejection> {
     let (namespace, own) = (plugin.namespace().unwrap_or_default(), &settings.namespace);
     let account = match &plugin.spec.writer {
-        // A colon would make another user of it.
+        // A name with a colon would impersonate another user.
         Some(writer) if !writer.service_account_name.split('.').all(meta::is_dns_label) => {
             return refuse("InvalidWriter", "writer.serviceAccountName is not the name of a ServiceAccount");
         }
@@ -127,13 +130,13 @@ pub(crate) fn tenancy(plugin: &DaskOperatorPlugin, settings: &Settings) -> Resul
         return refuse("WriterRequired", message);
     }
     if plugin.spec.endpoint.socket.is_some() {
-        // What listens there runs in the controller's pod, for plugins of whoever runs the controller.
+        // Sockets belong to sidecars in the controller's pod, which only the administrator of the controller can add.
         return refuse("InvalidEndpoint", "endpoint.socket is for plugins in the operator's namespace");
     }
     Ok(Tenancy { account, scope: Some(namespace) })
 }
 
-/// The API server checks these ranges, unless the installed definition is an older one.
+/// Checks numbers against their ranges. The API server checks them too, unless an older definition is installed.
 fn check_numbers(plugin: &DaskOperatorPlugin) -> Result<(), Rejection> {
     let spec = &plugin.spec;
     let port = spec.endpoint.service.as_ref().map(|service| ("endpoint.service.port", service.port, PORTS));
@@ -151,7 +154,8 @@ fn check_numbers(plugin: &DaskOperatorPlugin) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// The size comes first: what is too large is not parsed.
+/// Checks the size and the depth of the settings. The size is checked first, so that settings that are too large are
+/// not parsed.
 fn check_settings(settings: &PluginSettings) -> Result<(), Rejection> {
     let (size, depth) = (settings.text().len(), settings.depth());
     if size > limits::MAX_SETTINGS_BYTES {
@@ -205,7 +209,7 @@ mod tests {
         validate(&serde_json::from_value(value).unwrap(), &test_settings())
     }
 
-    /// As `plugin`, in a team's namespace and with a writer, where such plugins are accepted.
+    /// Like `plugin`, in a team's namespace and with a writer, for a controller that accepts such plugins.
     fn team_plugin(edit: impl Fn(&mut Value), watched: Option<&str>) -> Result<Tenancy, Rejection> {
         let mut value = json!({
             "apiVersion": "kubernetes.dask.org/v1alpha1",
@@ -313,7 +317,7 @@ mod tests {
         assert_eq!(team_plugin(alone, Some("team-b")), Ok(Tenancy { account: None, scope: None }));
     }
 
-    /// `ingress.team-a` of the operator would be taken for `ingress` of `team-a`.
+    /// Otherwise `ingress.team-a` in the operator's namespace would be confused with `ingress` in `team-a`.
     #[test]
     fn no_two_plugins_have_one_identity() {
         let dotted = |value: &mut Value| value["metadata"]["name"] = json!("ingress.team-a");
@@ -326,7 +330,7 @@ mod tests {
         assert!(team_plugin(dotted, None).is_ok());
     }
 
-    /// Reading labels of namespaces is a request to the whole cluster.
+    /// Reading the labels of namespaces requires cluster-wide requests.
     #[test]
     fn an_installation_in_named_namespaces_refuses_selectors_of_namespaces() {
         let select = |value: &mut Value| value["spec"]["match"] = json!({"namespaceSelector": {}});

@@ -1,3 +1,5 @@
+//! Tests of kopf's command line.
+
 use super::*;
 
 fn read_words(words: &str, env: &[(&str, &str)]) -> Result<(KopfFlags, Vec<String>), Error> {

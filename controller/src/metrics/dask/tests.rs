@@ -1,3 +1,5 @@
+//! Tests of the metrics of Dask resources.
+
 use std::sync::Arc;
 
 use kube::runtime::watcher::Event;
@@ -77,7 +79,7 @@ fn what_is_being_deleted_waits_for_nothing_and_wants_no_workers() {
     assert_eq!((tallies.groups.0["Deleting"], workers), (1, (0, 0)));
 }
 
-/// An alert on a state that nothing is in must find a 0, not nothing.
+/// An alert on a state without objects must find a 0, not a missing series.
 #[test]
 fn every_state_is_told_before_there_is_anything_and_objects_are_counted_once() {
     let caches = Caches::new();

@@ -1,13 +1,15 @@
+//! Compares the permissions that the controller uses with those that the chart grants.
+
 use serde_json::Value;
 
 use super::*;
 
-/// A right as the chart's roles grant it: where, group, resource with subresource, verb, and the only object.
+/// A permission as the chart's roles grant it: scope, group, resource with subresource, verb, and the only object.
 type Granted = (At, String, String, String, Option<String>);
 
 const OWN: &str = "dask-operator";
 
-/// The flags of the chart with these namespaces to watch.
+/// Returns the flags of the chart if these namespaces are watched.
 fn questions(namespaces: &[&str], tenants: bool) -> Questions {
     Questions {
         namespaces: namespaces.iter().map(|name| (*name).to_owned()).collect(),
@@ -18,7 +20,7 @@ fn questions(namespaces: &[&str], tenants: bool) -> Questions {
     }
 }
 
-/// The flags of the controller in a rendered chart.
+/// Returns the flags of the controller in a rendered chart.
 fn questions_of(chart: &[Value]) -> Questions {
     let deployment = chart.iter().find(|document| document["kind"] == "Deployment").unwrap();
     let container = &deployment["spec"]["template"]["spec"]["containers"][0];
@@ -41,7 +43,7 @@ fn words(value: &Value) -> Vec<String> {
     value.as_array().into_iter().flatten().map(|word| word.as_str().unwrap().to_owned()).collect()
 }
 
-/// All that the roles of a rendered chart grant.
+/// Returns all permissions that the roles of a rendered chart grant.
 fn granted(chart: &[Value]) -> BTreeSet<Granted> {
     let mut granted = BTreeSet::new();
     for document in chart {
@@ -68,7 +70,7 @@ fn granted(chart: &[Value]) -> BTreeSet<Granted> {
     granted
 }
 
-/// The ways in which `right` may be granted.
+/// Returns the grants that would each satisfy `right`.
 fn grants(right: &Right) -> Vec<Granted> {
     let resource = [Some(right.resource), right.subresource].into_iter().flatten().collect::<Vec<_>>().join("/");
     let places = match &right.at {
@@ -82,17 +84,17 @@ fn grants(right: &Right) -> Vec<Granted> {
     places.iter().flat_map(|at| names.iter().map(|name| grant(at, name)).collect::<Vec<_>>()).collect()
 }
 
-/// Whether the chart grants it on demand only.
+/// Returns whether the chart grants the permission on demand only.
 fn is_on_demand(needs: &BTreeSet<Need>) -> bool {
     needs.iter().all(|need| *need == Need::Optional(Feature::SchedulerSecrets))
 }
 
 fn is_used(wanted: &Wanted, (at, group, resource, verb, name): &Granted) -> bool {
-    // The leader election finds out about its rights by itself.
+    // The leader election checks its permissions itself.
     if group == "coordination.k8s.io" {
         return true;
     }
-    // What is granted in one namespace is used there too if it is asked for everywhere.
+    // A permission that is granted in one namespace also counts as used if it is needed in all namespaces.
     wanted.keys().flat_map(grants).any(|(place, of, what, how, whose)| {
         (place == *at || place == At::Everywhere) && of == *group && what == *resource && how == *verb && whose == *name
     })
@@ -109,7 +111,7 @@ fn the_charts_roles_grant_what_is_asked_for_and_nothing_else() {
         }
         let chart: Vec<Value> = serde_saphyr::from_multiple(&std::fs::read_to_string(&path).unwrap()).unwrap();
         let granted = granted(&chart);
-        // Some installations bring roles of their own.
+        // Some installations use their own roles.
         if granted.is_empty() {
             continue;
         }
@@ -120,7 +122,7 @@ fn the_charts_roles_grant_what_is_asked_for_and_nothing_else() {
         let missing = asked.iter().filter(|(right, needs)| !is_on_demand(needs) && !is_granted(right));
         let missing: Vec<&Right> = missing.map(|(right, _)| right).collect();
         assert!(missing.is_empty(), "{name}: the chart does not grant {missing:#?}");
-        // A ClusterRole is the same whichever namespaces are watched.
+        // A ClusterRole does not depend on which namespaces are watched.
         let everywhere = Questions { namespaces: Vec::new(), ..questions };
         let in_cluster = wanted(&everywhere, &Served::Unknown);
         let is_used = |grant: &&Granted| is_used(if grant.0 == At::Everywhere { &in_cluster } else { &asked }, grant);
@@ -162,7 +164,7 @@ fn events_that_are_off_need_no_rights() {
     assert!(wanted(&questions(&[], false), &Served::Unknown).keys().any(|right| right.resource == "events"));
 }
 
-/// dask-kubernetes' definitions have no status of their own for most kinds, and its roles do not grant it.
+/// Most definitions of dask-kubernetes have no status subresource, and its roles do not grant it.
 #[test]
 fn a_status_that_is_not_served_needs_no_right() {
     let served = Served::Known(["daskclusters", "daskjobs", "daskjobs/status"].map(str::to_owned).into());

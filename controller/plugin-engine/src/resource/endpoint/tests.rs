@@ -1,3 +1,5 @@
+//! Tests of the validation of endpoints.
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -93,7 +95,7 @@ fn urls_that_hold_more_than_an_address_or_other_schemes_are_refused() {
     }
 }
 
-/// Nothing resolves an address, so that what checks the answers of DNS never sees it.
+/// Addresses are not resolved, so the check of DNS answers does not see them.
 #[test]
 fn addresses_in_urls_are_checked_in_each_notation() {
     for host in [
@@ -147,7 +149,7 @@ fn the_api_server_is_no_plugin() {
     assert!(validated("dask-operator", &spec, true).is_ok());
 }
 
-/// `10.0.0.5:22/` would make the controller connect to any host and port.
+/// With the name `10.0.0.5:22/`, the controller would connect to any host and port.
 #[test]
 fn a_service_endpoint_cannot_name_another_host() {
     for name in ["10.0.0.5:22/", "a.other", "a?", "a#", "user@host", "", "-a", "Upper"] {
@@ -172,7 +174,7 @@ fn who_makes_the_certificates_follows_from_endpoint_and_mode() {
     assert_eq!(kind(json!({"endpoint": {"socket": "sidecar/a.sock"}})), "socket");
     assert_eq!(kind(json!({"endpoint": service})), "auto");
     assert_eq!(kind(json!({"endpoint": service, "tls": {"mode": "Custom"}})), "custom");
-    // The API server writes Auto where nothing is written.
+    // The API server sets `Auto` as the default.
     assert_eq!(kind(json!({"endpoint": address, "tls": {"mode": "Auto", "caBundle": "x"}})), "custom");
     assert_eq!(kind(json!({"endpoint": address})), "custom");
 }

@@ -1,3 +1,5 @@
+//! Tests of how ready endpoints are counted.
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -48,7 +50,7 @@ fn only_who_was_not_there_before_joins() {
         (&["2"], false),
         (&["3"], true),
         (&[], false),
-        // A container that was started anew: the process is another one.
+        // A restarted container is another process.
         (&["3"], true),
         (&["3", "4", "5"], true),
         (&["4"], false),
@@ -58,7 +60,7 @@ fn only_who_was_not_there_before_joins() {
     }
 }
 
-/// Slices of one Service come and go, and endpoints move between them.
+/// Slices of a Service come and go, and endpoints move between them.
 #[test]
 fn all_slices_of_a_service_count_together_and_those_of_namesakes_do_not() {
     let slices = [

@@ -1,3 +1,5 @@
+//! Tests of the finalizer controller with a stub API server.
+
 use std::collections::BTreeMap;
 
 use dask_operator_api::testing::mk_cluster;
@@ -11,7 +13,7 @@ use super::*;
 use crate::testing::mk_dependencies;
 use crate::{config::test_settings, engine::test_engine};
 
-/// A keeper of an operator without plugins, whose API server says yes to everything.
+/// Returns the finalizer controller of an operator without plugins, whose API server accepts every request.
 async fn keeper() -> (FinalizerController, Writes) {
     let (context, writes) = mk_dependencies(made).await;
     let engine = test_engine(&context, test_settings(), &CancellationToken::new());
@@ -36,7 +38,7 @@ fn made_up(count: usize) -> impl Iterator<Item = String> {
     (0..count).map(|number| format!("plugin.kubernetes.dask.org/made-up-{number}"))
 }
 
-/// Looks once, and does all that there is to do.
+/// Checks all objects once, and runs the removals that are due.
 async fn look(keeper: &mut FinalizerController, now: Instant) {
     keeper.look_at_all(now);
     let mut running = Running::new();
@@ -52,7 +54,7 @@ async fn finalizers_that_nobody_needs_cost_one_request_an_object_and_then_none()
     let (mut keeper, writes) = keeper().await;
     let now = Instant::now();
     hold(&keeper, ("team-a", "pill", 1), made_up(20_000).chain(["example.org/mine".to_owned()]));
-    // What no plugin can be called goes too: it would hold the object for ever.
+    // An identity that no plugin can have is removed too; it would block the deletion forever.
     hold(&keeper, ("team-b", "odd", 1), std::iter::once("plugin.kubernetes.dask.org/A_b..".to_owned()));
     hold(&keeper, ("team-c", "other", 1), std::iter::once("example.org/mine".to_owned()));
     look(&mut keeper, now).await;
@@ -62,7 +64,7 @@ async fn finalizers_that_nobody_needs_cost_one_request_an_object_and_then_none()
         |namespace, name| format!("PATCH /apis/kubernetes.dask.org/v1/namespaces/{namespace}/daskclusters/{name}");
     assert_eq!(paths, [path("team-a", "pill"), path("team-b", "odd")]);
 
-    // The watch has not told yet.
+    // The watch has not reported the removals yet.
     look(&mut keeper, now + PERIOD).await;
     assert_eq!(writes.take(), Vec::<String>::new());
     hold(&keeper, ("team-a", "pill", 2), std::iter::once("example.org/mine".to_owned()));
@@ -72,8 +74,8 @@ async fn finalizers_that_nobody_needs_cost_one_request_an_object_and_then_none()
     assert!(keeper.states.is_empty(), "{:?}", keeper.states);
 }
 
-/// Returns whether the finalizer of a plugin that cannot be called leaves a group that cannot be read and was deleted so
-/// many seconds ago.
+/// Returns whether the finalizer of a plugin that cannot be called is removed from a group that cannot be parsed and
+/// was deleted this many seconds ago.
 async fn unreadable_group_is_released_after(seconds: u64) -> bool {
     let (context, writes) = mk_dependencies(made).await;
     let watch = SyncStatus::listening("daskworkergroups", &[Instant::now()]);
@@ -123,7 +125,7 @@ async fn the_finalizer_of_an_object_that_cannot_be_read_goes_when_the_plugins_ti
     assert!(unreadable_group_is_released_after(61).await);
 }
 
-/// It may have been readable before: then the cache has it as it was, and nobody deleted that.
+/// The object may have been valid before. Then the cache holds an old version that is not being deleted.
 #[tokio::test]
 async fn what_is_known_of_an_object_that_cannot_be_read_counts_and_not_what_it_was() {
     let (context, writes) = mk_dependencies(made).await;

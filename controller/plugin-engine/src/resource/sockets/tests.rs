@@ -1,3 +1,5 @@
+//! Tests of how changes of sockets are detected.
+
 use std::os::unix::{fs::symlink, net::UnixListener};
 
 use super::*;
@@ -24,14 +26,14 @@ fn a_socket_that_comes_goes_or_is_another_is_news_once() {
         (socket(1, 1), Some(CHANGED)),
         (socket(1, 1), None),
         (socket(2, 2), Some(REPLACED)),
-        // The inode's number is free again at once.
+        // The inode number was reused immediately.
         (socket(2, 3), Some(REPLACED)),
         (Sight::Absent, Some(CHANGED)),
         (Sight::Absent, None),
         (socket(2, 4), Some(REPLACED)),
         (Sight::Other, Some(CHANGED)),
         (Sight::Other, None),
-        // The very same one, moved away and back.
+        // The same socket, moved away and back.
         (socket(2, 4), Some(CHANGED)),
     ];
     let mut memory = Memory::default();
