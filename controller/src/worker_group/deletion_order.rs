@@ -24,7 +24,7 @@ pub(super) enum RemovalCost {
         /// The addresses of its processes.
         addresses: Vec<String>,
     },
-    /// It may run, and the scheduler does not say what it does.
+    /// It may be working, but the scheduler cannot be asked about it.
     Unknown,
 }
 
@@ -108,7 +108,7 @@ pub(super) fn standing(name: &str, pods: &[impl AsRef<PodView>], scheduler: &Sch
 
 /// Returns the `candidates` to remove now. Workers that were chosen before come first, since they may have lost their
 /// data already. Then the cheapest come first; of equally expensive ones, the youngest. Of registered workers, those
-/// that the scheduler refused to let go before come last. Outdated workers are removed as far as
+/// that could not be retired before come last. Outdated workers are removed as far as
 /// [`ScaleDownRequest::max_unavailable`] allows; unregistered ones do no work, so they are always removed.
 pub(super) fn choose<'a>(
     candidates: &'a [Candidate],

@@ -44,7 +44,7 @@ const NEXT_STEP: Duration = Duration::from_secs(1);
 /// Why a pass ended early. Each variant is retried with growing delays.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The API server could not be asked for the group's workers.
+    /// The workers could not be listed.
     #[error(transparent)]
     Observe(k8s::Error),
     /// A worker could not be created, or the cluster not be set as the group's owner.

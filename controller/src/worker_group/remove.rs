@@ -64,7 +64,7 @@ pub(super) fn is_needed(group: &DaskWorkerGroup, valid: &ValidatedGroup, observe
 #[derive(Debug, Default)]
 pub struct RemovalBackoff(Mutex<HashMap<String, (Instant, Occasion, Rejection)>>);
 
-/// The reason for a removal. If it changes, the removal is retried at once.
+/// The state that a removal was attempted in. If it changes, the removal is retried at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Occasion {
     replicas: usize,

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
 
-/// The most workers that are recorded as refused, so that the annotation stays within the API server's limit. The
-/// others are tried again, and their deadlines start when there is room.
+/// The most workers whose failed retirement is recorded, so that the annotation stays within the API server's limit.
+/// The others are tried again, and their deadlines start when there is room.
 const MAX_KEPT: usize = 1000;
 
 /// The workers that are being retired.
@@ -19,7 +19,8 @@ pub(super) struct RetirementRecord {
     /// Names of workers that the scheduler is asked to retire at present.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) workers: BTreeSet<String>,
-    /// Workers that the scheduler refused to let go, with the time of the first refusal.
+    /// Workers that could not be retired, because the scheduler refused or did not answer, with the time of the first
+    /// failure.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) kept: BTreeMap<String, Timestamp>,
 }
@@ -35,14 +36,14 @@ impl RetirementRecord {
         if *self == Self::default() { None } else { serde_json::to_string(self).ok() }
     }
 
-    /// Returns the record for a request to retire `names`. Workers that were refused before stay so, so that repeated
-    /// requests write nothing.
+    /// Returns the record for a request to retire `names`. Workers in `kept` stay there, so that repeated requests
+    /// write nothing.
     pub(super) fn asking(&self, names: impl Iterator<Item = String>) -> Self {
         let workers = names.filter(|name| !self.kept.contains_key(name)).collect();
         Self { workers, kept: self.kept.clone() }
     }
 
-    /// Returns the record after the scheduler refused to let `names` go.
+    /// Returns the record after `names` could not be retired.
     pub(super) fn refused(&self, names: &BTreeSet<String>, now: Timestamp) -> Self {
         let mut kept = self.kept.clone();
         let new: Vec<&String> = names.iter().filter(|name| !kept.contains_key(*name)).collect();
@@ -58,7 +59,7 @@ impl RetirementRecord {
         self
     }
 
-    /// Returns whether the first refusal to let the worker `name` go was at least `seconds` ago.
+    /// Returns whether the first failure to retire the worker `name` was at least `seconds` ago.
     pub(super) fn is_overdue(&self, name: &str, seconds: Option<i64>, now: Timestamp) -> bool {
         let (Some(since), Some(seconds)) = (self.kept.get(name), seconds) else { return false };
         now.duration_since(*since).as_secs() >= seconds
@@ -113,7 +114,7 @@ mod tests {
         assert_eq!(refused.refused(&all, at(60)), refused);
     }
 
-    /// A worker that was refused a moment ago is not overdue because another one is.
+    /// A worker whose retirement failed a moment ago is not overdue because another one is.
     #[test]
     fn each_worker_has_a_deadline_of_its_own() {
         let retiring = RetirementRecord::default().refused(&names(&["a"]), at(0)).refused(&names(&["b"]), at(50));
