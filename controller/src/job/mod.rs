@@ -45,7 +45,7 @@ const CACHE_RETRY: Duration = Duration::from_secs(10);
 /// Why a pass ended early. Each variant is retried with growing delays.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The API server could not be asked for the job and its children.
+    /// The job and its children could not be read from the API server.
     #[error(transparent)]
     Observe(k8s::Error),
     /// The status could not be written.
