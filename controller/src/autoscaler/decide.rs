@@ -1,4 +1,4 @@
-//! Decides how many workers a group should have: dask-kubernetes' rule, preceded by the steps that it lacks. Pure.
+//! Decides how many workers a group should have: dask-kubernetes' rule, preceded by the steps that it lacks.
 //!
 //! 1. The scheduler asks for a number of Dask processes in the whole cluster. The processes of other groups are
 //!    subtracted, and the rest is converted into workers of this group.
