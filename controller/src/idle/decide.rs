@@ -1,4 +1,4 @@
-//! Decides since when a cluster is idle, and whether that is long enough. Pure.
+//! Decides since when a cluster is idle, and whether that is long enough.
 //!
 //! The clocks of scheduler and controller may differ, so the controller's clock is used where possible: from the first
 //! probe that found the scheduler idle after one that found it busy. The scheduler's own time is used where there was
