@@ -33,7 +33,7 @@ pub enum Error {
     /// The scheduler is not trusted, does not trust the client, or does not use TLS.
     #[error("failed to agree on TLS with the scheduler: {0}")]
     Tls(String),
-    /// The given certificates or key cannot be parsed or used.
+    /// The certificates or the key cannot be read or used.
     #[error("the certificates for the scheduler cannot be used: {0}")]
     Certificates(String),
 }
