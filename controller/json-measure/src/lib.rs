@@ -1,10 +1,10 @@
-//! Measures JSON before it is parsed. A tree of [`serde_json::Value`] takes up to 90 times as much memory as the text
-//! that it is parsed from, so limits have to be checked on the bytes.
+//! Measures JSON before it is parsed. A tree of [`serde_json::Value`] takes up to 90 times as much memory as its text,
+//! so limits have to be checked on the bytes.
 
 use serde_json::Value;
 
-/// Memory that one node takes in a tree, at the most: an object with one field takes 632 bytes for the map, and counts
-/// as three nodes.
+/// The most memory that one node takes in a tree. An object with one field takes 632 bytes for the map, and counts as
+/// three nodes.
 const NODE_BYTES: usize = 256;
 
 /// The size of a JSON text.
@@ -12,9 +12,9 @@ const NODE_BYTES: usize = 256;
 pub struct Measure {
     /// Length of the text.
     pub bytes: usize,
-    /// Number of values, plus the number of names of fields.
+    /// Number of values, plus the number of field names.
     pub nodes: usize,
-    /// How deep arrays and objects are nested. A scalar has depth 0.
+    /// Nesting depth of arrays and objects. A scalar has depth 0.
     pub depth: usize,
 }
 
@@ -23,9 +23,9 @@ pub struct Measure {
 pub struct Limits {
     /// Length of the text.
     pub bytes: usize,
-    /// Number of values, plus the number of names of fields.
+    /// Number of values, plus the number of field names.
     pub nodes: usize,
-    /// How deep arrays and objects are nested.
+    /// Nesting depth of arrays and objects.
     pub depth: usize,
 }
 
@@ -35,29 +35,29 @@ pub enum Excess {
     /// The text is too long.
     #[error("it has {found} bytes, and may have {limit}")]
     Bytes {
-        /// What was measured.
+        /// The measured number.
         found: usize,
-        /// What is accepted.
+        /// The accepted number.
         limit: usize,
     },
     /// The text has too many values.
     #[error("it has {found} values and names of fields, and may have {limit}")]
     Nodes {
-        /// What was measured.
+        /// The measured number.
         found: usize,
-        /// What is accepted.
+        /// The accepted number.
         limit: usize,
     },
     /// The text is nested too deep.
     #[error("it is nested deeper than {limit}")]
     Depth {
-        /// What is accepted.
+        /// The accepted depth.
         limit: usize,
     },
 }
 
 impl Measure {
-    /// Returns the memory that a tree parsed from the text takes, at the most.
+    /// Returns the most memory that a tree parsed from the text takes.
     pub fn tree_bytes(&self) -> usize {
         self.bytes.saturating_add(self.nodes.saturating_mul(NODE_BYTES))
     }
@@ -65,7 +65,7 @@ impl Measure {
     /// Checks the measure against `limits`.
     ///
     /// # Errors
-    /// The first limit that is exceeded.
+    /// Returns the first limit that is exceeded.
     pub fn check(&self, limits: &Limits) -> Result<(), Excess> {
         if self.bytes > limits.bytes {
             return Err(Excess::Bytes { found: self.bytes, limit: limits.bytes });
@@ -80,8 +80,8 @@ impl Measure {
     }
 }
 
-/// Measures a JSON text in one pass, without allocation and without recursion. The text need not be valid: whether it
-/// is, the parser says.
+/// Measures a JSON text in one pass, without allocation and without recursion. The text need not be valid: that is for
+/// the parser to check.
 ///
 /// ```
 /// use dask_operator::json_measure::{Measure, measure};
@@ -107,7 +107,7 @@ pub fn measure(bytes: &[u8]) -> Measure {
                 skip_string(&mut rest);
             }
             b',' | b':' | b' ' | b'\t' | b'\n' | b'\r' => {}
-            // Numbers, `true`, `false` and `null` count when they begin.
+            // Numbers, `true`, `false` and `null` are counted at their first byte.
             _ => {
                 measure.nodes += usize::from(!was_in_scalar);
                 in_scalar = true;
@@ -117,7 +117,7 @@ pub fn measure(bytes: &[u8]) -> Measure {
     measure
 }
 
-/// Measures a tree that exists already. Only the texts and names of fields count as bytes.
+/// Measures a tree that exists already. Only texts and field names count as bytes.
 pub fn measure_value(value: &Value) -> Measure {
     let mut measure = Measure::default();
     add_value(value, 0, &mut measure);

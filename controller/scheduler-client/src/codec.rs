@@ -1,36 +1,36 @@
-//! Frames of Dask's RPC, for either side of a connection.
+//! Reads and writes the frames of Dask's RPC, for either side of a connection.
 //!
-//! A message is a `u64` that counts the bytes that follow at once, the number of frames, the length of each
-//! frame, and the frames; large last frames may lie beyond that count. All numbers are little-endian. The
-//! first frame is msgpack, and the others are what msgpack cannot carry, such as pickled exceptions.
+//! A message consists of a `u64` that counts the bytes that follow at once, the number of frames, the length of each
+//! frame, and the frames. Large last frames may lie beyond that count. All numbers are little-endian. The first frame
+//! is msgpack. The others contain data that msgpack cannot represent, such as pickled exceptions.
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::Error;
 
-/// A scheduler of ten thousand workers describes itself in less.
+/// The largest message in bytes. A scheduler of ten thousand workers describes itself in less.
 pub const MAX_MESSAGE: usize = 64 << 20;
-/// Answers that we ask for have one frame, errors a few more.
+/// The most frames of a message. Expected answers have one frame, errors a few more.
 pub const MAX_FRAMES: usize = 4096;
 
-/// The bytes of a number.
+/// The size of a number in bytes.
 const WORD: usize = 8;
 
-/// What the bytes received so far are.
+/// The state of decoding the bytes received so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress<'a> {
-    /// The start of a message, of which at least this many bytes in all are needed to say more.
+    /// The start of a message. At least this many bytes in total are needed to continue.
     Incomplete(usize),
     /// A message.
     Complete {
         /// The first frame.
         first: &'a [u8],
-        /// The bytes of the whole message; what follows is another one.
+        /// The length of the whole message. Bytes beyond it belong to another one.
         length: usize,
     },
 }
 
-/// A message of one frame.
+/// Encodes a message of one frame.
 #[must_use]
 pub fn encode(frame: &[u8]) -> Vec<u8> {
     let words = [2 * WORD + frame.len(), 1, frame.len()];
@@ -53,7 +53,7 @@ pub fn decode(received: &[u8]) -> Result<Progress<'_>, Error> {
     }
     let (mut length, mut adds_up) = (prelude, at_once + WORD == prelude);
     for index in 0..frames {
-        // Neither can overflow: each is at most MAX_MESSAGE.
+        // Neither sum can overflow: each term is at most `MAX_MESSAGE`.
         length += number(received, 2 + index)?.unwrap_or(0);
         adds_up |= at_once + WORD == length;
         if length > MAX_MESSAGE {
@@ -70,8 +70,8 @@ pub fn decode(received: &[u8]) -> Result<Progress<'_>, Error> {
     Ok(Progress::Complete { first: &received[prelude..prelude + first], length })
 }
 
-/// Reads the first frame of the next message into `buffer`'s stead: what came after the message stays in
-/// `buffer` for the next call. The memory used grows with what is received, not with what is announced.
+/// Removes the next message from `buffer` and returns its first frame. Bytes after the message stay in `buffer` for
+/// the next call. The memory used grows with the bytes received, not with the announced length.
 pub async fn read(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -> Result<Vec<u8>, Error> {
     loop {
         let needed = match decode(buffer)? {
@@ -91,7 +91,7 @@ pub async fn read(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>) -
     }
 }
 
-/// The `index`-th number, if it was received already.
+/// Returns the `index`-th number, if it was received already.
 fn number(received: &[u8], index: usize) -> Result<Option<usize>, Error> {
     let Some(word) = received.get(index * WORD..).and_then(<[u8]>::first_chunk) else {
         return Ok(None);

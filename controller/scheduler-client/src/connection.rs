@@ -1,4 +1,4 @@
-//! One connection to a scheduler's RPC.
+//! A connection to a scheduler's RPC.
 
 use std::{io, time::Duration};
 
@@ -16,14 +16,14 @@ use super::{
     message::{self, Request},
 };
 
-/// For the connection, TLS and the handshake together.
+/// Time limit of connecting, TLS and the handshake together.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-/// A connection on which both sides have introduced themselves, good for one call.
+/// A connection whose handshake is complete, for a single call.
 pub(crate) struct Connection {
     stream: Box<dyn Stream>,
     received: Vec<u8>,
@@ -41,12 +41,12 @@ impl Connection {
         let mut connection = Self { stream: connect(endpoint).await?, received: Vec::new() };
         connection.send(&message::handshake()?).await?;
         let frame = codec::read(&mut connection.stream, &mut connection.received).await?;
-        // What the scheduler says here matters only to those who exchange Python objects.
+        // The content of the scheduler's handshake matters only to clients that exchange Python objects.
         message::decode::<IgnoredAny>(&frame)?;
         Ok(connection)
     }
 
-    /// Makes the one call.
+    /// Makes the single call of this connection.
     pub(crate) async fn call<T: DeserializeOwned>(
         mut self,
         op: &'static str,

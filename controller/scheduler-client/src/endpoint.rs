@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use rustls::ClientConfig;
 
-/// Where a scheduler listens.
+/// The host and ports at which a scheduler listens.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     /// A DNS name or an IP address, without brackets.
@@ -13,7 +13,7 @@ pub struct Endpoint {
     pub port: u16,
     /// The port of the dashboard, which also serves the HTTP API.
     pub http_port: Option<u16>,
-    /// Set if the RPC goes by TLS.
+    /// The TLS configuration, if the RPC uses TLS.
     pub tls: Option<Arc<ClientConfig>>,
 }
 
@@ -23,7 +23,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// `host` as it stands before a colon and a port.
+/// Returns `host` in the form that is used before a colon and a port.
 pub(crate) fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }

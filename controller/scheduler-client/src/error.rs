@@ -1,43 +1,46 @@
+//! Errors of calls to a scheduler.
+
 use std::{io, time::Duration};
 
-/// A failed conversation with a scheduler. `Display` is one sentence for conditions.
+/// A failed call to a scheduler. `Display` gives one sentence for conditions.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Nothing listens there, or there is no way to it.
+    /// No process listens at the address, or it cannot be reached.
     #[error("failed to connect to the scheduler at {address}: {cause}")]
     Connect {
         /// Host and port.
         address: String,
-        /// What the operating system said.
+        /// The operating system's message.
         cause: String,
     },
-    /// No answer came.
+    /// The scheduler did not answer in time.
     #[error("no answer from the scheduler to {step} within {} s", .limit.as_secs())]
     Timeout {
-        /// What was asked.
+        /// The step that got no answer.
         step: &'static str,
-        /// How long was waited.
+        /// The time limit.
         limit: Duration,
     },
-    /// What came is not what a scheduler says.
+    /// The answer is not one that a scheduler gives.
     #[error("failed to understand the scheduler: {0}")]
     Protocol(String),
-    /// The scheduler failed to do what it was asked.
+    /// The scheduler failed to execute the call.
     #[error("the scheduler failed: {exception_text}")]
     Scheduler {
-        /// The Python exception.
+        /// The text of the Python exception.
         exception_text: String,
     },
-    /// The scheduler is not trusted, or does not trust us, or speaks no TLS.
+    /// The scheduler is not trusted, does not trust the client, or does not use TLS.
     #[error("failed to agree on TLS with the scheduler: {0}")]
     Tls(String),
-    /// What was given for TLS is no certificate or no key.
+    /// The certificates or the key cannot be read or used.
     #[error("the certificates for the scheduler cannot be used: {0}")]
     Certificates(String),
 }
 
 impl Error {
-    /// An established connection broke. In TLS 1.3 a server says only then that it does not trust a client.
+    /// Returns the error for an established connection that broke. In TLS 1.3, a client learns only then that the
+    /// server does not trust it.
     pub fn broken(error: &io::Error) -> Self {
         if let Some(inner) = error.get_ref()
             && inner.is::<rustls::Error>()
@@ -47,8 +50,8 @@ impl Error {
         Self::Protocol(format!("the connection broke: {error}"))
     }
 
-    /// A constant word for conditions. A scheduler that is gone and one that hangs look alike in turn, and each
-    /// change of a condition is a write.
+    /// Returns a constant word for conditions. A scheduler that is gone may alternate between refusing connections and
+    /// timing out. Both have one word, because each change of a condition is a write.
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Connect { .. } | Self::Timeout { .. } => "SchedulerUnreachable",
@@ -56,7 +59,7 @@ impl Error {
         }
     }
 
-    /// A constant word for metrics and Event reasons.
+    /// Returns a constant word for metrics and Event reasons.
     pub fn category(&self) -> &'static str {
         match self {
             Self::Connect { .. } => "SchedulerUnreachable",

@@ -1,4 +1,4 @@
-//! The readers of what schedulers say, for fuzzing.
+//! Fuzzing entry points: the parsers of schedulers' answers.
 
 use futures::FutureExt as _;
 use serde::de::IgnoredAny;
@@ -9,23 +9,23 @@ use super::{
     message::{self, Identity},
 };
 
-/// What one reply says, read as the reply to each question.
+/// The content of one reply, parsed as the reply to each kind of call.
 #[derive(Clone, Debug, Default)]
 pub struct Said {
-    /// The workers that are connected.
+    /// The connected workers.
     pub workers: Vec<Worker>,
     /// The order in which workers would be closed.
     pub order: Vec<String>,
-    /// The number of workers that is wanted.
+    /// The number of workers that the scheduler wants.
     pub wanted: Option<u64>,
-    /// Since when the scheduler is idle, in epoch seconds.
+    /// The time since which the scheduler is idle, in epoch seconds.
     pub idle_since: Option<f64>,
 }
 
 /// Reads all messages of a connection.
 pub fn frames(mut bytes: &[u8]) -> Vec<Said> {
     let (mut received, mut said) = (Vec::new(), Vec::new());
-    // All bytes are there, so that nothing is ever waited for.
+    // All bytes are available, so no read ever waits.
     while let Some(Ok(frame)) = codec::read(&mut bytes, &mut received).now_or_never() {
         drop(message::decode::<IgnoredAny>(&frame));
         said.push(reply(&frame));

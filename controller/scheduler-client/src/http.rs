@@ -1,4 +1,4 @@
-//! The scheduler's HTTP side: counts, which each dashboard serves, and the API, which users have to enable.
+//! The scheduler's HTTP interface: counts, which each dashboard serves, and the API, which users have to enable.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -14,13 +14,13 @@ use super::{
     lenient::{Entries, Scalar},
 };
 
-/// The HTTP side of one scheduler.
+/// Client of the HTTP interface of one scheduler.
 pub(crate) struct Http {
     client: Client,
     base: String,
 }
 
-/// What of `/json/counts.json` tells whether there is work.
+/// The fields of `/json/counts.json` that show whether there is work.
 #[derive(Deserialize)]
 pub(crate) struct Counts {
     processing: u64,
@@ -64,24 +64,24 @@ impl WorkerList {
 }
 
 impl Counts {
-    /// Nothing runs or waits. Tasks that are queued because there is no worker at all are counted nowhere:
+    /// Returns whether nothing runs or waits. Tasks that are queued because there is no worker at all are not counted,
     /// but then the scheduler desires one.
     pub(crate) fn is_idle(&self) -> bool {
         let Self { processing, waiting, unrunnable, workers, desired_workers } = self;
-        // Not their sum: a scheduler may say any numbers, and those whose sum overflows are not nothing.
+        // The counts are not summed up: a scheduler may send any numbers, and a sum that overflows could be 0.
         [processing, waiting, unrunnable].into_iter().all(|count| *count == 0)
             && (*workers > 0 || *desired_workers == 0)
     }
 }
 
 impl Http {
-    /// `None` if the scheduler's Service shows no port for it.
+    /// Returns a client, or `None` if the scheduler's Service has no port for HTTP.
     pub(crate) fn new(endpoint: &Endpoint) -> Result<Option<Self>, Error> {
         let Some(port) = endpoint.http_port else {
             return Ok(None);
         };
         let failed = |error: &dyn std::fmt::Display| Error::Protocol(format!("there is no HTTP client: {error}"));
-        // The HTTP client asks for a TLS configuration even where no TLS is spoken.
+        // The HTTP client requires a TLS configuration even if it is not used.
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let unused = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -103,7 +103,7 @@ impl Http {
         self.get("/json/counts.json", limit).await
     }
 
-    /// The API says nothing of what the workers do.
+    /// Returns the workers. The API does not report their tasks.
     pub(crate) async fn workers(&self, limit: Duration) -> Result<Vec<Worker>, Error> {
         Ok(self.get::<WorkerList>("/api/v1/get_workers", limit).await?.into_workers())
     }
@@ -131,7 +131,8 @@ impl Http {
     }
 }
 
-/// Reads at most as much as a message may have, whatever the scheduler claims or sends.
+/// Sends `request` and parses the answer. It reads at most as many bytes as a message may have, regardless of what the
+/// scheduler announces or sends.
 async fn send<T: DeserializeOwned>(request: RequestBuilder, limit: Duration) -> Result<T, Error> {
     let failed = |error: reqwest::Error| Error::Protocol(format!("HTTP failed: {}", error.without_url()));
     let mut response = request.timeout(limit).send().await.map_err(failed)?;
@@ -148,7 +149,7 @@ async fn send<T: DeserializeOwned>(request: RequestBuilder, limit: Duration) -> 
     serde_json::from_slice(&body).map_err(|error| Error::Protocol(format!("HTTP answered with no such JSON: {error}")))
 }
 
-/// Reads `body` as the reply to each question, for fuzzing.
+/// Parses `body` as the reply to each kind of call, for fuzzing.
 #[cfg(feature = "fuzzing")]
 pub(crate) fn fuzzed(body: &[u8]) -> super::fuzzing::Said {
     let _idle = serde_json::from_slice::<Counts>(body).map(|counts| counts.is_idle());

@@ -1,4 +1,4 @@
-//! Values of which only a part matters, read from whatever came.
+//! Types that parse any value and keep only the parts that matter.
 
 use std::{collections::BTreeSet, fmt, marker::PhantomData};
 
@@ -7,10 +7,11 @@ use serde::{
     de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-/// Far more workers than a scheduler serves; many tiny entries would take far more memory than their bytes.
+/// The most entries of a map or list. Schedulers serve far fewer workers, and many tiny entries would take far more
+/// memory than their bytes.
 pub(crate) const MAX_ENTRIES: usize = 100_000;
 
-/// Any value, of which only scalars are kept.
+/// Any value. Only scalars keep their content.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) enum Scalar {
     #[default]
@@ -19,12 +20,12 @@ pub(crate) enum Scalar {
     Unsigned(u64),
     Signed(i64),
     Float(f64),
-    /// A list, a map, bytes.
+    /// A list, a map, bytes or a Boolean.
     Other,
 }
 
 impl Scalar {
-    /// As Python's `str` would have it.
+    /// Returns the value as Python's `str` would format it.
     pub(crate) fn into_text(self) -> Option<String> {
         match self {
             Self::Text(text) => Some(text),
@@ -35,7 +36,7 @@ impl Scalar {
         }
     }
 
-    /// As a number of things.
+    /// Returns the value as a number of items.
     pub(crate) fn count(&self) -> Option<u64> {
         match self {
             Self::Unsigned(number) => Some(*number),
@@ -44,7 +45,7 @@ impl Scalar {
         }
     }
 
-    /// As epoch seconds.
+    /// Returns the value as epoch seconds.
     pub(crate) fn seconds(&self) -> Option<f64> {
         match self {
             Self::Float(seconds) => Some(*seconds).filter(|seconds| seconds.is_finite()),
@@ -118,7 +119,7 @@ impl<'de> Deserialize<'de> for Scalar {
     }
 }
 
-/// A map by address, or a list of addresses, of at most [`MAX_ENTRIES`].
+/// A map by address, or a list of addresses, with at most [`MAX_ENTRIES`].
 #[derive(Debug)]
 pub(crate) struct Entries<T>(pub Vec<(String, T)>);
 

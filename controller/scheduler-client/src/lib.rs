@@ -1,7 +1,7 @@
 //! Client of a Dask scheduler: its workers, their retirement, the number of workers that it wants, and its idleness.
 //!
-//! It speaks Dask's RPC. Where that cannot be reached but the dashboard's HTTP API can (users have to enable
-//! it), that is asked instead: never for a call that may have arrived by RPC already.
+//! The client uses Dask's RPC. If the RPC cannot be reached, it falls back to the dashboard's HTTP API, which users
+//! have to enable. It does not fall back for a call that may have reached the scheduler by RPC already.
 
 pub mod codec;
 mod connection;
@@ -28,26 +28,26 @@ use http::Http;
 use lenient::{Entries, Scalar};
 use message::Identity;
 
-/// For a call that the scheduler answers from its memory.
+/// Time limit of a call that the scheduler answers from memory.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
-/// For moving what the workers hold. The scheduler carries on without us if it takes longer.
+/// Time limit of moving the workers' data. If it takes longer, the scheduler continues without the client.
 const RETIRE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A worker that is connected to the scheduler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Worker {
-    /// Its address, such as `tcp://10.0.0.2:40331`: unique, and never that of another worker later.
+    /// Its address, such as `tcp://10.0.0.2:40331`. It is unique, and never reused by a later worker.
     pub address: String,
-    /// Its name, which is its address if nobody gave it one.
+    /// Its name, which is its address if it was given none.
     pub name: String,
-    /// Dask's word for its state, such as `running` or `paused`. Empty if only HTTP was there to ask.
+    /// Dask's name of its state, such as `running` or `paused`. Empty if the answer came by HTTP.
     pub status: String,
-    /// Tasks that it runs or has yet to run, as of its last heartbeat. 0 if only HTTP was there to ask.
+    /// Tasks that it runs or has yet to run, as of its last heartbeat. 0 if the answer came by HTTP.
     pub processing: u64,
 }
 
 impl Worker {
-    /// The IP address at which the worker listens.
+    /// Returns the IP address at which the worker listens.
     pub fn host(&self) -> Option<&str> {
         let (_, location) = self.address.split_once("://")?;
         let (host, _port) = location.rsplit_once(':')?;
@@ -59,16 +59,16 @@ impl Worker {
 /// Whether a scheduler has anything to do.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Idleness {
-    /// It has, or nobody can tell.
+    /// It has something to do, or that cannot be determined.
     Busy,
-    /// It has not since then: epoch seconds by the scheduler's clock.
+    /// It has had nothing to do since this time, in epoch seconds by the scheduler's clock.
     Since(f64),
-    /// Right now it has not, but the scheduler does not say since when: it is old (before 2023.4), or
-    /// something has finished since it was last asked.
+    /// It has nothing to do at present, but does not report since when: it is old (before 2023.4), or something has
+    /// finished since it was last asked.
     Counted,
 }
 
-/// Which side of a scheduler was asked.
+/// The interface of a scheduler that was used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
     /// Dask's RPC.
@@ -80,25 +80,25 @@ pub enum Side {
 /// Workers that were retired.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retired {
-    /// The addresses of those that this call retired.
+    /// The addresses of the workers that this call retired.
     pub addresses: BTreeSet<String>,
-    /// By which side.
+    /// The interface that was used.
     pub by: Side,
 }
 
-/// Talks to one scheduler, with a connection for each call: there are few, and each may meet a new scheduler.
+/// Client of one scheduler. It opens a connection for each call: calls are rare, and each may reach a new scheduler.
 #[derive(Clone, Debug)]
 pub struct Client {
     endpoint: Endpoint,
 }
 
 impl Client {
-    /// A client; nothing is connected yet.
+    /// Creates a client, without connecting yet.
     pub fn new(endpoint: Endpoint) -> Self {
         Self { endpoint }
     }
 
-    /// All workers that are connected.
+    /// Returns all connected workers.
     pub async fn workers(&self) -> Result<Vec<Worker>, Error> {
         // Without the argument `n_workers`, which old schedulers do not know, all workers are described.
         let rpc: Rpc<Identity> = self.call("identity", json!({}), CALL_TIMEOUT).await;
@@ -108,8 +108,8 @@ impl Client {
         }
     }
 
-    /// At most `n` addresses of workers, those first that cost least to close. Busy ones are among them if
-    /// there are not enough others; workers of new versions that run tasks which start tasks are not.
+    /// Returns the addresses of at most `n` workers, those that cost least to close first. Busy workers are included
+    /// if there are not enough others. Workers of new versions that run tasks which start tasks are left out.
     pub async fn closing_order(&self, n: usize) -> Result<Vec<String>, Error> {
         if n == 0 {
             return Ok(Vec::new());
@@ -119,9 +119,9 @@ impl Client {
         Ok(rpc.map_err(Failure::into_error)?.0.into_iter().map(|(address, ())| address).collect())
     }
 
-    /// Moves away what the workers hold, and makes the scheduler forget them; the tasks that they run are
-    /// given to others. Returns the addresses of those that this call retired: the others hold what cannot
-    /// be moved, or were not connected any more.
+    /// Moves the workers' data to other workers, and removes them from the scheduler; their tasks are given to others.
+    /// Returns the addresses of the workers that this call retired. The others hold data that cannot be moved, or were
+    /// not connected any more.
     pub async fn retire(&self, addresses: &[String]) -> Result<Retired, Error> {
         if addresses.is_empty() {
             return Ok(Retired { addresses: BTreeSet::new(), by: Side::Rpc });
@@ -136,7 +136,7 @@ impl Client {
         Ok(Retired { addresses: retired, by: Side::Http })
     }
 
-    /// How many workers the scheduler would like to have for what it has to do.
+    /// Returns the number of workers that the scheduler wants for its present tasks.
     pub async fn desired_workers(&self) -> Result<u64, Error> {
         let rpc: Rpc<Scalar> = self.call("adaptive_target", json!({}), CALL_TIMEOUT).await;
         match rpc {
@@ -145,7 +145,7 @@ impl Client {
         }
     }
 
-    /// Whether the scheduler has anything to do.
+    /// Returns whether the scheduler has anything to do.
     pub async fn idleness(&self) -> Result<Idleness, Error> {
         let rpc: Rpc<Scalar> = self.call("check_idle", json!({}), CALL_TIMEOUT).await;
         let since = match rpc {
@@ -159,12 +159,13 @@ impl Client {
         }
     }
 
-    /// Busy schedulers, those that were busy until now and old ones all say the same to `check_idle`.
+    /// Derives the idleness from the counts of the dashboard: busy schedulers, those that were busy until now, and old
+    /// ones give the same answer to `check_idle`.
     async fn counted(&self) -> Result<Idleness, Error> {
         let Some(http) = Http::new(&self.endpoint)? else {
             return Ok(Idleness::Busy);
         };
-        // Users may have switched the dashboard off.
+        // Users may have disabled the dashboard.
         let idle = http.counts(CALL_TIMEOUT).await.is_ok_and(|counts| counts.is_idle());
         Ok(if idle { Idleness::Counted } else { Idleness::Busy })
     }
@@ -174,8 +175,8 @@ impl Client {
         connection.call(op, arguments, limit).await.map_err(Failure::Asked)
     }
 
-    /// Asks by HTTP what could not be asked by RPC. If that is not possible either, RPC's error counts: HTTP
-    /// was not promised to be there.
+    /// Repeats by HTTP a call that could not be sent by RPC. If that fails as well, the error of the RPC is returned,
+    /// because HTTP is optional.
     async fn ask_http<T>(
         &self,
         failure: Failure,
@@ -195,11 +196,11 @@ impl Client {
 /// The result of a call by RPC.
 type Rpc<T> = Result<T, Failure>;
 
-/// How far a failed call by RPC came.
+/// How far a failed RPC call got.
 enum Failure {
-    /// The scheduler does not know of it.
+    /// The call did not reach the scheduler.
     NotAsked(Error),
-    /// The scheduler may have done it.
+    /// The scheduler may have executed the call.
     Asked(Error),
 }
 

@@ -1,4 +1,4 @@
-//! What is said in the frames: msgpack, read leniently, since each version of Dask says more.
+//! The content of frames: msgpack, which is parsed leniently, because each version of Dask adds fields.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -7,13 +7,13 @@ use super::{
     lenient::{Entries, Scalar},
 };
 
-/// Dask's own messages nest a few levels deep.
+/// The deepest nesting that is accepted. Dask's own messages nest a few levels deep.
 const MAX_DEPTH: usize = 64;
-/// A Python exception may print the data that it is about.
+/// The most characters of an exception that are kept. A Python exception may print the data that it is about.
 const MAX_EXCEPTION: usize = 512;
 
-/// What each side says first. `python` and `pickle-protocol` are what the other side may send us pickled,
-/// which we do not read; the oldest Python of any Dask that we talk to can write it.
+/// The first message of each side. `python` and `pickle-protocol` tell the other side which pickled data it may send.
+/// The client reads none, and the oldest Python of all supported Dask versions can write this protocol.
 #[derive(Serialize)]
 struct Handshake {
     compression: Option<&'static str>,
@@ -22,12 +22,12 @@ struct Handshake {
     pickle_protocol: u8,
 }
 
-/// The handshake, as msgpack.
+/// Returns the handshake, as msgpack.
 pub fn handshake() -> Result<Vec<u8>, Error> {
     encode(&Handshake { compression: None, python: [3, 8, 0], pickle_protocol: 4 })
 }
 
-/// A call: the scheduler answers, and closes the connection.
+/// A call. The scheduler answers, and closes the connection.
 #[derive(Serialize)]
 pub struct Request<'a, Arguments> {
     /// Name of the scheduler's handler.
@@ -41,21 +41,21 @@ pub struct Request<'a, Arguments> {
     pub arguments: Arguments,
 }
 
-/// `value` as msgpack, structs as maps.
+/// Encodes `value` as msgpack, with structs as maps.
 pub fn encode(value: &impl Serialize) -> Result<Vec<u8>, Error> {
     rmp_serde::to_vec_named(value).map_err(|error| Error::Protocol(format!("the request cannot be written: {error}")))
 }
 
-/// Reads msgpack.
+/// Decodes msgpack.
 pub fn decode<T: DeserializeOwned>(frame: &[u8]) -> Result<T, Error> {
     let mut deserializer = rmp_serde::Deserializer::from_read_ref(frame);
     deserializer.set_max_depth(MAX_DEPTH);
     T::deserialize(&mut deserializer).map_err(|error| Error::Protocol(format!("a message cannot be read: {error}")))
 }
 
-/// Reads the answer to a call, which may be that the scheduler failed.
+/// Decodes the answer to a call, which may report that the scheduler failed.
 pub fn decode_reply<T: DeserializeOwned>(frame: &[u8]) -> Result<T, Error> {
-    // Other answers are no such map, but may be anything else.
+    // Other answers may have any form, but not the form of this map.
     if let Ok(Failure { status: Scalar::Text(status), exception_text }) = decode::<Failure>(frame)
         && status == "uncaught-error"
     {
@@ -86,7 +86,7 @@ struct WorkerIdentity {
     metrics: Option<Metrics>,
 }
 
-/// What a worker said of its tasks in its last heartbeat: before 2022.9 in `executing` and `ready`.
+/// A worker's task counts in its last heartbeat. Versions before 2022.9 send `executing` and `ready`.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Metrics {

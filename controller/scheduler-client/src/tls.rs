@@ -1,4 +1,4 @@
-//! TLS as Dask does it: both sides have a certificate of a common authority, and names do not matter.
+//! TLS as Dask uses it: both sides have a certificate of a common authority, and host names do not matter.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use x509_parser::{prelude::FromDer as _, time::ASN1Time};
 
 use super::Error;
 
-/// TLS towards a scheduler whose certificate is one of `ca_pem`, or signed by one of them.
+/// Returns the TLS configuration for a scheduler whose certificate is one of `ca_pem`, or signed by one of them.
 pub fn tls_config(ca_pem: &[u8], cert_pem: &[u8], key_pem: &[u8]) -> Result<Arc<ClientConfig>, Error> {
     let authorities = certificates(ca_pem)?;
     let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| unusable(&error))?;
@@ -45,12 +45,13 @@ fn unusable(error: &dyn std::fmt::Display) -> Error {
     Error::Certificates(error.to_string())
 }
 
-/// Checks the chain and not the name, as Dask's own side does: a scheduler's address is known to nobody
-/// when its certificate is made.
+/// Verifies the chain but not the name, as Dask's own client does: a scheduler's address is not known yet when its
+/// certificate is created.
 #[derive(Debug)]
 struct AnyName {
     roots: RootCertStore,
-    /// Dask users often make one self-signed certificate and call it the authority: a chain of itself.
+    /// The authorities themselves. Dask users often create one self-signed certificate and use it as the authority as
+    /// well: a chain of one certificate.
     pinned: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
 }

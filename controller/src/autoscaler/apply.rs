@@ -1,3 +1,5 @@
+//! Scales a group for an autoscaler, and sets the autoscaler's owner.
+
 use dask_operator_api::{DaskAutoscaler, DaskWorkerGroup};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -13,18 +15,18 @@ use super::{
     validate::{COOL_DOWN_UNTIL, Validated},
 };
 
-/// The owner reference has a manager of its own, so that applying it does not give up other fields.
+/// Field manager of the owner reference. It is separate, so that applying the reference does not give up other fields.
 const OWNER_MANAGER: &str = "dask-operator/owner";
 
-/// What came of [`scale`].
+/// The result of [`scale`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Scaled,
-    /// The autoscaler or the group is gone or is not what was decided on.
+    /// The autoscaler or the group is gone, or has changed since the decision.
     Outdated,
 }
 
-/// Puts the autoscaler under its cluster.
+/// Sets the cluster as the autoscaler's owner.
 pub(super) async fn adopt(
     client: &Client,
     autoscaler: &DaskAutoscaler,
@@ -42,11 +44,11 @@ pub(super) async fn adopt(
     }
 }
 
-/// Gives the group `desired` workers, unless anything has changed since the decision.
+/// Sets the group's number of workers to `desired`, unless anything has changed since the decision.
 ///
-/// `KubeCluster.scale()` deletes the autoscaler and then sets the replicas. So the group is read first; then
-/// the cool-down is written, which fails if the autoscaler is gone; then the group is changed, which fails
-/// if it is not what was read. In whatever order the two meet, the client's number stays.
+/// `KubeCluster.scale()` deletes the autoscaler and then sets the replicas. So the group is read first. Then the
+/// cool-down is written, which fails if the autoscaler is gone. Then the group is changed, which fails if it has
+/// changed since it was read. The client's number is kept, regardless of the order of the requests.
 pub(super) async fn scale(
     client: &Client,
     autoscaler: &DaskAutoscaler,
@@ -82,7 +84,7 @@ pub(super) async fn scale(
     merge(&groups, &name, replicas).await
 }
 
-/// Changes what `patch` says and nothing else; its `resourceVersion` makes it fail if anybody was faster.
+/// Applies `patch` and nothing else. Its `resourceVersion` makes the request fail if another client was faster.
 async fn merge<K>(api: &Api<K>, name: &str, patch: Value) -> Result<Outcome, k8s::Error>
 where
     K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,

@@ -1,4 +1,4 @@
-//! How many of a group's workers are registered with the scheduler, and how many may yet be.
+//! Counts how many of a group's workers are registered with the scheduler, and how many may yet be.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,11 +14,11 @@ use crate::{
     worker_group,
 };
 
-/// A worker that is not registered after so long does not count on: Kubernetes calls a Deployment failed
-/// after this time.
+/// How long a worker that is not registered counts as starting: Kubernetes considers a Deployment failed after this
+/// time.
 const STARTING: SignedDuration = SignedDuration::from_mins(10);
 
-/// A group as the caches know it.
+/// A group as the caches contain it.
 #[derive(Debug, Default)]
 pub(super) struct Group {
     pub(super) replicas: i64,
@@ -26,30 +26,30 @@ pub(super) struct Group {
     pub(super) pods: Vec<Arc<PodView>>,
 }
 
-/// Numbers of one group.
+/// The counts of one group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Count {
-    /// Workers of which at least one process is registered.
+    /// Workers with at least one registered process.
     pub(super) connected: i64,
-    /// Workers that are not, but are young or have a young pod.
+    /// Workers that are not registered, but are young or have a young pod.
     pub(super) starting: i64,
-    /// Workers that are asked for and have not been made.
+    /// Workers that are wanted and have not been created.
     pub(super) missing: i64,
     /// Registered processes.
     pub(super) processes: i64,
-    /// Processes of the worker that has most of them registered.
+    /// The number of processes of the worker that has the most of them registered.
     pub(super) per_worker: Option<i64>,
 }
 
 impl Count {
-    /// Processes that are registered or will be.
+    /// Returns the number of processes that are registered or will be.
     pub(super) fn expected(&self) -> i64 {
         let coming = self.starting.saturating_add(self.missing);
         self.processes.saturating_add(coming.saturating_mul(self.per_worker.unwrap_or(1)))
     }
 }
 
-/// Counts the workers of all groups of a cluster together: what the scheduler says is gone through once.
+/// Counts the workers of all groups of a cluster together, so that the scheduler's answer is read only once.
 pub(super) fn count_all(groups: &[Group], workers: &[Worker], now: Timestamp) -> Vec<Count> {
     let deployments = groups.iter().flat_map(|group| &group.deployments);
     let names = deployments.filter_map(|worker| worker.metadata.name.as_deref());
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(count.expected(), 5);
     }
 
-    /// `--nworkers 2`: while they register one by one, the largest number tells how many there will be.
+    /// `--nworkers 2`: while processes register one by one, the largest number indicates how many there will be.
     #[test]
     fn several_processes_of_one_worker_count_as_one_worker() {
         let group = Group { replicas: 3, deployments: vec![deployment("a", 0), deployment("b", 0)], pods: Vec::new() };
@@ -154,7 +154,7 @@ mod tests {
         assert_eq!(counted(group, &[], at(2000)), Count::default());
     }
 
-    /// For each group, what a scheduler says of a hundred thousand workers would be gone through anew.
+    /// Reading the scheduler's answer of a hundred thousand workers again for each group would take too long.
     #[test]
     fn a_thousand_groups_are_counted_together() {
         let group = |number: usize| Group {

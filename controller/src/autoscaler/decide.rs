@@ -1,68 +1,69 @@
-//! How many workers a group is to have: dask-kubernetes' rule, and before it what that one lacks.
+//! Decides how many workers a group should have: dask-kubernetes' rule, preceded by the steps that it lacks.
 //!
-//! 1. What the scheduler asks for is for the whole cluster and in Dask processes; what other groups have is
-//!    taken off, and the rest put into workers of this group.
-//! 2. Windows, if the user gave any.
-//! 3. Workers that are starting are unknown to the scheduler, whose target follows those that are connected:
-//!    while there are any, nothing is taken away.
-//! 4. `minimum`, then `maximum`; then at most a quarter is taken away; all this not within the cool-down.
+//! 1. The scheduler asks for a number of Dask processes in the whole cluster. The processes of other groups are
+//!    subtracted, and the rest is converted into workers of this group.
+//! 2. Stabilization windows apply, if the user configured any.
+//! 3. The scheduler does not know of workers that are starting, and its target follows the connected ones. So no
+//!    worker is removed while there are any.
+//! 4. `minimum` applies, then `maximum`. At most a quarter is removed at a time. No change is made within the
+//!    cool-down.
 //!
-//! How much time has passed is told by the steady clock: when the time of day is set back, groups go on growing.
+//! Elapsed time is measured by the steady clock: groups must keep growing when the time of day is set back.
 
 use std::collections::VecDeque;
 
 use jiff::{SignedDuration, Timestamp};
 use operator_runtime::moment::Moment;
 
-/// How long after a change nothing is changed again.
+/// How long after a change the number stays unchanged.
 pub(super) const COOL_DOWN: SignedDuration = SignedDuration::from_secs(15);
-/// How long less than what is connected must be asked for to take away workers that are starting, where
-/// the user gave no window.
+/// How long the scheduler must ask for fewer workers than are connected before workers may be removed while others are
+/// starting. It applies where the user configured no window.
 const STARTING_WINDOW: SignedDuration = SignedDuration::from_mins(1);
-/// When the scheduler was not asked for so long, what it asked for before says nothing.
+/// After this long without an answer of the scheduler, its earlier targets are discarded.
 const GAP: SignedDuration = SignedDuration::from_secs(30);
-/// So many failures in a row to ask the scheduler are told.
+/// The number of consecutive failures to ask the scheduler from which on they are reported.
 const TOLD_FAILURES: u32 = 2;
 
-/// What the autoscaler's spec and its annotation say.
+/// The settings of the autoscaler's spec, and the cool-down from its annotation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Rules {
     pub(super) minimum: i64,
     pub(super) maximum: i64,
-    /// How long more workers must be asked for.
+    /// How long the scheduler must ask for more workers before some are created.
     pub(super) up: SignedDuration,
-    /// How long fewer workers must be asked for.
+    /// How long the scheduler must ask for fewer workers before some are removed.
     pub(super) down: SignedDuration,
-    /// Epoch seconds.
+    /// The end of the cool-down, in epoch seconds.
     pub(super) cool_down_until: Option<f64>,
 }
 
 /// A group, its cluster and its scheduler at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ScalingInput {
-    /// Workers that the group is asked to have.
+    /// The number of workers in the group's spec.
     pub(super) current: i64,
-    /// Those that are registered with the scheduler.
+    /// Workers that are registered with the scheduler.
     pub(super) connected: i64,
-    /// Those that exist, are not registered, and may yet be.
+    /// Workers that exist, are not registered, and may yet be.
     pub(super) starting: i64,
-    /// Dask processes of one worker, if any is registered.
+    /// Number of Dask processes of one worker, if any is registered.
     pub(super) per_worker: Option<i64>,
-    /// Dask processes that are, or will be, in the cluster without this group.
+    /// Number of Dask processes that the rest of the cluster has or will have.
     pub(super) elsewhere: i64,
-    /// Dask processes that the scheduler asks for.
+    /// Number of Dask processes that the scheduler asks for.
     pub(super) target: i64,
 }
 
-/// What to do.
+/// The result of a decision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Decision {
-    /// How many workers the group is to have now.
+    /// The number of workers that the group should have now.
     pub(super) desired: i64,
     pub(super) why: Why,
 }
 
-/// Why, without numbers that move while the decision stays.
+/// The reason for a decision. It contains no numbers, because they change while the decision stays the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
     Enough,
@@ -96,36 +97,36 @@ impl Why {
     }
 }
 
-/// What is remembered of earlier decisions.
+/// The state that is kept between decisions.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RecentTargets {
-    /// What was asked for and when, oldest first, as far as the windows reach.
+    /// The numbers that were asked for with their times, oldest first, as far back as the windows reach.
     wanted: VecDeque<(SignedDuration, i64)>,
     asked: Option<SignedDuration>,
-    /// Since when less than what is connected is asked for without a break.
+    /// The time since which fewer workers than are connected have been asked for without interruption.
     below_connected: Option<SignedDuration>,
     cool_down: Option<CoolDown>,
     per_worker: Option<i64>,
     failures: u32,
 }
 
-/// A cool-down that was seen.
+/// A cool-down that was read from the annotation.
 #[derive(Clone, Copy, Debug)]
 struct CoolDown {
-    /// What the annotation says.
+    /// The value of the annotation.
     until: f64,
-    /// When it is over, however the time of day is set meanwhile.
+    /// The end of the cool-down by the steady clock, so that changes of the time of day do not matter.
     end: SignedDuration,
 }
 
 impl RecentTargets {
-    /// Counts a failure to ask the scheduler; whether there were enough in a row to tell.
+    /// Counts a failure to ask the scheduler. Returns whether there were enough in a row to report them.
     pub(super) fn failed(&mut self) -> bool {
         self.failures = self.failures.saturating_add(1);
         self.failures >= TOLD_FAILURES
     }
 
-    /// Takes in `situation` and decides.
+    /// Records `situation` and decides.
     pub(super) fn decide(&mut self, situation: &ScalingInput, rules: &Rules, now: Moment) -> Decision {
         let current = situation.current;
         self.failures = 0;
@@ -167,7 +168,7 @@ impl RecentTargets {
 
     fn remember(&mut self, situation: &ScalingInput, rules: &Rules, wanted: i64, now: SignedDuration) {
         if self.asked.is_none_or(|asked| now - asked > GAP) {
-            // A window begins: until it is over, the number stays.
+            // A new window starts: until it is over, the number stays unchanged.
             self.wanted = VecDeque::from([(now, situation.current)]);
             self.below_connected = None;
         }
@@ -178,7 +179,7 @@ impl RecentTargets {
         self.below_connected = (wanted < situation.connected).then(|| self.below_connected.unwrap_or(now));
     }
 
-    /// Of what was asked for within the windows, the number closest to the current one.
+    /// Returns the number closest to the current one, of those that were asked for within the windows.
     fn stable(&self, wanted: i64, current: i64, rules: &Rules, now: SignedDuration) -> i64 {
         let of = |window| self.wanted.iter().filter(move |(at, _)| within(window, *at, now)).map(|(_, wanted)| *wanted);
         let up = of(rules.up).fold(wanted, i64::min);
@@ -192,14 +193,14 @@ impl RecentTargets {
     }
 }
 
-/// Workers that the group would have by the scheduler's wish alone.
+/// Returns the number of workers that the group would have by the scheduler's target alone.
 fn wanted(situation: &ScalingInput, per_worker: i64) -> i64 {
     let processes = situation.target.saturating_sub(situation.elsewhere).max(0);
     let per_worker = per_worker.max(1);
     processes / per_worker + i64::from(processes % per_worker > 0)
 }
 
-/// At most a quarter of `current`, but one at least, goes at a time.
+/// Limits a reduction to a quarter of `current`, but allows at least one worker.
 fn limited(desired: i64, current: i64) -> i64 {
     if current > 0 { desired.max(current - (current / 4).max(1)) } else { desired }
 }
@@ -208,12 +209,12 @@ fn within(window: SignedDuration, at: SignedDuration, now: SignedDuration) -> bo
     now - at < window
 }
 
-/// How long it is until then.
+/// Returns the time that is left until `until`.
 fn left(until: f64, now: Timestamp) -> SignedDuration {
     SignedDuration::try_from_secs_f64((until - seconds(now)).max(0.0)).unwrap_or(SignedDuration::MAX)
 }
 
-/// Epoch seconds.
+/// Returns `time` in epoch seconds.
 pub(super) fn seconds(time: Timestamp) -> f64 {
     time.as_duration().as_secs_f64()
 }

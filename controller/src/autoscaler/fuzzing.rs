@@ -1,4 +1,5 @@
-//! The decisions about an autoscaler that somebody wrote, and about what its scheduler says, for fuzzing.
+//! Fuzzing entry points: the decisions about an autoscaler with arbitrary content, and about arbitrary answers of its
+//! scheduler.
 
 use std::sync::Arc;
 
@@ -17,10 +18,10 @@ use crate::{
     view::PodView,
 };
 
-/// Workers of a group that nobody could run.
+/// A number of workers that no Kubernetes cluster could run.
 const MANY: i64 = 1 << 31;
 
-/// Decides about `autoscaler` of `group`.
+/// Runs the decisions about `autoscaler` of `group`.
 pub(crate) fn decide(autoscaler: DaskAutoscaler, (cluster, group): (&DaskCluster, &DaskWorkerGroup)) {
     let autoscaler = Arc::new(autoscaler);
     let observed = Observed {
@@ -41,7 +42,7 @@ pub(crate) fn decide(autoscaler: DaskAutoscaler, (cluster, group): (&DaskCluster
     }
 }
 
-/// Counts the worker with these `pods` by what a scheduler says, and decides.
+/// Counts the worker with these `pods` by a scheduler's answer, and decides.
 pub(crate) fn count(worker: &str, pods: Vec<Arc<PodView>>, said: &Said) {
     let deployment = known(json!({"metadata": {"name": worker}}));
     let group = Group { replicas: MANY, deployments: vec![Arc::new(deployment)], pods };

@@ -1,3 +1,5 @@
+//! Keeps the recent targets of each autoscaler between passes.
+
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -11,21 +13,21 @@ use super::{
     survey::Surveys,
 };
 
-/// Entries that nobody looked at for so long belong to autoscalers that are gone.
+/// Entries that have not been used for this long belong to autoscalers that were deleted.
 const STALE: SignedDuration = SignedDuration::from_mins(10);
 
-/// What was asked for lately, by the autoscaler's uid. Lost on a restart, after which windows begin anew.
+/// Recent targets by the autoscaler's uid. They are lost on a restart, after which windows start again.
 #[derive(Debug, Default)]
 pub struct ScalingHistory {
     entries: Mutex<HashMap<String, Entry>>,
-    /// Which autoscalers may scale.
+    /// The surveys that decide which autoscalers may scale.
     pub(super) surveys: Surveys,
 }
 
 #[derive(Debug)]
 struct Entry {
     recent: RecentTargets,
-    /// By the steady clock.
+    /// The time of the last use, by the steady clock.
     used: SignedDuration,
 }
 
@@ -34,7 +36,7 @@ impl ScalingHistory {
         self.with(uid, now.steady, |recent| recent.decide(situation, rules, now))
     }
 
-    /// Counts a failure to ask; whether there were enough in a row to tell.
+    /// Counts a failure to ask the scheduler. Returns whether there were enough in a row to report them.
     pub(super) fn failed(&self, uid: &str, now: Moment) -> bool {
         self.with(uid, now.steady, RecentTargets::failed)
     }

@@ -1,7 +1,7 @@
-//! The DaskAutoscaler reconciler: a worker group follows what the scheduler asks for.
+//! The DaskAutoscaler reconciler: scales a worker group to the number of workers that the scheduler asks for.
 //!
-//! observe → validate → ask → decide → apply → status; only `observe`'s questions to the scheduler, `apply`
-//! and `status` do I/O.
+//! observe → validate → ask → decide → apply → status; only the requests of `observe` to the scheduler, `apply` and
+//! `status` do I/O.
 
 mod apply;
 mod count;
@@ -29,15 +29,15 @@ use operator_runtime::{k8s, moment::Moment, reconciler::Action};
 use status::StatusInput;
 use validate::Validated;
 
-/// How often the scheduler is asked: as often as dask-kubernetes does.
+/// How often the scheduler is asked: the same interval as in dask-kubernetes.
 const PERIOD: Duration = Duration::from_secs(5);
-/// How soon to look again after something else was changed in the meantime.
+/// How soon the reconciler retries after another client changed an object in the meantime.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Why a pass ended early. Each variant is tried again with growing delays.
+/// Why a pass ended early. Each variant is retried with growing delays.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The group could not be scaled, or the autoscaler not be put under its cluster.
+    /// The group could not be scaled, or the cluster not be set as the autoscaler's owner.
     #[error(transparent)]
     Apply(k8s::Error),
     /// The status could not be written.
@@ -46,7 +46,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// A constant word for metrics and logs.
+    /// Returns a constant word for metrics and logs.
     pub fn category(&self) -> &'static str {
         match self {
             Self::Apply(error) | Self::Status(error) => error.category(),
@@ -54,7 +54,7 @@ impl Error {
     }
 }
 
-/// Brings the group of one DaskAutoscaler a step closer to what the scheduler asks for.
+/// Brings the group of one DaskAutoscaler a step closer to the number that the scheduler asks for.
 pub async fn reconcile(autoscaler: Arc<DaskAutoscaler>, context: Arc<Context>) -> Result<Action, Error> {
     kopf_finalizer::release(&context.client, autoscaler.as_ref()).await.map_err(Error::Apply)?;
     if autoscaler.metadata.deletion_timestamp.is_some() {
@@ -67,7 +67,8 @@ pub async fn reconcile(autoscaler: Arc<DaskAutoscaler>, context: Arc<Context>) -
     }
     let valid = match validate::validate(&autoscaler, &observed) {
         Ok(valid) => valid,
-        // Not everything that it may wait for wakes it, such as a group; a look into the caches costs nothing.
+        // Not everything that a rejected autoscaler waits for triggers a pass (a group does not), so it is requeued.
+        // Reading the caches costs little.
         Err(invalid) => return report(&context, &autoscaler, &StatusInput::Refused(&invalid)).await,
     };
     if !observed.scheduler_ready {
@@ -103,7 +104,8 @@ async fn act(
     report(context, autoscaler, &StatusInput::Decided { situation, decision: &decision, scaled }).await
 }
 
-/// A scheduler that is busy may miss one question; that is no news.
+/// Reports that the scheduler is unreachable. The first failure is not reported: a busy scheduler may miss one
+/// request.
 async fn unreachable(
     context: &Context,
     autoscaler: &DaskAutoscaler,

@@ -1,3 +1,5 @@
+//! Reads an autoscaler's cluster and group from the caches, and asks the scheduler.
+
 use std::sync::Arc;
 
 use dask_operator_api::{DaskAutoscaler, DaskCluster, DaskWorkerGroup};
@@ -14,12 +16,12 @@ use super::{
 use crate::context::{Caches, Context, cluster_key};
 use crate::scheduler;
 
-/// What stands around an autoscaler.
+/// The cluster, the group and the competing autoscalers of an autoscaler.
 #[derive(Debug, Default)]
 pub(super) struct Observed {
     pub(super) cluster: Option<Arc<DaskCluster>>,
     pub(super) group: Option<Arc<DaskWorkerGroup>>,
-    /// The oldest autoscalers of the same cluster, this one among them.
+    /// The oldest autoscalers of the same cluster. This one takes part in the comparison.
     pub(super) survey: Arc<Survey>,
     pub(super) scheduler_ready: bool,
 }
@@ -37,7 +39,7 @@ pub(super) fn observe(autoscaler: &DaskAutoscaler, context: &Context, now: Momen
     }
 }
 
-/// What the scheduler says, put together with the caches.
+/// Asks the scheduler, and combines its answer with the caches.
 pub(super) async fn ask(
     context: &Context,
     valid: &Validated,
@@ -58,7 +60,7 @@ pub(super) async fn ask(
         connected: own.connected,
         starting: own.starting,
         per_worker: own.per_worker,
-        // Those of nobody's group too: somebody may have started workers by hand.
+        // Workers that belong to no group are counted as well: users may have started some by hand.
         elsewhere: (to_i64(workers.len()) - own.processes).saturating_add(starting),
         target: i64::try_from(target).unwrap_or(i64::MAX),
     })

@@ -1,3 +1,5 @@
+//! Computes and writes an autoscaler's status.
+
 use dask_operator_api::{DaskAutoscaler, DaskAutoscalerStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -12,14 +14,14 @@ use operator_runtime::{
 use super::decide::{Decision, ScalingInput};
 use crate::context::Context;
 
-/// Whether the spec can be acted on.
+/// The condition that the spec is valid.
 const ACCEPTED: &str = "Accepted";
-/// Whether the scheduler says what it needs.
+/// The condition that the scheduler reports how many workers it needs.
 const ACTIVE: &str = "Active";
 const NOT_READY: &str = "SchedulerNotReady";
 const OURS: [&str; 2] = [ACCEPTED, ACTIVE];
 
-/// What a status is computed from.
+/// The outcome of a pass, which the status is computed from.
 pub(super) enum StatusInput<'a> {
     Refused(&'a Rejection),
     NotReady,
@@ -27,7 +29,7 @@ pub(super) enum StatusInput<'a> {
     Decided {
         situation: &'a ScalingInput,
         decision: &'a Decision,
-        /// Set if the group was scaled just now.
+        /// The time of scaling, if the group was scaled in this pass.
         scaled: Option<Timestamp>,
     },
 }
@@ -47,7 +49,7 @@ pub(super) fn of(autoscaler: &DaskAutoscaler, seen: &StatusInput<'_>, now: Times
     }
 }
 
-/// What this reconciler wrote; the rest of the status is the plugin engine's.
+/// Returns the part of the status that this reconciler wrote. The rest belongs to the plugin engine.
 fn ours(autoscaler: &DaskAutoscaler) -> DaskAutoscalerStatus {
     let mut status = autoscaler.status.clone().unwrap_or_default();
     status.conditions.retain(|condition| OURS.contains(&condition.type_.as_str()));
@@ -70,8 +72,8 @@ fn decided(
         decision: decision.why.text().to_owned(),
         ..DaskAutoscalerStatus::default()
     };
-    // The target of a busy scheduler changes all the time. While that changes nothing else, such as above
-    // maximum, it is not worth a write.
+    // The target of a busy scheduler changes all the time. A change that affects nothing else, such as one above
+    // maximum, is not worth a write.
     let comparable = DaskAutoscalerStatus { observed_generation: None, conditions: Vec::new(), ..old.clone() };
     if status != comparable || old.target_workers.is_none() {
         status.target_workers = Some(situation.target);
@@ -94,7 +96,7 @@ fn verdicts(old: &[Condition], seen: &StatusInput<'_>) -> Vec<ConditionUpdate> {
     }
 }
 
-/// The words of the first failure of a kind stay: they may differ from one to the next.
+/// Keeps the message of the first failure of a kind: messages may differ from one failure to the next.
 fn unreachable(old: &[Condition], error: &dask_scheduler_client::Error) -> ConditionUpdate {
     let reason = error.reason();
     let before = old.iter().find(|condition| condition.type_ == ACTIVE && condition.reason == reason);
@@ -102,7 +104,7 @@ fn unreachable(old: &[Condition], error: &dask_scheduler_client::Error) -> Condi
     ConditionUpdate::no(ACTIVE, reason, message)
 }
 
-/// Writes `desired` if it differs from what the autoscaler's status says already.
+/// Writes `desired` if it differs from the autoscaler's current status.
 pub(super) async fn write(
     context: &Context,
     autoscaler: &DaskAutoscaler,
@@ -123,7 +125,8 @@ pub(super) async fn write(
     Ok(())
 }
 
-/// Each cluster begins with a scheduler that is not ready: no Event is made of it.
+/// Returns the conditions whose changes emit Events. In every new cluster the scheduler is not ready at first, so that
+/// reason emits none.
 fn told(conditions: &[Condition]) -> Vec<Condition> {
     conditions.iter().filter(|condition| condition.reason != NOT_READY).cloned().collect()
 }

@@ -1,7 +1,7 @@
-//! Which autoscaler is the oldest of each group of a cluster, and so may scale it.
+//! Finds the oldest autoscaler of each group of a cluster, which is the one that may scale it.
 //!
-//! All autoscalers of a cluster are looked at together and at most once a second: if each looked at all others, thousands
-//! of them would keep the controller busy for everybody.
+//! All autoscalers of a cluster are compared together and at most once a second: if each were compared with all
+//! others, thousands of them would keep the controller too busy for its other work.
 
 use std::{
     collections::HashMap,
@@ -13,12 +13,12 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
-/// How long a survey is good for.
+/// How long a survey is valid.
 const FRESH: SignedDuration = SignedDuration::from_secs(1);
-/// Surveys that nobody looked at for so long are of clusters that are gone.
+/// Surveys that have not been used for this long belong to clusters that were deleted.
 const STALE: SignedDuration = SignedDuration::from_mins(10);
 
-/// How old an autoscaler is; of the same age, names decide.
+/// The age of an autoscaler. Of equally old ones, the names decide.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Age {
     pub(super) created: Option<Time>,
@@ -34,7 +34,7 @@ impl Age {
 /// The oldest autoscaler by group.
 pub(super) type Survey = HashMap<String, Age>;
 
-/// The last survey by cluster.
+/// The latest survey by cluster.
 #[derive(Debug, Default)]
 pub(super) struct Surveys(Mutex<HashMap<String, Entry>>);
 
@@ -45,8 +45,8 @@ struct Entry {
 }
 
 impl Surveys {
-    /// Returns a survey of `cluster` that is at most a second old and knows an autoscaler of `group`: one that has just
-    /// come is in none that was made before. `take` makes one.
+    /// Returns a survey of `cluster` that is at most a second old and contains an autoscaler of `group`: an older
+    /// survey does not contain one that was just created. `take` makes a survey.
     pub(super) fn get(
         &self,
         cluster: &str,

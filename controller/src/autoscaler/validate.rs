@@ -1,3 +1,5 @@
+//! Validates an autoscaler, and decides whether it may scale its group. Pure.
+
 use std::sync::Arc;
 
 use dask_operator_api::{DaskAutoscaler, DaskCluster, DaskWorkerGroup, ScalingRules, meta};
@@ -12,7 +14,7 @@ use super::{
     survey::{Age, Survey},
 };
 
-/// When the group may be changed again: epoch seconds as text. dask-kubernetes writes and honours it too.
+/// Annotation with the end of the cool-down: epoch seconds as text. dask-kubernetes writes and honours it too.
 pub(super) const COOL_DOWN_UNTIL: &str = "kubernetes.dask.org/cooldown-until";
 
 /// An autoscaler that may scale its group.
@@ -25,7 +27,7 @@ pub(super) struct Validated {
     pub(super) rules: Rules,
 }
 
-/// The reference to the cluster that an autoscaler lacks, if it belongs to nobody.
+/// Returns the owner reference to the cluster that an autoscaler lacks, if it has no controller.
 pub(super) fn adoption(autoscaler: &DaskAutoscaler, cluster: Option<&DaskCluster>) -> Option<OwnerReference> {
     let controlled = autoscaler.owner_references().iter().any(|owner| owner.controller == Some(true));
     if controlled { None } else { meta::owner_ref(living(cluster)?) }
@@ -62,7 +64,8 @@ pub(super) fn validate(autoscaler: &DaskAutoscaler, observed: &Observed) -> Resu
     Ok(Validated { namespace, uid, cluster: Arc::clone(cluster), group: Arc::clone(group), rules: rules(autoscaler) })
 }
 
-/// The definition forbids it; one that is older than this operator may have let it in.
+/// Returns why the bounds are invalid. The CRD rejects such bounds, but one that is older than this operator may have
+/// accepted them.
 fn invalid_bounds(autoscaler: &DaskAutoscaler) -> Option<Rejection> {
     let (minimum, maximum) = (autoscaler.spec.minimum, autoscaler.spec.maximum);
     if minimum < 0 {
@@ -71,13 +74,13 @@ fn invalid_bounds(autoscaler: &DaskAutoscaler) -> Option<Rejection> {
     (minimum > maximum).then(|| Rejection::new("InvalidBounds", "minimum must not be greater than maximum"))
 }
 
-/// Name of the group to scale.
+/// Returns the name of the group to scale.
 pub(super) fn group_name(autoscaler: &DaskAutoscaler) -> String {
     let spec = &autoscaler.spec;
     spec.worker_group.clone().unwrap_or_else(|| meta::default_group_name(&spec.cluster))
 }
 
-/// The oldest of `all` autoscalers of `cluster` for each group, of those that could scale it.
+/// Returns the oldest of `all` autoscalers of `cluster` for each group, of those that could scale it.
 pub(super) fn survey(cluster: Option<&DaskCluster>, all: &[Arc<DaskAutoscaler>]) -> Survey {
     let competes = |one: &&Arc<DaskAutoscaler>| {
         one.metadata.deletion_timestamp.is_none()

@@ -1,3 +1,5 @@
+//! Plans and performs the writes to a cluster's components: creates what is missing, updates what exists.
+
 use std::{fmt::Debug, sync::Arc};
 
 use dask_operator_api::{DaskWorkerGroup, meta};
@@ -18,7 +20,7 @@ use super::{
 };
 use crate::{context::Context, view::DeploymentView};
 
-/// What to do about each component.
+/// The writes that each component needs.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) create: Vec<Value>,
@@ -33,29 +35,29 @@ pub(super) struct Blocked {
     pub(super) message: String,
 }
 
-/// What came of a plan.
+/// The result of applying a plan.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) blocked: Vec<Blocked>,
-    /// Something was made, which the caches do not know yet.
+    /// A component was created, which the caches do not contain yet.
     pub(super) made: bool,
-    /// Something was there already, and has the labels by which it is watched.
+    /// A component existed already and has the labels that its watch selects by.
     pub(super) stands: bool,
     /// The scheduler is being replaced.
     pub(super) recreating: bool,
-    /// The first error; the other components were tried all the same.
+    /// The first error. The other components were attempted nevertheless.
     pub(super) error: Option<k8s::Error>,
 }
 
-/// Missing components are made, and those that exist are kept up to date.
+/// Plans the creation of missing components and the updates of existing ones.
 pub(super) fn plan(cluster: &ValidatedCluster, observed: &Observed, desired: &Desired) -> Plan {
-    // No `..`: a component that nobody plans for is a compile error.
+    // No `..`: a component without a plan is a compile error.
     let Desired { scheduler, service, group } = desired;
     let mut plan = Plan::default();
     plan.component(cluster, observed.scheduler.as_ref(), (scheduler, update::of_scheduler));
     plan.component(cluster, observed.service.as_ref(), (service, update::of_service));
     plan.component(cluster, observed.group.as_ref(), (group, update::of_group));
-    // What was made and is not in the caches yet is not made again.
+    // A component that was created but is not in the caches yet is not created again.
     plan.create.retain(|manifest| manifest["kind"].as_str().is_none_or(|kind| !observed.unseen.contains(kind)));
     plan
 }
@@ -74,14 +76,14 @@ impl Plan {
             Some(live) if !operator_runtime::k8s::is_controlled_by(live.as_ref(), &cluster.uid) => {
                 self.blocked.push(blocked_by(&K::kind(&()), live.as_ref()));
             }
-            // It comes again when it is gone.
+            // It is created again once its deletion is complete.
             Some(live) if live.meta().deletion_timestamp.is_some() => {}
             Some(live) => self.update.extend(updater(cluster, live, wanted)),
         }
     }
 }
 
-/// A left-over of an older cluster of the same name is waited for and never adopted.
+/// Describes what blocks a component. A left-over of an older cluster of the same name is waited for, never adopted.
 fn blocked_by(kind: &str, live: &impl Resource) -> Blocked {
     let name = live.name_any();
     if meta::dask_controller(live, "DaskCluster").is_some() || live.meta().deletion_timestamp.is_some() {
@@ -130,12 +132,12 @@ async fn write(client: &Client, update: Update) -> Result<(), k8s::Error> {
         Update::GroupSpec(live, operations) => patch(client, &live, operations).await,
         Update::RecreateScheduler(live) => {
             let api: Api<DeploymentView> = api_of(client, live.as_ref());
-            // Its name stays taken until its pod is gone, so that never two schedulers run.
+            // Its name stays taken until its pod is gone, so that two schedulers never run at the same time.
             k8s::delete_foreground(&api, &live.name_any(), &live.uid().unwrap_or_default()).await
         }
     };
     match written {
-        // It has gone or changed in between, which leads to another pass.
+        // It was deleted or changed in between, which triggers another pass.
         Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => Ok(()),
         result => result,
     }
@@ -162,7 +164,7 @@ where
     k8s::json_patch(&api_of(client, live.as_ref()), live.as_ref(), operations).await
 }
 
-/// The API resource of one of the three kinds that a cluster consists of.
+/// Returns the API resource of one of the three kinds that a cluster consists of.
 fn resource_of(manifest: &Value) -> ApiResource {
     match manifest["kind"].as_str() {
         Some("Deployment") => ApiResource::erase::<k8s_openapi::api::apps::v1::Deployment>(&()),
@@ -209,7 +211,7 @@ mod tests {
         assert_eq!(kinds(&planned(&Observed::default())), ["Deployment", "Service", "DaskWorkerGroup"]);
     }
 
-    /// The API server would have to say that it is there.
+    /// Without this, the API server would have to answer that it exists.
     #[test]
     fn a_component_that_was_made_and_is_not_seen_yet_is_not_made_again() {
         let observed = Observed { unseen: ["Service"].into(), ..Observed::default() };

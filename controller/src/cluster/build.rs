@@ -1,3 +1,5 @@
+//! Builds the manifests of a cluster's components. Pure.
+
 use dask_operator_api::meta::{self, ISTIO_INJECT, Map, component, map_of, merged, of_template};
 use kube::api::ObjectMeta;
 use serde_json::{Value, json};
@@ -8,8 +10,8 @@ use crate::{
     propagation::Propagation,
 };
 
-/// A cluster's components: manifests for when they are missing, and what they get of the cluster's labels
-/// and annotations later on.
+/// A cluster's components: their manifests, for when they are missing, and the labels and annotations of the cluster
+/// that existing components receive later.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Desired {
     pub(super) scheduler: Component,
@@ -23,13 +25,14 @@ pub(super) struct Component {
     pub(super) manifest: Value,
     labels: Map,
     annotations: Map,
-    /// What the manifest is made from, in annotations.
+    /// The source of the manifest, recorded in annotations: fingerprints of the parts of the spec it was built from.
     origin: Map,
 }
 
 impl Component {
-    /// What the component `live` is to have. Its origin is its own: it changes only with its spec. One that
-    /// an older controller made says nothing, and counts as made from the spec of today.
+    /// Returns the labels and annotations that the component `live` should have. It keeps its recorded origin, which
+    /// changes only together with its spec. A component that an older controller created has no recorded origin, and
+    /// counts as built from the present spec.
     pub(super) fn propagated(&self, live: &ObjectMeta) -> Propagation {
         let recorded = |key: &String| live.annotations.as_ref().and_then(|annotations| annotations.get(key));
         let kept = |(key, now): (&String, &String)| (key.clone(), recorded(key).unwrap_or(now).clone());
@@ -37,12 +40,12 @@ impl Component {
         Propagation::new(self.labels.clone(), merged([&self.annotations, &origin]))
     }
 
-    /// As [`Component::propagated`], for a component that gets its spec of today as well.
+    /// Like [`Component::propagated`], for a component whose spec is updated to the present one as well.
     pub(super) fn renewed(&self) -> Propagation {
         Propagation::new(self.labels.clone(), merged([&self.annotations, &self.origin]))
     }
 
-    /// Whether `live` was made from another spec.
+    /// Returns whether `live` was built from another spec than the present one.
     pub(super) fn is_outdated(&self, live: &ObjectMeta, key: &str) -> bool {
         let recorded = live.annotations.as_ref().and_then(|annotations| annotations.get(key));
         recorded.is_some_and(|recorded| Some(recorded) != self.origin.get(key))
@@ -57,7 +60,7 @@ pub(super) fn build(cluster: &ValidatedCluster) -> Desired {
     }
 }
 
-/// The scheduler's own label selector.
+/// Returns the labels of the scheduler's pods.
 pub(super) fn scheduler_labels(cluster: &ValidatedCluster) -> Map {
     let no_mesh = map_of([(ISTIO_INJECT, "false")]);
     let own = of_template(&cluster.scheduler.metadata.labels);

@@ -29,18 +29,18 @@ use operator_runtime::{
 pub(crate) use status::SCHEDULER_READY;
 use validate::ValidatedCluster;
 
-/// How soon a name that is taken is tried again: objects of other people are not watched.
+/// How soon the reconciler retries when a component's name is taken: objects of other owners are not watched.
 const BLOCKED_RETRY: Duration = Duration::from_secs(10);
-/// Components that take longer to be made do not hold up the first phase.
+/// How long the first status waits for the components. Components that take longer do not delay phase `Created`.
 const SOON: Duration = Duration::from_secs(5);
 
-/// Why a pass ended early. Each variant is tried again with growing delays.
+/// Why a pass ended early. Each variant is retried with growing delays.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// dask-kubernetes' finalizer could not be removed.
     #[error(transparent)]
     TakeOver(k8s::Error),
-    /// A component could not be made.
+    /// A component could not be created.
     #[error(transparent)]
     Apply(k8s::Error),
     /// The status could not be written.
@@ -49,7 +49,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// A constant word for metrics and logs.
+    /// Returns a constant word for metrics and logs.
     pub fn category(&self) -> &'static str {
         match self {
             Self::TakeOver(error) | Self::Apply(error) | Self::Status(error) => error.category(),
@@ -57,7 +57,7 @@ impl Error {
     }
 }
 
-/// The objects that `cluster` is made of: scheduler Deployment, Service and default group.
+/// Returns the manifests of the components of `cluster`: scheduler Deployment, Service and default group.
 pub(crate) fn manifests(cluster: &DaskCluster) -> Result<[Value; 3], Rejection> {
     let Desired { scheduler, service, group } = build::build(&validate::validate(cluster)?);
     Ok([scheduler.manifest, service.manifest, group.manifest])
@@ -91,26 +91,26 @@ pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Resu
         outcome
     };
     if (outcome.made || !observed.unseen.is_empty()) && outcome.error.is_none() && outcome.blocked.is_empty() {
-        return Ok(Action::requeue(EXPECTATION_TTL)); // The watch leads here as soon as it has delivered what was made.
+        return Ok(Action::requeue(EXPECTATION_TTL)); // The watch event of the created object triggers a pass sooner.
     }
     if outcome.error.as_ref().is_some_and(|error| error.class() == Class::NamespaceEnding) {
-        return Ok(Action::await_change()); // The cluster itself goes next.
+        return Ok(Action::await_change()); // The cluster itself is deleted next.
     }
     tell_created(&context, &cluster, (&valid, &observed), &mut current).await?;
-    // Asked after the components are made: plugins hold back the phase and nothing else.
+    // Read after the components are created: plugins delay the phase and nothing else.
     let held = current.phase != Some(ClusterPhase::Running) && context.status_store.holds(&cluster);
     let seen = status::StatusInput { current: &current, observed: &observed, built: &desired, outcome: &outcome, held };
     let desired = status::of_observed(&cluster, &valid, &seen, Timestamp::now());
     status::write(&context, &cluster, &current, &desired).await.map_err(Error::Status)?;
     match outcome.error {
         Some(error) => Err(Error::Apply(error)),
-        // What was there already comes with its watch; another pass sees to it if the watch says nothing.
+        // An existing component's watch event triggers a pass. The requeue covers the case that no event arrives.
         None if outcome.blocked.is_empty() && !outcome.stands => Ok(Action::await_change()),
         None => Ok(Action::requeue(BLOCKED_RETRY)),
     }
 }
 
-/// Clients expect to see `Created` before any other phase.
+/// Writes phase `Created` if the cluster has no phase yet: clients expect to see it before any other phase.
 async fn tell_created(
     context: &Context,
     cluster: &DaskCluster,

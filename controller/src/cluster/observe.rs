@@ -1,3 +1,5 @@
+//! Reads a cluster's components from the caches.
+
 use std::{collections::BTreeSet, sync::Arc};
 
 use dask_operator_api::{DaskCluster, DaskWorkerGroup, meta};
@@ -9,21 +11,22 @@ use crate::{
     view::{DeploymentView, PodView},
 };
 
-/// Kinds of the components, each of which there is one.
+/// Kinds of the components. A cluster has one of each.
 const SCHEDULER: &str = "Deployment";
 const SERVICE: &str = "Service";
 const GROUP: &str = "DaskWorkerGroup";
-/// What a cluster is told to be: its status, as a kind of its own.
+/// The cluster's phase, tracked in the expectations like a kind of its own.
 pub(super) const PHASE: &str = "phase";
 
-/// What stands under the names of a cluster's components, whoever owns it.
+/// The objects that have the names of a cluster's components, regardless of their owner.
 #[derive(Debug, Default)]
 pub(super) struct Observed {
     pub(super) scheduler: Option<Arc<DeploymentView>>,
     pub(super) service: Option<Arc<Service>>,
     pub(super) group: Option<Arc<DaskWorkerGroup>>,
     pub(super) scheduler_pods: Vec<Arc<PodView>>,
-    /// Kinds of components that were made, and the first phase, if the caches do not know of them yet.
+    /// Kinds of components that were created but are not in the caches yet, and [`PHASE`] if the first phase was
+    /// written but is not in the cache yet.
     pub(super) unseen: BTreeSet<&'static str>,
 }
 

@@ -1,3 +1,5 @@
+//! Computes and writes a cluster's status: phase, worker counts and conditions.
+
 use std::sync::Arc;
 
 use dask_operator_api::{ClusterPhase, DaskCluster, DaskClusterStatus, meta};
@@ -24,15 +26,15 @@ use crate::{
     worker_group,
 };
 
-/// Whether the spec can be acted on.
+/// The condition that the spec is valid.
 const ACCEPTED: &str = "Accepted";
-/// Whether scheduler Deployment, Service and default group stand.
+/// The condition that scheduler Deployment, Service and default group exist.
 const COMPONENTS_CREATED: &str = "ComponentsCreated";
-/// Whether the scheduler runs.
+/// The condition that the scheduler runs.
 pub(crate) const SCHEDULER_READY: &str = "SchedulerReady";
-/// Whether the scheduler is the one that the spec describes.
+/// The condition that the running scheduler matches the spec.
 const SCHEDULER_UP_TO_DATE: &str = "SchedulerUpToDate";
-/// Whether the default group's workers run and are connected.
+/// The condition that the default group's workers run and are connected.
 const WORKERS_AVAILABLE: &str = "WorkersAvailable";
 const OURS: [&str; 5] = [ACCEPTED, COMPONENTS_CREATED, SCHEDULER_READY, SCHEDULER_UP_TO_DATE, WORKERS_AVAILABLE];
 
@@ -58,14 +60,14 @@ pub(super) fn of_created(cluster: &DaskCluster, valid: &ValidatedCluster, now: T
     }
 }
 
-/// What a status is computed from.
+/// The values that a status is computed from.
 pub(super) struct StatusInput<'a> {
-    /// The status that was written last, which the cache may not know yet.
+    /// The status that was written last, which the cache may not contain yet.
     pub(super) current: &'a DaskClusterStatus,
     pub(super) observed: &'a Observed,
     pub(super) built: &'a Desired,
     pub(super) outcome: &'a Outcome,
-    /// Whether a plugin holds the cluster back.
+    /// Whether a plugin keeps the cluster from becoming `Running`.
     pub(super) held: bool,
 }
 
@@ -108,14 +110,14 @@ pub(super) async fn write(
     if !k8s::apply_status(&api, k8s::FIELD_MANAGER, cluster, desired).await? {
         return Ok(());
     }
-    // The workers' condition is the group's, which has told it already.
+    // This condition is a copy of the group's, for which an Event was emitted already.
     let own = |condition: &&Condition| condition.type_ != WORKERS_AVAILABLE;
     let own: Vec<Condition> = desired.conditions.iter().filter(own).cloned().collect();
     report::condition_changes(&context.recorder, cluster, &current.conditions, &own).await;
     Ok(())
 }
 
-/// Compares what this reconciler writes; plugins' entries are the plugin engine's.
+/// Compares what this reconciler writes. Entries of plugins belong to the plugin engine.
 fn same(old: &DaskClusterStatus, desired: &DaskClusterStatus) -> bool {
     let ours = |condition: &&Condition| OURS.contains(&condition.type_.as_str());
     old.phase == desired.phase
@@ -184,7 +186,7 @@ fn scheduler_ready(valid: &ValidatedCluster, observed: &Observed) -> ConditionUp
     }
 }
 
-/// Set if nobody can reach the scheduler by its Service.
+/// Returns a condition if the Service's selector does not match the scheduler's pod, so that no client can connect.
 fn selected(valid: &ValidatedCluster) -> Option<ConditionUpdate> {
     let selector = valid.scheduler.service.field("selector");
     let selector = selector.as_object()?;
@@ -209,7 +211,7 @@ fn scheduler_up_to_date(seen: &StatusInput<'_>) -> ConditionUpdate {
     let Some(outdated) = observed.scheduler.as_ref().filter(is_outdated) else {
         return ConditionUpdate::yes(SCHEDULER_UP_TO_DATE, "UpToDate", "the scheduler is as the spec says");
     };
-    // It stays until its pod is gone.
+    // A Deployment that is deleted in the foreground exists until its pod is gone.
     if seen.outcome.recreating || outdated.metadata.deletion_timestamp.is_some() {
         let message = "the scheduler is being replaced; its results are lost";
         return ConditionUpdate::no(SCHEDULER_UP_TO_DATE, "Recreating", message);
@@ -234,9 +236,9 @@ fn workers_available(observed: &Observed) -> ConditionUpdate {
     }
 }
 
-/// `Running` says that the components exist and the Service can be used, and nothing about pods: clients
-/// give up waiting for it long before a large image is pulled. A cluster that got there stays there
-/// while a lost component is replaced, and whatever becomes of plugins.
+/// Returns the phase. `Running` says that the components exist and the Service can be used. It says nothing about
+/// pods, because clients give up waiting for it long before a large image is pulled. A cluster that is `Running` stays
+/// so while a lost component is replaced, and regardless of failing plugins.
 fn phase(valid: &ValidatedCluster, seen: &StatusInput<'_>) -> ClusterPhase {
     let (current, observed) = (seen.current.phase, seen.observed);
     if !components_stand(valid, observed) {
@@ -252,7 +254,7 @@ fn phase(valid: &ValidatedCluster, seen: &StatusInput<'_>) -> ClusterPhase {
     }
 }
 
-/// All components exist, are this cluster's, and Kubernetes has begun to act on the Deployment.
+/// Returns whether all components exist and are this cluster's, and Kubernetes has begun to act on the Deployment.
 fn components_stand(valid: &ValidatedCluster, observed: &Observed) -> bool {
     let (Some(scheduler), Some(service), Some(group)) = (&observed.scheduler, &observed.service, &observed.group)
     else {

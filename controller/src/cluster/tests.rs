@@ -1,4 +1,4 @@
-//! Whole passes, before and after the watches have told of what they made.
+//! Tests of whole passes, before and after the watches have delivered the created objects.
 
 use kube::runtime::watcher::Event;
 use operator_runtime::watch::Cache;
@@ -29,7 +29,7 @@ async fn pass(cluster: &DaskCluster, context: &Arc<Context>) -> Action {
     reconcile(Arc::new(cluster.clone()), Arc::clone(context)).await.unwrap()
 }
 
-/// Statuses compete with what other clusters wait for.
+/// Status writes compete with the creations that other clusters wait for.
 #[tokio::test]
 async fn components_are_made_once_and_told_of_when_the_watches_know_them_all() {
     let (context, writes) = mk_context(made).await;

@@ -1,8 +1,8 @@
-//! What changes of a cluster's spec do to components that exist. Pure.
+//! Computes how a change of a cluster's spec affects components that exist. Pure.
 //!
-//! A component remembers, in annotations, what it was made from. So a change of the cluster is told from a
-//! change of the component itself, which is left alone: a group that was scaled keeps its size until the
-//! cluster asks for another one.
+//! A component's annotations record what it was built from. This distinguishes a change of the cluster from a change
+//! of the component itself, which is left alone: a group that was scaled keeps its size until the cluster asks for
+//! another one.
 
 use std::sync::Arc;
 
@@ -19,19 +19,19 @@ use crate::{propagation::Propagation, view::DeploymentView};
 pub(super) enum Update {
     /// Labels and annotations of the scheduler's Deployment.
     SchedulerMetadata(Arc<DeploymentView>, Map<String, Value>),
-    /// The Deployment goes, and is made anew when its pod is gone.
+    /// The deletion of the Deployment, which is created again when its pod is gone.
     RecreateScheduler(Arc<DeploymentView>),
     /// Labels and annotations of the Service.
     ServiceMetadata(Arc<Service>, Map<String, Value>),
-    /// The Service's spec, by operations of RFC 6902.
+    /// The Service's spec, as JSON Patch operations (RFC 6902).
     ServiceSpec(Arc<Service>, Vec<Value>),
     /// Labels and annotations of the default group.
     GroupMetadata(Arc<DaskWorkerGroup>, Map<String, Value>),
-    /// The default group's spec, by operations of RFC 6902.
+    /// The default group's spec, as JSON Patch operations (RFC 6902).
     GroupSpec(Arc<DaskWorkerGroup>, Vec<Value>),
 }
 
-/// A change of the scheduler's pod is destructive, so it has to be asked for.
+/// Returns the update of the scheduler. Replacing its pod loses all results, so the spec has to ask for it.
 pub(super) fn of_scheduler(
     cluster: &ValidatedCluster,
     live: &Arc<DeploymentView>,
@@ -52,7 +52,7 @@ pub(super) fn of_service(cluster: &ValidatedCluster, live: &Arc<Service>, wanted
     }
     let fields = cluster.scheduler.service.object();
     let set = fields.iter().map(|(field, value)| json!({"op": "add", "path": pointer("/spec", field), "value": value}));
-    // What users wrote before and do not any more; all other fields are Kubernetes' own.
+    // Fields that users set earlier and have removed since. All other fields are Kubernetes' own.
     let before = live.annotations().get(meta::SERVICE_FIELDS).map(String::as_str).unwrap_or_default();
     let exists = |field: &&str| {
         let spec = serde_json::to_value(&live.spec).unwrap_or_default();
@@ -64,7 +64,8 @@ pub(super) fn of_service(cluster: &ValidatedCluster, live: &Arc<Service>, wanted
     Some(Update::ServiceSpec(Arc::clone(live), operations))
 }
 
-/// The number of workers reaches the group when it changes, and everything else when that does.
+/// Returns the update of the default group. It receives the number of workers only when that number changes in the
+/// cluster, and all other fields only when one of them changes.
 pub(super) fn of_group(cluster: &ValidatedCluster, live: &Arc<DaskWorkerGroup>, wanted: &Component) -> Option<Update> {
     let rescaled = wanted.is_outdated(&live.metadata, meta::CLUSTER_REPLICAS);
     let changed = wanted.is_outdated(&live.metadata, meta::TEMPLATE);
@@ -80,13 +81,13 @@ pub(super) fn of_group(cluster: &ValidatedCluster, live: &Arc<DaskWorkerGroup>, 
     } else {
         json!({"op": "replace", "path": "/spec/worker/replicas", "value": cluster.worker.replicas})
     };
-    // Somebody may be scaling the group right now: the number that is put back must not be an old one.
+    // A client may be scaling the group at this moment: the number that is written back must not be an old one.
     let unchanged = json!({"op": "test", "path": "/metadata/resourceVersion", "value": live.resource_version()});
     let operations = [unchanged, spec].into_iter().chain(metadata(live.as_ref(), &wanted.renewed())).collect();
     Some(Update::GroupSpec(Arc::clone(live), operations))
 }
 
-/// The operations of a patch of labels and annotations.
+/// Returns the operations that patch labels and annotations.
 fn metadata(live: &impl kube::Resource, wanted: &Propagation) -> Vec<Value> {
     let Some(metadata) = wanted.patch(live.meta()) else { return Vec::new() };
     let mut operations = Vec::new();
@@ -108,7 +109,7 @@ fn metadata(live: &impl kube::Resource, wanted: &Propagation) -> Vec<Value> {
     operations
 }
 
-/// `parent` and `key` as a JSON pointer (RFC 6901).
+/// Returns `parent` and `key` as a JSON pointer (RFC 6901).
 fn pointer(parent: &str, key: &str) -> String {
     format!("{parent}/{}", key.replace('~', "~0").replace('/', "~1"))
 }

@@ -1,3 +1,5 @@
+//! Validates a cluster and computes what its components are built from. Pure.
+
 use dask_operator_api::{
     DaskCluster, SchedulerSpec, WorkerSpec,
     meta::{self, Map},
@@ -6,27 +8,27 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
 use operator_runtime::{fingerprint::fingerprint, rejection::Rejection};
 
-/// Kubernetes' limit for Service names, less the room for `-scheduler`.
+/// Kubernetes' limit for Service names, less the length of `-scheduler`.
 pub(super) const MAX_NAME: usize = 63 - "-scheduler".len();
 
-/// A cluster that children can be built for.
+/// A cluster that components can be built for.
 #[derive(Clone, Debug)]
 pub(super) struct ValidatedCluster {
     pub(super) name: String,
     pub(super) namespace: String,
     pub(super) uid: String,
     pub(super) owner: OwnerReference,
-    /// Labels that children inherit.
+    /// Labels that components inherit.
     pub(super) labels: Map,
-    /// Annotations that children inherit.
+    /// Annotations that components inherit.
     pub(super) annotations: Map,
     pub(super) scheduler: SchedulerSpec,
     pub(super) worker: WorkerSpec,
-    /// Fingerprint of what the scheduler's pod is made from.
+    /// Fingerprint of what the scheduler's pod is built from.
     pub(super) scheduler_template: String,
-    /// Fingerprint of what the Service is made from.
+    /// Fingerprint of what the Service is built from.
     pub(super) service_template: String,
-    /// Fingerprint of what the default group is made from, but for the number of workers.
+    /// Fingerprint of what the default group is built from, without the number of workers.
     pub(super) worker_template: String,
 }
 
@@ -57,7 +59,7 @@ pub(super) fn validate(cluster: &DaskCluster) -> Result<ValidatedCluster, Reject
     })
 }
 
-/// The rule of dask-kubernetes, which its Python client checks as well.
+/// Returns whether `name` follows dask-kubernetes' rule, which its Python client checks as well.
 fn is_valid_name(name: &str) -> bool {
     name.len() <= MAX_NAME && meta::is_dns_label(name)
 }

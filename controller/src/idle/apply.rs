@@ -1,3 +1,5 @@
+//! Deletes an idle cluster or scales it to 0.
+
 use dask_operator_api::{DaskCluster, DaskWorkerGroup};
 use kube::{
     Api, Resource as _, ResourceExt as _,
@@ -10,11 +12,11 @@ use serde_json::{Value, json};
 use super::validate::{SCALED_TO_ZERO, Validated};
 use crate::context::{Context, cluster_key};
 
-/// What came of acting on an idle cluster.
+/// The result of acting on an idle cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Done,
-    /// The cluster is gone or is not what was decided on.
+    /// The cluster is gone, or has changed since the decision.
     Outdated,
 }
 
@@ -35,7 +37,7 @@ pub(super) async fn delete(context: &Context, cluster: &DaskCluster, valid: &Val
     done(k8s::timed("delete", &valid.name, api.delete(&valid.name, &params)).await)
 }
 
-/// Scales all groups to 0 and then notes the idle period for which that was done.
+/// Scales all groups to 0 and then records the idle period for which that was done.
 pub(super) async fn scale_to_zero(
     context: &Context,
     cluster: &DaskCluster,
@@ -47,7 +49,7 @@ pub(super) async fn scale_to_zero(
         return Ok(Outcome::Outdated);
     };
     if live.annotations().get(SCALED_TO_ZERO).is_some_and(|handled| handled == period) {
-        return Ok(Outcome::Done); // The cache lags.
+        return Ok(Outcome::Done); // The cache is stale.
     }
     let groups: Api<DaskWorkerGroup> = Api::namespaced(context.client.clone(), &valid.namespace);
     let mut scaled = false;
@@ -73,7 +75,7 @@ pub(super) async fn scale_to_zero(
     Ok(outcome)
 }
 
-/// The cluster as the API server has it, if its spec is what was decided on.
+/// Returns the cluster as the API server has it, if its spec has not changed since the decision.
 async fn live(
     api: &Api<DaskCluster>,
     cluster: &DaskCluster,

@@ -1,10 +1,10 @@
-//! Since when a cluster is idle, and whether that is long enough.
+//! Decides since when a cluster is idle, and whether that is long enough.
 //!
-//! The clocks of scheduler and controller may differ, so the controller's counts where it can: from the probe
-//! that first saw the idleness after one that saw work. The scheduler's word counts where there was no
-//! such probe, which is after a restart of the controller. Time that the controller has seen pass is told by its steady
-//! clock: one that is set forward must not end a cluster early. `Since` the same moment in two probes says that
-//! nothing happened between them, however long that was.
+//! The clocks of scheduler and controller may differ, so the controller's clock is used where possible: from the first
+//! probe that found the scheduler idle after one that found it busy. The scheduler's own time is used where there was
+//! no such probe, which is the case after a restart of the controller. The time that the controller has measured comes
+//! from its steady clock: a wall clock that is set forward must not end a cluster early. If two probes return the same
+//! time in `Since`, nothing happened between them, however far apart they are.
 
 use std::time::Duration;
 
@@ -14,64 +14,65 @@ use operator_runtime::moment::Moment;
 
 /// How often the scheduler is asked.
 pub(super) const PERIOD: Duration = Duration::from_secs(5);
-/// The shortest wait, when the time-out ends within the period.
+/// The shortest wait, used when the time-out ends within the period.
 const SHORTEST: Duration = Duration::from_millis(100);
-/// So many probes in a row must have seen the same idleness.
+/// The number of consecutive probes that must find the same idle period.
 const PROBES: u32 = 2;
-/// So many failures in a row are told: a scheduler that is busy may miss one probe.
+/// The number of consecutive failures from which on they are reported: a busy scheduler may miss one probe.
 const TOLD_FAILURES: u32 = 2;
 
-/// What the cluster's spec and its annotation say.
+/// The idle settings of the cluster's spec, and the value of its annotation.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Rules {
     pub(super) timeout: SignedDuration,
-    /// The idle period for which something was done already.
+    /// The idle period for which the groups were scaled to 0 already.
     pub(super) handled: Option<String>,
 }
 
-/// What came of asking.
+/// The result of asking the scheduler.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Probe {
-    /// There is not exactly one scheduler that is ready, and nobody was asked.
+    /// There is not exactly one scheduler that is ready, so none was asked.
     NotReady,
-    /// No answer came.
+    /// The scheduler did not answer.
     Failed,
     /// The scheduler answered.
     Answered(Idleness),
 }
 
-/// What to do.
+/// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
     /// Ask again after this time.
     Wait(Duration),
     /// The cluster has been idle for long enough.
     Act {
-        /// Tells this idle period from others.
+        /// The identity of this idle period.
         period: String,
     },
 }
 
-/// What follows from a probe.
+/// The result of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct IdleDecision {
     pub(super) decision: Decision,
-    /// The scheduler has not answered often enough to tell.
+    /// Whether the scheduler has failed to answer often enough to report it.
     pub(super) unreachable: bool,
 }
 
-/// What is remembered of earlier probes.
+/// The state that is kept between probes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct IdlePeriod {
     state: State,
     failures: u32,
-    /// The scheduler can tell since when it is idle. Where it does not, it has worked since it was last asked.
+    /// Whether the scheduler can report since when it is idle. If such a scheduler does not report it, it has worked
+    /// since the last probe.
     tells_since: bool,
 }
 
 #[derive(Clone, Debug, Default)]
 enum State {
-    /// The controller has just begun to look.
+    /// Nothing is known: the controller has just started, or it missed a probe that cannot be made up for.
     #[default]
     Unknown,
     Busy,
@@ -80,18 +81,18 @@ enum State {
 
 #[derive(Clone, Debug)]
 struct Period {
-    /// What the scheduler says; `None` if it can only say that it is idle now.
+    /// The start of the idle period as reported; `None` if the scheduler can only report that it is idle now.
     since: Option<String>,
-    /// When it was first seen.
+    /// When the idle period was first observed.
     seen: Moment,
-    /// How long it had lasted then.
+    /// How long it had lasted at that time.
     before: SignedDuration,
-    /// Probes in a row that saw it.
+    /// Consecutive probes that observed it.
     probes: u32,
 }
 
 impl IdlePeriod {
-    /// Takes in `probe`. The scheduler cannot have been idle before `not_before`.
+    /// Records `probe` and decides. The scheduler cannot have been idle before `not_before`.
     pub(super) fn take_in(&mut self, probe: &Probe, not_before: Timestamp, rules: &Rules, now: Moment) -> IdleDecision {
         self.failures = if *probe == Probe::Failed { self.failures.saturating_add(1) } else { 0 };
         match probe {
@@ -112,19 +113,19 @@ impl IdlePeriod {
     fn idle_since(&mut self, since: f64, not_before: Timestamp, now: Moment) {
         self.tells_since = true;
         let before = match &self.state {
-            // Nobody saw it begin. A clock that is ahead of ours says nothing; one that is behind cannot
-            // make a scheduler idle before it was there.
+            // Its start was not observed. A scheduler's clock that is ahead of the controller's cannot be used. One
+            // that is behind cannot make a scheduler idle before its pod existed.
             State::Unknown => {
                 let told = timestamp(since).filter(|since| *since <= now.wall).unwrap_or(now.wall);
                 now.wall.duration_since(told.max(not_before.min(now.wall)))
             }
-            // It worked since it was last asked.
+            // It has worked since the last probe.
             State::Busy | State::Idle(_) => SignedDuration::ZERO,
         };
         self.idle(Some(since.to_string()), before, now);
     }
 
-    /// Goes on with the idle period that `since` is of, or begins one.
+    /// Continues the idle period that started at `since`, or starts one.
     fn idle(&mut self, since: Option<String>, before: SignedDuration, now: Moment) {
         match &mut self.state {
             State::Idle(period) if period.since == since => period.probes = period.probes.saturating_add(1),
@@ -132,7 +133,7 @@ impl IdlePeriod {
         }
     }
 
-    /// Nobody knows what happened meanwhile, unless the scheduler can tell later.
+    /// Records a missed probe. It is unknown what happened meanwhile, unless the scheduler can report it later.
     fn missed(&mut self) {
         match &mut self.state {
             State::Idle(period) if period.since.is_some() => period.probes = 0,

@@ -1,4 +1,4 @@
-//! The decision about the idle time-out of a cluster that somebody wrote, for fuzzing.
+//! Fuzzing entry point: the decision about the idle time-out of a cluster with arbitrary content.
 
 use dask_operator_api::DaskCluster;
 use dask_scheduler_client::Idleness;
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::fuzzing::{moment, now};
 
-/// Decides about `cluster`, whose scheduler says since when it is idle.
+/// Runs the decision about `cluster`, whose scheduler has been idle since `since`.
 pub(crate) fn decide(cluster: &DaskCluster, since: Option<f64>) {
     let Some(valid) = validate::validate(cluster) else { return };
     let probe = Probe::Answered(since.map_or(Idleness::Counted, Idleness::Since));

@@ -1,5 +1,5 @@
-//! The idle time-out of DaskClusters: a cluster whose scheduler has had nothing to do for long is deleted, or
-//! its workers are. It only ever asks the scheduler.
+//! The idle time-out of DaskClusters: a cluster whose scheduler has had nothing to do for too long is deleted, or
+//! scaled to 0 workers. The scheduler is only asked, never changed.
 //!
 //! validate → observe → decide → apply → status; only `observe`, `apply` and `status` do I/O.
 
@@ -27,10 +27,10 @@ use operator_runtime::{k8s, moment::Moment, reconciler::Action};
 use status::Reached;
 use validate::Validated;
 
-/// How soon to look again after the cluster was changed in the meantime.
+/// How soon the reconciler retries after the cluster was changed in the meantime.
 const SOON: Duration = Duration::from_secs(1);
 
-/// Why a pass ended early. Each variant is tried again with growing delays.
+/// Why a pass ended early. Each variant is retried with growing delays.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The cluster could not be deleted, or its groups not be scaled.
@@ -42,7 +42,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// A constant word for metrics and logs.
+    /// Returns a constant word for metrics and logs.
     pub fn category(&self) -> &'static str {
         match self {
             Self::Apply(error) | Self::Status(error) => error.category(),
@@ -50,7 +50,7 @@ impl Error {
     }
 }
 
-/// Looks whether one DaskCluster has been idle for too long.
+/// Checks whether one DaskCluster has been idle for too long, and acts if so.
 pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Result<Action, Error> {
     let uid = cluster.uid().unwrap_or_default();
     if cluster.metadata.deletion_timestamp.is_some() {

@@ -1,3 +1,5 @@
+//! Asks a cluster's scheduler whether it is idle.
+
 use dask_operator_api::DaskCluster;
 use dask_scheduler_client::Idleness;
 use jiff::Timestamp;
@@ -5,14 +7,14 @@ use kube::ResourceExt as _;
 
 use crate::{context::Context, scheduler};
 
-/// What came of asking a cluster's scheduler.
+/// The result of asking a cluster's scheduler.
 #[derive(Debug)]
 pub(super) enum Probed {
     NotReady,
     Failed(dask_scheduler_client::Error),
     Answered {
         idleness: Idleness,
-        /// When the scheduler's pod was made.
+        /// When the scheduler's pod was created.
         not_before: Timestamp,
     },
 }
@@ -29,8 +31,8 @@ pub(super) async fn probe(context: &Context, cluster: &DaskCluster) -> Probed {
     }
 }
 
-/// A scheduler that worked since it was last asked says so the first time, and since when it is idle only
-/// the next: only an old one says `Counted` twice.
+/// Asks the scheduler for its idleness. A scheduler that has worked since it was last asked answers `Counted` the
+/// first time, and since when it is idle only the next time. Only an old scheduler answers `Counted` twice.
 async fn idleness(context: &Context, cluster: &DaskCluster) -> Result<Idleness, dask_scheduler_client::Error> {
     let client = scheduler::client_of(context, cluster).await?;
     match client.idleness().await? {

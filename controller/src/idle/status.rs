@@ -1,3 +1,5 @@
+//! Writes the condition that reports whether the scheduler can be asked for its idleness.
+
 use dask_operator_api::DaskCluster;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -11,12 +13,12 @@ use serde_json::json;
 
 use crate::context::Context;
 
-/// The rest of the status is the cluster reconciler's.
+/// Field manager of this condition. The rest of the status belongs to the cluster reconciler.
 const MANAGER: &str = "dask-operator/idle";
-/// Whether the scheduler says if it is idle. Not there before it has failed to.
+/// The condition that the scheduler reports whether it is idle. It is absent until the scheduler has first failed to.
 const IDLE_PROBED: &str = "IdleProbed";
 
-/// Whether the scheduler said if it is idle.
+/// The outcome of asking the scheduler whether it is idle.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Reached<'a> {
     /// The cluster has no idle time-out.
@@ -25,7 +27,7 @@ pub(super) enum Reached<'a> {
     No(&'a dask_scheduler_client::Error),
 }
 
-/// Writes the condition if what it says is news.
+/// Writes the condition if its status or reason changes.
 pub(super) async fn write(context: &Context, cluster: &DaskCluster, reached: Reached<'_>) -> Result<(), k8s::Error> {
     let old = of_cluster(cluster);
     let Some(verdicts) = news(old.first(), reached) else {
@@ -34,7 +36,7 @@ pub(super) async fn write(context: &Context, cluster: &DaskCluster, reached: Rea
     let desired = conditions::updated(&old, verdicts, cluster.metadata.generation, Timestamp::now());
     let api: Api<DaskCluster> = Api::namespaced(context.client.clone(), &cluster.namespace().unwrap_or_default());
     match k8s::apply_status(&api, MANAGER, cluster, &json!({"conditions": desired})).await {
-        // It was deleted in the meantime.
+        // The cluster was deleted in the meantime.
         Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => return Ok(()),
         Ok(false) => return Ok(()),
         result => result?,
@@ -48,8 +50,8 @@ fn of_cluster(cluster: &DaskCluster) -> Vec<Condition> {
     all.filter(|condition| condition.type_ == IDLE_PROBED).cloned().collect()
 }
 
-/// What the condition is to say, or `None` if that is what it says. Only status and reason count: the words
-/// of failures may differ from one to the next.
+/// Returns the condition to write, or `None` if the current one is up to date. Only status and reason are compared,
+/// because messages may differ from one failure to the next.
 fn news(old: Option<&Condition>, reached: Reached<'_>) -> Option<Vec<ConditionUpdate>> {
     let verdict = match (old, reached) {
         (None, Reached::Unasked | Reached::Yes) => return None,
@@ -79,7 +81,7 @@ mod tests {
         conditions::updated(&[], verdicts, None, Timestamp::UNIX_EPOCH).remove(0)
     }
 
-    /// Each would be a write for each probe of each cluster.
+    /// Writing more than these would mean a write for each probe of each cluster.
     #[test]
     fn only_a_failure_and_its_end_are_news() {
         assert_eq!(news(None, Reached::Yes), None);

@@ -1,3 +1,5 @@
+//! Keeps the idle period of each cluster between probes.
+
 use std::{
     collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
@@ -8,10 +10,10 @@ use operator_runtime::moment::Moment;
 
 use super::decide::{IdleDecision, IdlePeriod, Probe, Rules};
 
-/// Entries that nobody looked at for so long belong to clusters that are gone.
+/// Entries that have not been used for this long belong to clusters that were deleted.
 const STALE: SignedDuration = SignedDuration::from_mins(10);
 
-/// What was seen of clusters that have an idle time-out, by their uid.
+/// Idle periods of the clusters that have an idle time-out, by their uid.
 #[derive(Debug, Default)]
 pub struct IdleTracker {
     entries: Mutex<HashMap<String, Entry>>,
@@ -20,7 +22,7 @@ pub struct IdleTracker {
 #[derive(Debug)]
 struct Entry {
     watched: IdlePeriod,
-    /// By the steady clock.
+    /// The time of the last use, by the steady clock.
     used: SignedDuration,
 }
 

@@ -1,10 +1,13 @@
+//! Reads the idle time-out of a cluster. Pure.
+
 use dask_operator_api::{DaskCluster, IdleAction};
 use jiff::SignedDuration;
 use kube::ResourceExt as _;
 
 use super::decide::Rules;
 
-/// The idle period for which all groups were scaled to 0, so that one who scales up during it is left alone.
+/// Annotation with the idle period for which all groups were scaled to 0, so that a user who scales up during it is
+/// left alone.
 pub(super) const SCALED_TO_ZERO: &str = "operator.dask.org/scaled-to-zero";
 
 /// A cluster that has an idle time-out.
@@ -17,7 +20,7 @@ pub(super) struct Validated {
     pub(super) rules: Rules,
 }
 
-/// `None` for a cluster without an idle time-out.
+/// Returns the idle settings; `None` for a cluster without an idle time-out.
 pub(super) fn validate(cluster: &DaskCluster) -> Option<Validated> {
     let timeout = cluster.spec.idle_timeout;
     if timeout <= 0 {
@@ -52,7 +55,7 @@ mod tests {
         assert_eq!(validate(&cluster).unwrap().action, IdleAction::Delete);
     }
 
-    /// The mark of `ScaleToZero` must not keep a cluster whose action became `Delete`.
+    /// The annotation of `ScaleToZero` must not keep a cluster whose action became `Delete`.
     #[test]
     fn what_was_scaled_to_zero_may_be_deleted_later() {
         let mut cluster = mk_cluster("demo");

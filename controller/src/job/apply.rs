@@ -1,3 +1,5 @@
+//! Creates and deletes a job's cluster and runner.
+
 use dask_operator_api::{DaskCluster, DaskJob};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, ResourceExt as _, core::ApiResource};
@@ -15,7 +17,7 @@ use super::{
 };
 use crate::view::PodView;
 
-/// Deletes what `next` says; what cannot be deleted does not keep the rest.
+/// Deletes what `next` lists. A failed deletion does not stop the others.
 pub(super) async fn delete(client: &Client, job: &DaskJob, terms: &Terms, next: &Next) -> Result<(), k8s::Error> {
     let namespace = job.namespace().unwrap_or_default();
     let mut results = Vec::new();
@@ -34,7 +36,8 @@ pub(super) async fn delete(client: &Client, job: &DaskJob, terms: &Terms, next: 
     results.into_iter().collect()
 }
 
-/// Makes what is missing; the runner only if its cluster is the job's. What is in the way is told.
+/// Creates the missing children: the runner only if the cluster is the job's. Returns what blocks a child, if its name
+/// is taken.
 pub(super) async fn make(
     client: &Client,
     job: &ValidatedJob,
@@ -57,8 +60,8 @@ pub(super) async fn make(
     Ok(None)
 }
 
-/// Whether trying again is useless: the API server finds fault with the object itself. Policies, which
-/// webhooks check, may change.
+/// Returns whether a retry is useless because the API server rejects the object itself. A rejection by a webhook is
+/// not final, since its policies may change.
 pub(super) fn is_final(error: &k8s::Error) -> bool {
     error.class() == Class::Rejection && !error.message().contains("admission webhook")
 }

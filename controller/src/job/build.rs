@@ -1,11 +1,13 @@
+//! Builds the manifests of a job's cluster and runner. Pure.
+
 use dask_operator_api::meta::{self, ISTIO_INJECT, Map, component, map_of, merged, of_template};
 use serde_json::{Value, json};
 
 use super::validate::ValidatedJob;
 use crate::pod::{self, EnvVar, RestartPolicy};
 
-/// Annotation of a runner that took the place of failed ones: how many. It tells a runner that was counted
-/// from its successor, which has the same name.
+/// Annotation with the number of failed runners that a runner replaces. It distinguishes a runner whose failure was
+/// counted from its replacement, which has the same name.
 pub(super) const PREDECESSORS: &str = "dask.org/failed-runners";
 
 pub(super) fn build_cluster(job: &ValidatedJob) -> Value {
@@ -21,7 +23,7 @@ pub(super) fn build_cluster(job: &ValidatedJob) -> Value {
     })
 }
 
-/// The runner that comes after `predecessors` failed ones.
+/// Returns the runner that follows `predecessors` failed ones.
 pub(super) fn build_runner(job: &ValidatedJob, predecessors: i64) -> Value {
     let base = map_of([(meta::CLUSTER_NAME, &job.name), (meta::COMPONENT, component::JOB_RUNNER)]);
     let no_mesh = map_of([(ISTIO_INJECT, "false")]);

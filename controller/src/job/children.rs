@@ -1,16 +1,16 @@
-//! What stands of a job.
+//! The observed children of a job: its cluster and its runner.
 
 use operator_runtime::rejection::Rejection;
 
 use super::runner::Runner;
 
-/// What stands under the name of a child.
+/// The object that has the name of a child.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Lookup<T> {
     #[default]
     Nothing,
     Ours(T),
-    /// An object of somebody else.
+    /// An object of another owner, with the reason why it blocks the job.
     Foreign(Rejection),
 }
 
@@ -19,11 +19,11 @@ pub(super) enum Lookup<T> {
 pub(super) struct Cluster {
     pub(super) uid: String,
     pub(super) is_going: bool,
-    /// Its phase is `Error`.
+    /// Whether its phase is `Error`.
     pub(super) is_broken: bool,
 }
 
-/// What stands.
+/// The observed children.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ObservedChildren {
     pub(super) cluster: Lookup<Cluster>,
@@ -31,7 +31,7 @@ pub(super) struct ObservedChildren {
 }
 
 impl ObservedChildren {
-    /// The uid of the job's cluster, unless it is being deleted already.
+    /// Returns the uid of the job's cluster, unless it is being deleted already.
     pub(super) fn standing_cluster(&self) -> Option<String> {
         match &self.cluster {
             Lookup::Ours(cluster) if !cluster.is_going => Some(cluster.uid.clone()),
@@ -39,7 +39,7 @@ impl ObservedChildren {
         }
     }
 
-    /// The uid of the job's runner, unless it is being deleted already.
+    /// Returns the uid of the job's runner, unless it is being deleted already.
     pub(super) fn standing_runner(&self) -> Option<String> {
         match &self.runner {
             Lookup::Ours(runner) if runner.gone_by.is_none() => Some(runner.uid.clone()),
@@ -47,7 +47,7 @@ impl ObservedChildren {
         }
     }
 
-    /// What has the name of a child and is somebody else's.
+    /// Returns why the job is blocked, if an object of another owner has the name of a child.
     pub(super) fn foreign(&self) -> Option<&Rejection> {
         match (&self.cluster, &self.runner) {
             (Lookup::Foreign(why), _) | (_, Lookup::Foreign(why)) => Some(why),

@@ -1,19 +1,22 @@
+//! Keeps the Events about blocked jobs from being repeated.
+
 use std::{
     collections::{BTreeMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// So many entries are kept without a look whether their jobs still exist.
+/// Up to this number of entries, no check is made whether their jobs still exist.
 const ROOM: usize = 64;
 
-/// What stands in the way of which job, as it was told last. A DaskJob has no conditions to remember it by:
-/// clients compare the keys of its status. So an Event may come once more after a restart.
+/// The reason that was last reported for each blocked job. A DaskJob has no conditions that could record it, because
+/// clients compare the keys of its status. So an Event may be repeated once after a restart.
 pub(super) struct EventDedup(Mutex<Content>);
 
 struct Content {
-    /// By the job's uid.
+    /// Reasons by the job's uid.
     reasons: BTreeMap<String, &'static str>,
-    /// With so many entries, those of jobs that are gone are dropped. It doubles, so that looking costs little for each.
+    /// At this number of entries, those of deleted jobs are evicted. It doubles, so that the cost of checking stays
+    /// low for each entry.
     room: usize,
 }
 
@@ -22,7 +25,8 @@ impl EventDedup {
         Self(Mutex::new(Content { reasons: BTreeMap::new(), room: ROOM }))
     }
 
-    /// Whether `reason` is news about the job with `uid`. `existing` returns the uids of all jobs, and is asked rarely.
+    /// Returns whether `reason` is new for the job with `uid`, and records it. `existing` returns the uids of all
+    /// jobs, and is called rarely.
     pub(super) fn is_news(&self, uid: &str, reason: &'static str, existing: impl FnOnce() -> HashSet<String>) -> bool {
         let mut told = self.lock();
         if told.reasons.get(uid) == Some(&reason) {
@@ -37,7 +41,7 @@ impl EventDedup {
         true
     }
 
-    /// Nothing stands in the way of the job any more.
+    /// Removes the entry of a job that is no longer blocked.
     pub(super) fn forget(&self, uid: &str) {
         self.lock().reasons.remove(uid);
     }
@@ -54,7 +58,7 @@ mod tests {
     #[test]
     fn the_same_reason_is_news_once_until_it_is_forgotten() {
         let told = EventDedup::new();
-        let all_exist = HashSet::new; // Nobody asks for so few.
+        let all_exist = HashSet::new; // Not called for so few entries.
         assert!(told.is_news("a", "Forbidden", all_exist));
         assert!(!told.is_news("a", "Forbidden", all_exist));
         assert!(told.is_news("b", "Forbidden", all_exist), "another job");
@@ -75,7 +79,7 @@ mod tests {
         assert!(!told.is_news("here", "Forbidden", HashSet::new));
     }
 
-    /// A look at all jobs for each of them would take minutes.
+    /// Listing all jobs for each of them would take minutes.
     #[test]
     fn thousands_of_jobs_that_wait_are_told_of_at_once() {
         let (told, looks) = (EventDedup::new(), std::cell::Cell::new(0));

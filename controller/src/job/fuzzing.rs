@@ -1,4 +1,4 @@
-//! The decisions about a job that somebody wrote, for fuzzing.
+//! Fuzzing entry point: the decisions about a job with arbitrary content.
 
 use dask_operator_api::DaskJob;
 use kube::ResourceExt as _;
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{fuzzing::now, view::PodView};
 
-/// Decides about `job`, before and after `pod` is its runner.
+/// Runs the decisions about `job`, without children and with `pod` as its runner.
 pub(crate) fn decide(job: &DaskJob, pod: &PodView) {
     drop(super::manifests(job, "cluster.local"));
     let invalid = validate::validate(job, "cluster.local").err();

@@ -1,12 +1,11 @@
 //! The DaskJob reconciler: a DaskCluster, and a runner that runs to completion next to it.
 //!
-//! observe → phase → status → apply; `phase` is a pure state machine. A pass that would write anything
-//! decides once more by what the API server itself says, so that neither a job that has ended nor a runner
-//! that stands can be mistaken by a cache that lags.
+//! observe → phase → status → apply; `phase` is a pure state machine. A pass that would write anything decides again
+//! by what the API server returns, so that a stale cache hides neither the end of a job nor an existing runner.
 //!
-//! The runner is the first container of `spec.job.spec.containers`: when it succeeds, the job has, whatever
-//! sidecars do. The pod of a runner that ended is kept for its logs; if its sidecars go on five minutes later,
-//! it is deleted, as it is at once if the runner itself would go on without a cluster.
+//! The runner is the first container of `spec.job.spec.containers`. When it succeeds, the job has succeeded,
+//! regardless of sidecars. The pod of a runner that ended is kept for its logs. If its sidecars still run five minutes
+//! later, the pod is deleted. It is deleted at once if the runner itself would continue without a cluster.
 
 mod apply;
 mod build;
@@ -38,27 +37,27 @@ use phase::Next;
 pub(crate) use phase::job_status;
 use validate::{Terms, ValidatedJob};
 
-/// How soon a name that is taken is tried again: objects of other people are not watched.
+/// How soon the reconciler retries when a child's name is taken: objects of other owners are not watched.
 const BLOCKED_RETRY: Duration = Duration::from_secs(10);
-/// How soon to look again if a cache says something else than the API server.
+/// How soon the reconciler retries if a cache and the API server disagree.
 const CACHE_RETRY: Duration = Duration::from_secs(10);
 
-/// Why a pass ended early. Each variant is tried again with growing delays.
+/// Why a pass ended early. Each variant is retried with growing delays.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The API server could not be asked what stands.
+    /// The job and its children could not be read from the API server.
     #[error(transparent)]
     Observe(k8s::Error),
     /// The status could not be written.
     #[error(transparent)]
     Status(k8s::Error),
-    /// Something could not be made or deleted.
+    /// A child could not be created or deleted.
     #[error(transparent)]
     Apply(k8s::Error),
 }
 
 impl Error {
-    /// A constant word for metrics and logs.
+    /// Returns a constant word for metrics and logs.
     pub fn category(&self) -> &'static str {
         match self {
             Self::Observe(error) | Self::Status(error) | Self::Apply(error) => error.category(),
@@ -66,7 +65,7 @@ impl Error {
     }
 }
 
-/// The objects that a new `job` is made of: its DaskCluster and its runner.
+/// Returns the children of a new `job`: its DaskCluster and its runner.
 pub(crate) fn manifests(job: &DaskJob, cluster_domain: &str) -> Result<[Value; 2], Rejection> {
     let valid = validate::validate(job, cluster_domain)?;
     Ok([build::build_cluster(&valid), build::build_runner(&valid, 0)])
@@ -91,7 +90,7 @@ pub async fn reconcile(job: Arc<DaskJob>, context: Arc<Context>) -> Result<Actio
     decision.carry_out(job, &context).await
 }
 
-/// What one pass is about.
+/// The input of one pass and the decision that follows from it.
 struct Decision {
     recorded: DaskJobStatus,
     terms: Terms,
@@ -112,7 +111,7 @@ impl Decision {
         Self { recorded, terms, valid, world, next }
     }
 
-    /// Nothing is to be written, and nothing is in the way.
+    /// Returns whether there is nothing to write and no object blocks the job.
     fn is_idle(&self) -> bool {
         !self.next.changes(&self.recorded) && self.next.blocked.is_none()
     }
@@ -124,7 +123,8 @@ impl Decision {
         })
     }
 
-    /// The status first: a job that has ended says so even while its cluster cannot be deleted.
+    /// Carries out the decision. The status is written first, so that a job that has ended reports it even while its
+    /// cluster cannot be deleted.
     async fn carry_out(self, mut job: DaskJob, context: &Context) -> Result<Action, Error> {
         let Self { terms, next, .. } = &self;
         status::write(context, &job, &next.status, next.told.as_ref()).await.map_err(Error::Status)?;
@@ -149,7 +149,8 @@ impl Decision {
                 Ok(self.rest())
             }
             Ok(Some(foreign)) => Ok(self.blocked(job, &foreign, context).await),
-            Err(error) if error.class() == Class::NamespaceEnding => Ok(Action::await_change()), // The job itself goes next.
+            // The job itself is deleted next.
+            Err(error) if error.class() == Class::NamespaceEnding => Ok(Action::await_change()),
             Err(error) if apply::is_final(&error) => {
                 let refused = phase::refused(&self.next.status, Timestamp::now());
                 let why = Rejection::new("Invalid", error.message());

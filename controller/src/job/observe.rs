@@ -1,3 +1,5 @@
+//! Reads a job's children from the caches or from the API server.
+
 use dask_operator_api::{ClusterPhase, DaskCluster, DaskJob, meta};
 use kube::{Api, Resource, ResourceExt as _};
 use operator_runtime::{k8s, rejection::Rejection};
@@ -12,7 +14,7 @@ use crate::{
     view::PodView,
 };
 
-/// What the caches say, which may lag.
+/// Returns the job's children as the caches contain them, which may be stale.
 pub(super) fn cached(job: &DaskJob, caches: &Caches) -> ObservedChildren {
     let (namespace, name) = (job.namespace().unwrap_or_default(), job.name_any());
     let cluster = caches.clusters.get(&namespace, &name);
@@ -20,14 +22,14 @@ pub(super) fn cached(job: &DaskJob, caches: &Caches) -> ObservedChildren {
     world(job, cluster.as_deref(), runner.as_deref())
 }
 
-/// The job and what stands, as the API server has it. `None` if the job is gone.
+/// Returns the job and its children, read from the API server. `None` if the job is gone.
 pub(super) async fn live(job: &DaskJob, context: &Context) -> Result<Option<(DaskJob, ObservedChildren)>, k8s::Error> {
     let (namespace, name) = (job.namespace().unwrap_or_default(), job.name_any());
     let runner_name = meta::runner_name(&name);
     let jobs: Api<DaskJob> = Api::namespaced(context.client.clone(), &namespace);
     let clusters: Api<DaskCluster> = Api::namespaced(context.client.clone(), &namespace);
     let pods: Api<PodView> = Api::namespaced(context.client.clone(), &namespace);
-    // The children last: what they say must not be older than the job's status.
+    // The children are read last: they must not be older than the job's status.
     let found = k8s::timed("get", &name, jobs.get_opt(&name)).await?;
     let is_same = |found: &DaskJob| found.uid() == job.uid() && found.metadata.deletion_timestamp.is_none();
     let Some(current) = found.filter(is_same) else {
@@ -62,7 +64,8 @@ fn seen<K: Resource<DynamicType = ()>, T>(job: &DaskJob, object: Option<&K>, our
     }
 }
 
-/// An object of that name that belongs to somebody else. One of an older job of the same name is waited for.
+/// Describes an object of another owner that has the name of a child. One of an older job of the same name is waited
+/// for.
 pub(super) fn in_the_way(kind: &str, object: &impl Resource) -> Rejection {
     let name = object.name_any();
     if meta::dask_controller(object, "DaskJob").is_some() || object.meta().deletion_timestamp.is_some() {

@@ -1,4 +1,4 @@
-//! What to do about a job: a pure function of what was recorded, what is seen, and the time.
+//! Decides what to do for a job: a pure function of the recorded status, the observed children and the time.
 
 use dask_operator_api::DaskJobStatus;
 use jiff::{SignedDuration, Timestamp};
@@ -20,34 +20,34 @@ pub(crate) mod job_status {
     pub(in crate::job) const SUCCESSFUL: &str = "Successful";
     pub(in crate::job) const FAILED: &str = "Failed";
     pub(in crate::job) const SUSPENDED: &str = "Suspended";
-    /// All of them.
+    /// All values.
     pub(crate) const ALL: [&str; 6] = [CREATED, CLUSTER_CREATED, RUNNING, SUCCESSFUL, FAILED, SUSPENDED];
 }
 use job_status::{CLUSTER_CREATED, CREATED, FAILED, RUNNING, SUCCESSFUL, SUSPENDED};
 
 /// How much longer than announced the deletion of a runner may take before its node counts as lost.
 const NODE_LOST: SignedDuration = SignedDuration::from_mins(1);
-/// What is to be done: first the status, then the rest.
+/// What to do next: first the status, then the rest.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Next {
     pub(super) status: DaskJobStatus,
-    /// Why the status changes, if people should know.
+    /// The reason for the change of the status, if users should be informed.
     pub(super) told: Option<Rejection>,
-    /// What stands in the way.
+    /// What blocks the job.
     pub(super) blocked: Option<Rejection>,
-    /// Make what is missing of cluster and runner.
+    /// Whether to create the missing ones of cluster and runner.
     pub(super) make: bool,
     /// The uid of the cluster to delete.
     pub(super) delete_cluster: Option<String>,
     /// The uid of the runner to delete.
     pub(super) delete_runner: Option<String>,
     pub(super) delete_job: bool,
-    /// When to look again if nothing happens.
+    /// When the next pass is due if nothing changes before.
     pub(super) wake: Option<Timestamp>,
 }
 
 impl Next {
-    /// Whether anything would be written.
+    /// Returns whether anything would be written.
     pub(super) fn changes(&self, recorded: &DaskJobStatus) -> bool {
         self.status != *recorded
             || self.make
@@ -88,7 +88,7 @@ pub(super) fn next(recorded: &DaskJobStatus, terms: &Terms, world: &ObservedChil
     pass.failure().unwrap_or_else(|| pass.go_on(runner))
 }
 
-/// The status once cluster and runner stand.
+/// Returns the status once cluster and runner exist.
 pub(super) fn made(status: &DaskJobStatus, terms: &Terms) -> DaskJobStatus {
     let is_created = status.job_status.as_deref() == Some(CREATED);
     DaskJobStatus {
@@ -99,7 +99,7 @@ pub(super) fn made(status: &DaskJobStatus, terms: &Terms) -> DaskJobStatus {
     }
 }
 
-/// The status of a job whose cluster or runner the API server will never accept.
+/// Returns the status of a job whose cluster or runner the API server will never accept.
 pub(super) fn refused(status: &DaskJobStatus, now: Timestamp) -> DaskJobStatus {
     DaskJobStatus { job_status: Some(FAILED.to_owned()), end_time: Some(Time(whole_seconds(now))), ..status.clone() }
 }
@@ -112,12 +112,13 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Failed runners that are recorded.
+    /// Returns the recorded number of failed runners.
     fn failed(&self) -> i64 {
         self.recorded.failed_runners.unwrap_or(0)
     }
 
-    /// The runner of the current try, unless it is one that goes while another was to be made.
+    /// Returns the runner of the current attempt. One that is being deleted while no runner is recorded is left out:
+    /// it has to be gone before the next one is created.
     fn runner(&self) -> Option<&Runner> {
         match &self.world.runner {
             Lookup::Ours(runner) if runner.predecessors == self.failed() => {
@@ -127,7 +128,7 @@ impl Pass<'_> {
         }
     }
 
-    /// With the first start that is known, since a start is what `activeDeadlineSeconds` counts from.
+    /// Returns the first known start, because `activeDeadlineSeconds` counts from it.
     fn start_time(&self) -> Option<Time> {
         let seen = || self.runner()?.started.map(Time);
         self.recorded.start_time.clone().or_else(seen)
@@ -161,7 +162,8 @@ impl Pass<'_> {
         Next { told, ..clean_up(status, self.terms, self.world, self.now) }
     }
 
-    /// Both names are forgotten, so that what goes now is not taken for lost later.
+    /// Suspends the job. Both names are removed from the status, so that the deleted children are not taken for lost
+    /// later.
     fn suspend(&self) -> Next {
         let status = DaskJobStatus {
             job_status: Some(SUSPENDED.to_owned()),
@@ -176,7 +178,8 @@ impl Pass<'_> {
         }
     }
 
-    /// A job that is resumed starts afresh, when nothing is left of it.
+    /// Returns the next step of a suspended job. A resumed job starts from the beginning, once nothing is left of its
+    /// children.
     fn suspended(&self) -> Next {
         let is_left = matches!(self.world.cluster, Lookup::Ours(_)) || matches!(self.world.runner, Lookup::Ours(_));
         if self.terms.suspend || is_left {
@@ -197,7 +200,7 @@ impl Pass<'_> {
         }
     }
 
-    /// What follows from a runner that failed or was lost, if one did.
+    /// Returns what follows from a runner that failed or was lost, if one did.
     fn failure(&self) -> Option<Next> {
         let (failures, will_go_on, why) = self.failures()?;
         let limit = self.terms.backoff_limit.unwrap_or(0);
@@ -217,13 +220,13 @@ impl Pass<'_> {
         Some(Next { told: Some(why), delete_runner, ..Next::wait(status) })
     }
 
-    /// How many runners failed so far, whether the last one is started anew inside of its pod, and why.
+    /// Returns how many runners failed so far, whether the kubelet restarts the last one inside its pod, and why.
     fn failures(&self) -> Option<(i64, bool, Rejection)> {
         let lost =
             || (self.failed().saturating_add(1), false, Rejection::new("RunnerLost", "the runner's pod was deleted"));
         let was_there = self.recorded.job_runner_pod_name.is_some();
         let Some(runner) = self.runner() else {
-            // One of a later try only shows that the recorded status is an older one.
+            // A runner of a later attempt only shows that the recorded status is out of date.
             return (was_there && !matches!(self.world.runner, Lookup::Ours(_))).then(lost);
         };
         let failures = self.failed().saturating_add(runner.restarts);
@@ -234,7 +237,7 @@ impl Pass<'_> {
                 Some((failures, false, why))
             }
             _ if overdue(runner).is_some_and(|overdue| overdue <= self.now) => Some(lost()),
-            // Without a limit the kubelet starts a runner anew for ever, as with dask-kubernetes.
+            // Without a limit, the kubelet restarts a runner forever, as with dask-kubernetes.
             _ if runner.restarts > 0 && self.terms.backoff_limit.is_some() => {
                 let why = Rejection::new("BackoffLimitExceeded", format!("the runner failed {failures} times"));
                 Some((failures, true, why))
@@ -258,7 +261,7 @@ impl Pass<'_> {
         Next { wake: earliest(self.deadline(), runner.and_then(overdue)), ..Next::wait(status) }
     }
 
-    /// Makes what is missing, unless something of that name has to go first.
+    /// Creates the missing children, unless an object of that name has to be gone first.
     fn make(&self, status: DaskJobStatus) -> Next {
         let wait = Next { wake: self.deadline(), ..Next::wait(status) };
         if let Some(foreign) = self.world.foreign() {
@@ -277,7 +280,7 @@ impl Pass<'_> {
     }
 }
 
-/// When a runner that is being deleted counts as lost, even if nobody says that it has gone.
+/// Returns when a runner that is being deleted counts as lost, even if the API server never reports that it is gone.
 fn overdue(runner: &Runner) -> Option<Timestamp> {
     runner.gone_by?.checked_add(NODE_LOST).ok()
 }

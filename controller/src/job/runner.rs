@@ -1,4 +1,5 @@
-//! What a runner's pod says about the runner: the first container that the job lists, whatever sidecars do.
+//! Reads the state of a runner from its pod. The runner is the first container that the job lists, regardless of
+//! sidecars.
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -7,40 +8,40 @@ use operator_runtime::conditions::whole_seconds;
 use super::build::PREDECESSORS;
 use crate::view::{ContainerView, PodView};
 
-/// A runner's pod, as far as decisions depend on it.
+/// The properties of a runner's pod that decisions depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Runner {
     pub(super) uid: String,
-    /// Failed runners of this job before it.
+    /// Number of this job's runners that failed before this one.
     pub(super) predecessors: i64,
     pub(super) created: Option<Timestamp>,
-    /// Set if the pod is being deleted: when that should be done.
+    /// When the deletion of the pod should be complete, if it is being deleted.
     pub(super) gone_by: Option<Timestamp>,
     /// When the runner started.
     pub(super) started: Option<Timestamp>,
     pub(super) state: State,
-    /// How often the runner failed inside of this pod and was, or will be, started anew there.
+    /// How often the runner failed inside this pod and was, or will be, restarted there.
     pub(super) restarts: i64,
-    /// The kubelet will start nothing in the pod any more.
+    /// Whether the kubelet will start nothing more in the pod.
     pub(super) over: bool,
-    /// No container of the pod runs any more.
+    /// Whether no container of the pod runs any more.
     pub(super) ended: bool,
 }
 
-/// How far a runner is.
+/// The state of a runner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Waiting,
     Running,
-    /// With the time, if the pod says so.
+    /// Succeeded, with the time if the pod reports it.
     Succeeded(Option<Timestamp>),
     Failed(Option<Timestamp>),
 }
 
-/// What a job says about its runner.
+/// The job's settings for its runner.
 #[derive(Clone, Debug)]
 pub(super) struct Kind {
-    /// The container whose end is the job's.
+    /// The container whose end is the end of the job.
     pub(super) container: String,
     pub(super) restart_policy: String,
 }
@@ -95,7 +96,8 @@ struct Exit {
     at: Option<Timestamp>,
 }
 
-/// How the container ended now and the last time. A policy of `Always` starts one anew that succeeded.
+/// Returns how the container ended the last time and now. With policy `Always`, a container that succeeded is
+/// restarted.
 fn exits(container: &ContainerView) -> Vec<Exit> {
     [&container.last_state, &container.state]
         .into_iter()
@@ -116,7 +118,7 @@ fn started(pod: &PodView, container: Option<&ContainerView>, state: State) -> Op
         return None;
     }
     let exact = container.and_then(|container| {
-        // The earliest that is known: a container that was started anew did not start then.
+        // The earliest known start: a container that was restarted started before that.
         [&container.last_state, &container.state].into_iter().find_map(|state| {
             let state = state.as_ref()?;
             let ended = state.terminated.as_ref().and_then(|end| end.started_at.as_ref());
@@ -131,7 +133,8 @@ fn started(pod: &PodView, container: Option<&ContainerView>, state: State) -> Op
     exact.or_else(roughly)
 }
 
-/// A container that failed and waits to be started anew has failed once more than it was restarted.
+/// Returns how often the container failed. One that failed and waits for its restart has failed once more than it was
+/// restarted.
 fn restarts(container: &ContainerView, state: State) -> i64 {
     let waits_after_failure = container.state.as_ref().is_some_and(|state| {
         let backs_off = |reason: &Option<String>| reason.as_deref() == Some("CrashLoopBackOff");

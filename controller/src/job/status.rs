@@ -1,3 +1,5 @@
+//! Writes a job's status and emits Events about it.
+
 use dask_operator_api::{DaskJob, DaskJobStatus};
 use kube::{
     Api, Resource as _, ResourceExt as _,
@@ -8,12 +10,12 @@ use operator_runtime::{k8s, rejection::Rejection};
 use super::{event_dedup::EventDedup, phase::job_status};
 use crate::context::Context;
 
-/// Longest note of an Event that the API server takes, in bytes.
+/// The longest note of an Event that the API server accepts, in bytes.
 const MAX_NOTE: usize = 1024;
 
 static TOLD: EventDedup = EventDedup::new();
 
-/// Writes `desired` if it differs from what is recorded, and says why.
+/// Writes `desired` if it differs from the recorded status, and emits an Event with the reason.
 pub(super) async fn write(
     context: &Context,
     job: &DaskJob,
@@ -36,7 +38,7 @@ pub(super) async fn write(
     Ok(())
 }
 
-/// Tells what stands in the way of a job, once.
+/// Emits an Event about what blocks a job, unless it was emitted already.
 pub(super) async fn tell(context: &Context, job: &DaskJob, why: &Rejection) {
     let existing = || context.caches.jobs.all().iter().filter_map(|job| job.uid()).collect();
     if TOLD.is_news(&job.uid().unwrap_or_default(), why.reason, existing) {
@@ -44,12 +46,12 @@ pub(super) async fn tell(context: &Context, job: &DaskJob, why: &Rejection) {
     }
 }
 
-/// Nothing stands in the way of a job any more.
+/// Forgets what blocked a job, so that the next block is reported again.
 pub(super) fn forget(job: &DaskJob) {
     TOLD.forget(&job.uid().unwrap_or_default());
 }
 
-/// People and tests look for some of these sentences: they are dask-kubernetes' own.
+/// Logs a change of the phase. Users and tests search for some of these messages, which are dask-kubernetes' own.
 fn log(namespace: &str, name: &str, recorded: &DaskJobStatus, desired: &DaskJobStatus) {
     if recorded.job_status.is_none() {
         tracing::info!(namespace, name, "A DaskJob has been created");
@@ -64,7 +66,7 @@ fn log(namespace: &str, name: &str, recorded: &DaskJobStatus, desired: &DaskJobS
     }
 }
 
-/// Failing to publish is logged and nothing else: Events are a courtesy.
+/// Emits an Event. A failure is only logged, because Events are optional.
 async fn publish(context: &Context, job: &DaskJob, why: &Rejection) {
     let event = Event {
         type_: EventType::Warning,

@@ -1,4 +1,4 @@
-//! Whole passes with caches that lag: the API server is a stub that says something else.
+//! Tests of whole passes with stale caches: the API server is a stub that answers differently.
 
 use axum::{
     Json,
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{build::tests::mk_job, *};
 use crate::stub_api_server::mk_context;
 
-/// An API server that has `job` and both of its children, and cannot write.
+/// Answers like an API server that has `job` and both of its children, and fails all writes.
 fn answer(job: &Value, method: &Method, path: &str) -> Response {
     if method != Method::GET {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
@@ -47,7 +47,7 @@ fn with_status(job_status: &str) -> DaskJob {
     })
 }
 
-/// A pass over `cached` with empty caches, where the API server has `live`.
+/// Runs a pass over `cached` with empty caches, where the API server has `live`.
 async fn pass(cached: DaskJob, live: &DaskJob) -> (Result<Action, Error>, Vec<String>) {
     let live = serde_json::to_value(live).unwrap();
     let (context, writes) = mk_context(move |method, path| answer(&live, method, path)).await;
@@ -70,7 +70,7 @@ async fn an_older_copy_of_a_job_that_was_made_again_is_left_alone() {
     assert_eq!((result.unwrap(), writes), (Action::await_change(), vec![]));
 }
 
-/// All there is left to do is to delete what stands; the status is final.
+/// Only the deletion of its children is left to do; the status is final.
 #[tokio::test]
 async fn a_job_that_has_ended_is_not_judged_again_by_an_older_status() {
     let (result, writes) = pass(with_status("Running"), &with_status("Successful")).await;

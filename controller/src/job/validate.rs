@@ -1,3 +1,5 @@
+//! Validates a job and reads the terms by which it runs. Pure.
+
 use dask_operator_api::{
     DaskJob, EmbeddedCluster, RunnerPodSpec, TemplateMetadata,
     meta::{self, Map},
@@ -10,10 +12,10 @@ use operator_runtime::rejection::Rejection;
 use super::runner::Kind;
 use crate::scheduler::scheduler_address;
 
-/// The limit of clusters: a job's cluster has the job's name.
+/// The limit of cluster names, because a job's cluster has the job's name.
 const MAX_NAME: usize = 63 - "-scheduler".len();
 
-/// What a job's spec says about its course.
+/// The settings of a job's spec that decide how it proceeds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Terms {
     pub(super) name: String,
@@ -22,7 +24,7 @@ pub(super) struct Terms {
     pub(super) backoff_limit: Option<i64>,
     pub(super) deadline: Option<SignedDuration>,
     pub(super) ttl: Option<SignedDuration>,
-    /// Why the job can never work, if so.
+    /// Why the job can never run, if so.
     pub(super) invalid: Option<Rejection>,
 }
 
@@ -39,7 +41,7 @@ pub(super) struct ValidatedJob {
     pub(super) cluster: EmbeddedCluster,
     pub(super) runner_metadata: TemplateMetadata,
     pub(super) runner: RunnerPodSpec,
-    /// What the runner connects to.
+    /// The address that the runner connects to.
     pub(super) scheduler_address: String,
 }
 
@@ -72,7 +74,7 @@ pub(super) fn validate(job: &DaskJob, cluster_domain: &str) -> Result<ValidatedJ
     })
 }
 
-/// What the job's spec says about its course; `invalid` if nothing can be built for it.
+/// Returns the terms of the job's spec. `invalid` is set if no children can be built for it.
 pub(super) fn terms(job: &DaskJob, invalid: Option<Rejection>) -> Terms {
     let spec = &job.spec;
     Terms {
@@ -86,7 +88,7 @@ pub(super) fn terms(job: &DaskJob, invalid: Option<Rejection>) -> Terms {
     }
 }
 
-/// Which container is the runner, and what happens to it when it ends.
+/// Returns which container is the runner, and whether it is restarted when it ends.
 pub(super) fn runner_kind(job: &DaskJob) -> Kind {
     let field = |name: &str| job.spec.job.spec.as_ref().map(|spec| spec.field(name)).unwrap_or_default();
     Kind {
@@ -107,7 +109,7 @@ mod tests {
         validate(job, "cluster.local").err().map(|invalid| invalid.reason)
     }
 
-    /// A longer one would be refused for the cluster only, and the job would wait for ever.
+    /// A longer name would be rejected for the cluster only, and the job would wait forever.
     #[test]
     fn names_are_those_that_a_cluster_may_have() {
         let table = [

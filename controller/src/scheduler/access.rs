@@ -1,4 +1,4 @@
-//! Clients of the schedulers of clusters, and whether a scheduler runs.
+//! Creates clients of the schedulers of clusters, and decides whether a scheduler runs.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use operator_runtime::k8s;
 use super::endpoint_of;
 use crate::{context::Context, view::PodView};
 
-/// A client of the scheduler of `cluster`, by its Service and, where the scheduler listens with TLS, with the
-/// certificate from the Secret that the cluster names.
+/// Returns a client of the scheduler of `cluster`. It connects to the scheduler's Service. If the scheduler listens
+/// with TLS, the client uses the certificate from the Secret that the cluster names.
 pub(crate) async fn client_of(context: &Context, cluster: &DaskCluster) -> Result<Client, Error> {
     let namespace = cluster.namespace().unwrap_or_default();
     let name = meta::scheduler_name(&cluster.name_any());
@@ -44,21 +44,21 @@ pub(crate) async fn client_of(context: &Context, cluster: &DaskCluster) -> Resul
     Ok(Client::new(endpoint))
 }
 
-/// Whether the container of a scheduler runs in one of `pods`. If not, all that its workers hold is lost
-/// already: a new scheduler knows nothing of the old one's results.
+/// Returns whether the container of a scheduler runs in one of `pods`. If not, all data of its workers is lost
+/// already: a new scheduler does not know the old one's results.
 pub(crate) fn is_running(cluster: &DaskCluster, pods: &[Arc<PodView>]) -> bool {
     let containers = cluster.spec.scheduler.spec.field("containers");
     let name = containers[0]["name"].as_str().unwrap_or_default();
     pods.iter().any(|pod| {
         let containers = &pod.status.container_statuses;
-        // A pod that was made from an older spec may call it otherwise.
+        // The container may have another name in a pod that was created from an older spec.
         let is_known = containers.iter().any(|container| container.name == name);
         containers.iter().any(|container| container.is_running() && (container.name == name || !is_known))
     })
 }
 
-/// Whether there is one scheduler, and it is ready. With two, it is open whom the Service would ask. Pods
-/// that have ended, such as evicted ones, may lie about for long.
+/// Returns whether there is exactly one scheduler, and it is ready. With two, it is undefined which one the Service
+/// would reach. Pods that have ended are ignored, because evicted ones, for example, may exist for long.
 pub(crate) fn is_ready(pods: &[Arc<PodView>]) -> bool {
     let mut running = pods.iter().filter(|pod| !pod.has_ended());
     running.next().is_some_and(|pod| pod.is_ready()) && running.next().is_none()
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
     use crate::test_fixtures::mk_cluster;
 
-    /// With a question mark the one Secret would become a list.
+    /// With a question mark in the name, the request for one Secret would become a list request.
     #[tokio::test]
     async fn a_secret_whose_name_is_none_is_not_asked_for() {
         let answer = |_: &axum::http::Method, _: &str| panic!("it was asked for");
@@ -105,7 +105,7 @@ mod tests {
         assert!(!is_running(&mk_cluster("demo"), &[]));
     }
 
-    /// Taking it for gone would let busy workers be deleted without a question.
+    /// If it counted as gone, busy workers would be deleted without asking it.
     #[test]
     fn a_scheduler_of_an_older_spec_runs_whatever_its_container_is_called() {
         assert!(runs(&[("old-name", "running")]));
@@ -118,7 +118,7 @@ mod tests {
         Arc::new(serde_json::from_value(json!({"metadata": {}, "status": status})).unwrap())
     }
 
-    /// An evicted pod stays until somebody deletes it.
+    /// An evicted pod exists until it is deleted.
     #[test]
     fn the_scheduler_is_ready_if_exactly_one_pod_has_not_ended_and_is_ready() {
         let (ready, starting, evicted) = (pod("Running", "True"), pod("Running", "False"), pod("Failed", "False"));

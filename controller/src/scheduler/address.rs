@@ -1,13 +1,13 @@
-//! Where a cluster's scheduler listens, for what connects to it.
+//! The scheduler's address that workers and runners connect to.
 
 use dask_operator_api::{SchedulerSpec, meta};
 use serde_json::Value;
 
-/// The scheduler's port where its Service does not name one.
+/// The scheduler's port if its Service names none.
 const DEFAULT_PORT: u64 = 8786;
 
-/// The address of the scheduler of the cluster `name`. The port is the one that the Service calls
-/// `tcp-comm`, or its own name, as Dask's client looks it up.
+/// Returns the address of the scheduler of the cluster `name`. The port is the one that the Service names `tcp-comm`
+/// or like the Service itself, as Dask's client looks it up.
 pub(crate) fn scheduler_address(
     name: &str,
     scheduler: &SchedulerSpec,
@@ -37,7 +37,8 @@ mod tests {
         scheduler_address(cluster, &scheduler, "team-a", domain)
     }
 
-    /// The rule of Dask's own client; a Service may have its ports in any order, and TLS ones elsewhere.
+    /// The rule of Dask's own client. A Service may list its ports in any order, and TLS schedulers may use another
+    /// port.
     #[test]
     fn clients_connect_to_the_port_that_the_service_names() {
         let table = [

@@ -1,4 +1,4 @@
-//! Schedulers of clusters: where they listen, whether they run, and a client for each.
+//! Schedulers of clusters: their addresses, whether they run, and a client for each.
 
 mod access;
 mod address;

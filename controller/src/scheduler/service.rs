@@ -1,4 +1,4 @@
-//! The address of a scheduler behind its Service.
+//! Determines the address of a scheduler from its Service.
 
 use std::net::IpAddr;
 
@@ -6,14 +6,14 @@ use dask_scheduler_client::Endpoint;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use kube::ResourceExt as _;
 
-/// The ports where the Service does not name them: Dask's own defaults.
+/// The ports if the Service does not name them: Dask's own defaults.
 const DEFAULT_PORT: u16 = 8786;
 const DEFAULT_HTTP_PORT: u16 = 8787;
 
-/// Where the scheduler behind `service` listens, without TLS. `None` if the Service has no port for it, or leads
-/// elsewhere: of type `ExternalName`, it would be a name in anybody's DNS, and users choose the type.
+/// Returns where the scheduler behind `service` listens, without TLS. `None` if the Service has no port for it or is
+/// of type `ExternalName`. Users choose the type, and such a Service could direct the controller to any DNS name.
 ///
-/// The ports are those that Dask's own client looks for: by their names, or by the name of the Service.
+/// The ports are looked up as Dask's own client does: by their names, or by the name of the Service.
 pub(crate) fn endpoint_of(
     service: &Service,
     cluster_domain: &str,
@@ -63,7 +63,7 @@ mod tests {
         Some((endpoint.port, endpoint.http_port))
     }
 
-    /// Users name ports as they like, and Dask's client finds them by these rules.
+    /// Users may name ports freely, and Dask's client finds them by these rules.
     #[test]
     fn the_ports_are_found_by_name_and_else_by_number() {
         let table = [
@@ -88,7 +88,7 @@ mod tests {
         assert!(endpoint_of(&Service::default(), "cluster.local", None).is_none());
     }
 
-    /// The controller reaches more than its users do.
+    /// The controller can reach addresses that its users cannot.
     #[test]
     fn a_service_that_is_a_name_of_elsewhere_has_no_endpoint() {
         let mut service = service(&json!(null), &json!([{"name": "tcp-comm", "port": 8786}]));

@@ -1,3 +1,5 @@
+//! Creates a group's missing workers, updates their labels and annotations, and sets the group's owner.
+
 use std::time::Duration;
 
 use dask_operator_api::DaskWorkerGroup;
@@ -16,21 +18,21 @@ use super::{
 };
 use crate::{context::Context, view::DeploymentView};
 
-/// Deployments of one group that are written at the same time.
+/// Number of a group's Deployments that are written concurrently.
 const PARALLEL: usize = 8;
-/// The owner reference has a manager of its own, so that applying it does not give up other fields.
+/// Field manager of the owner reference. It is separate, so that applying the reference does not give up other fields.
 const OWNER_MANAGER: &str = "dask-operator/owner";
-/// A pass begins no write after this time: the group is looked at again, and other groups have their turn.
+/// A pass starts no write after this time, so that the group is observed again and other groups get their turn.
 const BUDGET: Duration = Duration::from_secs(5);
-/// A creation that has had no turn after this time is left to the next pass.
+/// A creation that has not been allowed to start within this time is left to the next pass.
 const TURN: Duration = Duration::from_secs(10);
-/// How often a creation that waits for its turn looks whether it is still wanted.
+/// How often a creation that waits for its turn checks whether it is still wanted.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Why a group is not as wanted.
+/// Why a group could not be brought to its spec.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The API server refused, or could not be reached.
+    /// The API server rejected a request, or could not be reached.
     #[error(transparent)]
     Api(#[from] k8s::Error),
     /// A worker's name is taken.
@@ -39,13 +41,13 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the API server said no, and will say so again.
+    /// Returns whether the API server rejected the request and would reject a retry as well.
     fn is_refusal(&self) -> bool {
         let refusals = [Class::Forbidden, Class::NamespaceEnding, Class::Rejection, Class::Throttled, Class::NotFound];
         matches!(self, Self::Api(error) if refusals.contains(&error.class()))
     }
 
-    /// Whether nothing can be made any more, and the group goes as well.
+    /// Returns whether the namespace is being deleted: nothing can be created there, and the group is deleted as well.
     pub(super) fn is_of_ending_namespace(&self) -> bool {
         matches!(self, Self::Api(error) if error.class() == Class::NamespaceEnding)
     }
@@ -58,7 +60,7 @@ impl Error {
         }
     }
 
-    /// A constant word for conditions, metrics and logs.
+    /// Returns a constant word for conditions, metrics and logs.
     pub fn category(&self) -> &'static str {
         match self {
             Self::Api(error) => error.category(),
@@ -67,37 +69,37 @@ impl Error {
     }
 }
 
-/// What is to be written about workers, of each kind at most [`SLICE`].
+/// The writes to a group's workers, at most [`SLICE`] of each kind.
 #[derive(Debug, Default)]
 pub(super) struct Writes {
-    /// Deployments to make. Their manifests are built one at a time.
+    /// Deployments to create. Their manifests are built one at a time.
     create: Vec<WorkerId>,
-    /// Deployments whose labels or annotations are out of date, with what changes.
+    /// Deployments whose labels or annotations are out of date, with their changes.
     update: Vec<Change>,
-    /// There is more to change than this.
+    /// Whether more Deployments are out of date than `update` contains.
     more: bool,
 }
 
 /// A change of one Deployment.
 #[derive(Debug)]
 struct Change {
-    /// Its name and its uid.
+    /// Name and uid of the Deployment.
     live: DeploymentView,
     metadata: Map<String, Value>,
 }
 
-/// What came of [`apply`].
+/// The result of [`apply`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Applied {
-    /// A worker was made, which the caches do not know yet.
+    /// A worker was created, which the caches do not contain yet.
     pub(super) made: bool,
-    /// The group has changed, or the time was over, before all was written.
+    /// The pass stopped before all was written: the group has changed, or the pass took too long.
     pub(super) cut: bool,
-    /// More labels and annotations are to be written when the caches know of these.
+    /// More labels and annotations are to be written when the caches contain the written ones.
     pub(super) updating: bool,
 }
 
-/// What `observed` lacks.
+/// Returns the writes that bring the observed workers to the spec.
 pub(super) fn writes(valid: &ValidatedGroup, observed: &Observed, create: Vec<WorkerId>) -> Writes {
     let watched = observed.deployments.iter().map(|worker| &worker.metadata);
     let changes = watched.chain(&observed.strays).filter_map(|live| {
@@ -122,7 +124,8 @@ struct Pass<'a> {
     begin: Instant,
 }
 
-/// Puts the group under its cluster, then makes the workers; one that fails does not stop the others.
+/// Sets the group's owner if it has none, then creates and updates the workers. A failing worker does not stop the
+/// others.
 pub(super) async fn apply(
     context: &Context,
     group: &DaskWorkerGroup,
@@ -146,12 +149,12 @@ pub(super) async fn apply(
 }
 
 impl Pass<'_> {
-    /// Whether another write may begin: there is time left, and the group still is what the pass is about.
+    /// Returns whether another write may start: there is time left, and the pass is still current.
     fn goes_on(&self) -> bool {
         self.begin.elapsed() < BUDGET && self.is_current()
     }
 
-    /// Whether the group still is what the pass is about, as far as the cache knows. One that was never cached is.
+    /// Returns whether the cached group still is the version that the pass is about. A group that was never cached is.
     fn is_current(&self) -> bool {
         let cached = self.context.caches.groups.get(&self.valid.namespace, &self.valid.name);
         cached.is_none_or(|cached| {
@@ -161,8 +164,8 @@ impl Pass<'_> {
         })
     }
 
-    /// In order, so that the same trouble always has the same words: else each pass would write the status. And no
-    /// further than the first refusal: a quota that refuses one worker refuses the other thousand too.
+    /// Creates workers in order, so that the same problem always gives the same message; otherwise each pass would
+    /// write the status. Stops at the first refusal: a quota that rejects one worker rejects the other thousand too.
     async fn create(&self, ids: Vec<WorkerId>) -> Result<Applied, Error> {
         let mut applied = Ok(Applied::default());
         let begun = ids.into_iter().map(|id| self.goes_on().then_some(id));
@@ -179,7 +182,7 @@ impl Pass<'_> {
         applied
     }
 
-    /// Makes one worker; `None` is one for which no time is left.
+    /// Creates one worker. `None` stands for a worker for which no time is left.
     async fn create_one(&self, id: Option<WorkerId>) -> Result<Applied, Error> {
         let cut = Applied { cut: true, ..Applied::default() };
         let Some(id) = id else { return Ok(cut) };
@@ -203,7 +206,7 @@ impl Pass<'_> {
         }
     }
 
-    /// Waits until the group is not what the pass is about any more, or the pass has taken too long.
+    /// Waits until the group is no longer the version that the pass is about, or the pass has taken too long.
     async fn superseded(&self) {
         while self.begin.elapsed() < TURN && self.is_current() {
             sleep(LOOK).await;
@@ -231,7 +234,7 @@ async fn update_one(api: &Api<DeploymentView>, change: Option<Change>) -> Result
         return Ok(Applied { cut: true, ..Applied::default() });
     };
     match k8s::merge(api, &live, json!({"metadata": metadata})).await {
-        // It has gone in between.
+        // The Deployment was deleted in between.
         Err(error) if error.class() == Class::NotFound => Ok(Applied::default()),
         result => result.map(|_| Applied::default()).map_err(Error::Api),
     }

@@ -1,3 +1,5 @@
+//! Builds the Deployments of workers. Pure.
+
 use dask_operator_api::meta::{self, ISTIO_INJECT, Map, component, map_of, merged, of_template};
 use kube::api::ObjectMeta;
 use serde_json::{Value, json};
@@ -11,7 +13,7 @@ use crate::{
     propagation::Propagation,
 };
 
-/// The Deployment of one worker.
+/// Returns the Deployment of one worker.
 pub(super) fn build_worker(group: &ValidatedGroup, id: &WorkerId) -> Value {
     let name = meta::worker_name(&group.name, id.as_str());
     let base = map_of([
@@ -38,7 +40,7 @@ pub(super) fn build_worker(group: &ValidatedGroup, id: &WorkerId) -> Value {
         },
         "spec": {
             "replicas": 1,
-            // Two pods of one worker would fight for its name at the scheduler.
+            // Two pods of one worker would compete for its name at the scheduler.
             "strategy": {"type": "Recreate"},
             "selector": {"matchLabels": base},
             "template": {
@@ -49,7 +51,8 @@ pub(super) fn build_worker(group: &ValidatedGroup, id: &WorkerId) -> Value {
     })
 }
 
-/// What the Deployment of a worker that exists is to have. Its pod keeps what it was made with.
+/// Returns the labels and annotations that the Deployment of an existing worker should have. Its pod keeps the
+/// template that it was created with.
 pub(super) fn propagated(group: &ValidatedGroup, live: &ObjectMeta) -> Propagation {
     let mut base = map_of([
         (meta::CLUSTER_NAME, &group.cluster),
@@ -60,12 +63,13 @@ pub(super) fn propagated(group: &ValidatedGroup, live: &ObjectMeta) -> Propagati
         base.insert(meta::WORKER_ID.to_owned(), id);
     }
     let (labels, annotations) = template_metadata(group, &base);
-    // One that an older controller made counts as made from the template of today.
+    // A worker that an older controller created counts as created from the present template.
     let recorded = live.annotations.as_ref().and_then(|annotations| annotations.get(meta::TEMPLATE));
     propagation(labels, &annotations, recorded.unwrap_or(&group.template))
 }
 
-/// The id of the worker `live`: from its label, or from its name if it lost the label and was made by this program.
+/// Returns the id of the worker `live`: from its label, or from its name if it lost the label and was created by this
+/// program.
 fn id_of(group: &ValidatedGroup, live: &ObjectMeta) -> Option<String> {
     let labelled = live.labels.as_ref().and_then(|labels| labels.get(meta::WORKER_ID));
     let named = || {

@@ -1,5 +1,5 @@
-//! How many of a group's workers the scheduler knows. Nothing tells when that changes, so it is asked now and
-//! then: often while workers are missing, rarely when all are there.
+//! Counts the workers of a group that are connected to the scheduler. The scheduler does not notify about changes, so
+//! it is polled: often while workers are missing, rarely when all are connected.
 
 use std::{
     collections::HashMap,
@@ -13,35 +13,37 @@ use super::{observe::Observed, validate::ValidatedGroup, worker_matching::regist
 use crate::context::Context;
 use crate::scheduler;
 
-/// While workers are missing.
+/// The polling interval while workers are missing.
 const SOON: Duration = Duration::from_secs(3);
-/// When the scheduler did not answer.
+/// The polling interval after the scheduler did not answer.
 const AFTER_ERROR: Duration = Duration::from_secs(20);
-/// When all are there.
+/// The polling interval when all workers are connected.
 const LATER: Duration = Duration::from_mins(1);
 
-/// What the scheduler said last.
+/// The result of the latest poll.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ConnectedWorkers {
-    /// Workers with at least one process that the scheduler knows; `None` if it could not be asked.
+    /// Workers with at least one process that is registered with the scheduler; `None` if the scheduler did not
+    /// answer.
     pub(super) connected: Option<usize>,
-    /// Why not.
+    /// The reason why the scheduler did not answer.
     pub(super) error: Option<dask_scheduler_client::Error>,
-    /// When to ask again.
+    /// The time until the next poll.
     pub(super) next: Option<Duration>,
 }
 
-/// The latest census of each group, by uid.
+/// The latest poll of each group, by the group's uid.
 #[derive(Debug, Default)]
 pub struct ConnectedWorkersCache(Mutex<HashMap<String, (Instant, ConnectedWorkers)>>);
 
-/// Asks the scheduler, unless it was asked just now.
+/// Polls the scheduler, unless that was done a short time ago.
 pub(super) async fn take(context: &Context, valid: &ValidatedGroup, observed: &Observed) -> ConnectedWorkers {
     let Some(cluster) = observed.cluster.as_deref() else { return ConnectedWorkers::default() };
     let nobody = valid.replicas == 0 && observed.deployments.is_empty();
     if nobody || !scheduler::is_running(cluster, &observed.scheduler_pods) {
         context.connected_workers.forget(&valid.owner.uid);
-        // Without a scheduler, or without workers, nobody is connected; a start is a change that leads here again.
+        // Without a scheduler or without workers, nothing is connected. When the scheduler starts, its watch event
+        // triggers a pass.
         return ConnectedWorkers { connected: Some(0), ..ConnectedWorkers::default() };
     }
     if let Some(fresh) = context.connected_workers.fresh(&valid.owner.uid, observed, valid.replicas) {
@@ -66,7 +68,7 @@ pub(super) async fn take(context: &Context, valid: &ValidatedGroup, observed: &O
 }
 
 impl ConnectedWorkersCache {
-    /// The last census, if it is not yet time for another.
+    /// Returns the latest poll, if the next one is not due yet.
     fn fresh(&self, uid: &str, observed: &Observed, replicas: usize) -> Option<ConnectedWorkers> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (taken, census) = known.get(uid)?;
@@ -80,7 +82,7 @@ impl ConnectedWorkersCache {
         Some(ConnectedWorkers { next: Some(left), ..census.clone() })
     }
 
-    /// The last census, to be repeated soon.
+    /// Returns the latest poll, with the next one due soon.
     fn last(&self, uid: &str) -> ConnectedWorkers {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let last = known.get(uid).map(|(_, census)| census.clone()).unwrap_or_default();
@@ -89,7 +91,7 @@ impl ConnectedWorkersCache {
 
     fn keep(&self, uid: &str, census: &ConnectedWorkers) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Of groups that are gone, nothing is ever asked again.
+        // The group's first poll evicts old entries: groups that were deleted are never polled again.
         if !known.contains_key(uid) {
             known.retain(|_, (taken, _)| taken.elapsed() < LATER * 10);
         }

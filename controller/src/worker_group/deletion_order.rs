@@ -1,4 +1,4 @@
-//! Which workers go when there are too many, or when they are of an old template.
+//! Decides which workers are removed when there are too many, or when their template is outdated.
 
 use std::{
     cmp::Reverse,
@@ -10,76 +10,77 @@ use jiff::Timestamp;
 use super::retiring::RetirementRecord;
 use crate::view::PodView;
 
-/// What removing a worker would cost; cheaper ones come first.
+/// The cost of removing a worker. Workers with lower cost are removed first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum RemovalCost {
-    /// No node has its pod.
+    /// Its pod is not assigned to a node.
     NotScheduled,
-    /// It has a node, and the scheduler does not know it.
+    /// Its pod is assigned to a node, but the worker is not registered with the scheduler.
     NotRegistered,
-    /// The scheduler knows it.
+    /// It is registered with the scheduler.
     Registered {
-        /// Its place in the order in which the scheduler would close workers: idle ones come first.
+        /// Its position in the order in which the scheduler would close workers: idle ones come first.
         rank: usize,
-        /// Its processes.
+        /// The addresses of its processes.
         addresses: Vec<String>,
     },
-    /// It runs, and the scheduler cannot be asked about it.
+    /// It may be working, but the scheduler cannot be asked about it.
     Unknown,
 }
 
-/// A worker that could go.
+/// A worker that may be removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
     pub(super) name: String,
     pub(super) uid: String,
     pub(super) created: Option<Timestamp>,
-    /// Made from an older template.
+    /// Whether it was created from an older template.
     pub(super) outdated: bool,
     pub(super) standing: RemovalCost,
 }
 
-/// What is to go.
+/// How many workers to remove.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct ScaleDownRequest {
-    /// Workers above the wanted number.
+    /// The number of workers above `replicas`.
     pub(super) surplus: usize,
     /// The wanted number.
     pub(super) replicas: usize,
-    /// How many of these may be missing while workers are brought up to date.
+    /// The number of workers that may be missing while outdated ones are replaced.
     pub(super) max_unavailable: usize,
 }
 
-/// What the scheduler says about the workers.
+/// The scheduler's information about the workers.
 #[derive(Clone, Debug)]
 pub(super) enum Scheduler {
-    /// It does not run: nothing is left that could be lost.
+    /// The scheduler does not run: there are no results that could be lost.
     Gone,
-    /// It should run and does not answer.
+    /// The scheduler should run but does not answer.
     Silent(dask_scheduler_client::Error),
-    /// It answered.
+    /// The scheduler answered.
     Answers {
         /// Processes by worker.
         registered: BTreeMap<String, Vec<dask_scheduler_client::Worker>>,
-        /// The place of each address in the order in which it would close them; empty if it did not say.
+        /// The position of each address in the order in which the scheduler would close them; empty if it gave no
+        /// order.
         order: HashMap<String, usize>,
-        /// Where processes run that are no known worker's.
+        /// Hosts of processes that belong to no known worker.
         strangers: BTreeSet<String>,
     },
 }
 
-/// The place of each of `addresses`, the first one of those that are named twice.
+/// Returns the position of each address. An address that occurs twice has its first position.
 pub(super) fn places(addresses: Vec<String>) -> HashMap<String, usize> {
     addresses.into_iter().enumerate().rev().map(|(place, address)| (address, place)).collect()
 }
 
-/// How the worker `name` with `pods` stands with the scheduler.
+/// Returns the cost of removing the worker `name` with `pods`.
 pub(super) fn standing(name: &str, pods: &[impl AsRef<PodView>], scheduler: &Scheduler) -> RemovalCost {
     if let Scheduler::Answers { registered, order, .. } = scheduler
         && let Some(processes) = registered.get(name)
     {
         let addresses: Vec<String> = processes.iter().map(|process| process.address.clone()).collect();
-        // A pod is as busy as its busiest process, and one that the scheduler would not close comes last.
+        // A pod is as busy as its busiest process. A process that the scheduler would not close comes last.
         let place = |address: &String| order.get(address).copied().unwrap_or(usize::MAX);
         if order.is_empty() {
             let tasks = processes.iter().map(|process| process.processing).fold(0, u64::saturating_add);
@@ -90,7 +91,7 @@ pub(super) fn standing(name: &str, pods: &[impl AsRef<PodView>], scheduler: &Sch
     let mut pods = pods.iter().map(AsRef::as_ref);
     let may_work = match scheduler {
         Scheduler::Gone => false,
-        // The watch of pods may be as silent as the scheduler.
+        // If the scheduler is unreachable, the watch of pods may be out of date as well.
         Scheduler::Silent(_) => pods.len() == 0 || pods.clone().any(PodView::is_running),
         Scheduler::Answers { strangers, .. } => pods.clone().any(|pod| {
             pod.is_running() && pod.status.pod_ip.as_ref().is_some_and(|address| strangers.contains(address))
@@ -105,10 +106,10 @@ pub(super) fn standing(name: &str, pods: &[impl AsRef<PodView>], scheduler: &Sch
     }
 }
 
-/// Those of `candidates` that go now. The ones that were chosen before come first, since they may have lost
-/// their data already; then the cheapest, the youngest of equals; of registered ones those last that the
-/// scheduler did not let go before. Workers of an old template go as far as
-/// [`ScaleDownRequest::max_unavailable`] allows; unregistered ones do no work, so they always go.
+/// Returns the `candidates` to remove now. Workers that were chosen before come first, since they may have lost their
+/// data already. Then the cheapest come first; of equally expensive ones, the youngest. Of registered workers, those
+/// that could not be retired before come last. Outdated workers are removed as far as
+/// [`ScaleDownRequest::max_unavailable`] allows; unregistered ones do no work, so they are always removed.
 pub(super) fn choose<'a>(
     candidates: &'a [Candidate],
     before: &RetirementRecord,

@@ -1,4 +1,5 @@
-//! The decisions about a group that somebody wrote, and about what its scheduler says, for fuzzing.
+//! Fuzzing entry points: the decisions about a worker group with arbitrary content, and about arbitrary answers of its
+//! scheduler.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -17,10 +18,10 @@ use crate::{
     view::PodView,
 };
 
-/// As many workers as one decision makes here.
+/// The most workers that one decision creates here, so that each run is fast.
 const FEW: usize = 16;
 
-/// Decides about `group` of `cluster`.
+/// Runs the decisions about `group` of `cluster`.
 pub(crate) fn decide(group: &DaskWorkerGroup, cluster: DaskCluster) {
     let observed = Observed { cluster: Some(Arc::new(cluster)), ..Observed::default() };
     let valid = match validate::validate(group, &observed, &defaults()) {
@@ -44,7 +45,7 @@ pub(crate) fn decide(group: &DaskWorkerGroup, cluster: DaskCluster) {
     let _missing = (workers.lost(), valid.max_unavailable.of(valid.replicas));
 }
 
-/// Decides how the workers with these `pods` stand with a scheduler that says this, and which of them go.
+/// Ranks the workers with these `pods` by a scheduler's answer, and chooses those to remove.
 pub(crate) fn stand(pods: &[PodView], said: &Said) {
     let pods: Vec<Arc<PodView>> = pods.iter().cloned().map(Arc::new).collect();
     let names: Vec<String> = pods.iter().filter_map(|pod| pod.deployment().map(str::to_owned)).collect();

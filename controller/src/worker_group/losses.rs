@@ -1,5 +1,5 @@
-//! How many workers each group had lost when it was last looked at. More of them, without anybody having removed one, may
-//! be workers that only lost the label by which they are watched.
+//! Remembers how many lost workers each group had in its previous pass. If the number grew although no worker was
+//! removed, some workers may only have lost the label that the watch selects by.
 
 use std::{
     collections::HashMap,
@@ -7,10 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Entries that nobody looked at for so long belong to groups that are gone.
+/// Entries that have not been used for this long belong to groups that were deleted.
 const STALE: Duration = Duration::from_hours(1);
 
-/// Lost workers by the group's uid. After a restart the first look at a group counts as the last one.
+/// Numbers of lost workers by the group's uid. After a restart, the first pass over a group only records its number.
 #[derive(Debug, Default)]
 pub struct Losses(Mutex<HashMap<String, Entry>>);
 
@@ -21,7 +21,7 @@ struct Entry {
 }
 
 impl Losses {
-    /// Takes in that a group lost so many workers; whether these are more than before.
+    /// Records that a group has `lost` workers. Returns whether these are more than in the previous pass.
     pub(super) fn grew(&self, uid: &str, lost: usize, now: Instant) -> bool {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !entries.contains_key(uid) {

@@ -1,7 +1,7 @@
 //! The DaskWorkerGroup reconciler: one Deployment of one pod for each worker.
 //!
-//! observe → validate → scale → build → apply → remove → status; `scale` and `victims` decide, and only
-//! `observe`, `apply`, `remove`, `census` and `status` hold a client.
+//! observe → validate → scale → build → apply → remove → status; `scale` and `deletion_order` decide, and only
+//! `observe`, `apply`, `remove`, `connected_workers` and `status` hold a client.
 
 mod apply;
 mod build;
@@ -36,18 +36,18 @@ use crate::context::{Context, Defaults};
 use dask_operator_api::{DaskCluster, DaskWorkerGroup};
 use operator_runtime::{k8s, reconciler::Action, rejection::Rejection, watch::EXPECTATION_TTL};
 
-/// How soon a scheduler that refuses or does not answer is asked again.
+/// How long the reconciler waits before it asks a scheduler again that refused or did not answer.
 const WAITING_RETRY: Duration = Duration::from_secs(10);
-/// How soon a removal that was begun goes on.
+/// How long the reconciler waits before it continues an unfinished removal or update.
 const NEXT_STEP: Duration = Duration::from_secs(1);
 
-/// Why a pass ended early. Each variant is tried again with growing delays.
+/// Why a pass ended early. Each variant is retried with growing delays.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The workers could not be counted.
+    /// The workers could not be listed.
     #[error(transparent)]
     Observe(k8s::Error),
-    /// A worker could not be made, or the group not be put under its cluster.
+    /// A worker could not be created, or the cluster not be set as the group's owner.
     #[error(transparent)]
     Apply(#[from] apply::Error),
     /// The status could not be written.
@@ -56,7 +56,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// A constant word for metrics and logs.
+    /// Returns a constant word for metrics and logs.
     pub fn category(&self) -> &'static str {
         match self {
             Self::Observe(error) | Self::Status(error) => error.category(),
@@ -65,7 +65,7 @@ impl Error {
     }
 }
 
-/// The worker Deployments that a new `group` of `cluster` is made of, as far as its first pass makes them.
+/// Returns the worker Deployments that the first pass over a new `group` of `cluster` creates.
 pub(crate) fn manifests(
     group: &DaskWorkerGroup,
     cluster: Option<Arc<DaskCluster>>,
@@ -89,7 +89,7 @@ pub async fn reconcile(group: Arc<DaskWorkerGroup>, context: Arc<Context>) -> Re
         Err(invalid) => {
             let desired = status::of_invalid(&group, &observed, &invalid, Timestamp::now());
             status::write(&context, &group, desired).await.map_err(Error::Status)?;
-            return Ok(Action::await_change()); // The group is looked at again when its cluster appears.
+            return Ok(Action::await_change()); // The group is enqueued when its cluster appears.
         }
     };
     let plan = scale::plan(valid.replicas, &observed.workers);
@@ -97,7 +97,7 @@ pub async fn reconcile(group: Arc<DaskWorkerGroup>, context: Arc<Context>) -> Re
     let writes = apply::writes(&valid, &observed, paced.create.clone());
     let (applied, mut error) = match apply::apply(&context, &group, &valid, writes).await {
         Ok(applied) => (applied, None),
-        Err(error) if error.is_of_ending_namespace() => return Ok(Action::await_change()), // The group itself goes next.
+        Err(error) if error.is_of_ending_namespace() => return Ok(Action::await_change()), // The group is deleted next.
         Err(error) => (Applied::default(), Some(error)),
     };
     let mut removal = remove::Removal::default();
@@ -109,8 +109,9 @@ pub async fn reconcile(group: Arc<DaskWorkerGroup>, context: Arc<Context>) -> Re
     }
     let more = paced.next == Some(Duration::ZERO);
     if (applied.made || observed.lags) && error.is_none() && !more {
-        // What was made is not in the caches yet. It comes with the next pass, to which its watch leads, and so the
-        // status is written once and not twice. Only a group that needs many passes tells how far it is.
+        // The created workers are not in the caches yet. Their watch events trigger the next pass, which writes the
+        // status, so it is written once and not twice. Only a group that needs many passes reports its progress in
+        // between.
         return Ok(next((&applied, &paced), &removal, Some(EXPECTATION_TTL)));
     }
     let census = connected_workers::take(&context, &valid, &observed).await;
@@ -124,7 +125,7 @@ pub async fn reconcile(group: Arc<DaskWorkerGroup>, context: Arc<Context>) -> Re
     }
 }
 
-/// When to look again although nothing changed.
+/// Returns when the next pass is due although nothing changed.
 fn next((applied, paced): (&Applied, &scale::Paced), removal: &remove::Removal, census: Option<Duration>) -> Action {
     let cut = applied.cut.then_some(Duration::ZERO);
     let updating = applied.updating.then_some(NEXT_STEP);

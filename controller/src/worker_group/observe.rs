@@ -1,3 +1,6 @@
+//! Reads a group and its surroundings from the caches, and its workers from the API server where a cache is not
+//! enough.
+
 use std::{
     collections::{BTreeMap, HashSet},
     sync::Arc,
@@ -25,27 +28,27 @@ use crate::{
     view::{DeploymentView, PodView},
 };
 
-/// The kind of workers, for what was made of it.
+/// The kind of workers, as the expectations record it.
 pub(super) const WORKER: &str = "Deployment";
-/// Workers of which the API server tells at a time.
+/// Number of workers that the API server returns per page.
 const PAGE: u32 = 500;
 
-/// What stands around a group, as the caches know it.
+/// A group's cluster, workers and pods, as the caches contain them.
 #[derive(Debug, Default)]
 pub(super) struct Observed {
     pub(super) cluster: Option<Arc<DaskCluster>>,
     pub(super) workers: Workers,
-    /// Whether workers were made that the caches do not know yet. They count all the same.
+    /// Whether workers were created that the caches do not contain yet. They are counted nevertheless.
     pub(super) lags: bool,
     pub(super) deployments: Vec<Arc<DeploymentView>>,
-    /// Workers that are not watched, since they lost a label.
+    /// Workers that are not watched, because they lost a label.
     pub(super) strays: Vec<ObjectMeta>,
     /// Pods by Deployment.
     pub(super) pods: BTreeMap<String, Vec<Arc<PodView>>>,
     pub(super) scheduler_pods: Vec<Arc<PodView>>,
 }
 
-/// A group and its workers as the API server has them right now.
+/// A group and its workers, read from the API server.
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) group: DaskWorkerGroup,
@@ -72,10 +75,10 @@ pub(super) async fn observe(group: &DaskWorkerGroup, context: &Context) -> Resul
     let vanished = context.losses.grew(&uid, lost, Instant::now());
     let count = i64::try_from(workers.names.len()).unwrap_or(i64::MAX);
     let wanted = group.spec.worker.replicas.max(0);
-    // By the caches alone, workers that lost a label would be replaced, and run on beside their successors.
+    // By the caches alone, workers that lost a label would be replaced, and keep running beside their replacements.
     if lost > 0 && (count < wanted || (vanished && count == wanted)) {
         let live = live_workers(group, context).await?;
-        // The list is by another label than the watch: each knows the workers that lost the other's.
+        // The list selects by another label than the watch: each contains the workers that lost the other's label.
         let unlisted = deployments.iter().filter(|worker| !is_going(&worker.metadata) && !is_listed(worker, group));
         let live_names = live.iter().filter_map(|worker| worker.name.clone());
         workers.names = live_names.chain(unlisted.map(|worker| worker.name_any())).collect();
@@ -100,8 +103,8 @@ pub(super) async fn observe(group: &DaskWorkerGroup, context: &Context) -> Resul
     })
 }
 
-/// Asks the API server itself, before anything is removed: by a cache that lags, a worker that has just been
-/// removed would be there, and another one would go in addition. `None` if the group is gone.
+/// Reads the group and its workers from the API server, before a removal. A stale cache would still contain a worker
+/// that has just been removed, and one worker too many would be removed. `None` if the group is gone.
 pub(super) async fn observe_live(group: &DaskWorkerGroup, context: &Context) -> Result<Option<Live>, k8s::Error> {
     let api: Api<DaskWorkerGroup> = Api::namespaced(context.client.clone(), &group.namespace().unwrap_or_default());
     let found = k8s::timed("get", "the worker group", api.get_opt(&group.name_any())).await?;
@@ -115,7 +118,7 @@ pub(super) async fn observe_live(group: &DaskWorkerGroup, context: &Context) -> 
 async fn live_workers(group: &DaskWorkerGroup, context: &Context) -> Result<Vec<ObjectMeta>, k8s::Error> {
     let (namespace, uid) = (group.namespace().unwrap_or_default(), group.uid().unwrap_or_default());
     let api: Api<DeploymentView> = Api::namespaced(context.client.clone(), &namespace);
-    // Not by component, which the watch selects by already.
+    // The list does not select by component, because the watch does already.
     let selector = format!("{}={}", meta::WORKER_GROUP, group.name_any());
     let mut params = ListParams::default().labels(&selector).limit(PAGE);
     let mut workers = Vec::new();
@@ -133,49 +136,49 @@ async fn live_workers(group: &DaskWorkerGroup, context: &Context) -> Result<Vec<
     }
 }
 
-/// Whether the label is there by which workers are listed.
+/// Returns whether the worker has the label that workers are listed by.
 fn is_listed(worker: &DeploymentView, group: &DaskWorkerGroup) -> bool {
     worker.labels().get(meta::WORKER_GROUP) == group.metadata.name.as_ref()
 }
 
-/// Whether the label is lost by which workers are watched, of one that this program has made for the group: owner
-/// references alone are anybody's to write.
+/// Returns whether a worker lost the label that workers are watched by, and was created for the group by this program.
+/// Owner references alone prove nothing: every user may write them.
 fn is_stray(worker: &ObjectMeta, group: &str, prefix: &str) -> bool {
     let component = worker.labels.as_ref().and_then(|labels| labels.get(meta::COMPONENT));
     component.is_none_or(|component| component != component::WORKER)
         && worker.name.as_deref().is_some_and(|name| is_of_group(name, group, prefix))
 }
 
-/// A worker that waits for its finalizers or its pods is no worker any more.
+/// Returns whether the worker is being deleted. A worker that waits for its finalizers or its pods no longer counts.
 fn is_going(metadata: &ObjectMeta) -> bool {
     metadata.deletion_timestamp.is_some()
 }
 
 impl Observed {
-    /// Pods of the worker `name`.
+    /// Returns the pods of the worker `name`.
     pub(super) fn pods_of(&self, name: &str) -> &[Arc<PodView>] {
         self.pods.get(name).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// Workers with a ready pod.
+    /// Returns the number of workers with a ready pod.
     pub(super) fn ready(&self) -> usize {
         self.deployments.iter().filter(|worker| worker.status.ready_replicas.unwrap_or(0) > 0).count()
     }
 
-    /// Workers that were made from `template`. Those that an older controller made say nothing, and count:
-    /// taking over a group restarts none of its workers.
+    /// Returns the number of workers that were created from `template`. Workers of an older controller record no
+    /// template and are counted, so that taking over a group restarts none of its workers.
     pub(super) fn updated(&self, template: &str) -> usize {
         self.deployments.iter().filter(|worker| !is_outdated(&worker.metadata, template)).count()
     }
 
-    /// When the workers were made.
+    /// Returns the creation times of the workers.
     pub(super) fn expectations(&self) -> impl Iterator<Item = Timestamp> {
         self.deployments.iter().filter_map(|worker| creation(&worker.metadata))
     }
 }
 
 impl Live {
-    /// The workers, before anybody has looked at how they stand.
+    /// Returns the workers as candidates for removal, before their cost is known.
     pub(super) fn candidates(&self, template: &str, rolling: bool) -> Vec<Candidate> {
         let candidate = |worker: &ObjectMeta| {
             Some(Candidate {

@@ -1,8 +1,9 @@
-//! Removes workers that are too many or of an old template, without losing what they hold.
+//! Removes workers that are too many or outdated, without losing their data.
 //!
-//! A worker that the scheduler knows is first retired: the scheduler moves its data elsewhere and forgets it.
-//! Its Deployment is deleted right then, before the kubelet starts the process anew. The scheduler may refuse,
-//! if a worker holds what nobody else can take; it is kept, and another one is asked for.
+//! A worker that is registered with the scheduler is first retired: the scheduler moves its data to other workers and
+//! unregisters it. Its Deployment is deleted immediately after that, before the kubelet restarts the process. The
+//! scheduler may refuse if a worker holds data that no other worker can take. That worker is kept, and the scheduler
+//! is asked to retire another one.
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -31,27 +32,27 @@ use super::{
 use crate::scheduler;
 use crate::{context::Context, metrics::Retirement, view::DeploymentView};
 
-/// Workers that are retired in one conversation.
+/// Workers that are retired in one call to the scheduler.
 const AT_ONCE: usize = 100;
-/// Deployments that are deleted at the same time.
+/// Number of Deployments that are deleted concurrently.
 const PARALLEL: usize = 8;
-/// How soon a scheduler that refuses or does not answer is asked again.
+/// How long a group's removal waits after the scheduler refused or did not answer.
 const PAUSE: Duration = Duration::from_secs(10);
-/// How often other workers are asked for in one pass, after the scheduler refused some.
+/// How many times one pass tries other workers after the scheduler refused some.
 const ATTEMPTS: usize = 32;
-/// No other workers are asked for after this time: a scheduler may take as long as it likes to refuse.
+/// No other workers are tried after this time, because the scheduler may take any time to refuse.
 const ATTEMPTS_TIME: Duration = Duration::from_secs(30);
 
-/// What came of it.
+/// The result of a removal.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Removal {
-    /// Why workers are still there that should go.
+    /// The reason why workers that should be removed still exist.
     pub(super) waiting: Option<Rejection>,
-    /// More is to be done at once.
+    /// Whether the removal should continue at once.
     pub(super) unfinished: bool,
 }
 
-/// Whether there is anything to remove, as far as the caches know.
+/// Returns whether there is anything to remove, according to the caches.
 pub(super) fn is_needed(group: &DaskWorkerGroup, valid: &ValidatedGroup, observed: &Observed) -> bool {
     let outdated = || observed.deployments.iter().any(|worker| observe::is_outdated(&worker.metadata, &valid.template));
     observed.workers.names.len() > valid.replicas
@@ -59,11 +60,11 @@ pub(super) fn is_needed(group: &DaskWorkerGroup, valid: &ValidatedGroup, observe
         || group.annotations().contains_key(meta::RETIRING)
 }
 
-/// Removals that wait, by the group's uid: events must not make the scheduler be asked more often.
+/// Removals that wait, by the group's uid: events must not make the controller ask the scheduler more often.
 #[derive(Debug, Default)]
 pub struct RemovalBackoff(Mutex<HashMap<String, (Instant, Occasion, Rejection)>>);
 
-/// What a removal is for; another one is tried at once.
+/// The state that a removal was attempted in. If it changes, the removal is retried at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Occasion {
     replicas: usize,
@@ -87,7 +88,7 @@ impl RemovalBackoff {
     }
 }
 
-/// Removes what is to go, as far as that is possible now.
+/// Removes the workers that should go, as far as that is possible now.
 pub(super) async fn remove(
     context: &Context,
     group: &DaskWorkerGroup,
@@ -98,7 +99,7 @@ pub(super) async fn remove(
     if let Some(why) = context.removal_backoff.waiting(&valid.owner.uid, &occasion) {
         return Ok(Removal { waiting: Some(why), unfinished: false });
     }
-    // Schedulers that hang must not take all the room that other groups need.
+    // Schedulers that hang must not use up the slots that other groups need.
     let Some(_slot) = context.scheduler_limiter.try_acquire(&valid.namespace) else {
         return Ok(Removal { waiting: None, unfinished: true });
     };
@@ -148,7 +149,7 @@ async fn ask(context: &Context, cluster: &DaskCluster, observed: &Observed, cand
         let known: BTreeSet<&str> = registered.values().flatten().map(|worker| worker.address.as_str()).collect();
         let strangers = workers.iter().filter(|worker| !known.contains(worker.address.as_str()));
         let strangers = strangers.filter_map(|worker| worker.host().map(str::to_owned)).collect();
-        // It is only an order: a scheduler that is reached by HTTP cannot give one.
+        // An error here is ignored: it is only an order, and a scheduler that is reached by HTTP cannot give one.
         let asked = if registered.is_empty() { 0 } else { workers.len() };
         let order = deletion_order::places(client.closing_order(asked).await.unwrap_or_default());
         Ok(Scheduler::Answers { registered, order, strangers })
@@ -156,7 +157,7 @@ async fn ask(context: &Context, cluster: &DaskCluster, observed: &Observed, cand
     answer.await.unwrap_or_else(Scheduler::Silent)
 }
 
-/// One removal under way.
+/// A removal in progress.
 struct Remover<'a> {
     context: &'a Context,
     valid: &'a ValidatedGroup,
@@ -190,7 +191,7 @@ impl Remover<'_> {
             let kept = self.retire(held, (cluster, scheduler)).await?;
             let tried: BTreeSet<String> = free.iter().chain(held).map(|victim| victim.name.clone()).collect();
             demand.surplus = demand.surplus.saturating_sub(tried.difference(&kept.names).count());
-            // A worker that was not let go is no candidate for the rest of this pass.
+            // A worker that the scheduler refused to let go is not a candidate for the rest of this pass.
             candidates.retain(|candidate| !tried.contains(&candidate.name));
             let refused = kept.refused;
             why = kept.why.or(why);
@@ -205,7 +206,7 @@ impl Remover<'_> {
         Ok(Removal { waiting, unfinished })
     }
 
-    /// Retires `held` and deletes those that the scheduler let go.
+    /// Retires `held` and deletes the workers that the scheduler released.
     async fn retire(
         &mut self,
         held: &[&Candidate],
@@ -257,7 +258,7 @@ impl Remover<'_> {
             async move { k8s::delete(&api, &name, &uid).await }
         };
         let deletions: Vec<_> = victims.iter().map(|victim| delete(victim)).collect();
-        // In order, so that the same trouble always has the same words.
+        // In order, so that the same problem always gives the same message.
         let results: Vec<_> = stream::iter(deletions).buffered(PARALLEL).collect().await;
         if !victims.is_empty() {
             let names: Vec<&str> = victims.iter().map(|victim| victim.name.as_str()).collect();
@@ -270,7 +271,7 @@ impl Remover<'_> {
         self.context.metrics.retired(retirement, workers.len());
     }
 
-    /// Writes down what is being retired, unless the group says so already.
+    /// Writes the record of workers that are being retired to the group, unless it has not changed.
     async fn record(&mut self, retiring: RetirementRecord) -> Result<(), k8s::Error> {
         if self.retiring == retiring {
             return Ok(());
@@ -301,14 +302,14 @@ impl Remover<'_> {
 #[derive(Debug, Default)]
 struct Retained {
     names: BTreeSet<String>,
-    /// The scheduler answered, so others may be let go.
+    /// Whether the scheduler answered, so that other workers may be released.
     refused: bool,
     why: Option<Rejection>,
 }
 
 impl Retained {
     fn of(names: BTreeSet<String>, error: Option<&dask_scheduler_client::Error>) -> Self {
-        // Without names: they change from one try to the next, and each change would be a write.
+        // The message has no names: they change from one attempt to the next, and each change would be a write.
         let why = match error {
             _ if names.is_empty() => None,
             Some(error) => Some(Rejection::new("SchedulerUnreachable", error.to_string())),

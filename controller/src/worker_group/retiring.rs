@@ -1,5 +1,5 @@
-//! The record, on the group itself, of which workers are being retired: whoever goes on after a crash goes on
-//! with the same ones.
+//! The record of the workers that are being retired, kept in an annotation of the group, so that a controller that
+//! continues after a crash continues with the same workers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,41 +8,42 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
 
-/// Workers that are recorded as not let go, so that the annotation stays within what the API server takes. The others
-/// are asked for again, and their deadlines begin when there is room.
+/// The most workers whose failed retirement is recorded, so that the annotation stays within the API server's limit.
+/// The others are tried again, and their deadlines start when there is room.
 const MAX_KEPT: usize = 1000;
 
-/// What is being retired.
+/// The workers that are being retired.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct RetirementRecord {
-    /// Names of workers that the scheduler is asked to retire right now.
+    /// Names of workers that the scheduler is asked to retire at present.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) workers: BTreeSet<String>,
-    /// Workers that the scheduler did not let go, and since when they should.
+    /// Workers that could not be retired, because the scheduler refused or did not answer, with the time of the first
+    /// failure.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) kept: BTreeMap<String, Timestamp>,
 }
 
 impl RetirementRecord {
-    /// What `group` says. What cannot be read counts as nothing: then workers are chosen anew.
+    /// Reads the record from `group`. A malformed record counts as empty: then workers are chosen again.
     pub(super) fn of(group: &DaskWorkerGroup) -> Self {
         group.annotations().get(RETIRING).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
     }
 
-    /// The annotation's value; `None` if nothing is being retired.
+    /// Returns the annotation's value; `None` if nothing is being retired.
     pub(super) fn annotation(&self) -> Option<String> {
         if *self == Self::default() { None } else { serde_json::to_string(self).ok() }
     }
 
-    /// The record while `names` are asked for: those that were kept before stay so, so that asking again and
-    /// again writes nothing.
+    /// Returns the record for a request to retire `names`. Workers in `kept` stay there, so that repeated requests
+    /// write nothing.
     pub(super) fn asking(&self, names: impl Iterator<Item = String>) -> Self {
         let workers = names.filter(|name| !self.kept.contains_key(name)).collect();
         Self { workers, kept: self.kept.clone() }
     }
 
-    /// The record after `names` were not let go.
+    /// Returns the record after `names` could not be retired.
     pub(super) fn refused(&self, names: &BTreeSet<String>, now: Timestamp) -> Self {
         let mut kept = self.kept.clone();
         let new: Vec<&String> = names.iter().filter(|name| !kept.contains_key(*name)).collect();
@@ -51,14 +52,14 @@ impl RetirementRecord {
         Self { workers: BTreeSet::new(), kept }
     }
 
-    /// The record without workers that are gone.
+    /// Returns the record without workers that are gone.
     pub(super) fn only(mut self, exists: impl Fn(&str) -> bool) -> Self {
         self.workers.retain(|name| exists(name));
         self.kept.retain(|name, _| exists(name));
         self
     }
 
-    /// Whether the worker `name` should have gone more than `seconds` ago.
+    /// Returns whether the first failure to retire the worker `name` was at least `seconds` ago.
     pub(super) fn is_overdue(&self, name: &str, seconds: Option<i64>, now: Timestamp) -> bool {
         let (Some(since), Some(seconds)) = (self.kept.get(name), seconds) else { return false };
         now.duration_since(*since).as_secs() >= seconds
@@ -102,7 +103,8 @@ mod tests {
         assert_eq!(refused.clone().only(|name| name == "a").kept.len(), 1);
     }
 
-    /// The API server takes 256 KiB of annotations; all else of the group would be refused with them.
+    /// The API server accepts at most 256 KiB of annotations. With a larger one it would reject all other changes of
+    /// the group too.
     #[test]
     fn the_record_stays_small_however_many_workers_are_not_let_go() {
         let longest = |number: usize| format!("{}-worker-abcde{number:05x}", "a".repeat(63));
@@ -112,7 +114,7 @@ mod tests {
         assert_eq!(refused.refused(&all, at(60)), refused);
     }
 
-    /// A worker that was asked for just now is not overdue because another one is.
+    /// A worker whose retirement failed a moment ago is not overdue because another one is.
     #[test]
     fn each_worker_has_a_deadline_of_its_own() {
         let retiring = RetirementRecord::default().refused(&names(&["a"]), at(0)).refused(&names(&["b"]), at(50));

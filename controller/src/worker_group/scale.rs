@@ -1,8 +1,8 @@
-//! How many workers to make and what to call them, so that the count is exact.
+//! Decides how many workers to create and how to name them, so that the count is exact. Pure.
 //!
-//! A worker's name ends in an id of ten hex digits, five from the group's uid and five that count up. So
-//! the same decision always gives the same names: a pass that is repeated because its answer was lost,
-//! because the cache lags, or because the process was killed half-way, creates nothing twice.
+//! A worker's name ends in an id of ten hex digits, five from the group's uid and five that count up. So the same
+//! decision always gives the same names. A pass creates nothing twice if it is repeated because its answer was lost,
+//! because the cache is stale, or because the process was killed half-way.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -10,9 +10,9 @@ use dask_operator_api::WorkerAllocation;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-/// Workers that are made, changed or removed in one pass: whatever number a group asks for, no pass plans for more.
+/// The most workers that one pass creates, changes or removes, regardless of the number that a group asks for.
 pub(super) const SLICE: usize = 256;
-/// How soon the next batch comes where no delay is given.
+/// How soon the next batch is created if no delay is given.
 const SHORTEST_STEP: Duration = Duration::from_millis(200);
 
 /// The id at the end of a worker's name.
@@ -25,26 +25,26 @@ impl WorkerId {
     }
 }
 
-/// What is known about a group's workers.
+/// The known workers of a group.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Workers {
-    /// First five hex digits of all ids of this group.
+    /// The first five hex digits of all ids of this group.
     pub(super) prefix: String,
     /// Names of the Deployments that exist, including those that an older controller named.
     pub(super) names: BTreeSet<String>,
-    /// Ids below this index were all seen at some time; such a worker was lost and its name is not used
-    /// again, since its pod may still be shutting down under that name in the scheduler.
+    /// Every index below this one has existed at some time. If it no longer exists, the worker was lost. Its name is
+    /// not used again, because its pod may still be shutting down under that name in the scheduler.
     pub(super) created: u32,
 }
 
-/// The first five hex digits of the ids of the group with `uid`: a namesake has others.
+/// Returns the first five hex digits of the ids of the group with `uid`. Another group of the same name has others.
 pub(super) fn prefix_of(uid: &str) -> String {
     hex::encode(Sha256::digest(uid))[..5].to_owned()
 }
 
 impl Workers {
-    /// [`Workers::created`] after looking at the workers that exist: it advances over each index that is
-    /// there, in order, and never over one that was not yet seen.
+    /// Advances [`Workers::created`] over each index that exists, in order, and never over one that has not been seen
+    /// yet.
     pub(super) fn advanced(mut self) -> Self {
         let seen = self.indices();
         while seen.contains(&self.created)
@@ -55,8 +55,8 @@ impl Workers {
         self
     }
 
-    /// How many workers that existed once are missing. If any are, a cache that lags looks the same, and the API
-    /// server has to be asked before new names are chosen.
+    /// Returns how many workers that existed once are missing. A stale cache looks the same, so if any are missing,
+    /// the API server has to be queried before new names are chosen.
     pub(super) fn lost(&self) -> usize {
         let known = self.indices().range(..self.created).count();
         usize::try_from(self.created).unwrap_or(usize::MAX).saturating_sub(known)
@@ -71,7 +71,7 @@ impl Workers {
     }
 }
 
-/// Whether `name` is one that this program gives to a worker of the group whose ids begin with `prefix`.
+/// Returns whether `name` is one that this program gives to a worker of the group whose ids begin with `prefix`.
 pub(super) fn is_of_group(name: &str, group: &str, prefix: &str) -> bool {
     let rest = name.strip_prefix(group).and_then(|rest| rest.strip_prefix("-worker-"));
     rest.is_some_and(|id| !id.contains('-') && index_of(name, prefix).is_some())
@@ -82,16 +82,16 @@ fn index_of(name: &str, prefix: &str) -> Option<u32> {
     u32::from_str_radix(id.strip_prefix(prefix)?, 16).ok()
 }
 
-/// Workers to make.
+/// Workers to create.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
-    /// Their names: at most [`SLICE`].
+    /// Their ids, at most [`SLICE`].
     pub(super) create: Vec<WorkerId>,
-    /// More are missing, for passes that follow.
+    /// Whether more workers are missing, which later passes create.
     pub(super) more: bool,
 }
 
-/// Names for workers that are missing: the lowest indices that are neither there nor were before.
+/// Returns ids for missing workers: the lowest indices that neither exist nor existed before.
 pub(super) fn plan(replicas: usize, workers: &Workers) -> Plan {
     let seen = workers.indices();
     let missing = replicas.saturating_sub(workers.names.len());
@@ -100,16 +100,16 @@ pub(super) fn plan(replicas: usize, workers: &Workers) -> Plan {
     Plan { create, more: missing > SLICE }
 }
 
-/// What of a plan is done now.
+/// The part of a plan that is done now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Paced {
-    /// Workers to make now.
+    /// Workers to create now.
     pub(super) create: Vec<WorkerId>,
-    /// When to look again for the others.
+    /// When the next pass is due, if more workers are missing.
     pub(super) next: Option<Duration>,
 }
 
-/// The part of `plan` that `pace` allows, if workers were made at the times `made` before.
+/// Returns the part of `plan` that `pace` allows, if workers were created at the times `made`.
 pub(super) fn paced(
     Plan { mut create, more }: Plan,
     pace: WorkerAllocation,
@@ -120,8 +120,8 @@ pub(super) fn paced(
     let size = pace.batch_size.and_then(|size| usize::try_from(size).ok()).filter(|size| *size > 0);
     let Some(size) = size.filter(|_| !create.is_empty()) else { return Paced { create, next: at_once } };
     let delay = Duration::from_secs(u64::try_from(pace.delay_seconds.unwrap_or(0)).unwrap_or(0));
-    // Ages, as far as they are below the delay. A time in the near future is another machine's clock; one that is
-    // further ahead says that a clock was set back, and must not stop everything until that time comes.
+    // Ages that are below the delay. A time in the near future comes from another machine's clock. One further ahead
+    // means that a clock was set back, and must not stop all creations until that time is reached.
     let recent: Vec<Duration> = made
         .filter(|time| Duration::try_from(time.duration_since(now)).unwrap_or_default() <= delay)
         .map(|time| Duration::try_from(now.duration_since(time)).unwrap_or_default())
@@ -193,8 +193,8 @@ mod tests {
         assert_eq!(created(2, &workers(&[], 0)), ["abcde00000", "abcde00001"]);
     }
 
-    /// The watch delivers what was created in parallel in any order. Taking the holes for lost workers
-    /// would create too many.
+    /// The watch delivers objects that were created in parallel in any order. Taking the gaps for lost workers would
+    /// create too many.
     #[test]
     fn workers_that_the_cache_has_not_seen_yet_are_named_again_and_not_replaced() {
         let lagging = workers(&[0, 2, 4], 0).advanced();
@@ -225,7 +225,7 @@ mod tests {
         assert_eq!(paced_at(2, (2, 10), &[5, 5], 0), (0, Some(10)), "clocks of two machines may differ");
     }
 
-    /// The names alone of as many workers would take more memory than any node has.
+    /// The names alone of this many workers would take more memory than any node has.
     #[test]
     fn whatever_number_a_group_asks_for_a_pass_plans_for_a_slice_and_leads_to_the_next() {
         for replicas in [2_147_483_647, usize::MAX] {
@@ -247,7 +247,7 @@ mod tests {
         assert_eq!(plan(1000, &next).create[0].as_str(), "abcde00100");
     }
 
-    /// Both numbers may be written by whoever may write the status.
+    /// Both numbers can be set by every client that may write the status.
     #[test]
     fn the_last_index_is_followed_by_none() {
         let last = workers(&[u32::MAX], u32::MAX).advanced();

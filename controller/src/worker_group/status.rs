@@ -1,3 +1,5 @@
+//! Computes and writes a worker group's status: worker counts and conditions.
+
 use dask_operator_api::{DaskWorkerGroup, DaskWorkerGroupStatus, meta};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -15,15 +17,15 @@ use super::{
 };
 use crate::{context::Context, diagnosis};
 
-/// Whether the spec can be acted on.
+/// The condition that the spec is valid.
 pub(crate) const ACCEPTED: &str = "Accepted";
-/// Whether as many workers exist as are wanted, all of the current template.
+/// The condition that the wanted number of workers exists, all of the current template.
 const SCALED: &str = "Scaled";
-/// Whether all workers run and the scheduler knows them.
+/// The condition that all workers run and are registered with the scheduler.
 pub(crate) const AVAILABLE: &str = "Available";
 const OURS: [&str; 3] = [ACCEPTED, SCALED, AVAILABLE];
 
-/// What a status is computed from.
+/// The values that a status is computed from.
 pub(super) struct StatusInput<'a> {
     pub(super) valid: &'a ValidatedGroup,
     pub(super) observed: &'a Observed,
@@ -52,7 +54,7 @@ pub(super) fn of_observed(
         vec![ConditionUpdate::yes(ACCEPTED, "Valid", "the spec is valid"), scaled(seen, error), available(seen)];
     let before = group.status.as_ref().and_then(|status| status.connected_replicas);
     DaskWorkerGroupStatus {
-        // A scheduler that does not answer for once does not disconnect its workers.
+        // The count of the last answer stays if the scheduler does not answer: its workers are still connected.
         connected_replicas: seen.census.connected.map_or(before, |count| i64::try_from(count).ok()),
         updated_replicas: i64::try_from(seen.observed.updated(&seen.valid.template)).ok(),
         ..with(group, seen.observed, verdicts, now)
@@ -129,7 +131,7 @@ fn with(
     }
 }
 
-/// Writes `desired` if it differs from what the group's status says already.
+/// Writes `desired` if it differs from the group's current status.
 pub(super) async fn write(
     context: &Context,
     group: &DaskWorkerGroup,

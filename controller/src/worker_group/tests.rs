@@ -1,4 +1,4 @@
-//! Whole passes, before and after the watch has told of what they made.
+//! Tests of whole passes, before and after the watch has delivered the created workers.
 
 use axum::{
     http::Method,
@@ -17,7 +17,7 @@ use crate::{
 const DEPLOYMENTS: &str = "POST /apis/apps/v1/namespaces/ns/deployments";
 const STATUS: &str = "PATCH /apis/kubernetes.dask.org/v1/namespaces/ns/daskworkergroups/demo-default/status";
 
-/// A group of two workers that its cluster has made.
+/// Returns a group of two workers that its cluster created.
 fn group() -> DaskWorkerGroup {
     let mut group = mk_group("demo-default", "demo");
     group.metadata.owner_references = dask_operator_api::meta::owner_ref(&mk_cluster("demo")).map(|owner| vec![owner]);
@@ -30,7 +30,7 @@ async fn world(answer: fn(&Method, &str) -> Response) -> (Arc<Context>, Writes) 
     (Arc::new(context), writes)
 }
 
-/// The Deployments of `group`, as the watch tells of them.
+/// Delivers the Deployments of `group` to the cache, as the watch does.
 fn deliver(context: &Context, group: &DaskWorkerGroup) {
     let cluster = Arc::new(mk_cluster("demo"));
     for worker in manifests(group, Some(cluster), &context.defaults).unwrap() {
@@ -39,8 +39,8 @@ fn deliver(context: &Context, group: &DaskWorkerGroup) {
     }
 }
 
-/// In a burst each status that is out of date when it is sent costs as much as two workers, and each worker that is
-/// made again is refused and read.
+/// In a burst, each status that is out of date when it is sent costs as much as two workers. Each worker that is
+/// created again is rejected by the API server, and read.
 #[tokio::test]
 async fn workers_are_made_once_and_told_of_once_however_late_the_watch_is() {
     let (context, writes) = world(made).await;
@@ -71,7 +71,7 @@ async fn a_group_of_two_billion_workers_is_made_in_slices_that_follow_at_once_an
     }
 }
 
-/// The rest of the slice would be made, and removed again.
+/// Otherwise the rest of the slice would be created, and removed again.
 #[tokio::test]
 async fn a_pass_stops_when_its_group_changes_and_the_next_one_follows_at_once() {
     let (context, writes) = world(made).await;
@@ -84,7 +84,8 @@ async fn a_pass_stops_when_its_group_changes_and_the_next_one_follows_at_once() 
     assert_eq!(count(&writes.take(), DEPLOYMENTS), 2);
 }
 
-/// The metadata of the second worker, as the API server has it after it lost the label by which workers are watched.
+/// Returns the metadata of the second worker, as the API server has it after the worker lost the label that the watch
+/// selects by.
 fn stray() -> Value {
     let group = group();
     let cluster = Some(Arc::new(mk_cluster("demo")));
@@ -94,7 +95,7 @@ fn stray() -> Value {
     stray
 }
 
-/// It would run on beside a worker that takes its place, and be counted by nobody.
+/// Otherwise it would keep running beside a worker that takes its place, and would not be counted.
 #[tokio::test]
 async fn a_worker_that_lost_its_label_is_not_replaced_and_gets_it_back() {
     let (context, writes) = world(|method, path| {

@@ -1,3 +1,5 @@
+//! Validates a group and computes what its workers are built from. Pure.
+
 use dask_operator_api::{
     CountOrPercentage, DaskWorkerGroup, WorkerAllocation, WorkerSpec, WorkerUpdateType,
     meta::{self, Map},
@@ -10,7 +12,7 @@ use serde_json::json;
 use super::observe::Observed;
 use crate::{context::Defaults, scheduler::scheduler_address};
 
-/// A label's value has at most 63 characters, and the group's name is one.
+/// The longest name of a group: it becomes a label's value, which has at most 63 characters.
 const MAX_NAME: usize = 63;
 
 /// A group that workers can be built for.
@@ -20,7 +22,7 @@ pub(super) struct ValidatedGroup {
     pub(super) namespace: String,
     pub(super) cluster: String,
     pub(super) owner: OwnerReference,
-    /// Set if the group does not belong to its cluster yet.
+    /// The cluster, if the group has no controller yet and the cluster should become it.
     pub(super) adopt_by: Option<OwnerReference>,
     /// Labels that workers inherit, from the cluster and from the group.
     pub(super) labels: Map,
@@ -28,19 +30,19 @@ pub(super) struct ValidatedGroup {
     pub(super) annotations: Map,
     pub(super) worker: WorkerSpec,
     pub(super) replicas: usize,
-    /// What workers connect to.
+    /// The address that workers connect to.
     pub(super) scheduler_address: String,
-    /// Fingerprint of what workers are made from.
+    /// Fingerprint of what workers are built from.
     pub(super) template: String,
     /// Whether workers of an older template are replaced.
     pub(super) rolling: bool,
-    /// How many may be missing meanwhile.
+    /// How many workers may be missing during the replacement.
     pub(super) max_unavailable: MaxUnavailable,
-    /// How fast workers are made.
+    /// How fast workers are created.
     pub(super) pace: WorkerAllocation,
 }
 
-/// A number of workers, absolute or as a part of all.
+/// A number of workers, absolute or as a percentage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum MaxUnavailable {
     Count(usize),
@@ -48,7 +50,8 @@ pub(super) enum MaxUnavailable {
 }
 
 impl MaxUnavailable {
-    /// The number for a group of `replicas`, at least 1: nothing could ever be replaced otherwise.
+    /// Returns the number for a group of `replicas`. It is at least 1, because with 0 no worker could ever be
+    /// replaced.
     pub(super) fn of(self, replicas: usize) -> usize {
         match self {
             Self::Count(count) => count.max(1),
@@ -117,7 +120,7 @@ pub(super) fn validate(
     })
 }
 
-/// The first of `layers` that says something, for each of the two numbers.
+/// Returns, for each of the two numbers, the value of the first of `layers` that sets it.
 fn pace(layers: &[Option<WorkerAllocation>]) -> WorkerAllocation {
     let given = || layers.iter().flatten();
     WorkerAllocation {
@@ -188,7 +191,8 @@ mod tests {
         }
     }
 
-    /// The garbage collector is about to delete it: workers made now would go at once, with what they compute.
+    /// The garbage collector is about to delete it. Workers created now would be deleted at once, and their results
+    /// lost.
     #[test]
     fn a_group_of_an_older_cluster_of_the_same_name_gets_no_workers() {
         let group = mk_owned_group(json!([cluster_owner("older-uid", true)]));
@@ -196,7 +200,7 @@ mod tests {
         assert_eq!(validated(&group).unwrap_err(), Rejection { reason: "WaitingForDeletion", message });
     }
 
-    /// The name becomes a label's value, and each of its workers would be refused by the API server.
+    /// The name becomes a label's value, and the API server would reject each of its workers.
     #[test]
     fn a_name_that_is_too_long_for_a_label_is_invalid() {
         let error = validated(&mk_group(&"a".repeat(64), "demo")).unwrap_err();
@@ -212,7 +216,7 @@ mod tests {
         assert_eq!(validated(&group).unwrap_err().reason, "NotStored");
     }
 
-    /// The API server refuses a second controller, and whoever is the first has plans for the group.
+    /// The API server rejects a second controller, and the first one manages the group.
     #[test]
     fn a_group_is_put_under_its_cluster_only_if_nothing_controls_it() {
         let table = [
@@ -263,7 +267,7 @@ mod tests {
         assert_eq!(pace(&layers[1..]), allocation(Some(3), Some(30)));
     }
 
-    /// A new number of workers must not restart those that exist.
+    /// A new number of workers must not restart existing ones.
     #[test]
     fn the_template_is_what_workers_are_made_from_and_nothing_else() {
         let template = |edit: fn(&mut DaskWorkerGroup)| {

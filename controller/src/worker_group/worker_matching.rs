@@ -1,12 +1,13 @@
-//! Which Dask processes run in which worker.
+//! Matches Dask processes to the workers whose pods they run in.
 
 use std::collections::BTreeMap;
 
 use crate::view::PodView;
 
-/// The processes of each of `names`, as far as it has any. A process belongs to the Deployment whose name
-/// is its own; or its own without `-0`, `-1`, … of several in one pod (`--nworkers`); or whose pod has its
-/// address, where the user chose the name or Dask made one up. Processes of nobody here are left out.
+/// Returns the processes of each of `names` that has any. A process belongs to a Deployment if its name is the
+/// Deployment's name, possibly followed by `-0`, `-1`, … of several processes in one pod (`--nworkers`). If the user
+/// or Dask chose another name, it belongs to the Deployment whose pod has its address. Processes that match none of
+/// `names` are left out.
 pub fn registered<'a>(
     names: impl IntoIterator<Item = &'a str>,
     pods: impl IntoIterator<Item = &'a PodView>,
@@ -14,7 +15,7 @@ pub fn registered<'a>(
 ) -> BTreeMap<String, Vec<dask_scheduler_client::Worker>> {
     let mut found: BTreeMap<String, Vec<dask_scheduler_client::Worker>> =
         names.into_iter().map(|name| (name.to_owned(), Vec::new())).collect();
-    // The node's network is shared by many pods, and an address may have been that of a pod that has ended.
+    // A node's address is shared by many pods, and the address of a pod that has ended may be in use by another pod.
     let has_own_ip = |pod: &&PodView| pod.status.pod_ip != pod.status.host_ip && !pod.has_ended();
     let by_ip: BTreeMap<&str, &str> = pods
         .into_iter()
@@ -36,7 +37,7 @@ pub fn registered<'a>(
     found
 }
 
-/// `name` without the number of a process.
+/// Returns `name` without the number of a process.
 fn without_process(name: &str) -> Option<&str> {
     let (name, number) = name.rsplit_once('-')?;
     (!number.is_empty() && number.bytes().all(|c| c.is_ascii_digit())).then_some(name)
@@ -60,7 +61,7 @@ mod tests {
         }
     }
 
-    /// Retiring it would take another group's worker along.
+    /// Retiring it could retire another group's worker.
     #[test]
     fn a_process_on_the_nodes_network_is_not_known_by_its_address() {
         let mut pod = pod(A, "10.0.0.1");

@@ -1,8 +1,10 @@
+//! Tests of reading and writing frames.
+
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
 
-/// A message with these frames, of which `at_once` are counted in its first number.
+/// Returns a message with these frames. The first number of the message counts `at_once` of them.
 fn message(frames: &[Vec<u8>], at_once: usize) -> Vec<u8> {
     let lengths: Vec<usize> = frames.iter().map(Vec::len).collect();
     let counted = (1 + frames.len()) * WORD + lengths[..at_once].iter().sum::<usize>();
@@ -20,7 +22,7 @@ fn read_all(mut bytes: &[u8]) -> Result<Vec<u8>, Error> {
     runtime.block_on(read(&mut bytes, &mut Vec::new()))
 }
 
-/// As the scheduler of a real Dask sends the number 2.
+/// The scheduler of a real Dask sends the number 2 in this form.
 #[test]
 fn a_message_is_two_counts_the_lengths_and_the_frames() {
     let bytes = [17, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 2];
@@ -102,7 +104,7 @@ proptest! {
         _ = read_all(&bytes);
     }
 
-    /// Small numbers reach further than arbitrary bytes, which are mostly too large.
+    /// Small numbers reach more of the code than arbitrary bytes, which are mostly too large.
     #[test]
     fn arbitrary_numbers_never_panic(numbers in vec(0..60_u64, 0..9), index in 0..9_usize, large in any::<u64>()) {
         let mut numbers = numbers;

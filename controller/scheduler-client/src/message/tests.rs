@@ -1,3 +1,5 @@
+//! Tests of the content of frames.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::{collection::vec, prelude::*};
@@ -11,7 +13,7 @@ fn workers(identity: &Value) -> Result<Vec<Worker>, Error> {
     decode_reply::<Identity>(&encode(identity).unwrap()).map(Identity::into_workers)
 }
 
-/// One worker of the address `tcp://a`.
+/// Returns the one worker with the address `tcp://a`.
 fn worker(identity: &Value) -> Worker {
     workers(&json!({"type": "Scheduler", "workers": {"tcp://a": identity}})).unwrap().remove(0)
 }
@@ -23,7 +25,7 @@ fn a_call_names_its_op_beside_its_arguments() {
     assert_eq!(decoded, json!({"op": "identity", "reply": true, "close": true, "n": 1}));
 }
 
-/// Python refuses a client that lacks one of these, and sends compressed frames to one that asks for them.
+/// Python rejects a client that lacks one of these, and sends compressed frames to one that asks for them.
 #[test]
 fn the_handshake_asks_for_no_compression() {
     let decoded: Value = decode(&handshake().unwrap()).unwrap();
@@ -62,7 +64,7 @@ fn the_tasks_of_a_worker_are_those_it_has_yet_to_finish() {
     assert_eq!(worker(&json!({})).processing, 0);
 }
 
-/// New workers count by tuples, which JSON cannot carry and a reader of known fields must step over.
+/// New workers use tuples as keys of counts. JSON cannot represent them, and a reader of known fields must skip them.
 #[test]
 fn metrics_may_have_keys_that_are_no_text() {
     let mut frame = vec![0x81, 0xa7];
@@ -117,7 +119,7 @@ fn nesting_and_numbers_of_entries_are_limited() {
     let max = u32::try_from(MAX_ENTRIES).unwrap();
     assert!(decode::<Entries<()>>(&list(max)).is_ok());
     assert!(decode::<Entries<()>>(&list(max + 1)).is_err());
-    // Only announced.
+    // These lists are announced, but their entries do not follow.
     assert!(decode::<Entries<()>>(&[0xdd, 0xff, 0xff, 0xff, 0xff]).is_err());
     assert!(decode::<Identity>(&[0xdf, 0xff, 0xff, 0xff, 0xff]).is_err());
 }
@@ -146,7 +148,7 @@ proptest! {
     fn any_workers_are_read_back(expected in identity()) {
         let workers = decode_reply::<Identity>(&identity_frame(&expected)).unwrap().into_workers();
         let told: BTreeSet<_> = workers.into_iter().map(|w| (w.address, w.name, w.processing)).collect();
-        // Of two workers of one address, the last counts.
+        // Of two workers with one address, the last counts.
         let expected: BTreeMap<_, _> = expected.into_iter().map(|(a, n, t)| (a.clone(), (a, n, t))).collect();
         prop_assert_eq!(told, expected.into_values().collect());
     }

@@ -1,3 +1,5 @@
+//! Tests of TLS with certificates as Dask users create them.
+
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
@@ -23,7 +25,7 @@ fn authority() -> CertifiedIssuer<'static, KeyPair> {
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-/// For a host of which nobody here has the name.
+/// Returns the parameters of a certificate for a host name that none of the test's hosts has.
 fn params() -> CertificateParams {
     CertificateParams::new(["scheduler.example.org".to_owned()]).unwrap()
 }
@@ -52,7 +54,7 @@ fn client_verifier(ca: &str) -> Arc<dyn ClientCertVerifier> {
     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap()
 }
 
-/// A scheduler that answers one call with the number 2, and trusts clients of `ca`.
+/// Starts a scheduler that answers one call with the number 2, and trusts clients of `ca`. Returns its port.
 async fn serve(server: &Pair, ca: &str) -> u16 {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ServerConfig::builder_with_provider(provider)
@@ -75,13 +77,13 @@ async fn serve(server: &Pair, ca: &str) -> u16 {
             stream.write_all(&codec::encode(&answer)).await.unwrap();
             codec::read(&mut stream, &mut received).await.unwrap();
         }
-        // Until the client has gone.
+        // This reads until the client has closed the connection.
         _ = codec::read(&mut stream, &mut received).await;
     });
     port
 }
 
-/// What a client that trusts `ca` gets from it.
+/// Returns what a client that trusts `ca` receives from the scheduler at `port`.
 async fn ask(port: u16, ca: &str, client: &Pair) -> Result<u64, Error> {
     let tls = tls_config(ca.as_bytes(), client.certificate.as_bytes(), client.key.as_bytes()).unwrap();
     Client::new(Endpoint { host: "127.0.0.1".to_owned(), port, http_port: None, tls: Some(tls) })
@@ -97,8 +99,7 @@ async fn a_scheduler_of_the_same_authority_is_trusted_whatever_its_name() {
     assert_eq!(ask(port, &authority.pem(), &client).await, Ok(2));
 }
 
-/// As `Security.temporary()` of Dask makes it, not as that of an authority; OpenSSL makes them as that of an
-/// authority.
+/// Dask's `Security.temporary()` does not mark its certificate as an authority's. OpenSSL does.
 #[tokio::test]
 async fn one_self_signed_certificate_for_all_is_trusted() {
     let mut authority = params();

@@ -1,3 +1,5 @@
+//! Tests of the decisions about a group's number of workers.
+
 use super::*;
 
 const PERIOD: i64 = 5;
@@ -14,7 +16,7 @@ fn rules(minimum: i64, maximum: i64) -> Rules {
     Rules { minimum, maximum, ..Rules::default() }
 }
 
-/// A group whose workers are all registered, alone in its cluster.
+/// Returns a group whose workers are all registered, alone in its cluster.
 fn connected(current: i64, target: i64) -> ScalingInput {
     ScalingInput {
         current,
@@ -25,7 +27,7 @@ fn connected(current: i64, target: i64) -> ScalingInput {
     }
 }
 
-/// What a controller decides that has just started.
+/// Returns the decision of a controller that has just started.
 fn first(situation: &ScalingInput, rules: &Rules) -> Decision {
     RecentTargets::default().decide(situation, rules, at(0))
 }
@@ -69,7 +71,7 @@ fn nothing_changes_in_either_direction_before_the_cool_down_is_over() {
 
 // --- Other groups and several processes a worker ---
 
-/// User pain 11: group A is fixed at 2, the scheduler wants 6.
+/// Group A is fixed at 2, and the scheduler wants 6.
 #[test]
 fn workers_of_other_groups_are_taken_off_the_target() {
     let group = |current| ScalingInput { elsewhere: 2, ..connected(current, 6) };
@@ -126,7 +128,7 @@ fn a_lower_maximum_takes_effect_while_workers_are_starting() {
     assert_eq!(first(&starting(8, 2, 8), &rules(0, 4)), Decision { desired: 6, why: Why::AboveMaximum });
 }
 
-/// What became of a group whose workers take three minutes to connect.
+/// The history of a group whose workers take three minutes to connect.
 #[derive(Debug, PartialEq)]
 struct Story {
     created: i64,
@@ -134,7 +136,7 @@ struct Story {
     workers: i64,
 }
 
-/// Runs the controller every 5 s for 20 minutes, as it would run without failures.
+/// Runs the controller every 5 s for 20 minutes, without failures.
 fn tell(rules: &Rules, target: impl Fn(i64, i64) -> i64) -> Story {
     let (mut recent, mut rules) = (RecentTargets::default(), rules.clone());
     let mut born: Vec<i64> = Vec::new();
@@ -155,7 +157,7 @@ fn tell(rules: &Rules, target: impl Fn(i64, i64) -> i64) -> Story {
     story
 }
 
-/// User pain 7, BUG 52: the scheduler wants 20 for a moment, and then as many as are connected.
+/// The scheduler wants 20 for a moment, and then as many as are connected.
 #[test]
 fn a_target_that_follows_slow_workers_makes_each_worker_once_and_deletes_none() {
     let follows = |second, connected: i64| if second < 5 { 20 } else { connected.max(1) };
@@ -172,7 +174,7 @@ fn windows(up: i64, down: i64) -> Rules {
     Rules { up: SignedDuration::from_secs(up), down: SignedDuration::from_secs(down), ..rules(0, 20) }
 }
 
-/// What is decided when the scheduler asks for `targets`, one every 5 s, while the group stays at 4.
+/// Returns the decisions if the scheduler asks for `targets`, one every 5 s, while the group stays at 4.
 fn decided(rules: &Rules, targets: &[i64]) -> Vec<i64> {
     let mut recent = RecentTargets::default();
     let tick = |(second, target): (i64, &i64)| recent.decide(&connected(4, *target), rules, at(second)).desired;
@@ -193,7 +195,7 @@ fn workers_are_removed_when_fewer_were_asked_for_all_the_window_long() {
     assert_eq!(decided(&windows(0, 15), &[9])[0], 9, "the other direction has no window");
 }
 
-/// Else a scheduler that comes back after an hour would be believed at once.
+/// Otherwise a scheduler that comes back after an hour would be believed at once.
 #[test]
 fn a_window_begins_anew_after_a_time_in_which_nobody_was_asked() {
     let (mut recent, rules) = (RecentTargets::default(), windows(15, 15));
@@ -214,7 +216,7 @@ fn windows_do_not_hold_up_minimum_and_maximum() {
     assert_eq!(first(&connected(4, 4), &bounds(0, 2)).desired, 3);
 }
 
-// --- Clocks that are set ---
+// --- Clocks that are changed ---
 
 #[test]
 fn a_group_goes_on_growing_when_the_clock_is_set_back() {
@@ -232,9 +234,9 @@ fn a_group_goes_on_growing_when_the_clock_is_set_back() {
     assert_eq!(decide(9, 25), Decision { desired: 9, why: Why::More }, "15 s after the last change");
 }
 
-// --- Numbers that are none ---
+// --- Invalid numbers ---
 
-/// A scheduler may say what it likes, and who may write groups too.
+/// A scheduler may answer anything, and so may clients that can write groups.
 #[test]
 fn the_largest_numbers_lead_to_the_maximum() {
     let most = ScalingInput { elsewhere: i64::MIN, per_worker: Some(i64::MAX), ..connected(4, i64::MAX) };

@@ -1,3 +1,5 @@
+//! Tests of an autoscaler's status.
+
 use serde_json::json;
 
 use super::*;
@@ -18,7 +20,7 @@ fn autoscaler(status: &DaskAutoscalerStatus) -> DaskAutoscaler {
     .unwrap()
 }
 
-/// The status after one pass after another, each a minute later.
+/// Returns the status after each of `passes`, which are a minute apart.
 fn after(passes: &[StatusInput<'_>]) -> Vec<DaskAutoscalerStatus> {
     let mut status = DaskAutoscalerStatus::default();
     let pass = |(minute, seen): (i64, &StatusInput<'_>)| {
@@ -74,7 +76,7 @@ fn a_decision_is_told_with_its_numbers_and_its_reason() {
     assert_eq!(second.decision, "the group has as many workers as the scheduler asks for");
 }
 
-/// The target of a busy scheduler moves with every tick.
+/// The target of a busy scheduler changes with every tick.
 #[test]
 fn a_target_that_changes_nothing_is_not_told() {
     let decision = Decision { desired: 5, why: Why::AtMaximum };
@@ -120,7 +122,7 @@ fn a_scheduler_that_is_starting_makes_no_event() {
     assert!(told(&statuses[0].conditions).iter().all(|condition| condition.type_ == ACCEPTED));
 }
 
-/// A server-side apply of what it has read would make it the owner of what plugins did.
+/// A server-side apply of everything that was read would make it the owner of the plugins' entries.
 #[test]
 fn what_plugins_wrote_is_neither_written_again_nor_news() {
     let conditions = conditions::updated(&[], vec![ConditionUpdate::yes("PluginsSynced", "Synced", "")], None, at(60));

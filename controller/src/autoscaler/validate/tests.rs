@@ -1,3 +1,5 @@
+//! Tests of the validation of autoscalers.
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -60,7 +62,7 @@ fn rules_and_group_come_from_the_spec() {
     assert_eq!(group_name(&other), "demo-gpu");
 }
 
-/// What the definition of dask-kubernetes lets in.
+/// dask-kubernetes' CRD accepts such bounds.
 #[test]
 fn bounds_that_contradict_each_other_are_refused() {
     for (bounds, expected) in [
@@ -101,7 +103,7 @@ fn it_is_put_under_its_cluster_if_nothing_controls_it() {
     assert!(adoption(&plain(), None).is_none());
 }
 
-/// It would scale the new cluster by the old one's rules, and be deleted at any moment.
+/// It would scale the new cluster by the old one's rules, and could be deleted at any moment.
 #[test]
 fn one_of_an_older_cluster_of_the_same_name_does_nothing() {
     let autoscaler = owned(plain(), "DaskCluster", "older");

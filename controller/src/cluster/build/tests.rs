@@ -1,9 +1,12 @@
+//! Tests of the manifests of a cluster's components.
+
 use dask_operator_api::DaskCluster;
 
 use super::*;
 use crate::{cluster::validate::validate, test_fixtures::from_yaml};
 
-/// A cluster of which every part says something about itself, so that each manifest shows where it comes from.
+/// A cluster whose every part has labels or annotations of its own, so that each manifest shows where its values come
+/// from.
 const CLUSTER: &str = r#"
 apiVersion: kubernetes.dask.org/v1
 kind: DaskCluster
@@ -51,7 +54,7 @@ spec:
       containers: [{name: worker, args: [--name, $(DASK_WORKER_NAME)], futureField: 1}]
 "#;
 
-/// What users see: the manifests without the controller's own notes.
+/// The manifests without the controller's own annotations: what users see.
 struct Manifests {
     scheduler: Value,
     service: Value,
@@ -82,7 +85,7 @@ fn built_from(edit: impl FnOnce(&mut Value)) -> Manifests {
     Manifests::of(&serde_json::from_value(cluster).unwrap())
 }
 
-/// By these a change of the cluster is told from a change of the component.
+/// These annotations distinguish a change of the cluster from a change of the component.
 #[test]
 fn each_component_remembers_what_it_was_made_from() {
     let Desired { scheduler, service, group } = build(&validate(&from_yaml(CLUSTER)).unwrap());
@@ -133,10 +136,10 @@ fn the_scheduler_is_a_deployment_of_the_users_pod() {
         },
         "spec": {
             "replicas": 1,
-            // A rolling update would run two schedulers for a while, and clients fail with "Expected
-            // exactly one Pod object".
+            // A rolling update would run two schedulers for a while, and clients fail with "Expected exactly one Pod
+            // object".
             "strategy": {"type": "Recreate"},
-            // Immutable, so nothing that a user may want to change later.
+            // The selector is immutable, so it contains nothing that a user may want to change later.
             "selector": {"matchLabels": {"dask.org/cluster-name": "demo", "dask.org/component": "scheduler"}},
             "template": {
                 "metadata": {"labels": labels, "annotations": annotations},
@@ -237,7 +240,7 @@ fn a_cluster_without_any_metadata_of_its_own_gets_the_base_labels_only() {
     assert_eq!(desired.group["spec"], json!({"cluster": "demo", "worker": worker}));
 }
 
-/// In dask-kubernetes the operator's value wins, and a mesh cannot be had.
+/// In dask-kubernetes the operator's value wins, so a mesh cannot be used.
 #[test]
 fn users_may_let_istio_in_for_the_cluster_or_for_the_scheduler() {
     for pointer in ["/metadata/labels", "/spec/scheduler/metadata/labels"] {
@@ -250,7 +253,7 @@ fn users_may_let_istio_in_for_the_cluster_or_for_the_scheduler() {
     }
 }
 
-/// A tool such as Argo CD deletes what carries its mark and is not in its repository.
+/// A tool such as Argo CD deletes objects that carry its labels or annotations and are not in its repository.
 #[test]
 fn marks_of_deployment_tools_reach_no_component() {
     let marks = [

@@ -1,3 +1,5 @@
+//! Tests of a cluster's phase and conditions.
+
 use std::{sync::Arc, time::Duration};
 
 use dask_operator_api::PluginState;
@@ -16,7 +18,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
-/// A component as the caches have it, controlled by the cluster with uid `owner`.
+/// Returns a component as the caches contain it, controlled by the cluster with uid `owner`.
 fn component<K: serde::de::DeserializeOwned>(owner: &str, rest: &Value) -> Arc<K> {
     let mut object = json!({
         "metadata": {"name": "demo-scheduler", "namespace": "ns", "ownerReferences": [{
@@ -27,7 +29,7 @@ fn component<K: serde::de::DeserializeOwned>(owner: &str, rest: &Value) -> Arc<K
     Arc::new(serde_json::from_value(object).unwrap())
 }
 
-/// All that a cluster consists of, with `service` as spec and status of the Service.
+/// Returns all components of a cluster, with `service` as spec and status of the Service.
 fn observed_with(service: &Value) -> Observed {
     let group = json!({"spec": {"cluster": "demo", "worker": {"spec": {"containers": []}}}, "status": {"replicas": 2}});
     Observed {
@@ -66,7 +68,7 @@ fn phase_after(before: Option<ClusterPhase>, observed: &Observed) -> ClusterPhas
     status_of(&mk_cluster_in(before), observed, &outcome()).phase.unwrap()
 }
 
-/// Type, status, reason and message of a condition.
+/// Returns status, reason and message of the condition of type `type_`.
 fn said(status: &DaskClusterStatus, type_: &str) -> (String, String, String) {
     let condition = status.conditions.iter().find(|condition| condition.type_ == type_).unwrap();
     (condition.status.clone(), condition.reason.clone(), condition.message.clone())
@@ -130,8 +132,8 @@ fn the_status_of_a_cluster_that_runs() {
     assert_eq!(serde_json::to_value(status).unwrap(), expected);
 }
 
-/// Clients delete a cluster that is not `Running` after 60 seconds, and image pulls take longer. So no
-/// observation of pods is part of this table.
+/// Clients delete a cluster that is not `Running` after 60 seconds, and image pulls take longer. So this table
+/// contains no observation of pods.
 #[test]
 fn a_cluster_runs_as_soon_as_its_components_exist_and_its_service_has_an_address() {
     let load_balancer = |status: Value| json!({"spec": {"type": "LoadBalancer"}, "status": status});
@@ -155,7 +157,7 @@ fn a_cluster_runs_as_soon_as_its_components_exist_and_its_service_has_an_address
 
 type Loss = fn(&mut Observed);
 
-/// Ways in which a component does not stand.
+/// Changes after which a component no longer counts as created.
 fn losses() -> [(&'static str, Loss); 7] {
     [
         ("no scheduler", |observed| observed.scheduler = None),
@@ -189,8 +191,8 @@ fn a_cluster_whose_components_do_not_stand_yet_is_created_and_not_running() {
     }
 }
 
-/// The component comes back within a moment; a client that looks in between would take the cluster for one
-/// that is still being made.
+/// The component is created again within a moment. A client that reads the phase in between would take the cluster for
+/// one that is still being created.
 #[test]
 fn a_cluster_that_loses_a_component_keeps_its_phase_and_says_so_in_a_condition() {
     for (what, lose) in losses() {
@@ -234,7 +236,7 @@ fn a_cluster_is_created_before_anything_is_made() {
     assert_eq!(said(&status, COMPONENTS_CREATED), creating);
 }
 
-/// Otherwise each new cluster would cost a write that says nothing.
+/// Otherwise each new cluster would cost a write that carries no information.
 #[test]
 fn a_cluster_just_created_whose_components_are_not_seen_yet_is_not_written_again() {
     let cluster = mk_cluster("demo");
@@ -311,7 +313,7 @@ fn replicas_are_those_that_the_group_has_counted() {
     assert_eq!(status_of(&mk_cluster("demo"), &Observed::default(), &outcome()).replicas, Some(0));
 }
 
-/// Without this, the status would be written on each pass, and each write is the next pass's trigger.
+/// Without this, the status would be written on each pass, and each write would trigger the next pass.
 #[test]
 fn the_status_of_a_second_pass_is_the_same() {
     let mut cluster = mk_cluster("demo");
@@ -333,7 +335,7 @@ fn condition(type_: &str) -> Condition {
     }
 }
 
-/// The plugin engine writes into the same status. If its entries counted, both would write for ever.
+/// The plugin engine writes into the same status. If its entries counted, both would write forever.
 #[test]
 fn entries_of_the_plugin_engine_are_no_reason_to_write() {
     let desired = status_of(&mk_cluster("demo"), &observed(), &outcome());
@@ -366,7 +368,7 @@ fn each_field_of_this_reconciler_is_a_reason_to_write() {
     }
 }
 
-/// A plugin that fails later, or a controller that is started again, takes nothing away from a cluster in use.
+/// Neither a plugin that fails later nor a restart of the controller changes the phase of a cluster in use.
 #[test]
 fn a_plugin_holds_back_the_way_to_running_and_nothing_else() {
     let table = [

@@ -1,3 +1,5 @@
+//! Tests of updates of components that exist.
+
 use dask_operator_api::DaskCluster;
 use kube::api::ObjectMeta;
 use serde::de::DeserializeOwned;
@@ -17,7 +19,7 @@ fn built(cluster: &DaskCluster) -> (ValidatedCluster, Desired) {
     (valid, desired)
 }
 
-/// The component as it was made from `manifest`, with what the API server adds.
+/// Returns the component as it was created from `manifest`, with the fields that the API server adds.
 fn live<K: DeserializeOwned>(manifest: &Value) -> Arc<K> {
     let mut object = manifest.clone();
     object["metadata"]["uid"] = json!("live-uid");
@@ -25,7 +27,7 @@ fn live<K: DeserializeOwned>(manifest: &Value) -> Arc<K> {
     Arc::new(serde_json::from_value(object).unwrap())
 }
 
-/// As dask-kubernetes made it: without any notes.
+/// Returns the component as dask-kubernetes created it: without the controller's annotations.
 fn foreign<K: DeserializeOwned>(manifest: &Value) -> Arc<K> {
     let mut object = manifest.clone();
     object["metadata"]["annotations"] = json!({});
@@ -57,7 +59,7 @@ fn old() -> Desired {
     built(&mk_cluster("demo")).1
 }
 
-/// The value that the operations set at `path`.
+/// Returns the value that the operations set at `path`.
 fn set<'a>(operations: &'a [Value], path: &str) -> Option<&'a Value> {
     operations.iter().find(|operation| operation["path"] == path && operation["op"] != "test").map(|it| &it["value"])
 }
@@ -88,7 +90,7 @@ fn a_label_of_the_cluster_reaches_all_components_and_restarts_none() {
     }
 }
 
-/// Results would be lost.
+/// Replacing it would lose all results.
 #[test]
 fn the_scheduler_is_replaced_only_if_the_cluster_says_so() {
     let change = |cluster: &mut DaskCluster| {
@@ -124,7 +126,7 @@ fn the_service_gets_the_users_fields_and_keeps_kubernetes_own() {
 #[test]
 fn a_new_template_reaches_the_group_and_leaves_its_size() {
     let mut manifest = old().group.manifest;
-    manifest["spec"]["worker"]["replicas"] = json!(9); // Scaled by somebody.
+    manifest["spec"]["worker"]["replicas"] = json!(9); // Scaled by a client.
     let cluster = edited(|cluster| cluster.spec.worker.spec.set("nodeName", json!("n")));
     let Some(Update::GroupSpec(_, operations)) = group_update(&cluster, &live(&manifest)) else { panic!() };
     let worker = set(&operations, "/spec/worker").unwrap();
@@ -149,7 +151,7 @@ fn the_same_number_of_workers_again_does_not_undo_a_scaling_of_the_group() {
     assert!(group_update(&mk_cluster("demo"), &live(&manifest)).is_none());
 }
 
-/// Taking over a cluster of dask-kubernetes changes nothing but notes, however its components look.
+/// Taking over a cluster of dask-kubernetes changes only annotations, even if its components differ.
 #[test]
 fn components_of_an_older_controller_get_notes_and_nothing_else() {
     let cluster = edited(|cluster| {

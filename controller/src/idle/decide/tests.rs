@@ -1,9 +1,11 @@
+//! Tests of idle periods and their end.
+
 use super::*;
 
 const BUSY: Probe = Probe::Answered(Idleness::Busy);
 const COUNTED: Probe = Probe::Answered(Idleness::Counted);
 
-/// The scheduler has been idle since this second after the tests' epoch, by its own clock.
+/// Returns the probe of a scheduler that has been idle since this second after the tests' epoch, by its own clock.
 #[expect(clippy::cast_precision_loss, reason = "small numbers")]
 fn since(second: i64) -> Probe {
     Probe::Answered(Idleness::Since((EPOCH + second) as f64))
@@ -19,7 +21,7 @@ fn at(second: i64) -> Moment {
     Moment { wall: wall(second), steady: SignedDuration::from_secs(second) }
 }
 
-/// A controller that has just started, and a cluster whose scheduler has long been there.
+/// A controller that has just started, and a cluster whose scheduler has existed for long.
 struct Controller {
     watched: IdlePeriod,
     rules: Rules,
@@ -70,7 +72,7 @@ fn work_in_between_begins_a_new_time_out() {
     controller.sees(BUSY, 0);
     assert!(!controller.acts(since(5), 5));
     assert!(!controller.acts(since(5), 10));
-    // Nobody saw the work itself, but the scheduler tells.
+    // No probe observed the work itself, but the scheduler reports the time.
     assert!(!controller.acts(since(12), 15));
     assert!(!controller.acts(since(12), 20));
     assert!(controller.acts(since(12), 25));
@@ -106,7 +108,7 @@ fn a_new_controller_counts_from_what_the_scheduler_says() {
     assert!(controller.acts(since(-50), 10));
 }
 
-/// A clock that is an hour behind would have a new cluster deleted at once.
+/// With a clock that is an hour behind, a new cluster would be deleted at once.
 #[test]
 fn a_scheduler_was_not_idle_before_it_was_there() {
     let mut controller = Controller::new(60);
@@ -137,7 +139,7 @@ fn where_the_work_was_seen_the_schedulers_clock_does_not_count() {
     }
 }
 
-/// Two probes after it, the cluster would be deleted.
+/// If the wall clock counted, the cluster would be deleted two probes after the change.
 #[test]
 fn a_clock_that_is_set_does_not_end_a_cluster_early_or_late() {
     for step in [-7200, 7200] {
@@ -169,7 +171,7 @@ fn an_old_scheduler_is_idle_since_it_was_first_seen_so() {
     assert!(controller.acts(COUNTED, 20));
 }
 
-/// What happened meanwhile, nobody can tell.
+/// It is unknown what happened meanwhile.
 #[test]
 fn an_old_scheduler_that_was_not_asked_begins_anew() {
     let mut controller = Controller::new(10);
@@ -179,8 +181,8 @@ fn an_old_scheduler_that_was_not_asked_begins_anew() {
     assert!(controller.acts(COUNTED, 20));
 }
 
-/// A new scheduler says `Counted` if it has done something since it was last asked. One that is given
-/// short tasks, each done between two probes, is in use.
+/// A new scheduler answers `Counted` if it has done something since it was last asked. A scheduler that is given short
+/// tasks, each done between two probes, is in use.
 #[test]
 fn a_new_scheduler_that_cannot_say_since_when_has_worked() {
     let mut controller = Controller::new(10);

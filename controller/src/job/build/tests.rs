@@ -1,9 +1,12 @@
+//! Tests of the manifests of a job's cluster and runner.
+
 use dask_operator_api::DaskJob;
 
 use super::*;
 use crate::{job::validate::validate, test_fixtures::from_yaml};
 
-/// A job of which every part says something about itself, so that each manifest shows where it comes from.
+/// A job whose every part has labels or annotations of its own, so that each manifest shows where its values come
+/// from.
 const JOB: &str = r#"
 apiVersion: kubernetes.dask.org/v1
 kind: DaskJob
@@ -52,7 +55,7 @@ spec:
         spec: {containers: [{name: worker}]}
 "#;
 
-/// The job after `edit`.
+/// Returns the job after `edit`.
 pub(in crate::job) fn mk_job(edit: impl FnOnce(&mut Value)) -> DaskJob {
     let mut job: Value = from_yaml(JOB);
     edit(&mut job);
@@ -146,7 +149,7 @@ fn the_runner_is_the_users_pod_that_knows_its_scheduler() {
     assert_eq!(build_runner(&valid(|_| {}), 0), expected);
 }
 
-/// What was counted must not be counted again under the same name.
+/// A failure that was counted must not be counted again under the same name.
 #[test]
 fn a_runner_that_replaces_failed_ones_says_how_many() {
     let never = |job: &mut Value| job["spec"]["job"]["spec"]["restartPolicy"] = json!("Never");

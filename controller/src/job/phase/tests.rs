@@ -1,3 +1,5 @@
+//! Tests of the state machine of jobs.
+
 use super::*;
 
 const NOW: i64 = 1000;
@@ -22,7 +24,7 @@ fn suspending() -> Terms {
     Terms { suspend: true, ..terms() }
 }
 
-/// Without names.
+/// Returns a status without the names of children.
 fn bare(job_status: &str) -> DaskJobStatus {
     DaskJobStatus { job_status: Some(job_status.to_owned()), ..DaskJobStatus::default() }
 }
@@ -59,7 +61,7 @@ fn broken_cluster() -> Lookup<Cluster> {
     Lookup::Ours(Cluster { uid: "c".to_owned(), is_going: false, is_broken: true })
 }
 
-/// A runner in `state`, as sidecars leave it.
+/// Returns a runner in `state` whose pod still has running sidecars.
 fn runner(state: State) -> Runner {
     Runner {
         uid: "r".to_owned(),
@@ -106,7 +108,7 @@ fn decide(recorded: &DaskJobStatus, terms: &Terms, world: &ObservedChildren) -> 
     next(recorded, terms, world, at(NOW))
 }
 
-/// What a step does, in words.
+/// Returns what `next` does, in words.
 fn deeds(next: &Next) -> Vec<&str> {
     let all = [
         (next.make, "make"),
@@ -133,7 +135,7 @@ fn assert_idle(recorded: &DaskJobStatus, terms: &Terms, world: &ObservedChildren
     next
 }
 
-// --- The way to a running job ---
+// --- From creation to running ---
 
 #[test]
 fn a_new_job_is_created_first_and_then_gets_its_children() {
@@ -142,7 +144,7 @@ fn a_new_job_is_created_first_and_then_gets_its_children() {
     assert_eq!(made(&next.status, &terms()), created(CLUSTER_CREATED));
 }
 
-/// After a crash between the two writes, or while one of them fails.
+/// This happens after a crash between the two writes, or while one of them fails.
 #[test]
 fn children_are_made_until_both_are_recorded() {
     let half = ObservedChildren { cluster: cluster(), runner: Lookup::Nothing };
@@ -158,7 +160,7 @@ fn a_job_runs_when_its_runner_does() {
     let next = decide(&created(CLUSTER_CREATED), &terms(), &with(State::Running));
     assert_eq!((next.status, next.make), (running(), false));
     assert_idle(&running(), &terms(), &with(State::Running));
-    // The first start counts, and a runner that waits anew is no step back.
+    // The first start counts, and a restarted runner that waits does not change the phase back.
     let later = world(cluster(), Runner { started: Some(at(950)), ..runner(State::Running) });
     assert_idle(&running(), &terms(), &later);
     assert_idle(&running(), &terms(), &with(State::Waiting));
@@ -221,7 +223,7 @@ fn a_runner_that_is_lost_fails_the_job() {
     }
 }
 
-/// It may succeed while it goes; but if its node is gone nobody ever says so.
+/// It may succeed while it is being deleted, but if its node is gone, its end is never reported.
 #[test]
 fn a_runner_that_is_being_deleted_is_lost_when_that_takes_too_long() {
     let next = assert_idle(&running(), &terms(), &going(State::Running, NOW));
@@ -232,7 +234,7 @@ fn a_runner_that_is_being_deleted_is_lost_when_that_takes_too_long() {
     assert_eq!(next.status, ended(SUCCESSFUL, NOW));
 }
 
-/// A runner without a scheduler waits for ever.
+/// A runner without a scheduler waits forever.
 #[test]
 fn a_cluster_that_is_lost_or_broken_fails_the_job_and_ends_its_runner() {
     let both = ["delete runner"];
@@ -291,7 +293,7 @@ fn the_pod_of_a_runner_that_ended_is_kept_but_its_sidecars_do_not_go_on_for_ever
         &world(Lookup::Nothing, Runner { ended: true, ..runner(State::Succeeded(None)) }),
     );
     assert_eq!(next.wake, None);
-    // Such as one whose policy is Always: it would run once more, without a cluster.
+    // For example a runner with policy `Always`: it would run once more, without a cluster.
     let goes_on = world(Lookup::Nothing, Runner { over: false, ..runner(State::Succeeded(None)) });
     assert_eq!(deeds(&decide(&ended(SUCCESSFUL, NOW), &terms(), &goes_on)), ["delete runner"]);
 }
@@ -305,7 +307,7 @@ fn a_job_fails_at_its_deadline_and_not_before() {
     assert_eq!(next.wake, Some(at(NOW + 1)));
     let both = ["delete cluster", "delete runner"];
     assert_fails(&running(), &limited(100), &with(State::Running), "DeadlineExceeded", &both);
-    // One that never started counts from when it was made.
+    // The deadline of a runner that never started counts from its creation.
     let next = assert_idle(&created(CLUSTER_CREATED), &limited(111), &with(State::Waiting));
     assert_eq!(next.wake, Some(at(NOW + 1)));
     assert_fails(&created(CLUSTER_CREATED), &limited(110), &with(State::Waiting), "DeadlineExceeded", &both);
@@ -324,7 +326,8 @@ fn a_finished_job_is_deleted_when_its_time_is_over() {
 
 // --- Retries ---
 
-/// First it is counted, then it goes, and then the next one comes: a crash in between counts nothing twice.
+/// The failure is counted first, then the runner is deleted, and then the next one is created: a crash in between
+/// counts nothing twice.
 #[test]
 fn a_failed_runner_is_counted_and_then_replaced() {
     let next = decide(&running(), &retrying(2), &with(State::Failed(None)));
@@ -371,7 +374,7 @@ fn restarts_inside_of_a_pod_count_only_against_a_limit() {
     assert_fails(&running(), &retrying(2), &failed, "RunnerFailed", &["delete cluster"]);
 }
 
-/// The status may be older than what is seen: what a later try does is none of its business.
+/// The status may be older than the observed runner: it must not judge a later attempt.
 #[test]
 fn a_runner_of_a_later_try_is_not_judged_by_an_older_status() {
     assert_idle(&running(), &retrying(2), &after(1, State::Failed(None)));
@@ -395,7 +398,7 @@ fn a_suspended_job_has_neither_cluster_nor_runner() {
     assert_eq!(next.status.failed_runners, Some(1), "a suspension is no absolution");
 }
 
-/// A runner that is stopped by the suspension must not count as one that succeeded or failed.
+/// A runner that is stopped by the suspension must not count as succeeded or failed.
 #[test]
 fn the_end_of_a_runner_that_was_suspended_is_not_the_jobs() {
     for state in [State::Succeeded(None), State::Failed(None)] {

@@ -1,3 +1,5 @@
+//! Tests of the runner's state by its pod.
+
 #![expect(clippy::needless_pass_by_value, reason = "literals read better at the call without a reference")]
 
 use serde_json::{Value, json};
@@ -32,7 +34,7 @@ fn runner_of(status: Value, restart_policy: &str) -> Runner {
     )
 }
 
-/// A pod whose first container is in `state`, next to a sidecar that runs.
+/// Returns a pod whose first container is in `state`, next to a sidecar that runs.
 fn with_sidecar(phase: &str, state: Value, last: Value, restarts: i64) -> Value {
     json!({"phase": phase, "startTime": time(2), "containerStatuses": [
         {"name": "a-sidecar", "state": running(2)},
@@ -109,7 +111,7 @@ fn fractions_of_a_second_do_not_survive() {
     assert_eq!((runner.started, runner.state), (Some(at(3)), State::Succeeded(Some(at(9)))));
 }
 
-/// Between a failure and the next start the kubelet has not counted the restart yet.
+/// Between a failure and the restart, the kubelet has not counted the restart yet.
 #[test]
 fn each_failure_inside_of_a_pod_counts_once() {
     let restarts = |state, last, count| runner_of(with_sidecar("Running", state, last, count), "OnFailure").restarts;

@@ -1,3 +1,5 @@
+//! Tests of the Deployments of workers.
+
 use std::sync::Arc;
 
 use dask_operator_api::{DaskCluster, DaskWorkerGroup};
@@ -76,7 +78,7 @@ fn valid(group: &DaskWorkerGroup, cluster: DaskCluster) -> ValidatedGroup {
     validate(group, &observed, &mk_defaults("cluster.local")).unwrap()
 }
 
-/// The first worker of `group`, with the id `abcde00000`.
+/// Returns the first worker of `group`, with the id `abcde00000`.
 fn first_worker(group: &ValidatedGroup) -> Value {
     let workers = Workers { prefix: "abcde".to_owned(), ..Workers::default() };
     build_worker(group, &scale::plan(1, &workers).create[0])
@@ -88,7 +90,7 @@ fn first_worker_from(edit: impl FnOnce(&mut Value, &mut Value)) -> Value {
     first_worker(&valid(&serde_json::from_value(group).unwrap(), serde_json::from_value(cluster).unwrap()))
 }
 
-/// The group's pod with name and scheduler address in each container, after the user's own variables.
+/// Returns the group's pod with name and scheduler address in each container, after the user's own variables.
 fn expected_pod() -> Value {
     let name = json!({"name": "DASK_WORKER_NAME", "value": "demo-gpu-worker-abcde00000"});
     let address =
@@ -125,7 +127,7 @@ fn a_worker_is_a_deployment_of_the_users_pod_with_name_and_address() {
         "dask.org/worker-id": "abcde00000",
         "sidecar.istio.io/inject": "false",
     });
-    // The cluster's annotations stay with the cluster, as in dask-kubernetes.
+    // The cluster's annotations are not inherited, as in dask-kubernetes.
     let annotations = json!({"from-group": "group", "group-and-worker": "worker"});
     let keys = |map: &Value| map.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let mut own = annotations.clone();
@@ -152,7 +154,8 @@ fn a_worker_is_a_deployment_of_the_users_pod_with_name_and_address() {
         "spec": {
             "replicas": 1,
             "strategy": {"type": "Recreate"},
-            // Immutable, and for this worker alone: Deployments with one selector would take each other's pods.
+            // The selector is immutable, and matches this worker only: Deployments with one selector would take each
+            // other's pods.
             "selector": {"matchLabels": {
                 "dask.org/cluster-name": "demo",
                 "dask.org/component": "worker",
@@ -189,7 +192,7 @@ fn users_may_let_istio_in_for_the_cluster_the_group_or_its_workers() {
     }
 }
 
-/// `Never` makes the Deployment invalid, and dask-kubernetes then fails for ever without a word.
+/// `Never` makes the Deployment invalid, and dask-kubernetes then fails forever without a message.
 #[test]
 fn workers_always_restart() {
     let worker = first_worker_from(|group, _| group["spec"]["worker"]["spec"]["restartPolicy"] = json!("Never"));

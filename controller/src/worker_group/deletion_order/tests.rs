@@ -1,3 +1,5 @@
+//! Tests of the order in which workers are removed.
+
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -56,7 +58,7 @@ fn of_workers_that_cost_the_same_the_youngest_goes() {
     assert_eq!(chosen(&candidates, &[], surplus(2)), ["young", "middle"]);
 }
 
-/// After a crash between retiring and deleting, another worker would go in addition.
+/// Otherwise, after a crash between retiring and deleting, one worker too many would be removed.
 #[test]
 fn a_worker_that_was_chosen_before_is_chosen_again() {
     let candidates = [candidate("free", RemovalCost::NotScheduled), registered("idle", 0), registered("retired", 1)];
@@ -85,7 +87,7 @@ fn an_update_takes_no_more_workers_away_than_may_be_missing() {
         (0..count).map(|index| outdated(registered(&format!("w{index}"), index))).collect()
     };
     let table = [
-        // connected, wanted, may be missing: go
+        // connected, wanted, may be missing: removed
         (4, 4, 1, 1),
         (4, 4, 2, 2),
         (3, 4, 1, 0),
@@ -116,7 +118,7 @@ fn outdated_workers_that_do_no_work_yet_go_at_once() {
     assert_eq!(chosen(&candidates, &[], rolling(4, 1)), ["a", "b"]);
 }
 
-/// An update goes on with the worker that it had begun to retire.
+/// An interrupted update continues with the worker that it had begun to retire.
 #[test]
 fn an_update_that_was_cut_short_goes_on_with_the_same_worker() {
     let candidates = [outdated(registered("a", 0)), outdated(registered("b", 1))];
@@ -165,7 +167,7 @@ fn a_worker_stands_as_its_pods_and_the_scheduler_say() {
     }
 }
 
-/// Its pods may be unknown, when the user's own labels hide them: the scheduler's word counts more.
+/// Its pods may be unknown if the user's own labels hide them, so the scheduler's information takes precedence.
 #[test]
 fn a_registered_worker_ranks_with_its_busiest_process() {
     let registered = BTreeMap::from([("w".to_owned(), vec![process("tcp://a:1"), process("tcp://a:2")])]);
@@ -181,7 +183,7 @@ fn a_registered_worker_ranks_with_its_busiest_process() {
     assert_eq!(rank(&["tcp://a:2"]), (usize::MAX, 2), "a process that the scheduler would not close");
 }
 
-/// The scheduler would be asked for the same few workers for ever, and the others never.
+/// Otherwise the scheduler would be asked for the same few workers forever, and never for the others.
 #[test]
 fn a_worker_that_the_scheduler_did_not_let_go_is_asked_for_last() {
     let candidates = [registered("refused", 0), registered("busy", 1), candidate("unknown", RemovalCost::Unknown)];
@@ -191,7 +193,7 @@ fn a_worker_that_the_scheduler_did_not_let_go_is_asked_for_last() {
     assert_eq!(order, ["busy", "refused", "unknown"]);
 }
 
-/// On the node's network a pod cannot be told from its neighbours.
+/// On the node's network a pod cannot be distinguished from its neighbours.
 #[test]
 fn a_running_worker_beside_an_unknown_process_may_be_that_process() {
     let mut pod: PodView = (*pod(Some("n"), &json!({"running": {}}))).clone();
@@ -210,7 +212,7 @@ fn without_an_order_the_worker_with_fewer_tasks_is_cheaper() {
     assert_eq!(rank, 6);
 }
 
-/// A search of the order for each address would take minutes.
+/// Searching the order for each address would take minutes.
 #[test]
 fn a_scheduler_that_names_a_hundred_thousand_processes_is_ranked_at_once() {
     let address = |number: usize| format!("tcp://10.0.0.1:{number}");
