@@ -1,4 +1,5 @@
 //! The modules of the engine are layers: each uses those above it in the list of `src/lib.rs`, and none below.
+#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
 
 use std::{
     fs,

@@ -1,5 +1,5 @@
 //! Validates the endpoint of a plugin: where it listens, and how both sides authenticate. Rules of the
-//! CustomResourceDefinition are checked here again, because an older definition may be installed.
+//! `CustomResourceDefinition` are checked here again, because an older definition may be installed.
 
 use dask_operator_api::{DaskOperatorPlugin, KeyRefKind, PluginAuth, PluginTls, ServiceEndpoint, TlsMode, meta};
 use kube::ResourceExt as _;

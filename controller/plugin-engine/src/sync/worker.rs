@@ -285,7 +285,8 @@ impl Worker {
         self.in_flight.insert(key.clone());
         async move {
             let before = memory.verdict.clone();
-            let pass = call::traced(&plugin, &key, sync::sync(&env, &plugin, &key, memory, reason)).await;
+            let pass = Box::pin(sync::sync(&env, &plugin, &key, memory, reason));
+            let pass = call::traced(&plugin, &key, pass).await;
             report::tell(&env, &plugin, &key, before.as_ref(), pass.memory.as_ref()).await;
             (key, pass)
         }
