@@ -1,4 +1,5 @@
-//! Growing delays for objects whose reconciliation fails; kube's `error_policy` never hears of successes.
+//! Backoff for objects whose reconciliation fails. kube's `error_policy` cannot reset a backoff, because it is not
+//! called for successes.
 
 use std::{
     collections::HashMap,
@@ -11,10 +12,10 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_mins(2);
-/// More failures than this give the longest delay.
+/// The number of consecutive failures beyond which the delay is the longest one.
 const STEPS: usize = 10;
 
-/// Failures in a row, by object.
+/// The number of consecutive failures of each object.
 #[derive(Debug)]
 pub struct Backoff<Key> {
     failures: Mutex<HashMap<Key, usize>>,
@@ -27,7 +28,7 @@ impl<Key: Eq + Hash> Default for Backoff<Key> {
 }
 
 impl<Key: Eq + Hash> Backoff<Key> {
-    /// Counts a failure of `key`; the delay before the next try.
+    /// Counts a failure of `key`. Returns the delay before the next attempt.
     pub fn failed(&self, key: Key) -> Duration {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(key).or_insert(0);
@@ -35,18 +36,19 @@ impl<Key: Eq + Hash> Backoff<Key> {
         delay(*count)
     }
 
-    /// Forgets the failures of `key`, which succeeded or is gone.
+    /// Forgets the failures of `key`, which was reconciled successfully or is gone.
     pub fn succeeded(&self, key: &Key) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
     }
 
-    /// Forgets the failures of the keys for which `is_kept` is false.
+    /// Forgets the failures of all keys for which `is_kept` returns false.
     pub fn retain(&self, mut is_kept: impl FnMut(&Key) -> bool) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| is_kept(key));
     }
 }
 
-/// The delay after `failures` failures in a row (1 is the first): doubling, with jitter, bounded.
+/// Returns the delay after `failures` consecutive failures (1 is the first). The delay doubles each time, has jitter
+/// and is bounded.
 pub fn delay(failures: usize) -> Duration {
     ExponentialBuilder::new()
         .with_min_delay(FIRST)

@@ -1,45 +1,45 @@
-//! Conditions as the Kubernetes API conventions have them.
+//! Status conditions, as the Kubernetes API conventions define them.
 
 use std::borrow::Cow;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-/// Longest message, in bytes: conditions are for reading in a table.
+/// The longest message, in bytes. Conditions are read in tables.
 const MAX_MESSAGE: usize = 1024;
 
-/// What a condition says now; [`updated`] adds the times.
+/// The current state of a condition, without its times, which [`updated`] adds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConditionUpdate {
     /// The condition's type.
     pub type_: Cow<'static, str>,
-    /// `None` is `Unknown`.
+    /// The status; `None` means `Unknown`.
     pub status: Option<bool>,
-    /// One `CamelCase` word.
+    /// The reason: one `CamelCase` word.
     pub reason: String,
-    /// One sentence.
+    /// The message: one sentence.
     pub message: String,
 }
 
 impl ConditionUpdate {
-    /// A condition that holds.
+    /// Returns a condition with the status `True`.
     pub fn yes(type_: impl Into<Cow<'static, str>>, reason: impl Into<String>, message: impl Into<String>) -> Self {
         Self { type_: type_.into(), status: Some(true), reason: reason.into(), message: message.into() }
     }
 
-    /// A condition that does not hold.
+    /// Returns a condition with the status `False`.
     pub fn no(type_: impl Into<Cow<'static, str>>, reason: impl Into<String>, message: impl Into<String>) -> Self {
         Self { type_: type_.into(), status: Some(false), reason: reason.into(), message: message.into() }
     }
 
-    /// A condition that cannot be told.
+    /// Returns a condition with the status `Unknown`.
     pub fn unknown(type_: impl Into<Cow<'static, str>>, reason: impl Into<String>, message: impl Into<String>) -> Self {
         Self { type_: type_.into(), status: None, reason: reason.into(), message: message.into() }
     }
 }
 
-/// `verdicts` as conditions. `lastTransitionTime` changes only with the status, so that the same
-/// verdicts always give the same conditions and nothing is written in a steady state.
+/// Returns `verdicts` as conditions. `lastTransitionTime` changes only when the status does. The same verdicts
+/// therefore always give the same conditions, and nothing is written in a steady state.
 pub fn updated(
     old: &[Condition],
     verdicts: Vec<ConditionUpdate>,
@@ -70,12 +70,13 @@ pub fn updated(
         .collect()
 }
 
-/// Kubernetes keeps whole seconds; what is compared with what was read back must not have more.
+/// Truncates `time` to whole seconds, which is the precision that Kubernetes stores. Otherwise a time would differ from
+/// the same time that was read back.
 pub fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-/// `message` as far as conditions and Events can hold it.
+/// Truncates `message` to the length that conditions and Events can hold.
 pub fn cut(mut message: String) -> String {
     if message.len() > MAX_MESSAGE {
         let mut end = MAX_MESSAGE;

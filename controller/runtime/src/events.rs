@@ -1,4 +1,4 @@
-//! Which Events are published: dask-kubernetes' settings for them are honoured.
+//! Publishes Events, according to dask-kubernetes' settings for them.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
@@ -6,23 +6,23 @@ use kube::{
     runtime::events::{Event, EventType, Recorder as KubeRecorder, Reporter},
 };
 
-/// Python's `logging.WARNING`.
+/// The value of Python's `logging.WARNING`.
 const WARNING: u32 = 30;
 
-/// Which Events are published.
+/// The Events that are published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// None.
+    /// No Events.
     Nothing,
-    /// Those of type Warning.
+    /// Events of type Warning.
     Warnings,
-    /// All.
+    /// All Events.
     Everything,
 }
 
 impl Wanted {
-    /// What the two settings of dask-kubernetes ask for. `level` is one of Python's `logging`; a Normal Event is at
-    /// INFO and above.
+    /// Returns the Events that the two settings of dask-kubernetes select. `level` is a level of Python's `logging`.
+    /// Normal Events have levels from INFO up to WARNING, and are published unless `level` is WARNING or higher.
     ///
     /// ```
     /// use crate::events::Wanted;
@@ -48,7 +48,8 @@ impl Wanted {
     }
 }
 
-/// Publishes Events as far as they are wanted. Cloning shares what was published, which is counted up.
+/// Publishes the Events that are wanted. Clones share the record of published Events, by which repeated Events are
+/// counted instead of published again.
 #[derive(Clone)]
 pub struct Recorder {
     inner: KubeRecorder,
@@ -58,30 +59,30 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Publishes in the name of `reporter`.
+    /// Returns a recorder that publishes Events in the name of `reporter`.
     pub fn new(client: Client, reporter: Reporter, wanted: Wanted) -> Self {
         Self { inner: KubeRecorder::new(client.clone(), reporter.clone()), client, reporter, wanted }
     }
 
-    /// One that has published nothing yet: a recorder takes Events that differ in nothing but their words for one.
+    /// Returns a recorder that has published nothing yet. A recorder merges Events that differ only in their messages.
     #[must_use]
     pub fn fresh(&self) -> Self {
         Self::new(self.client.clone(), self.reporter.clone(), self.wanted)
     }
 
-    /// Publishes `event` about `object`, if such Events are wanted.
+    /// Publishes `event` about `object`, if Events of its type are wanted.
     ///
     /// # Errors
-    /// If the API server does not take it.
+    /// Fails if the API server does not accept the Event.
     pub async fn publish(&self, event: &Event, object: &ObjectReference) -> kube::Result<()> {
         if self.wanted.includes(event.type_) { self.inner.publish(event, object).await } else { Ok(()) }
     }
 }
 
-/// Reads a truth value as Dask reads its environment: a Python literal, or `true` and `false` in any case.
+/// Reads a boolean as Dask reads one from its environment: a Python literal, or `true` or `false` in any case.
 ///
 /// # Errors
-/// One sentence, if it is something else.
+/// Returns one sentence if `value` is something else.
 pub fn read_enabled(value: &str) -> Result<bool, String> {
     match unquoted(value).to_lowercase().as_str() {
         "true" | "1" => Ok(true),
@@ -93,7 +94,7 @@ pub fn read_enabled(value: &str) -> Result<bool, String> {
 /// Reads a level of Python's `logging`: its name in any case, or its number.
 ///
 /// # Errors
-/// One sentence, if it is something else.
+/// Returns one sentence if `value` is something else.
 pub fn read_level(value: &str) -> Result<u32, String> {
     let value = unquoted(value);
     match value.to_uppercase().as_str() {
@@ -107,7 +108,7 @@ pub fn read_level(value: &str) -> Result<u32, String> {
     }
 }
 
-/// Without the quotes of a Python string.
+/// Returns `value` without the quotes of a Python string.
 fn unquoted(value: &str) -> &str {
     let value = value.trim();
     let within = |quote| value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));

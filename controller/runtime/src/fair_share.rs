@@ -1,8 +1,9 @@
-//! Shares a bounded number of slots among tenants, which are namespaces, so that one that asks for many slows only itself.
+//! Shares a bounded number of slots among tenants, which are namespaces. A tenant that requests many slows down only
+//! itself.
 //!
-//! A tenant may take another slot while it holds fewer than are free. So one tenant alone gets half of them, and each of
-//! `n` busy ones about `1 / (n + 1)`: whoever comes next finds a slot that is free, and need not wait for the others.
-//! Of tenants that wait, the one that holds fewest slots is served first, and equals take turns.
+//! A tenant may take another slot while it holds fewer than are free. A single tenant therefore gets half of them, and
+//! each of `n` busy ones about `1 / (n + 1)`. A new tenant finds a free slot, and need not wait for the others. Of the
+//! tenants that wait, the one that holds the fewest slots is served first, and equals take turns.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -16,22 +17,22 @@ use tokio::sync::oneshot;
 pub struct FairQueue<T> {
     free: usize,
     tenants: HashMap<Arc<str>, Tenant<T>>,
-    /// The tenants with items that wait.
+    /// The tenants with waiting items.
     order: BTreeSet<Place>,
-    /// Counts arrivals and turns.
+    /// The counter of arrivals and turns.
     clock: u64,
 }
 
 #[derive(Debug)]
 struct Tenant<T> {
     held: usize,
-    /// When it last had its turn, or came.
+    /// When the tenant last had its turn, or arrived.
     turn: u64,
-    /// By ticket.
+    /// The waiting items, by ticket.
     waiting: BTreeMap<u64, T>,
 }
 
-/// Where a tenant stands in the queue.
+/// The position of a tenant in the queue.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     held: usize,
@@ -40,12 +41,12 @@ struct Place {
 }
 
 impl<T> FairQueue<T> {
-    /// An empty queue for `slots`, of which one tenant alone gets half, rounded up.
+    /// Returns an empty queue for `slots`. A single tenant gets half of them, rounded up.
     pub fn new(slots: usize) -> Self {
         Self { free: slots, tenants: HashMap::new(), order: BTreeSet::new(), clock: 0 }
     }
 
-    /// Adds `item` to what `tenant` waits for. The ticket is for [`FairQueue::remove`].
+    /// Adds `item` to the waiting items of `tenant`. Returns the ticket for [`FairQueue::remove`].
     pub fn push(&mut self, tenant: &str, item: T) -> u64 {
         self.clock += 1;
         let ticket = self.clock;
@@ -58,7 +59,7 @@ impl<T> FairQueue<T> {
         self.change(tenant, |entry| entry.waiting.remove(&ticket))
     }
 
-    /// Takes a slot for the item that is next, if there is one that may have it. [`FairQueue::release`] gives it back.
+    /// Takes a slot for the next item, if there is one that may have it. [`FairQueue::release`] gives the slot back.
     pub fn pop(&mut self) -> Option<(Arc<str>, T)> {
         let place = self.order.first().filter(|place| place.held < self.free)?.clone();
         self.clock += 1;
@@ -72,7 +73,8 @@ impl<T> FairQueue<T> {
         item.map(|(_, item)| (place.tenant, item))
     }
 
-    /// Takes a slot for `tenant` without waiting, if it may have one and nothing of it waits.
+    /// Takes a slot for `tenant` without waiting, if the tenant may have one and has no waiting items. Returns whether
+    /// it did.
     pub fn take(&mut self, tenant: &str) -> bool {
         let may = match self.tenants.get(tenant) {
             Some(entry) => entry.waiting.is_empty() && entry.held < self.free,
@@ -95,7 +97,7 @@ impl<T> FairQueue<T> {
         self.free += usize::from(held > 0);
     }
 
-    /// Changes what is known of `tenant`, and puts it where it belongs then.
+    /// Changes the entry of `tenant`, and moves the tenant to its new position in the queue.
     fn change<R>(&mut self, tenant: &str, change: impl FnOnce(&mut Tenant<T>) -> R) -> R {
         let (name, mut entry) = self.tenants.remove_entry(tenant).unwrap_or_else(|| {
             self.clock += 1;
@@ -113,11 +115,11 @@ impl<T> FairQueue<T> {
     }
 }
 
-/// A semaphore whose slots are shared as [`FairQueue`] says. Cloning shares it.
+/// A semaphore whose slots are shared as in [`FairQueue`]. Clones share the slots.
 #[derive(Clone, Debug)]
 pub struct FairShare(Arc<Mutex<FairQueue<oneshot::Sender<()>>>>);
 
-/// A slot, until it is dropped.
+/// A slot, which is given back when this is dropped.
 #[derive(Debug)]
 #[must_use = "the slot is given back when this is dropped"]
 pub struct Slot {
@@ -126,12 +128,12 @@ pub struct Slot {
 }
 
 impl FairShare {
-    /// A semaphore with `slots`, of which one tenant alone gets half, rounded up.
+    /// Returns a semaphore with `slots`. A single tenant gets half of them, rounded up.
     pub fn new(slots: usize) -> Self {
         Self(Arc::new(Mutex::new(FairQueue::new(slots))))
     }
 
-    /// Waits for a slot for `tenant`. Whoever stops waiting leaves the queue.
+    /// Waits for a slot for `tenant`. A caller that stops waiting leaves the queue.
     pub async fn acquire(&self, tenant: &str) -> Slot {
         let mut waiting = {
             let mut queue = self.lock();
@@ -142,7 +144,7 @@ impl FairShare {
             let ticket = queue.push(tenant, sender);
             Waiting { share: self, tenant, ticket, receiver, is_over: false }
         };
-        // The sender is kept until it has sent.
+        // No error occurs, because the queue keeps the sender until it has sent.
         let _ = (&mut waiting.receiver).await;
         waiting.is_over = true;
         self.slot(tenant)
@@ -162,7 +164,7 @@ impl FairShare {
         let mut queue = self.lock();
         queue.release(tenant);
         while let Some((_, sender)) = queue.pop() {
-            // One that has stopped waiting meanwhile gives the slot back by itself.
+            // A caller that has stopped waiting in the meantime gives the slot back by itself.
             let _ = sender.send(());
         }
     }

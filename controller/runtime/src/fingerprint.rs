@@ -1,13 +1,14 @@
-//! Fingerprints of what users write, by which a change of a template is told from everything else. They
-//! cover the users' words and not what is built from them: a new version of the controller must not restart
-//! anybody's workers.
+//! Fingerprints of the text that users write, which show whether a template has changed.
+//!
+//! A fingerprint covers the users' text and not the objects that are built from it, because a new version of the
+//! controller must not restart any workers.
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-/// Sixteen hex digits that follow from the content of `value`, whatever the order of its keys.
+/// Returns sixteen hex digits that depend on the content of `value`, but not on the order of its keys.
 pub fn fingerprint(value: &impl Serialize) -> String {
-    // What was read from JSON can be written as JSON.
+    // Values that were read from JSON can be written as JSON, so that no error occurs.
     let canonical = serde_json_canonicalizer::to_vec(value).unwrap_or_default();
     hex::encode(Sha256::digest(canonical))[..16].to_owned()
 }

@@ -9,11 +9,11 @@
 //! | [`reconciler`] | runs the passes of one reconciler over its work queue |
 //! | [`leader`] | elects one of several replicas, and proves that it leads |
 //! | [`k8s`] | reads and writes objects with time limits, field managers and preconditions |
-//! | [`report`], [`events`], [`conditions`] | tell users what happened to their objects |
+//! | [`report`], [`events`], [`conditions`] | report to users what happened to their objects |
 //! | [`unreadable`] | reports objects that do not parse |
 //! | [`fair_share`] | shares slots among namespaces |
 //! | [`liveness`], [`metrics`] | answer probes and scrapes |
-//! | [`task_set`], [`drive`], [`shutdown`] | run tasks until the process ends |
+//! | [`task_set`], [`task_runner`], [`shutdown`] | run tasks until the process ends |
 
 pub mod backoff;
 pub mod conditions;

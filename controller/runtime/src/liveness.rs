@@ -1,4 +1,4 @@
-//! Whether the controller gets on: what `/livez` looks at.
+//! The liveness check of the controller, which `/livez` reports.
 
 use std::{
     collections::HashMap,
@@ -10,17 +10,17 @@ use tokio::time::MissedTickBehavior;
 
 use crate::watch::{SyncStatus, UnreadableObject};
 
-/// A reconcile pass that lasts for so long will never end: all that it awaits has a limit of seconds.
+/// A reconcile pass that lasts longer than this will never end: everything that it awaits has a time limit of seconds.
 const LONGEST_PASS: Duration = Duration::from_mins(10);
-/// A leader whose tasks have not begun after so long waits for a watch that will never deliver.
+/// A leader whose tasks have not begun after this time waits for a watch that will never sync.
 const LONGEST_BEGINNING: Duration = Duration::from_mins(10);
 
-/// How often the runtime has to show that it gets on.
+/// The interval in which the runtime has to prove that it makes progress.
 const HEARTBEAT: Duration = Duration::from_secs(1);
-/// A runtime whose tasks have not run for so long is blocked: tasks are made of steps of milliseconds.
+/// A runtime whose tasks have not run for this long is blocked: tasks consist of steps of milliseconds.
 const LONGEST_BLOCK: Duration = Duration::from_secs(30);
 
-/// All watches and all passes under way. Cloning shares the content.
+/// All watches and all passes in progress. Clones share the content.
 #[derive(Clone, Default)]
 pub struct Liveness(Arc<Mutex<Content>>);
 
@@ -28,44 +28,44 @@ pub struct Liveness(Arc<Mutex<Content>>);
 struct Content {
     watches: Vec<SyncStatus>,
     passes: HashMap<u64, (&'static str, Instant)>,
-    /// Tasks that wait for leadership and their watches.
+    /// The tasks that wait for leadership and their watches.
     waiting: HashMap<u64, &'static str>,
-    /// Since when this process leads.
+    /// When this process became the leader.
     leading: Option<Instant>,
-    /// When the runtime last ran a task, if it has to.
+    /// When the runtime last ran a task. `None` until the first heartbeat, before which none is required.
     heartbeat: Option<Instant>,
     last_number: u64,
 }
 
-/// A task that has not begun for as long as this lives.
+/// A task that has not begun. Dropping this marks it as begun.
 pub struct Waiting {
     liveness: Liveness,
     task: u64,
 }
 
-/// A pass that is under way for as long as this lives.
+/// A pass in progress. Dropping this marks it as ended.
 pub struct ReconcileGuard {
     liveness: Liveness,
     pass: u64,
 }
 
 impl Liveness {
-    /// From now on `watch` must hear of the API server.
+    /// Adds `watch`, which from now on must receive responses from the API server.
     pub fn watch(&self, watch: SyncStatus) {
         self.content().watches.push(watch);
     }
 
-    /// From now on `watch`, which was closed, need not hear of anything.
+    /// Removes `watch`, which was closed and need not receive responses any more.
     pub fn forget(&self, watch: &SyncStatus) {
         self.content().watches.retain(|other| !other.is_same(watch));
     }
 
-    /// All watches.
+    /// Returns all watches.
     pub fn watches(&self) -> Vec<SyncStatus> {
         self.content().watches.clone()
     }
 
-    /// Registers the task `name`, which has to begin when this process leads.
+    /// Registers the task `name`, which has to begin once this process leads.
     pub fn expect(&self, name: &'static str) -> Waiting {
         let mut content = self.content();
         let task = content.number();
@@ -73,17 +73,17 @@ impl Liveness {
         Waiting { liveness: self.clone(), task }
     }
 
-    /// Notes that this process leads.
+    /// Records that this process leads.
     pub fn leads(&self, now: Instant) {
         self.content().leading.get_or_insert(now);
     }
 
-    /// Notes that the runtime runs tasks at `now`, and has to go on doing so.
+    /// Records that the runtime runs tasks at `now`. From then on it has to keep doing so.
     pub fn heartbeat(&self, now: Instant) {
         self.content().heartbeat = Some(now);
     }
 
-    /// Calls [`Liveness::heartbeat`] for as long as the process lives.
+    /// Calls [`Liveness::heartbeat`] repeatedly for as long as the process lives.
     pub async fn keep_heartbeat(self) {
         let mut ticks = tokio::time::interval(HEARTBEAT);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -93,7 +93,7 @@ impl Liveness {
         }
     }
 
-    /// Returns the objects that cannot be read, each once.
+    /// Returns the objects that cannot be read, without duplicates.
     pub fn unreadable(&self) -> Vec<Arc<UnreadableObject>> {
         let mut all: Vec<_> = self.watches().iter().flat_map(SyncStatus::unreadable).collect();
         let key = |object: &Arc<UnreadableObject>| {
@@ -105,12 +105,12 @@ impl Liveness {
         all
     }
 
-    /// Returns how often the objects that cannot be read have changed.
+    /// Returns how many times the objects that cannot be read have changed.
     pub fn unreadable_changes(&self) -> u64 {
         self.watches().iter().map(SyncStatus::unreadable_changes).sum()
     }
 
-    /// A pass of the reconciler `name` begins.
+    /// Registers a pass of the reconciler `name`, which begins now.
     pub fn begin(&self, name: &'static str, now: Instant) -> ReconcileGuard {
         let mut content = self.content();
         let pass = content.number();
@@ -118,7 +118,8 @@ impl Liveness {
         ReconcileGuard { liveness: self.clone(), pass }
     }
 
-    /// What is wrong at `now`, where watches may hear nothing for as long as `silence`.
+    /// Returns what is wrong at `now`. `silence` is how long a watch may be without a response, or without a readable
+    /// one.
     pub fn ailing(&self, now: Instant, silence: Duration) -> LivenessFailure {
         let content = self.content();
         let silent = content.watches.iter().filter(|watch| watch.silent_for(now) > silence);
@@ -161,23 +162,23 @@ impl Drop for ReconcileGuard {
     }
 }
 
-/// What keeps the controller from getting on.
+/// The reasons why the controller makes no progress.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LivenessFailure {
-    /// The kinds of whose watch nothing was heard for too long, by plural.
+    /// The kinds whose watch has received no response for too long, by plural.
     pub silent: Vec<String>,
     /// The kinds whose watch delivers nothing although the API server answers, by plural.
     pub stalled: Vec<String>,
-    /// The tasks of a leader that have not begun.
+    /// The tasks that have not begun although this process leads.
     pub waiting: Vec<String>,
     /// The reconcilers with a pass that does not end.
     pub stuck: Vec<String>,
-    /// Whether the runtime does not run tasks.
+    /// Whether the runtime has stopped running tasks.
     pub blocked: bool,
 }
 
 impl LivenessFailure {
-    /// Whether all is well.
+    /// Returns whether nothing is wrong.
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
     }
@@ -205,7 +206,7 @@ mod tests {
     fn a_watch_that_hears_nothing_for_too_long_is_named() {
         let start = Instant::now();
         let liveness = Liveness::default();
-        // The first part of `pods` began to listen earlier.
+        // The first watch of `pods` began earlier than the second one.
         liveness.watch(SyncStatus::listening("pods", &[start, start + Duration::from_secs(100)]));
         liveness.watch(SyncStatus::listening("services", &[start + Duration::from_mins(1)]));
         let table: [(u64, &[&str]); 5] =

@@ -1,20 +1,20 @@
-//! A moment by two clocks: one that people and other machines read, and one that nobody sets.
+//! A point in time on two clocks: the wall clock, which people and other machines use, and a monotonic clock.
 
 use std::{sync::LazyLock, time::Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// A moment. How much time has passed between two of them is told by `steady` alone.
+/// A point in time. The time between two moments must be computed from `steady` alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
-    /// The time of day, to compare with what others have written. It may be set forward or back.
+    /// The wall-clock time, for comparison with times that other machines have written. It may be set forward or back.
     pub wall: Timestamp,
-    /// Time since some moment in the life of this process, which only goes on.
+    /// The monotonic time since some moment in the life of this process.
     pub steady: SignedDuration,
 }
 
 impl Moment {
-    /// Returns this moment.
+    /// Returns the current moment.
     pub fn now() -> Self {
         static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         let steady = SignedDuration::try_from(START.elapsed()).unwrap_or(SignedDuration::MAX);

@@ -1,4 +1,4 @@
-//! Runs one reconciler over its queue.
+//! Runs the passes of one reconciler over its work queue.
 
 mod work_queue;
 
@@ -25,42 +25,43 @@ use tracing::Instrument as _;
 use crate::{backoff::Backoff, leader::Leading, liveness::Liveness, metrics::Passes, watch::WorkQueueReceiver};
 use work_queue::{Key, WorkQueue};
 
-/// Objects of one kind that are reconciled at the same time, shared by namespace: one alone has half of them.
+/// The number of objects of one kind that are reconciled at the same time. Namespaces share these slots: a single
+/// namespace gets half of them.
 const SLOTS: usize = 64;
-/// The reason of a pass that panicked.
+/// The reason that is reported for a pass that panicked.
 const PANIC: &str = "Panic";
 
-/// What is to happen after a pass.
+/// The requeue decision of a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Action {
     requeue_after: Option<Duration>,
 }
 
 impl Action {
-    /// Another pass after `delay`, or earlier if something changes.
+    /// Requests another pass after `delay`, or earlier if something changes.
     pub fn requeue(delay: Duration) -> Self {
         Self { requeue_after: Some(delay) }
     }
 
-    /// Another pass when something changes.
+    /// Requests another pass when something changes.
     pub fn await_change() -> Self {
         Self { requeue_after: None }
     }
 }
 
-/// One kind's reconciler.
+/// The reconciler of one kind.
 pub struct Reconciler<K: Resource<DynamicType = ()> + 'static, Reconcile, Error> {
     /// The kind, for logs and metrics.
     pub name: &'static str,
-    /// Where the objects are.
+    /// The store of the objects.
     pub store: Store<K>,
-    /// The step.
+    /// The function that reconciles one object.
     pub reconcile: Reconcile,
-    /// A constant word for an error.
+    /// Returns a constant word that classifies an error.
     pub category: fn(&Error) -> &'static str,
-    /// Where passes are seen that do not end.
+    /// The liveness check, which detects passes that do not end.
     pub liveness: Liveness,
-    /// Where passes are counted.
+    /// The metrics of the passes.
     pub passes: Arc<Passes>,
 }
 
@@ -70,7 +71,7 @@ where
     Error: std::error::Error + Send + 'static,
     ObjectRef<K>: Hash + Eq,
 {
-    /// Opens `queue` and works it off until `shutdown`, finishing what is under way.
+    /// Opens `queue` and processes its requests until `shutdown`. Passes in progress are finished before this returns.
     pub async fn run<Context, Pass>(
         self,
         mut queue: WorkQueueReceiver<K>,
@@ -108,7 +109,7 @@ where
     }
 }
 
-/// A pass that is over.
+/// The result of a pass that has ended.
 struct Ended<Error> {
     key: Key,
     outcome: Outcome<Error>,
@@ -117,11 +118,12 @@ struct Ended<Error> {
 enum Outcome<Error> {
     Done(Action),
     Failed(Error),
-    /// A fault of this program, which must not end it: the object that leads to it would end it again and again.
+    /// The pass hit a bug in this program. This must not end the process: the object that triggers the bug would end it
+    /// again and again.
     Panicked,
 }
 
-/// What one reconciler has to do, and does.
+/// The state of a running reconciler.
 struct Work<K: Resource<DynamicType = ()> + 'static, Reconcile, Error, Context> {
     reconciler: Reconciler<K, Reconcile, Error>,
     context: Arc<Context>,
@@ -151,11 +153,11 @@ where
         }
     }
 
-    /// Begins a pass over the object as it is now, which may be later than when it was asked for.
+    /// Begins a pass over the current object, which may be newer than when the pass was requested.
     fn begin(&mut self, key: Key) {
         let reference = ObjectRef::<K>::new(&key.name).within(&key.namespace);
         let Some(object) = self.reconciler.store.get(&reference) else {
-            // It has gone since it was asked for.
+            // The object was deleted after the pass was requested.
             self.passes.dropped(&key.namespace, &key.name);
             self.backoff.succeeded(&key);
             self.queue.end(key, None, TokioInstant::now());
@@ -183,7 +185,7 @@ where
         self.running.spawn(run.instrument(span));
     }
 
-    /// Takes in what came of a pass; there is nothing to take in if the runtime ends.
+    /// Handles the result of a pass. There is none if the runtime ends.
     fn ended(&mut self, ended: Option<Ended<Error>>) {
         let Some(Ended { key, outcome }) = ended else { return };
         let (kind, category) = (self.reconciler.name, self.reconciler.category);

@@ -1,16 +1,16 @@
-//! Why an object cannot be acted on.
+//! The reason why an object cannot be reconciled.
 
-/// What is wrong with an object, until it or something around it changes.
+/// A problem of an object, which persists until the object or something that it depends on changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
-    /// One `CamelCase` word, for a condition.
+    /// The reason for a condition: one `CamelCase` word.
     pub reason: &'static str,
-    /// One sentence, for whoever wrote the object.
+    /// One sentence for the author of the object.
     pub message: String,
 }
 
 impl Rejection {
-    /// `message` under `reason`.
+    /// Returns a rejection with this `reason` and `message`.
     pub fn new(reason: &'static str, message: impl Into<String>) -> Self {
         Self { reason, message: message.into() }
     }

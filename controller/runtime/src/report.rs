@@ -1,4 +1,4 @@
-//! What people are told: Events on transitions, and one log line for each failed pass.
+//! Reports changes of conditions to users as Events.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
@@ -12,11 +12,11 @@ use crate::{
     k8s::{self, Class},
 };
 
-/// Reasons of conditions that are false only until what was begun is done.
+/// Reasons of conditions that are false only until an operation in progress is done.
 const PROGRESS: [&str; 7] = ["Creating", "Scaling", "Pending", "Starting", "RollingUpdate", "Connecting", "Recreating"];
 
-/// Publishes an Event for each condition that became false, or true again. A condition that is true from
-/// the start is no news. Failing to publish is logged and nothing else: Events are a courtesy.
+/// Publishes an Event for each condition that became false, or true again. A condition that is true from the start has
+/// no Event. A failure to publish is only logged, because Events are best effort.
 pub async fn condition_changes<K: Resource<DynamicType = ()>>(
     recorder: &Recorder,
     object: &K,

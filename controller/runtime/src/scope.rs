@@ -1,10 +1,11 @@
-//! Which namespaces the controller watches.
+//! The namespaces that the controller watches.
 
 use std::{collections::BTreeSet, fmt};
 
-/// All namespaces, or those of a set, which has at least one.
+/// All namespaces, or a set of at least one namespace.
 ///
-/// In the latter no request is made to the whole cluster: the rights that it needs fit into a Role in each of them.
+/// With a set, the controller makes no cluster-wide requests. The permissions that it needs then fit into a Role in
+/// each of the namespaces.
 ///
 /// ```
 /// use crate::scope::Scope;
@@ -18,34 +19,34 @@ use std::{collections::BTreeSet, fmt};
 pub struct Scope(Option<BTreeSet<String>>);
 
 impl Scope {
-    /// All namespaces.
+    /// Returns the scope of all namespaces.
     pub fn all() -> Self {
         Self(None)
     }
 
-    /// These namespaces; all of them if none is named. Empty names do not count: a variable that is set to nothing
-    /// is one that is not set.
+    /// Returns the scope of these namespaces, or of all namespaces if there are no names. Empty names are ignored,
+    /// because a variable that is set to nothing counts as unset.
     pub fn of<Name: Into<String>>(names: impl IntoIterator<Item = Name>) -> Self {
         let names: BTreeSet<String> = names.into_iter().map(Into::into).filter(|name| !name.is_empty()).collect();
         Self(Some(names).filter(|names| !names.is_empty()))
     }
 
-    /// The names, unless it is all namespaces.
+    /// Returns the names of the namespaces, or `None` for all namespaces.
     pub fn names(&self) -> Option<&BTreeSet<String>> {
         self.0.as_ref()
     }
 
-    /// Whether only some namespaces are watched.
+    /// Returns whether only some namespaces are watched.
     pub fn is_limited(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Whether `namespace` is watched.
+    /// Returns whether `namespace` is watched.
     pub fn contains(&self, namespace: &str) -> bool {
         self.0.as_ref().is_none_or(|names| names.contains(namespace))
     }
 
-    /// The same and `namespace`.
+    /// Returns this scope with `namespace` added.
     #[must_use]
     pub fn with(&self, namespace: &str) -> Self {
         let mut scope = self.clone();
@@ -55,7 +56,8 @@ impl Scope {
         scope
     }
 
-    /// The namespaces in which requests are made, one after the other; `None` is one request to the whole cluster.
+    /// Returns the namespaces in which requests are made, one after the other. `None` stands for one cluster-wide
+    /// request.
     pub fn parts(&self) -> Vec<Option<&str>> {
         match &self.0 {
             Some(names) => names.iter().map(|name| Some(name.as_str())).collect(),
@@ -64,7 +66,7 @@ impl Scope {
     }
 }
 
-/// For messages, such as `the namespaces a, b`.
+/// The text for messages, such as `the namespaces a, b`.
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(names) = &self.0 else { return f.write_str("all namespaces") };

@@ -1,21 +1,21 @@
-//! The signals that end the process.
+//! Handles the signals that end the process.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// What SIGTERM and SIGINT cancel.
+/// The tokens that SIGTERM and SIGINT cancel.
 #[derive(Clone, Debug, Default)]
 pub struct Signals {
-    /// By the first one: what is under way is finished.
+    /// The token that the first signal cancels: work in progress is finished.
     pub first: CancellationToken,
-    /// By the second one: nothing is waited for any more.
+    /// The token that the second signal cancels: nothing is waited for any more.
     pub second: CancellationToken,
 }
 
-/// Tokens that SIGTERM and SIGINT cancel.
+/// Returns tokens that SIGTERM and SIGINT cancel.
 ///
 /// # Errors
-/// If the process may not install signal handlers.
+/// Fails if the process may not install signal handlers.
 pub fn on_signal() -> std::io::Result<Signals> {
     let signals = Signals::default();
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

@@ -1,4 +1,4 @@
-//! Runs what was wired, and ends it in order.
+//! Runs the tasks of the controller, and ends them in order.
 
 use std::time::Duration;
 
@@ -11,21 +11,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::task_set::Task;
 
-/// How long what is under way may take after SIGTERM: less than the 30 seconds that Kubernetes gives a pod, which the
-/// release of the Lease has to fit into too.
+/// How long work in progress may take after SIGTERM. Kubernetes gives a pod 30 seconds, in which the Lease has to be
+/// released, too.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// Something that must run for ever has ended; its name.
+/// The name of a task that ended although it must run for ever.
 #[derive(Debug)]
 pub struct Ended(pub &'static str);
 
-/// Drives `tasks`. Before `shutdown` none may end; afterwards they finish what is under way, or are cut short after
-/// [`GRACE`]. Nothing of them runs any more when this returns.
+/// Runs `tasks`. None of them may end before `shutdown`: if one does, the others are aborted. After `shutdown` they
+/// finish their work in progress, and are aborted after [`GRACE`]. No task runs any more when this function returns.
 pub async fn drive(tasks: Vec<Task>, shutdown: CancellationToken) -> Result<(), Ended> {
     let mut aborts = Aborts(Vec::new());
     let mut running = FuturesUnordered::new();
     for (name, task) in tasks {
-        // A task of its own, so that one that is busy does not hold up the others.
+        // Each future is a Tokio task of its own, so that a busy one does not delay the others.
         let spawned = tokio::spawn(task);
         aborts.0.push(spawned.abort_handle());
         running.push(async move {
@@ -53,7 +53,7 @@ pub async fn drive(tasks: Vec<Task>, shutdown: CancellationToken) -> Result<(), 
     failed.map_or(Ok(()), Err)
 }
 
-/// Tasks that end when this does.
+/// Handles of tasks, which are aborted when this is dropped.
 struct Aborts(Vec<AbortHandle>);
 
 impl Aborts {

@@ -1,4 +1,4 @@
-//! Watches and tasks of one half of the controller.
+//! The set of watches and tasks of one part of the controller.
 
 use std::{fmt::Debug, hash::Hash, time::Instant};
 
@@ -13,29 +13,29 @@ use crate::{
     watch::{KindWatcher, SyncStatus},
 };
 
-/// Something that runs until shutdown, with its name for errors.
+/// A future that runs until shutdown, with its name for errors.
 pub type Task = (&'static str, BoxFuture<'static, ()>);
 
-/// Collects what is to be driven; nothing runs before the tasks are. Watches run on standbys too, all else where this
-/// process leads.
+/// Collects the tasks to run. Nothing runs before [`drive`](crate::task_runner::drive) is called. Watches run on
+/// standbys too. Tasks of [`TaskSet::after_sync`] and [`TaskSet::until_shutdown`] start only when this process leads.
 pub struct TaskSet {
-    /// The watches.
+    /// The sync status of each watch.
     pub watches: Vec<SyncStatus>,
-    /// The tasks, watches among them.
+    /// The tasks, including those that run the watches.
     pub tasks: Vec<Task>,
-    /// Liveness of watches and passes.
+    /// The liveness of watches and passes.
     pub liveness: Liveness,
     leadership: Leadership,
     shutdown: CancellationToken,
 }
 
 impl TaskSet {
-    /// Returns an empty set, whose tasks end at `shutdown`.
+    /// Returns an empty set whose tasks end when `shutdown` is cancelled.
     pub fn new((liveness, leadership): (Liveness, Leadership), shutdown: CancellationToken) -> Self {
         Self { watches: Vec::new(), tasks: Vec::new(), liveness, leadership, shutdown }
     }
 
-    /// Adds a watch; how far it is.
+    /// Adds a watch. Returns its sync status.
     pub fn watch<K>(&mut self, feed: KindWatcher<K>) -> SyncStatus
     where
         K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
@@ -49,7 +49,7 @@ impl TaskSet {
         progress
     }
 
-    /// Adds a task that is dropped at shutdown. It starts as one of [`TaskSet::after_sync`] does.
+    /// Adds a task that is dropped at shutdown. It starts under the same conditions as one of [`TaskSet::after_sync`].
     pub fn until_shutdown<Run>(&mut self, name: &'static str, run: impl FnOnce(Leading) -> Run + Send + 'static)
     where
         Run: Future<Output = ()> + Send + 'static,
@@ -58,8 +58,8 @@ impl TaskSet {
         self.after_sync(name, |leading| until(shutdown, run(leading)));
     }
 
-    /// Adds a reconciler, which ends by itself at shutdown. It starts when this process leads and all watches so far
-    /// have delivered: a missing child must not be mistaken for one not yet seen.
+    /// Adds a reconciler, which ends by itself at shutdown. It starts when this process leads and all watches added so
+    /// far have synced. Otherwise it would take a child that the watch has not reported yet for a missing one.
     pub fn after_sync<Run>(&mut self, name: &'static str, run: impl FnOnce(Leading) -> Run + Send + 'static)
     where
         Run: Future<Output = ()> + Send + 'static,
@@ -84,7 +84,7 @@ impl TaskSet {
         self.tasks.push((name, Box::pin(run)));
     }
 
-    /// Adds what is to be done at shutdown.
+    /// Adds a task that starts at shutdown.
     pub fn at_shutdown(&mut self, name: &'static str, run: impl Future<Output = ()> + Send + 'static) {
         let shutdown = self.shutdown.clone();
         let run = async move {

@@ -1,4 +1,4 @@
-//! An API server for tests of whole passes: it answers what the test says, and notes what it was asked to write.
+//! An API server for tests of whole passes. It responds as the test specifies, and records the write requests.
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test that cannot be set up fails")]
 
 use std::sync::{Arc, Mutex};
@@ -15,18 +15,18 @@ use tokio::net::TcpListener;
 
 pub use crate::leader::leading;
 
-/// Methods and paths of the requests that write, in order.
+/// The methods and paths of the write requests, in order.
 #[derive(Clone, Default)]
 pub struct Writes(Arc<Mutex<Vec<String>>>);
 
 impl Writes {
-    /// Returns those since the last call.
+    /// Returns the write requests since the last call.
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
 }
 
-/// Returns a client of an API server that answers `answer`, and the writes that it gets.
+/// Returns a client of an API server that responds with `answer`, and the record of its write requests.
 pub async fn stub_api_server(
     answer: impl Fn(&Method, &str) -> Response + Clone + Send + Sync + 'static,
 ) -> (Client, Writes) {
@@ -49,12 +49,12 @@ pub fn made(_: &Method, _: &str) -> Response {
     (StatusCode::CREATED, Json(json!({}))).into_response()
 }
 
-/// Refuses each request as the API server refuses creations in a namespace that is being deleted.
+/// Rejects each request as the API server rejects creations in a namespace that is being deleted.
 pub fn namespace_ends(_: &Method, _: &str) -> Response {
     (StatusCode::FORBIDDEN, Json(namespace_terminating())).into_response()
 }
 
-/// Returns the `Status` that refuses a creation in a namespace that is being deleted.
+/// Returns the `Status` of a rejected creation in a namespace that is being deleted.
 pub fn namespace_terminating() -> Value {
     json!({
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 403, "reason": "Forbidden",
@@ -66,7 +66,7 @@ pub fn namespace_terminating() -> Value {
     })
 }
 
-/// Returns an object of a kind that every API server knows.
+/// Returns an object of a kind that every API server serves.
 pub fn mk_config_map(namespace: &str, name: &str) -> ConfigMap {
     serde_json::from_value(json!({"metadata": {"name": name, "namespace": namespace}})).unwrap()
 }

@@ -1,12 +1,12 @@
-//! Tells the authors of objects that cannot be read: an Event on the object, and the condition `Accepted` where its kind
-//! has conditions.
+//! Reports objects that cannot be read to their authors: as an Event on the object, and as the condition `Accepted` if
+//! its kind has conditions.
 //!
-//! The watches keep what cannot be read by name ([`crate::watch::UnreadableObject`]). The process that leads reports
-//! each object once, and again when the reason changes. Namespaces take turns, so that one with thousands of such
-//! objects does not delay what another is told.
+//! The watches keep objects that cannot be read by name ([`crate::watch::UnreadableObject`]). The leader reports each
+//! object once, and again when the reason changes. Namespaces take turns, so that one with thousands of such objects
+//! does not delay the reports of another.
 //!
-//! It also releases such objects that are being deleted: the reconciler that would remove a finalizer never sees the
-//! object.
+//! This module also releases such objects when they are being deleted: the reconciler that would remove a finalizer
+//! never receives the object.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -34,19 +34,19 @@ use crate::{
     watch::{Received, UnreadableObject},
 };
 
-/// How often the watches are asked whether something changed.
+/// How often the watches are checked for changes.
 const PERIOD: Duration = Duration::from_secs(1);
-/// The largest object whose status is written. For each write the API server processes the whole object, which takes it
-/// seconds for a million small values; an Event costs the same whatever the object is.
+/// The largest object whose status is written, in bytes. For each write the API server processes the whole object,
+/// which takes seconds for a million small values. The cost of an Event does not depend on the object.
 const LARGEST_STATUS: usize = 128 << 10;
 
-/// Reports to the authors of unreadable objects.
+/// Reports unreadable objects to their authors.
 pub struct Reporter {
-    /// Client of the API server.
+    /// The client of the API server.
     pub client: Client,
-    /// Publishes Events.
+    /// The recorder that publishes Events.
     pub recorder: Recorder,
-    /// Knows the objects that cannot be read.
+    /// The source of the objects that cannot be read.
     pub liveness: Liveness,
     /// Returns whether objects of a kind of an API group have the condition `Accepted`.
     pub has_condition: HasCondition,
@@ -60,7 +60,7 @@ pub type Release = Box<dyn Fn(Arc<UnreadableObject>) -> BoxFuture<'static, Resul
 /// Returns whether objects of a kind (second argument) of an API group (first) have the condition `Accepted`.
 pub type HasCondition = fn(&str, &str) -> bool;
 
-/// What was reported of an object, by uid.
+/// The reported reason and message of each object, by uid.
 type Reported = HashMap<String, (&'static str, String)>;
 
 impl Reporter {
@@ -85,7 +85,7 @@ impl Reporter {
         }
     }
 
-    /// An error is logged and nothing else: the log and the metric name the object too.
+    /// Reports one object. An error is only logged, because the log and the metric name the object too.
     async fn report(&self, object: &UnreadableObject) {
         let event = Event {
             type_: EventType::Warning,
@@ -120,7 +120,7 @@ impl Reporter {
         let reference = &object.reference;
         let (Some(namespace), Some(name)) = (&reference.namespace, &reference.name) else { return Ok(()) };
         let resource = resource_of(object);
-        // What the API server answers cannot be read either.
+        // The object in the response cannot be read either.
         let api: Api<Received<PartialObjectMeta<DynamicObject>>> =
             Api::namespaced_with(self.client.clone(), namespace, &resource);
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
@@ -137,8 +137,8 @@ fn resource_of(object: &UnreadableObject) -> ApiResource {
     ApiResource::from_gvk_with_plural(&kind, &object.plural)
 }
 
-/// Returns what has not been reported yet, one object of each namespace in turn, and notes it as reported. What is gone
-/// or can be read is forgotten.
+/// Returns the objects that have not been reported yet, one of each namespace in turn, and records them as reported.
+/// Objects that are gone or can be read are forgotten.
 fn unreported(objects: &[Arc<UnreadableObject>], reported: &mut Reported) -> Vec<Arc<UnreadableObject>> {
     let uid = |object: &UnreadableObject| object.reference.uid.clone().unwrap_or_default();
     let present: HashMap<String, (&'static str, String)> =
@@ -149,7 +149,7 @@ fn unreported(objects: &[Arc<UnreadableObject>], reported: &mut Reported) -> Vec
     news
 }
 
-/// Returns the objects such that namespaces take turns.
+/// Returns the objects in an order in which namespaces take turns.
 fn in_turns<'a>(objects: impl Iterator<Item = &'a Arc<UnreadableObject>>) -> Vec<Arc<UnreadableObject>> {
     let mut places: BTreeMap<Option<String>, usize> = BTreeMap::new();
     let mut queued = Vec::new();
@@ -162,8 +162,9 @@ fn in_turns<'a>(objects: impl Iterator<Item = &'a Arc<UnreadableObject>>) -> Vec
     queued.into_iter().map(|(_, object)| object).collect()
 }
 
-/// Returns the merge patch that says in the object's status that it is not accepted; nothing if its kind has no
-/// conditions, or if it says so already. It fails if the object has changed since.
+/// Returns the merge patch that reports in the object's status that it is not accepted. Returns `None` if the kind has
+/// no conditions, if the object is too large, or if the status says so already. The patch fails if the object has
+/// changed since.
 fn condition_patch(object: &UnreadableObject, has_condition: HasCondition, now: Timestamp) -> Option<Value> {
     let ObjectReference { api_version, kind, resource_version, .. } = &object.reference;
     let group = api_version.as_deref()?.split('/').next()?;

@@ -1,8 +1,10 @@
+//! Tests of the queue and the semaphore that share slots among tenants.
+
 use futures::FutureExt as _;
 
 use super::*;
 
-/// Takes whatever may be taken now, and says for whom.
+/// Takes slots for all items that may have one now. Returns the items with their tenants.
 fn drained(queue: &mut FairQueue<u32>) -> Vec<(String, u32)> {
     std::iter::from_fn(|| queue.pop()).map(|(tenant, item)| (tenant.to_string(), item)).collect()
 }
@@ -81,7 +83,7 @@ fn what_is_over_takes_no_room() {
     assert_eq!((queue.free, queue.tenants.len(), queue.order.len()), (4, 0, 0));
 }
 
-/// A list of tenants that is searched for each item would take minutes.
+/// Searching a list of tenants for each item would take minutes.
 #[test]
 fn a_hundred_thousand_tenants_are_served_at_once() {
     let mut queue = FairQueue::new(2);
@@ -117,7 +119,7 @@ async fn whoever_stops_waiting_takes_no_slot_along() {
     drop(given_up);
     let mut too_late = Box::pin(share.acquire("a"));
     assert!((&mut too_late).now_or_never().is_none());
-    drop(first); // The slot is handed to one who does not look any more.
+    drop(first); // The slot is handed to a caller that no longer polls.
     drop(too_late);
     drop(share.acquire("a").await);
     let queue = share.lock();

@@ -1,9 +1,12 @@
+//! Checks permissions by `SelfSubjectAccessReview`.
+
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::{Api, Client, api::PostParams};
 
 use super::{Error, timed};
 
-/// Whether the account of `client` has the right that `attributes` describe. Kubernetes lets every account ask.
+/// Returns whether the account of `client` has the permission that `attributes` describe. Kubernetes lets every account
+/// make this request.
 pub async fn may(client: &Client, attributes: ResourceAttributes) -> Result<bool, Error> {
     let spec =
         SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..SelfSubjectAccessReviewSpec::default() };

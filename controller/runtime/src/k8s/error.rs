@@ -1,3 +1,5 @@
+//! Errors of calls to the API server, and their classes.
+
 use std::time::Duration;
 
 use kube::core::Status;
@@ -5,58 +7,59 @@ use kube::core::Status;
 /// A failed call to the API server.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The API server answered with an error, or could not be reached. Written as text, the error has no values of the
-    /// object: it goes into the log, which others than the object's author read. [`Error::message`] has them.
+    /// The API server responded with an error, or could not be reached. The `Display` text has no values of the object,
+    /// because it goes into the log, which has other readers than the object's author. [`Error::message`] has the
+    /// values.
     #[error("failed to {verb} {object}: {}", without_values(.source))]
     Call {
-        /// What was tried.
+        /// The verb of the call.
         verb: &'static str,
-        /// On what.
+        /// The object of the call.
         object: String,
-        /// Why it failed.
+        /// Why the call failed.
         source: Box<kube::Error>,
     },
-    /// No answer came.
+    /// No response arrived in time.
     #[error("failed to {verb} {object}: no answer within {} s", .limit.as_secs_f32())]
     Timeout {
-        /// What was tried.
+        /// The verb of the call.
         verb: &'static str,
-        /// On what.
+        /// The object of the call.
         object: String,
-        /// How long was waited.
+        /// How long the response was awaited.
         limit: Duration,
     },
-    /// The object is not what it was when it was read.
+    /// The object has changed since it was read.
     #[error("{object} has changed in the meantime")]
     Outdated {
-        /// Which object.
+        /// The object that has changed.
         object: String,
     },
 }
 
-/// What an error means for whoever made the call.
+/// The meaning of an error for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
     /// The object does not exist.
     NotFound,
-    /// There is an object of that name already.
+    /// An object of that name exists already.
     AlreadyExists,
-    /// Somebody else changed the object.
+    /// Another client changed the object.
     Conflict,
-    /// The object is not valid; trying again without a change is useless.
+    /// The object is not valid. A retry without a change is useless.
     Rejection,
-    /// Rights or quota are missing.
+    /// Permissions or quota are missing.
     Forbidden,
-    /// The namespace is being deleted, which nothing can stop: nothing can be made in it any more.
+    /// The namespace is being deleted, which cannot be stopped. Nothing can be created in it any more.
     NamespaceEnding,
-    /// The API server asks for patience.
+    /// The API server limits the rate of requests.
     Throttled,
-    /// Anything that may go away by itself.
+    /// Any error that may go away by itself.
     Transient,
 }
 
 impl Error {
-    /// Returns the error of a call that the API server refused or that did not reach it.
+    /// Returns the error of a call that the API server rejected or that did not reach it.
     pub fn new(verb: &'static str, object: &str, source: kube::Error) -> Self {
         Self::Call { verb, object: object.to_owned(), source: Box::new(source) }
     }
@@ -66,7 +69,7 @@ impl Error {
         Self::Timeout { verb, object: object.to_owned(), limit }
     }
 
-    /// The error's class, by the code of the API server's answer.
+    /// Returns the error's class, which depends on the status code of the response.
     pub fn class(&self) -> Class {
         let source = match self {
             Self::Call { source, .. } => source,
@@ -84,13 +87,13 @@ impl Error {
             403 if is_of_ending_namespace(status) => Class::NamespaceEnding,
             401 | 403 => Class::Forbidden,
             429 => Class::Throttled,
-            // What a server-side apply makes of an unknown field; there is nothing else to tell it by.
+            // The response to a server-side apply with an unknown field. Nothing but the message identifies it.
             500 if status.message.contains("failed to create typed patch object") => Class::Rejection,
             _ => Class::Transient,
         }
     }
 
-    /// The code of the API server's answer, if there was one.
+    /// Returns the status code of the API server's response, if there was one.
     pub fn code(&self) -> Option<u16> {
         let Self::Call { source, .. } = self else { return None };
         match source.as_ref() {
@@ -99,7 +102,7 @@ impl Error {
         }
     }
 
-    /// A constant word for metrics and Event reasons.
+    /// Returns a constant word for metrics and Event reasons.
     pub fn category(&self) -> &'static str {
         match self.class() {
             Class::NotFound => "NotFound",
@@ -113,7 +116,7 @@ impl Error {
         }
     }
 
-    /// One sentence for conditions: the API server's own words where it spoke.
+    /// Returns one sentence for conditions: the API server's own message if it sent one.
     pub fn message(&self) -> String {
         match self {
             Self::Call { verb, object, source } => match source.as_ref() {
@@ -127,8 +130,8 @@ impl Error {
     }
 }
 
-/// Returns the error without what it quotes of an object: the API server repeats invalid values, and serde what does not
-/// parse. The paths of the invalid fields stay.
+/// Returns the text of the error without values of the object: the API server repeats invalid values, and serde quotes
+/// text that does not parse. The paths of the invalid fields are kept.
 fn without_values(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) if matches!(status.code, 400 | 422 | 500) => {
@@ -147,7 +150,7 @@ fn without_values(error: &kube::Error) -> String {
     }
 }
 
-/// By the cause that the API server's `NamespaceLifecycle` admission gives.
+/// Returns whether the API server's `NamespaceLifecycle` admission plugin reports that the namespace is being deleted.
 fn is_of_ending_namespace(status: &Status) -> bool {
     let causes = status.details.iter().flat_map(|details| &details.causes);
     causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
@@ -180,7 +183,7 @@ mod tests {
         assert_eq!(Error::timeout("get", "Pod a/b", Duration::from_secs(1)).class(), Class::Transient);
     }
 
-    /// As it answers to a creation in a namespace that is being deleted.
+    /// The response to a creation in a namespace that is being deleted.
     #[test]
     fn a_namespace_that_ends_is_no_missing_right() {
         let status = serde_json::from_value(namespace_terminating()).unwrap();

@@ -1,5 +1,5 @@
-//! The API server as the reconcilers use it: every call has a timeout, every write a field manager,
-//! every delete a uid precondition, and every error a class.
+//! Calls to the API server: every call has a timeout, every write has a field manager, every delete has a uid
+//! precondition, and every error has a class.
 
 mod access;
 mod error;
@@ -16,13 +16,13 @@ pub use write::{
 
 use std::time::Duration;
 
-/// Field manager of all that the controller writes on its own behalf.
+/// The field manager of everything that the controller writes on its own behalf.
 pub const FIELD_MANAGER: &str = "dask-operator";
 
-/// How long one call may take. kube has no read timeout of its own, since watches never end.
+/// How long one call may take. kube has no read timeout of its own, because watches never end.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Awaits `call` for at most [`CALL_TIMEOUT`]; `verb` and `object` say in errors what was tried.
+/// Awaits `call` for at most [`CALL_TIMEOUT`]. `verb` and `object` describe the call in errors.
 pub fn timed<T>(
     verb: &'static str,
     object: &str,
@@ -31,7 +31,7 @@ pub fn timed<T>(
     timed_within(CALL_TIMEOUT, verb, object, call)
 }
 
-/// As [`timed`], with another limit.
+/// Like [`timed`], with another limit.
 pub async fn timed_within<T>(
     limit: Duration,
     verb: &'static str,

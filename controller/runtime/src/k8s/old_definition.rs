@@ -1,7 +1,7 @@
-//! Statuses of kinds whose installed definition is older than this program.
+//! Statuses of kinds whose installed CRD is older than this program.
 //!
-//! Such a definition may have no status subresource, and prunes the fields that it does not know. What was written
-//! cannot be read back then, so this module remembers what was sent.
+//! Such a CRD may have no status subresource, and prunes the fields that it does not know. A status that was written
+//! then cannot be read back, so that this module remembers what was sent.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -16,41 +16,42 @@ use serde_json::json;
 use super::{Class, Error};
 use crate::fingerprint::fingerprint;
 
-/// After this time a status is sent again.
+/// How long a sent status is remembered. After this time it is sent again.
 const REMEMBERED: Duration = Duration::from_mins(5);
 
 type Sent = HashMap<(String, String), (Instant, String)>;
 static SENT: LazyLock<Mutex<Sent>> = LazyLock::new(Mutex::default);
 
-/// Kinds whose definition has no status of its own, by plural.
+/// The kinds whose CRD has no status subresource, by plural.
 static WITHOUT_STATUS: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// Remembers which kinds have no status of their own. Whoever lacks the right to write such a status is told that,
-/// and not that there is none.
+/// Records the kinds without a status subresource. This cannot be derived from responses: a caller that lacks the
+/// permission to write such a status receives a 403 and not a 404.
 pub fn without_status<'a>(plurals: impl IntoIterator<Item = &'a str>) {
     let plurals = plurals.into_iter().map(str::to_owned).collect();
     *WITHOUT_STATUS.lock().unwrap_or_else(PoisonError::into_inner) = plurals;
 }
 
-/// Whether the API server refused a status since the kind has none of its own: then it goes with the object.
+/// Returns whether the API server rejected a status because the kind has no status subresource. The status is then
+/// written with the object.
 pub(crate) fn explains(error: &Error, plural: &str) -> bool {
     let is_known = || WITHOUT_STATUS.lock().unwrap_or_else(PoisonError::into_inner).contains(plural);
     error.class() == Class::NotFound || (error.code() == Some(403) && is_known())
 }
 
-/// Forgets what was sent: the definitions may be newer now.
+/// Forgets the sent statuses, because the CRDs may be newer now.
 pub fn forget() {
     SENT.lock().unwrap_or_else(PoisonError::into_inner).clear();
 }
 
-/// Whether `status` was sent for `object` as it is now.
+/// Returns whether `status` was sent for the present state of `object`.
 pub(crate) fn has_sent<K: Resource + Serialize>(manager: &str, object: &K, status: &impl Serialize) -> bool {
     let sent = SENT.lock().unwrap_or_else(PoisonError::into_inner);
     let known = sent.get(&key(manager, object));
     known.is_some_and(|(at, print)| at.elapsed() < REMEMBERED && *print == print_of(object, status))
 }
 
-/// Remembers that `status` was sent, and warns once for all objects.
+/// Records that `status` was sent. Warns once for all objects.
 pub(crate) fn sent<K: Resource + Serialize>(manager: &str, object: &K, status: &impl Serialize) {
     static TOLD: Once = Once::new();
     TOLD.call_once(|| {
@@ -68,8 +69,8 @@ fn key<K: Resource>(manager: &str, object: &K) -> (String, String) {
     (object.uid().unwrap_or_default(), manager.to_owned())
 }
 
-/// Follows from what is sent and what the definition keeps of it. Times in conditions do not count: they are
-/// those of the first write, which are lost.
+/// Returns a fingerprint of the status that is sent and of the stored one, from which the old CRD has pruned fields.
+/// Times in conditions are left out, because those of the first write are lost.
 fn print_of<K: Serialize>(object: &K, status: &impl Serialize) -> String {
     let mut status = json!(status);
     for condition in status["conditions"].as_array_mut().into_iter().flatten() {
@@ -88,7 +89,7 @@ mod tests {
 
     use super::*;
 
-    /// dask-kubernetes' roles do not grant what its definitions do not have.
+    /// dask-kubernetes' Roles do not grant access to subresources that its CRDs do not have.
     #[test]
     fn a_status_that_is_forbidden_goes_with_the_object_only_if_the_kind_has_none_of_its_own() {
         let error = |code| {

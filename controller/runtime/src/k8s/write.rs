@@ -1,3 +1,5 @@
+//! Writes objects: creations, server-side apply, patches and deletions.
+
 use std::fmt::Debug;
 
 use kube::{
@@ -16,22 +18,22 @@ use serde_json::{Map, Value, json};
 
 use super::{Class, Error, FIELD_MANAGER, old_definition, timed};
 
-/// What came of [`create`].
+/// The result of [`create`].
 #[derive(Debug)]
 pub enum Creation {
-    /// The object was made now.
+    /// The object was created by this call.
     Made,
-    /// The object stood already, belongs to the owner, and has the labels of the manifest.
+    /// The object exists already, belongs to the owner, and has the labels of the manifest.
     Stands,
-    /// An object of that name belongs to somebody else and was not touched.
+    /// An object of that name belongs to another owner and was not touched.
     Foreign(Box<PartialObjectMeta<DynamicObject>>),
 }
 
-/// Makes the object of `manifest`, which `owner_uid` is to control, unless there is one of that name.
-/// Unknown fields are errors. One that is there and lost labels gets them back: by these it is watched.
+/// Creates the object of `manifest`, which `owner_uid` is to control, unless an object of that name exists. Unknown
+/// fields are errors. An existing object that has lost labels gets them back, because watches select it by these.
 ///
-/// A POST and not an apply: an apply of the fields that an object has already succeeds, and would take over
-/// an object of somebody else that looks the same.
+/// This is a POST and not an apply. An apply of fields that an object has already succeeds, and would take over an
+/// object of another owner that looks the same.
 pub async fn create(
     client: &Client,
     resource: &ApiResource,
@@ -55,7 +57,7 @@ pub async fn create(
             result => result.map(|()| Creation::Stands),
         },
         Some(found) => Ok(Creation::Foreign(Box::new(found))),
-        // It has gone in between: the next pass makes it.
+        // The object was deleted in the meantime. The next pass creates it.
         None => Err(exists),
     }
 }
@@ -72,7 +74,7 @@ async fn restore_labels(
     timed("patch", &describe(manifest), api.patch(&found.name_any(), &params, &Patch::Merge(&patch))).await.map(|_| ())
 }
 
-/// The labels of `manifest` that `live` does not have. Whoever is being deleted needs none.
+/// Returns the labels of `manifest` that `live` does not have. An object that is being deleted needs none.
 fn lost_labels(live: &ObjectMeta, manifest: &Value) -> Option<Map<String, Value>> {
     let wanted = manifest.pointer("/metadata/labels").and_then(Value::as_object)?;
     let has = |key: &str| live.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
@@ -84,7 +86,7 @@ fn lost_labels(live: &ObjectMeta, manifest: &Value) -> Option<Map<String, Value>
     (live.deletion_timestamp.is_none() && !lost.is_empty()).then_some(lost)
 }
 
-/// kube's own `create` cannot ask for strict validation.
+/// Returns a create request with strict validation, which kube's own `create` cannot request.
 fn strict_create(url: &str, manifest: &Value) -> kube::Result<http::Request<Vec<u8>>> {
     let body = serde_json::to_vec(manifest).map_err(kube::Error::SerdeError)?;
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
@@ -94,16 +96,16 @@ fn strict_create(url: &str, manifest: &Value) -> kube::Result<http::Request<Vec<
     Ok(request)
 }
 
-/// Whether server-side apply takes fields from other managers.
+/// The behaviour of server-side apply if other managers own fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Force {
-    /// It does: the object is known to be ours.
+    /// It takes the fields: the object is known to belong to the operator.
     Yes,
-    /// It does not: the object is believed not to exist.
+    /// It fails: the object is believed not to exist.
     No,
 }
 
-/// Applies `manifest` under its `metadata.name` as `manager`. Unknown fields are errors.
+/// Applies `manifest` as `manager` to the object with its `metadata.name`. Unknown fields are errors.
 pub async fn apply<K>(api: &Api<K>, manager: &str, force: Force, manifest: &Value) -> Result<K, Error>
 where
     K: Clone + DeserializeOwned + Debug,
@@ -114,7 +116,7 @@ where
     timed("apply", &describe(manifest), api.patch(name, &params, &Patch::Apply(manifest))).await
 }
 
-/// What [`apply`] would make of an object that is ours; nothing is written.
+/// Returns the object that [`apply`] with force would produce. Nothing is written.
 pub async fn dry_apply<K>(api: &Api<K>, manager: &str, manifest: &Value) -> Result<K, Error>
 where
     K: Clone + DeserializeOwned + Debug,
@@ -124,8 +126,8 @@ where
     timed("compare", &describe(manifest), api.patch(name, &params, &Patch::Apply(manifest))).await
 }
 
-/// As [`apply`] without force, of an object that is believed not to exist; and whether it did not, which
-/// nothing but the code of the answer says for sure.
+/// Like [`apply`] without force, for an object that should not exist yet. Also returns whether it was created, which
+/// only the status code of the response shows reliably.
 pub async fn apply_new(
     client: &Client,
     api: &Api<DynamicObject>,
@@ -153,11 +155,11 @@ pub async fn apply_new(
     timed("create", &describe(manifest), applied).await
 }
 
-/// Applies `status` to the status subresource of `object` as `manager`. The uid goes along, so that a
-/// namesake made in the meantime is not touched.
+/// Applies `status` to the status subresource of `object` as `manager`. The request contains the uid, so that an object
+/// of the same name that was created in the meantime is not touched.
 ///
-/// Says whether anything was written: with an old definition, which drops most of a status, the same one is not sent
-/// again and again, and an object that has gone has none.
+/// Returns whether anything was written. An old CRD drops most of a status, so that the same status is not sent again
+/// and again. An object that was deleted has no status.
 pub async fn apply_status<K>(api: &Api<K>, manager: &str, object: &K, status: &impl Serialize) -> Result<bool, Error>
 where
     K: Clone + Serialize + DeserializeOwned + Debug + Resource<DynamicType = ()>,
@@ -175,13 +177,13 @@ where
     let params = PatchParams::apply(manager).force();
     let target = format!("the status of {}", describe(&body));
     let request = Request::new(api.resource_url()).patch_subresource("status", &name, &params, &Patch::Apply(&body));
-    // The watch brings what came of it; nothing is gained by reading the answer as well.
+    // The watch delivers the result, so that the response need not be parsed.
     let sent =
         async { api.clone().into_client().request::<IgnoredAny>(request.map_err(kube::Error::BuildRequest)?).await };
     match timed("apply", &target, sent).await {
         Err(error) if old_definition::explains(&error, &K::plural(&())) => {
             match merge(api, object, json!({"status": status})).await {
-                // The object itself has gone in between.
+                // The object itself was deleted in the meantime.
                 Err(error) if error.class() == Class::NotFound => return Ok(false),
                 result => result?,
             };
@@ -192,8 +194,8 @@ where
     }
 }
 
-/// Merges `patch` into `object`, if that still is the one that it was read as. For changes of parts of an
-/// object that others own too; an apply would delete what it leaves out.
+/// Merges `patch` into `object`, if its uid has not changed since it was read. This is for changes of parts of an
+/// object that has other owners too: an apply would delete the fields that it leaves out.
 pub async fn merge<K>(api: &Api<K>, object: &K, mut patch: Value) -> Result<K, Error>
 where
     K: Clone + DeserializeOwned + Debug + Resource<DynamicType = ()>,
@@ -205,10 +207,10 @@ where
     timed("patch", &target, api.patch(&name, &params, &Patch::Merge(&patch))).await
 }
 
-/// Applies `operations` (RFC 6902) to `object`, if that still is the one that it was read as. Unknown fields
-/// are errors.
+/// Applies `operations` (RFC 6902) to `object`, if its uid has not changed since it was read. Unknown fields are
+/// errors.
 ///
-/// Only the metadata of the answer are read: an object whose other parts cannot be read can be patched, too.
+/// Only the metadata of the response are read, so that an object whose other parts cannot be read can be patched, too.
 pub async fn json_patch<K>(api: &Api<K>, object: &K, operations: Vec<Value>) -> Result<(), Error>
 where
     K: Clone + DeserializeOwned + Debug + Resource<DynamicType = ()>,
@@ -223,14 +225,15 @@ where
     patched.map(|_| ()).map_err(|error| if is_failed_test(&error) { Error::Outdated { object: target } } else { error })
 }
 
-/// An object that is refused for its content is named in the details, one whose `test` failed is not.
+/// Returns whether the `test` operation failed. If an object is rejected for its content instead, the details name the
+/// kind.
 fn is_failed_test(error: &Error) -> bool {
     let Error::Call { source, .. } = error else { return false };
     let kube::Error::Api(status) = source.as_ref() else { return false };
     status.code == 422 && status.details.as_ref().is_none_or(|details| details.kind.is_empty())
 }
 
-/// As [`delete`], but the object stays until all that it controls is gone.
+/// Like [`delete`], but the object stays until everything that it controls is gone.
 pub async fn delete_foreground<K>(api: &Api<K>, name: &str, uid: &str) -> Result<(), Error>
 where
     K: Clone + DeserializeOwned + Debug,
@@ -238,8 +241,8 @@ where
     delete_with(api, name, uid, PropagationPolicy::Foreground).await
 }
 
-/// Deletes the object `name` if it still is the one with `uid`. One that is gone already, or has been
-/// replaced by a namesake, is success.
+/// Deletes the object `name` if it still has the uid `uid`. Succeeds if the object is gone already, or was replaced by
+/// one of the same name.
 pub async fn delete<K>(api: &Api<K>, name: &str, uid: &str) -> Result<(), Error>
 where
     K: Clone + DeserializeOwned + Debug,

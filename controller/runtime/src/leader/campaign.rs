@@ -1,4 +1,4 @@
-//! One process's part in the election.
+//! The part of one process in the election.
 
 use std::{
     future::pending,
@@ -27,22 +27,22 @@ use crate::{
     watch::{Received, Unreadable},
 };
 
-/// The Lease as the watch tells of it; `None` if it is gone.
+/// The Lease as the watch reports it, or `None` if it is gone.
 type LeaseEvent = Result<Option<Received<Lease>>, watcher::Error>;
 
-/// What one try came to.
+/// The result of one attempt.
 type Tried = Result<(), k8s::Error>;
 
-/// A process that leads or wants to.
+/// A process that leads or wants to lead.
 pub struct Candidate {
     lease: LeaseClient,
     identity: String,
     timing: Timing,
     observed: Observed,
     leading: watch::Sender<bool>,
-    /// Before this moment nothing is tried again.
+    /// When the next attempt may be made.
     not_before: Instant,
-    /// Whether the watch tells nothing.
+    /// Whether the watch fails, so that it reports no changes.
     is_deaf: bool,
     /// Whether the API server has ever let this process use the Lease.
     is_allowed: bool,
@@ -51,7 +51,8 @@ pub struct Candidate {
 impl Candidate {
     pub fn new(client: Client, settings: Settings, leading: watch::Sender<bool>) -> Self {
         let timing = Timing::new(settings.seconds);
-        // Not the pod's name alone: a process that starts anew in it must not take the last one's promise for its own.
+        // The pod's name alone is not enough: a process that restarts in the same pod must not take the Lease of its
+        // predecessor for its own.
         let pod = settings.pod.as_deref().unwrap_or("dask-operator");
         let identity = format!("{pod}_{:08x}", fastrand::u32(..));
         let now = Instant::now();
@@ -67,7 +68,7 @@ impl Candidate {
         }
     }
 
-    /// Leads, or waits to, until the leadership is lost.
+    /// Leads, or waits to lead, until the leadership is lost. Returns how it was lost.
     pub async fn campaign(&mut self) -> Error {
         let news = watch_object(self.lease.api.clone(), &self.lease.name).default_backoff();
         let mut news = pin!(news);
@@ -91,7 +92,7 @@ impl Candidate {
                 }
             };
             let result = match deadline {
-                // What is under way then comes too late.
+                // A step that is still in progress at the deadline is too late.
                 Some(deadline) => timeout_at(deadline.into(), step).await.unwrap_or(Ok(Ok(()))),
                 None => step.await,
             };
@@ -102,12 +103,13 @@ impl Candidate {
         }
     }
 
-    /// When this process has to stop, if it leads.
+    /// Returns when this process has to stop leading, if it leads.
     fn deadline(&self) -> Option<Instant> {
         self.observed.renewed.map(|renewed| renewed + self.timing.deadline())
     }
 
-    /// Waits for news until then. A standby that hears none asks now and then.
+    /// Waits until `until` or for the next event of the watch. A standby whose watch fails reads the Lease from time to
+    /// time.
     async fn wait(&mut self, until: Instant, mut news: Pin<&mut impl Stream<Item = LeaseEvent>>) -> Tried {
         let asks = self.is_deaf && self.observed.renewed.is_none();
         let until = if asks { until.min(Instant::now() + self.timing.period()) } else { until };
@@ -141,18 +143,18 @@ impl Candidate {
             }
             return Ok(());
         }
-        // It may be older than the last renewal, as watches tell of things late.
+        // The event may be older than the last renewal, because watches report changes late.
         self.look().await
     }
 
-    /// Lets another lead at once, if this process does.
+    /// Releases the Lease if this process holds it, so that another can lead at once.
     pub async fn release(&self) {
         if self.is_allowed {
             self.lease.release(&self.identity, self.timing).await;
         }
     }
 
-    /// Asks the API server for the Lease.
+    /// Reads the Lease from the API server.
     async fn look(&mut self) -> Tried {
         let found = self.lease.get().await?;
         self.is_allowed = true;
@@ -182,7 +184,8 @@ impl Candidate {
         }
     }
 
-    /// The Lease of a leader is replaced at once, that of another process when it has run out.
+    /// Handles a Lease that cannot be read. A leader replaces its own Lease at once. A standby replaces that of another
+    /// process when it has expired.
     fn see_unreadable(&mut self, Unreadable { metadata, reason, message, .. }: Unreadable) {
         if self.observed.unreadable != Some(reason) {
             tracing::warn!(lease = %self.lease, reason, "the Lease cannot be read and will be replaced");
@@ -191,7 +194,7 @@ impl Candidate {
         self.observed.see_unreadable(metadata, reason, Instant::now());
     }
 
-    /// Tries to become or to stay the holder.
+    /// Tries to become the holder, or to stay it.
     async fn claim(&mut self) -> Tried {
         let begun = Instant::now();
         let record = decide::claimed(&self.observed.record, &self.identity, self.timing, jiff::Timestamp::now());
@@ -206,7 +209,7 @@ impl Candidate {
                 Class::Conflict | Class::AlreadyExists => return self.look_after_all().await,
                 Class::NotFound if is_there => return self.look_after_all().await,
                 Class::Forbidden if self.observed.renewed.is_none() => {
-                    // To read it is not enough.
+                    // Permission to read the Lease is not enough.
                     self.is_allowed = false;
                     return Err(error);
                 }
@@ -223,13 +226,13 @@ impl Candidate {
         Ok(())
     }
 
-    /// It is not what it was believed to be.
+    /// Reads the Lease after a write was rejected because the Lease has changed.
     async fn look_after_all(&mut self) -> Tried {
         self.pause(self.timing.pause() / 2);
         self.look().await
     }
 
-    /// Without the right to use Leases there is no election, and no standby either.
+    /// Leads without an election. Without permission to use Leases there is no election, and there are no standbys.
     async fn lead_alone(&self, error: &k8s::Error) -> Error {
         let error = error.message();
         tracing::warn!(lease = %self.lease, error, "no right to use Leases: this process leads without an election");
@@ -247,7 +250,7 @@ impl Candidate {
         }
     }
 
-    /// Tries nothing for so long, and up to twice that, so that several do not go on in step.
+    /// Makes no attempt for between `pause` and `2 × pause` (jitter keeps replicas out of step).
     fn pause(&mut self, pause: Duration) {
         self.not_before = Instant::now() + pause.mul_f64(1.0 + fastrand::f64());
     }

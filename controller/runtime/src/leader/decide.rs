@@ -1,7 +1,7 @@
-//! Who leads, by what was seen of the Lease; pure.
+//! Decides who leads, according to the observed Lease. All functions are pure.
 //!
-//! Only the steady clock of this machine decides when a Lease has run out: it runs from when its record was last
-//! seen to change. The times that are written in it are for people, as other machines' clocks may be wrong.
+//! Only the monotonic clock of this machine decides when a Lease has expired. Its time runs from when the record was
+//! last seen to change. The times in the record are for people, because the clocks of other machines may be wrong.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
 };
 
-/// How long what may take. All of it follows from how long the Lease holds.
+/// The time limits of the election. All of them are derived from the duration of the Lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Timing {
     seconds: u16,
@@ -22,58 +22,59 @@ impl Timing {
         Self { seconds }
     }
 
-    /// How long the holder is not disputed after it has written.
+    /// Returns how long the holder is undisputed after it has written the Lease.
     pub(super) fn lease(self) -> Duration {
         Duration::from_secs(u64::from(self.seconds))
     }
 
-    /// When the leader renews.
+    /// Returns the time between two renewals by the leader.
     pub(super) fn period(self) -> Duration {
         self.lease() / 3
     }
 
-    /// How long after the last renewal the leader stops: well before another may lead.
+    /// Returns how long after the last renewal the leader stops, which is well before another process may lead.
     pub(super) fn deadline(self) -> Duration {
         self.lease() * 2 / 3
     }
 
-    /// How long one request may take: so that a second one, on another connection, can still be in time.
+    /// Returns how long one request may take. A second one, on another connection, can still be in time.
     pub(super) fn request(self) -> Duration {
         self.lease() / 4
     }
 
-    /// The shortest time between two tries.
+    /// Returns the shortest time between two attempts.
     pub(super) fn pause(self) -> Duration {
         self.lease() / 30
     }
 }
 
-/// What this process knows of the Lease.
+/// The state of the Lease that is known to this process.
 #[derive(Clone, Debug)]
 pub(super) struct Observed {
-    /// The object, to be replaced as it is; `None` if there is none. One that cannot be read has no record.
+    /// The object, which the next write replaces as it is; `None` if there is none. An object that cannot be read has
+    /// no record.
     pub(super) object: Option<Lease>,
     /// Why the object cannot be read, if it cannot.
     pub(super) unreadable: Option<&'static str>,
-    /// The last record that there was. It holds on while the object is missing: whoever deleted that has not
-    /// stopped the holder.
+    /// The last record that was read. It stays valid while the object is missing: deleting the object does not stop the
+    /// holder.
     pub record: LeaseSpec,
-    /// When the record was first seen to be this one.
+    /// When this process first saw this record.
     pub since: Instant,
-    /// When the last successful write of this process, which leads, was begun.
+    /// When the last successful write of this process began, if this process leads.
     pub renewed: Option<Instant>,
-    /// What it wrote since then without getting an answer, and when each of these writes was begun.
+    /// The records that it has written since then without receiving a response, and when each of these writes began.
     pub asked: Vec<(LeaseSpec, Instant)>,
 }
 
 impl Observed {
-    /// Nothing was seen yet.
+    /// Returns the state before the Lease was read.
     pub(super) fn new(now: Instant) -> Self {
         let record = LeaseSpec::default();
         Self { object: None, unreadable: None, record, since: now, renewed: None, asked: Vec::new() }
     }
 
-    /// Takes in the object as it was seen `now`.
+    /// Updates the state with the object that was read at `now`.
     pub(super) fn see(&mut self, object: Option<Lease>, now: Instant) {
         let seen = object.as_ref().map(|lease| lease.spec.clone().unwrap_or_default());
         if let Some(record) = seen
@@ -85,8 +86,8 @@ impl Observed {
         self.unreadable = None;
     }
 
-    /// Takes in an object that cannot be read, as it was seen `now`. The last record holds on. Another process may have
-    /// taken and renewed the Lease since, so each version counts as a new record.
+    /// Updates the state with an object that cannot be read and was received at `now`. The last record stays valid.
+    /// Another process may have taken and renewed the Lease since, so that each version counts as a new record.
     pub(super) fn see_unreadable(&mut self, metadata: ObjectMeta, reason: &'static str, now: Instant) {
         let known = self.object.as_ref().and_then(|lease| lease.metadata.resource_version.as_ref());
         if self.unreadable.is_none() || known != metadata.resource_version.as_ref() {
@@ -96,8 +97,8 @@ impl Observed {
         self.unreadable = Some(reason);
     }
 
-    /// Whether `object` is what this leader wrote without getting an answer. If so, it has renewed after all: where
-    /// the API server is slow, there is no time to ask it for more.
+    /// Returns whether `object` is what this leader wrote without receiving a response. If so, the write counts as a
+    /// renewal: if the API server is slow, there is no time for another request.
     pub(super) fn confirm(&mut self, object: &Lease) -> bool {
         let found = self.asked.iter().find(|(record, _)| object.spec.as_ref() == Some(record));
         let Some((_, begun)) = found else { return false };
@@ -106,33 +107,33 @@ impl Observed {
         true
     }
 
-    /// Who holds the Lease; "" is nobody.
+    /// Returns the holder of the Lease, which is empty if there is none.
     pub(super) fn holder(&self) -> &str {
         self.record.holder_identity.as_deref().unwrap_or_default()
     }
 }
 
-/// What is to be done.
+/// The next step of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// Write the Lease with this process as its holder, or find out that another was first.
+    /// Write the Lease with this process as its holder. The write fails if another process was first.
     Claim,
-    /// Nothing, before this moment or news.
+    /// Do nothing until this moment or the next event of the watch.
     Wait(Instant),
-    /// End: another may lead.
+    /// Stop, because another process may lead.
     Stop(Loss),
 }
 
-/// Why a leader has to end.
+/// The reason why a leader has to stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Loss {
-    /// It could not renew in time.
+    /// The leader could not renew the Lease in time.
     NotRenewed,
-    /// Another is written in the Lease; "" is nobody.
+    /// The Lease names another holder, which is empty if there is none.
     Taken(String),
 }
 
-/// What the process `identity` does `now`.
+/// Returns the next step of the process `identity` at `now`.
 pub(super) fn decide(now: Instant, observed: &Observed, identity: &str, timing: Timing) -> Decision {
     let is_mine = observed.holder() == identity;
     if let Some(renewed) = observed.renewed {
@@ -142,7 +143,8 @@ pub(super) fn decide(now: Instant, observed: &Observed, identity: &str, timing: 
         } else if now >= renewed + timing.deadline() {
             Decision::Stop(Loss::NotRenewed)
         } else if observed.object.is_none() || observed.unreadable.is_some() || now >= next {
-            // Nobody else can have taken it before this leader's deadline, so that what cannot be read is replaced.
+            // No other process can have taken the Lease before this leader's deadline, so that a Lease that cannot be
+            // read is replaced.
             Decision::Claim
         } else {
             Decision::Wait(next)
@@ -151,18 +153,19 @@ pub(super) fn decide(now: Instant, observed: &Observed, identity: &str, timing: 
     let promised = promised(&observed.record, timing);
     let is_readable = observed.unreadable.is_none();
     let end = observed.since + if is_readable { promised } else { promised.max(timing.lease()) };
-    // A record of this very process means that a write arrived whose answer did not.
+    // A record of this very process means that a write succeeded whose response was lost.
     let is_free = is_readable && (is_mine || observed.holder().is_empty()) || now >= end;
     if is_free { Decision::Claim } else { Decision::Wait(end) }
 }
 
-/// How long the holder of `record` is not disputed: what it wrote itself, as it may run with other flags.
+/// Returns how long the holder of `record` is undisputed. The duration in the record counts, because the holder may run
+/// with other flags.
 fn promised(record: &LeaseSpec, timing: Timing) -> Duration {
     let seconds = record.lease_duration_seconds.and_then(|seconds| u64::try_from(seconds).ok());
     seconds.filter(|seconds| *seconds > 0).map_or_else(|| timing.lease(), Duration::from_secs)
 }
 
-/// The record after `record` that makes `identity` the holder, or leaves it the holder, as client-go writes it.
+/// Returns the record after `record` in which `identity` becomes or stays the holder, as client-go writes it.
 pub(super) fn claimed(record: &LeaseSpec, identity: &str, timing: Timing, now: Timestamp) -> LeaseSpec {
     let stays = record.holder_identity.as_deref() == Some(identity);
     let acquired = record.acquire_time.clone().filter(|_| stays);
@@ -181,7 +184,7 @@ pub(super) fn claimed(record: &LeaseSpec, identity: &str, timing: Timing, now: T
     }
 }
 
-/// The record after `record` that nobody holds. The duration is what client-go writes.
+/// Returns the record after `record` that has no holder. The duration is the one that client-go writes.
 pub(super) fn released(record: &LeaseSpec, now: Timestamp) -> LeaseSpec {
     LeaseSpec {
         holder_identity: Some(String::new()),
@@ -192,7 +195,7 @@ pub(super) fn released(record: &LeaseSpec, now: Timestamp) -> LeaseSpec {
     }
 }
 
-/// As it comes back from the API server.
+/// Returns the time with the precision in which the API server returns it.
 fn micro(now: Timestamp) -> MicroTime {
     MicroTime(Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now))
 }

@@ -1,24 +1,26 @@
+//! The leadership of this process, and the proof of it.
+
 use std::future::pending;
 
 use tokio::sync::watch;
 
-/// Whether this process leads. Cloning shares it.
+/// The state of this process's leadership. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Leadership(watch::Receiver<bool>);
 
-/// Proof that this process leads. Whatever writes, or talks to plugins or schedulers, asks for one. There is no way
-/// back: a process that leads no longer ends.
+/// Proof that this process leads. All code that writes, or that calls plugins or schedulers, requires one. A proof is
+/// never revoked, because a process that loses the leadership ends.
 #[derive(Clone, Copy, Debug)]
 pub struct Leading(());
 
 impl Leadership {
-    /// Nobody leads yet; the sending end says when this process does.
+    /// Returns the state of a process that does not lead, and the sender that sets whether it does.
     pub fn new() -> (watch::Sender<bool>, Self) {
         let (sender, receiver) = watch::channel(false);
         (sender, Self(receiver))
     }
 
-    /// Whether this process leads now.
+    /// Returns whether this process leads now.
     pub fn is_leading(&self) -> bool {
         *self.0.borrow()
     }
@@ -26,7 +28,7 @@ impl Leadership {
     /// Waits until this process leads.
     pub async fn begun(&self) -> Leading {
         if self.0.clone().wait_for(|leading| *leading).await.is_err() {
-            // The election is over, and with it the process.
+            // The election has ended, and the process ends with it.
             pending::<()>().await;
         }
         Leading(())

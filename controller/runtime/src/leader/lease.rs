@@ -1,6 +1,6 @@
 //! Reads and writes the Lease.
 //!
-//! It may be one that cannot be read: the API server accepts times that do not parse, such as those after the year 9999.
+//! A Lease may be unreadable: the API server accepts times that do not parse, such as those after the year 9999.
 
 use std::{fmt, time::Duration};
 
@@ -18,15 +18,15 @@ use crate::{
     watch::Received,
 };
 
-/// Writes that may meet another one on the way out.
+/// The number of attempts to release the Lease. Each may conflict with an earlier write that is still in flight.
 const RELEASES: usize = 3;
 
-/// One Lease.
+/// The client of one Lease.
 pub(super) struct LeaseClient {
     pub(super) api: Api<Received<Lease>>,
     pub(super) name: String,
     namespace: String,
-    /// How long a request may take.
+    /// How long one request may take.
     limit: Duration,
 }
 
@@ -45,24 +45,24 @@ impl LeaseClient {
         self.timed("get", self.api.get_opt(&self.name)).await
     }
 
-    /// Writes `record` in the place of `object`, unless that is not what stands there any more.
+    /// Replaces `object` by `record`. Fails with a conflict if the stored Lease is not `object` any more.
     pub(super) async fn write(&self, object: Option<Lease>, record: LeaseSpec) -> Result<Lease, k8s::Error> {
         let verb = if object.is_some() { "replace" } else { "create" };
         let received = self.timed(verb, self.put_or_post(object, &record)).await?;
         Ok(match received {
             Received::Readable { object, .. } => object,
-            // What was written is known, whatever the answer looks like.
+            // The record that was written is known, even if the response cannot be read.
             Received::Unreadable(unreadable) => Lease { metadata: unreadable.metadata, spec: Some(record) },
         })
     }
 
-    /// Does what `Api::replace` and `Api::create` do, which cannot read every answer.
+    /// Does what `Api::replace` and `Api::create` do, which cannot read every response.
     async fn put_or_post(&self, object: Option<Lease>, record: &LeaseSpec) -> kube::Result<Received<Lease>> {
         let params = PostParams { field_manager: Some(k8s::FIELD_MANAGER.to_owned()), ..PostParams::default() };
         let is_there = object.is_some();
         let new = || ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() };
         let mut metadata = object.map_or_else(new, |object| object.metadata);
-        // They were read without the fields. The API server goes on with its own.
+        // The managers were read without their fields. The API server keeps its own.
         metadata.managed_fields = None;
         let lease = Lease { metadata, spec: Some(record.clone()) };
         let body = serde_json::to_vec(&lease).map_err(kube::Error::SerdeError)?;
@@ -71,8 +71,8 @@ impl LeaseClient {
         self.api.clone().into_client().request(request.map_err(kube::Error::BuildRequest)?).await
     }
 
-    /// Lets another lead at once, if `identity` holds the Lease. A write of before may still be on its way, which
-    /// the next one then meets.
+    /// Releases the Lease if `identity` holds it, so that another process can lead at once. If an earlier write was
+    /// still in flight, the release may fail with a conflict and is tried again.
     pub(super) async fn release(&self, identity: &str, timing: Timing) {
         for _ in 0..RELEASES {
             match self.try_release(identity).await {

@@ -1,8 +1,8 @@
 //! Leader election: of several processes one leads, and the others stand by with warm caches.
 //!
-//! The Lease is written as client-go writes it, by PUT with the resourceVersion that was seen: of two that want it
-//! one gets a 409. Standbys watch it, so that they learn of a release at once; that it has run out is judged by
-//! this machine's steady clock alone ([`decide`]). They write nothing.
+//! The Lease is written as client-go writes it, by PUT with the resourceVersion that was read: of two candidates, one
+//! gets a 409. Standbys watch it, so that they learn of a release at once. Whether it has expired is decided by this
+//! machine's monotonic clock alone ([`decide`]). Standbys write nothing.
 //!
 //! ```text
 //! standby ──claims a Lease that is free, released or has run out──► leader ──renews each third of it
@@ -26,51 +26,51 @@ use self::campaign::Candidate;
 pub use self::leadership::leading;
 pub use self::leadership::{Leadership, Leading};
 
-/// How the Lease is called and used.
+/// The settings of the election.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The operator's namespace.
     pub namespace: String,
-    /// Name of the Lease.
+    /// The name of the Lease.
     pub name: String,
-    /// How long it holds.
+    /// The duration of the Lease, in seconds.
     pub seconds: u16,
-    /// Name of the controller's pod, if it has one.
+    /// The name of the controller's pod, if it has one.
     pub pod: Option<String>,
 }
 
-/// Why a process that led has to end.
+/// The reason why a process that led has to end.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Another may lead soon.
+    /// The leader could not renew the Lease, so that another process may lead soon.
     #[error("lost the leadership: the Lease {lease} could not be renewed within {} s", .limit.as_secs_f32())]
     NotRenewed {
-        /// Namespace and name.
+        /// The namespace and the name of the Lease.
         lease: String,
-        /// How long after the last renewal.
+        /// How long after the last renewal the leader has to end.
         limit: Duration,
     },
-    /// Another leads.
+    /// Another process holds the Lease.
     #[error("lost the leadership: the Lease {lease} is held by {holder}")]
     Taken {
-        /// Namespace and name.
+        /// The namespace and the name of the Lease.
         lease: String,
-        /// Who is written in it.
+        /// The holder that the Lease names.
         holder: String,
     },
 }
 
-/// What is to become of this process.
+/// The way in which this process becomes the leader.
 pub enum Election {
-    /// It leads if others let it.
+    /// It leads when it holds the Lease.
     Candidate(Box<Candidate>),
-    /// It leads as soon as it can.
+    /// It leads as soon as it can, without an election.
     Alone(watch::Sender<bool>),
 }
 
 impl Election {
-    /// An election by the Lease of `settings`, or none. `client` is for the Lease alone: whatever else is asked of
-    /// the API server must not hold up a renewal.
+    /// Returns an election by the Lease of `settings`, or none without settings. `client` is for the Lease alone,
+    /// because other requests to the API server must not delay a renewal.
     pub fn new(settings: Option<(Client, Settings)>) -> (Self, Leadership) {
         let (leading, leadership) = Leadership::new();
         let election = match settings {
@@ -81,7 +81,7 @@ impl Election {
     }
 
     /// Campaigns and leads until `ended`, and then releases the Lease. A process does not campaign before its caches
-    /// have `synced`: another replica may already know all objects.
+    /// have `synced`, because another replica may know all objects already.
     pub async fn run(self, synced: impl Future<Output = ()>, ended: CancellationToken) -> Result<(), Error> {
         tokio::select! {
             () = synced => {}

@@ -1,4 +1,4 @@
-//! Families: what scrapes and the book say of a metric, from one declaration.
+//! Metric families. Both scrapes and the book are generated from one declaration.
 
 use std::fmt;
 
@@ -7,10 +7,11 @@ use prometheus_client::{
     metrics::MetricType,
 };
 
-/// A constant of the program; what users make up is no value of a label, the names of plugins aside.
+/// A string constant. The values of labels are constants of the program and not text that users choose, except for the
+/// names of plugins.
 pub type Word = &'static str;
 
-/// One metric with its labels.
+/// A metric with its labels.
 #[derive(Debug)]
 pub struct Family<const LABELS: usize> {
     name: Word,
@@ -19,7 +20,7 @@ pub struct Family<const LABELS: usize> {
     help: Word,
 }
 
-/// Prometheus' type of a metric.
+/// The Prometheus type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Counter,
@@ -27,16 +28,16 @@ enum Kind {
     Histogram,
 }
 
-/// What the book says of a family.
+/// The description of a family in the book.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Described {
-    /// The name in queries, without a histogram's suffixes.
+    /// The name in queries, without the suffixes of a histogram.
     pub name: String,
     /// `counter`, `gauge` or `histogram`.
     pub kind: &'static str,
-    /// The labels, but for a histogram's `le`.
+    /// The labels, except for a histogram's `le`.
     pub labels: Vec<&'static str>,
-    /// What it says, with its unit.
+    /// What the metric measures, with its unit.
     pub help: &'static str,
 }
 
@@ -56,7 +57,7 @@ impl<const LABELS: usize> Family<LABELS> {
         Self { name, kind: Kind::Histogram, labels, help }
     }
 
-    /// Writes the family with these samples, each with its labels' values.
+    /// Writes the family with these samples, each with the values of its labels.
     pub fn encode<'a, Sample: EncodeMetric>(
         &self,
         encoder: &mut DescriptorEncoder<'_>,

@@ -1,7 +1,8 @@
-//! Metrics of the runtime, for Prometheus. Labels are constants of the program: nothing that users make up.
+//! Prometheus metrics of the runtime. The values of labels are constants of the program, and never text that users
+//! choose.
 //!
-//! Each file has one concern. It declares its families, from which both scrapes and the documentation are written, and
-//! collects their samples when a scrape asks for them.
+//! Each file has one concern. It declares its families, from which both scrapes and the documentation are generated,
+//! and collects their samples during a scrape.
 
 mod family;
 #[cfg(target_os = "linux")]
@@ -27,7 +28,7 @@ use reconcile::Reconcilers;
 use replica::Replica;
 use requests::Requests;
 
-/// Media types of a scrape.
+/// The media types of a scrape.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -56,11 +57,11 @@ impl RuntimeMetrics {
 
     /// Reports the ages of `watches` from now on.
     pub fn watch(&self, watches: Watches) {
-        // It is called once, when the controller is wired.
+        // This is called once, when the controller starts.
         let _ = self.replica.watches.set(watches);
     }
 
-    /// Reports from now on whether this replica leads, as `leads` says.
+    /// Reports from now on whether this replica leads, according to `leads`.
     pub fn lead(&self, leads: Leads) {
         let _ = self.replica.leads.set(leads);
     }
@@ -81,8 +82,8 @@ pub fn described() -> Vec<Described> {
     families
 }
 
-/// Returns the media type and the text of a scrape for a client that sends the HTTP header `accept`: `OpenMetrics` if the
-/// header names it, else the text format that Prometheus has always read.
+/// Returns the media type and the text of a scrape. `accept` is the HTTP header that the client sent: the format is
+/// `OpenMetrics` if the header names it, and otherwise the text format that Prometheus has always read.
 pub fn encode(registry: &Registry, accept: Option<&str>) -> Result<(&'static str, String), fmt::Error> {
     let mut text = String::new();
     if accept.is_some_and(|accept| accept.contains("application/openmetrics-text")) {

@@ -1,4 +1,5 @@
-//! The process itself, by the names that Prometheus' own clients give: they are in everybody's dashboards.
+//! Metrics of the process. They have the names that Prometheus' own client libraries use, because common dashboards
+//! refer to these.
 
 use std::fmt;
 
@@ -20,7 +21,7 @@ const THREADS: Family<0> = Family::gauge("process_threads", [], "Threads.");
 const START: Family<0> =
     Family::gauge("process_start_time_seconds", [], "When the process started, in seconds since 1970.");
 
-/// This process, as `/proc` tells of it; what it does not tell is left out.
+/// The metrics of this process from `/proc`. Values that `/proc` does not contain are left out.
 #[derive(Debug)]
 pub(super) struct ThisProcess;
 
@@ -53,7 +54,7 @@ impl Collector for ThisProcess {
     }
 }
 
-/// Ticks are hundredths of a second: what f64 cannot hold exactly is of no account.
+/// Converts ticks to seconds. Ticks are hundredths of a second, so that the precision that f64 loses does not matter.
 #[expect(clippy::cast_precision_loss, reason = "2^53 ticks are three million years")]
 fn seconds(ticks: u64, per_second: u64) -> f64 {
     ticks as f64 / per_second as f64

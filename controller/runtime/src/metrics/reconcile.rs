@@ -1,4 +1,4 @@
-//! Passes of the reconcilers, and what waits for one.
+//! Metrics of the reconcilers' passes, and of the objects that wait for one.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -30,17 +30,18 @@ const DEPTH: Family<1> = Family::gauge(
     "Objects that changed and wait for a pass. Those that are due for another look by themselves are not among them.",
 );
 
-/// Upper bounds in seconds: most passes are a few requests; some await a scheduler, which may take its time-outs.
+/// The upper bounds of the buckets, in seconds. Most passes take a few requests. Some await a scheduler, and take as
+/// long as its timeouts.
 const BUCKETS: [f64; 12] = [0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0];
 
-/// Namespace and name.
+/// The namespace and the name of an object.
 type Object = (String, String);
 
-/// All reconcilers, by kind.
+/// The metrics of all reconcilers, by kind.
 #[derive(Debug, Default)]
 pub(super) struct Reconcilers(Mutex<BTreeMap<Word, Arc<Passes>>>);
 
-/// What is counted of the passes over one kind.
+/// The metrics of the passes over one kind.
 #[derive(Debug)]
 pub struct Passes {
     counts: Mutex<Counts>,
@@ -50,12 +51,12 @@ pub struct Passes {
 #[derive(Debug, Default)]
 struct Counts {
     successes: u64,
-    /// By reason.
+    /// The number of failed passes, by reason.
     errors: BTreeMap<Word, u64>,
     waiting: HashSet<Object>,
 }
 
-/// A pass under way.
+/// A pass in progress.
 #[derive(Debug)]
 pub struct Pass {
     passes: Arc<Passes>,
@@ -63,7 +64,7 @@ pub struct Pass {
 }
 
 impl Reconcilers {
-    /// Those of `kind`; reconcilers of the same kind share them.
+    /// Returns the metrics of `kind`. Reconcilers of the same kind share them.
     pub(super) fn of(&self, kind: Word) -> Arc<Passes> {
         let passes = || Arc::new(Passes { counts: Mutex::default(), durations: Histogram::new(BUCKETS) });
         Arc::clone(self.lock().entry(kind).or_insert_with(passes))
@@ -75,17 +76,17 @@ impl Reconcilers {
 }
 
 impl Passes {
-    /// Somebody asked for a pass over the object.
+    /// Records that a pass over the object was requested.
     pub fn requested(&self, namespace: &str, name: &str) {
         self.lock().waiting.insert((namespace.to_owned(), name.to_owned()));
     }
 
-    /// The object went away before its pass.
+    /// Records that the object was deleted before its pass.
     pub fn dropped(&self, namespace: &str, name: &str) {
         self.lock().waiting.remove(&(namespace.to_owned(), name.to_owned()));
     }
 
-    /// A pass over the object begins.
+    /// Records that a pass over the object begins.
     pub fn begin(self: &Arc<Self>, namespace: &str, name: &str) -> Pass {
         self.dropped(namespace, name);
         Pass { passes: Arc::clone(self), begin: Instant::now() }
@@ -97,7 +98,7 @@ impl Passes {
 }
 
 impl Pass {
-    /// The pass is over, and failed for `error` if there is one.
+    /// Records that the pass has ended, and that it failed if there is an `error`.
     pub fn ended(self, error: Option<Word>) {
         self.passes.durations.observe(self.begin.elapsed().as_secs_f64());
         let mut counts = self.passes.lock();
@@ -134,7 +135,7 @@ pub(super) fn described() -> Vec<Described> {
 mod tests {
     use crate::metrics::{RuntimeMetrics, tests::samples};
 
-    /// An alert on a rate sees nothing of a counter that begins with its first failure.
+    /// An alert on a rate misses the first failure if the counter does not exist before it.
     #[test]
     fn a_reconciler_counts_from_zero_before_its_first_pass() {
         let metrics = RuntimeMetrics::default();

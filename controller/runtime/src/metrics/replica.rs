@@ -1,4 +1,5 @@
-//! What is known of this replica: how old the news of each watch is, and whether it leads.
+//! Metrics of this replica: the time since the last response on each watch, the number of unreadable objects, and
+//! whether the replica leads.
 
 use std::{collections::BTreeMap, fmt, sync::OnceLock, time::Instant};
 
@@ -21,13 +22,13 @@ const LEADER: Family<0> =
     Family::gauge("dask_operator_leader", [], "1 while this replica is the one that acts, else 0.");
 const BUILD: Family<1> = Family::gauge("dask_operator_build_info", ["version"], "Always 1; the version that runs.");
 
-/// Finds the watches that there are.
+/// Returns all current watches.
 pub type Watches = Box<dyn Fn() -> Vec<SyncStatus> + Send + Sync>;
 
-/// Looks whether this replica leads.
+/// Returns whether this replica leads.
 pub type Leads = Box<dyn Fn() -> bool + Send + Sync>;
 
-/// What is known of this replica; nothing before the controller is wired.
+/// The sources of this replica's metrics, which are set when the controller starts.
 #[derive(Default)]
 pub(super) struct Replica {
     pub watches: OnceLock<Watches>,

@@ -1,5 +1,5 @@
-//! Requests to the API server, counted by a layer around the client's connections. Bodies pass by untouched: a
-//! watch is one request, over when its answer begins.
+//! Metrics of requests to the API server. A layer around the client's connections counts them. Bodies are passed on
+//! untouched: a watch is one request, which ends when its response begins.
 
 use std::{
     collections::BTreeMap,
@@ -35,21 +35,21 @@ const DURATION: Family<1> = Family::histogram(
     "How long it took until the API server's answer began.",
 );
 
-/// Upper bounds in seconds.
+/// The upper bounds of the buckets, in seconds.
 const BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 40.0];
 
-/// All requests so far.
+/// The metrics of all requests so far.
 #[derive(Debug, Default)]
 pub struct Requests(Mutex<Counts>);
 
 #[derive(Debug, Default)]
 struct Counts {
     ends: BTreeMap<(RequestInfo, End), u64>,
-    /// By verb.
+    /// The durations, by verb.
     durations: BTreeMap<Word, Histogram>,
 }
 
-/// How a request ended.
+/// The result of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum End {
     Answered(StatusCode),
@@ -73,7 +73,7 @@ impl Requests {
     }
 }
 
-/// A layer that counts what goes through it.
+/// A layer that counts the requests of a service.
 #[derive(Clone, Debug)]
 pub struct CountRequests(pub Arc<Requests>);
 
@@ -117,7 +117,7 @@ where
     }
 }
 
-/// A request under way; it is counted when this is dropped.
+/// A request in progress. It is counted when this is dropped.
 struct Call {
     requests: Arc<Requests>,
     asked: RequestInfo,

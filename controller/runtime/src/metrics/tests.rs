@@ -1,8 +1,8 @@
-//! Scrapes of the runtime's metrics.
+//! Tests of scrapes of the runtime's metrics.
 
 use super::*;
 
-/// Returns the samples of these names, in the order of a scrape.
+/// Returns the samples of the metrics with these names, in the order of a scrape.
 pub(super) fn samples(metrics: &RuntimeMetrics, names: &[&str]) -> Vec<String> {
     let (_, text) = scrape(metrics, None);
     let name = |line: &str| line.split(['{', ' ']).next().unwrap_or_default().to_owned();
@@ -16,7 +16,7 @@ fn scrape(metrics: &RuntimeMetrics, accept: Option<&str>) -> (&'static str, Stri
     encode(&registry, accept).unwrap()
 }
 
-/// Prometheus asks for several formats at once, people's tools for none.
+/// Prometheus accepts several formats at once. Other tools do not say which ones they accept.
 #[test]
 fn the_format_is_what_the_scraper_accepts() {
     let metrics = RuntimeMetrics::default();

@@ -1,10 +1,10 @@
-//! What a request to the API server asks for, in the words of RBAC: a pure function of method and path.
+//! The RBAC verb and resource of a request to the API server, as a pure function of method and path.
 
 use http::{Method, Uri};
 
 use super::family::Word;
 
-/// Resources that the controller itself uses, and the commonest children of plugins.
+/// The resources that the controller itself uses, and the most common children of plugins.
 const RESOURCES: [Word; 21] = [
     "configmaps",
     "customresourcedefinitions",
@@ -28,10 +28,10 @@ const RESOURCES: [Word; 21] = [
     "subjectaccessreviews",
     "tokenreviews",
 ];
-/// All others.
+/// The value for all other resources.
 const OTHER: Word = "other";
 
-/// Verb and resource of a request; a subresource counts as its resource.
+/// The verb and the resource of a request. A subresource counts as its resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct RequestInfo {
     pub verb: Word,
@@ -39,8 +39,8 @@ pub(super) struct RequestInfo {
 }
 
 impl RequestInfo {
-    /// As the API server itself reads a path (`RequestInfo`): `/api/{version}` or `/apis/{group}/{version}`, then
-    /// `/namespaces/{namespace}` or not, then `/{resource}/{name}/{subresource}`.
+    /// Parses a path like the API server itself (`RequestInfo`): `/api/{version}` or `/apis/{group}/{version}`, then
+    /// optionally `/namespaces/{namespace}`, then `/{resource}/{name}/{subresource}`.
     pub(super) fn of(method: &Method, uri: &Uri) -> Self {
         let mut parts = uri.path().split('/').filter(|part| !part.is_empty());
         let skipped = match parts.next() {
@@ -75,7 +75,7 @@ fn of_resource(method: &Method, uri: &Uri, named: bool) -> Word {
     }
 }
 
-/// A path that names no resource, such as a discovery document.
+/// Returns the verb of a request whose path names no resource, such as a discovery document.
 fn of_path(method: &Method) -> Word {
     match method.as_str() {
         "GET" | "HEAD" => "get",

@@ -1,4 +1,4 @@
-//! Whole runs of a reconciler over a queue.
+//! Tests of whole runs of a reconciler over a queue.
 
 use std::sync::Mutex;
 
@@ -18,7 +18,7 @@ use crate::{
 #[error("it failed")]
 struct Failed;
 
-/// What passes do, by the names of their objects, and the order in which they began.
+/// The names of the objects whose passes have begun, in order.
 #[derive(Default)]
 struct Stage {
     begun: Mutex<Vec<String>>,
@@ -50,7 +50,8 @@ async fn pass(object: Arc<ConfigMap>, stage: Arc<Stage>) -> Result<Action, Faile
     }
 }
 
-/// Runs a reconciler over objects, each a namespace and a name, until so many passes have begun.
+/// Runs a reconciler over objects (namespace and name) until `count` passes have begun. Returns the names of their
+/// objects.
 async fn begun(objects: &[(&str, String)], count: usize) -> Vec<String> {
     let (store, mut writer) = reflector::store();
     for (namespace, name) in objects {
@@ -82,7 +83,7 @@ async fn a_pass_that_panics_or_fails_is_tried_again_and_stops_nobody() {
     assert_eq!(count("once"), 1);
 }
 
-/// Schedulers that hang keep passes for most of a minute; these here never end.
+/// An unresponsive scheduler delays a pass for most of a minute. The passes in this test never end.
 #[tokio::test(start_paused = true)]
 async fn passes_that_hang_in_one_namespace_leave_slots_to_the_others() {
     let hogs = (0..200).map(|number| ("hog", format!("hangs-{number}")));

@@ -1,7 +1,7 @@
-//! The work queue of one reconciler: which objects wait for a pass, which are being reconciled, and which are due later.
-//! Pure.
+//! The work queue of one reconciler: the objects that wait for a pass, those that are being reconciled, and those that
+//! are due later. It does no I/O.
 //!
-//! An object is reconciled by one pass at a time. What is asked for meanwhile leads to one more pass afterwards.
+//! An object is reconciled by one pass at a time. Requests during that pass lead to one more pass afterwards.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::fair_share::FairQueue;
 
-/// Nobody is looked at later than this, so that no delay is too long for a timer.
+/// The longest delay of an object, so that no delay is too long for a timer.
 const LONGEST_DELAY: Duration = Duration::from_hours(24);
 
 /// The namespace and the name of an object.
@@ -33,12 +33,12 @@ impl fmt::Display for Key {
 enum Stage {
     Waiting,
     Running {
-        /// It was asked for since its pass began.
+        /// Whether another pass was requested since this one began.
         again: bool,
     },
 }
 
-/// Objects by what is to happen to them. Slots are shared by namespace.
+/// The objects, by stage. Namespaces share the slots.
 #[derive(Debug)]
 pub(super) struct WorkQueue {
     waiting: FairQueue<Key>,
@@ -58,7 +58,7 @@ impl WorkQueue {
         Self { waiting: FairQueue::new(slots), stages: HashMap::new(), delayed: BTreeSet::new(), due: HashMap::new() }
     }
 
-    /// Asks for a pass over an object.
+    /// Requests a pass over an object.
     pub(super) fn request(&mut self, key: Key) {
         match self.stages.get_mut(&key) {
             None => {
@@ -70,7 +70,7 @@ impl WorkQueue {
         }
     }
 
-    /// Returns the object whose pass begins now, if there is a slot for one that waits.
+    /// Returns the next object to reconcile, if one waits and a slot is free for it.
     pub(super) fn begin(&mut self) -> Option<Key> {
         let (_, key) = self.waiting.pop()?;
         self.undelay(&key);
@@ -78,7 +78,7 @@ impl WorkQueue {
         Some(key)
     }
 
-    /// Ends the pass over an object, which is due again after `delay` at the latest.
+    /// Ends the pass over an object. With a `delay`, the object is due again after that time at the latest.
     pub(super) fn end(&mut self, key: Key, delay: Option<Duration>, now: Instant) {
         self.waiting.release(&key.namespace);
         match (self.stages.remove(&key), delay) {
@@ -93,12 +93,12 @@ impl WorkQueue {
         }
     }
 
-    /// Returns when the next of the delayed objects is due.
+    /// Returns when the next delayed object is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
         self.delayed.first().map(|delayed| delayed.due)
     }
 
-    /// Asks for passes over the objects that are due.
+    /// Requests passes over the objects that are due.
     pub(super) fn expire(&mut self, now: Instant) {
         while self.next_due().is_some_and(|due| due <= now)
             && let Some(Delayed { key, .. }) = self.delayed.pop_first()
@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(begun(&mut queue), ["b"]);
     }
 
-    /// Passes that await a scheduler which hangs last for most of a minute.
+    /// A pass that awaits an unresponsive scheduler lasts for most of a minute.
     #[tokio::test(start_paused = true)]
     async fn the_only_object_of_a_namespace_is_reconciled_at_once_while_another_namespace_has_thousands() {
         let (mut queue, now) = (WorkQueue::new(64), Instant::now());
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(begun(&mut queue).len(), 32);
         queue.request(key("ns", "single"));
         assert_eq!(begun(&mut queue), ["single"]);
-        // Those that are due by themselves are no exception.
+        // Objects that are due after a delay are no exception.
         queue.end(key("hog", "0"), Some(Duration::ZERO), now);
         queue.end(key("ns", "single"), None, now);
         assert_eq!(begun(&mut queue), ["32"]);

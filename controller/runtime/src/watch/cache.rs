@@ -1,3 +1,5 @@
+//! A cache of the objects of one kind, which its watches fill.
+
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
@@ -5,17 +7,17 @@ use std::{
 
 use kube::{Resource, ResourceExt, runtime::watcher::Event};
 
-/// What a watch event changed.
+/// A change that a watch event made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change<K> {
-    /// The object is new or different.
+    /// The object is new or has changed.
     Applied(Arc<K>),
-    /// The object is gone; this is its last known state.
+    /// The object is gone. This is its last known state.
     Deleted(Arc<K>),
 }
 
 impl<K> Change<K> {
-    /// The object, as it is or was last.
+    /// Returns the object: its current state or, if it is gone, its last one.
     pub fn object(&self) -> &Arc<K> {
         match self {
             Self::Applied(object) | Self::Deleted(object) => object,
@@ -27,7 +29,7 @@ type Key = (String, String);
 
 /// Objects of one kind, by namespace and name and by one index, such as the group that a worker belongs to.
 ///
-/// Reading is O(what is read); cloning shares the content.
+/// A read takes time in proportion to the number of objects that it returns. Clones share the content.
 pub struct Cache<K> {
     content: Arc<RwLock<Content<K>>>,
     index_of: fn(&K) -> Option<String>,
@@ -35,10 +37,11 @@ pub struct Cache<K> {
 
 struct Content<K> {
     objects: HashMap<Key, Arc<K>>,
-    /// By name. Most lists have one object, for which a tree would take more room than the object itself.
+    /// The objects by index value, each list sorted by namespace and name. Most lists have one object, for which a tree
+    /// would take more memory than the object itself.
     index: HashMap<String, Vec<Arc<K>>>,
-    /// Objects of lists in progress, each of one namespace or of all; they replace the others of that part when their
-    /// list is complete. Those without content cannot be read, and stay as they were.
+    /// Objects of lists in progress, each of one namespace or of all. When a list is complete, its objects replace the
+    /// others of the same namespace. `None` is an object that cannot be read, which stays as it was.
     relists: HashMap<Option<String>, HashMap<Key, Option<K>>>,
 }
 
@@ -49,45 +52,46 @@ impl<K> Clone for Cache<K> {
 }
 
 impl<K: Resource + Clone> Cache<K> {
-    /// An empty cache whose index is the value of `index_of`.
+    /// Returns an empty cache whose index is the value of `index_of`.
     pub fn new(index_of: fn(&K) -> Option<String>) -> Self {
         let content = Content { objects: HashMap::new(), index: HashMap::new(), relists: HashMap::new() };
         Self { content: Arc::new(RwLock::new(content)), index_of }
     }
 
-    /// The object of this name.
+    /// Returns the object of this name.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
         let content = self.content.read().unwrap_or_else(PoisonError::into_inner);
         content.objects.get(&(namespace.to_owned(), name.to_owned())).map(Arc::clone)
     }
 
-    /// The objects under this value of the index, by name.
+    /// Returns the objects with this value of the index, sorted by namespace and name.
     pub fn indexed(&self, value: &str) -> Vec<Arc<K>> {
         let content = self.content.read().unwrap_or_else(PoisonError::into_inner);
         content.index.get(value).cloned().unwrap_or_default()
     }
 
-    /// The objects of one namespace, or of all.
+    /// Returns the objects of the namespace `part`, or of all namespaces.
     pub fn part(&self, part: Option<&str>) -> Vec<Arc<K>> {
         let content = self.content.read().unwrap_or_else(PoisonError::into_inner);
         let objects = content.objects.iter().filter(|(key, _)| is_in(part, key));
         objects.map(|(_, object)| Arc::clone(object)).collect()
     }
 
-    /// All objects.
+    /// Returns all objects.
     pub fn all(&self) -> Vec<Arc<K>> {
         let content = self.content.read().unwrap_or_else(PoisonError::into_inner);
         content.objects.values().map(Arc::clone).collect()
     }
 
-    /// Shows each object to `visit`, which must not block: nothing changes meanwhile.
+    /// Calls `visit` with each object. It must not block, because the cache is locked meanwhile.
     pub fn for_each(&self, visit: impl FnMut(&Arc<K>)) {
         let content = self.content.read().unwrap_or_else(PoisonError::into_inner);
         content.objects.values().for_each(visit);
     }
 
-    /// Takes in `event` of the watch of `part`, a namespace or all of them, and says what it changed. After a relist
-    /// that includes what vanished unseen. `share` may put an object where others need it as well.
+    /// Applies `event` from the watch of `part`, a namespace or all of them. Returns the changes that it made. After a
+    /// relist, these include the deletion of objects that vanished while the watch was broken. `share` may put an
+    /// object where others need it as well.
     pub fn apply(&self, part: Option<&str>, event: Event<K>, share: &mut dyn FnMut(K) -> Arc<K>) -> Vec<Change<K>> {
         let mut content = self.content.write().unwrap_or_else(PoisonError::into_inner);
         match event {
@@ -109,7 +113,7 @@ impl<K: Resource + Clone> Cache<K> {
         }
     }
 
-    /// Keeps an object of a list in progress as it was: it is there, but cannot be read.
+    /// Keeps an object of a list in progress as it was, because it exists but cannot be read.
     pub fn keep_listed(&self, part: Option<&str>, namespace: &str, name: &str) {
         let mut content = self.content.write().unwrap_or_else(PoisonError::into_inner);
         let relist = content.relists.entry(part.map(str::to_owned)).or_default();
@@ -122,9 +126,9 @@ impl<K: Resource + Clone> Content<K> {
         let key = key_of(object.as_ref());
         self.remove(&key, index_of);
         if let Some(value) = index_of(&object) {
-            // Room for one: `Vec` would begin with four.
+            // Reserves room for one object: `Vec` would begin with four.
             let objects = self.index.entry(value).or_insert_with(|| Vec::with_capacity(1));
-            // It was just removed, so that either says where it belongs.
+            // The object was just removed, so that both variants hold the position to insert it at.
             let (Ok(place) | Err(place)) = place_of(&key, objects);
             objects.insert(place, Arc::clone(&object));
         }
@@ -169,12 +173,12 @@ impl<K: Resource + Clone> Content<K> {
     }
 }
 
-/// Whether `part` is the namespace of `key`, or all of them.
+/// Returns whether `part` is the namespace of `key`, or all namespaces.
 fn is_in(part: Option<&str>, (namespace, _): &Key) -> bool {
     part.is_none_or(|part| part == namespace)
 }
 
-/// Where the object of this key is, or would be.
+/// Returns the position of the object with this key or, as an error, the position to insert it at.
 fn place_of<K: Resource>((namespace, name): &Key, objects: &[Arc<K>]) -> Result<usize, usize> {
     objects.binary_search_by(|object| {
         let meta = object.meta();
@@ -205,7 +209,7 @@ mod tests {
         Cache::new(|object| object.labels().get("group").cloned())
     }
 
-    /// An object that somebody made unreadable goes on as it was, until it is gone.
+    /// An object that a user made unreadable stays as it was until it is deleted.
     #[test]
     fn a_listed_object_that_cannot_be_read_stays_as_it_was() {
         let cache = cache();
@@ -246,7 +250,7 @@ mod tests {
         assert!(cache.indexed("one").is_empty());
     }
 
-    /// Without this, a child deleted while the watch was broken would never come back.
+    /// Otherwise a child that was deleted while the watch was broken would never be created again.
     #[test]
     fn a_relist_reports_what_vanished_what_changed_and_nothing_else() {
         let cache = cache();
@@ -267,7 +271,7 @@ mod tests {
         assert_eq!(names(&cache.indexed("one")), ["changed", "same"]);
     }
 
-    /// Else the clusters of one team would go from the controller's sight whenever another's watch begins anew.
+    /// Otherwise a relist in the namespace of one team would drop the clusters of all others.
     #[test]
     fn a_relist_of_one_namespace_replaces_its_own_part_even_while_another_is_listed() {
         let cache = cache();
@@ -294,7 +298,7 @@ mod tests {
         assert_eq!(cache.part(None).len(), 2);
     }
 
-    /// Thousands of clusters are held by a reconciler's store as well.
+    /// A reconciler's store holds the same objects, of which there may be thousands.
     #[test]
     fn objects_are_held_once_and_those_that_did_not_change_stay_as_they_are() {
         let cache = cache();

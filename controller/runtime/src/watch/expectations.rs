@@ -1,4 +1,5 @@
-//! What this process creates: how much at a time, for whom, and who waits for it meanwhile.
+//! Tracks what this process creates: it limits concurrent creations, makes other requests wait for them, and remembers
+//! objects that the watch has not reported yet.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -10,30 +11,30 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::fair_share::{FairShare, Slot};
 
-/// With no creation under way, and none for so long, the others get their turn.
+/// Other requests proceed when no creation is in progress and nothing has been created for this long.
 const QUIET: Duration = Duration::from_millis(50);
-/// The same, if some are under way: they may hang.
+/// The same while creations are in progress, because they may hang.
 const STALLED: Duration = Duration::from_secs(1);
-/// How rarely those who wait look whether that is so.
+/// The upper bound of the polling interval while requests wait for creations.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// How long to give way to creations in the same namespace at most.
+/// How long a request waits for creations in the same namespace at most.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// How long to give way to creations in other namespaces at most: a moment is enough for a burst that many users share,
-/// and whoever keeps the controller creating something must not hold up everybody else.
+/// How long a request waits for creations in other namespaces at most. A moment is enough for a burst that many users
+/// share. A user who keeps the controller creating objects must not delay all others.
 const PATIENCE_WITH_OTHERS: Duration = Duration::from_millis(300);
-/// What was made and is not in a cache by then is gone again.
+/// How long an object that was created may be missing from the cache. After that it counts as deleted.
 pub const EXPECTATION_TTL: Duration = Duration::from_secs(5);
 
-/// What is made at the same time, shared by namespace: one alone has half of it. Each creation needs a connection to the
-/// API server, and more than eight at a time make it no faster.
+/// The number of creations at the same time. Namespaces share these slots: a single namespace gets half of them. Each
+/// creation needs a connection to the API server, and more than eight at a time are no faster.
 const AT_ONCE: usize = 16;
-/// The same for Services, apart from the others: the API server gives them addresses one after the other.
+/// The same for Services, which have slots of their own: the API server allocates their addresses one after the other.
 const SERVICES_AT_ONCE: usize = 4;
 
-/// What this process makes. Cloning shares it.
+/// The creations of this process. Clones share the content.
 ///
-/// In a burst the API server is what everybody waits for. So what only tells how things stand gives way to what makes
-/// them, which lets pods start sooner; and what was made is not made again because its watch has not told of it yet.
+/// In a burst, the API server is the bottleneck. Status updates therefore yield to creations, so that pods start
+/// sooner. An object that was just created is not created again while the watch has not reported it yet.
 #[derive(Clone, Debug)]
 pub struct Expectations {
     state: Arc<Mutex<State>>,
@@ -48,7 +49,7 @@ impl Default for Expectations {
     }
 }
 
-/// A creation that is under way until it is dropped.
+/// A creation in progress. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Creating {
     under_way: UnderWay,
@@ -56,7 +57,8 @@ pub struct Creating {
     _turn: Slot,
 }
 
-/// Counts from before its turn, also if nobody waits for it any more.
+/// Counts a creation as in progress, beginning before it has a slot. The count ends when this is dropped, also if the
+/// caller has stopped waiting for the slot.
 #[derive(Debug)]
 struct UnderWay {
     expectations: Expectations,
@@ -71,21 +73,21 @@ impl Drop for UnderWay {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Creations in all namespaces together.
+    /// The creations in all namespaces together.
     all: Burst,
-    /// By namespace, as long as something is made there.
+    /// The creations by namespace, for as long as something is created there.
     bursts: HashMap<String, Burst>,
-    /// Names of what was made, by kind and the owner's uid.
+    /// The names of created objects and the times of their creation, by kind and the owner's uid.
     made: HashMap<(String, String), HashMap<String, Instant>>,
     forgotten: Option<Instant>,
 }
 
-/// Creations that follow each other.
+/// A series of creations.
 #[derive(Clone, Copy, Debug, Default)]
 struct Burst {
-    /// Those that wait for their turn or for an answer.
+    /// The number of creations that wait for a slot or for a response.
     under_way: usize,
-    /// When something was last made.
+    /// When something was last created.
     last: Option<Instant>,
 }
 
@@ -97,14 +99,15 @@ impl Burst {
 }
 
 impl Creating {
-    /// The object `name` was made for the owner with this uid.
+    /// Records that the object `name` was created for the owner with this uid.
     pub fn made(&self, owner: &str, name: &str) {
         self.under_way.expectations.made(&self.under_way.namespace, (&self.kind, owner), name);
     }
 }
 
 impl Expectations {
-    /// Waits for the turn of a creation of a `kind` in `namespace`, which then is under way.
+    /// Waits for a slot for the creation of a `kind` in `namespace`. The creation is in progress until the result is
+    /// dropped.
     pub async fn begin(&self, namespace: &str, kind: &str) -> Creating {
         self.state().under_way(namespace, |count| count + 1);
         let under_way = UnderWay { expectations: self.clone(), namespace: namespace.to_owned() };
@@ -112,7 +115,7 @@ impl Expectations {
         Creating { under_way, kind: kind.to_owned(), _turn: room.acquire(namespace).await }
     }
 
-    /// The `kind` `name` was made in `namespace` for the owner with this uid.
+    /// Records that the object `name` was created in `namespace`. `key` is its kind and the uid of its owner.
     pub fn made(&self, namespace: &str, key: (&str, &str), name: &str) {
         let now = Instant::now();
         {
@@ -123,7 +126,7 @@ impl Expectations {
         self.remember(key, name);
     }
 
-    /// As [`Self::made`], for what nobody gives way to.
+    /// Like [`Self::made`], for creations that no request waits for.
     pub fn remember(&self, (kind, owner): (&str, &str), name: &str) {
         let now = Instant::now();
         let mut state = self.state();
@@ -131,7 +134,8 @@ impl Expectations {
         state.made.entry((kind.to_owned(), owner.to_owned())).or_default().insert(name.to_owned(), now);
     }
 
-    /// What was made for the owner and is not among `seen` yet, for at most the time of [`EXPECTATION_TTL`].
+    /// Returns the names of objects that were created for the owner and are not in the cache according to `seen`. An
+    /// object is returned for at most the time of [`EXPECTATION_TTL`].
     pub fn unseen(&self, (kind, owner): (&str, &str), seen: impl Fn(&str) -> bool) -> BTreeSet<String> {
         let now = Instant::now();
         let mut state = self.state();
@@ -145,18 +149,19 @@ impl Expectations {
         unseen
     }
 
-    /// Waits until nothing has been made in `namespace` for a moment; not for long, however much is made. For creations
-    /// in other namespaces it waits for a much shorter time.
+    /// Waits until nothing has been created in `namespace` for a moment. The wait is bounded, however many objects are
+    /// created. The bound is much shorter if all creations are in other namespaces.
     pub async fn give_way(&self, namespace: &str) {
         let (begin, mut pause) = (Instant::now(), QUIET);
         while let Some(end) = self.busy_until(namespace, begin).filter(|end| Instant::now() < *end) {
             sleep_until(end.min(Instant::now() + pause)).await;
-            // Hundreds wait in a burst, and must not look all the time.
+            // Hundreds of requests wait in a burst. They must not poll all the time.
             pause = LONGEST_PAUSE.min(pause * 2);
         }
     }
 
-    /// When one of `namespace` who has waited since `begin` goes on at the latest; `None` if nothing is being made.
+    /// Returns when a request of `namespace` that has waited since `begin` proceeds at the latest, or `None` if nothing
+    /// is being created.
     fn busy_until(&self, namespace: &str, begin: Instant) -> Option<Instant> {
         let (state, now) = (self.state(), Instant::now());
         let own = state.bursts.get(namespace).is_some_and(|burst| !burst.is_quiet(now));
@@ -179,7 +184,8 @@ impl State {
         }
     }
 
-    /// Nobody asks for what was made for an owner that is gone.
+    /// Removes expired entries, at most once within [`EXPECTATION_TTL`]. The entries of an owner that is gone are never
+    /// queried again.
     fn forget(&mut self, now: Instant) {
         let due = self.forgotten.is_none_or(|last| now.duration_since(last) >= EXPECTATION_TTL);
         if due {
@@ -293,13 +299,14 @@ mod tests {
             }
         };
         tokio::select! {
-            biased; // It has begun before anybody gives way.
+            biased; // The burst begins before the request waits.
             () = burst => {}
             given = way_given(&expectations) => assert!(given == PATIENCE, "{given:?}"),
         }
     }
 
-    /// Its statuses, scale-downs and the ends of its jobs would come as late as a burst is long.
+    /// Otherwise the statuses, scale-downs and finished jobs of all other namespaces would be delayed for the whole
+    /// burst.
     #[tokio::test(start_paused = true)]
     async fn whoever_keeps_the_controller_creating_something_holds_up_only_the_own_namespace() {
         let expectations = Expectations::default();

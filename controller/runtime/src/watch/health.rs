@@ -1,3 +1,5 @@
+//! The health of one watch: whether its first list is complete, when the API server last responded, and how it fails.
+
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,18 +17,18 @@ use tower::service_fn;
 
 use super::unreadable::UnreadableObjects;
 
-/// What came of the first list of a watch.
+/// The state of the first list of a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Delivery {
-    /// Nothing yet.
+    /// The API server has not responded to the list yet.
     Waiting,
-    /// The API server will not have it for now; it is asked again and again.
+    /// The API server rejects the list for now. It is retried again and again.
     Refused,
-    /// It is complete, and so it stays.
+    /// The list is complete. This state is final.
     Delivered,
 }
 
-/// The watch of one kind in one namespace, or in all: how far it is, and whether the API server is there.
+/// The state of the watch of one kind in one namespace, or in all: its progress, and whether the API server responds.
 #[derive(Debug)]
 pub(crate) struct WatchHealth {
     kind: String,
@@ -39,15 +41,15 @@ pub(crate) struct WatchHealth {
 
 #[derive(Debug)]
 struct State {
-    /// When the API server last answered, be it with a refusal.
+    /// When the API server last responded, even if with an error.
     heard: Instant,
-    /// How the watch has failed since it last worked.
+    /// The failures since the watch last worked.
     failures: BTreeSet<Failure>,
-    /// Since when what the API server says cannot be read as a list or a watch.
+    /// When responses became unreadable as a list or a watch, if they are.
     garbled: Option<Instant>,
 }
 
-/// At what it failed, and the HTTP code, 0 if there is none.
+/// The step that failed and the HTTP status code, which is 0 if there is none.
 type Failure = (&'static str, u16);
 
 impl WatchHealth {
@@ -61,8 +63,8 @@ impl WatchHealth {
         }
     }
 
-    /// The same client, whose answers are heard here. A watch that has nothing to tell is begun again in silence:
-    /// only its HTTP answer says that the API server is there.
+    /// Returns a clone of the client that records the time of each response. A watch without events is restarted
+    /// without any notice: only its HTTP response shows that the API server is there.
     pub(crate) fn listen(self: &Arc<Self>, client: &Client) -> Client {
         let (inner, pulse) = (client.clone(), Arc::clone(self));
         let service = service_fn(move |request: Request<Body>| {
@@ -78,8 +80,8 @@ impl WatchHealth {
         Client::new(service, client.default_namespace())
     }
 
-    /// The head of an answer has come. Only a watch that begins shows that all is well again: the list before it may
-    /// be allowed and the watch not.
+    /// Handles the head of a response. Only the start of a watch shows that it works again: the list before it may be
+    /// allowed while the watch is not.
     fn answered(&self, status: StatusCode, is_watch: bool, now: Instant) {
         let mut state = self.state();
         state.heard = state.heard.max(now);
@@ -89,7 +91,7 @@ impl WatchHealth {
         }
     }
 
-    /// Says so, once until the watch works again.
+    /// Logs a failure, once until the watch works again.
     pub(crate) fn failed(&self, error: &Error, now: Instant) {
         if is_garbled(error) {
             self.state().garbled.get_or_insert(now);
@@ -111,12 +113,12 @@ impl WatchHealth {
         self.state().failures.insert(failure_of(error))
     }
 
-    /// How long the API server has said nothing.
+    /// Returns how long the API server has not responded.
     pub(crate) fn silent_for(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.state().heard)
     }
 
-    /// Notes that the watch delivered something.
+    /// Records that the watch delivered something.
     pub(crate) fn delivers(&self) {
         self.state().garbled = None;
     }
@@ -130,9 +132,9 @@ impl WatchHealth {
         *self.delivery.borrow() == Delivery::Delivered
     }
 
-    /// Waits until `condition` holds for the first list.
+    /// Waits until `condition` is true for the state of the first list.
     pub(crate) async fn until(&self, condition: impl Fn(Delivery) -> bool) {
-        // The sender is here, so that there is no error.
+        // No error occurs, because `self` holds the sender.
         let _ = self.delivery.subscribe().wait_for(|delivery| condition(*delivery)).await;
     }
 
@@ -141,14 +143,14 @@ impl WatchHealth {
     }
 }
 
-/// The API server's own words where it spoke.
+/// Returns the message of an error: the API server's own if it sent one.
 fn sentence(error: &Error) -> String {
     match error {
         InitialListFailed(kube::Error::Api(status)) | WatchStartFailed(kube::Error::Api(status)) => {
             status.message.clone()
         }
         WatchError(status) => format!("{} {}", status.reason, status.message),
-        // Such an error quotes what was read, which is somebody's data.
+        // Such an error quotes the response, which contains users' data.
         error if is_garbled(error) => "the API server's answer cannot be read".to_owned(),
         other => other.to_string(),
     }
@@ -168,7 +170,8 @@ fn failure_of(error: &Error) -> Failure {
     }
 }
 
-/// Returns whether an answer came and could not be read. Refusals and lost connections are not meant: they end.
+/// Returns whether a response arrived but could not be read. Rejections and lost connections do not count, because they
+/// are temporary.
 fn is_garbled(error: &Error) -> bool {
     let is_unreadable = |error: &kube::Error| {
         matches!(
@@ -183,7 +186,8 @@ fn is_garbled(error: &Error) -> bool {
     }
 }
 
-/// The API server's no: the caller may not, or there is no such thing.
+/// Returns whether the API server rejected a list or watch with this status code: the caller lacks permissions (403),
+/// or the kind does not exist (404).
 pub(crate) fn is_refused(error: &Error, code: u16) -> bool {
     matches!(failure_of(error), ("list" | "watch", found) if found == code)
 }

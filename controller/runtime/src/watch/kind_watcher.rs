@@ -1,4 +1,4 @@
-//! The watches of one kind: they fill its cache and tell listeners what changed.
+//! The watches of one kind. They fill its cache and notify listeners of changes.
 
 use std::{fmt::Debug, hash::Hash, sync::Arc, time::Instant};
 
@@ -27,9 +27,10 @@ use super::{
 };
 use crate::scope::Scope;
 
-/// How requests reach a kind in one namespace: kube has another function for kinds that are known at run time only.
+/// How the API of a kind in one namespace is constructed. kube has a separate function for kinds that are known only at
+/// run time.
 pub trait ApiScope<K: Resource> {
-    /// The objects of `namespace`.
+    /// Returns the API of the objects in `namespace`.
     fn within(client: Client, namespace: &str, dynamic_type: &K::DynamicType) -> Api<K>;
 }
 
@@ -45,11 +46,11 @@ impl<K: Resource<Scope = Self>> ApiScope<K> for DynamicResourceScope {
     }
 }
 
-/// What a watch said, and which.
+/// A result of a watch, with the health of that watch.
 type Heard<K> = (Arc<WatchHealth>, watcher::Result<watcher::Event<Received<K>>>);
 type Listener<K> = Box<dyn Fn(&Change<K>) + Send>;
 
-/// The watches of one kind, one in each namespace, with all that listens to them.
+/// The watches of one kind, one in each namespace, with their listeners.
 pub struct KindWatcher<K>
 where
     K: Resource + Clone + 'static,
@@ -65,13 +66,13 @@ where
     on_list: Option<fn()>,
 }
 
-/// Nobody asks the caches who manages fields.
+/// Removes the `managedFields`, which no user of the caches needs.
 fn without_managers<K: Resource>(mut object: K) -> K {
     object.meta_mut().managed_fields = None;
     object
 }
 
-/// A store that is filled with the cache's own objects.
+/// A store that holds the same instances as the cache.
 struct Shared<K>
 where
     K: Resource + Clone + 'static,
@@ -87,7 +88,7 @@ where
     K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     K::DynamicType: Eq + Hash + Clone + Debug + Unpin + Send + Sync,
 {
-    /// Watches of `scope`, narrowed by `config`, that fill `cache`.
+    /// Returns watches of `scope`, restricted by `config`, that fill `cache`.
     pub fn new(
         client: &Client,
         scope: &Scope,
@@ -123,7 +124,8 @@ where
     /// Also fills a store that `kube::runtime::applier` reads.
     #[must_use]
     pub fn store(mut self, mut writer: Writer<K>) -> Self {
-        // What it holds is decided by the cache; kube's applier only runs once a list is complete, and ours is awaited.
+        // An empty list makes the store ready. Its content depends on the cache: kube's applier only runs once a list
+        // is complete, and the complete lists of the watches are awaited separately.
         writer.apply_watcher_event(&watcher::Event::Init);
         writer.apply_watcher_event(&watcher::Event::InitDone);
         let (reader, dynamic_type) = (writer.as_reader(), self.dynamic_type.clone());
@@ -131,29 +133,29 @@ where
         self
     }
 
-    /// A kind that is not served counts as one without objects: dask-kubernetes' definitions lack it.
+    /// Treats a kind that is not served as one without objects, because dask-kubernetes' CRDs lack it.
     #[must_use]
     pub fn optional(mut self) -> Self {
         self.optional = true;
         self
     }
 
-    /// After each list `on_list` is called and all objects of the namespace count as changed: lists are rare, and one
-    /// comes whenever the kind's definition is replaced.
+    /// Calls `on_list` after each list, and reports all objects of the namespace as changed. Lists are rare, and one
+    /// takes place whenever the kind's CRD is replaced.
     #[must_use]
     pub fn resync(mut self, on_list: fn()) -> Self {
         self.on_list = Some(on_list);
         self
     }
 
-    /// Calls `listener` with each change, after the cache has it. It must not block.
+    /// Calls `listener` with each change, after the cache was updated. It must not block.
     #[must_use]
     pub fn listen(mut self, listener: impl Fn(&Change<K>) + Send + 'static) -> Self {
         self.listeners.push(Box::new(listener));
         self
     }
 
-    /// How far the watches are, and the future that drives them for as long as the process lives.
+    /// Returns the sync status of the watches, and the future that runs them for as long as the process lives.
     pub fn start(self) -> (SyncStatus, impl Future<Output = ()> + Send) {
         let pulses = self.parts.iter().map(|(pulse, _)| Arc::clone(pulse)).collect();
         (SyncStatus::new(&K::plural(&self.dynamic_type), pulses), self.run())
@@ -199,8 +201,8 @@ where
         }
     }
 
-    /// Sorts out what cannot be read. Such an object stays in the cache as it was, for those that depend on it, and is
-    /// taken from its own reconciler, which would act on an old spec.
+    /// Filters out objects that cannot be read. Such an object stays in the cache as it was, for the objects that
+    /// depend on it. It is removed from the store of its own reconciler, which would act on an old spec.
     fn readable(&mut self, pulse: &WatchHealth, event: watcher::Event<Received<K>>) -> Option<watcher::Event<K>> {
         use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
         match event {
@@ -278,7 +280,7 @@ where
         let is_list = matches!(event, watcher::Event::InitDone);
         let mut share = |object: K| match &mut self.store {
             Some(store) => store.share(object),
-            // A copy has no room to spare, as what was parsed has: up to a third.
+            // A clone has no spare capacity, which takes up to a third of a parsed object.
             None => Arc::new(K::clone(&object)),
         };
         let mut changes = self.cache.apply(part, event, &mut share);
@@ -310,7 +312,8 @@ where
     K: Resource + Clone + 'static,
     K::DynamicType: Eq + Hash + Clone,
 {
-    /// Puts `object` into the store, and returns what is held there: there are thousands, and one copy is enough.
+    /// Puts `object` into the store, and returns the instance that the store holds. One copy is enough, because there
+    /// are thousands of objects.
     fn share(&mut self, object: K) -> Arc<K> {
         let key = ObjectRef::from_obj_with(&object, self.dynamic_type.clone());
         self.writer.apply_watcher_event(&watcher::Event::Apply(object.clone()));

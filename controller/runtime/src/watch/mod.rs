@@ -1,12 +1,12 @@
-//! Watches: one per kind and namespace, feeding a cache and the queues of whoever must look again.
+//! Watches: one per kind and namespace. Each fills a cache, and enqueues the objects that a change affects.
 //!
 //! ```text
-//! API server ──watch──> Feed ──events──> Cache (and kube's Store for a reconciler's own kind)
-//!      └──answers──> Pulse └──changes──> listeners ──ObjectRef──> queues of the reconcilers
+//! API server ──watch──> KindWatcher ──events──> Cache (and kube's Store for a reconciler's own kind)
+//!      └──responses──> WatchHealth └──changes──> listeners ──ObjectRef──> queues of the reconcilers
 //! ```
 //!
-//! kube's own `Controller::owns` keeps no cache of children, and its relists do not report what vanished
-//! while the watch was broken; here every change since the last known state reaches the listeners.
+//! kube's own `Controller::owns` keeps no cache of children, and its relists do not report objects that vanished while
+//! the watch was broken. Here every change since the last known state reaches the listeners.
 
 mod cache;
 mod expectations;

@@ -1,3 +1,6 @@
+//! The queue from watches to a reconciler. It merges the requests for an object, and delays those that have to wait for
+//! creations.
+
 use std::{
     collections::HashMap,
     pin::Pin,
@@ -21,20 +24,20 @@ use kube::{
 use super::{Expectations, SyncStatus};
 use crate::leader::Leading;
 
-/// Changes of one object within this time are handled as one. It runs from the first of them: kube's own
-/// debounce runs from the last, and an object that changes all the time would never be looked at.
+/// Changes of one object within this time are handled as one. The time runs from the first of them. kube's own debounce
+/// runs from the last, so that an object that changes all the time would never be reconciled.
 const GATHERED: Duration = Duration::from_millis(100);
-/// The same for what is to be made, of which a watch tells once.
+/// The same for requests that may have to create something, which a watch reports once.
 const GATHERED_FIRST: Duration = Duration::from_millis(20);
 
 type Key = (String, String);
 
-/// Who waits for whom.
+/// The order of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Turn {
-    /// What is to be made, or has been sent already.
+    /// A request that may have to create something, or one that has been sent already.
     First,
-    /// Gives way to that.
+    /// A request that waits for creations.
     Later,
 }
 
@@ -42,21 +45,22 @@ enum Turn {
 struct Shared {
     state: Mutex<State>,
     expectations: Expectations,
-    /// What has to be known of an object's namespace before it is asked for.
+    /// The watches that have to know an object's namespace before a request for the object is sent.
     watches: OnceLock<Vec<SyncStatus>>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Whether somebody takes.
+    /// Whether the receiving end is open.
     is_open: bool,
-    /// What was asked for and not taken yet, by the number of the request that counts.
+    /// The requests that were not received yet. The number is that of the valid request for the object.
     pending: HashMap<Key, (u64, Turn)>,
     requests: u64,
 }
 
 impl State {
-    /// The number of a new request, unless there is one already that comes as soon.
+    /// Returns the number of a new request. Returns `None` if the queue is not open, or if a pending request comes as
+    /// soon.
     fn ask(&mut self, key: Key, turn: Turn) -> Option<u64> {
         let known = self.pending.get(&key).map(|(_, turn)| *turn);
         if !self.is_open || known == Some(Turn::First) || known == Some(turn) {
@@ -67,7 +71,7 @@ impl State {
         Some(self.requests)
     }
 
-    /// Whether request `number` still counts; from now on none can overtake it.
+    /// Returns whether request `number` is still valid. If it is, no other request can overtake it from now on.
     fn send(&mut self, key: &Key, number: u64) -> bool {
         let Some((_, turn)) = self.pending.get_mut(key).filter(|(known, _)| *known == number) else { return false };
         *turn = Turn::First;
@@ -81,15 +85,15 @@ impl Shared {
     }
 }
 
-/// The sending end of a reconciler's queue. Sending never blocks; equal requests are merged until they are taken, so
-/// its length is bounded by the number of objects. Until the receiving end is opened nothing is kept: a standby
-/// would gather the names of all objects that ever were.
+/// The sending end of a reconciler's queue. Sending never blocks. Equal requests are merged until they are received, so
+/// that the length of the queue is bounded by the number of objects. Nothing is kept before the receiving end is open:
+/// otherwise a standby would gather the names of all objects that ever existed.
 pub struct Queue<K: Resource> {
     sender: UnboundedSender<ReconcileRequest<K>>,
     shared: Arc<Shared>,
 }
 
-/// The receiving end.
+/// The receiving end of a reconciler's queue.
 pub struct WorkQueueReceiver<K: Resource> {
     receiver: UnboundedReceiver<ReconcileRequest<K>>,
     queue: Queue<K>,
@@ -101,7 +105,7 @@ impl<K: Resource> Clone for Queue<K> {
     }
 }
 
-/// A queue that gives way to `expectations`, and its receiving end.
+/// Returns a queue whose [`Queue::push`] waits for the creations of `expectations`, and its receiving end.
 pub fn queue<K: Resource>(expectations: &Expectations) -> (Queue<K>, WorkQueueReceiver<K>)
 where
     K::DynamicType: Default,
@@ -113,27 +117,28 @@ where
 }
 
 impl<K: Resource> Queue<K> {
-    /// How many requests were not taken yet.
+    /// Returns the number of requests that have not been received yet.
     pub fn depth(&self) -> usize {
         self.shared.state().pending.len()
     }
 }
 
 impl<K: Resource<DynamicType = ()> + 'static> Queue<K> {
-    /// Nobody looks at an object before `watches` know its namespace: a child that is not there must not be
-    /// mistaken for one not yet seen, and a namespace may be refused for long while others are served.
+    /// Delays requests for an object until `watches` know its namespace. Otherwise a child that the watch has not
+    /// reported yet would be taken for a missing one. Each namespace is waited for on its own, because one may be
+    /// forbidden for a long time while the others are served.
     pub fn wait_for(&self, watches: &[SyncStatus]) {
-        // Set once, by the wiring.
+        // Set only once, when the controller starts.
         let _ = self.shared.watches.set(watches.to_vec());
     }
 
-    /// Asks for another look at `name`, a moment later, or when no creation is under way. Must be called within the
-    /// runtime.
+    /// Requests another pass over `name`. The request is sent after a short delay and when no creation is in progress.
+    /// Must be called within the runtime.
     pub fn push(&self, namespace: &str, name: &str) {
         self.ask(namespace, name, Turn::Later);
     }
 
-    /// Asks for a look at `name`, for which something may have to be made. Must be called within the runtime.
+    /// Requests a pass over `name` that may have to create something. Must be called within the runtime.
     pub fn push_first(&self, namespace: &str, name: &str) {
         self.ask(namespace, name, Turn::First);
     }
@@ -162,7 +167,7 @@ impl<K: Resource<DynamicType = ()> + 'static> Queue<K> {
 }
 
 impl<K: Resource<DynamicType = ()> + Clone + 'static> WorkQueueReceiver<K> {
-    /// From now on requests are kept; the first ones are for all that there is. Must be called within the runtime.
+    /// Keeps requests from now on, and requests a pass over each object in `store`. Must be called within the runtime.
     pub fn open(&self, _: Leading, store: &Store<K>) {
         self.queue.shared.state().is_open = true;
         for object in store.state() {
@@ -197,7 +202,7 @@ mod tests {
     use crate::leader;
     use crate::testing::mk_config_map;
 
-    /// The names that are asked for now.
+    /// Returns the names that can be received now.
     fn taken(requests: &mut WorkQueueReceiver<ConfigMap>) -> Vec<String> {
         std::iter::from_fn(|| requests.next().now_or_never().flatten()).map(|request| request.obj_ref.name).collect()
     }
@@ -223,7 +228,7 @@ mod tests {
         assert!((3..=6).contains(&looks), "{looks} looks at ten changes in half a second");
     }
 
-    /// Children that were not seen yet would be made again.
+    /// Otherwise children that the watch has not reported yet would be created again.
     #[tokio::test(start_paused = true)]
     async fn an_object_waits_until_its_namespace_is_known_and_is_then_asked_for_once() {
         let (queue, mut requests) = queue::<ConfigMap>(&Expectations::default());
@@ -278,7 +283,7 @@ mod tests {
         assert_eq!((taken(&mut requests), queue.depth()), (vec!["old".to_owned()], 0));
     }
 
-    /// A standby sees objects come and go for weeks.
+    /// A standby may run for weeks while objects come and go.
     #[tokio::test(start_paused = true)]
     async fn a_standby_keeps_nothing_and_looks_at_all_that_there_is_when_it_leads() {
         let (queue, mut requests) = queue::<ConfigMap>(&Expectations::default());

@@ -1,9 +1,9 @@
 //! Objects as the API server sends them, readable or not.
 //!
 //! The API server accepts objects that the controller's types do not: numbers that are too large, JSON that is nested
-//! too deep, more small values than memory can hold as a tree. kube parses a whole page of a list at once, so that one
-//! such object would keep all others from being delivered. [`Received`] parses whatever comes: what cannot be read is
-//! kept by name, with the reason, and everything else goes on.
+//! too deeply, more small values than memory can hold as a tree. kube parses a whole page of a list at once, so that
+//! one such object would prevent the delivery of all others. [`Received`] parses any object. If an object cannot be
+//! read, its name and the reason are kept, and the other objects are delivered.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -15,40 +15,41 @@ use serde_json::value::{RawValue, to_raw_value};
 
 /// The largest object that is read, without its managed fields. Kubernetes stores up to 1.5 MiB.
 pub const LIMITS: Limits = Limits { bytes: 1 << 20, nodes: 50_000, depth: 100 };
-/// Conditions of an unreadable object that are looked at.
+/// The number of conditions above which those of an unreadable object are ignored.
 const CONDITIONS: usize = 32;
 
 /// One object of a list or watch.
 #[derive(Clone, Debug)]
 pub enum Received<K> {
-    /// It was parsed.
+    /// The object was parsed.
     Readable {
-        /// The object. Its `managedFields` have managers and no fields.
+        /// The object. Its `managedFields` contain managers, but no fields.
         object: K,
-        /// Length of the text that it was parsed from.
+        /// The length of the text that the object was parsed from.
         bytes: usize,
     },
-    /// It cannot be parsed, or is too large to be.
+    /// The object cannot be parsed, or is too large to be parsed.
     Unreadable(Box<Unreadable>),
 }
 
-/// What is known of an object that cannot be read.
+/// The known parts of an object that cannot be read.
 #[derive(Clone, Debug, Default)]
 pub struct Unreadable {
-    /// Name, namespace, uid, resourceVersion, finalizers and the time of deletion, as far as they are there.
+    /// The name, namespace, uid, resourceVersion, finalizers and deletion time, as far as they are present.
     pub metadata: ObjectMeta,
-    /// Why, as one word.
+    /// Why the object cannot be read, as one word.
     pub reason: &'static str,
-    /// Why, for the object's author: it may quote the object, and so does not belong into the log.
+    /// Why the object cannot be read, for its author. The text may quote the object, and therefore does not belong in
+    /// the log.
     pub message: String,
-    /// The conditions in its status, as far as they can be read.
+    /// The conditions in the object's status, as far as they can be read.
     pub conditions: Vec<Condition>,
-    /// Length of its text.
+    /// The length of the object's text.
     pub bytes: usize,
 }
 
 impl Unreadable {
-    /// Returns namespace and name, empty where they are not there.
+    /// Returns the namespace and the name, which are empty if they are missing.
     pub fn key(&self) -> (&str, &str) {
         let ObjectMeta { namespace, name, .. } = &self.metadata;
         (namespace.as_deref().unwrap_or_default(), name.as_deref().unwrap_or_default())
@@ -65,7 +66,7 @@ impl<'de, K: DeserializeOwned> Deserialize<'de> for Received<K> {
 }
 
 impl<K: DeserializeOwned> Received<K> {
-    /// Reads the JSON text of one object. Where only the status cannot be read, the object counts as one without: the
+    /// Reads the JSON text of one object. If only the status cannot be read, the object is read without it: the
     /// controller writes the status itself.
     pub fn parse(text: &str) -> Self {
         let mut fields: Fields<'_> = match serde_json::from_str(text) {
@@ -110,7 +111,7 @@ impl<K: DeserializeOwned> Received<K> {
     }
 }
 
-/// An entry of `managedFields` without the fields.
+/// An entry of `managedFields` without its fields.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Manager {
@@ -118,8 +119,9 @@ struct Manager {
     operation: Option<String>,
 }
 
-/// Returns `metadata` with the managers in its `managedFields` and without the fields: nobody asks for these, they are as
-/// large as all the rest, and as deep as the object once was. Nothing if there are no `managedFields`.
+/// Returns `metadata` with the managers in its `managedFields`, but without their fields. Returns `None` if there are
+/// no `managedFields`. The fields are not needed. They are as large as the rest of the object, and as deep as the
+/// object once was.
 fn without_managed_fields(metadata: &str) -> Option<Box<RawValue>> {
     let mut fields: Fields<'_> = serde_json::from_str(metadata).ok()?;
     let managed = fields.remove("managedFields")?;
@@ -129,13 +131,13 @@ fn without_managed_fields(metadata: &str) -> Option<Box<RawValue>> {
     RawValue::from_string(text_of(&fields)).ok()
 }
 
-/// The JSON text of an object with these fields.
+/// Returns the JSON text of an object with these fields.
 fn text_of(fields: &Fields<'_>) -> String {
     // Writing texts that were read before cannot fail.
     serde_json::to_string(fields).unwrap_or_default()
 }
 
-/// Returns what tells an object from others, and what its deletion waits for.
+/// Returns the metadata that identify an object or that its deletion depends on.
 fn identity(metadata: &str) -> ObjectMeta {
     let fields: Fields<'_> = serde_json::from_str(metadata).unwrap_or_default();
     ObjectMeta {
@@ -153,7 +155,7 @@ fn field<T: DeserializeOwned>(fields: &Fields<'_>, key: &str) -> Option<T> {
     fields.get(key).and_then(|value| serde_json::from_str(value.get()).ok())
 }
 
-/// The conditions in a status; none if there are too many, or one that cannot be read.
+/// Returns the conditions in a status that can be read, or none if there are too many.
 fn conditions(status: &str) -> Vec<Condition> {
     let fields: Fields<'_> = serde_json::from_str(status).unwrap_or_default();
     let all = fields.get("conditions").and_then(|all| serde_json::from_str::<Vec<&RawValue>>(all.get()).ok());

@@ -1,3 +1,5 @@
+//! The sync status of the watches of one kind.
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -10,7 +12,7 @@ use super::{
     unreadable::UnreadableObject,
 };
 
-/// How far the watch of one kind is, in each of the namespaces that are watched.
+/// The sync status of the watch of one kind, in each of the watched namespaces.
 #[derive(Clone, Debug)]
 pub struct SyncStatus {
     /// The plural of the watched kind.
@@ -23,15 +25,16 @@ impl SyncStatus {
         Self { kind: kind.to_owned(), parts }
     }
 
-    /// Returns whether both are of one watch.
+    /// Returns whether both belong to the same watch.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.parts, &other.parts)
     }
 
-    /// Waits until the first lists are complete. A namespace that is refused, as one may not read it or it does not
-    /// exist yet, does not hold up the others; but if all are, there is nothing to work with.
+    /// Waits until the first lists are complete. A namespace in which the list is rejected, because the caller lacks
+    /// permissions or the namespace does not exist yet, does not delay the others. If all lists are rejected, the wait
+    /// goes on, because there is nothing to work with.
     ///
-    /// What is in a namespace that was refused is not known: see [`SyncStatus::knows`].
+    /// The content of a namespace in which the list was rejected is unknown: see [`SyncStatus::knows`].
     pub async fn synced(&self) {
         for part in self.parts.iter() {
             part.until(|delivery| delivery != Delivery::Waiting).await;
@@ -45,32 +48,32 @@ impl SyncStatus {
         }
     }
 
-    /// Whether [`SyncStatus::synced`] has come.
+    /// Returns whether [`SyncStatus::synced`] is complete.
     pub fn is_synced(&self) -> bool {
         let is_settled = |part: &Arc<WatchHealth>| *part.delivery.borrow() != Delivery::Waiting;
         self.parts.iter().all(is_settled) && self.parts.iter().any(|part| part.is_delivered())
     }
 
-    /// Whether what this watch has not seen in `namespace` is not there. In a namespace that it is not meant to see,
-    /// nothing is.
+    /// Returns whether an object of `namespace` that this watch has not reported does not exist. This is true for a
+    /// namespace that is not watched: there are no objects of interest in it.
     pub fn knows(&self, namespace: &str) -> bool {
         self.of(namespace).all(|part| part.is_delivered())
     }
 
-    /// Waits until [`SyncStatus::knows`].
+    /// Waits until [`SyncStatus::knows`] is true for `namespace`.
     pub async fn known(&self, namespace: &str) {
         for part in self.of(namespace) {
             part.until(|delivery| delivery == Delivery::Delivered).await;
         }
     }
 
-    /// How long the API server has not answered: that of the namespace in which it is longest.
+    /// Returns how long the API server has not responded, in the namespace in which this time is longest.
     pub fn silent_for(&self, now: Instant) -> Duration {
         self.parts.iter().map(|part| part.silent_for(now)).max().unwrap_or_default()
     }
 
-    /// Returns how long the watch has delivered nothing although the API server answers: that of the namespace in which
-    /// it is longest.
+    /// Returns how long the watch has delivered nothing although the API server responds, in the namespace in which
+    /// this time is longest.
     pub fn stalled_for(&self, now: Instant) -> Duration {
         self.parts.iter().map(|part| part.stalled_for(now)).max().unwrap_or_default()
     }
@@ -85,18 +88,18 @@ impl SyncStatus {
         self.parts.iter().map(|part| part.unreadable.len()).sum()
     }
 
-    /// Returns how often the objects that cannot be read have changed.
+    /// Returns how many times the objects that cannot be read have changed.
     pub fn unreadable_changes(&self) -> u64 {
         self.parts.iter().map(|part| part.unreadable.changes()).sum()
     }
 
-    /// Watches that began to listen at these times.
+    /// Returns the status of watches that began at these times.
     #[cfg(any(test, feature = "testing"))]
     pub fn listening(kind: &str, since: &[Instant]) -> Self {
         Self::new(kind, since.iter().map(|since| Arc::new(WatchHealth::new(kind, None, *since))).collect())
     }
 
-    /// What the API server says cannot be read from `now` on.
+    /// Makes the responses of the API server count as unreadable from `now` on.
     #[cfg(any(test, feature = "testing"))]
     pub fn stall(&self, now: Instant) {
         for part in self.parts.iter() {
@@ -104,7 +107,7 @@ impl SyncStatus {
         }
     }
 
-    /// An object cannot be read.
+    /// Records an object that cannot be read.
     #[cfg(any(test, feature = "testing"))]
     pub fn note(&self, object: &UnreadableObject) {
         for part in self.parts.iter() {
@@ -112,7 +115,7 @@ impl SyncStatus {
         }
     }
 
-    /// All first lists are complete.
+    /// Completes all first lists.
     #[cfg(any(test, feature = "testing"))]
     pub fn deliver(&self) {
         for part in self.parts.iter() {
@@ -161,7 +164,7 @@ mod tests {
         }
     }
 
-    /// Workers that are not seen would be made again and again.
+    /// Otherwise workers that the watch cannot see would be created again and again.
     #[test]
     fn what_is_in_a_namespace_is_known_when_its_own_list_is_complete() {
         let table = [

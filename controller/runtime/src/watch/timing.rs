@@ -1,29 +1,32 @@
+//! The timing of watches: time limits, the size of pages, and the backoff after failures.
+
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use kube::runtime::{utils::Backoff, watcher};
 use tokio::time::Instant;
 
-/// How long one watch request lasts. The API server ends it then, so that whatever is silent for longer is dead.
+/// How long one watch request lasts, in seconds. The API server ends it then, so that a watch that is silent for longer
+/// is dead.
 pub const WATCH_SECONDS: u32 = 30;
-/// Objects that a list brings at a time. Each may have 1.5 MiB, and takes several times its room until it is taken in;
-/// several kinds are listed at once when the controller starts.
+/// The number of objects in a page of a list. Each may have 1.5 MiB, and takes several times as much memory until it is
+/// processed. Several kinds are listed at once when the controller starts.
 const PAGE: u32 = 25;
-/// How long a connection may say nothing while an answer is awaited, where a call has no time-out of its own.
+/// How long a connection may be silent while a response is awaited, in seconds, if a call has no timeout of its own.
 pub const SILENCE_SECONDS: u32 = 40;
-/// After a failure a watch is begun again so much later, then twice as much, and so on.
+/// The time until a watch is restarted after its first failure. It doubles with each further failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(800);
-/// A watch that has not failed for so long is not slowed down by earlier failures.
+/// A watch that has not failed for this long is not slowed down by earlier failures.
 const FORGIVEN: Duration = Duration::from_mins(2);
-/// Times of silence until a watch counts as stuck.
+/// The number of silence limits after which a watch counts as stuck.
 const PATIENCE: u32 = 4;
 
-/// How often watches hear of the API server, and how soon they give up a connection.
+/// How often watches receive responses from the API server, and how soon they give up a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct WatchTiming {
-    /// Seconds that one watch request lasts.
+    /// How long one watch request lasts, in seconds.
     pub watch_seconds: u32,
-    /// Seconds that a connection may say nothing.
+    /// How long a connection may be silent, in seconds.
     pub silence_seconds: u32,
 }
 
@@ -34,22 +37,24 @@ impl Default for WatchTiming {
 }
 
 impl WatchTiming {
-    /// How long a connection may say nothing.
+    /// Returns how long a connection may be silent.
     pub fn silence(self) -> Duration {
         Duration::from_secs(self.silence_seconds.into())
     }
 
-    /// When a watch that has not heard of the API server for so long counts as stuck: 190 s by default.
+    /// Returns how long a watch may be without a response from the API server before it counts as stuck: 190 s by
+    /// default.
     ///
-    /// One that is well is answered each `watch_seconds`. A connection that died just after such an answer is given
-    /// up `silence_seconds` later; then there is time for some more tries, each of which is given up as soon and
-    /// followed by a pause. The network may so be gone for two minutes and the controller need not be started again.
+    /// A healthy watch receives a response each `watch_seconds`. A connection that died just after such a response is
+    /// given up `silence_seconds` later. Then there is time for some more attempts, each of which is given up equally
+    /// soon and followed by a pause. The network may therefore be gone for two minutes without a restart of the
+    /// controller.
     pub fn limit(self) -> Duration {
         Duration::from_secs(self.watch_seconds.into()) + self.silence() * PATIENCE
     }
 
-    /// Watches ask for changes in this way: bookmarks on, and lists from etcd rather than from a cache that
-    /// may be old, since decisions rest on what is *not* in them.
+    /// Returns the configuration of a watch. It enables bookmarks, and lists from etcd instead of a cache that may be
+    /// outdated, because decisions depend on what a list does *not* contain.
     pub fn config(self, labels: Option<&str>) -> watcher::Config {
         let config = watcher::Config::default().timeout(self.watch_seconds).page_size(PAGE);
         match labels {
@@ -59,8 +64,8 @@ impl WatchTiming {
     }
 }
 
-/// The pauses between failures: at most as long as a watch request lasts, and up to as much again by chance, so that
-/// watches which failed together do not all come back together.
+/// Returns the pauses after failures. A pause is at most as long as a watch request, plus jitter of up to the same
+/// length, so that watches that failed together do not all come back together.
 pub(crate) fn pauses(config: &watcher::Config) -> impl Backoff + use<> {
     let longest = Duration::from_secs(config.timeout.unwrap_or(WATCH_SECONDS).into());
     let builder = ExponentialBuilder::new()
@@ -90,8 +95,8 @@ impl Iterator for WatchBackoff {
 }
 
 impl Backoff for WatchBackoff {
-    /// kube asks for it after each event, and one of them says that a list begins: a list that is refused would be
-    /// asked for each second, for ever.
+    /// Does nothing. kube calls this after each event, also after the one that announces a list. A list that is
+    /// rejected would otherwise be retried each second, for ever.
     fn reset(&mut self) {}
 }
 
@@ -99,7 +104,8 @@ impl Backoff for WatchBackoff {
 mod tests {
     use super::*;
 
-    /// Else a watch that is only refused, as of a kind that is not served, would count as stuck between two tries.
+    /// Otherwise a watch that is only rejected, such as one of a kind that is not served, would count as stuck between
+    /// two attempts.
     #[test]
     fn a_watch_is_begun_again_for_ever_and_well_within_the_limit() {
         let pace = WatchTiming::default();

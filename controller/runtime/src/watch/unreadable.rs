@@ -1,4 +1,4 @@
-//! The objects of a watch that cannot be read, by name, until they can or are gone.
+//! The objects of a watch that cannot be read. They are kept by name until they can be read or are gone.
 
 use std::{
     collections::BTreeMap,
@@ -14,23 +14,23 @@ use kube::api::ObjectMeta;
 /// An object that the API server has and the controller cannot read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct UnreadableObject {
-    /// What it is.
+    /// The reference to the object.
     pub reference: ObjectReference,
-    /// The plural of its kind, as in paths of the API.
+    /// The plural of the object's kind, as in API paths.
     pub plural: String,
-    /// Why it cannot be read, as one word.
+    /// Why the object cannot be read, as one word.
     pub reason: &'static str,
-    /// Why, for its author. It may quote the object.
+    /// Why the object cannot be read, for its author. The text may quote the object.
     pub message: String,
-    /// The conditions in its status, as far as they can be read.
+    /// The conditions in the object's status, as far as they can be read.
     pub conditions: Vec<Condition>,
-    /// Length of its text.
+    /// The length of the object's text.
     pub bytes: usize,
-    /// Its deletion, if that has begun.
+    /// The state of the object's deletion, if it has begun.
     pub deletion: Option<Deletion>,
 }
 
-/// What the deletion of an object waits for.
+/// The state of an object's deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deletion {
     /// When the object was deleted.
@@ -40,7 +40,7 @@ pub struct Deletion {
 }
 
 impl UnreadableObject {
-    /// Returns the metadata that are known of an object that is being deleted.
+    /// Returns the known metadata of an object that is being deleted.
     pub fn deleted_metadata(&self) -> Option<ObjectMeta> {
         let Deletion { since, finalizers } = self.deletion.clone()?;
         let ObjectReference { name, namespace, uid, resource_version, .. } = self.reference.clone();
@@ -61,7 +61,7 @@ impl UnreadableObject {
     }
 }
 
-/// Namespace and name.
+/// The namespace and the name of an object.
 type Key = (String, String);
 type Objects = BTreeMap<Key, Arc<UnreadableObject>>;
 
@@ -72,19 +72,19 @@ pub(crate) struct UnreadableObjects(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     known: Objects,
-    /// Those of a list in progress; they replace `known` when it is complete.
+    /// The objects of a list in progress. They replace `known` when the list is complete.
     listed: Option<Objects>,
-    /// How often `known` has changed.
+    /// How many times `known` has changed.
     changes: u64,
 }
 
 impl UnreadableObjects {
-    /// Begins a list, of which each unreadable object is noted.
+    /// Begins a list. Its unreadable objects are noted one by one.
     pub(crate) fn begin_list(&self) {
         self.state().listed = Some(Objects::new());
     }
 
-    /// Notes an object of a list in progress or of a watch event.
+    /// Records an object of a list in progress or of a watch event.
     pub(crate) fn note(&self, object: UnreadableObject) {
         let mut state = self.state();
         let key = object.key();
@@ -109,7 +109,7 @@ impl UnreadableObjects {
         }
     }
 
-    /// Ends a list: what it did not have is gone or can be read.
+    /// Ends a list. An object that was not recorded during the list is gone or can be read, and is forgotten.
     pub(crate) fn end_list(&self) {
         let mut state = self.state();
         let listed = state.listed.take().unwrap_or_default();
@@ -133,7 +133,7 @@ impl UnreadableObjects {
         self.state().known.len()
     }
 
-    /// Returns how often the objects have changed.
+    /// Returns how many times the objects have changed.
     pub(crate) fn changes(&self) -> u64 {
         self.state().changes
     }
@@ -143,8 +143,9 @@ impl UnreadableObjects {
     }
 }
 
-/// Names the object, but not what is in it: the log is read by others than its author. Whoever changes an object again
-/// and again does not fill the log.
+/// Logs the name of the object. The message, which may quote the object, is logged at debug level only, because the log
+/// has other readers than the object's author. A warning is logged only if `is_news`, so that a user who changes an
+/// object again and again does not fill the log.
 fn log(object: &UnreadableObject, is_news: bool) {
     let UnreadableObject { reference, plural, reason, message, .. } = object;
     let (namespace, name) = (reference.namespace.as_deref(), reference.name.as_deref());

@@ -1,4 +1,4 @@
-//! Whole campaigns against an API server that has one Lease.
+//! Tests of whole campaigns against an API server that has one Lease.
 
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +10,7 @@ use tower::service_fn;
 
 use super::*;
 
-/// What Kubernetes makes of 9999-12-31T23:59:59-12:00. No client reads it.
+/// The time that Kubernetes makes of 9999-12-31T23:59:59-12:00. No client can read it.
 const ODD_TIME: &str = "10000-01-01T11:59:59.000000Z";
 
 /// The Lease that is stored, if there is one.
@@ -29,7 +29,7 @@ fn refusal(code: u16, reason: &str) -> (u16, Value) {
     (code, json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "code": code}))
 }
 
-/// Answers a request as the API server does, where `body` is what is to be stored.
+/// Responds to a request as the API server does. `body` is the object to store.
 fn answer(stored: &Stored, method: &Method, body: &[u8]) -> (u16, Value) {
     let mut stored = stored.lock().unwrap();
     if method == Method::GET {
@@ -47,7 +47,7 @@ fn answer(stored: &Stored, method: &Method, body: &[u8]) -> (u16, Value) {
     (200, lease)
 }
 
-/// A client of an API server whose watches tell nothing.
+/// Returns a client of an API server whose watches report nothing.
 fn client(stored: &Stored) -> Client {
     let stored = Arc::clone(stored);
     Client::new(

@@ -1,3 +1,5 @@
+//! Tests of the decisions in an election.
+
 use serde_json::json;
 
 use super::*;
@@ -17,7 +19,7 @@ fn mk_lease(holder: &str, renewed: &str) -> Lease {
     serde_json::from_value(json!({"metadata": {"name": "dask-operator"}, "spec": spec})).unwrap()
 }
 
-/// A second of the year's first minute.
+/// Returns the time of a second in the first minute of the year.
 fn at(second: u32) -> String {
     format!("2026-01-01T00:00:{second:02}.000000Z")
 }
@@ -91,7 +93,7 @@ fn a_leader_renews_in_time_or_stops() {
     }
 }
 
-/// A standby counts from when it saw the last renewal, a leader from before it asked for it.
+/// A standby counts from when it saw the last renewal, a leader from before it sent that renewal.
 #[test]
 fn a_leader_has_stopped_a_third_of_the_lease_before_a_standby_can_take_over() {
     for lease in [2, 3, 15, 3600] {
@@ -116,7 +118,7 @@ fn a_renewal_whose_answer_was_lost_counts_from_when_it_was_begun() {
     let record = claimed(&leader.record, ME, TIMING, now);
     leader.asked.push((record.clone(), start + seconds(5)));
     assert!(!leader.confirm(&mk_lease(ME, &at(0))), "the watch tells of an older one");
-    // As it comes back.
+    // The record as the API server returns it.
     let arrived = json!({"spec": serde_json::to_value(record).unwrap()});
     let arrived: Lease = serde_json::from_value(serde_json::from_str(&arrived.to_string()).unwrap()).unwrap();
     assert!(leader.confirm(&arrived));
@@ -199,7 +201,7 @@ fn a_release_leaves_the_count_and_a_holder_that_is_nobody() {
     assert_eq!(released, expected);
 }
 
-/// A version of the Lease that cannot be read.
+/// Returns the metadata of a version of the Lease that cannot be read.
 fn mk_unreadable(version: u32) -> ObjectMeta {
     ObjectMeta { resource_version: Some(version.to_string()), ..ObjectMeta::default() }
 }

@@ -1,3 +1,5 @@
+//! Tests of the watches of one kind against an API server.
+
 use std::sync::{
     Mutex,
     atomic::{AtomicBool, Ordering},
@@ -12,7 +14,8 @@ use tower::service_fn;
 use super::*;
 use crate::watch::WatchTiming;
 
-/// An API server in which each namespace has one ConfigMap, and nothing happens. `b` may be read when `open`.
+/// Returns a client of an API server on which each namespace has one ConfigMap, and nothing changes. Namespace `b` may
+/// be read while `open` is true.
 fn api_server(open: &Arc<AtomicBool>) -> Client {
     let open = Arc::clone(open);
     let service = service_fn(move |request: Request<Body>| {
@@ -57,7 +60,7 @@ async fn a_namespace_that_is_refused_is_known_as_soon_as_it_may_be_read() {
     store.wait_until_ready().await.unwrap();
     assert!(progress.knows("a") && !progress.knows("b"));
     assert_eq!(*heard.lock().unwrap(), ["a"]);
-    // Many tries later.
+    // The list is retried many times in this period.
     tokio::time::sleep(std::time::Duration::from_mins(10)).await;
     assert!(!progress.knows("b"));
 

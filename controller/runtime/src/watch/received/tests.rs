@@ -1,3 +1,5 @@
+//! Tests of reading objects as the API server sends them.
+
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, Service},
@@ -16,7 +18,7 @@ fn deployment(spec: &Value) -> Value {
     })
 }
 
-/// Why an object is not readable: the reason, and whether the message contains `expected`.
+/// Returns the reason why an object cannot be read. Asserts that the message contains `expected`.
 fn reason<K: DeserializeOwned>(text: &str, expected: &str) -> Option<&'static str> {
     match Received::<K>::parse(text) {
         Received::Readable { .. } => None,
@@ -62,7 +64,7 @@ fn objects_that_are_too_large_for_memory_are_not_parsed() {
     }
 }
 
-/// Whoever once applied a deep object has deep managedFields, and so may anybody's object of any kind.
+/// An object that was once deep keeps deep `managedFields`. A user may create such an object of any kind.
 #[test]
 fn managers_are_known_and_their_fields_not_parsed_however_deep_they_are() {
     let deep = format!("{}{{}}{}", "{\"f:a\":".repeat(5_000), "}".repeat(5_000));
@@ -107,7 +109,7 @@ fn the_conditions_of_an_unreadable_object_are_kept() {
     assert_eq!(types, ["Kept"]);
 }
 
-/// kube parses a page and a watch event as a whole.
+/// kube parses a page of a list, or a watch event, as a whole.
 #[test]
 fn the_others_of_a_list_are_delivered_and_the_watch_goes_on() {
     let good = json!({"metadata": {"name": "good", "resourceVersion": "1"}, "data": {"a": "b"}}).to_string();
