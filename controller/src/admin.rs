@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::Metrics;
 
 /// The state that probes report.
-pub struct Health {
+pub(crate) struct Health {
     /// The progress of the startup.
     pub probes: Probes,
     /// The tasks and watches that must make progress for the controller to be alive.
@@ -91,7 +91,7 @@ impl Default for Probes {
 /// Answers probes as [`serve`] does, on a thread with a runtime of its own, so that probes are answered even when all
 /// threads of the controller's runtime are blocked. Returns a channel that receives the result when the server ends; it
 /// ends only with an error.
-pub fn serve_apart(
+pub(crate) fn serve_apart(
     listener: TcpListener,
     health: Health,
     metrics: Arc<Metrics>,
@@ -119,7 +119,7 @@ pub fn serve_apart(
 /// * `/readyz`: 200 if every watch has delivered its initial list. Otherwise 503 with the kinds that have not, or with
 ///   the start-up checks that have not passed. Standbys are ready too: `leader` reports whether this process leads.
 /// * `/metrics`: `OpenMetrics` text for clients that ask for it, otherwise Prometheus' own text format.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     health: Health,
     metrics: Arc<Metrics>,

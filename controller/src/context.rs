@@ -88,7 +88,7 @@ impl Default for Caches {
 }
 
 /// Returns the index key of [`Caches::groups`] and [`Caches::autoscalers`].
-pub fn cluster_key(namespace: &str, cluster: &str) -> String {
+pub(crate) fn cluster_key(namespace: &str, cluster: &str) -> String {
     format!("{namespace}/{cluster}")
 }
 
@@ -107,7 +107,7 @@ fn pod_key(pod: &PodView) -> Option<String> {
 
 /// Defaults that are set by flags.
 #[derive(Clone, Debug)]
-pub struct Defaults {
+pub(crate) struct Defaults {
     /// The DNS domain of the Kubernetes cluster.
     pub cluster_domain: String,
     /// How fast workers are created if neither the group nor the cluster specifies it.
@@ -117,7 +117,7 @@ pub struct Defaults {
 }
 
 /// The state that reconcilers share.
-pub struct Context {
+pub(crate) struct Context {
     /// The client of the API server.
     pub client: Client,
     /// The objects that the watches have delivered.

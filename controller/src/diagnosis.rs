@@ -10,7 +10,7 @@ use crate::view::{ContainerView, DeploymentView, PodView};
 const STARTING: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 
 /// Returns the reason why `deployment` has no ready pod, or `None` if it only needs more time.
-pub fn of<'a>(deployment: &DeploymentView, pods: impl IntoIterator<Item = &'a PodView>) -> Option<Rejection> {
+pub(crate) fn of<'a>(deployment: &DeploymentView, pods: impl IntoIterator<Item = &'a PodView>) -> Option<Rejection> {
     let refused = deployment.holds("ReplicaFailure").map(|condition| {
         let message = condition.message.clone().unwrap_or_default();
         Rejection::new(refusal(&message), message)

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 const KOPF_FINALIZER: &str = "kopf.zalando.org/KopfFinalizerMarker";
 
 /// Removes kopf's finalizer from `object`. The object may be terminating already and wait only for this.
-pub async fn release<K>(client: &Client, object: &K) -> Result<(), k8s::Error>
+pub(crate) async fn release<K>(client: &Client, object: &K) -> Result<(), k8s::Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
 {

@@ -10,29 +10,29 @@
 //!
 //! All writes are derived from the observed state, so a pass may be repeated, lost or interrupted at any point.
 
-pub mod admin;
+mod admin;
 pub mod args;
-pub mod autoscaler;
-pub mod cluster;
-pub mod context;
+mod autoscaler;
+mod cluster;
+mod context;
 mod controllers;
 pub mod crd_yaml;
-pub mod diagnosis;
+mod diagnosis;
 pub mod exit;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
-pub mod idle;
-pub mod job;
-pub mod kopf;
-pub mod kopf_finalizer;
+mod idle;
+mod job;
+mod kopf;
+mod kopf_finalizer;
 pub mod metrics;
-pub mod pod;
+mod pod;
 pub mod preflight;
-pub mod propagation;
+mod propagation;
 pub mod render;
 pub mod run;
-pub mod scheduler;
+mod scheduler;
 pub mod schema;
 #[cfg(test)]
 mod stub_api_server;
@@ -40,8 +40,8 @@ pub mod telemetry;
 #[cfg(test)]
 mod test_fixtures;
 pub mod version;
-pub mod view;
-pub mod worker_group;
+mod view;
+mod worker_group;
 
 pub use dask_operator_api as crd;
 pub use dask_plugin_engine::removal;

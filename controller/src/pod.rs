@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 /// The restart policies that a workload allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RestartPolicy {
+pub(crate) enum RestartPolicy {
     /// Only `Always`. Deployments allow nothing else, so the user's value is overridden.
     Always,
     /// The user's value is kept.
@@ -15,7 +15,7 @@ pub enum RestartPolicy {
 
 /// An environment variable to inject.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EnvVar {
+pub(crate) struct EnvVar {
     /// Its name.
     pub name: &'static str,
     /// Its value.
@@ -28,7 +28,7 @@ pub struct EnvVar {
 /// The variables are appended, as in dask-kubernetes, because users rely on `env[0]` being their own. However,
 /// Kubernetes expands `$(NAME)` only from variables that are defined earlier. If a user's value refers to an injected
 /// variable, that variable is therefore inserted first.
-pub fn built(mut spec: Map<String, Value>, env: &[EnvVar], restart: RestartPolicy) -> Value {
+pub(crate) fn built(mut spec: Map<String, Value>, env: &[EnvVar], restart: RestartPolicy) -> Value {
     if restart == RestartPolicy::Always && spec.contains_key("restartPolicy") {
         spec.insert("restartPolicy".to_owned(), json!("Always"));
     }
@@ -40,7 +40,7 @@ pub fn built(mut spec: Map<String, Value>, env: &[EnvVar], restart: RestartPolic
 }
 
 /// Returns whether [`built`] with [`RestartPolicy::Always`] changes the user's restart policy.
-pub fn overrides_restart_policy(spec: &JsonObject) -> bool {
+pub(crate) fn overrides_restart_policy(spec: &JsonObject) -> bool {
     let policy = spec.field("restartPolicy");
     !policy.is_null() && policy != "Always"
 }

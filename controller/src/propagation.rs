@@ -13,7 +13,7 @@ use serde_json::{Map as JsonMap, Value, json};
 
 /// The labels and annotations that a child should have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Propagation {
+pub(crate) struct Propagation {
     labels: Map,
     annotations: Map,
 }
@@ -30,7 +30,7 @@ struct Record {
 
 impl Propagation {
     /// Creates a propagation of these labels and annotations, and of the annotation that lists their keys.
-    pub fn new(labels: Map, mut annotations: Map) -> Self {
+    pub(crate) fn new(labels: Map, mut annotations: Map) -> Self {
         let record =
             Record { annotations: annotations.keys().cloned().collect(), labels: labels.keys().cloned().collect() };
         // Serializing two lists of strings cannot fail.
@@ -39,17 +39,17 @@ impl Propagation {
     }
 
     /// Returns the labels of a new child.
-    pub fn labels(&self) -> &Map {
+    pub(crate) fn labels(&self) -> &Map {
         &self.labels
     }
 
     /// Returns the annotations of a new child.
-    pub fn annotations(&self) -> &Map {
+    pub(crate) fn annotations(&self) -> &Map {
         &self.annotations
     }
 
     /// Returns the `metadata` of a merge patch that brings `live` up to date, or `None` if it is up to date.
-    pub fn patch(&self, live: &ObjectMeta) -> Option<JsonMap<String, Value>> {
+    pub(crate) fn patch(&self, live: &ObjectMeta) -> Option<JsonMap<String, Value>> {
         let recorded: Record = live
             .annotations
             .as_ref()

@@ -18,7 +18,7 @@ const STALE: SignedDuration = SignedDuration::from_mins(10);
 
 /// Recent targets by the autoscaler's uid. They are lost on a restart, after which windows start again.
 #[derive(Debug, Default)]
-pub struct ScalingHistory {
+pub(crate) struct ScalingHistory {
     entries: Mutex<HashMap<String, Entry>>,
     /// The surveys that decide which autoscalers may scale.
     pub(super) surveys: Surveys,

@@ -19,7 +19,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
 
-pub use history::ScalingHistory;
+pub(crate) use history::ScalingHistory;
 
 use crate::{context::Context, kopf_finalizer};
 use apply::Outcome;
@@ -36,7 +36,7 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// Why a pass ended early. Each variant is retried with growing delays.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The group could not be scaled, or the cluster not be set as the autoscaler's owner.
     #[error(transparent)]
     Apply(k8s::Error),
@@ -47,7 +47,7 @@ pub enum Error {
 
 impl Error {
     /// Returns a constant word for metrics and logs.
-    pub fn category(&self) -> &'static str {
+    pub(crate) fn category(&self) -> &'static str {
         match self {
             Self::Apply(error) | Self::Status(error) => error.category(),
         }
@@ -55,7 +55,7 @@ impl Error {
 }
 
 /// Brings the group of one DaskAutoscaler a step closer to the number that the scheduler asks for.
-pub async fn reconcile(autoscaler: Arc<DaskAutoscaler>, context: Arc<Context>) -> Result<Action, Error> {
+pub(crate) async fn reconcile(autoscaler: Arc<DaskAutoscaler>, context: Arc<Context>) -> Result<Action, Error> {
     kopf_finalizer::release(&context.client, autoscaler.as_ref()).await.map_err(Error::Apply)?;
     if autoscaler.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());

@@ -36,7 +36,7 @@ const SOON: Duration = Duration::from_secs(5);
 
 /// Why a pass ended early. Each variant is retried with growing delays.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// dask-kubernetes' finalizer could not be removed.
     #[error(transparent)]
     TakeOver(k8s::Error),
@@ -50,7 +50,7 @@ pub enum Error {
 
 impl Error {
     /// Returns a constant word for metrics and logs.
-    pub fn category(&self) -> &'static str {
+    pub(crate) fn category(&self) -> &'static str {
         match self {
             Self::TakeOver(error) | Self::Apply(error) | Self::Status(error) => error.category(),
         }
@@ -64,7 +64,7 @@ pub(crate) fn manifests(cluster: &DaskCluster) -> Result<[Value; 3], Rejection> 
 }
 
 /// Brings one DaskCluster a step closer to its spec.
-pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Result<Action, Error> {
+pub(crate) async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Result<Action, Error> {
     kopf_finalizer::release(&context.client, cluster.as_ref()).await.map_err(Error::TakeOver)?;
     if cluster.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change()); // Kubernetes' garbage collector does the rest.

@@ -16,7 +16,7 @@ use std::{sync::Arc, time::Duration};
 
 use kube::ResourceExt as _;
 
-pub use tracker::IdleTracker;
+pub(crate) use tracker::IdleTracker;
 
 use crate::context::Context;
 use apply::Outcome;
@@ -32,7 +32,7 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// Why a pass ended early. Each variant is retried with growing delays.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The cluster could not be deleted, or its groups not be scaled.
     #[error(transparent)]
     Apply(k8s::Error),
@@ -43,7 +43,7 @@ pub enum Error {
 
 impl Error {
     /// Returns a constant word for metrics and logs.
-    pub fn category(&self) -> &'static str {
+    pub(crate) fn category(&self) -> &'static str {
         match self {
             Self::Apply(error) | Self::Status(error) => error.category(),
         }
@@ -51,7 +51,7 @@ impl Error {
 }
 
 /// Checks whether one DaskCluster has been idle for too long, and acts if so.
-pub async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Result<Action, Error> {
+pub(crate) async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Result<Action, Error> {
     let uid = cluster.uid().unwrap_or_default();
     if cluster.metadata.deletion_timestamp.is_some() {
         context.idle.forget(&uid);

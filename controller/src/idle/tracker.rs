@@ -15,7 +15,7 @@ const STALE: SignedDuration = SignedDuration::from_mins(10);
 
 /// Idle periods of the clusters that have an idle time-out, by their uid.
 #[derive(Debug, Default)]
-pub struct IdleTracker {
+pub(crate) struct IdleTracker {
     entries: Mutex<HashMap<String, Entry>>,
 }
 

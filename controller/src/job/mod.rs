@@ -44,7 +44,7 @@ const CACHE_RETRY: Duration = Duration::from_secs(10);
 
 /// Why a pass ended early. Each variant is retried with growing delays.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The job and its children could not be read from the API server.
     #[error(transparent)]
     Observe(k8s::Error),
@@ -58,7 +58,7 @@ pub enum Error {
 
 impl Error {
     /// Returns a constant word for metrics and logs.
-    pub fn category(&self) -> &'static str {
+    pub(crate) fn category(&self) -> &'static str {
         match self {
             Self::Observe(error) | Self::Status(error) | Self::Apply(error) => error.category(),
         }
@@ -72,7 +72,7 @@ pub(crate) fn manifests(job: &DaskJob, cluster_domain: &str) -> Result<[Value; 2
 }
 
 /// Brings one DaskJob a step closer to its spec.
-pub async fn reconcile(job: Arc<DaskJob>, context: Arc<Context>) -> Result<Action, Error> {
+pub(crate) async fn reconcile(job: Arc<DaskJob>, context: Arc<Context>) -> Result<Action, Error> {
     if job.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change()); // Kubernetes' garbage collector does the rest.
     }

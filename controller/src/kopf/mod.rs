@@ -7,7 +7,7 @@
 mod liveness;
 mod read;
 
-pub use read::read;
+pub(crate) use read::read;
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,7 @@ use crate::{args::LogFormat, telemetry::Verbosity};
 
 /// The settings of `kopf run`, from flags and from `KOPF_RUN_*` variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KopfFlags {
+pub(crate) struct KopfFlags {
     /// The namespaces to watch; all of them if empty.
     pub namespaces: Vec<String>,
     /// The format of log lines.

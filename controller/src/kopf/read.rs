@@ -43,7 +43,7 @@ struct Given {
 /// # Errors
 /// Returns a message of one sentence if kopf would not start either, or if the flags ask for something that the
 /// controller cannot do.
-pub fn read(args: &[OsString], env: impl Fn(&str) -> Option<String>) -> Result<(KopfFlags, Vec<String>), Error> {
+pub(crate) fn read(args: &[OsString], env: impl Fn(&str) -> Option<String>) -> Result<(KopfFlags, Vec<String>), Error> {
     let mut given = from_args(args)?;
     given.take_env(env)?;
     given.judge()

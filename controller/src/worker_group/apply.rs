@@ -31,7 +31,7 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// Why a group could not be brought to its spec.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The API server rejected a request, or could not be reached.
     #[error(transparent)]
     Api(#[from] k8s::Error),
@@ -61,7 +61,7 @@ impl Error {
     }
 
     /// Returns a constant word for conditions, metrics and logs.
-    pub fn category(&self) -> &'static str {
+    pub(crate) fn category(&self) -> &'static str {
         match self {
             Self::Api(error) => error.category(),
             Self::NameTaken(_) => "NameTaken",

@@ -34,7 +34,7 @@ pub(super) struct ConnectedWorkers {
 
 /// The latest poll of each group, by the group's uid.
 #[derive(Debug, Default)]
-pub struct ConnectedWorkersCache(Mutex<HashMap<String, (Instant, ConnectedWorkers)>>);
+pub(crate) struct ConnectedWorkersCache(Mutex<HashMap<String, (Instant, ConnectedWorkers)>>);
 
 /// Polls the scheduler, unless that was done a short time ago.
 pub(super) async fn take(context: &Context, valid: &ValidatedGroup, observed: &Observed) -> ConnectedWorkers {

@@ -12,7 +12,7 @@ const STALE: Duration = Duration::from_hours(1);
 
 /// Numbers of lost workers by the group's uid. After a restart, the first pass over a group only records its number.
 #[derive(Debug, Default)]
-pub struct Losses(Mutex<HashMap<String, Entry>>);
+pub(crate) struct Losses(Mutex<HashMap<String, Entry>>);
 
 #[derive(Debug)]
 struct Entry {

@@ -28,7 +28,7 @@ pub(crate) use connected_workers::ConnectedWorkersCache;
 pub(crate) use losses::Losses;
 pub(crate) use remove::RemovalBackoff;
 pub(crate) use status::{ACCEPTED, AVAILABLE};
-pub use worker_matching::registered;
+pub(crate) use worker_matching::registered;
 
 use apply::Applied;
 
@@ -43,7 +43,7 @@ const NEXT_STEP: Duration = Duration::from_secs(1);
 
 /// Why a pass ended early. Each variant is retried with growing delays.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub(crate) enum Error {
     /// The workers could not be listed.
     #[error(transparent)]
     Observe(k8s::Error),
@@ -57,7 +57,7 @@ pub enum Error {
 
 impl Error {
     /// Returns a constant word for metrics and logs.
-    pub fn category(&self) -> &'static str {
+    pub(crate) fn category(&self) -> &'static str {
         match self {
             Self::Observe(error) | Self::Status(error) => error.category(),
             Self::Apply(error) => error.category(),
@@ -79,7 +79,7 @@ pub(crate) fn manifests(
 }
 
 /// Brings one DaskWorkerGroup a step closer to its spec.
-pub async fn reconcile(group: Arc<DaskWorkerGroup>, context: Arc<Context>) -> Result<Action, Error> {
+pub(crate) async fn reconcile(group: Arc<DaskWorkerGroup>, context: Arc<Context>) -> Result<Action, Error> {
     if group.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change()); // Kubernetes' garbage collector does the rest.
     }

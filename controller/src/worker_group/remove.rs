@@ -62,7 +62,7 @@ pub(super) fn is_needed(group: &DaskWorkerGroup, valid: &ValidatedGroup, observe
 
 /// Removals that wait, by the group's uid: events must not make the controller ask the scheduler more often.
 #[derive(Debug, Default)]
-pub struct RemovalBackoff(Mutex<HashMap<String, (Instant, Occasion, Rejection)>>);
+pub(crate) struct RemovalBackoff(Mutex<HashMap<String, (Instant, Occasion, Rejection)>>);
 
 /// The state that a removal was attempted in. If it changes, the removal is retried at once.
 #[derive(Clone, Debug, PartialEq, Eq)]

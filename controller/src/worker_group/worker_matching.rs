@@ -8,7 +8,7 @@ use crate::view::PodView;
 /// Deployment's name, possibly followed by `-0`, `-1`, … of several processes in one pod (`--nworkers`). If the user
 /// or Dask chose another name, it belongs to the Deployment whose pod has its address. Processes that match none of
 /// `names` are left out.
-pub fn registered<'a>(
+pub(crate) fn registered<'a>(
     names: impl IntoIterator<Item = &'a str>,
     pods: impl IntoIterator<Item = &'a PodView>,
     workers: &[dask_scheduler_client::Worker],
