@@ -50,7 +50,7 @@ lint: prepare ## Check formatting, clippy, generated files, the chart, versions 
 	@testbed/env.sh helm lint --strict charts/dask-operator
 	@testbed/env.sh charts/render.sh --check
 	@.github/release-check.sh
-	@.github/words.py --self-test
+	@.github/words.py
 	@testbed/env.sh go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 .PHONY: deny

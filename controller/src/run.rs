@@ -211,19 +211,19 @@ fn wire(start: Start, shutdown: &CancellationToken) -> (Vec<Task>, Vec<SyncStatu
     let (status_store, requests) = plugin::StatusStore::new(&settings);
     let config = start.config.clone();
     let context = Arc::new(start.context(status_store));
-    let dask_side = controllers::wire(&context, &scope, shutdown);
+    let reconcilers = controllers::wire(&context, &scope, shutdown);
     let dependencies = plugin_dependencies(&context, config);
     let plugin_side = if has_plugins {
         plugin::wire(&dependencies, (settings, requests), shutdown)
     } else {
         plugin::wire_nothing(&dependencies, shutdown)
     };
-    let watches = [dask_side.watches, plugin_side.watches].concat();
+    let watches = [reconcilers.watches, plugin_side.watches].concat();
     let (liveness, leadership) = (context.liveness.clone(), context.leadership.clone());
     context.metrics.runtime.watch(Box::new(move || liveness.watches()));
     context.metrics.runtime.lead(Box::new(move || leadership.is_leading()));
     tokio::spawn(announce(watches.clone(), context.leadership.clone()));
-    (dask_side.tasks.into_iter().chain(plugin_side.tasks).collect(), watches)
+    (reconcilers.tasks.into_iter().chain(plugin_side.tasks).collect(), watches)
 }
 
 /// Returns the parts of this process that the plugin engine depends on.

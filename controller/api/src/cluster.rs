@@ -75,7 +75,7 @@ pub struct SchedulerSpec {
 /// When a change of the scheduler's pod takes effect. A new scheduler knows nothing of the old one's results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum SchedulerUpdatePolicy {
-    /// When somebody deletes the scheduler's Deployment; until then a condition tells of the difference.
+    /// When somebody deletes the scheduler's Deployment; until then a condition reports the difference.
     #[default]
     OnDelete,
     /// At once: the scheduler is stopped, and all results are lost.
@@ -167,7 +167,7 @@ impl JsonSchema for CountOrPercentage {
 /// Which workers a change of the template reaches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum WorkerUpdateType {
-    /// All: they are retired and made anew a few at a time.
+    /// All: they are retired and replaced, a few at a time.
     #[default]
     RollingUpdate,
     /// Those that are made later.

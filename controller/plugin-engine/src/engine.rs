@@ -94,15 +94,15 @@ pub fn wire(
     let passes = Arc::clone(&dependencies.passes);
     let plugins = wire_plugins(&mut task_set, &plugin_context, (requests, passes), shutdown);
     let publisher = publisher(dependencies);
-    task_set.until_shutdown("what is told of plugins", |leading| tell(publisher, leading));
+    task_set.until_shutdown("the writer of plugin conditions", |leading| tell(publisher, leading));
     let waker = ProbeTrigger(Arc::clone(&plugin_context));
     if plugin_context.settings.endpoints {
         watch_endpoints(&mut task_set, &waker);
     }
     task_set.until_shutdown("the plugins' sockets", |leading| sockets::follow(waker, leading));
     let (kept, caches) = (Arc::clone(&plugin_context), dependencies.caches.clone());
-    task_set.until_shutdown("the keeper of plugins' finalizers", |leading| {
-        finalizer_controller::keep(kept, caches, plugins, leading)
+    task_set.until_shutdown("the finalizer controller", |leading| {
+        finalizer_controller::run(kept, caches, plugins, leading)
     });
     let reviewed = Arc::clone(&plugin_context);
     task_set.until_shutdown("the review of rights", |_| review_rights(reviewed, doubted));

@@ -283,7 +283,7 @@ impl<'a> Syncing<'a> {
         self.work.grow(request::bytes_of_children(existing.values()))?;
         let plan = plan::plan(wanted, known, claim);
         let work = Work { plan, rejected, existing, keys, claim };
-        let problem = children.carry_out(work, &mut self.memory.written).await.or(left_out);
+        let problem = children.apply_plan(work, &mut self.memory.written).await.or(left_out);
         drop(name_locks);
         Ok(problem.map_or((SyncState::Synced, again), |problem| {
             let again = problem.again.map_or(Requeue::Rewrite, Requeue::RewriteAfter);

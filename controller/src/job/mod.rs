@@ -87,7 +87,7 @@ pub(crate) async fn reconcile(job: Arc<DaskJob>, context: Arc<Context>) -> Resul
     if decision.is_idle() {
         return Ok(Action::requeue(CACHE_RETRY));
     }
-    decision.carry_out(job, &context).await
+    decision.execute(job, &context).await
 }
 
 /// The input of one pass and the decision that follows from it.
@@ -125,7 +125,7 @@ impl Decision {
 
     /// Carries out the decision. The status is written first, so that a job that has ended reports it even while its
     /// cluster cannot be deleted.
-    async fn carry_out(self, mut job: DaskJob, context: &Context) -> Result<Action, Error> {
+    async fn execute(self, mut job: DaskJob, context: &Context) -> Result<Action, Error> {
         let Self { terms, next, .. } = &self;
         status::write(context, &job, &next.status, next.told.as_ref()).await.map_err(Error::Status)?;
         job.status = Some(next.status.clone());

@@ -53,7 +53,7 @@ pub(super) async fn take(context: &Context, valid: &ValidatedGroup, observed: &O
         return context.connected_workers.last(&valid.owner.uid);
     };
     let answer = async { scheduler::client_of(context, cluster).await?.workers().await };
-    let census = match answer.await {
+    let connected = match answer.await {
         Ok(workers) => {
             let names = observed.deployments.iter().map(|worker| worker.name_any()).collect::<Vec<_>>();
             let pods = observed.pods.values().flatten().map(AsRef::as_ref);
@@ -63,39 +63,39 @@ pub(super) async fn take(context: &Context, valid: &ValidatedGroup, observed: &O
         }
         Err(error) => ConnectedWorkers { connected: None, error: Some(error), next: Some(AFTER_ERROR) },
     };
-    context.connected_workers.keep(&valid.owner.uid, &census);
-    census
+    context.connected_workers.keep(&valid.owner.uid, &connected);
+    connected
 }
 
 impl ConnectedWorkersCache {
     /// Returns the latest poll, if the next one is not due yet.
     fn fresh(&self, uid: &str, observed: &Observed, replicas: usize) -> Option<ConnectedWorkers> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (taken, census) = known.get(uid)?;
-        let complete = census.connected == Some(replicas) && observed.deployments.len() == replicas;
-        let interval = match (complete, &census.error) {
+        let (taken, connected) = known.get(uid)?;
+        let complete = connected.connected == Some(replicas) && observed.deployments.len() == replicas;
+        let interval = match (complete, &connected.error) {
             (true, _) => LATER,
             (false, None) => SOON,
             (false, Some(_)) => AFTER_ERROR,
         };
         let left = interval.checked_sub(taken.elapsed()).filter(|left| !left.is_zero())?;
-        Some(ConnectedWorkers { next: Some(left), ..census.clone() })
+        Some(ConnectedWorkers { next: Some(left), ..connected.clone() })
     }
 
     /// Returns the latest poll, with the next one due soon.
     fn last(&self, uid: &str) -> ConnectedWorkers {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let last = known.get(uid).map(|(_, census)| census.clone()).unwrap_or_default();
+        let last = known.get(uid).map(|(_, connected)| connected.clone()).unwrap_or_default();
         ConnectedWorkers { next: Some(SOON), ..last }
     }
 
-    fn keep(&self, uid: &str, census: &ConnectedWorkers) {
+    fn keep(&self, uid: &str, connected: &ConnectedWorkers) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // The group's first poll evicts old entries: groups that were deleted are never polled again.
         if !known.contains_key(uid) {
             known.retain(|_, (taken, _)| taken.elapsed() < LATER * 10);
         }
-        known.insert(uid.to_owned(), (Instant::now(), census.clone()));
+        known.insert(uid.to_owned(), (Instant::now(), connected.clone()));
     }
 
     fn forget(&self, uid: &str) {

@@ -114,24 +114,29 @@ pub(crate) async fn reconcile(group: Arc<DaskWorkerGroup>, context: Arc<Context>
         // between.
         return Ok(next((&applied, &paced), &removal, Some(EXPECTATION_TTL)));
     }
-    let census = connected_workers::take(&context, &valid, &observed).await;
-    let seen =
-        status::StatusInput { valid: &valid, observed: &observed, paced: &paced, removal: &removal, census: &census };
+    let connected = connected_workers::take(&context, &valid, &observed).await;
+    let seen = status::StatusInput {
+        valid: &valid,
+        observed: &observed,
+        paced: &paced,
+        removal: &removal,
+        connected: &connected,
+    };
     let desired = status::of_observed(&group, &seen, error.as_ref(), Timestamp::now());
     status::write(&context, &group, desired).await.map_err(Error::Status)?;
     match error {
         Some(error) => Err(Error::Apply(error)),
-        None => Ok(next((&applied, &paced), &removal, census.next)),
+        None => Ok(next((&applied, &paced), &removal, connected.next)),
     }
 }
 
 /// Returns when the next pass is due although nothing changed.
-fn next((applied, paced): (&Applied, &scale::Paced), removal: &remove::Removal, census: Option<Duration>) -> Action {
+fn next((applied, paced): (&Applied, &scale::Paced), removal: &remove::Removal, connected: Option<Duration>) -> Action {
     let cut = applied.cut.then_some(Duration::ZERO);
     let updating = applied.updating.then_some(NEXT_STEP);
     let waiting = removal.waiting.is_some().then_some(WAITING_RETRY);
     let unfinished = removal.unfinished.then_some(NEXT_STEP);
-    let delays = [cut, updating, paced.next, waiting, unfinished, census];
+    let delays = [cut, updating, paced.next, waiting, unfinished, connected];
     delays.into_iter().flatten().min().map_or_else(Action::await_change, Action::requeue)
 }
 

@@ -133,7 +133,7 @@ async fn attempt(
     for candidate in &mut candidates {
         candidate.standing = deletion_order::standing(&candidate.name, observed.pods_of(&candidate.name), &scheduler);
     }
-    remover.carry_out(candidates, demand, (cluster, &scheduler)).await
+    remover.execute(candidates, demand, (cluster, &scheduler)).await
 }
 
 async fn ask(context: &Context, cluster: &DaskCluster, observed: &Observed, candidates: &[Candidate]) -> Scheduler {
@@ -167,7 +167,7 @@ struct Remover<'a> {
 }
 
 impl Remover<'_> {
-    async fn carry_out(
+    async fn execute(
         &mut self,
         mut candidates: Vec<Candidate>,
         mut demand: ScaleDownRequest,

@@ -31,7 +31,7 @@ pub(super) struct StatusInput<'a> {
     pub(super) observed: &'a Observed,
     pub(super) paced: &'a Paced,
     pub(super) removal: &'a Removal,
-    pub(super) census: &'a ConnectedWorkers,
+    pub(super) connected: &'a ConnectedWorkers,
 }
 
 pub(super) fn of_invalid(
@@ -55,7 +55,7 @@ pub(super) fn of_observed(
     let before = group.status.as_ref().and_then(|status| status.connected_replicas);
     DaskWorkerGroupStatus {
         // The count of the last answer stays if the scheduler does not answer: its workers are still connected.
-        connected_replicas: seen.census.connected.map_or(before, |count| i64::try_from(count).ok()),
+        connected_replicas: seen.connected.connected.map_or(before, |count| i64::try_from(count).ok()),
         updated_replicas: i64::try_from(seen.observed.updated(&seen.valid.template)).ok(),
         ..with(group, seen.observed, verdicts, now)
     }
@@ -89,7 +89,7 @@ fn scaled(seen: &StatusInput<'_>, error: Option<&apply::Error>) -> ConditionUpda
 }
 
 fn available(seen: &StatusInput<'_>) -> ConditionUpdate {
-    let StatusInput { valid, observed, census, .. } = seen;
+    let StatusInput { valid, observed, connected, .. } = seen;
     let trouble = observed
         .deployments
         .iter()
@@ -100,7 +100,7 @@ fn available(seen: &StatusInput<'_>) -> ConditionUpdate {
     if observed.ready() < valid.replicas {
         return ConditionUpdate::no(AVAILABLE, "Starting", "not all workers run yet");
     }
-    match (census.connected, &census.error) {
+    match (connected.connected, &connected.error) {
         (_, Some(error)) => ConditionUpdate::no(AVAILABLE, "SchedulerUnreachable", error.to_string()),
         (Some(connected), _) if connected < valid.replicas => {
             ConditionUpdate::no(AVAILABLE, "Connecting", "not all workers are registered with the scheduler yet")

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tokio::{net::TcpListener, process::Command, sync::RwLock};
 
 /// How long the API server may be unavailable: on a busy machine it has taken more than a minute to start.
-const PATIENCE: Duration = Duration::from_mins(5);
+const MAX_WAIT: Duration = Duration::from_mins(5);
 const POLL: Duration = Duration::from_millis(200);
 
 /// Locked for writing during a restart of the API server, and for reading by steps that a restart would break.
@@ -42,7 +42,7 @@ async fn send(client: &Client, request: Request<Body>) -> Result<Response<Body>,
         *copy.headers_mut() = head.headers.clone();
         match answer(client, copy).await {
             Ok(response) if !response.status().is_server_error() => return Ok(response),
-            last if begin.elapsed() > PATIENCE => return last,
+            last if begin.elapsed() > MAX_WAIT => return last,
             _ => tokio::time::sleep(POLL).await,
         }
     }
@@ -87,5 +87,5 @@ async fn until_free(port: u16) {
             tokio::time::sleep(POLL).await;
         }
     };
-    tokio::time::timeout(PATIENCE, free).await.expect("the port of a dead process is free");
+    tokio::time::timeout(MAX_WAIT, free).await.expect("the port of a dead process is free");
 }

@@ -24,8 +24,8 @@ pub(crate) struct FaultProfile {
     late: u32,
     /// Watch events after which the connection ends.
     cuts: u32,
-    /// Creations of workers whose response is lost. Watch events of workers are late then as well: a controller that
-    /// repeats the creation before it observed the worker must create the same one.
+    /// New workers for which the response to the creation is lost. Their watch events are late then as well: a
+    /// controller that repeats the creation before it observed the worker must create the same one.
     lost: u32,
     longest: Duration,
 }

@@ -52,7 +52,7 @@ impl Hostile {
             port: self.silent.port(),
         };
         for object in (attacks()[index].objects)(&victims) {
-            self.carry_out(object).await;
+            self.execute(object).await;
         }
     }
 
@@ -65,7 +65,7 @@ impl Hostile {
         .await
     }
 
-    async fn carry_out(&self, object: HostileObject) {
+    async fn execute(&self, object: HostileObject) {
         let (kind, name) = (object.kind, object.name);
         let stored = self.send(Method::POST, (kind, ""), object.manifest).await;
         let mut accepted = stored.is_success();

@@ -180,7 +180,7 @@ impl<'a> Run<'a> {
         for (pause, step) in &scenario.steps {
             tokio::time::sleep(*pause).await;
             self.record(&format!("{step:?}"));
-            self.carry_out(*step).await;
+            self.execute(*step).await;
             checker.violation()?;
         }
         self.proxy.set_faults_active(false);
@@ -235,7 +235,7 @@ impl<'a> Run<'a> {
 }
 
 impl Run<'_> {
-    async fn carry_out(&mut self, step: Step) {
+    async fn execute(&mut self, step: Step) {
         match step {
             Step::Scale(workers) => self.scale(GROUP, workers).await,
             Step::Extra(workers) => self.extra(workers).await,

@@ -358,10 +358,10 @@ const REPAIR: Duration = Duration::from_mins(2);
 
 /// All objects that there ever were of the kinds that controllers make.
 #[derive(Clone, Default)]
-struct Chronicle(Arc<Mutex<Told>>);
+struct Chronicle(Arc<Mutex<Reported>>);
 
 #[derive(Default)]
-struct Told {
+struct Reported {
     uids: BTreeMap<String, BTreeSet<String>>,
     deleted: Vec<String>,
 }
@@ -403,7 +403,7 @@ impl Chronicle {
     /// Objects of these kinds that were made, by kind; none of them may have been made twice, or deleted.
     fn made(&self) -> BTreeMap<String, usize> {
         let told = self.0.lock().unwrap();
-        assert!(told.deleted.is_empty(), "made in vain: {:?}", told.deleted);
+        assert!(told.deleted.is_empty(), "made without result: {:?}", told.deleted);
         let twice: Vec<_> = told.uids.iter().filter(|(_, uids)| uids.len() > 1).collect();
         assert!(twice.is_empty(), "made twice: {twice:?}");
         let mut made = BTreeMap::new();
@@ -494,7 +494,7 @@ async fn leader_among(controllers: &[Controller]) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs a cluster: make live"]
-async fn nothing_is_lost_doubled_or_made_in_vain_when_the_leader_is_killed_ten_times_in_a_burst() {
+async fn nothing_is_lost_doubled_or_created_twice_when_the_leader_is_killed_ten_times_in_a_burst() {
     let seed = fastrand::u64(..);
     eprintln!("seed: {seed}");
     let mut random = fastrand::Rng::with_seed(seed);

@@ -60,7 +60,7 @@ impl Prometheus {
         if answer["status"] == "success" { Ok(answer["data"].take()) } else { Err(answer.to_string()) }
     }
 
-    /// What comes of an expression right now.
+    /// The result of an expression right now.
     pub(crate) async fn query(&self, expr: &str) -> Result<Vec<Value>, String> {
         let data = self.ask(&format!("/api/v1/query?query={}", escaped(expr))).await?;
         Ok(data["result"].as_array().cloned().unwrap_or_default())

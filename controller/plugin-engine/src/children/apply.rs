@@ -80,7 +80,7 @@ enum Stands {
 
 impl Children<'_> {
     /// Applies the plan. Prunes only if nothing was rejected and every write succeeded.
-    pub(crate) async fn carry_out(&self, work: Work<'_>, written: &mut Written) -> Option<Problem> {
+    pub(crate) async fn apply_plan(&self, work: Work<'_>, written: &mut Written) -> Option<Problem> {
         let Work { plan: Plan { apply, prune, conflicts }, rejected, existing, keys, claim } = work;
         let names: Vec<_> = apply.iter().map(|child| child_name(child.resource(), child.name())).collect();
         let going: HashSet<_> = prune.iter().map(|child| child_name(&child.resource, &child.name)).collect();
@@ -116,13 +116,13 @@ impl Children<'_> {
         let what = format!("{} {}", child.resource().kind, child.name());
         let is_repair = before.as_ref().is_some_and(|record| record.print == print);
         let mut fight = before.as_ref().map(|record| record.fight.clone()).unwrap_or_default();
-        let deed = drift::decide(&print, live, before.as_ref());
-        if let (true, ApplyAction::Create | ApplyAction::Compare, Some(wait)) = (is_repair, deed, fight.wait(now)) {
+        let action = drift::decide(&print, live, before.as_ref());
+        if let (true, ApplyAction::Create | ApplyAction::Compare, Some(wait)) = (is_repair, action, fight.wait(now)) {
             let again = |(message, _)| Problem { reason: "DriftLoop", message, again: Some(wait) };
             return Done { record: None, problem: fight.account(&what, now).map(again) };
         }
         let metrics = &self.env.metrics;
-        let version = match self.bring(child, live, deed).await {
+        let version = match self.bring(child, live, action).await {
             Ok(Stands::AsItWas(version)) => {
                 fight.found_right(now);
                 version
@@ -149,9 +149,9 @@ impl Children<'_> {
         &self,
         child: &Approved,
         live: Option<&DynamicObject>,
-        deed: ApplyAction,
+        action: ApplyAction,
     ) -> Result<Stands, Problem> {
-        match (deed, live) {
+        match (action, live) {
             (_, None) => self.make(child).await.map(Stands::Written),
             (ApplyAction::Await, Some(_)) => Err(is_going(child)),
             (ApplyAction::Keep, Some(live)) => Ok(Stands::AsItWas(ChildVersion::of(live))),

@@ -21,7 +21,7 @@ pub(crate) enum Command {
     /// Enqueue one subject.
     Look(SubjectKey, EventReason),
     /// Enqueue all subjects.
-    LookAtAll(EventReason),
+    EnqueueAll(EventReason),
     /// Enqueue the subjects in this namespace.
     LookInto(String),
     /// A child of the subject with this uid changed.

@@ -28,7 +28,7 @@ impl PluginMetrics {
 
     /// Reports the readiness of plugins from `source` from now on.
     pub(crate) fn watch(&self, source: ReadinessSource) {
-        // This is called only once, when the engine is wired.
+        // This is called only once, when the engine is set up.
         let _ = self.readiness.0.set(source);
     }
 

@@ -14,7 +14,7 @@ const READY: Family<1> = Family::gauge(
 /// Returns whether each plugin is ready, with the plugin's name in labels.
 pub(crate) type ReadinessSource = Box<dyn Fn() -> Vec<(String, bool)> + Send + Sync>;
 
-/// The source of readiness. It is empty until the watches are wired.
+/// The source of readiness. It is empty until the watches are set up.
 #[derive(Default)]
 pub(crate) struct Readiness(pub(crate) OnceLock<ReadinessSource>);
 

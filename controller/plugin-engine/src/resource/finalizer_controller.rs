@@ -58,19 +58,19 @@ const PARALLEL: usize = 32;
 
 /// Removes finalizers that are no longer needed, forever. The finalizer of a plugin that does not exist is removed
 /// immediately, so `plugins`, the watch of plugin resources, must have synced for the namespaces in question.
-pub(crate) async fn keep(context: Arc<PluginContext>, caches: OwnerCaches, plugins: SyncStatus, _: Leading) {
-    let mut keeper = FinalizerController::new(context, caches, plugins);
+pub(crate) async fn run(context: Arc<PluginContext>, caches: OwnerCaches, plugins: SyncStatus, _: Leading) {
+    let mut controller = FinalizerController::new(context, caches, plugins);
     let (mut next, mut running) = (tokio::time::Instant::now(), Running::new());
     loop {
         tokio::select! {
             () = tokio::time::sleep_until(next) => {
-                keeper.look_at_all(Instant::now());
+                controller.look_at_all(Instant::now());
                 next = tokio::time::Instant::now() + PERIOD;
             }
-            () = keeper.context.env.finalize_progress.changed() => next = next.min(tokio::time::Instant::now() + SHORTEST),
-            Some(done) = running.next() => keeper.finish(done, Instant::now()),
+            () = controller.context.env.finalize_progress.changed() => next = next.min(tokio::time::Instant::now() + SHORTEST),
+            Some(done) = running.next() => controller.finish(done, Instant::now()),
         }
-        running.extend(std::iter::from_fn(|| keeper.start()));
+        running.extend(std::iter::from_fn(|| controller.start()));
     }
 }
 

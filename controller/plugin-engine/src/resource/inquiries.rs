@@ -29,7 +29,7 @@ struct State<T> {
 }
 
 enum Inquiry<T> {
-    UnderWay { number: u64, task: AbortHandle },
+    InquirySlot { number: u64, task: AbortHandle },
     Answered(T),
 }
 
@@ -61,8 +61,8 @@ impl<T: Send + 'static> Inquiries<T> {
                 then();
             }
         });
-        let begun = Inquiry::UnderWay { number, task: task.abort_handle() };
-        if let Some(Inquiry::UnderWay { task, .. }) = state.inquiries.insert(key.clone(), begun) {
+        let begun = Inquiry::InquirySlot { number, task: task.abort_handle() };
+        if let Some(Inquiry::InquirySlot { task, .. }) = state.inquiries.insert(key.clone(), begun) {
             task.abort();
         }
     }
@@ -70,7 +70,7 @@ impl<T: Send + 'static> Inquiries<T> {
     /// Returns whether an inquiry is running.
     pub(crate) fn is_under_way(&self, key: &PluginKey) -> bool {
         // A task that has finished without an answer has panicked.
-        matches!(self.0.lock().inquiries.get(key), Some(Inquiry::UnderWay { task, .. }) if !task.is_finished())
+        matches!(self.0.lock().inquiries.get(key), Some(Inquiry::InquirySlot { task, .. }) if !task.is_finished())
     }
 
     /// Takes the answer, if there is one.
@@ -78,7 +78,7 @@ impl<T: Send + 'static> Inquiries<T> {
         let mut state = self.0.lock();
         match state.inquiries.remove(key)? {
             Inquiry::Answered(answer) => Some(answer),
-            under_way @ Inquiry::UnderWay { .. } => {
+            under_way @ Inquiry::InquirySlot { .. } => {
                 state.inquiries.insert(key.clone(), under_way);
                 None
             }
@@ -87,7 +87,7 @@ impl<T: Send + 'static> Inquiries<T> {
 
     /// Aborts the inquiry about a plugin that is gone, and drops its answer.
     pub(crate) fn forget(&self, key: &PluginKey) {
-        if let Some(Inquiry::UnderWay { task, .. }) = self.0.lock().inquiries.remove(key) {
+        if let Some(Inquiry::InquirySlot { task, .. }) = self.0.lock().inquiries.remove(key) {
             task.abort();
         }
     }
@@ -97,8 +97,7 @@ impl<T> Inner<T> {
     /// Stores the answer, unless the inquiry has been superseded. Returns whether it was stored.
     fn answer(&self, key: &PluginKey, number: u64, answer: T) -> bool {
         let mut state = self.lock();
-        let is_awaited =
-            matches!(state.inquiries.get(key), Some(Inquiry::UnderWay { number: awaited, .. }) if *awaited == number);
+        let is_awaited = matches!(state.inquiries.get(key), Some(Inquiry::InquirySlot { number: awaited, .. }) if *awaited == number);
         if is_awaited {
             state.inquiries.insert(key.clone(), Inquiry::Answered(answer));
         }

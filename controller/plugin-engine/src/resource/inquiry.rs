@@ -282,9 +282,9 @@ fn register(context: &PluginContext, registered: Registered, recovered: bool, re
     let differs = replaced || worker.registered.borrow().asks_differently(&registered);
     // Running calls continue with the registration that they began with.
     worker.registered.send_replace(registered);
-    // An error means that the worker is being stopped. `LookAtAll` includes the subjects that failed.
+    // An error means that the worker is being stopped. `EnqueueAll` includes the subjects that failed.
     if differs {
-        let _ = worker.commands.send(Command::LookAtAll(EventReason::PluginChanged));
+        let _ = worker.commands.send(Command::EnqueueAll(EventReason::PluginChanged));
     } else if recovered {
         let _ = worker.commands.send(Command::Recovered);
     }

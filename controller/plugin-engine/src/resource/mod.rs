@@ -123,7 +123,7 @@ fn hand_over_leave(context: &PluginContext, key: &PluginKey, plugin: &DaskOperat
     }
     worker.registered.send_modify(|registered| Arc::make_mut(registered).allow_prune = leave);
     // An error means that the worker is being stopped.
-    let _ = worker.commands.send(Command::LookAtAll(EventReason::PluginChanged));
+    let _ = worker.commands.send(Command::EnqueueAll(EventReason::PluginChanged));
 }
 
 /// Returns the plugin's registration for `render`, which has no API server to resolve kinds. Everything that flags

@@ -31,7 +31,7 @@ pub(crate) struct Owner {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SubjectReport {
     pub(crate) owner: Owner,
-    pub(crate) fares: SyncState,
+    pub(crate) state: SyncState,
     pub(crate) children: usize,
     /// The conditions in the form in which the status shows them.
     pub(crate) conditions: Vec<ConditionUpdate>,
@@ -139,7 +139,7 @@ fn is_reason(reason: &str) -> bool {
 fn standing(subjects: &BTreeMap<SubjectKey, SubjectReport>) -> Standing<'_> {
     let mut standing = Standing::default();
     for (subject, account) in subjects {
-        match &account.fares {
+        match &account.state {
             SyncState::Unmatched => continue,
             SyncState::Synced => {}
             SyncState::Waiting => standing.waiting = standing.waiting.or(Some(subject)),

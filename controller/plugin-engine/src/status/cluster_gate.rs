@@ -26,7 +26,7 @@ pub(crate) fn holds(
     let kinds = spec.subjects.iter().filter(|rule| concerns_clusters(rule)).map(|rule| rule.kind);
     let accounts = || accounts.into_iter().flatten().filter(|(_, account)| account.owner.uid == uid);
     let is_silent_about = |kind: SubjectKind| !accounts().any(|(subject, _)| subject.kind == kind);
-    let is_well = |account: &SubjectReport| matches!(account.fares, SyncState::Synced | SyncState::Unmatched);
+    let is_well = |account: &SubjectReport| matches!(account.state, SyncState::Synced | SyncState::Unmatched);
     let mut kinds = kinds.peekable();
     kinds.peek().is_some() && (kinds.any(is_silent_about) || !accounts().all(|(_, account)| is_well(account)))
 }
@@ -94,9 +94,9 @@ mod tests {
         SubjectKey { kind, namespace: "ns".to_owned(), name: "demo-scheduler".to_owned() }
     }
 
-    fn account(uid: &str, fares: SyncState) -> SubjectReport {
+    fn account(uid: &str, state: SyncState) -> SubjectReport {
         let owner = Owner { key: key(SubjectKind::DaskCluster), uid: uid.to_owned() };
-        SubjectReport { owner, fares, children: 0, conditions: Vec::new(), unfit: 0, warnings: BTreeSet::new() }
+        SubjectReport { owner, state, children: 0, conditions: Vec::new(), unfit: 0, warnings: BTreeSet::new() }
     }
 
     fn holds_after(plugin: &DaskOperatorPlugin, said: &[(SubjectKind, SubjectReport)]) -> bool {
@@ -119,9 +119,9 @@ mod tests {
             ("uid", SyncState::Unmatched, false),
             ("namesake", SyncState::Synced, true),
         ];
-        for (uid, fares, expected) in table {
-            let said = [(SubjectKind::Service, account(uid, fares.clone()))];
-            assert_eq!(holds_after(&strict, &said), expected, "{uid} {fares:?}");
+        for (uid, state, expected) in table {
+            let said = [(SubjectKind::Service, account(uid, state.clone()))];
+            assert_eq!(holds_after(&strict, &said), expected, "{uid} {state:?}");
         }
     }
 

@@ -436,7 +436,7 @@ mod tests {
     fn account(children: usize, warnings: &[&str]) -> SubjectReport {
         SubjectReport {
             owner: Owner { key: owner(), uid: "cluster-uid".to_owned() },
-            fares: SyncState::Synced,
+            state: SyncState::Synced,
             children,
             conditions: Vec::new(),
             unfit: 0,

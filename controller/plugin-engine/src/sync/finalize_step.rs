@@ -205,7 +205,7 @@ impl Syncing<'_> {
             self.memory.retired = Some(self.identity());
         }
         let answer = answer?;
-        self.take_leave(farewell, &answer, failures).await
+        self.apply_finalize_response(farewell, &answer, failures).await
     }
 
     /// Registers the subject with the finalizer controller and schedules a pass at its deadline.
@@ -221,7 +221,12 @@ impl Syncing<'_> {
     }
 
     /// Applies the response to a Finalize request. `failures` is the number of failures before this response.
-    async fn take_leave(&mut self, farewell: EventReason, answer: &Answer, failures: u32) -> Result<Step, Error> {
+    async fn apply_finalize_response(
+        &mut self,
+        farewell: EventReason,
+        answer: &Answer,
+        failures: u32,
+    ) -> Result<Step, Error> {
         let wish = Some(answer.resync_after_seconds).filter(|seconds| *seconds > 0);
         let wish = wish.map(|seconds| Duration::from_secs(u64::from(seconds)));
         match answer.status {

@@ -50,8 +50,8 @@ async fn account(
     memory: &SubjectState,
 ) -> Option<SubjectReport> {
     let owner = owner_of(env, subject).await?;
-    let fares = memory.verdict.clone()?;
-    let children = match fares {
+    let state = memory.verdict.clone()?;
+    let children = match state {
         SyncState::Unmatched => 0,
         // No other children exist in this state, even if the watches lag behind.
         SyncState::Synced => memory.written.len(),
@@ -63,7 +63,7 @@ async fn account(
     let answer = memory.answer.as_ref();
     let (conditions, unfit) = aggregate::fit(&plugin.identity, answer.map_or(&[], |answer| &answer.conditions));
     let warnings = answer.map_or_else(BTreeSet::new, |answer| fit_warnings(&answer.warnings));
-    Some(SubjectReport { owner, fares, children, conditions, unfit, warnings })
+    Some(SubjectReport { owner, state, children, conditions, unfit, warnings })
 }
 
 async fn owner_of(env: &SyncContext, subject: &SubjectKey) -> Option<Owner> {

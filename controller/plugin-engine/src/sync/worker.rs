@@ -159,7 +159,7 @@ impl Worker {
     async fn obey(&mut self, command: Command) {
         match command {
             Command::Look(key, reason) => self.look(key, reason),
-            Command::LookAtAll(reason) => {
+            Command::EnqueueAll(reason) => {
                 // The plugin has just answered a discovery call.
                 if reason == EventReason::PluginChanged {
                     self.turn(|breaker, now| breaker.discovered(true, now));

@@ -159,7 +159,7 @@ mod tests {
         queue.request(key("ns", "a"));
         queue.expire(now + SECOND);
         assert_eq!(begun(&mut queue), ["a", "b"]);
-        assert_eq!((queue.next_due(), queue.due.len()), (None, 0), "the pass decides anew");
+        assert_eq!((queue.next_due(), queue.due.len()), (None, 0), "the pass decides again");
     }
 
     #[tokio::test(start_paused = true)]

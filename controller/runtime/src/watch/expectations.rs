@@ -18,7 +18,7 @@ const STALLED: Duration = Duration::from_secs(1);
 /// The upper bound of the polling interval while requests wait for creations.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How long a request waits for creations in the same namespace at most.
-const PATIENCE: Duration = Duration::from_secs(15);
+const MAX_WAIT: Duration = Duration::from_secs(15);
 /// How long a request waits for creations in other namespaces at most. A moment is enough for a burst that many users
 /// share. A user who keeps the controller creating objects must not delay all others.
 const PATIENCE_WITH_OTHERS: Duration = Duration::from_millis(300);
@@ -52,7 +52,7 @@ impl Default for Expectations {
 /// A creation in progress. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Creating {
-    under_way: UnderWay,
+    under_way: CreationGuard,
     kind: String,
     _turn: Slot,
 }
@@ -60,12 +60,12 @@ pub struct Creating {
 /// Counts a creation as in progress, beginning before it has a slot. The count ends when this is dropped, also if the
 /// caller has stopped waiting for the slot.
 #[derive(Debug)]
-struct UnderWay {
+struct CreationGuard {
     expectations: Expectations,
     namespace: String,
 }
 
-impl Drop for UnderWay {
+impl Drop for CreationGuard {
     fn drop(&mut self) {
         self.expectations.state().under_way(&self.namespace, |count| count.saturating_sub(1));
     }
@@ -110,7 +110,7 @@ impl Expectations {
     /// dropped.
     pub async fn begin(&self, namespace: &str, kind: &str) -> Creating {
         self.state().under_way(namespace, |count| count + 1);
-        let under_way = UnderWay { expectations: self.clone(), namespace: namespace.to_owned() };
+        let under_way = CreationGuard { expectations: self.clone(), namespace: namespace.to_owned() };
         let room = if kind == "Service" { &self.services } else { &self.others };
         Creating { under_way, kind: kind.to_owned(), _turn: room.acquire(namespace).await }
     }
@@ -151,7 +151,7 @@ impl Expectations {
 
     /// Waits until nothing has been created in `namespace` for a moment. The wait is bounded, however many objects are
     /// created. The bound is much shorter if all creations are in other namespaces.
-    pub async fn give_way(&self, namespace: &str) {
+    pub async fn wait_until_quiet(&self, namespace: &str) {
         let (begin, mut pause) = (Instant::now(), QUIET);
         while let Some(end) = self.busy_until(namespace, begin).filter(|end| Instant::now() < *end) {
             sleep_until(end.min(Instant::now() + pause)).await;
@@ -165,7 +165,7 @@ impl Expectations {
     fn busy_until(&self, namespace: &str, begin: Instant) -> Option<Instant> {
         let (state, now) = (self.state(), Instant::now());
         let own = state.bursts.get(namespace).is_some_and(|burst| !burst.is_quiet(now));
-        let patience = if own { PATIENCE } else { PATIENCE_WITH_OTHERS };
+        let patience = if own { MAX_WAIT } else { PATIENCE_WITH_OTHERS };
         (!state.all.is_quiet(now)).then(|| begin + patience)
     }
 
@@ -202,7 +202,7 @@ mod tests {
 
     async fn way_given(expectations: &Expectations) -> Duration {
         let begin = Instant::now();
-        expectations.give_way("ns").await;
+        expectations.wait_until_quiet("ns").await;
         begin.elapsed()
     }
 
@@ -301,7 +301,7 @@ mod tests {
         tokio::select! {
             biased; // The burst begins before the request waits.
             () = burst => {}
-            given = way_given(&expectations) => assert!(given == PATIENCE, "{given:?}"),
+            given = way_given(&expectations) => assert!(given == MAX_WAIT, "{given:?}"),
         }
     }
 

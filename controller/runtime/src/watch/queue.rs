@@ -152,7 +152,7 @@ impl<K: Resource<DynamicType = ()> + 'static> Queue<K> {
                 Turn::First => tokio::time::sleep(GATHERED_FIRST).await,
                 Turn::Later => {
                     tokio::time::sleep(GATHERED).await;
-                    shared.expectations.give_way(&key.0).await;
+                    shared.expectations.wait_until_quiet(&key.0).await;
                 }
             }
             for watch in shared.watches.get().into_iter().flatten() {

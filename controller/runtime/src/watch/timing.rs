@@ -19,7 +19,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(800);
 /// A watch that has not failed for this long is not slowed down by earlier failures.
 const FORGIVEN: Duration = Duration::from_mins(2);
 /// The number of silence limits after which a watch counts as stuck.
-const PATIENCE: u32 = 4;
+const MAX_WAIT: u32 = 4;
 
 /// How often watches receive responses from the API server, and how soon they give up a connection.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +50,7 @@ impl WatchTiming {
     /// soon and followed by a pause. The network may therefore be gone for two minutes without a restart of the
     /// controller.
     pub fn limit(self) -> Duration {
-        Duration::from_secs(self.watch_seconds.into()) + self.silence() * PATIENCE
+        Duration::from_secs(self.watch_seconds.into()) + self.silence() * MAX_WAIT
     }
 
     /// Returns the configuration of a watch. It enables bookmarks, and lists from etcd instead of a cache that may be

@@ -118,7 +118,7 @@ fn a_scheduler_that_needs_less_than_it_has_for_a_minute_may_shrink_a_group_that_
     }
     assert_eq!(decide(2, 55), 10, "as many as are connected");
     for second in (60..120).step_by(5) {
-        assert_eq!(decide(1, second), 10, "{second}: the minute begins anew");
+        assert_eq!(decide(1, second), 10, "{second}: the minute begins again");
     }
     assert_eq!(decide(1, 120), 8);
 }

@@ -109,14 +109,14 @@ fn decide(recorded: &DaskJobStatus, terms: &Terms, world: &ObservedChildren) -> 
 }
 
 /// Returns what `next` does, in words.
-fn deeds(next: &Next) -> Vec<&str> {
+fn actions(next: &Next) -> Vec<&str> {
     let all = [
         (next.make, "make"),
         (next.delete_cluster.is_some(), "delete cluster"),
         (next.delete_runner.is_some(), "delete runner"),
         (next.delete_job, "delete job"),
     ];
-    all.into_iter().filter(|(does, _)| *does).map(|(_, deed)| deed).collect()
+    all.into_iter().filter(|(does, _)| *does).map(|(_, action)| action).collect()
 }
 
 #[track_caller]
@@ -125,7 +125,7 @@ fn assert_fails(recorded: &DaskJobStatus, terms: &Terms, world: &ObservedChildre
     assert_eq!(next.status.job_status.as_deref(), Some(FAILED));
     assert_eq!(next.status.end_time, Some(time(NOW)));
     assert_eq!(next.told.as_ref().map(|told| told.reason), Some(reason));
-    assert_eq!(deeds(&next), expected);
+    assert_eq!(actions(&next), expected);
 }
 
 #[track_caller]
@@ -140,7 +140,7 @@ fn assert_idle(recorded: &DaskJobStatus, terms: &Terms, world: &ObservedChildren
 #[test]
 fn a_new_job_is_created_first_and_then_gets_its_children() {
     let next = decide(&DaskJobStatus::default(), &terms(), &ObservedChildren::default());
-    assert_eq!((&next.status, deeds(&next)), (&bare(CREATED), vec!["make"]));
+    assert_eq!((&next.status, actions(&next)), (&bare(CREATED), vec!["make"]));
     assert_eq!(made(&next.status, &terms()), created(CLUSTER_CREATED));
 }
 
@@ -150,7 +150,7 @@ fn children_are_made_until_both_are_recorded() {
     let half = ObservedChildren { cluster: cluster(), runner: Lookup::Nothing };
     for world in [ObservedChildren::default(), half, with(State::Waiting), with(State::Running)] {
         let next = decide(&bare(CREATED), &terms(), &world);
-        assert_eq!((&next.status, deeds(&next)), (&bare(CREATED), vec!["make"]), "{world:?}");
+        assert_eq!((&next.status, actions(&next)), (&bare(CREATED), vec!["make"]), "{world:?}");
     }
 }
 
@@ -195,12 +195,12 @@ fn a_runner_that_succeeds_ends_the_job_whatever_was_recorded() {
     // dask-kubernetes records no start if it did not see the runner run, and hangs if the cluster is gone.
     for recorded in [DaskJobStatus::default(), bare(CREATED), created(CLUSTER_CREATED), running()] {
         let next = decide(&recorded, &terms(), &with(State::Succeeded(Some(at(960)))));
-        assert_eq!((&next.status, deeds(&next)), (&ended(SUCCESSFUL, 960), vec!["delete cluster"]));
+        assert_eq!((&next.status, actions(&next)), (&ended(SUCCESSFUL, 960), vec!["delete cluster"]));
         assert!(next.told.is_none());
     }
     for cluster in [Lookup::Nothing, going_cluster()] {
         let next = decide(&running(), &terms(), &world(cluster, runner(State::Succeeded(None))));
-        assert_eq!((&next.status, deeds(&next)), (&ended(SUCCESSFUL, NOW), vec![]));
+        assert_eq!((&next.status, actions(&next)), (&ended(SUCCESSFUL, NOW), vec![]));
     }
     let next = decide(&running(), &terms(), &world(broken_cluster(), runner(State::Succeeded(None))));
     assert_eq!(next.status, ended(SUCCESSFUL, NOW));
@@ -209,7 +209,7 @@ fn a_runner_that_succeeds_ends_the_job_whatever_was_recorded() {
 #[test]
 fn a_runner_that_fails_ends_the_job() {
     let next = decide(&running(), &terms(), &with(State::Failed(Some(at(970)))));
-    assert_eq!((&next.status, deeds(&next)), (&ended(FAILED, 970), vec!["delete cluster"]));
+    assert_eq!((&next.status, actions(&next)), (&ended(FAILED, 970), vec!["delete cluster"]));
     assert_eq!(next.told.unwrap().reason, "RunnerFailed");
 }
 
@@ -286,7 +286,7 @@ fn the_pod_of_a_runner_that_ended_is_kept_but_its_sidecars_do_not_go_on_for_ever
     let over = world(Lookup::Nothing, runner(State::Succeeded(None)));
     let next = assert_idle(&ended(SUCCESSFUL, NOW - 299), &terms(), &over);
     assert_eq!(next.wake, Some(at(NOW + 1)));
-    assert_eq!(deeds(&decide(&ended(SUCCESSFUL, NOW - 300), &terms(), &over)), ["delete runner"]);
+    assert_eq!(actions(&decide(&ended(SUCCESSFUL, NOW - 300), &terms(), &over)), ["delete runner"]);
     let next = assert_idle(
         &ended(SUCCESSFUL, 0),
         &terms(),
@@ -295,7 +295,7 @@ fn the_pod_of_a_runner_that_ended_is_kept_but_its_sidecars_do_not_go_on_for_ever
     assert_eq!(next.wake, None);
     // For example a runner with policy `Always`: it would run once more, without a cluster.
     let goes_on = world(Lookup::Nothing, Runner { over: false, ..runner(State::Succeeded(None)) });
-    assert_eq!(deeds(&decide(&ended(SUCCESSFUL, NOW), &terms(), &goes_on)), ["delete runner"]);
+    assert_eq!(actions(&decide(&ended(SUCCESSFUL, NOW), &terms(), &goes_on)), ["delete runner"]);
 }
 
 // --- Time ---
@@ -319,8 +319,8 @@ fn a_finished_job_is_deleted_when_its_time_is_over() {
     let ttl = |seconds| Terms { ttl: Some(SignedDuration::from_secs(seconds)), ..terms() };
     let next = assert_idle(&ended(FAILED, 990), &ttl(11), &ObservedChildren::default());
     assert_eq!(next.wake, Some(at(NOW + 1)));
-    assert_eq!(deeds(&decide(&ended(FAILED, 990), &ttl(10), &ObservedChildren::default())), ["delete job"]);
-    assert_eq!(deeds(&decide(&ended(FAILED, NOW), &ttl(0), &ObservedChildren::default())), ["delete job"]);
+    assert_eq!(actions(&decide(&ended(FAILED, 990), &ttl(10), &ObservedChildren::default())), ["delete job"]);
+    assert_eq!(actions(&decide(&ended(FAILED, NOW), &ttl(0), &ObservedChildren::default())), ["delete job"]);
     assert_idle(&running(), &ttl(0), &with(State::Running));
 }
 
@@ -331,13 +331,13 @@ fn a_finished_job_is_deleted_when_its_time_is_over() {
 #[test]
 fn a_failed_runner_is_counted_and_then_replaced() {
     let next = decide(&running(), &retrying(2), &with(State::Failed(None)));
-    assert_eq!((&next.status, deeds(&next)), (&retried(1), vec!["delete runner"]));
+    assert_eq!((&next.status, actions(&next)), (&retried(1), vec!["delete runner"]));
     assert_eq!(next.told.unwrap().reason, "RunnerFailed");
     let next = decide(&retried(1), &retrying(2), &with(State::Failed(None)));
-    assert_eq!((&next.status, deeds(&next)), (&retried(1), vec!["delete runner"]));
+    assert_eq!((&next.status, actions(&next)), (&retried(1), vec!["delete runner"]));
     assert_idle(&retried(1), &retrying(2), &going(State::Failed(None), NOW));
     let next = decide(&retried(1), &retrying(2), &without_runner());
-    assert_eq!((&next.status, deeds(&next)), (&retried(1), vec!["make"]));
+    assert_eq!((&next.status, actions(&next)), (&retried(1), vec!["make"]));
     let status = DaskJobStatus { failed_runners: Some(1), ..running() };
     assert_eq!(made(&next.status, &retrying(2)), status);
     assert_idle(&status, &retrying(2), &after(1, State::Running));
@@ -346,7 +346,7 @@ fn a_failed_runner_is_counted_and_then_replaced() {
 #[test]
 fn a_lost_runner_is_counted_and_replaced() {
     let next = decide(&running(), &retrying(1), &without_runner());
-    assert_eq!((&next.status, deeds(&next)), (&retried(1), vec![]));
+    assert_eq!((&next.status, actions(&next)), (&retried(1), vec![]));
     let once = DaskJobStatus { failed_runners: Some(1), ..running() };
     assert_fails(&once, &retrying(1), &without_runner(), "RunnerLost", &["delete cluster"]);
 }
@@ -385,14 +385,14 @@ fn a_runner_of_a_later_try_is_not_judged_by_an_older_status() {
 #[test]
 fn a_suspended_job_has_neither_cluster_nor_runner() {
     let next = decide(&DaskJobStatus::default(), &suspending(), &ObservedChildren::default());
-    assert_eq!((&next.status, deeds(&next)), (&bare(SUSPENDED), vec![]));
+    assert_eq!((&next.status, actions(&next)), (&bare(SUSPENDED), vec![]));
     assert_idle(&bare(SUSPENDED), &suspending(), &ObservedChildren::default());
     for recorded in [bare(CREATED), created(CLUSTER_CREATED), running()] {
         let next = decide(&recorded, &suspending(), &with(State::Running));
-        assert_eq!((&next.status, deeds(&next)), (&bare(SUSPENDED), vec!["delete cluster", "delete runner"]));
+        assert_eq!((&next.status, actions(&next)), (&bare(SUSPENDED), vec!["delete cluster", "delete runner"]));
     }
     let next = decide(&bare(SUSPENDED), &suspending(), &with(State::Running));
-    assert_eq!(deeds(&next), ["delete cluster", "delete runner"], "after a crash");
+    assert_eq!(actions(&next), ["delete cluster", "delete runner"], "after a crash");
     let failed = DaskJobStatus { failed_runners: Some(1), ..running() };
     let next = decide(&failed, &suspending(), &after(1, State::Running));
     assert_eq!(next.status.failed_runners, Some(1), "a suspension is no absolution");
@@ -421,7 +421,7 @@ fn a_job_that_is_resumed_starts_afresh_when_nothing_is_left() {
         &ObservedChildren { cluster: Lookup::Nothing, ..going(State::Running, NOW) },
     );
     let next = decide(&bare(SUSPENDED), &terms(), &with(State::Running));
-    assert_eq!(deeds(&next), ["delete cluster", "delete runner"]);
+    assert_eq!(actions(&next), ["delete cluster", "delete runner"]);
     let next = decide(&bare(SUSPENDED), &terms(), &ObservedChildren::default());
-    assert_eq!((&next.status, deeds(&next)), (&bare(CREATED), vec!["make"]));
+    assert_eq!((&next.status, actions(&next)), (&bare(CREATED), vec!["make"]));
 }

@@ -35,8 +35,8 @@ fn only_what_is_missing_changed_or_unknown_costs_a_request() {
         ("after a restart", "print", Some(config("7")), None, ApplyAction::Compare),
         ("it is going", "other", Some(going), Some(&written), ApplyAction::Await),
     ];
-    for (what, print, live, record, deed) in table {
-        assert_eq!(decide(print, live.as_ref(), record), deed, "{what}");
+    for (what, print, live, record, action) in table {
+        assert_eq!(decide(print, live.as_ref(), record), action, "{what}");
     }
 }
 

@@ -14,7 +14,7 @@ use crate::testing::mk_dependencies;
 use crate::{config::test_settings, engine::test_engine};
 
 /// Returns the finalizer controller of an operator without plugins, whose API server accepts every request.
-async fn keeper() -> (FinalizerController, Writes) {
+async fn controller() -> (FinalizerController, Writes) {
     let (context, writes) = mk_dependencies(made).await;
     let engine = test_engine(&context, test_settings(), &CancellationToken::new());
     let plugins = SyncStatus::listening("daskoperatorplugins", &[Instant::now()]);
@@ -23,7 +23,7 @@ async fn keeper() -> (FinalizerController, Writes) {
 }
 
 fn hold(
-    keeper: &FinalizerController,
+    controller: &FinalizerController,
     (namespace, name, version): (&str, &str, u32),
     finalizers: impl Iterator<Item = String>,
 ) {
@@ -31,7 +31,7 @@ fn hold(
     cluster.metadata.namespace = Some(namespace.to_owned());
     cluster.metadata.resource_version = Some(version.to_string());
     cluster.metadata.finalizers = Some(finalizers.collect());
-    keeper.caches.clusters.apply(None, WatchEvent::Apply(cluster), &mut Arc::new);
+    controller.caches.clusters.apply(None, WatchEvent::Apply(cluster), &mut Arc::new);
 }
 
 fn made_up(count: usize) -> impl Iterator<Item = String> {
@@ -39,25 +39,25 @@ fn made_up(count: usize) -> impl Iterator<Item = String> {
 }
 
 /// Checks all objects once, and runs the removals that are due.
-async fn look(keeper: &mut FinalizerController, now: Instant) {
-    keeper.look_at_all(now);
+async fn look(controller: &mut FinalizerController, now: Instant) {
+    controller.look_at_all(now);
     let mut running = Running::new();
     loop {
-        running.extend(std::iter::from_fn(|| keeper.start()));
+        running.extend(std::iter::from_fn(|| controller.start()));
         let Some(done) = running.next().await else { return };
-        keeper.finish(done, now);
+        controller.finish(done, now);
     }
 }
 
 #[tokio::test]
 async fn finalizers_that_nobody_needs_cost_one_request_an_object_and_then_none() {
-    let (mut keeper, writes) = keeper().await;
+    let (mut controller, writes) = controller().await;
     let now = Instant::now();
-    hold(&keeper, ("team-a", "pill", 1), made_up(20_000).chain(["example.org/mine".to_owned()]));
+    hold(&controller, ("team-a", "pill", 1), made_up(20_000).chain(["example.org/mine".to_owned()]));
     // An identity that no plugin can have is removed too; it would block the deletion forever.
-    hold(&keeper, ("team-b", "odd", 1), std::iter::once("plugin.kubernetes.dask.org/A_b..".to_owned()));
-    hold(&keeper, ("team-c", "other", 1), std::iter::once("example.org/mine".to_owned()));
-    look(&mut keeper, now).await;
+    hold(&controller, ("team-b", "odd", 1), std::iter::once("plugin.kubernetes.dask.org/A_b..".to_owned()));
+    hold(&controller, ("team-c", "other", 1), std::iter::once("example.org/mine".to_owned()));
+    look(&mut controller, now).await;
     let mut paths = writes.take();
     paths.sort();
     let path =
@@ -65,13 +65,13 @@ async fn finalizers_that_nobody_needs_cost_one_request_an_object_and_then_none()
     assert_eq!(paths, [path("team-a", "pill"), path("team-b", "odd")]);
 
     // The watch has not reported the removals yet.
-    look(&mut keeper, now + PERIOD).await;
+    look(&mut controller, now + PERIOD).await;
     assert_eq!(writes.take(), Vec::<String>::new());
-    hold(&keeper, ("team-a", "pill", 2), std::iter::once("example.org/mine".to_owned()));
-    hold(&keeper, ("team-b", "odd", 2), std::iter::empty());
-    look(&mut keeper, now + PERIOD).await;
+    hold(&controller, ("team-a", "pill", 2), std::iter::once("example.org/mine".to_owned()));
+    hold(&controller, ("team-b", "odd", 2), std::iter::empty());
+    look(&mut controller, now + PERIOD).await;
     assert_eq!(writes.take(), Vec::<String>::new());
-    assert!(keeper.states.is_empty(), "{:?}", keeper.states);
+    assert!(controller.states.is_empty(), "{:?}", controller.states);
 }
 
 /// Returns whether the finalizer of a plugin that cannot be called is removed from a group that cannot be parsed and
@@ -90,10 +90,10 @@ async fn unreadable_group_is_released_after(seconds: u64) -> bool {
     engine.plugins.cache.apply(None, WatchEvent::Apply(plugin), &mut Arc::new);
     let plugins = SyncStatus::listening("daskoperatorplugins", &[Instant::now()]);
     plugins.deliver();
-    let mut keeper = FinalizerController::new(engine, context.caches, plugins);
+    let mut controller = FinalizerController::new(engine, context.caches, plugins);
     let since = Timestamp::now() - Duration::from_secs(seconds);
     watch.note(&mk_unreadable("DaskWorkerGroup", "group", "plugin.kubernetes.dask.org/away", since));
-    look(&mut keeper, Instant::now()).await;
+    look(&mut controller, Instant::now()).await;
     let patch = "PATCH /apis/kubernetes.dask.org/v1/namespaces/ns/daskworkergroups/group";
     writes.take().iter().any(|write| write == patch)
 }
@@ -134,25 +134,25 @@ async fn what_is_known_of_an_object_that_cannot_be_read_counts_and_not_what_it_w
     let engine = test_engine(&context, test_settings(), &CancellationToken::new());
     let plugins = SyncStatus::listening("daskoperatorplugins", &[Instant::now()]);
     plugins.deliver();
-    let mut keeper = FinalizerController::new(engine, context.caches, plugins);
-    hold(&keeper, ("ns", "demo", 1), std::iter::empty());
+    let mut controller = FinalizerController::new(engine, context.caches, plugins);
+    hold(&controller, ("ns", "demo", 1), std::iter::empty());
     let gone = "plugin.kubernetes.dask.org/gone";
     watch.note(&mk_unreadable("DaskCluster", "demo", gone, Timestamp::now()));
-    look(&mut keeper, Instant::now()).await;
+    look(&mut controller, Instant::now()).await;
     assert_eq!(writes.take(), ["PATCH /apis/kubernetes.dask.org/v1/namespaces/ns/daskclusters/demo"]);
 }
 
 #[tokio::test]
 async fn a_namespace_full_of_finalizers_delays_no_other() {
-    let (mut keeper, _writes) = keeper().await;
+    let (mut controller, _writes) = controller().await;
     for number in 0..1_000 {
-        hold(&keeper, ("flood", &format!("pill-{number}"), 1), made_up(1));
+        hold(&controller, ("flood", &format!("pill-{number}"), 1), made_up(1));
     }
-    hold(&keeper, ("calm", "demo", 1), made_up(1));
-    keeper.look_at_all(Instant::now());
+    hold(&controller, ("calm", "demo", 1), made_up(1));
+    controller.look_at_all(Instant::now());
     let mut started: BTreeMap<String, usize> = BTreeMap::new();
     let mut running = Running::new();
-    running.extend(std::iter::from_fn(|| keeper.start()));
+    running.extend(std::iter::from_fn(|| controller.start()));
     while let Some(done) = running.next().await {
         *started.entry(done.key.namespace).or_default() += 1;
     }
@@ -173,15 +173,15 @@ async fn a_removal_that_fails_is_tried_again_later_and_stops_no_other() {
     let engine = test_engine(&context, test_settings(), &CancellationToken::new());
     let plugins = SyncStatus::listening("daskoperatorplugins", &[Instant::now()]);
     plugins.deliver();
-    let mut keeper = FinalizerController::new(engine, context.caches, plugins);
+    let mut controller = FinalizerController::new(engine, context.caches, plugins);
     let now = Instant::now();
-    hold(&keeper, ("ns", "bad", 1), made_up(3));
-    hold(&keeper, ("ns", "good", 1), made_up(3));
-    look(&mut keeper, now).await;
+    hold(&controller, ("ns", "bad", 1), made_up(3));
+    hold(&controller, ("ns", "good", 1), made_up(3));
+    look(&mut controller, now).await;
     assert_eq!(writes.take().len(), 2);
-    look(&mut keeper, now).await;
+    look(&mut controller, now).await;
     assert_eq!(writes.take().len(), 0);
-    look(&mut keeper, now + Duration::from_secs(2)).await;
+    look(&mut controller, now + Duration::from_secs(2)).await;
     let again = writes.take();
     assert!(matches!(again.as_slice(), [path] if path.ends_with("/bad")), "{again:?}");
 }

@@ -12,9 +12,9 @@ fn key(kind: SubjectKind, name: &str) -> SubjectKey {
     SubjectKey { kind, namespace: "ns".to_owned(), name: name.to_owned() }
 }
 
-fn account(fares: SyncState, children: usize) -> SubjectReport {
+fn account(state: SyncState, children: usize) -> SubjectReport {
     let owner = Owner { key: key(SubjectKind::DaskCluster, "demo"), uid: "cluster-uid".to_owned() };
-    SubjectReport { owner, fares, children, conditions: Vec::new(), unfit: 0, warnings: BTreeSet::new() }
+    SubjectReport { owner, state, children, conditions: Vec::new(), unfit: 0, warnings: BTreeSet::new() }
 }
 
 fn failing(reason: &'static str, message: &str) -> SyncState {
@@ -59,12 +59,12 @@ fn subjects_of_a_plugin_are_added_up() {
         (vec![SyncState::Unmatched], None),
         (vec![], None),
     ];
-    for (fares, expected) in table {
+    for (states, expected) in table {
         let mut accounts = SubjectReports::new();
         let subjects = accounts.entry("echo".to_owned()).or_default();
-        for (number, fares) in fares.into_iter().enumerate() {
-            let children = usize::from(fares != SyncState::Unmatched);
-            subjects.insert(key(SubjectKind::Pod, &number.to_string()), account(fares, children));
+        for (number, state) in states.into_iter().enumerate() {
+            let children = usize::from(state != SyncState::Unmatched);
+            subjects.insert(key(SubjectKind::Pod, &number.to_string()), account(state, children));
         }
         let told = told(&accounts);
         let Some((status, reason, synced, children, message)) = expected else {

@@ -84,7 +84,7 @@ fn a_leader_renews_in_time_or_stops() {
         ("not renewed", leading(start), 10, Decision::Stop(Loss::NotRenewed)),
         ("suspended for long", leading(start), 3600, Decision::Stop(Loss::NotRenewed)),
         ("deleted", deleted.clone(), 1, Decision::Claim),
-        ("deleted, and not made anew", deleted, 10, Decision::Stop(Loss::NotRenewed)),
+        ("deleted, and not made again", deleted, 10, Decision::Stop(Loss::NotRenewed)),
         ("stolen", stolen, 0, Decision::Stop(Loss::Taken(OTHER.to_owned()))),
         ("emptied", emptied, 0, Decision::Stop(Loss::Taken(String::new()))),
     ];
@@ -117,7 +117,7 @@ fn a_renewal_whose_answer_was_lost_counts_from_when_it_was_begun() {
     let mut leader = leading(start);
     let record = claimed(&leader.record, ME, TIMING, now);
     leader.asked.push((record.clone(), start + seconds(5)));
-    assert!(!leader.confirm(&mk_lease(ME, &at(0))), "the watch tells of an older one");
+    assert!(!leader.confirm(&mk_lease(ME, &at(0))), "the watch reports an older one");
     // The record as the API server returns it.
     let arrived = json!({"spec": serde_json::to_value(record).unwrap()});
     let arrived: Lease = serde_json::from_value(serde_json::from_str(&arrived.to_string()).unwrap()).unwrap();
@@ -223,8 +223,8 @@ fn a_standby_takes_what_cannot_be_read_only_when_no_version_has_come_for_a_whole
     released.record.lease_duration_seconds = Some(1);
     let mut long = seen(OTHER, start);
     long.record.lease_duration_seconds = Some(60);
-    let mut mended = broken(Observed::new(start), 0, start);
-    mended.see(Some(mk_lease(OTHER, &at(0))), start + seconds(5));
+    let mut repaired = broken(Observed::new(start), 0, start);
+    repaired.see(Some(mk_lease(OTHER, &at(0))), start + seconds(5));
     let table = [
         ("its holder is not known", broken(Observed::new(start), 0, start), 0, wait(15)),
         ("it has run out", broken(Observed::new(start), 0, start), 15, Decision::Claim),
@@ -234,7 +234,7 @@ fn a_standby_takes_what_cannot_be_read_only_when_no_version_has_come_for_a_whole
         ("somebody may have taken what was released", broken(released, 0, start), 1, wait(15)),
         ("held by one with other flags", broken(long, 0, start), 15, wait(60)),
         ("somebody may have taken what was mine", broken(seen(ME, start), 0, start), 0, wait(15)),
-        ("it can be read again", mended, 15, wait(20)),
+        ("it can be read again", repaired, 15, wait(20)),
     ];
     for (name, observed, second, expected) in table {
         assert_eq!(decide(start + seconds(second), &observed, ME, TIMING), expected, "{name}");
