@@ -122,6 +122,10 @@ impl Target {
         if call.method != Method::GET {
             request = request.body(call.body.clone());
         }
+        if call.body.len() > limits::MAX_REQUEST_BYTES {
+            // The plugin may close this connection at any time. No later call may use it.
+            request = request.header(header::CONNECTION, "close");
+        }
         let mut response = request.send().await.map_err(|error| cause(&error))?;
         let code = response.status();
         let location = response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok()).map(str::to_owned);

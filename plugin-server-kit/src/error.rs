@@ -4,7 +4,7 @@ use std::fmt;
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::header::{CONNECTION, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use dask_plugin_protocol::limits::MAX_REQUEST_BYTES;
@@ -188,6 +188,10 @@ impl IntoResponse for Rejection {
         let mut response = (self.status(), Json(body)).into_response();
         if matches!(self, Self::Unauthorized(_)) {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if matches!(self, Self::RequestTooLarge) {
+            // The rest of the body is not read, so the connection ends with this response.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         // For the middlewares that log and count rejections.
         response.extensions_mut().insert(self);
