@@ -55,7 +55,7 @@ venv=$(mktemp -d)
 trap 'rm -rf "$venv"' EXIT
 # The tutorial on Python creates its own environment. The README only names the tutorial, so its example uses this one.
 python3 -m venv "$venv"
-"$venv/bin/pip" install --quiet "$root/python"
+"$venv/bin/pip" install --quiet "$root/python[serve]"
 export PATH=$programs:$PATH
 for chapter in docs/src/python.md docs/src/rust.md; do
   echo "$chapter"
