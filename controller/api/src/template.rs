@@ -29,7 +29,7 @@ pub struct TemplateMetadata {
 /// It is never read through a typed struct: that would drop the fields that this build does not know.
 ///
 /// ```
-/// use crate::PodSpec;
+/// use dask_operator_api::PodSpec;
 ///
 /// let spec: PodSpec = serde_json::from_str(r#"{"futureField": 1, "containers": []}"#).unwrap();
 /// assert_eq!(spec.object()["futureField"], 1);

@@ -84,7 +84,7 @@ impl Measure {
 /// the parser to check.
 ///
 /// ```
-/// use dask_operator::json_measure::{Measure, measure};
+/// use json_measure::{Measure, measure};
 ///
 /// let text = br#"{"a": [1, "two", {}]}"#;
 /// assert_eq!(measure(text), Measure { bytes: 21, nodes: 6, depth: 3 });

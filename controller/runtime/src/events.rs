@@ -25,7 +25,7 @@ impl Wanted {
     /// Normal Events have levels from INFO up to WARNING, and are published unless `level` is WARNING or higher.
     ///
     /// ```
-    /// use crate::events::Wanted;
+    /// use operator_runtime::events::Wanted;
     ///
     /// assert_eq!(Wanted::of(true, 20), Wanted::Everything);
     /// assert_eq!(Wanted::of(true, 30), Wanted::Warnings);

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fmt};
 /// each of the namespaces.
 ///
 /// ```
-/// use crate::scope::Scope;
+/// use operator_runtime::scope::Scope;
 ///
 /// let teams = Scope::of(["team-b", "team-a"]);
 /// assert!(teams.contains("team-a") && !teams.contains("team-c"));

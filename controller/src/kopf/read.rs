@@ -30,14 +30,11 @@ struct Given {
 /// Reads the arguments of `kopf run`, and its variables `KOPF_RUN_*` for flags that are not given. Also returns a
 /// warning for each flag that has no effect.
 ///
-/// ```
-/// use crate::kopf;
-///
+/// ```text
 /// let args = ["-n", "a", "--namespace=b", "--standalone"].map(Into::into);
 /// let (flags, warnings) = kopf::read(&args, |_| None)?;
 /// assert_eq!(flags.namespaces, ["a", "b"]);
 /// assert_eq!(warnings, ["without effect, since they concern kopf alone: --standalone"]);
-/// # Ok::<(), kopf::Error>(())
 /// ```
 ///
 /// # Errors

@@ -69,7 +69,7 @@ pub fn described() -> Vec<Described> {
 ///
 /// ```
 /// let mut table = Vec::new();
-/// crate::metrics::print(&mut table).unwrap();
+/// dask_operator::metrics::print(&mut table).unwrap();
 /// assert!(String::from_utf8(table).unwrap().contains("| `dask_operator_clusters` | gauge | `phase` |"));
 /// ```
 pub fn print(out: &mut impl io::Write) -> io::Result<()> {
