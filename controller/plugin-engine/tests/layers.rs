@@ -32,36 +32,36 @@ fn layer_of(path: &Path) -> Option<usize> {
     LAYERS.iter().position(|layer| *layer == first)
 }
 
-/// Returns the layers that `text` names in paths from the root of the crate, outside of its inline tests.
-fn used_layers(text: &str) -> Vec<&'static str> {
-    let text = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-    let statements = text.split("use crate::").skip(1).map(|rest| rest.split(';').next().unwrap_or_default());
-    let mut used: Vec<&str> = Vec::new();
-    for statement in statements {
-        // `{a::x, b::{y, z}}` names a and b: only depth one counts.
-        let (mut depth, mut word) = (usize::from(!statement.starts_with('{')), String::new());
-        for character in statement.chars().chain([',']) {
-            match character {
-                '{' => depth += 1,
-                '}' => depth = depth.saturating_sub(1),
-                _ if character.is_alphanumeric() || character == '_' => {
-                    word.push(character);
-                    continue;
+/// Returns the layers that `text` names in paths that start with `root`, outside of comments and of its inline tests.
+fn used_layers(text: &str, root: &str) -> Vec<&'static str> {
+    let code = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    let first = |path: &str| {
+        let name = path.trim().split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default();
+        LAYERS.into_iter().find(|layer| *layer == name)
+    };
+    code.split(root).skip(1).flat_map(|rest| branches(rest).into_iter().filter_map(first)).collect()
+}
+
+/// Returns the paths of a use tree: those in its outer braces, or itself if it has none.
+fn branches(tree: &str) -> Vec<&str> {
+    let Some(inner) = tree.strip_prefix('{') else { return vec![tree] };
+    let (mut depth, mut begin, mut found) = (0, 0, Vec::new());
+    for (at, character) in inner.char_indices() {
+        match character {
+            '{' => depth += 1,
+            ',' | '}' if depth == 0 => {
+                found.push(&inner[begin..at]);
+                begin = at + 1;
+                if character == '}' {
+                    break;
                 }
-                _ => {}
             }
-            if depth == 1 {
-                used.extend(LAYERS.iter().filter(|layer| **layer == word));
-                if character == ':' {
-                    depth += 100;
-                }
-            } else if character == ',' && depth > 100 {
-                depth -= 100;
-            }
-            word.clear();
+            '}' => depth -= 1,
+            _ => {}
         }
     }
-    used
+    found
 }
 
 #[test]
@@ -72,7 +72,11 @@ fn no_layer_uses_one_above_it() {
         let relative = path.strip_prefix(&root).unwrap();
         let Some(own) = layer_of(relative) else { continue };
         let text = fs::read_to_string(&path).unwrap();
-        for used in used_layers(&text) {
+        // The parent of a module below the root of the crate is that root.
+        let is_top =
+            relative.components().count() == 1 || relative.ends_with("mod.rs") && relative.components().count() == 2;
+        let roots: &[&str] = if is_top { &["crate::", " super::"] } else { &["crate::"] };
+        for used in roots.iter().flat_map(|root| used_layers(&text, root)) {
             if LAYERS.iter().position(|layer| *layer == used).unwrap() > own {
                 upward.push(format!("{} uses {used}", relative.display()));
             }

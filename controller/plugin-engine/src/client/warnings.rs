@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-/// How many warnings are shown.
-const MAX_SHOWN: usize = 8;
+/// The maximum number of warnings, and of conditions, that are shown per plugin.
+pub(crate) const MAX_SHOWN: usize = 8;
+/// The maximum length of a warning, in bytes.
 const MAX_WARNING: usize = 256;
 
 /// Returns the warnings that can be shown, shortened where necessary.

@@ -6,6 +6,7 @@ use dask_operator_api::PluginState;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use operator_runtime::conditions::ConditionUpdate;
 
+use crate::client::warnings::MAX_SHOWN;
 use crate::model::subject::SubjectKey;
 use crate::model::summary::SyncState;
 use plugin_protocol::{ConditionStatus, limits};
@@ -14,8 +15,6 @@ use plugin_protocol::{ConditionStatus, limits};
 pub(crate) const PLUGINS_SYNCED: &str = "PluginsSynced";
 /// The reason while no plugin has failed and not all of them have answered.
 pub(crate) const WAITING: &str = "Waiting";
-/// The maximum number of conditions, and of warnings, that are shown per plugin.
-const MAX_SHOWN: usize = 8;
 /// The limits of Kubernetes for types and reasons of conditions.
 const MAX_TYPE: usize = 316;
 const MAX_REASON: usize = 1024;
