@@ -5,7 +5,12 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-render() { "$1" template dask-operator dask-operator --namespace dask-operator --values "$2"; }
+# The definitions are generated and checked elsewhere, and they are large: of them, only the metadata is kept.
+without_definitions() {
+  awk '/^---/ {skip = 0; crd = 0} /^# Source: .*\/crds.yaml/ {crd = 1} crd && /^spec:/ {skip = 1} !skip'
+}
+
+render() { "$1" template dask-operator dask-operator --namespace dask-operator --values "$2" | without_definitions; }
 
 if [[ ${1:-} != --check ]]; then
   python3 values.py readme

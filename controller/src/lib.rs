@@ -37,6 +37,7 @@ pub mod schema;
 #[cfg(test)]
 mod stub_api_server;
 pub mod telemetry;
+mod template_version;
 #[cfg(test)]
 mod test_fixtures;
 pub mod version;

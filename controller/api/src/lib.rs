@@ -1,8 +1,8 @@
 //! The custom resources: types, defaults and validation rules, nothing else.
 //!
 //! Group `kubernetes.dask.org`. The four Dask kinds are a superset of those that dask-kubernetes
-//! installs: the same names, defaults and required fields, but pod and service specs are kept as
-//! they were written, so that integers, quantities and fields of newer Kubernetes versions survive.
+//! installs: the same names, defaults and required fields. Pod and service specs have the schemas of
+//! Kubernetes, and are kept as they were written, so that fields of newer Kubernetes versions survive.
 
 #![expect(
     unreachable_pub,
@@ -13,6 +13,7 @@
 mod autoscaler;
 mod cluster;
 mod job;
+pub mod kubernetes;
 mod lenient;
 pub mod meta;
 mod plugin;
@@ -48,4 +49,19 @@ pub const GROUP: &str = "kubernetes.dask.org";
 /// The definitions that `dask-operator crd` prints and the chart ships.
 pub fn all() -> Vec<CustomResourceDefinition> {
     vec![DaskCluster::crd(), DaskWorkerGroup::crd(), DaskJob::crd(), DaskAutoscaler::crd(), DaskOperatorPlugin::crd()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `kubectl apply` stores a definition in an annotation. All annotations of an object have at most 262,144 bytes. The
+    /// rest is for the fields of later versions.
+    #[test]
+    fn every_definition_can_be_applied_by_a_client() {
+        for definition in all() {
+            let size = serde_json::to_string(&definition).unwrap().len();
+            assert!(size < 240_000, "{}: {size}", definition.spec.names.kind);
+        }
+    }
 }

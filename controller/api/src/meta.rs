@@ -23,8 +23,10 @@ pub const ISTIO_INJECT: &str = "sidecar.istio.io/inject";
 
 /// The keys of the labels and annotations that an object was given with its owner's.
 pub const PROPAGATED: &str = "operator.dask.org/propagated";
-/// Fingerprint of the template that an object was made from.
+/// Fingerprint of the text of the template that an object was made from.
 pub const TEMPLATE: &str = "operator.dask.org/template";
+/// Fingerprint of the meaning of the template that an object was made from, whatever its spelling.
+pub const TEMPLATE_MEANING: &str = "operator.dask.org/template-meaning";
 /// On a default group: `spec.worker.replicas` of the DaskCluster that reached it last.
 pub const CLUSTER_REPLICAS: &str = "operator.dask.org/cluster-replicas";
 /// On a scheduler Service: the fields of its spec that users wrote.

@@ -7,9 +7,11 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, value::RawValue};
+
+use crate::kubernetes;
 
 /// Labels and annotations for objects made from a template.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -138,7 +140,7 @@ impl JsonSchema for PodSpec {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        pod_spec_schema()
+        schema_of(kubernetes::pod_spec())
     }
 }
 
@@ -152,12 +154,9 @@ impl JsonSchema for RunnerPodSpec {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let mut schema = pod_spec_schema();
-        if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut) {
-            properties
-                .insert("restartPolicy".to_owned(), serde_json::json!({"type": "string", "default": "OnFailure"}));
-        }
-        schema
+        let mut schema = kubernetes::pod_spec();
+        schema["properties"]["restartPolicy"]["default"] = "OnFailure".into();
+        schema_of(schema)
     }
 }
 
@@ -171,72 +170,13 @@ impl JsonSchema for ServiceSpec {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "description": "A Kubernetes ServiceSpec. Unknown fields are kept.",
-            "type": "object",
-            "x-kubernetes-preserve-unknown-fields": true,
-            "properties": {
-                "ports": {
-                    "type": "array",
-                    "x-kubernetes-list-type": "map",
-                    "x-kubernetes-list-map-keys": ["port", "protocol"],
-                    "items": {
-                        "type": "object",
-                        "x-kubernetes-preserve-unknown-fields": true,
-                        "required": ["port"],
-                        "properties": {
-                            "port": {"type": "integer", "format": "int32"},
-                            "protocol": {"type": "string", "default": "TCP"},
-                            "targetPort": {"x-kubernetes-int-or-string": true}
-                        }
-                    }
-                }
-            }
-        })
+        schema_of(kubernetes::service_spec())
     }
 }
 
-/// Only what needs a default, a merge key or a `required` is spelled out; the API server checks the rest
-/// when the Deployment or Pod is made from it.
-fn pod_spec_schema() -> Schema {
-    json_schema!({
-        "description": "A Kubernetes PodSpec. Unknown fields are kept.",
-        "type": "object",
-        "x-kubernetes-preserve-unknown-fields": true,
-        "required": ["containers"],
-        "properties": {
-            "containers": containers_schema(),
-            "initContainers": containers_schema()
-        }
-    })
-}
-
-fn containers_schema() -> Value {
-    serde_json::json!({
-        "type": "array",
-        "items": {
-            "type": "object",
-            "x-kubernetes-preserve-unknown-fields": true,
-            "required": ["name"],
-            "properties": {
-                "name": {"type": "string"},
-                "ports": {
-                    "type": "array",
-                    "x-kubernetes-list-type": "map",
-                    "x-kubernetes-list-map-keys": ["containerPort", "protocol"],
-                    "items": {
-                        "type": "object",
-                        "x-kubernetes-preserve-unknown-fields": true,
-                        "required": ["containerPort"],
-                        "properties": {
-                            "containerPort": {"type": "integer", "format": "int32"},
-                            "protocol": {"type": "string", "default": "TCP"}
-                        }
-                    }
-                }
-            }
-        }
-    })
+fn schema_of(schema: Value) -> Schema {
+    // The schema is an object, so that no error occurs.
+    Schema::try_from(schema).unwrap_or_default()
 }
 
 #[cfg(test)]

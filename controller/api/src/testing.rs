@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "the texts are part of this file")]
 
 use kube::core::{ApiResource, GroupVersionKind};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{DaskCluster, DaskWorkerGroup};
@@ -43,4 +44,31 @@ fn pod(container: &str) -> Value {
 pub fn mk_resource(api_version: &str, kind: &str) -> ApiResource {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
+}
+
+/// Several spellings of a pod's spec.
+#[derive(Debug, Deserialize)]
+pub struct Spelling {
+    /// What they differ in.
+    pub of: String,
+    /// The specs.
+    pub pods: Vec<Value>,
+}
+
+/// A catalogue of spellings.
+#[derive(Debug, Deserialize)]
+pub struct Spellings {
+    /// Specs that the API server stores as the same.
+    pub equal: Vec<Spelling>,
+    /// Specs that make equal pods although the API server stores them as they are written.
+    pub alike: Vec<Spelling>,
+    /// Specs of which each makes other pods.
+    pub different: Vec<Spelling>,
+}
+
+impl Spelling {
+    /// Returns the catalogue.
+    pub fn all() -> Spellings {
+        serde_json::from_str(include_str!("testing/spellings.json")).unwrap()
+    }
 }

@@ -8,6 +8,7 @@ use super::validate::ValidatedCluster;
 use crate::{
     pod::{self, RestartPolicy},
     propagation::Propagation,
+    template_version::TemplateVersion,
 };
 
 /// A cluster's components: their manifests, for when they are missing, and the labels and annotations of the cluster
@@ -25,30 +26,37 @@ pub(super) struct Component {
     pub(super) manifest: Value,
     labels: Map,
     annotations: Map,
-    /// The source of the manifest, recorded in annotations: fingerprints of the parts of the spec it was built from.
-    origin: Map,
+    /// The version of the part of the spec that the manifest was built from.
+    template: TemplateVersion,
+    /// Further parts of the spec that the manifest was built from, as annotations record them.
+    parts: Map,
 }
 
 impl Component {
-    /// Returns the labels and annotations that the component `live` should have. It keeps its recorded origin, which
-    /// changes only together with its spec. A component that an older controller created has no recorded origin, and
-    /// counts as built from the present spec.
+    /// Returns the labels and annotations that the component `live` should have. What it records about its origin
+    /// changes only together with its spec. A component that an older controller created records nothing, and counts as
+    /// built from the present spec.
     pub(super) fn propagated(&self, live: &ObjectMeta) -> Propagation {
         let recorded = |key: &String| live.annotations.as_ref().and_then(|annotations| annotations.get(key));
         let kept = |(key, now): (&String, &String)| (key.clone(), recorded(key).unwrap_or(now).clone());
-        let origin = self.origin.iter().map(kept).collect();
-        Propagation::new(self.labels.clone(), merged([&self.annotations, &origin]))
+        let parts = self.parts.iter().map(kept).collect();
+        Propagation::new(self.labels.clone(), merged([&self.annotations, &parts, &self.template.recorded(live)]))
     }
 
     /// Like [`Component::propagated`], for a component whose spec is updated to the present one as well.
     pub(super) fn renewed(&self) -> Propagation {
-        Propagation::new(self.labels.clone(), merged([&self.annotations, &self.origin]))
+        Propagation::new(self.labels.clone(), merged([&self.annotations, &self.parts, &self.template.annotations()]))
     }
 
-    /// Returns whether `live` was built from another spec than the present one.
-    pub(super) fn is_outdated(&self, live: &ObjectMeta, key: &str) -> bool {
+    /// Returns whether `live` was built from a spec of another meaning than the present one.
+    pub(super) fn is_outdated(&self, live: &ObjectMeta) -> bool {
+        self.template.is_outdated(live)
+    }
+
+    /// Returns whether `live` records another value of the part `key` than the present one.
+    pub(super) fn differs_in(&self, live: &ObjectMeta, key: &str) -> bool {
         let recorded = live.annotations.as_ref().and_then(|annotations| annotations.get(key));
-        recorded.is_some_and(|recorded| Some(recorded) != self.origin.get(key))
+        recorded.is_some_and(|recorded| Some(recorded) != self.parts.get(key))
     }
 }
 
@@ -83,7 +91,7 @@ fn build_scheduler(cluster: &ValidatedCluster) -> Component {
         "selector": {"matchLabels": base(cluster, component::SCHEDULER)},
         "template": {"metadata": {"labels": labels, "annotations": annotations}, "spec": pod},
     });
-    let origin = map_of([(meta::TEMPLATE, &cluster.scheduler_template)]);
+    let origin = Origin { template: cluster.scheduler_template.clone(), parts: Map::new() };
     component(cluster, head, (labels, annotations, origin), &spec)
 }
 
@@ -94,7 +102,8 @@ fn build_service(cluster: &ValidatedCluster) -> Component {
     let head = ("v1", "Service", meta::scheduler_name(&cluster.name));
     let service = cluster.scheduler.service.object();
     let fields = service.keys().map(String::as_str).collect::<Vec<_>>().join(",");
-    let origin = map_of([(meta::TEMPLATE, &cluster.service_template), (meta::SERVICE_FIELDS, &fields)]);
+    let parts = map_of([(meta::SERVICE_FIELDS, &fields)]);
+    let origin = Origin { template: cluster.service_template.clone(), parts };
     component(cluster, head, (labels, annotations, origin), &json!(cluster.scheduler.service))
 }
 
@@ -104,17 +113,25 @@ fn build_default_group(cluster: &ValidatedCluster) -> Component {
     let annotations = merged([&cluster.annotations, &of_template(&own.annotations)]);
     let head = ("kubernetes.dask.org/v1", "DaskWorkerGroup", meta::default_group_name(&cluster.name));
     let replicas = cluster.worker.replicas.to_string();
-    let origin = map_of([(meta::TEMPLATE, &cluster.worker_template), (meta::CLUSTER_REPLICAS, &replicas)]);
+    let parts = map_of([(meta::CLUSTER_REPLICAS, &replicas)]);
+    let origin = Origin { template: cluster.worker_template.clone(), parts };
     component(cluster, head, (labels, annotations, origin), &json!({"cluster": cluster.name, "worker": cluster.worker}))
+}
+
+/// What a component is built from.
+struct Origin {
+    template: TemplateVersion,
+    parts: Map,
 }
 
 fn component(
     cluster: &ValidatedCluster,
     (api_version, kind, name): (&str, &str, String),
-    (labels, annotations, origin): (Map, Map, Map),
+    (labels, annotations, origin): (Map, Map, Origin),
     spec: &Value,
 ) -> Component {
-    let propagated = Propagation::new(labels.clone(), merged([&annotations, &origin]));
+    let Origin { template, parts } = origin;
+    let propagated = Propagation::new(labels.clone(), merged([&annotations, &parts, &template.annotations()]));
     let manifest = json!({
         "apiVersion": api_version,
         "kind": kind,
@@ -127,7 +144,7 @@ fn component(
         },
         "spec": spec,
     });
-    Component { manifest, labels, annotations, origin }
+    Component { manifest, labels, annotations, template, parts }
 }
 
 #[cfg(test)]

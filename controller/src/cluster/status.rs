@@ -207,7 +207,7 @@ fn runs(pod: &PodView) -> ConditionUpdate {
 
 fn scheduler_up_to_date(seen: &StatusInput<'_>) -> ConditionUpdate {
     let StatusInput { observed, built, .. } = seen;
-    let is_outdated = |live: &&Arc<DeploymentView>| built.scheduler.is_outdated(&live.metadata, meta::TEMPLATE);
+    let is_outdated = |live: &&Arc<DeploymentView>| built.scheduler.is_outdated(&live.metadata);
     let Some(outdated) = observed.scheduler.as_ref().filter(is_outdated) else {
         return ConditionUpdate::yes(SCHEDULER_UP_TO_DATE, "UpToDate", "the scheduler is as the spec says");
     };

@@ -38,7 +38,7 @@ pub(super) fn of_scheduler(
     wanted: &Component,
 ) -> Option<Update> {
     let policy = cluster.scheduler.update_policy.unwrap_or_default();
-    if wanted.is_outdated(&live.metadata, meta::TEMPLATE) && policy == SchedulerUpdatePolicy::Recreate {
+    if wanted.is_outdated(&live.metadata) && policy == SchedulerUpdatePolicy::Recreate {
         return Some(Update::RecreateScheduler(Arc::clone(live)));
     }
     let patch = wanted.propagated(&live.metadata).patch(&live.metadata)?;
@@ -46,7 +46,7 @@ pub(super) fn of_scheduler(
 }
 
 pub(super) fn of_service(cluster: &ValidatedCluster, live: &Arc<Service>, wanted: &Component) -> Option<Update> {
-    if !wanted.is_outdated(&live.metadata, meta::TEMPLATE) {
+    if !wanted.is_outdated(&live.metadata) {
         let patch = wanted.propagated(&live.metadata).patch(&live.metadata)?;
         return Some(Update::ServiceMetadata(Arc::clone(live), patch));
     }
@@ -67,8 +67,8 @@ pub(super) fn of_service(cluster: &ValidatedCluster, live: &Arc<Service>, wanted
 /// Returns the update of the default group. It receives the number of workers only when that number changes in the
 /// cluster, and all other fields only when one of them changes.
 pub(super) fn of_group(cluster: &ValidatedCluster, live: &Arc<DaskWorkerGroup>, wanted: &Component) -> Option<Update> {
-    let rescaled = wanted.is_outdated(&live.metadata, meta::CLUSTER_REPLICAS);
-    let changed = wanted.is_outdated(&live.metadata, meta::TEMPLATE);
+    let rescaled = wanted.differs_in(&live.metadata, meta::CLUSTER_REPLICAS);
+    let changed = wanted.is_outdated(&live.metadata);
     if !rescaled && !changed {
         let patch = wanted.propagated(&live.metadata).patch(&live.metadata)?;
         return Some(Update::GroupMetadata(Arc::clone(live), patch));

@@ -2,11 +2,15 @@
 
 use dask_operator_api::{
     DaskCluster, SchedulerSpec, WorkerSpec,
+    kubernetes::canonical_service_spec,
     meta::{self, Map},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
-use operator_runtime::{fingerprint::fingerprint, rejection::Rejection};
+use operator_runtime::rejection::Rejection;
+use serde_json::json;
+
+use crate::template_version::{TemplateVersion, deployment_pod};
 
 /// Kubernetes' limit for Service names, less the length of `-scheduler`.
 pub(super) const MAX_NAME: usize = 63 - "-scheduler".len();
@@ -24,12 +28,12 @@ pub(super) struct ValidatedCluster {
     pub(super) annotations: Map,
     pub(super) scheduler: SchedulerSpec,
     pub(super) worker: WorkerSpec,
-    /// Fingerprint of what the scheduler's pod is built from.
-    pub(super) scheduler_template: String,
-    /// Fingerprint of what the Service is built from.
-    pub(super) service_template: String,
-    /// Fingerprint of what the default group is built from, without the number of workers.
-    pub(super) worker_template: String,
+    /// The version of what the scheduler's pod is built from.
+    pub(super) scheduler_template: TemplateVersion,
+    /// The version of what the Service is built from.
+    pub(super) service_template: TemplateVersion,
+    /// The version of what the default group is built from, without the number of workers.
+    pub(super) worker_template: TemplateVersion,
 }
 
 pub(super) fn validate(cluster: &DaskCluster) -> Result<ValidatedCluster, Rejection> {
@@ -51,12 +55,27 @@ pub(super) fn validate(cluster: &DaskCluster) -> Result<ValidatedCluster, Reject
         owner,
         labels: meta::inherited(cluster.labels()),
         annotations: meta::inherited(cluster.annotations()),
-        scheduler_template: fingerprint(&(&cluster.spec.scheduler.spec, &cluster.spec.scheduler.metadata)),
-        service_template: fingerprint(&cluster.spec.scheduler.service),
-        worker_template: fingerprint(&WorkerSpec { replicas: 0, ..cluster.spec.worker.clone() }),
+        scheduler_template: scheduler_template(&cluster.spec.scheduler),
+        service_template: TemplateVersion::new(
+            &cluster.spec.scheduler.service,
+            &canonical_service_spec(&cluster.spec.scheduler.service),
+        ),
+        worker_template: worker_template(&cluster.spec.worker),
         scheduler: cluster.spec.scheduler.clone(),
         worker: cluster.spec.worker.clone(),
     })
+}
+
+fn scheduler_template(scheduler: &SchedulerSpec) -> TemplateVersion {
+    let SchedulerSpec { spec, metadata, .. } = scheduler;
+    TemplateVersion::new(&(spec, metadata), &(deployment_pod(spec), metadata))
+}
+
+fn worker_template(worker: &WorkerSpec) -> TemplateVersion {
+    let text = WorkerSpec { replicas: 0, ..worker.clone() };
+    let mut canonical = json!(text);
+    canonical["spec"] = deployment_pod(&worker.spec);
+    TemplateVersion::new(&text, &canonical)
 }
 
 /// Returns whether `name` follows dask-kubernetes' rule, which its Python client checks as well.

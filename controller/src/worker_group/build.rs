@@ -23,7 +23,7 @@ pub(super) fn build_worker(group: &ValidatedGroup, id: &WorkerId) -> Value {
         (meta::WORKER_ID, id.as_str()),
     ]);
     let (labels, annotations) = template_metadata(group, &base);
-    let propagated = propagation(labels.clone(), &annotations, &group.template);
+    let propagated = Propagation::new(labels.clone(), merged([&annotations, &group.template.annotations()]));
     let env = [
         EnvVar { name: "DASK_WORKER_NAME", value: name.clone() },
         EnvVar { name: "DASK_SCHEDULER_ADDRESS", value: group.scheduler_address.clone() },
@@ -63,9 +63,7 @@ pub(super) fn propagated(group: &ValidatedGroup, live: &ObjectMeta) -> Propagati
         base.insert(meta::WORKER_ID.to_owned(), id);
     }
     let (labels, annotations) = template_metadata(group, &base);
-    // A worker that an older controller created counts as created from the present template.
-    let recorded = live.annotations.as_ref().and_then(|annotations| annotations.get(meta::TEMPLATE));
-    propagation(labels, &annotations, recorded.unwrap_or(&group.template))
+    Propagation::new(labels, merged([&annotations, &group.template.recorded(live)]))
 }
 
 /// Returns the id of the worker `live`: from its label, or from its name if it lost the label and was created by this
@@ -85,10 +83,6 @@ fn template_metadata(group: &ValidatedGroup, base: &Map) -> (Map, Map) {
     let own = &group.worker.metadata;
     let labels = merged([&no_mesh, &group.labels, &of_template(&own.labels), base]);
     (labels, merged([&group.annotations, &of_template(&own.annotations)]))
-}
-
-fn propagation(labels: Map, annotations: &Map, template: &str) -> Propagation {
-    Propagation::new(labels, merged([annotations, &map_of([(meta::TEMPLATE, template)])]))
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     context::Context,
+    template_version::TemplateVersion,
     view::{DeploymentView, PodView},
 };
 
@@ -167,8 +168,8 @@ impl Observed {
 
     /// Returns the number of workers that were created from `template`. Workers of an older controller record no
     /// template and are counted, so that taking over a group restarts none of its workers.
-    pub(super) fn updated(&self, template: &str) -> usize {
-        self.deployments.iter().filter(|worker| !is_outdated(&worker.metadata, template)).count()
+    pub(super) fn updated(&self, template: &TemplateVersion) -> usize {
+        self.deployments.iter().filter(|worker| !template.is_outdated(&worker.metadata)).count()
     }
 
     /// Returns the creation times of the workers.
@@ -179,13 +180,13 @@ impl Observed {
 
 impl Live {
     /// Returns the workers as candidates for removal, before their cost is known.
-    pub(super) fn candidates(&self, template: &str, rolling: bool) -> Vec<Candidate> {
+    pub(super) fn candidates(&self, template: &TemplateVersion, rolling: bool) -> Vec<Candidate> {
         let candidate = |worker: &ObjectMeta| {
             Some(Candidate {
                 name: worker.name.clone()?,
                 uid: worker.uid.clone()?,
                 created: creation(worker),
-                outdated: rolling && is_outdated(worker, template),
+                outdated: rolling && template.is_outdated(worker),
                 standing: super::deletion_order::RemovalCost::Unknown,
             })
         };
@@ -195,9 +196,4 @@ impl Live {
 
 fn creation(metadata: &ObjectMeta) -> Option<Timestamp> {
     metadata.creation_timestamp.as_ref().map(|Time(time)| *time)
-}
-
-pub(super) fn is_outdated(worker: &ObjectMeta, template: &str) -> bool {
-    let recorded = worker.annotations.as_ref().and_then(|annotations| annotations.get(meta::TEMPLATE));
-    recorded.is_some_and(|recorded| recorded != template)
 }

@@ -30,7 +30,7 @@ use super::{
     worker_matching::registered,
 };
 use crate::scheduler;
-use crate::{context::Context, metrics::Retirement, view::DeploymentView};
+use crate::{context::Context, metrics::Retirement, template_version::TemplateVersion, view::DeploymentView};
 
 /// Workers that are retired in one call to the scheduler.
 const AT_ONCE: usize = 100;
@@ -54,7 +54,7 @@ pub(super) struct Removal {
 
 /// Returns whether there is anything to remove, according to the caches.
 pub(super) fn is_needed(group: &DaskWorkerGroup, valid: &ValidatedGroup, observed: &Observed) -> bool {
-    let outdated = || observed.deployments.iter().any(|worker| observe::is_outdated(&worker.metadata, &valid.template));
+    let outdated = || observed.deployments.iter().any(|worker| valid.template.is_outdated(&worker.metadata));
     observed.workers.names.len() > valid.replicas
         || (valid.rolling && outdated())
         || group.annotations().contains_key(meta::RETIRING)
@@ -68,7 +68,7 @@ pub(crate) struct RemovalBackoff(Mutex<HashMap<String, (Instant, Occasion, Rejec
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Occasion {
     replicas: usize,
-    template: String,
+    template: TemplateVersion,
     workers: usize,
 }
 

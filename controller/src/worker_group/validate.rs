@@ -6,11 +6,14 @@ use dask_operator_api::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
-use operator_runtime::{fingerprint::fingerprint, rejection::Rejection};
-use serde_json::json;
+use operator_runtime::rejection::Rejection;
 
 use super::observe::Observed;
-use crate::{context::Defaults, scheduler::scheduler_address};
+use crate::{
+    context::Defaults,
+    scheduler::scheduler_address,
+    template_version::{TemplateVersion, deployment_pod},
+};
 
 /// The longest name of a group: it becomes a label's value, which has at most 63 characters.
 const MAX_NAME: usize = 63;
@@ -32,8 +35,8 @@ pub(super) struct ValidatedGroup {
     pub(super) replicas: usize,
     /// The address that workers connect to.
     pub(super) scheduler_address: String,
-    /// Fingerprint of what workers are built from.
-    pub(super) template: String,
+    /// The version of what workers are built from.
+    pub(super) template: TemplateVersion,
     /// Whether workers of an older template are replaced.
     pub(super) rolling: bool,
     /// How many workers may be missing during the replacement.
@@ -107,7 +110,10 @@ pub(super) fn validate(
         annotations: meta::inherited(group.annotations()),
         worker: group.spec.worker.clone(),
         replicas: usize::try_from(group.spec.worker.replicas).unwrap_or(0),
-        template: fingerprint(&json!([worker.spec, worker.metadata, scheduler_address])),
+        template: TemplateVersion::new(
+            &(&worker.spec, &worker.metadata, &scheduler_address),
+            &(deployment_pod(&worker.spec), &worker.metadata, &scheduler_address),
+        ),
         rolling: strategy.type_.unwrap_or_default() == WorkerUpdateType::RollingUpdate,
         max_unavailable,
         pace: pace(&[worker.allocation, cluster.spec.worker.allocation, Some(defaults.allocation)]),

@@ -73,6 +73,7 @@ fn normalised(kind: &str, object: &Value) -> Value {
         annotations.remove("deployment.kubernetes.io/revision");
         // It follows from the scheduler's address, in which the namespace is; `updatedReplicas` shows whether it is right.
         annotations.remove("operator.dask.org/template");
+        annotations.remove("operator.dask.org/template-meaning");
     }
     if let (Some(spec), "Service") = (spec.as_object_mut(), kind) {
         spec.retain(|field, _| !field.starts_with("clusterIP"));

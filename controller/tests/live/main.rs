@@ -5,6 +5,7 @@
 mod alone;
 mod autoscaler;
 mod cluster;
+mod definitions;
 mod faults;
 mod idle;
 mod isolation;

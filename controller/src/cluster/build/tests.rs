@@ -93,9 +93,9 @@ fn each_component_remembers_what_it_was_made_from() {
         let annotations = component.manifest["metadata"]["annotations"].as_object().unwrap();
         annotations.keys().filter_map(|key| key.strip_prefix("operator.dask.org/")).map(str::to_owned).collect()
     };
-    assert_eq!(notes(&scheduler), ["propagated", "template"]);
-    assert_eq!(notes(&service), ["propagated", "service-fields", "template"]);
-    assert_eq!(notes(&group), ["cluster-replicas", "propagated", "template"]);
+    assert_eq!(notes(&scheduler), ["propagated", "template", "template-meaning"]);
+    assert_eq!(notes(&service), ["propagated", "service-fields", "template", "template-meaning"]);
+    assert_eq!(notes(&group), ["cluster-replicas", "propagated", "template", "template-meaning"]);
     assert_eq!(
         service.manifest["metadata"]["annotations"][meta::SERVICE_FIELDS],
         "ports,selector,trafficDistribution,type"

@@ -166,18 +166,20 @@ fn components_of_an_older_controller_get_notes_and_nothing_else() {
         annotations.keys().map(|key| key.strip_prefix("operator.dask.org/").unwrap().to_owned()).collect()
     };
     match scheduler_update(&cluster, &foreign(&old().scheduler.manifest)) {
-        Some(Update::SchedulerMetadata(_, patch)) => assert_eq!(notes(&patch), ["propagated", "template"]),
+        Some(Update::SchedulerMetadata(_, patch)) => {
+            assert_eq!(notes(&patch), ["propagated", "template", "template-meaning"]);
+        }
         other => panic!("{other:?}"),
     }
     match service_update(&cluster, &foreign(&old().service.manifest)) {
         Some(Update::ServiceMetadata(_, patch)) => {
-            assert_eq!(notes(&patch), ["propagated", "service-fields", "template"]);
+            assert_eq!(notes(&patch), ["propagated", "service-fields", "template", "template-meaning"]);
         }
         other => panic!("{other:?}"),
     }
     match group_update(&cluster, &foreign(&old().group.manifest)) {
         Some(Update::GroupMetadata(_, patch)) => {
-            assert_eq!(notes(&patch), ["cluster-replicas", "propagated", "template"]);
+            assert_eq!(notes(&patch), ["cluster-replicas", "propagated", "template", "template-meaning"]);
         }
         other => panic!("{other:?}"),
     }
@@ -189,4 +191,28 @@ fn a_label_is_added_even_where_there_are_none_yet() {
     let operations = metadata(&service, &Propagation::new(meta::map_of([("a/b~c", "1")]), meta::Map::new()));
     assert_eq!(operations[0], json!({"op": "add", "path": "/metadata/labels", "value": {}}));
     assert_eq!(operations[1], json!({"op": "add", "path": "/metadata/labels/a~1b~0c", "value": "1"}));
+}
+
+/// Two spellings of one meaning, and what a spelling must not be taken for.
+#[test]
+fn another_spelling_of_the_spec_updates_nothing_but_the_record() {
+    let respelled = edited(|cluster| {
+        let scheduler = &mut cluster.spec.scheduler;
+        scheduler.update_policy = Some(SchedulerUpdatePolicy::Recreate);
+        scheduler.spec.set("volumes", json!([]));
+        scheduler.spec.set("dnsPolicy", json!("ClusterFirst"));
+        scheduler.service.set("sessionAffinity", json!("None"));
+        cluster.spec.worker.spec.set("restartPolicy", json!("Always"));
+        cluster.spec.worker.spec.set("nodeSelector", json!({}));
+    });
+    let old = old();
+    let scheduler = scheduler_update(&respelled, &live(&old.scheduler.manifest));
+    assert!(matches!(scheduler, Some(Update::SchedulerMetadata(..))), "{scheduler:?}");
+    let service = service_update(&respelled, &live(&old.service.manifest));
+    assert!(matches!(service, Some(Update::ServiceMetadata(..))), "{service:?}");
+    let group = group_update(&respelled, &live(&old.group.manifest));
+    assert!(matches!(group, Some(Update::GroupMetadata(..))), "{group:?}");
+    let changed = edited(|cluster| cluster.spec.worker.spec.set("nodeSelector", json!({"gpu": ""})));
+    let group = group_update(&changed, &live(&old.group.manifest));
+    assert!(matches!(group, Some(Update::GroupSpec(..))), "{group:?}");
 }

@@ -131,7 +131,9 @@ fn a_worker_is_a_deployment_of_the_users_pod_with_name_and_address() {
     let annotations = json!({"from-group": "group", "group-and-worker": "worker"});
     let keys = |map: &Value| map.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let mut own = annotations.clone();
-    own[meta::TEMPLATE] = json!(valid(&from_yaml(GROUP), from_yaml(CLUSTER)).template);
+    for (key, print) in valid(&from_yaml(GROUP), from_yaml(CLUSTER)).template.annotations() {
+        own[key] = json!(print);
+    }
     own[meta::PROPAGATED] = json!(json!({"annotations": keys(&own), "labels": keys(&labels)}).to_string());
     let owner = json!({
         "apiVersion": "kubernetes.dask.org/v1",
