@@ -610,11 +610,18 @@ async fn the_api_server_refuses_resources_without_exactly_one_endpoint() {
 #[ignore = "needs a cluster: make live"]
 async fn a_foreign_object_is_not_touched_until_a_person_hands_it_over() {
     with_controller(async |context| {
+        let demo = context.create(&cluster("demo", 0)).await;
+        let service = context.appears("Service", "demo-scheduler").await;
+        // As `kopf.adopt` leaves it: the object of the handler is its controlling owner.
+        let former = json!({
+            "apiVersion": "v1", "kind": "Service", "name": "demo-scheduler", "uid": uid(&service), "controller": true,
+            "blockOwnerDeletion": true,
+        });
         let foreign = json!({
-            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": CHILD}, "data": {"value": "theirs"},
+            "apiVersion": "v1", "kind": "ConfigMap", "data": {"value": "theirs"},
+            "metadata": {"name": CHILD, "ownerReferences": [former]},
         });
         let before = context.create(&foreign).await;
-        let demo = context.create(&cluster("demo", 0)).await;
         let mut plugin = TestPlugin::new(&context, "echo");
         plugin.answer(both("ours"));
         plugin.install().await;

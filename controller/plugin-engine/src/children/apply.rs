@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::{
     drift::{self, ApplyAction, Record},
-    immutable,
+    hand_over, immutable,
     inventory::{Children, Existing, PARALLEL, Written},
     plan::{Conflict, Known, Ownership, Plan},
     prune_guard,
@@ -172,6 +172,9 @@ impl Children<'_> {
     /// Writes a child that must still be the object `live`.
     async fn change(&self, child: &Approved, live: &DynamicObject) -> Result<ChildVersion, Problem> {
         let api = self.api(child.resource());
+        if let Some(owners) = hand_over::released_owners(live, child.manifest()) {
+            k8s::set_owners(&api, live, owners).await?;
+        }
         let error = match k8s::apply(&api, &self.manager(), Force::Yes, &with_uid(child, live)).await {
             Ok(applied) => return Ok(ChildVersion::of(&applied)),
             Err(error) => error,

@@ -3,6 +3,7 @@
 pub(crate) mod apply;
 pub(crate) mod context;
 pub(crate) mod drift;
+mod hand_over;
 pub(crate) mod immutable;
 pub(crate) mod inventory;
 pub(crate) mod name_locks;

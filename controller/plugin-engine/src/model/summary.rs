@@ -29,7 +29,7 @@ pub(crate) enum SyncState {
 impl SyncState {
     /// Returns a failure. The message is cut, because messages of plugins may have any length and are kept and logged.
     pub(crate) fn failing(reason: &'static str, message: &str) -> Self {
-        Self::Failing { reason, message: limits::cut_message(message).to_owned() }
+        Self::Failing { reason, message: limits::shorten_message(message).into_owned() }
     }
 }
 

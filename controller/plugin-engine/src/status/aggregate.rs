@@ -178,7 +178,7 @@ fn state(plugin: &str, standing: &Standing<'_>) -> PluginState {
         name: plugin.to_owned(),
         synced: standing.failing.is_none() && standing.waiting.is_none(),
         children: i64::try_from(standing.children).unwrap_or(i64::MAX),
-        message: limits::cut_message(&message).to_owned(),
+        message: limits::shorten_message(&message).into_owned(),
     }
 }
 

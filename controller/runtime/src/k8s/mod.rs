@@ -11,7 +11,7 @@ pub use error::{Class, Error};
 pub use old_definition::{forget as forget_old_definitions, without_status as kinds_without_status};
 pub use write::{
     Creation, Force, apply, apply_new, apply_status, create, delete, delete_foreground, dry_apply, is_controlled_by,
-    json_patch, merge,
+    json_patch, merge, set_owners,
 };
 
 use std::time::Duration;

@@ -225,6 +225,16 @@ where
     patched.map(|_| ()).map_err(|error| if is_failed_test(&error) { Error::Outdated { object: target } } else { error })
 }
 
+/// Replaces the owner references of `object`, if it has not changed since it was read.
+pub async fn set_owners(api: &Api<DynamicObject>, object: &DynamicObject, owners: Value) -> Result<(), Error> {
+    let (name, version) = (object.name_any(), object.resource_version());
+    let metadata = json!({"uid": object.uid(), "resourceVersion": version, "ownerReferences": owners});
+    let patch = Patch::Merge(json!({"metadata": metadata}));
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let patched = api.patch_metadata(&name, &params, &patch);
+    timed("patch", &format!("the owners of {name}"), patched).await.map(|_| ())
+}
+
 /// Returns whether the `test` operation failed. If an object is rejected for its content instead, the details name the
 /// kind.
 fn is_failed_test(error: &Error) -> bool {
