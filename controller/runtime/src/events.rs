@@ -1,10 +1,19 @@
 //! Publishes Events, according to dask-kubernetes' settings for them.
 
+mod recorders;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Client,
     runtime::events::{Event, EventType, Recorder as KubeRecorder, Reporter},
 };
+
+use recorders::Recorders;
 
 /// The value of Python's `logging.WARNING`.
 const WARNING: u32 = 30;
@@ -52,22 +61,16 @@ impl Wanted {
 /// counted instead of published again.
 #[derive(Clone)]
 pub struct Recorder {
-    inner: KubeRecorder,
     client: Client,
     reporter: Reporter,
     wanted: Wanted,
+    recorders: Arc<Mutex<Recorders<KubeRecorder>>>,
 }
 
 impl Recorder {
     /// Returns a recorder that publishes Events in the name of `reporter`.
     pub fn new(client: Client, reporter: Reporter, wanted: Wanted) -> Self {
-        Self { inner: KubeRecorder::new(client.clone(), reporter.clone()), client, reporter, wanted }
-    }
-
-    /// Returns a recorder that has published nothing yet. A recorder merges Events that differ only in their messages.
-    #[must_use]
-    pub fn fresh(&self) -> Self {
-        Self::new(self.client.clone(), self.reporter.clone(), self.wanted)
+        Self { client, reporter, wanted, recorders: Arc::default() }
     }
 
     /// Publishes `event` about `object`, if Events of its type are wanted.
@@ -75,7 +78,15 @@ impl Recorder {
     /// # Errors
     /// Fails if the API server does not accept the Event.
     pub async fn publish(&self, event: &Event, object: &ObjectReference) -> kube::Result<()> {
-        if self.wanted.includes(event.type_) { self.inner.publish(event, object).await } else { Ok(()) }
+        if !self.wanted.includes(event.type_) {
+            return Ok(());
+        }
+        let new = || KubeRecorder::new(self.client.clone(), self.reporter.clone());
+        let recorder = {
+            let mut recorders = self.recorders.lock().unwrap_or_else(PoisonError::into_inner);
+            recorders.recorder_of(event, object, Instant::now(), new)
+        };
+        recorder.publish(event, object).await
     }
 }
 

@@ -196,8 +196,7 @@ impl StatusWriter {
                 action: "CallPlugin".to_owned(),
                 secondary: None,
             };
-            let recorder = self.recorder.fresh();
-            let published = k8s::timed("create", "an Event", recorder.publish(&event, &reference)).await;
+            let published = k8s::timed("create", "an Event", self.recorder.publish(&event, &reference)).await;
             if let Err(error) = published {
                 tracing::warn!(%error, "failed to publish an Event");
             }
