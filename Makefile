@@ -87,17 +87,19 @@ live: prepare ## Run the tests that need an API server
 	  cargo test -p dask-operator --locked --test live -- --ignored --test-threads $(LIVE_THREADS) $(TESTARGS)
 
 .PHONY: chart
-chart: prepare ## Install, upgrade and uninstall the chart on an API server, with Helm 4 and Helm 3
+chart: prepare ## Install, apply, upgrade and uninstall the chart on an API server, with Helm 4 and Helm 3
 ifeq ($(CLUSTER),current)
 	@echo "chart: skipped, because it would delete CustomResourceDefinitions of the current cluster"
 else
-	@testbed/with-cluster.sh chart charts/install-check.sh
+	cargo build --quiet --locked -p dask-operator
+	@DASK_OPERATOR=$(abspath $(TARGET_DIR))/debug/dask-operator testbed/with-cluster.sh chart charts/install-check.sh
 endif
 
 .PHONY: observability
 observability: prepare ## Test metrics, dashboard and alert rules with Prometheus
 	@testbed/prometheus.sh promtool check rules charts/dask-operator/files/alerts.yaml
 	@testbed/prometheus.sh promtool test rules charts/alerts-test.yaml
+	@testbed/prometheus.sh charts/scrape-check.py
 	@testbed/with-cluster.sh control-plane testbed/prometheus.sh \
 	  cargo test -p dask-operator --locked --test integration -- --ignored $(TESTARGS)
 

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Installs, upgrades, rolls back and uninstalls the chart on a real API server, with Helm 4 and Helm 3. No pods run.
+# Installs, upgrades, rolls back and uninstalls the chart on a real API server, with Helm 4 and Helm 3, and applies what it
+# renders as tools for GitOps do. No pods run.
 # Usage: install-check.sh, with KUBECONFIG of a cluster for this check only: it replaces and deletes the
-# CustomResourceDefinitions.
+# CustomResourceDefinitions. DASK_OPERATOR may be the path of the controller's program.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -132,7 +133,11 @@ uninstall_with_hooks() {
 
 # Uninstalling keeps CustomResourceDefinitions and clusters, and leaves no finalizer that would block their deletion.
 keeps_clusters_when_uninstalled() {
-  local before
+  local before secret
+  # Helm keeps a release in a Secret, which may have 1 MiB.
+  secret=$(kubectl -n "$release" get secret -l owner=helm,status=deployed -o jsonpath='{.items[-1:].data.release}' | base64 -d | wc -c)
+  echo "the release has $((secret / 1024)) KiB of 1024"
+  ((secret < 900 * 1024)) || fail "the release has almost no room in its Secret"
   kubectl -n "$release" apply -f ../demo/cluster.yaml >/dev/null
   before=$(definitions)
   uninstall_with_hooks
@@ -153,12 +158,18 @@ for namespace in $(sed -n 's/^  namespace: //p' golden/*.yaml | sort -u); do
 done
 step "the API server accepts every golden file"
 accepts_every_golden
+step "what is applied does not differ from what is stored"
+./gitops.py
+remove_definitions
 helm3=$(../testbed/helm3.sh)
 for helm in helm "$helm3"; do
   step "$("$helm" version --short): migrate from dask-kubernetes, upgrade, roll back, uninstall"
   takes_over_old_definitions
   rolls_only_between_pods_with_a_lease
   keeps_clusters_when_uninstalled
+  step "$("$helm" version --short): the notes name ignored values"
+  remove_definitions
+  ./ignored.sh "$helm"
   step "$("$helm" version --short): install with every file of values"
   installs_every_golden
   remove_definitions

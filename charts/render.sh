@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Renders the chart with each golden/*.values.yaml into golden/*.yaml, and writes the table of values in its README. Needs
+# Renders the chart with each golden/*.values.yaml into golden/*.yaml, and writes what is generated from values.yaml. Needs
 # helm.
-# Usage: render.sh [--check]: fails if a file is stale, if Helm 3 renders something else, or if a value has no effect.
+# Usage: render.sh [--check]: fails if a file is stale, if Helm 3 renders something else, or if a value has no effect, is
+# ignored without a warning, or is accepted with a wrong type.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
@@ -13,14 +14,14 @@ without_definitions() {
 render() { "$1" template dask-operator dask-operator --namespace dask-operator --values "$2" | without_definitions; }
 
 if [[ ${1:-} != --check ]]; then
-  python3 values.py readme
+  python3 values.py write
   for values in golden/*.values.yaml; do
     render helm "$values" >"${values%.values.yaml}.yaml"
   done
   exit
 fi
 
-python3 values.py readme --check
+python3 values.py write --check
 helm3=$(../testbed/helm3.sh)
 for values in golden/*.values.yaml; do
   golden=${values%.values.yaml}.yaml
@@ -32,6 +33,11 @@ for values in golden/*.values.yaml; do
   done
 done
 python3 values.py used
+python3 values.py types
+# Helm 3 needs a cluster for this, so that install-check.sh does the same.
+KUBECONFIG=/dev/null ./ignored.sh helm
+./umbrella.sh helm
+./umbrella.sh "$helm3"
 # Invalid values are rejected with a message.
 refused=0
 while IFS='|' read -r values message; do

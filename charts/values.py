@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
 """Documents and checks the chart's values. Their only description is in values.yaml, in the comments above the keys.
 
-values.py readme [--check]   writes the table of values in the chart's README, or fails if it is stale
-values.py used               fails if no file in golden/ sets a value, or if a value has no effect there; needs helm
+values.py write [--check]   writes the table of values in the chart's README and files/known-values.json, or fails if one of
+                            them is stale
+values.py used              fails if no file in golden/ sets a value, or if a value has no effect there; needs helm
+values.py types             fails if the schema accepts a known value of a wrong type; needs helm
 """
 
 import json
@@ -59,15 +61,38 @@ def table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def readme(check: bool) -> None:
-    file = CHART / "README.md"
-    before, rest = file.read_text().split(BEGIN)
+def readme() -> str:
+    before, rest = (CHART / "README.md").read_text().split(BEGIN)
     _, after = rest.split(END)
-    fresh = before + BEGIN + "\n" + table() + "\n" + END + after
-    if not check:
-        file.write_text(fresh)
-    elif file.read_text() != fresh:
-        sys.exit(f"{file} is stale: run make generate")
+    return before + BEGIN + "\n" + table() + "\n" + END + after
+
+
+Known = dict[str, "Known | None"]
+
+
+def known() -> Known:
+    """Returns the known keys as a tree. Below None, any keys are allowed."""
+    tree: Known = {}
+    for value in values():
+        *above, key = value.path.split(".")
+        parent: Known | None = tree
+        for name in above:
+            parent = parent[name] if parent is not None else None
+        if parent is None:
+            continue
+        like = re.match(r"The keys of `([A-Za-z]+)`", value.description)
+        is_open = value.default is not None or "Other fields" in value.description
+        parent[key] = parent[like[1]] if like else None if is_open else {}
+    return tree
+
+
+def write(check: bool) -> None:
+    files = {CHART / "README.md": readme(), CHART / "files/known-values.json": json.dumps(known(), indent=1) + "\n"}
+    for file, fresh in files.items():
+        if not check:
+            file.write_text(fresh)
+        elif not file.exists() or file.read_text() != fresh:
+            sys.exit(f"{file} is stale: run make generate")
 
 
 def as_json(default: str) -> str:
@@ -102,13 +127,38 @@ def used() -> None:
     print(f"each of the {len(leaves)} values has an effect")
 
 
+def types() -> None:
+    golden = HERE / "golden/default.values.yaml"
+
+    def is_closed(path: str) -> bool:
+        tree: Known | None = known()
+        for key in path.split("."):
+            tree = tree[key] if tree is not None else None
+        return tree is not None
+
+    def is_refused(value: Value) -> bool:
+        is_map = value.default is None or value.default.startswith("{")
+        result = rendered(golden, "--set-json", f"{value.path}={'7' if is_map else '{}'}")
+        return f"'/{value.path.replace('.', '/')}'" in result
+
+    # The API server checks what is in an open map.
+    checked = [value for value in values() if "." not in value.path or is_closed(value.path.rpartition(".")[0])]
+    with ThreadPoolExecutor() as pool:
+        accepted = [value.path for value, ok in zip(checked, pool.map(is_refused, checked), strict=True) if not ok]
+    if accepted:
+        sys.exit("values.schema.json accepts a wrong type of: " + ", ".join(accepted))
+    print(f"each of the {len(checked)} values is refused with a wrong type")
+
+
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["readme"]:
-            readme(check=False)
-        case ["readme", "--check"]:
-            readme(check=True)
+        case ["write"]:
+            write(check=False)
+        case ["write", "--check"]:
+            write(check=True)
         case ["used"]:
             used()
+        case ["types"]:
+            types()
         case _:
             sys.exit(__doc__)

@@ -17,6 +17,7 @@ mod cluster;
 mod context;
 mod controllers;
 pub mod crd_yaml;
+mod dashboard;
 mod diagnosis;
 pub mod exit;
 #[cfg(feature = "fuzzing")]

@@ -166,6 +166,34 @@ rollingUpdate:
 {{- end -}}
 {{- end -}}
 
+{{- /* Returns the paths of the values that have no effect, as a JSON list. Arguments: known (a map of known keys, or null
+for any), given, and path (a list of keys). */ -}}
+{{- define "dask-operator.unknownValues" -}}
+{{- $found := list -}}
+{{- $known := .known -}}
+{{- $path := .path -}}
+{{- range $key, $value := .given -}}
+{{- $here := append $path (replace "." "\\." $key) -}}
+{{- if kindIs "invalid" $value -}}
+{{- else if and (kindIs "map" $value) $value (not (hasKey $known $key)) -}}
+{{- $found = include "dask-operator.unknownValues" (dict "known" dict "given" $value "path" $here) | fromJsonArray | concat $found -}}
+{{- else if not (hasKey $known $key) -}}
+{{- $found = join "." $here | append $found -}}
+{{- else if and (kindIs "map" $value) (kindIs "map" (get $known $key)) -}}
+{{- $found = include "dask-operator.unknownValues" (dict "known" (get $known $key) "given" $value "path" $here) | fromJsonArray | concat $found -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $found -}}
+{{- end -}}
+
+{{- /* Returns the paths of all values that have no effect, as a JSON list. A chart that has this one as a dependency may
+set `enabled` for its condition, and Helm passes `global`. */ -}}
+{{- define "dask-operator.ignoredValues" -}}
+{{- $known := .Files.Get "files/known-values.json" | fromJson -}}
+{{- $given := omit .Values "enabled" "global" -}}
+{{- include "dask-operator.unknownValues" (dict "known" $known "given" $given "path" list) -}}
+{{- end -}}
+
 {{- /* Returns the ports of a NetworkPolicy's rule: the given ones, or all TCP ports. */ -}}
 {{- define "dask-operator.tcpPorts" -}}
 {{- $ports := list -}}

@@ -31,6 +31,11 @@ pub const TEMPLATE_MEANING: &str = "operator.dask.org/template-meaning";
 pub const CLUSTER_REPLICAS: &str = "operator.dask.org/cluster-replicas";
 /// On a scheduler Service: the fields of its spec that users wrote.
 pub const SERVICE_FIELDS: &str = "operator.dask.org/service-fields";
+/// What the paths of a scheduler's dashboard begin with. On a DaskCluster it is set by users, and on a Service by the
+/// controller, for monitors.
+pub const DASHBOARD_PREFIX: &str = "operator.dask.org/dashboard-prefix";
+/// On a scheduler Service and on pods of workers: the name of the port of the dashboard, if it is not `http-dashboard`.
+pub const DASHBOARD_PORT: &str = "operator.dask.org/dashboard-port";
 /// On a DaskWorkerGroup: the workers that are being retired, and since when.
 pub const RETIRING: &str = "operator.dask.org/retiring";
 

@@ -13,6 +13,8 @@ pub struct Endpoint {
     pub port: u16,
     /// The port of the dashboard, which also serves the HTTP API.
     pub http_port: Option<u16>,
+    /// What the paths of the dashboard begin with: empty, or with a slash at the beginning and none at the end.
+    pub http_prefix: String,
     /// The TLS configuration, if the RPC uses TLS.
     pub tls: Option<Arc<ClientConfig>>,
 }

@@ -24,6 +24,24 @@ pub enum Error {
     /// The answer is not one that a scheduler gives.
     #[error("failed to understand the scheduler: {0}")]
     Protocol(String),
+    /// HTTP answered with another status than 200.
+    #[error("{}", refused(*.status, .path))]
+    Status {
+        /// The status.
+        status: u16,
+        /// The path of the request.
+        path: String,
+    },
+    /// The RPC could not be reached, and HTTP answered with another status than 200.
+    #[error("{rpc}; {}", refused(*.status, .path))]
+    RpcAndHttp {
+        /// The error of the RPC.
+        rpc: Box<Self>,
+        /// The status.
+        status: u16,
+        /// The path of the request.
+        path: String,
+    },
     /// The scheduler failed to execute the call.
     #[error("the scheduler failed: {exception_text}")]
     Scheduler {
@@ -55,6 +73,7 @@ impl Error {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Connect { .. } | Self::Timeout { .. } => "SchedulerUnreachable",
+            Self::RpcAndHttp { rpc, .. } => rpc.reason(),
             other => other.category(),
         }
     }
@@ -64,10 +83,20 @@ impl Error {
         match self {
             Self::Connect { .. } => "SchedulerUnreachable",
             Self::Timeout { .. } => "SchedulerTimeout",
-            Self::Protocol(_) => "SchedulerProtocol",
+            Self::Protocol(_) | Self::Status { .. } => "SchedulerProtocol",
+            Self::RpcAndHttp { rpc, .. } => rpc.category(),
             Self::Scheduler { .. } => "SchedulerFailed",
             Self::Tls(_) => "SchedulerTls",
             Self::Certificates(_) => "SchedulerCertificates",
         }
     }
+}
+
+/// Returns the part of a message about an answer of HTTP.
+fn refused(status: u16, path: &str) -> String {
+    let advice = match status {
+        404 => ": the scheduler's dashboard has another prefix, or its HTTP API is not enabled",
+        _ => "",
+    };
+    format!("HTTP answered with {status} to {path}{advice}")
 }

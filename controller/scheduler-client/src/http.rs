@@ -96,7 +96,7 @@ impl Http {
             .tls_backend_preconfigured(unused)
             .build()
             .map_err(|error| failed(&error))?;
-        Ok(Some(Self { client, base: format!("http://{}:{port}", bracketed(&endpoint.host)) }))
+        Ok(Some(Self { client, base: format!("http://{}:{port}{}", bracketed(&endpoint.host), endpoint.http_prefix) }))
     }
 
     pub(crate) async fn counts(&self, limit: Duration) -> Result<Counts, Error> {
@@ -137,7 +137,7 @@ async fn send<T: DeserializeOwned>(request: RequestBuilder, limit: Duration) -> 
     let failed = |error: reqwest::Error| Error::Protocol(format!("HTTP failed: {}", error.without_url()));
     let mut response = request.timeout(limit).send().await.map_err(failed)?;
     if response.status() != http::StatusCode::OK {
-        return Err(Error::Protocol(format!("HTTP answered with {}", response.status().as_u16())));
+        return Err(Error::Status { status: response.status().as_u16(), path: response.url().path().to_owned() });
     }
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(failed)? {

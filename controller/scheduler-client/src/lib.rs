@@ -165,9 +165,13 @@ impl Client {
         let Some(http) = Http::new(&self.endpoint)? else {
             return Ok(Idleness::Busy);
         };
-        // Users may have disabled the dashboard.
-        let idle = http.counts(CALL_TIMEOUT).await.is_ok_and(|counts| counts.is_idle());
-        Ok(if idle { Idleness::Counted } else { Idleness::Busy })
+        match http.counts(CALL_TIMEOUT).await {
+            Ok(counts) if counts.is_idle() => Ok(Idleness::Counted),
+            // Another server is there, or the dashboard has another prefix.
+            Err(error @ Error::Status { .. }) => Err(error),
+            // The port may be closed.
+            Ok(_) | Err(_) => Ok(Idleness::Busy),
+        }
     }
 
     async fn call<T: DeserializeOwned>(&self, op: &'static str, arguments: impl Serialize, limit: Duration) -> Rpc<T> {
@@ -176,7 +180,7 @@ impl Client {
     }
 
     /// Repeats by HTTP a call that could not be sent by RPC. If that fails as well, the error of the RPC is returned,
-    /// because HTTP is optional.
+    /// because HTTP is optional. The answer of a server at the port of HTTP is part of it.
     async fn ask_http<T>(
         &self,
         failure: Failure,
@@ -187,7 +191,10 @@ impl Client {
             Failure::Asked(error) => return Err(error),
         };
         match Http::new(&self.endpoint)? {
-            Some(http) => ask(&http).await.map_err(|_| error),
+            Some(http) => ask(&http).await.map_err(|by_http| match by_http {
+                Error::Status { status, path } => Error::RpcAndHttp { rpc: Box::new(error), status, path },
+                _ => error,
+            }),
             None => Err(error),
         }
     }

@@ -30,6 +30,19 @@ pub(super) struct Component {
     template: TemplateVersion,
     /// Further parts of the spec that the manifest was built from, as annotations record them.
     parts: Map,
+    /// Annotations about the program that runs in the scheduler's pod.
+    program: Map,
+    /// Whether that program is still that of an older spec, so that its annotations stay as they are.
+    program_is_old: bool,
+}
+
+impl Desired {
+    /// Returns the components for a cluster whose scheduler is `live`, if there is one. It may be from an older spec, and
+    /// remains until it is created again.
+    pub(super) fn beside(mut self, live: Option<&ObjectMeta>) -> Self {
+        self.service.program_is_old = live.is_some_and(|live| self.scheduler.is_outdated(live));
+        self
+    }
 }
 
 impl Component {
@@ -40,12 +53,37 @@ impl Component {
         let recorded = |key: &String| live.annotations.as_ref().and_then(|annotations| annotations.get(key));
         let kept = |(key, now): (&String, &String)| (key.clone(), recorded(key).unwrap_or(now).clone());
         let parts = self.parts.iter().map(kept).collect();
-        Propagation::new(self.labels.clone(), merged([&self.annotations, &parts, &self.template.recorded(live)]))
+        let origin = merged([&parts, &self.template.recorded(live)]);
+        Propagation::new(self.labels.clone(), merged([&self.annotations, &origin, &self.program_of(live)]))
     }
 
     /// Like [`Component::propagated`], for a component whose spec is updated to the present one as well.
-    pub(super) fn renewed(&self) -> Propagation {
-        Propagation::new(self.labels.clone(), merged([&self.annotations, &self.parts, &self.template.annotations()]))
+    pub(super) fn renewed(&self, live: &ObjectMeta) -> Propagation {
+        Propagation::new(self.labels.clone(), merged([&self.annotations, &self.origin(), &self.program_of(live)]))
+    }
+
+    /// Returns the annotations that record what the manifest was built from.
+    fn origin(&self) -> Map {
+        merged([&self.parts, &self.template.annotations()])
+    }
+
+    /// Adds annotations about the program.
+    fn about(mut self, program: Map) -> Self {
+        let annotations = merged([&self.annotations, &self.origin(), &program]);
+        self.manifest["metadata"]["annotations"] =
+            json!(Propagation::new(self.labels.clone(), annotations).annotations());
+        self.program = program;
+        self
+    }
+
+    fn program_of(&self, live: &ObjectMeta) -> Map {
+        if !self.program_is_old {
+            return self.program.clone();
+        }
+        let annotations = live.annotations.iter().flatten();
+        let kept =
+            annotations.filter(|(key, _)| [meta::DASHBOARD_PREFIX, meta::DASHBOARD_PORT].contains(&key.as_str()));
+        kept.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
     /// Returns whether `live` was built from a spec of another meaning than the present one.
@@ -104,7 +142,8 @@ fn build_service(cluster: &ValidatedCluster) -> Component {
     let fields = service.keys().map(String::as_str).collect::<Vec<_>>().join(",");
     let parts = map_of([(meta::SERVICE_FIELDS, &fields)]);
     let origin = Origin { template: cluster.service_template.clone(), parts };
-    component(cluster, head, (labels, annotations, origin), &json!(cluster.scheduler.service))
+    let service = component(cluster, head, (labels, annotations, origin), &json!(cluster.scheduler.service));
+    service.about(cluster.dashboard.clone())
 }
 
 fn build_default_group(cluster: &ValidatedCluster) -> Component {
@@ -144,7 +183,7 @@ fn component(
         },
         "spec": spec,
     });
-    Component { manifest, labels, annotations, template, parts }
+    Component { manifest, labels, annotations, template, parts, program: Map::new(), program_is_old: false }
 }
 
 #[cfg(test)]

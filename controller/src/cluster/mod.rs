@@ -79,7 +79,8 @@ pub(crate) async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) 
             return Ok(Action::await_change());
         }
     };
-    let desired = build::build(&valid);
+    let live_scheduler = observed.scheduler.as_deref().map(|live| &live.metadata);
+    let desired = build::build(&valid).beside(live_scheduler);
     let plan = apply::plan(&valid, &observed, &desired);
     let mut applying = pin!(apply::apply(&context, &valid, plan));
     let outcome = if let Ok(outcome) = timeout(SOON, &mut applying).await {

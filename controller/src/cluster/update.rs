@@ -60,7 +60,7 @@ pub(super) fn of_service(cluster: &ValidatedCluster, live: &Arc<Service>, wanted
     };
     let lost = before.split(',').filter(|field| !field.is_empty() && !fields.contains_key(*field)).filter(exists);
     let removed = lost.map(|field| json!({"op": "remove", "path": pointer("/spec", field)}));
-    let operations = removed.chain(set).chain(metadata(live.as_ref(), &wanted.renewed())).collect();
+    let operations = removed.chain(set).chain(metadata(live.as_ref(), &wanted.renewed(&live.metadata))).collect();
     Some(Update::ServiceSpec(Arc::clone(live), operations))
 }
 
@@ -83,7 +83,8 @@ pub(super) fn of_group(cluster: &ValidatedCluster, live: &Arc<DaskWorkerGroup>, 
     };
     // A client may be scaling the group at this moment: the number that is written back must not be an old one.
     let unchanged = json!({"op": "test", "path": "/metadata/resourceVersion", "value": live.resource_version()});
-    let operations = [unchanged, spec].into_iter().chain(metadata(live.as_ref(), &wanted.renewed())).collect();
+    let operations =
+        [unchanged, spec].into_iter().chain(metadata(live.as_ref(), &wanted.renewed(&live.metadata))).collect();
     Some(Update::GroupSpec(Arc::clone(live), operations))
 }
 

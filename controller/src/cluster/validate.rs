@@ -10,7 +10,10 @@ use kube::ResourceExt as _;
 use operator_runtime::rejection::Rejection;
 use serde_json::json;
 
-use crate::template_version::{TemplateVersion, deployment_pod};
+use crate::{
+    dashboard,
+    template_version::{TemplateVersion, deployment_pod},
+};
 
 /// Kubernetes' limit for Service names, less the length of `-scheduler`.
 pub(super) const MAX_NAME: usize = 63 - "-scheduler".len();
@@ -26,6 +29,8 @@ pub(super) struct ValidatedCluster {
     pub(super) labels: Map,
     /// Annotations that components inherit.
     pub(super) annotations: Map,
+    /// Annotations of the Service about the scheduler's dashboard.
+    pub(super) dashboard: Map,
     pub(super) scheduler: SchedulerSpec,
     pub(super) worker: WorkerSpec,
     /// The version of what the scheduler's pod is built from.
@@ -55,6 +60,7 @@ pub(super) fn validate(cluster: &DaskCluster) -> Result<ValidatedCluster, Reject
         owner,
         labels: meta::inherited(cluster.labels()),
         annotations: meta::inherited(cluster.annotations()),
+        dashboard: dashboard::of_service(cluster),
         scheduler_template: scheduler_template(&cluster.spec.scheduler),
         service_template: TemplateVersion::new(
             &cluster.spec.scheduler.service,

@@ -2,9 +2,12 @@
 
 use std::net::IpAddr;
 
+use dask_operator_api::meta::{DASHBOARD_PORT, DASHBOARD_PREFIX};
 use dask_scheduler_client::Endpoint;
 use k8s_openapi::api::core::v1::{Service, ServicePort};
 use kube::ResourceExt as _;
+
+use crate::dashboard;
 
 /// The ports if the Service does not name them: Dask's own defaults.
 const DEFAULT_PORT: u16 = 8786;
@@ -13,7 +16,8 @@ const DEFAULT_HTTP_PORT: u16 = 8787;
 /// Returns where the scheduler behind `service` listens, without TLS. `None` if the Service has no port for it or is
 /// of type `ExternalName`. Users choose the type, and such a Service could direct the controller to any DNS name.
 ///
-/// The ports are looked up as Dask's own client does: by their names, or by the name of the Service.
+/// The ports are looked up as Dask's own client does: by their names, or by the name of the Service. The Service's
+/// annotations say what the scheduler's command line changes.
 pub(crate) fn endpoint_of(
     service: &Service,
     cluster_domain: &str,
@@ -26,13 +30,17 @@ pub(crate) fn endpoint_of(
     }
     let ports = spec.ports.as_deref().unwrap_or_default();
     let comm = named(ports, &["tcp-comm", &name]).or_else(|| numbered(ports, DEFAULT_PORT))?;
-    let http = named(ports, &["http-dashboard"]).or_else(|| numbered(ports, DEFAULT_HTTP_PORT));
+    let annotations = service.annotations();
+    let http = annotations.get(DASHBOARD_PORT).and_then(|name| named(ports, &[name]));
+    let http = http.or_else(|| named(ports, &["http-dashboard"])).or_else(|| numbered(ports, DEFAULT_HTTP_PORT));
+    let http_prefix =
+        annotations.get(DASHBOARD_PREFIX).and_then(|prefix| dashboard::cleaned(prefix)).unwrap_or_default();
     let cluster_ip = spec.cluster_ip.clone().filter(|ip| !ip.is_empty() && ip != "None");
     let host = address_override.map(|address| address.to_string()).or(cluster_ip).unwrap_or_else(|| {
         let namespace = service.namespace().unwrap_or_default();
         format!("{name}.{namespace}.svc.{cluster_domain}")
     });
-    Some(Endpoint { host, port: comm, http_port: http.filter(|port| *port != comm), tls: None })
+    Some(Endpoint { host, port: comm, http_port: http.filter(|port| *port != comm), http_prefix, tls: None })
 }
 
 fn named(ports: &[ServicePort], names: &[&str]) -> Option<u16> {
@@ -86,6 +94,28 @@ mod tests {
             assert_eq!(ports(&given), expected, "{given}");
         }
         assert!(endpoint_of(&Service::default(), "cluster.local", None).is_none());
+    }
+
+    #[test]
+    fn the_dashboard_is_where_the_annotations_say() {
+        let endpoint = |annotations: &Value| {
+            let ports = json!([{"name": "tcp-comm", "port": 8786}, {"name": "http-dashboard", "port": 8787},
+                {"name": "ui", "port": 80}]);
+            let mut service = service(&json!("10.0.0.1"), &ports);
+            service.metadata.annotations = serde_json::from_value(annotations.clone()).unwrap();
+            let endpoint = endpoint_of(&service, "cluster.local", None).unwrap();
+            (endpoint.http_port, endpoint.http_prefix)
+        };
+        let table = [
+            (json!({}), (Some(8787), "")),
+            (json!({DASHBOARD_PREFIX: "/p"}), (Some(8787), "/p")),
+            (json!({DASHBOARD_PORT: "ui", DASHBOARD_PREFIX: "/p/"}), (Some(80), "/p")),
+            (json!({DASHBOARD_PORT: "gone", DASHBOARD_PREFIX: "/p?x="}), (Some(8787), "")),
+            (json!({DASHBOARD_PORT: "tcp-comm"}), (None, "")),
+        ];
+        for (annotations, (port, prefix)) in table {
+            assert_eq!(endpoint(&annotations), (port, prefix.to_owned()), "{annotations}");
+        }
     }
 
     /// The controller can reach addresses that its users cannot.

@@ -9,6 +9,7 @@ use super::{
     validate::ValidatedGroup,
 };
 use crate::{
+    dashboard,
     pod::{self, EnvVar, RestartPolicy},
     propagation::Propagation,
 };
@@ -24,6 +25,8 @@ pub(super) fn build_worker(group: &ValidatedGroup, id: &WorkerId) -> Value {
     ]);
     let (labels, annotations) = template_metadata(group, &base);
     let propagated = Propagation::new(labels.clone(), merged([&annotations, &group.template.annotations()]));
+    // For monitors, which find pods. It describes this pod, so that it is not among the annotations that change later.
+    let dashboard = dashboard::of_worker(&group.worker.spec);
     let env = [
         EnvVar { name: "DASK_WORKER_NAME", value: name.clone() },
         EnvVar { name: "DASK_SCHEDULER_ADDRESS", value: group.scheduler_address.clone() },
@@ -44,7 +47,7 @@ pub(super) fn build_worker(group: &ValidatedGroup, id: &WorkerId) -> Value {
             "strategy": {"type": "Recreate"},
             "selector": {"matchLabels": base},
             "template": {
-                "metadata": {"labels": labels, "annotations": annotations},
+                "metadata": {"labels": labels, "annotations": merged([&annotations, &dashboard])},
                 "spec": pod::built(group.worker.spec.object(), &env, RestartPolicy::Always),
             },
         },

@@ -32,7 +32,8 @@ async fn sending(bytes: Vec<u8>) -> (Client, JoinHandle<()>) {
         // Until the client disconnects.
         let _end = stream.read_to_end(&mut Vec::new()).await;
     });
-    (Client::new(Endpoint { host: "127.0.0.1".to_owned(), port, http_port: None, tls: None }), server)
+    let (host, http_prefix) = ("127.0.0.1".to_owned(), String::new());
+    (Client::new(Endpoint { host, port, http_port: None, http_prefix, tls: None }), server)
 }
 
 #[tokio::test]
@@ -141,11 +142,38 @@ async fn a_scheduler_that_cannot_be_reached_is_an_error_that_says_where() {
     let (mut scheduler, client) = started().await;
     scheduler.close_rpc().await;
     let address = format!("127.0.0.1:{}", scheduler.port());
+    let sentence = format!("failed to connect to the scheduler at {address}: Connection refused (os error 111)");
+    let without = Client::new(Endpoint { http_port: None, ..scheduler.endpoint() });
+    assert_eq!(without.workers().await.unwrap_err().to_string(), sentence);
+    let deaf = Client::new(Endpoint { http_port: Some(scheduler.port()), ..scheduler.endpoint() });
+    assert_eq!(deaf.workers().await.unwrap_err().to_string(), sentence);
     // HTTP works, but the API is not switched on.
     let error = client.workers().await.unwrap_err();
-    assert_eq!(error.category(), "SchedulerUnreachable");
-    let sentence = format!("failed to connect to the scheduler at {address}: Connection refused (os error 111)");
-    assert_eq!(error.to_string(), sentence);
+    assert_eq!((error.category(), error.reason()), ("SchedulerUnreachable", "SchedulerUnreachable"));
+    let by_http = "HTTP answered with 404 to /api/v1/get_workers: the scheduler's dashboard has another prefix, or its HTTP \
+                   API is not enabled";
+    assert_eq!(error.to_string(), format!("{sentence}; {by_http}"));
+}
+
+#[tokio::test]
+async fn the_paths_of_a_dashboard_with_a_prefix_begin_with_it() {
+    let mut scheduler = FakeScheduler::start_below("/p/q").await;
+    scheduler.register("a");
+    scheduler.set(|state| (state.http_api, state.idle_since) = (true, None));
+    let client = Client::new(scheduler.endpoint());
+    assert_eq!(client.idleness().await.unwrap(), Idleness::Counted);
+    let at_root = Client::new(Endpoint { http_prefix: String::new(), ..scheduler.endpoint() });
+    let error = at_root.idleness().await.unwrap_err();
+    assert_eq!((error.category(), error.reason()), ("SchedulerProtocol", "SchedulerProtocol"));
+    assert!(error.to_string().starts_with("HTTP answered with 404 to /json/counts.json"), "{error}");
+    scheduler.close_rpc().await;
+    assert_eq!(client.workers().await.unwrap().len(), 1);
+    assert_eq!(client.desired_workers().await.unwrap(), 0);
+    assert_eq!(client.retire(&["tcp://127.0.0.1:1".to_owned()]).await.unwrap().by, Side::Http);
+
+    let elsewhere = Client::new(Endpoint { http_prefix: "/p".to_owned(), ..scheduler.endpoint() });
+    let error = elsewhere.workers().await.unwrap_err().to_string();
+    assert!(error.contains("HTTP answered with 404 to /p/api/v1/get_workers"), "{error}");
 }
 
 #[tokio::test]

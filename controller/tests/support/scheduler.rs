@@ -63,6 +63,7 @@ pub(crate) struct FakeScheduler {
     state: Handle,
     port: u16,
     http_port: u16,
+    http_prefix: &'static str,
     rpc: JoinHandle<()>,
     http: JoinHandle<()>,
 }
@@ -77,6 +78,11 @@ impl Drop for FakeScheduler {
 impl FakeScheduler {
     /// Starts a scheduler without workers that has been idle since 1000 s after the epoch.
     pub(crate) async fn start() -> Self {
+        Self::start_below("").await
+    }
+
+    /// Like [`FakeScheduler::start`], with `--dashboard-prefix`.
+    pub(crate) async fn start_below(http_prefix: &'static str) -> Self {
         let state = Arc::new(Mutex::new(SchedulerState {
             workers: Vec::new(),
             desired_workers: 0,
@@ -92,9 +98,13 @@ impl FakeScheduler {
         let (rpc, http) = (listen().await, listen().await);
         let (port, http_port) = (rpc.local_addr().unwrap().port(), http.local_addr().unwrap().port());
         let rpc = tokio::spawn(serve(rpc, state.clone()));
-        let router = router(state.clone());
+        let router = if http_prefix.is_empty() {
+            router(state.clone())
+        } else {
+            Router::new().nest(http_prefix, router(state.clone()))
+        };
         let http = tokio::spawn(async move { axum::serve(http, router).await.unwrap() });
-        Self { state, port, http_port, rpc, http }
+        Self { state, port, http_port, http_prefix, rpc, http }
     }
 
     /// Returns the port of the RPC.
@@ -109,8 +119,13 @@ impl FakeScheduler {
 
     /// Returns the endpoint of both.
     pub(crate) fn endpoint(&self) -> Endpoint {
-        let http_port = Some(self.http_port);
-        Endpoint { host: "127.0.0.1".to_owned(), port: self.port, http_port, tls: None }
+        Endpoint {
+            host: "127.0.0.1".to_owned(),
+            port: self.port,
+            http_port: Some(self.http_port),
+            http_prefix: self.http_prefix.to_owned(),
+            tls: None,
+        }
     }
 
     /// Stops listening for RPC, as a scheduler behind a wrong port or a firewall.

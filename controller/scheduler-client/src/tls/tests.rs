@@ -86,9 +86,9 @@ async fn serve(server: &Pair, ca: &str) -> u16 {
 /// Returns what a client that trusts `ca` receives from the scheduler at `port`.
 async fn ask(port: u16, ca: &str, client: &Pair) -> Result<u64, Error> {
     let tls = tls_config(ca.as_bytes(), client.certificate.as_bytes(), client.key.as_bytes()).unwrap();
-    Client::new(Endpoint { host: "127.0.0.1".to_owned(), port, http_port: None, tls: Some(tls) })
-        .desired_workers()
-        .await
+    let endpoint =
+        Endpoint { host: "127.0.0.1".to_owned(), port, http_port: None, http_prefix: String::new(), tls: Some(tls) };
+    Client::new(endpoint).desired_workers().await
 }
 
 #[tokio::test]

@@ -284,3 +284,20 @@ fn the_scheduler_always_restarts() {
     let desired = built_from(|cluster| cluster["spec"]["scheduler"]["spec"]["restartPolicy"] = json!("Never"));
     assert_eq!(desired.scheduler["spec"]["template"]["spec"]["restartPolicy"], "Always");
 }
+
+/// Prometheus finds path and port of the scheduler's metrics there.
+#[test]
+fn the_service_says_where_the_dashboard_is_if_it_is_elsewhere() {
+    let annotations = |args: Value| {
+        let mut cluster: DaskCluster = from_yaml(CLUSTER);
+        cluster.spec.scheduler.spec.set("containers", json!([{"name": "scheduler", "args": args}]));
+        let Desired { service, scheduler, .. } = build(&validate(&cluster).unwrap());
+        assert_eq!(scheduler.manifest["spec"]["template"]["metadata"]["annotations"].get(meta::DASHBOARD_PREFIX), None);
+        let annotations = service.manifest["metadata"]["annotations"].clone();
+        // Otherwise it would not be removed later.
+        let propagated = annotations[meta::PROPAGATED].as_str().unwrap().contains(meta::DASHBOARD_PREFIX);
+        (annotations[meta::DASHBOARD_PREFIX].clone(), propagated)
+    };
+    assert_eq!(annotations(json!(["dask-scheduler", "--dashboard-prefix", "/p"])), (json!("/p"), true));
+    assert_eq!(annotations(json!(["dask-scheduler"])), (Value::Null, false));
+}

@@ -216,3 +216,49 @@ fn another_spelling_of_the_spec_updates_nothing_but_the_record() {
     let group = group_update(&changed, &live(&old.group.manifest));
     assert!(matches!(group, Some(Update::GroupSpec(..))), "{group:?}");
 }
+
+/// Returns the cluster with this prefix of its dashboard.
+fn prefixed(prefix: &str) -> DaskCluster {
+    edited(|cluster| {
+        let scheduler = json!({"name": "scheduler", "args": ["dask-scheduler", "--dashboard-prefix", prefix]});
+        cluster.spec.scheduler.spec.set("containers", json!([scheduler]));
+    })
+}
+
+/// Returns the annotation that the Service gets, if it is updated.
+fn prefix_after(cluster: &DaskCluster, running: &DaskCluster, service: &Arc<Service>) -> Option<Value> {
+    let live: Arc<DeploymentView> = live(&built(running).1.scheduler.manifest);
+    let (valid, desired) = built(cluster);
+    let desired = desired.beside(Some(&live.metadata));
+    match of_service(&valid, service, &desired.service)? {
+        Update::ServiceMetadata(_, patch) => patch.get("annotations")?.get(meta::DASHBOARD_PREFIX).cloned(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_existing_service_says_where_the_dashboard_is() {
+    let without: Arc<Service> = live(&old().service.manifest);
+    assert_eq!(prefix_after(&prefixed("/p"), &prefixed("/p"), &without), Some(json!("/p")));
+    let with: Arc<Service> = live(&built(&prefixed("/p")).1.service.manifest);
+    assert!(prefix_after(&prefixed("/p"), &prefixed("/p"), &with).is_none());
+    let none = mk_cluster("demo");
+    assert_eq!(prefix_after(&none, &none, &with), Some(Value::Null));
+}
+
+/// The scheduler that runs still has the old prefix until it is created again.
+#[test]
+fn the_service_says_what_applies_to_the_scheduler_that_runs() {
+    let with: Arc<Service> = live(&built(&prefixed("/p")).1.service.manifest);
+    assert!(prefix_after(&prefixed("/new"), &prefixed("/p"), &with).is_none());
+    assert_eq!(prefix_after(&prefixed("/new"), &prefixed("/new"), &with), Some(json!("/new")));
+    // A change of the Service itself does not change it either.
+    let mut cluster = prefixed("/new");
+    cluster.spec.scheduler.service.set("type", json!("NodePort"));
+    let live: Arc<DeploymentView> = live(&built(&prefixed("/p")).1.scheduler.manifest);
+    let (valid, desired) = built(&cluster);
+    let desired = desired.beside(Some(&live.metadata));
+    let Some(Update::ServiceSpec(_, operations)) = of_service(&valid, &with, &desired.service) else { unreachable!() };
+    let touched = operations.iter().any(|operation| operation["path"].as_str().unwrap().contains("dashboard-prefix"));
+    assert!(!touched, "{operations:?}");
+}

@@ -200,3 +200,16 @@ fn workers_always_restart() {
     let worker = first_worker_from(|group, _| group["spec"]["worker"]["spec"]["restartPolicy"] = json!("Never"));
     assert_eq!(worker["spec"]["template"]["spec"]["restartPolicy"], "Always");
 }
+
+/// Prometheus finds the port of the worker's metrics there. A change of it alone must not replace pods.
+#[test]
+fn the_pod_of_a_worker_names_the_port_of_its_dashboard_if_it_is_not_the_usual_one() {
+    let mut group: DaskWorkerGroup = from_yaml(GROUP);
+    let worker = json!({"args": ["dask", "worker", "--dashboard-address", ":8788"],
+        "ports": [{"name": "web", "containerPort": 8788}]});
+    group.spec.worker.spec.set("containers", json!([worker]));
+    let deployment = first_worker(&valid(&group, from_yaml(CLUSTER)));
+    let port = |metadata: &Value| metadata["annotations"].get(meta::DASHBOARD_PORT).cloned();
+    assert_eq!(port(&deployment["spec"]["template"]["metadata"]), Some(json!("web")));
+    assert_eq!(port(&deployment["metadata"]), None);
+}
