@@ -20,6 +20,7 @@ use operator_runtime::{
 use crate::{
     autoscaler, idle,
     metrics::Metrics,
+    pod_labels::{self, Home},
     view::{DeploymentView, PodView},
     worker_group::{ConnectedWorkersCache, Losses, RemovalBackoff},
 };
@@ -41,8 +42,11 @@ pub struct Caches {
     pub services: Cache<Service>,
     /// Worker Deployments, by the uid of their DaskWorkerGroup.
     pub workers: Cache<DeploymentView>,
-    /// Pods of all components, indexed for [`Caches::scheduler_pods`] and [`Caches::worker_pods`].
+    /// Pods of all components, indexed for [`Caches::scheduler_pods`], [`Caches::worker_pods`] and
+    /// [`Caches::astray_pods`].
     pub pods: Cache<PodView>,
+    /// Pods that have the label of a cluster and not that of a component. Usually there are none.
+    pub unlabelled_pods: Cache<PodView>,
 }
 
 impl Caches {
@@ -57,6 +61,7 @@ impl Caches {
             services: Cache::new(|_| None),
             workers: Cache::new(worker_key),
             pods: Cache::new(pod_key),
+            unlabelled_pods: Cache::new(pod_key),
         }
     }
 
@@ -72,12 +77,18 @@ impl Caches {
 
     /// Returns the pods of the scheduler of `cluster`.
     pub fn scheduler_pods(&self, namespace: &str, cluster: &str) -> Vec<Arc<PodView>> {
-        self.pods.indexed(&format!("{}/{namespace}/{cluster}", component::SCHEDULER))
+        self.pods.indexed(&home_key(namespace, Home { component: component::SCHEDULER, name: cluster }))
     }
 
     /// Returns the pods of the workers of `group`.
     pub fn worker_pods(&self, namespace: &str, group: &str) -> Vec<Arc<PodView>> {
-        self.pods.indexed(&format!("{}/{namespace}/{group}", component::WORKER))
+        self.pods.indexed(&home_key(namespace, Home { component: component::WORKER, name: group }))
+    }
+
+    /// Returns the pods that belong to the resource, but whose labels say something else.
+    pub(crate) fn astray_pods(&self, namespace: &str, home: Home<'_>) -> Vec<Arc<PodView>> {
+        let key = astray_key(&home_key(namespace, home));
+        [&self.pods, &self.unlabelled_pods].into_iter().flat_map(|cache| cache.indexed(&key)).collect()
     }
 }
 
@@ -99,10 +110,22 @@ fn worker_key(worker: &DeploymentView) -> Option<String> {
     meta::is_worker_name(&group.name, &worker.name_any()).then(|| group.uid.clone())
 }
 
+/// Returns the index key of a pod: of the resource that its labels name, unless the pod belongs to another one.
 fn pod_key(pod: &PodView) -> Option<String> {
-    let component = pod.labels().get(meta::COMPONENT)?;
-    let of = if component == component::WORKER { meta::WORKER_GROUP } else { meta::CLUSTER_NAME };
-    Some(format!("{component}/{}/{}", pod.namespace()?, pod.labels().get(of)?))
+    let namespace = pod.namespace()?;
+    let labelled = pod_labels::labelled_home(pod);
+    match pod_labels::home(pod) {
+        Some(home) if labelled != Some(home) => Some(astray_key(&home_key(&namespace, home))),
+        _ => labelled.map(|home| home_key(&namespace, home)),
+    }
+}
+
+fn home_key(namespace: &str, Home { component, name }: Home<'_>) -> String {
+    format!("{component}/{namespace}/{name}")
+}
+
+fn astray_key(home: &str) -> String {
+    format!("astray/{home}")
 }
 
 /// Defaults that are set by flags.
@@ -158,6 +181,37 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    /// Otherwise a cluster would take the scheduler of another one for its own, and that one would miss it.
+    #[test]
+    fn pods_whose_labels_say_something_else_are_found_by_their_home_only() {
+        let caches = Caches::new();
+        let of_demo = Home { component: component::SCHEDULER, name: "demo" };
+        let pod = |labels: &[(&str, &str)]| -> PodView {
+            let mut labels: std::collections::BTreeMap<_, _> = labels.iter().copied().collect();
+            labels.insert("pod-template-hash", "5d8f7c");
+            serde_json::from_value(json!({"metadata": {
+                "name": "demo-scheduler-5d8f7c-abcde", "namespace": "ns", "labels": labels,
+            }}))
+            .unwrap()
+        };
+        let (component, cluster) = ((meta::COMPONENT, "scheduler"), (meta::CLUSTER_NAME, "demo"));
+        let table: [(&[(&str, &str)], usize); 4] = [
+            (&[component, cluster], 1),
+            (&[component, (meta::CLUSTER_NAME, "other")], 0),
+            (&[(meta::COMPONENT, "worker"), cluster], 0),
+            (&[cluster], 0),
+        ];
+        for (labels, expected) in table {
+            for cache in [&caches.pods, &caches.unlabelled_pods] {
+                let event = kube::runtime::watcher::Event::Apply(pod(labels));
+                cache.apply(None, event, &mut Arc::new);
+            }
+            assert_eq!(caches.scheduler_pods("ns", "demo").len(), expected, "{labels:?}");
+            assert_eq!(caches.scheduler_pods("ns", "other").len(), 0, "{labels:?}");
+            assert_eq!(caches.astray_pods("ns", of_demo).len(), 2 - 2 * expected, "{labels:?}");
+        }
+    }
 
     #[test]
     fn a_deployment_that_only_says_that_it_is_a_groups_is_none_of_its_workers() {

@@ -20,6 +20,7 @@ pub mod crd_yaml;
 mod dashboard;
 mod diagnosis;
 pub mod exit;
+mod field_warnings;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -29,6 +30,7 @@ mod kopf;
 mod kopf_finalizer;
 pub mod metrics;
 mod pod;
+mod pod_labels;
 pub mod preflight;
 mod propagation;
 pub mod render;

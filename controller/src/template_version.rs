@@ -27,6 +27,11 @@ impl TemplateVersion {
         Self { text: fingerprint(text), meaning: fingerprint(canonical) }
     }
 
+    /// Returns the fingerprint of the meaning.
+    pub(crate) fn meaning(&self) -> &str {
+        &self.meaning
+    }
+
     /// Returns the annotations that record this version on an object.
     pub(crate) fn annotations(&self) -> Map {
         map_of([(meta::TEMPLATE, &self.text), (meta::TEMPLATE_MEANING, &self.meaning)])

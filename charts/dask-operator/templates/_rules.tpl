@@ -34,10 +34,11 @@
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch, create, patch]
-# Watch the state of workers and schedulers. Create and delete the runner pods of jobs.
+# Watch the state of workers and schedulers. Create and delete the runner pods of jobs. Restore labels by which pods are
+# selected.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, create, delete]
+  verbs: [get, list, watch, create, patch, delete]
 {{- if .Values.rbac.schedulerSecrets }}
 # Read the certificates that DaskClusters name for schedulers that listen with TLS.
 - apiGroups: [""]

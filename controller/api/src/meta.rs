@@ -39,6 +39,13 @@ pub const DASHBOARD_PORT: &str = "operator.dask.org/dashboard-port";
 /// On a DaskWorkerGroup: the workers that are being retired, and since when.
 pub const RETIRING: &str = "operator.dask.org/retiring";
 
+/// On an object that a controller created: what the API server warned about.
+pub const WARNINGS: &str = "operator.dask.org/warnings";
+/// On a DaskWorkerGroup: what the API server warned about when workers were created.
+pub const WORKER_WARNINGS: &str = "operator.dask.org/worker-warnings";
+/// On the DaskCluster of a DaskJob: labels of the job that the cluster does not inherit and that its Service selects by.
+pub const SELECTED_LABELS: &str = "operator.dask.org/selected-labels";
+
 /// Values of [`COMPONENT`].
 pub mod component {
     /// The scheduler.
@@ -79,6 +86,14 @@ pub fn inherited(map: &Map) -> Map {
 /// say what an object is, whose child it is, and which plugin may take it over. The controller alone decides that.
 pub fn of_template(map: &Map) -> Map {
     map.iter().filter(|(key, _)| !is_reserved_key(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// The part of `labels` that `selector` names, for the pods that it has to select. Tools that prune by their labels do
+/// not prune such pods, because a ReplicaSet owns them.
+pub fn selected(labels: &Map, selector: &serde_json::Value) -> Map {
+    let mut selected = of_template(labels);
+    selected.retain(|key, _| selector.get(key).is_some());
+    selected
 }
 
 /// `layers` merged; later ones win.
@@ -144,6 +159,17 @@ pub fn deployment_of<K: Resource>(pod: &K) -> Option<&str> {
     }
     let hash = pod.meta().labels.as_ref()?.get("pod-template-hash")?;
     controller.name.strip_suffix(hash.as_str())?.strip_suffix('-')
+}
+
+/// Name of the Deployment that a pod was created for, also if its `ReplicaSet` has released it because it lost a label.
+/// The names of pods are then all that is left.
+pub fn deployment_of_released<K: Resource>(pod: &K) -> Option<&str> {
+    let is_controlled = || pod.meta().owner_references.iter().flatten().any(|owner| owner.controller == Some(true));
+    deployment_of(pod).or_else(|| {
+        let hash = pod.meta().labels.as_ref()?.get("pod-template-hash").filter(|_| !is_controlled())?;
+        let (replica_set, _) = pod.meta().name.as_deref()?.rsplit_once('-')?;
+        replica_set.strip_suffix(hash.as_str())?.strip_suffix('-')
+    })
 }
 
 /// Name of the group that a DaskCluster makes.
@@ -243,6 +269,49 @@ mod tests {
             assert_eq!(is_object_name(name), expected, "{name:?}");
         }
         assert!(is_object_name(&"a".repeat(MAX_OBJECT_NAME)) && !is_object_name(&"a".repeat(MAX_OBJECT_NAME + 1)));
+    }
+
+    #[test]
+    fn labels_that_are_selected_by_include_those_of_tools_but_not_those_of_the_controller() {
+        let labels = map_of([
+            ("app.kubernetes.io/instance", "run-7"),
+            ("argocd.argoproj.io/instance", "app"),
+            ("team", "a"),
+            ("plugin.kubernetes.dask.org/plugin", "ingress"),
+        ]);
+        let selector = serde_json::json!({
+            "app.kubernetes.io/instance": "run-7", "team": "other", "absent": "x",
+            "plugin.kubernetes.dask.org/plugin": "ingress", "dask.org/component": "scheduler",
+        });
+        let expected = map_of([("app.kubernetes.io/instance", "run-7"), ("team", "a")]);
+        assert_eq!(selected(&labels, &selector), expected);
+        assert_eq!(selected(&labels, &serde_json::Value::Null), Map::new());
+    }
+
+    #[test]
+    fn a_pod_that_was_released_is_known_by_its_name_and_one_of_another_controller_is_not() {
+        let pod = |labels: &str, owners: &str| -> k8s_openapi::api::core::v1::Pod {
+            let text = format!(
+                r#"{{"metadata": {{"name": "demo-scheduler-5d8f7c-abcde", "labels": {labels}, "ownerReferences": {owners}}}}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        let owned = |kind: &str| {
+            format!(
+                r#"[{{"apiVersion": "apps/v1", "kind": "{kind}", "uid": "u", "name": "other-5d8f7c", "controller": true}}]"#
+            )
+        };
+        let hash = r#"{"pod-template-hash": "5d8f7c"}"#;
+        let table = [
+            (hash, "[]".to_owned(), Some("demo-scheduler")),
+            (hash, owned("ReplicaSet"), Some("other")),
+            (hash, owned("StatefulSet"), None),
+            ("{}", "[]".to_owned(), None),
+            (r#"{"pod-template-hash": "abcde"}"#, "[]".to_owned(), None),
+        ];
+        for (labels, owners, expected) in table {
+            assert_eq!(deployment_of_released(&pod(labels, &owners)), expected, "{labels} {owners}");
+        }
     }
 
     #[test]

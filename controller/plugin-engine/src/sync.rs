@@ -2,6 +2,7 @@
 
 pub(crate) mod call;
 pub(crate) mod finalize_step;
+pub(crate) mod lost_labels;
 pub(crate) mod match_step;
 pub(crate) mod removed_kinds;
 pub(crate) mod report;
@@ -147,7 +148,12 @@ impl<'a> Syncing<'a> {
     async fn run(&mut self, reason: EventReason) -> Result<Option<Step>, Error> {
         let key = self.key;
         let children = self.children();
-        let Some(object) = self.env.watches.subject(key).await? else {
+        let found = self.env.watches.subject(key).await?;
+        if self.has_lost_labels(found.as_deref()).await? {
+            let verdict = self.memory.verdict.clone().unwrap_or(SyncState::Waiting);
+            return Ok(Some((verdict, Requeue::After(soon()))));
+        }
+        let Some(object) = found else {
             children.prune_all(self.memory.remembered()).await?;
             self.forget();
             return Ok(None);

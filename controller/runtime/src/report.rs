@@ -15,8 +15,11 @@ use crate::{
 /// Reasons of conditions that are false only until an operation in progress is done.
 const PROGRESS: [&str; 7] = ["Creating", "Scaling", "Pending", "Starting", "RollingUpdate", "Connecting", "Recreating"];
 
-/// Publishes an Event for each condition that became false, or true again. A condition that is true from the start has
-/// no Event. A failure to publish is only logged, because Events are best effort.
+/// Reasons of conditions that are true although users have to know something.
+const CAUTIONS: [&str; 2] = ["FieldsIgnored", "ApiServerWarnings"];
+
+/// Publishes an Event for each condition that became false, or true again, or true with a caution. A condition that is
+/// simply true from the start has no Event. A failure to publish is only logged, because Events are best effort.
 pub async fn condition_changes<K: Resource<DynamicType = ()>>(
     recorder: &Recorder,
     object: &K,
@@ -45,16 +48,21 @@ fn events_of(old: &[Condition], new: &[Condition]) -> Vec<Event> {
         let progress = PROGRESS.contains(&condition.reason.as_str());
         let recovered =
             condition.status == "True" && before.is_some_and(|before| !PROGRESS.contains(&before.reason.as_str()));
-        !same && !progress && (condition.status == "False" || recovered)
+        !same && !progress && (condition.status == "False" || recovered || is_caution(condition))
     };
+    let is_warning = |condition: &Condition| condition.status == "False" || is_caution(condition);
     let event = |condition: &Condition| Event {
-        type_: if condition.status == "False" { EventType::Warning } else { EventType::Normal },
+        type_: if is_warning(condition) { EventType::Warning } else { EventType::Normal },
         reason: condition.reason.clone(),
         note: Some(condition.message.clone()),
         action: condition.type_.clone(),
         secondary: None,
     };
     new.iter().filter(told).map(event).collect()
+}
+
+fn is_caution(condition: &Condition) -> bool {
+    condition.status == "True" && CAUTIONS.contains(&condition.reason.as_str())
 }
 
 #[cfg(test)]
@@ -78,6 +86,19 @@ mod tests {
         assert!(reasons(&[], ConditionUpdate::no("Created", "Creating", "")).is_empty());
         let creating = conditions(ConditionUpdate::no("Created", "Creating", ""));
         assert!(reasons(&creating, ConditionUpdate::yes("Created", "Created", "")).is_empty());
+    }
+
+    #[test]
+    fn a_condition_that_is_true_with_a_caution_is_a_warning_once() {
+        let ignored = |message: &str| ConditionUpdate::yes("Accepted", "FieldsIgnored", message);
+        let valid = conditions(ConditionUpdate::yes("Accepted", "Valid", ""));
+        for old in [&[] as &[Condition], &valid] {
+            let events = events_of(old, &conditions(ignored("a")));
+            assert_eq!(events.len(), 1);
+            assert!(matches!(events[0].type_, EventType::Warning));
+        }
+        assert!(reasons(&conditions(ignored("a")), ignored("b")).is_empty());
+        assert_eq!(reasons(&conditions(ignored("a")), ConditionUpdate::yes("Accepted", "Valid", "")), ["Valid"]);
     }
 
     #[test]

@@ -3,12 +3,12 @@
 use std::{fmt::Debug, sync::Arc};
 
 use dask_operator_api::{DaskWorkerGroup, meta};
-use futures::future::join_all;
+use futures::{TryFutureExt as _, future::join_all};
 use kube::{
     Api, Client, Resource, ResourceExt as _,
     core::{ApiResource, NamespaceResourceScope},
 };
-use operator_runtime::k8s::{self, Class, Creation};
+use operator_runtime::k8s::{self, Class, Creation, Warned};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
@@ -18,7 +18,11 @@ use super::{
     update::{self, Update},
     validate::ValidatedCluster,
 };
-use crate::{context::Context, view::DeploymentView};
+use crate::{
+    context::Context,
+    field_warnings::{self, Origin},
+    view::DeploymentView,
+};
 
 /// The writes that each component needs.
 #[derive(Debug, Default)]
@@ -57,6 +61,7 @@ pub(super) fn plan(cluster: &ValidatedCluster, observed: &Observed, desired: &De
     plan.component(cluster, observed.scheduler.as_ref(), (scheduler, update::of_scheduler));
     plan.component(cluster, observed.service.as_ref(), (service, update::of_service));
     plan.component(cluster, observed.group.as_ref(), (group, update::of_group));
+    plan.update.extend(update::of_pods(cluster, observed));
     // A component that was created but is not in the caches yet is not created again.
     plan.create.retain(|manifest| manifest["kind"].as_str().is_none_or(|kind| !observed.unseen.contains(kind)));
     plan
@@ -103,15 +108,18 @@ pub(super) async fn apply(context: &Context, cluster: &ValidatedCluster, plan: P
     let expectations = create.iter().zip(&resources).map(async |(manifest, resource)| {
         let creating = context.expectations.begin(&cluster.namespace, &resource.kind).await;
         let creation = k8s::create(client, resource, manifest, owner_uid).await;
-        if let Ok(Creation::Made) = creation {
+        if let Ok(Creation::Made(warned)) = &creation {
             let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
             creating.made(owner_uid, name);
+            if let Some(warned) = warned {
+                record(client, (resource, manifest), warned).await;
+            }
         }
         creation
     });
     for (creation, resource) in join_all(expectations).await.into_iter().zip(&resources) {
         match creation {
-            Ok(Creation::Made) => outcome.made = true,
+            Ok(Creation::Made(_)) => outcome.made = true,
             Ok(Creation::Stands) => outcome.stands = true,
             Ok(Creation::Foreign(found)) => outcome.blocked.push(blocked_by(&resource.kind, found.as_ref())),
             Err(error) => outcome.error = outcome.error.or(Some(error)),
@@ -123,13 +131,30 @@ pub(super) async fn apply(context: &Context, cluster: &ValidatedCluster, plan: P
     outcome
 }
 
+/// Records on a component what the API server warned about when it was created. A failure is only logged: the component
+/// exists, and the warnings are lost.
+async fn record(client: &Client, (resource, manifest): (&ApiResource, &Value), warned: &Warned) {
+    let warnings = match resource.kind.as_str() {
+        "Deployment" => field_warnings::SCHEDULER.of(&warned.warnings),
+        "Service" => field_warnings::SERVICE.of(&warned.warnings),
+        _ => warned.warnings.clone(),
+    };
+    let note = warnings.to_json();
+    let note = || k8s::annotate(client, resource, (manifest, &warned.uid), (meta::WARNINGS, &note));
+    // Nothing else repeats this request: the API server warns only once.
+    if let Err(error) = note().or_else(|_| note()).await {
+        tracing::warn!(%error, "failed to record warnings of the API server");
+    }
+}
+
 async fn write(client: &Client, update: Update) -> Result<(), k8s::Error> {
     let written = match update {
         Update::SchedulerMetadata(live, metadata) => merge(client, &live, metadata).await,
         Update::ServiceMetadata(live, metadata) => merge(client, &live, metadata).await,
         Update::GroupMetadata(live, metadata) => merge(client, &live, metadata).await,
-        Update::ServiceSpec(live, operations) => patch(client, &live, operations).await,
-        Update::GroupSpec(live, operations) => patch(client, &live, operations).await,
+        Update::ServiceSpec(live, operations) => patch(client, &live, (operations, field_warnings::SERVICE)).await,
+        Update::GroupSpec(live, operations) => patch(client, &live, (operations, field_warnings::GROUP)).await,
+        Update::PodLabels(live, labels) => merge(client, &live, Map::from_iter([("labels".to_owned(), labels)])).await,
         Update::RecreateScheduler(live) => {
             let api: Api<DeploymentView> = api_of(client, live.as_ref());
             // Its name stays taken until its pod is gone, so that two schedulers never run at the same time.
@@ -157,11 +182,18 @@ where
     k8s::merge(&api_of(client, live.as_ref()), live.as_ref(), json!({"metadata": metadata})).await.map(|_| ())
 }
 
-async fn patch<K>(client: &Client, live: &Arc<K>, operations: Vec<Value>) -> Result<(), k8s::Error>
+/// Patches the spec of a component, and records what the API server warned about. The patch itself removes an older
+/// record.
+async fn patch<K>(client: &Client, live: &Arc<K>, (operations, origin): (Vec<Value>, Origin)) -> Result<(), k8s::Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
 {
-    k8s::json_patch(&api_of(client, live.as_ref()), live.as_ref(), operations).await
+    let warnings = k8s::json_patch_warned(&api_of(client, live.as_ref()), live.as_ref(), operations).await?;
+    if warnings.is_empty() {
+        return Ok(());
+    }
+    let note = json!({meta::WARNINGS: origin.of(&warnings).to_json()});
+    merge(client, live, Map::from_iter([("annotations".to_owned(), note)])).await
 }
 
 /// Returns the API resource of one of the three kinds that a cluster consists of.

@@ -106,11 +106,22 @@ pub(super) fn build(cluster: &ValidatedCluster) -> Desired {
     }
 }
 
-/// Returns the labels of the scheduler's pods.
-pub(super) fn scheduler_labels(cluster: &ValidatedCluster) -> Map {
+/// Returns the labels of the scheduler's Deployment.
+fn scheduler_labels(cluster: &ValidatedCluster) -> Map {
     let no_mesh = map_of([(ISTIO_INJECT, "false")]);
     let own = of_template(&cluster.scheduler.metadata.labels);
     merged([&no_mesh, &cluster.labels, &own, &base(cluster, component::SCHEDULER)])
+}
+
+/// Returns the labels of the scheduler's pods: also those that only the Service needs. Tools prune Deployments and
+/// Services by these.
+pub(super) fn scheduler_pod_labels(cluster: &ValidatedCluster) -> Map {
+    merged([&cluster.selected_labels, &scheduler_labels(cluster)])
+}
+
+/// Returns the labels that the scheduler's Deployment selects its pods by.
+pub(super) fn scheduler_selector(cluster: &ValidatedCluster) -> Map {
+    base(cluster, component::SCHEDULER)
 }
 
 fn base(cluster: &ValidatedCluster, component: &str) -> Map {
@@ -126,8 +137,8 @@ fn build_scheduler(cluster: &ValidatedCluster) -> Component {
         "replicas": 1,
         // Two schedulers of one cluster must never run side by side.
         "strategy": {"type": "Recreate"},
-        "selector": {"matchLabels": base(cluster, component::SCHEDULER)},
-        "template": {"metadata": {"labels": labels, "annotations": annotations}, "spec": pod},
+        "selector": {"matchLabels": scheduler_selector(cluster)},
+        "template": {"metadata": {"labels": scheduler_pod_labels(cluster), "annotations": annotations}, "spec": pod},
     });
     let origin = Origin { template: cluster.scheduler_template.clone(), parts: Map::new() };
     component(cluster, head, (labels, annotations, origin), &spec)

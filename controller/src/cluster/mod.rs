@@ -8,6 +8,7 @@ mod observe;
 mod status;
 mod update;
 mod validate;
+mod warnings;
 
 use std::{pin::pin, sync::Arc, time::Duration};
 

@@ -2,12 +2,16 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use dask_operator_api::{DaskCluster, DaskWorkerGroup, meta};
+use dask_operator_api::{
+    DaskCluster, DaskWorkerGroup,
+    meta::{self, component},
+};
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt as _;
 
 use crate::{
     context::Context,
+    pod_labels::Home,
     view::{DeploymentView, PodView},
 };
 
@@ -25,6 +29,8 @@ pub(super) struct Observed {
     pub(super) service: Option<Arc<Service>>,
     pub(super) group: Option<Arc<DaskWorkerGroup>>,
     pub(super) scheduler_pods: Vec<Arc<PodView>>,
+    /// Pods that were created for the scheduler and whose labels say something else.
+    pub(super) astray_pods: Vec<Arc<PodView>>,
     /// Kinds of components that were created but are not in the caches yet, and [`PHASE`] if the first phase was
     /// written but is not in the cache yet.
     pub(super) unseen: BTreeSet<&'static str>,
@@ -37,6 +43,7 @@ pub(super) fn observe(cluster: &DaskCluster, context: &Context) -> Observed {
         scheduler: caches.schedulers.get(&namespace, &scheduler),
         service: caches.services.get(&namespace, &scheduler),
         scheduler_pods: caches.scheduler_pods(&namespace, &name),
+        astray_pods: caches.astray_pods(&namespace, Home { component: component::SCHEDULER, name: &name }),
         group: caches.groups.get(&namespace, &group),
         unseen: BTreeSet::new(),
     };

@@ -8,7 +8,7 @@ use k8s_openapi::{api::core::v1::Service, apimachinery::pkg::apis::meta::v1::Con
 use kube::{Api, ResourceExt as _};
 use operator_runtime::{
     conditions::{self, ConditionUpdate},
-    k8s,
+    k8s::{self, Warnings},
     rejection::Rejection,
     report,
 };
@@ -18,10 +18,11 @@ use super::{
     build::{self, Desired},
     observe::Observed,
     validate::ValidatedCluster,
+    warnings,
 };
 use crate::{
     context::Context,
-    diagnosis, pod,
+    diagnosis, field_warnings, pod,
     view::{DeploymentView, PodView},
     worker_group,
 };
@@ -46,7 +47,7 @@ pub(super) fn of_invalid(cluster: &DaskCluster, invalid: &Rejection, now: Timest
 
 pub(super) fn of_created(cluster: &DaskCluster, valid: &ValidatedCluster, now: Timestamp) -> DaskClusterStatus {
     let verdicts = vec![
-        accepted(cluster),
+        accepted(cluster, &Warnings::default()),
         ConditionUpdate::no(COMPONENTS_CREATED, "Creating", "the components are being created"),
         scheduler_ready(valid, &Observed::default()),
         ConditionUpdate::yes(SCHEDULER_UP_TO_DATE, "UpToDate", "the scheduler is as the spec says"),
@@ -79,7 +80,7 @@ pub(super) fn of_observed(
 ) -> DaskClusterStatus {
     let StatusInput { current, observed, outcome, .. } = seen;
     let verdicts = vec![
-        accepted(cluster),
+        accepted(cluster, &warnings::of(valid, observed, seen.built)),
         components_created(valid, observed, outcome),
         scheduler_ready(valid, observed),
         scheduler_up_to_date(seen),
@@ -143,19 +144,23 @@ fn with_conditions(
     }
 }
 
-fn accepted(cluster: &DaskCluster) -> ConditionUpdate {
+fn accepted(cluster: &DaskCluster, warnings: &Warnings) -> ConditionUpdate {
     let spec = &cluster.spec;
     let overridden: Vec<&str> = [("scheduler", &spec.scheduler.spec), ("worker", &spec.worker.spec)]
         .into_iter()
         .filter(|(_, pod)| pod::overrides_restart_policy(&pod.0))
         .map(|(part, _)| part)
         .collect();
+    let accepted = field_warnings::accepted(ACCEPTED, warnings);
     if overridden.is_empty() {
-        return ConditionUpdate::yes(ACCEPTED, "Valid", "the spec is valid");
+        return accepted;
     }
     let parts = overridden.join(" and ");
     let message = format!("restartPolicy of {parts} is ignored: the pods of a Deployment are always restarted");
-    ConditionUpdate::yes(ACCEPTED, "RestartPolicyIgnored", message)
+    if warnings.is_empty() {
+        return ConditionUpdate::yes(ACCEPTED, "RestartPolicyIgnored", message);
+    }
+    ConditionUpdate { message: format!("{message}; {}", accepted.message), ..accepted }
 }
 
 fn components_created(valid: &ValidatedCluster, observed: &Observed, outcome: &Outcome) -> ConditionUpdate {
@@ -190,7 +195,7 @@ fn scheduler_ready(valid: &ValidatedCluster, observed: &Observed) -> ConditionUp
 fn selected(valid: &ValidatedCluster) -> Option<ConditionUpdate> {
     let selector = valid.scheduler.service.field("selector");
     let selector = selector.as_object()?;
-    let labels = build::scheduler_labels(valid);
+    let labels = build::scheduler_pod_labels(valid);
     let (key, value) = selector.iter().find(|(key, value)| labels.get(*key).map(String::as_str) != value.as_str())?;
     let message = format!("the Service selects {key}={value}, which the scheduler's pod does not have");
     Some(ConditionUpdate::no(SCHEDULER_READY, "ServiceSelectsNothing", message))

@@ -9,10 +9,19 @@ use std::sync::Arc;
 use dask_operator_api::{DaskWorkerGroup, SchedulerUpdatePolicy, meta};
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt as _;
+use operator_runtime::k8s::is_controlled_by;
 use serde_json::{Map, Value, json};
 
-use super::{build::Component, validate::ValidatedCluster};
-use crate::{propagation::Propagation, view::DeploymentView};
+use super::{
+    build::{self, Component},
+    observe::Observed,
+    validate::ValidatedCluster,
+};
+use crate::{
+    pod_labels,
+    propagation::Propagation,
+    view::{DeploymentView, PodView},
+};
 
 /// A write to a component that exists.
 #[derive(Clone, Debug)]
@@ -29,6 +38,8 @@ pub(super) enum Update {
     GroupMetadata(Arc<DaskWorkerGroup>, Map<String, Value>),
     /// The default group's spec, as JSON Patch operations (RFC 6902).
     GroupSpec(Arc<DaskWorkerGroup>, Vec<Value>),
+    /// Labels of a pod of the scheduler.
+    PodLabels(Arc<PodView>, Value),
 }
 
 /// Returns the update of the scheduler. Replacing its pod loses all results, so the spec has to ask for it.
@@ -88,10 +99,37 @@ pub(super) fn of_group(cluster: &ValidatedCluster, live: &Arc<DaskWorkerGroup>, 
     Some(Update::GroupSpec(Arc::clone(live), operations))
 }
 
-/// Returns the operations that patch labels and annotations.
+/// Returns the updates that give the scheduler's pods the labels that they are selected by.
+///
+/// A pod that loses a label of its ReplicaSet's selector is released and replaced, so that two schedulers run. When it
+/// gets the label back, the ReplicaSet adopts it and deletes one of both. Labels that only the Service selects by are
+/// added, but never changed: Deployments of dask-kubernetes select by them, too.
+pub(super) fn of_pods(cluster: &ValidatedCluster, observed: &Observed) -> Vec<Update> {
+    let scheduler = observed.scheduler.as_ref();
+    if scheduler.is_none_or(|scheduler| !is_controlled_by(scheduler.as_ref(), &cluster.uid)) {
+        return Vec::new();
+    }
+    let (name, selector) = (meta::scheduler_name(&cluster.name), build::scheduler_selector(cluster));
+    let service = cluster.scheduler.service.field("selector");
+    let mut wanted = build::scheduler_pod_labels(cluster);
+    wanted.retain(|key, _| service.get(key).is_some());
+    let pods = observed.scheduler_pods.iter().chain(&observed.astray_pods);
+    let of_scheduler = pods.filter(|pod| meta::deployment_of_released(pod.as_ref()) == Some(&name));
+    let update = |pod: &Arc<PodView>| {
+        let missing = pod_labels::lost(pod, &selector, &wanted)?;
+        Some(Update::PodLabels(Arc::clone(pod), missing))
+    };
+    of_scheduler.filter_map(update).collect()
+}
+
+/// Returns the operations that patch labels and annotations after the spec has changed. Warnings about the old spec are
+/// removed.
 fn metadata(live: &impl kube::Resource, wanted: &Propagation) -> Vec<Value> {
-    let Some(metadata) = wanted.patch(live.meta()) else { return Vec::new() };
     let mut operations = Vec::new();
+    if live.annotations().contains_key(meta::WARNINGS) {
+        operations.push(json!({"op": "remove", "path": pointer("/metadata/annotations", meta::WARNINGS)}));
+    }
+    let Some(metadata) = wanted.patch(live.meta()) else { return operations };
     for (field, there) in [("labels", live.meta().labels.is_some()), ("annotations", live.meta().annotations.is_some())]
     {
         let parent = format!("/metadata/{field}");

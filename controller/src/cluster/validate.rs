@@ -27,6 +27,8 @@ pub(super) struct ValidatedCluster {
     pub(super) owner: OwnerReference,
     /// Labels that components inherit.
     pub(super) labels: Map,
+    /// Further labels of the cluster that the scheduler's pods need, because the Service selects by them.
+    pub(super) selected_labels: Map,
     /// Annotations that components inherit.
     pub(super) annotations: Map,
     /// Annotations of the Service about the scheduler's dashboard.
@@ -59,6 +61,7 @@ pub(super) fn validate(cluster: &DaskCluster) -> Result<ValidatedCluster, Reject
         namespace,
         owner,
         labels: meta::inherited(cluster.labels()),
+        selected_labels: selected_labels(cluster),
         annotations: meta::inherited(cluster.annotations()),
         dashboard: dashboard::of_service(cluster),
         scheduler_template: scheduler_template(&cluster.spec.scheduler),
@@ -82,6 +85,13 @@ fn worker_template(worker: &WorkerSpec) -> TemplateVersion {
     let mut canonical = json!(text);
     canonical["spec"] = deployment_pod(&worker.spec);
     TemplateVersion::new(&text, &canonical)
+}
+
+/// Returns the labels that the Service selects by and that the cluster has, or the job that it belongs to.
+fn selected_labels(cluster: &DaskCluster) -> Map {
+    let of_job = cluster.annotations().get(meta::SELECTED_LABELS);
+    let of_job: Map = of_job.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    meta::selected(&meta::merged([&of_job, cluster.labels()]), &cluster.spec.scheduler.service.field("selector"))
 }
 
 /// Returns whether `name` follows dask-kubernetes' rule, which its Python client checks as well.

@@ -158,6 +158,19 @@ fn watch_children(task_set: &mut TaskSet, context: &Arc<Context>, scope: &Scope,
         KindWatcher::new(client, scope, (), pace.config(Some(&of_any)), caches.pods.clone())
             .listen(triggers::on_pod(queues)),
     );
+    // A pod that loses the label of its component leaves the watch above. This one finds it, also after a restart.
+    let of_none = format!(
+        "{},{} notin ({},{},{})",
+        meta::CLUSTER_NAME,
+        meta::COMPONENT,
+        component::SCHEDULER,
+        component::WORKER,
+        component::JOB_RUNNER
+    );
+    task_set.watch(
+        KindWatcher::new(client, scope, (), pace.config(Some(&of_none)), caches.unlabelled_pods.clone())
+            .listen(triggers::on_pod(queues)),
+    );
 }
 
 fn run_reconcilers(

@@ -10,6 +10,7 @@ use operator_runtime::watch::{Change, Queue};
 use super::Queues;
 use crate::{
     context::{Caches, cluster_key},
+    pod_labels::{self, Home},
     view::PodView,
 };
 
@@ -113,20 +114,20 @@ pub(super) fn owning_group<K: Resource>(queues: &Queues) -> impl Fn(&Change<K>) 
     }
 }
 
-/// Enqueues the resource that a pod belongs to. Pods of workers and schedulers are owned by ReplicaSets, so labels
-/// identify the resource.
+/// Enqueues the resource that a pod belongs to: the one that its labels name, and the one that it was created for,
+/// which may have to restore the labels.
 pub(super) fn on_pod(queues: &Queues) -> impl Fn(&Change<PodView>) + Send + 'static {
     let queues = queues.clone();
     move |change| {
         let pod = change.object();
         let namespace = pod.namespace().unwrap_or_default();
-        let label = |key: &str| pod.labels().get(key).map(String::as_str);
-        match (label(meta::COMPONENT), label(meta::CLUSTER_NAME), label(meta::WORKER_GROUP)) {
-            (Some(component::WORKER), _, Some(group)) => queues.groups.push(&namespace, group),
-            (Some(component::SCHEDULER), Some(cluster), _) => queues.clusters.push(&namespace, cluster),
-            // A job's cluster has the job's name.
-            (Some(component::JOB_RUNNER), Some(job), _) => queues.jobs.push(&namespace, job),
-            _ => {}
+        let (labelled, home) = (pod_labels::labelled_home(pod), pod_labels::home(pod));
+        for Home { component, name } in labelled.into_iter().chain(home.filter(|home| labelled != Some(*home))) {
+            match component {
+                component::WORKER => queues.groups.push(&namespace, name),
+                component::SCHEDULER => queues.clusters.push(&namespace, name),
+                _ => queues.jobs.push(&namespace, name),
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use dask_operator_api::{DaskCluster, DaskJob};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, ResourceExt as _, core::ApiResource};
 use operator_runtime::{
-    k8s::{self, Class, Creation},
+    k8s::{self, Class, Creation, Warnings},
     rejection::Rejection,
 };
 
@@ -15,7 +15,10 @@ use super::{
     phase::Next,
     validate::{Terms, ValidatedJob},
 };
-use crate::view::PodView;
+use crate::{
+    field_warnings::{self, Origin},
+    view::PodView,
+};
 
 /// Deletes what `next` lists. A failed deletion does not stop the others.
 pub(super) async fn delete(client: &Client, job: &DaskJob, terms: &Terms, next: &Next) -> Result<(), k8s::Error> {
@@ -36,28 +39,46 @@ pub(super) async fn delete(client: &Client, job: &DaskJob, terms: &Terms, next: 
     results.into_iter().collect()
 }
 
-/// Creates the missing children: the runner only if the cluster is the job's. Returns what blocks a child, if its name
-/// is taken.
+/// The result of [`make`].
+#[derive(Debug, Default)]
+pub(super) struct Made {
+    /// What blocks a child, if its name is taken.
+    pub(super) blocked: Option<Rejection>,
+    /// What the API server warned about when it created the children, in terms of the job.
+    pub(super) warnings: Warnings,
+}
+
+/// Creates the missing children: the runner only if the cluster is the job's.
 pub(super) async fn make(
     client: &Client,
     job: &ValidatedJob,
     world: &ObservedChildren,
     predecessors: i64,
-) -> Result<Option<Rejection>, k8s::Error> {
+) -> Result<Made, k8s::Error> {
+    let mut made = Made::default();
     if world.cluster == Lookup::Nothing {
         let resource = ApiResource::erase::<DaskCluster>(&());
-        if let Creation::Foreign(found) = k8s::create(client, &resource, &build_cluster(job), &job.owner.uid).await? {
-            return Ok(Some(in_the_way(&resource.kind, found.as_ref())));
-        }
+        let creation = k8s::create(client, &resource, &build_cluster(job), &job.owner.uid).await?;
+        made.note(&resource, (creation, field_warnings::JOB_CLUSTER));
     }
-    if world.runner == Lookup::Nothing {
+    if world.runner == Lookup::Nothing && made.blocked.is_none() {
         let resource = ApiResource::erase::<Pod>(&());
-        let manifest = build_runner(job, predecessors);
-        if let Creation::Foreign(found) = k8s::create(client, &resource, &manifest, &job.owner.uid).await? {
-            return Ok(Some(in_the_way(&resource.kind, found.as_ref())));
+        let creation = k8s::create(client, &resource, &build_runner(job, predecessors), &job.owner.uid).await?;
+        made.note(&resource, (creation, field_warnings::RUNNER));
+    }
+    Ok(made)
+}
+
+impl Made {
+    fn note(&mut self, resource: &ApiResource, (creation, origin): (Creation, Origin)) {
+        match creation {
+            Creation::Made(warned) => {
+                self.warnings.extend(&warned.map(|warned| origin.of(&warned.warnings)).unwrap_or_default());
+            }
+            Creation::Stands => {}
+            Creation::Foreign(found) => self.blocked = Some(in_the_way(&resource.kind, found.as_ref())),
         }
     }
-    Ok(None)
 }
 
 /// Returns whether a retry is useless because the API server rejects the object itself. A rejection by a webhook is

@@ -1,9 +1,9 @@
 //! Builds the manifests of a job's cluster and runner. Pure.
 
-use dask_operator_api::meta::{self, ISTIO_INJECT, Map, component, map_of, merged, of_template};
+use dask_operator_api::meta::{self, ISTIO_INJECT, Map, map_of, merged, of_template};
 use serde_json::{Value, json};
 
-use super::validate::ValidatedJob;
+use super::{labels, validate::ValidatedJob};
 use crate::pod::{self, EnvVar, RestartPolicy};
 
 /// Annotation with the number of failed runners that a runner replaces. It distinguishes a runner whose failure was
@@ -11,10 +11,12 @@ use crate::pod::{self, EnvVar, RestartPolicy};
 pub(super) const PREDECESSORS: &str = "dask.org/failed-runners";
 
 pub(super) fn build_cluster(job: &ValidatedJob) -> Value {
-    let base = map_of([(meta::CLUSTER_NAME, &job.name)]);
     let own = &job.cluster.metadata;
-    let labels = merged([&job.labels, &of_template(&own.labels), &base]);
-    let annotations = merged([&job.annotations, &of_template(&own.annotations)]);
+    let labels = merged([&job.labels, &of_template(&own.labels), &labels::of_cluster(&job.name)]);
+    let mut annotations = merged([&job.annotations, &of_template(&own.annotations)]);
+    if !job.selected_labels.is_empty() {
+        annotations.insert(meta::SELECTED_LABELS.to_owned(), json!(job.selected_labels).to_string());
+    }
     json!({
         "apiVersion": "kubernetes.dask.org/v1",
         "kind": "DaskCluster",
@@ -25,10 +27,9 @@ pub(super) fn build_cluster(job: &ValidatedJob) -> Value {
 
 /// Returns the runner that follows `predecessors` failed ones.
 pub(super) fn build_runner(job: &ValidatedJob, predecessors: i64) -> Value {
-    let base = map_of([(meta::CLUSTER_NAME, &job.name), (meta::COMPONENT, component::JOB_RUNNER)]);
     let no_mesh = map_of([(ISTIO_INJECT, "false")]);
     let own = &job.runner_metadata;
-    let labels = merged([&no_mesh, &job.labels, &of_template(&own.labels), &base]);
+    let labels = merged([&no_mesh, &job.labels, &of_template(&own.labels), &labels::of_runner(&job.name)]);
     let mut annotations = merged([&job.annotations, &of_template(&own.annotations)]);
     if predecessors > 0 {
         annotations.insert(PREDECESSORS.to_owned(), predecessors.to_string());

@@ -14,6 +14,7 @@ mod cleanup;
 mod event_dedup;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod labels;
 mod observe;
 mod phase;
 mod runner;
@@ -26,6 +27,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::context::Context;
+use apply::Made;
 use children::ObservedChildren;
 use dask_operator_api::{DaskJob, DaskJobStatus};
 use operator_runtime::{
@@ -76,6 +78,12 @@ pub(crate) async fn reconcile(job: Arc<DaskJob>, context: Arc<Context>) -> Resul
     if job.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change()); // Kubernetes' garbage collector does the rest.
     }
+    let restored = labels::restore(&job, &context).await.map_err(Error::Apply);
+    let action = advance(job, context).await?;
+    restored.map(|()| action)
+}
+
+async fn advance(job: Arc<DaskJob>, context: Arc<Context>) -> Result<Action, Error> {
     let decision = Decision::of(&job, observe::cached(&job, &context.caches), &context);
     if decision.is_idle() {
         return Ok(decision.rest());
@@ -85,6 +93,7 @@ pub(crate) async fn reconcile(job: Arc<DaskJob>, context: Arc<Context>) -> Resul
     };
     let decision = Decision::of(&job, world, &context);
     if decision.is_idle() {
+        labels::restore_unwatched(&job, &context).await.map_err(Error::Apply)?;
         return Ok(Action::requeue(CACHE_RETRY));
     }
     decision.execute(job, &context).await
@@ -142,13 +151,17 @@ impl Decision {
     async fn make(&self, job: &DaskJob, valid: &ValidatedJob, context: &Context) -> Result<Action, Error> {
         let predecessors = self.next.status.failed_runners.unwrap_or(0);
         match apply::make(&context.client, valid, &self.world, predecessors).await {
-            Ok(None) => {
+            Ok(Made { blocked: None, warnings }) => {
                 status::forget(job);
+                status::warn(context, job, &warnings).await;
                 let made = phase::made(&self.next.status, &self.terms);
                 status::write(context, job, &made, None).await.map_err(Error::Status)?;
                 Ok(self.rest())
             }
-            Ok(Some(foreign)) => Ok(self.blocked(job, &foreign, context).await),
+            Ok(Made { blocked: Some(foreign), warnings }) => {
+                status::warn(context, job, &warnings).await;
+                Ok(self.blocked(job, &foreign, context).await)
+            }
             // The job itself is deleted next.
             Err(error) if error.class() == Class::NamespaceEnding => Ok(Action::await_change()),
             Err(error) if apply::is_final(&error) => {

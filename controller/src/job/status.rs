@@ -5,10 +5,13 @@ use kube::{
     Api, Resource as _, ResourceExt as _,
     runtime::events::{Event, EventType},
 };
-use operator_runtime::{k8s, rejection::Rejection};
+use operator_runtime::{
+    k8s::{self, Warnings},
+    rejection::Rejection,
+};
 
 use super::{event_dedup::EventDedup, phase::job_status};
-use crate::context::Context;
+use crate::{context::Context, field_warnings};
 
 /// The longest note of an Event that the API server accepts, in bytes.
 const MAX_NOTE: usize = 1024;
@@ -43,6 +46,15 @@ pub(super) async fn tell(context: &Context, job: &DaskJob, why: &Rejection) {
     let existing = || context.caches.jobs.all().iter().filter_map(|job| job.uid()).collect();
     if TOLD.is_news(&job.uid().unwrap_or_default(), why.reason, existing) {
         publish(context, job, why).await;
+    }
+}
+
+/// Emits an Event about what the API server warned about when the job's children were created. A DaskJob has no
+/// conditions.
+pub(super) async fn warn(context: &Context, job: &DaskJob, warnings: &Warnings) {
+    if !warnings.is_empty() {
+        let why = Rejection::new(field_warnings::reason(warnings), field_warnings::message(warnings));
+        publish(context, job, &why).await;
     }
 }
 

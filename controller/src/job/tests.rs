@@ -20,7 +20,13 @@ fn answer(job: &Value, method: &Method, path: &str) -> Response {
             "apiVersion": "kubernetes.dask.org/v1", "kind": "DaskJob", "name": "demo", "uid": "job-uid",
             "controller": true,
         }]);
-        let metadata = json!({"name": "demo", "namespace": "team-a", "uid": kind, "ownerReferences": owner});
+        let mut labels = json!({"dask.org/cluster-name": "demo"});
+        if kind == "Pod" {
+            labels["dask.org/component"] = json!("job-runner");
+        }
+        let name = if kind == "Pod" { "demo-runner" } else { "demo" };
+        let metadata =
+            json!({"name": name, "namespace": "team-a", "uid": kind, "labels": labels, "ownerReferences": owner});
         let mut child = json!({"apiVersion": api_version, "kind": kind, "metadata": metadata});
         child.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
         child

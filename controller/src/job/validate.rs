@@ -36,6 +36,8 @@ pub(super) struct ValidatedJob {
     pub(super) owner: OwnerReference,
     /// Labels that children inherit.
     pub(super) labels: Map,
+    /// Further labels of the job that the cluster's Service selects by.
+    pub(super) selected_labels: Map,
     /// Annotations that children inherit.
     pub(super) annotations: Map,
     pub(super) cluster: EmbeddedCluster,
@@ -61,12 +63,16 @@ pub(super) fn validate(job: &DaskJob, cluster_domain: &str) -> Result<ValidatedJ
         return Err(Rejection::new("NotStored", "the object has no namespace or uid"));
     };
     let cluster = job.spec.cluster.clone();
+    let labels = meta::inherited(job.labels());
+    let mut selected_labels = meta::selected(job.labels(), &cluster.spec.scheduler.service.field("selector"));
+    selected_labels.retain(|key, _| !labels.contains_key(key));
     Ok(ValidatedJob {
         scheduler_address: scheduler_address(&name, &cluster.spec.scheduler, &namespace, cluster_domain),
         name,
         namespace,
         owner,
-        labels: meta::inherited(job.labels()),
+        labels,
+        selected_labels,
         annotations: meta::inherited(job.annotations()),
         cluster,
         runner_metadata: job.spec.job.metadata.clone(),

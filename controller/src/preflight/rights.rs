@@ -137,7 +137,7 @@ const RULES: [Rule; 25] = {
         rule(Watched, Essential, "apps", &["deployments"], &["create", "patch", "delete"]),
         rule(Watched, Essential, "", &["services", "pods"], READ),
         rule(Watched, Essential, "", &["services"], &["create", "patch"]),
-        rule(Watched, Essential, "", &["pods"], &["create", "delete"]),
+        rule(Watched, Essential, "", &["pods"], &["create", "patch", "delete"]),
         rule(Watched, Optional(SchedulerSecrets), "", &["secrets"], &["get"]),
         rule(Cluster, Optional(NamespaceLabels), "", &["namespaces"], &["list", "watch"]),
         rule(Watched, Optional(Events), "events.k8s.io", &["events"], &["create", "patch"]),

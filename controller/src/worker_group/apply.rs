@@ -1,13 +1,23 @@
 //! Creates a group's missing workers, updates their labels and annotations, and sets the group's owner.
 
-use std::time::Duration;
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
-use dask_operator_api::DaskWorkerGroup;
+use dask_operator_api::{DaskWorkerGroup, meta};
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::{Api, ResourceExt as _, api::ObjectMeta, core::ApiResource};
-use operator_runtime::k8s::{self, Class, Creation, Force};
-use serde_json::{Map, Value, json};
+use kube::{
+    Api, Resource, ResourceExt as _,
+    api::ObjectMeta,
+    core::{ApiResource, NamespaceResourceScope},
+};
+use operator_runtime::k8s::{self, Class, Creation, Force, Warned, Warnings};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -15,8 +25,13 @@ use super::{
     observe::{Observed, WORKER},
     scale::{SLICE, WorkerId},
     validate::ValidatedGroup,
+    worker_warnings,
 };
-use crate::{context::Context, view::DeploymentView};
+use crate::{
+    context::Context,
+    pod_labels,
+    view::{DeploymentView, PodView},
+};
 
 /// Number of a group's Deployments that are written concurrently.
 const PARALLEL: usize = 8;
@@ -75,17 +90,19 @@ pub(super) struct Writes {
     /// Deployments to create. Their manifests are built one at a time.
     create: Vec<WorkerId>,
     /// Deployments whose labels or annotations are out of date, with their changes.
-    update: Vec<Change>,
-    /// Whether more Deployments are out of date than `update` contains.
+    update: Vec<Change<DeploymentView>>,
+    /// Pods that lost labels by which they are selected, with these labels.
+    restore: Vec<Change<PodView>>,
+    /// Whether more Deployments or pods are out of date than `update` and `restore` contain.
     more: bool,
 }
 
-/// A change of one Deployment.
+/// A change of the labels and annotations of one object.
 #[derive(Debug)]
-struct Change {
-    /// Name and uid of the Deployment.
-    live: DeploymentView,
-    metadata: Map<String, Value>,
+struct Change<K> {
+    /// Name and uid of the object.
+    live: K,
+    metadata: Value,
 }
 
 /// The result of [`apply`].
@@ -103,13 +120,31 @@ pub(super) struct Applied {
 pub(super) fn writes(valid: &ValidatedGroup, observed: &Observed, create: Vec<WorkerId>) -> Writes {
     let watched = observed.deployments.iter().map(|worker| &worker.metadata);
     let changes = watched.chain(&observed.strays).filter_map(|live| {
-        let metadata = build::propagated(valid, live).patch(live)?;
+        let metadata = Value::Object(build::propagated(valid, live).patch(live)?);
         Some(Change { live: DeploymentView { metadata: identity(live), ..DeploymentView::default() }, metadata })
     });
-    let mut update: Vec<Change> = changes.take(SLICE + 1).collect();
-    let more = update.len() > SLICE;
+    let mut update: Vec<_> = changes.take(SLICE + 1).collect();
+    let mut restore: Vec<_> = restorations(valid, observed).take(SLICE + 1).collect();
+    let more = update.len() > SLICE || restore.len() > SLICE;
     update.truncate(SLICE);
-    Writes { create, update, more }
+    restore.truncate(SLICE);
+    Writes { create, update, restore, more }
+}
+
+/// Returns the labels that pods of the group's workers have lost. A ReplicaSet releases such a pod and creates another
+/// one; it adopts the pod when it has its labels back, and deletes one of both.
+fn restorations<'a>(
+    valid: &'a ValidatedGroup,
+    observed: &'a Observed,
+) -> impl Iterator<Item = Change<PodView>> + use<'a> {
+    let by_name = |worker: &'a Arc<DeploymentView>| Some((worker.metadata.name.as_deref()?, worker));
+    let workers: BTreeMap<&str, &Arc<DeploymentView>> = observed.deployments.iter().filter_map(by_name).collect();
+    observed.all_pods.iter().filter_map(move |pod| {
+        let worker = workers.get(meta::deployment_of_released(pod.as_ref())?)?;
+        let labels = pod_labels::lost(pod, &build::selector(valid, &worker.metadata), &meta::Map::new())?;
+        let live = PodView { metadata: identity(&pod.metadata), ..PodView::default() };
+        Some(Change { live, metadata: json!({"labels": labels}) })
+    })
 }
 
 fn identity(live: &ObjectMeta) -> ObjectMeta {
@@ -122,6 +157,8 @@ struct Pass<'a> {
     group: &'a DaskWorkerGroup,
     valid: &'a ValidatedGroup,
     begin: Instant,
+    /// What the API server warned about when the pass created workers. `None` if it created none.
+    warnings: Mutex<Option<Warnings>>,
 }
 
 /// Sets the group's owner if it has none, then creates and updates the workers. A failing worker does not stop the
@@ -141,11 +178,14 @@ pub(super) async fn apply(
         });
         k8s::apply(&api, OWNER_MANAGER, Force::Yes, &manifest).await?;
     }
-    let pass = Pass { context, group, valid, begin: Instant::now() };
+    let pass = Pass { context, group, valid, begin: Instant::now(), warnings: Mutex::default() };
     let created = pass.create(writes.create).await;
     let updated = pass.update(writes.update).await;
-    let (created, updated) = (created?, updated?);
-    Ok(Applied { updating: updated.cut || writes.more, ..created })
+    let restored = pass.update(writes.restore).await;
+    let warnings = pass.warnings.into_inner().unwrap_or_else(PoisonError::into_inner);
+    worker_warnings::record(context, group, (valid, warnings)).await?;
+    let (created, updated, restored) = (created?, updated?, restored?);
+    Ok(Applied { updating: updated.cut || restored.cut || writes.more, ..created })
 }
 
 impl Pass<'_> {
@@ -197,8 +237,9 @@ impl Pass<'_> {
         let (manifest, owner) = (build::build_worker(self.valid, &id), &self.valid.owner.uid);
         let resource = ApiResource::erase::<Deployment>(&());
         match k8s::create(&self.context.client, &resource, &manifest, owner).await? {
-            Creation::Made => {
+            Creation::Made(warned) => {
                 creating.made(owner, manifest["metadata"]["name"].as_str().unwrap_or_default());
+                self.note(warned);
                 Ok(Applied { made: true, ..Applied::default() })
             }
             Creation::Stands => Ok(Applied::default()),
@@ -213,8 +254,17 @@ impl Pass<'_> {
         }
     }
 
-    async fn update(&self, changes: Vec<Change>) -> Result<Applied, Error> {
-        let api: Api<DeploymentView> = Api::namespaced(self.context.client.clone(), &self.valid.namespace);
+    fn note(&self, warned: Option<Warned>) {
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
+        let warnings = warnings.get_or_insert_default();
+        warnings.extend(&warned.map(|warned| warned.warnings).unwrap_or_default());
+    }
+
+    async fn update<K>(&self, changes: Vec<Change<K>>) -> Result<Applied, Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    {
+        let api: Api<K> = Api::namespaced(self.context.client.clone(), &self.valid.namespace);
         let begun = changes.into_iter().map(|change| self.goes_on().then_some(change));
         let mut updates = stream::iter(begun).map(|change| update_one(&api, change)).buffered(PARALLEL);
         let mut all = Ok(Applied::default());
@@ -229,13 +279,16 @@ impl Pass<'_> {
     }
 }
 
-async fn update_one(api: &Api<DeploymentView>, change: Option<Change>) -> Result<Applied, Error> {
+async fn update_one<K>(api: &Api<K>, change: Option<Change<K>>) -> Result<Applied, Error>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
     let Some(Change { live, metadata }) = change else {
         return Ok(Applied { cut: true, ..Applied::default() });
     };
     match k8s::merge(api, &live, json!({"metadata": metadata})).await {
-        // The Deployment was deleted in between.
-        Err(error) if error.class() == Class::NotFound => Ok(Applied::default()),
+        // The object was deleted or replaced in between.
+        Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => Ok(Applied::default()),
         result => result.map(|_| Applied::default()).map_err(Error::Api),
     }
 }

@@ -57,6 +57,13 @@ pub(super) fn build_worker(group: &ValidatedGroup, id: &WorkerId) -> Value {
 /// Returns the labels and annotations that the Deployment of an existing worker should have. Its pod keeps the
 /// template that it was created with.
 pub(super) fn propagated(group: &ValidatedGroup, live: &ObjectMeta) -> Propagation {
+    let (labels, annotations) = template_metadata(group, &selector(group, live));
+    Propagation::new(labels, merged([&annotations, &group.template.recorded(live)]))
+}
+
+/// Returns the labels that the Deployment `live` of a worker selects its pods by, as far as the controller knows them.
+/// Those of dask-kubernetes select by further labels.
+pub(super) fn selector(group: &ValidatedGroup, live: &ObjectMeta) -> Map {
     let mut base = map_of([
         (meta::CLUSTER_NAME, &group.cluster),
         (meta::COMPONENT, component::WORKER),
@@ -65,12 +72,10 @@ pub(super) fn propagated(group: &ValidatedGroup, live: &ObjectMeta) -> Propagati
     if let Some(id) = id_of(group, live) {
         base.insert(meta::WORKER_ID.to_owned(), id);
     }
-    let (labels, annotations) = template_metadata(group, &base);
-    Propagation::new(labels, merged([&annotations, &group.template.recorded(live)]))
+    base
 }
 
-/// Returns the id of the worker `live`: from its label, or from its name if it lost the label and was created by this
-/// program.
+/// Returns the id of the worker `live`: from its name if it was created by this program, or else from its label.
 fn id_of(group: &ValidatedGroup, live: &ObjectMeta) -> Option<String> {
     let labelled = live.labels.as_ref().and_then(|labels| labels.get(meta::WORKER_ID));
     let named = || {
@@ -78,7 +83,7 @@ fn id_of(group: &ValidatedGroup, live: &ObjectMeta) -> Option<String> {
         let is_ours = scale::is_of_group(name, &group.name, &scale::prefix_of(&group.owner.uid));
         name.rsplit_once('-').filter(|_| is_ours).map(|(_, id)| id.to_owned())
     };
-    labelled.cloned().or_else(named)
+    named().or_else(|| labelled.cloned())
 }
 
 fn template_metadata(group: &ValidatedGroup, base: &Map) -> (Map, Map) {

@@ -1,8 +1,8 @@
-//! Remembers how many lost workers each group had in its previous pass. If the number grew although no worker was
-//! removed, some workers may only have lost the label that the watch selects by.
+//! Remembers how many lost workers each group had in its previous pass, and which of them are known to be gone. Others
+//! may only have lost the labels that the watch selects by.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -17,6 +17,8 @@ pub(crate) struct Losses(Mutex<HashMap<String, Entry>>);
 #[derive(Debug)]
 struct Entry {
     lost: usize,
+    /// Workers whose Deployments no longer exist, although their pods still do. Their names are never used again.
+    gone: BTreeSet<String>,
     used: Instant,
 }
 
@@ -27,14 +29,49 @@ impl Losses {
         if !entries.contains_key(uid) {
             entries.retain(|_, entry| now.saturating_duration_since(entry.used) < STALE);
         }
-        let before = entries.insert(uid.to_owned(), Entry { lost, used: now });
-        before.is_some_and(|before| before.lost < lost)
+        let Some(entry) = entries.get_mut(uid) else {
+            entries.insert(uid.to_owned(), Entry { lost, gone: BTreeSet::new(), used: now });
+            return false;
+        };
+        entry.used = now;
+        std::mem::replace(&mut entry.lost, lost) < lost
+    }
+
+    /// Returns those of `missing` workers, which still have pods, that are not known to be gone. What is known of others
+    /// is forgotten.
+    pub(super) fn doubtful(&self, uid: &str, mut missing: BTreeSet<String>) -> BTreeSet<String> {
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = entries.get_mut(uid) {
+            entry.gone.retain(|name| missing.contains(name));
+            missing.retain(|name| !entry.gone.contains(name));
+        }
+        missing
+    }
+
+    /// Records that the Deployment of a worker does not exist.
+    pub(super) fn gone(&self, uid: &str, name: &str) {
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(entry) = entries.get_mut(uid) {
+            entry.gone.insert(name.to_owned());
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_worker_that_is_gone_is_doubtful_once_for_as_long_as_it_has_pods() {
+        let (losses, now) = (Losses::default(), Instant::now());
+        let set = |names: &[&str]| -> BTreeSet<String> { names.iter().map(|name| (*name).to_owned()).collect() };
+        losses.grew("uid", 0, now);
+        assert_eq!(losses.doubtful("uid", set(&["a", "b"])), set(&["a", "b"]));
+        losses.gone("uid", "a");
+        assert_eq!(losses.doubtful("uid", set(&["a", "b"])), set(&["b"]));
+        assert_eq!(losses.doubtful("uid", set(&[])), set(&[]));
+        assert!(losses.0.lock().unwrap()["uid"].gone.is_empty(), "what has no pods takes no room");
+    }
 
     #[test]
     fn only_a_loss_since_the_last_look_is_news() {

@@ -17,6 +17,7 @@ mod scale;
 mod status;
 mod validate;
 mod worker_matching;
+mod worker_warnings;
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,6 +30,7 @@ pub(crate) use losses::Losses;
 pub(crate) use remove::RemovalBackoff;
 pub(crate) use status::{ACCEPTED, AVAILABLE};
 pub(crate) use worker_matching::registered;
+pub(crate) use worker_warnings::shown as warnings;
 
 use apply::Applied;
 

@@ -11,6 +11,7 @@ use dask_operator_api::{
     DaskCluster, DaskWorkerGroup,
     meta::{self, component},
 };
+use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
@@ -21,16 +22,19 @@ use operator_runtime::k8s;
 
 use super::{
     deletion_order::Candidate,
-    scale::{Workers, is_of_group, prefix_of},
+    scale::{SLICE, Workers, is_of_group, prefix_of},
 };
 use crate::{
     context::Context,
+    pod_labels::Home,
     template_version::TemplateVersion,
     view::{DeploymentView, PodView},
 };
 
 /// The kind of workers, as the expectations record it.
 pub(super) const WORKER: &str = "Deployment";
+/// Number of Deployments that are read concurrently.
+const PARALLEL: usize = 8;
 /// Number of workers that the API server returns per page.
 const PAGE: u32 = 500;
 
@@ -44,6 +48,8 @@ pub(super) struct Observed {
     pub(super) deployments: Vec<Arc<DeploymentView>>,
     /// Workers that are not watched, because they lost a label.
     pub(super) strays: Vec<ObjectMeta>,
+    /// The pods of the group, also those that lost labels. The Deployments of some are not known.
+    pub(super) all_pods: Vec<Arc<PodView>>,
     /// Pods by Deployment.
     pub(super) pods: BTreeMap<String, Vec<Arc<PodView>>>,
     pub(super) scheduler_pods: Vec<Arc<PodView>>,
@@ -65,34 +71,21 @@ pub(super) async fn observe(group: &DaskWorkerGroup, context: &Context) -> Resul
     let unseen = context.expectations.unseen((WORKER, &uid), |name| seen.contains(name));
     let lags = !unseen.is_empty();
     let standing = deployments.iter().filter(|worker| !is_going(&worker.metadata)).map(|worker| worker.name_any());
-    let mut workers = Workers {
+    let workers = Workers {
         prefix: prefix_of(&uid),
         names: standing.chain(unseen).collect(),
         created: u32::try_from(created).unwrap_or(0),
     }
     .advanced();
-    let mut strays = Vec::new();
-    let lost = workers.lost();
-    let vanished = context.losses.grew(&uid, lost, Instant::now());
-    let count = i64::try_from(workers.names.len()).unwrap_or(i64::MAX);
-    let wanted = group.spec.worker.replicas.max(0);
-    // By the caches alone, workers that lost a label would be replaced, and keep running beside their replacements.
-    if lost > 0 && (count < wanted || (vanished && count == wanted)) {
-        let live = live_workers(group, context).await?;
-        // The list selects by another label than the watch: each contains the workers that lost the other's label.
-        let unlisted = deployments.iter().filter(|worker| !is_going(&worker.metadata) && !is_listed(worker, group));
-        let live_names = live.iter().filter_map(|worker| worker.name.clone());
-        workers.names = live_names.chain(unlisted.map(|worker| worker.name_any())).collect();
-        workers = workers.advanced();
-        context.losses.grew(&uid, workers.lost(), Instant::now());
-        strays = live.into_iter().filter(|worker| is_stray(worker, &group.name_any(), &workers.prefix)).collect();
-    }
+    let mut all_pods = caches.worker_pods(&namespace, &group.name_any());
     let mut pods: BTreeMap<String, Vec<Arc<PodView>>> = BTreeMap::new();
-    for pod in caches.worker_pods(&namespace, &group.name_any()) {
+    for pod in &all_pods {
         if let Some(deployment) = pod.deployment() {
-            pods.entry(deployment.to_owned()).or_default().push(Arc::clone(&pod));
+            pods.entry(deployment.to_owned()).or_default().push(Arc::clone(pod));
         }
     }
+    all_pods.extend(caches.astray_pods(&namespace, Home { component: component::WORKER, name: &group.name_any() }));
+    let (workers, strays) = with_strays(group, context, (workers, &deployments, &all_pods)).await?;
     Ok(Observed {
         cluster: caches.clusters.get(&namespace, &group.spec.cluster),
         scheduler_pods: caches.scheduler_pods(&namespace, &group.spec.cluster),
@@ -100,8 +93,37 @@ pub(super) async fn observe(group: &DaskWorkerGroup, context: &Context) -> Resul
         lags,
         deployments,
         strays,
+        all_pods,
         pods,
     })
+}
+
+/// Adds the workers that are not watched because they lost labels to `workers`, and returns their metadata. By the
+/// caches alone, they would be replaced, and keep running beside their replacements.
+async fn with_strays(
+    group: &DaskWorkerGroup,
+    context: &Context,
+    (mut workers, deployments, pods): (Workers, &[Arc<DeploymentView>], &[Arc<PodView>]),
+) -> Result<(Workers, Vec<ObjectMeta>), k8s::Error> {
+    let uid = group.uid().unwrap_or_default();
+    let mut strays = Vec::new();
+    let lost = workers.lost();
+    let vanished = context.losses.grew(&uid, lost, Instant::now());
+    let count = i64::try_from(workers.names.len()).unwrap_or(i64::MAX);
+    let wanted = group.spec.worker.replicas.max(0);
+    if lost > 0 && (count < wanted || (vanished && count == wanted)) {
+        let live = live_workers(group, context).await?;
+        // The list selects by another label than the watch: each contains the workers that lost the other's label.
+        let unlisted = deployments.iter().filter(|worker| !is_going(&worker.metadata) && !is_listed(worker, group));
+        let live_names = live.iter().filter_map(|worker| worker.name.clone());
+        workers.names = live_names.chain(unlisted.map(|worker| worker.name_any())).collect();
+        strays = live.into_iter().filter(|worker| is_stray(worker, &group.name_any(), &workers.prefix)).collect();
+    }
+    strays.extend(unwatched(group, context, (&workers, pods)).await?);
+    workers.names.extend(strays.iter().filter_map(|worker| worker.name.clone()));
+    workers = workers.advanced();
+    context.losses.grew(&uid, workers.lost(), Instant::now());
+    Ok((workers, strays))
 }
 
 /// Reads the group and its workers from the API server, before a removal. A stale cache would still contain a worker
@@ -135,6 +157,37 @@ async fn live_workers(group: &DaskWorkerGroup, context: &Context) -> Result<Vec<
         let Some(token) = list.metadata.continue_.filter(|token| !token.is_empty()) else { return Ok(workers) };
         params = params.continue_token(&token);
     }
+}
+
+/// Returns the Deployments of workers that have pods but are not among `workers`, because they lost all labels by which
+/// they are watched and listed.
+async fn unwatched(
+    group: &DaskWorkerGroup,
+    context: &Context,
+    (workers, pods): (&Workers, &[Arc<PodView>]),
+) -> Result<Vec<ObjectMeta>, k8s::Error> {
+    let (name, uid) = (group.name_any(), group.uid().unwrap_or_default());
+    let running = pods.iter().filter(|pod| !is_going(&pod.metadata) && !pod.has_ended());
+    let missing = running
+        .filter_map(|pod| pod.deployment())
+        .filter(|worker| is_of_group(worker, &name, &workers.prefix) && !workers.names.contains(*worker))
+        .map(str::to_owned)
+        .collect();
+    let doubtful = context.losses.doubtful(&uid, missing);
+    let api: Api<DeploymentView> = Api::namespaced(context.client.clone(), &group.namespace().unwrap_or_default());
+    let get = |worker: String| {
+        let api = api.clone();
+        async move { (k8s::timed("get", &worker, api.get_metadata_opt(&worker)).await, worker) }
+    };
+    let mut answers = stream::iter(doubtful.into_iter().take(SLICE).map(get)).buffered(PARALLEL);
+    let mut found = Vec::new();
+    while let Some((answer, worker)) = answers.next().await {
+        match answer?.filter(|worker| k8s::is_controlled_by(worker, &uid) && !is_going(&worker.metadata)) {
+            Some(worker) => found.push(ObjectMeta { managed_fields: None, ..worker.metadata }),
+            None => context.losses.gone(&uid, &worker),
+        }
+    }
+    Ok(found)
 }
 
 /// Returns whether the worker has the label that workers are listed by.

@@ -260,6 +260,9 @@ impl Remover<'_> {
         let deletions: Vec<_> = victims.iter().map(|victim| delete(victim)).collect();
         // In order, so that the same problem always gives the same message.
         let results: Vec<_> = stream::iter(deletions).buffered(PARALLEL).collect().await;
+        for (victim, _) in victims.iter().zip(&results).filter(|(_, result)| result.is_ok()) {
+            self.context.losses.gone(&self.valid.owner.uid, &victim.name);
+        }
         if !victims.is_empty() {
             let names: Vec<&str> = victims.iter().map(|victim| victim.name.as_str()).collect();
             tracing::info!(group = self.valid.name, namespace = self.valid.namespace, ?names, "workers removed");

@@ -13,9 +13,9 @@ use operator_runtime::{
 
 use super::{
     apply, connected_workers::ConnectedWorkers, observe::Observed, remove::Removal, scale::Paced,
-    validate::ValidatedGroup,
+    validate::ValidatedGroup, worker_warnings,
 };
-use crate::{context::Context, diagnosis};
+use crate::{context::Context, diagnosis, field_warnings};
 
 /// The condition that the spec is valid.
 pub(crate) const ACCEPTED: &str = "Accepted";
@@ -50,8 +50,8 @@ pub(super) fn of_observed(
     error: Option<&apply::Error>,
     now: Timestamp,
 ) -> DaskWorkerGroupStatus {
-    let verdicts =
-        vec![ConditionUpdate::yes(ACCEPTED, "Valid", "the spec is valid"), scaled(seen, error), available(seen)];
+    let accepted = field_warnings::accepted(ACCEPTED, &worker_warnings::of(group, seen.valid.template.meaning()));
+    let verdicts = vec![accepted, scaled(seen, error), available(seen)];
     let before = group.status.as_ref().and_then(|status| status.connected_replicas);
     DaskWorkerGroupStatus {
         // The count of the last answer stays if the scheduler does not answer: its workers are still connected.

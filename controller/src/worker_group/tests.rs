@@ -11,7 +11,7 @@ use super::*;
 use crate::{
     stub_api_server::{Writes, made, mk_context, namespace_ends},
     test_fixtures::{mk_cluster, mk_defaults, mk_group},
-    view::DeploymentView,
+    view::{DeploymentView, PodView},
 };
 
 const DEPLOYMENTS: &str = "POST /apis/apps/v1/namespaces/ns/deployments";
@@ -118,6 +118,67 @@ async fn a_worker_that_lost_its_label_is_not_replaced_and_gets_it_back() {
     let restored = format!("PATCH /apis/apps/v1/namespaces/ns/deployments/{name}");
     assert_eq!((count(&writes, &restored), count(&writes, DEPLOYMENTS)), (1, 0), "{writes:?}");
     assert!(writes.iter().all(|write| !write.ends_with("-0123456789")), "an owner reference proves nothing");
+}
+
+/// Returns a pod of the second worker.
+fn pod_of_stray(edit: impl FnOnce(&mut Value)) -> PodView {
+    let worker = stray()["name"].as_str().unwrap().to_owned();
+    let mut pod = json!({"metadata": {
+        "name": format!("{worker}-5d8f7c-abcde"), "namespace": "ns", "uid": "pod",
+        "labels": {"pod-template-hash": "5d8f7c", "dask.org/component": "worker", "dask.org/cluster-name": "demo",
+            "dask.org/workergroup-name": "demo-default", "dask.org/worker-id": worker.rsplit_once('-').unwrap().1},
+        "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "uid": "u", "controller": true,
+            "name": format!("{worker}-5d8f7c")}],
+    }});
+    edit(&mut pod["metadata"]);
+    serde_json::from_value(pod).unwrap()
+}
+
+/// Neither the watch nor a list can find such a worker. Its pod, which has all labels, leads to it.
+#[tokio::test]
+async fn a_worker_that_lost_all_its_labels_is_not_replaced_and_gets_them_back() {
+    let (context, writes) = world(|method, path| {
+        let kind =
+            json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "items": []});
+        let mut worker = stray();
+        worker["labels"] = json!({});
+        match path {
+            path if method == Method::GET && path.ends_with("/deployments") => axum::Json(kind).into_response(),
+            path if method == Method::GET && path.contains("/deployments/") => {
+                axum::Json(json!({"metadata": worker})).into_response()
+            }
+            _ => axum::Json(json!({"metadata": {"name": "a"}})).into_response(),
+        }
+    })
+    .await;
+    context.caches.pods.apply(None, Event::Apply(pod_of_stray(|_| {})), &mut Arc::new);
+    let mut group = group();
+    group.spec.worker.replicas = 1;
+    group.status = Some(serde_json::from_value(json!({"workersCreated": 2})).unwrap());
+    reconcile(Arc::new(group), Arc::clone(&context)).await.unwrap();
+    let writes = writes.take();
+    let restored = format!("PATCH /apis/apps/v1/namespaces/ns/deployments/{}", stray()["name"].as_str().unwrap());
+    assert_eq!((count(&writes, &restored), count(&writes, DEPLOYMENTS)), (1, 0), "{writes:?}");
+}
+
+/// The ReplicaSet replaces such a pod, and both pods would register under one name.
+#[tokio::test]
+async fn a_pod_of_a_worker_gets_back_each_label_that_its_replica_set_selects_by() {
+    let labels = ["dask.org/component", "dask.org/cluster-name", "dask.org/workergroup-name", "dask.org/worker-id"];
+    for (label, value) in labels.into_iter().flat_map(|label| [(label, json!(null)), (label, json!("other"))]) {
+        let (context, writes) = world(|_, _| axum::Json(json!({"metadata": {"name": "a"}})).into_response()).await;
+        let group = group();
+        deliver(&context, &group);
+        let released = pod_of_stray(|metadata| {
+            metadata["labels"][label] = value.clone();
+            metadata["labels"].as_object_mut().unwrap().retain(|_, value| !value.is_null());
+            metadata["ownerReferences"] = json!([]);
+        });
+        context.caches.pods.apply(None, Event::Apply(released.clone()), &mut Arc::new);
+        reconcile(Arc::new(group), Arc::clone(&context)).await.unwrap();
+        let restored = format!("PATCH /api/v1/namespaces/ns/pods/{}", released.name_any());
+        assert_eq!(count(&writes.take(), &restored), 1, "{label} {value}");
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod faults;
 mod idle;
 mod isolation;
 mod job;
+mod labels;
 mod leader;
 mod plugin;
 mod plugin_children;
@@ -29,3 +30,4 @@ mod startup;
 #[path = "../support/mod.rs"]
 mod support;
 mod updates;
+mod warnings;

@@ -114,6 +114,7 @@ impl Children<'_> {
     async fn write(&self, child: &Approved, live: Option<&DynamicObject>, before: Option<Record>) -> Done {
         let (now, print) = (Instant::now(), fingerprint(child.manifest()));
         let what = format!("{} {}", child.resource().kind, child.name());
+        let delivered = before.as_ref().and_then(|record| record.delivered.clone());
         let is_repair = before.as_ref().is_some_and(|record| record.print == print);
         let mut fight = before.as_ref().map(|record| record.fight.clone()).unwrap_or_default();
         let action = drift::decide(&print, live, before.as_ref());
@@ -142,7 +143,7 @@ impl Children<'_> {
         };
         let fought = fight.account(&what, now);
         let problem = fought.map(|(message, over)| Problem { reason: "DriftLoop", message, again: Some(over) });
-        Done { record: Some(Record { key: child.key().to_string(), version, print, fight }), problem }
+        Done { record: Some(Record { key: child.key().to_string(), version, delivered, print, fight }), problem }
     }
 
     async fn bring(

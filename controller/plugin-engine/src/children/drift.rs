@@ -26,9 +26,23 @@ const CALM: Duration = Duration::from_mins(1);
 pub(crate) struct Record {
     pub(crate) key: String,
     pub(crate) version: ChildVersion,
+    /// The version that the watch delivered last.
+    pub(crate) delivered: Option<ChildVersion>,
     /// The fingerprint of the manifest that was written.
     pub(crate) print: String,
     pub(crate) fight: ConflictTracker,
+}
+
+impl Record {
+    /// Records that the watch delivered the version `now`. Returns whether it may be the work of another client.
+    ///
+    /// A version that is older than the write may only be late: an event from before the write. But a watch that went
+    /// back behind what it has delivered itself shows that the API server was restored from a backup.
+    pub(crate) fn hears_of(&mut self, now: &ChildVersion) -> bool {
+        let was_restored = self.delivered.as_ref().is_some_and(|last| now.is_before(last));
+        self.delivered = Some(now.clone());
+        was_restored || (!now.is_before(&self.version) && self.version.drifted_to(now))
+    }
 }
 
 /// The action for a child.

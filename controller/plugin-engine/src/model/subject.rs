@@ -83,6 +83,20 @@ pub(crate) fn owner_of(kind: SubjectKind, object: &impl Resource) -> Option<Subj
     Some(SubjectKey { kind, namespace: object.namespace()?, name })
 }
 
+/// Returns whether the labels of `object` name another Dask resource than the one that controls it. Pods of Deployments
+/// are controlled by ReplicaSets.
+pub(crate) fn is_mislabelled(kind: SubjectKind, object: &impl Resource) -> bool {
+    let owners = [
+        (SubjectKind::DaskCluster, "DaskCluster"),
+        (SubjectKind::DaskWorkerGroup, "DaskWorkerGroup"),
+        (SubjectKind::DaskJob, "DaskJob"),
+    ];
+    let controller = owners.into_iter().find_map(|(kind, name)| Some((kind, meta::dask_controller(object, name)?)));
+    controller.is_some_and(|(owner_kind, owner)| {
+        owner_of(kind, object).is_none_or(|labelled| labelled.kind != owner_kind || labelled.name != owner.name)
+    })
+}
+
 /// Returns whether the controller created `object` for `owner`, or `object` is a pod of such an object.
 ///
 /// Labels and owner references prove nothing, because a user who creates an object chooses them freely. But only the
@@ -154,6 +168,25 @@ mod tests {
         assert_eq!(owner(SubjectKind::Pod, runner).unwrap(), "DaskJob ns/job");
         assert_eq!(owner(SubjectKind::DaskCluster, json!({})).unwrap(), "DaskCluster ns/a");
         assert_eq!(owner(SubjectKind::Service, json!({})), None);
+    }
+
+    #[test]
+    fn an_object_whose_labels_name_another_resource_than_its_owner_is_mislabelled() {
+        let table = [
+            (json!({"dask.org/component": "scheduler", "dask.org/cluster-name": "demo"}), false),
+            (json!({"dask.org/component": "scheduler", "dask.org/cluster-name": "other"}), true),
+            (json!({"dask.org/component": "scheduler"}), true),
+            (json!({"dask.org/component": "worker", "dask.org/workergroup-name": "demo"}), true),
+        ];
+        for (labels, expected) in table {
+            let mut service = object(labels.clone());
+            assert!(!is_mislabelled(SubjectKind::Service, &service), "nothing controls it");
+            service.metadata.owner_references = serde_json::from_value(json!([{
+                "apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster", "name": "demo", "uid": "u", "controller": true,
+            }]))
+            .unwrap();
+            assert_eq!(is_mislabelled(SubjectKind::Service, &service), expected, "{labels}");
+        }
     }
 
     /// Returns the owner references of an object that `owner` controls.

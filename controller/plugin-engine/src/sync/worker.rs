@@ -263,9 +263,9 @@ impl Worker {
             self.deferred.push(change);
             return;
         }
-        let record = self.memories.get(&key).and_then(|memory| memory.written.get(&change.child));
-        let drifted = match (record, &change.state) {
-            (Some(record), Some(now)) => record.version.drifted_to(now),
+        let mut record = self.memories.get_mut(&key).and_then(|memory| memory.written.get_mut(&change.child));
+        let drifted = match (&mut record, &change.state) {
+            (Some(record), Some(now)) => record.hears_of(now),
             (Some(_), None) => true,
             // Not part of the last response: either we pruned it, or it has to be pruned.
             (None, state) => state.is_some(),

@@ -4,14 +4,17 @@
 mod access;
 mod error;
 mod old_definition;
+mod response;
+mod warnings;
 mod write;
 
 pub use access::may;
 pub use error::{Class, Error};
 pub use old_definition::{forget as forget_old_definitions, without_status as kinds_without_status};
+pub use warnings::{Warned, Warnings};
 pub use write::{
-    Creation, Force, apply, apply_new, apply_status, create, delete, delete_foreground, dry_apply, is_controlled_by,
-    json_patch, merge, set_owners,
+    Creation, Force, annotate, apply, apply_new, apply_status, create, delete, delete_foreground, dry_apply,
+    is_controlled_by, json_patch, json_patch_warned, merge, set_owners,
 };
 
 use std::time::Duration;

@@ -6,9 +6,9 @@ use kube::{
     Api, Client, Resource, ResourceExt as _,
     api::{
         DeleteParams, DynamicObject, ObjectMeta, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions,
-        PropagationPolicy,
+        PropagationPolicy, ValidationDirective,
     },
-    core::{ApiResource, Request, Status},
+    core::{ApiResource, Request},
 };
 use serde::{
     Serialize,
@@ -16,13 +16,17 @@ use serde::{
 };
 use serde_json::{Map, Value, json};
 
-use super::{Class, Error, FIELD_MANAGER, old_definition, timed};
+use super::{
+    Class, Error, FIELD_MANAGER, Warned, Warnings, old_definition,
+    response::{send, warned},
+    timed,
+};
 
 /// The result of [`create`].
 #[derive(Debug)]
 pub enum Creation {
-    /// The object was created by this call.
-    Made,
+    /// The object was created by this call, possibly with warnings.
+    Made(Option<Warned>),
     /// The object exists already, belongs to the owner, and has the labels of the manifest.
     Stands,
     /// An object of that name belongs to another owner and was not touched.
@@ -30,7 +34,8 @@ pub enum Creation {
 }
 
 /// Creates the object of `manifest`, which `owner_uid` is to control, unless an object of that name exists. Unknown
-/// fields are errors. An existing object that has lost labels gets them back, because watches select it by these.
+/// fields are warnings: users write parts of the manifest. An existing object that has lost labels gets them back,
+/// because watches select it by these.
 ///
 /// This is a POST and not an apply. An apply of fields that an object has already succeeds, and would take over an
 /// object of another owner that looks the same.
@@ -44,10 +49,10 @@ pub async fn create(
     let api: Api<PartialObjectMeta<DynamicObject>> =
         Api::namespaced_with(client.clone(), text("/metadata/namespace"), resource);
     let target = describe(manifest);
-    let request = strict_create(api.resource_url(), manifest);
-    let posted = timed("create", &target, async { client.request::<IgnoredAny>(request?).await });
+    let request = warned_create(api.resource_url(), manifest);
+    let posted = timed("create", &target, async { warned(send(client, request?).await?) });
     let exists = match posted.await {
-        Ok(_) => return Ok(Creation::Made),
+        Ok(warned) => return Ok(Creation::Made(warned)),
         Err(error) if error.class() == Class::AlreadyExists => error,
         Err(error) => return Err(error),
     };
@@ -86,13 +91,28 @@ fn lost_labels(live: &ObjectMeta, manifest: &Value) -> Option<Map<String, Value>
     (live.deletion_timestamp.is_none() && !lost.is_empty()).then_some(lost)
 }
 
-/// Returns a create request with strict validation, which kube's own `create` cannot request.
-fn strict_create(url: &str, manifest: &Value) -> kube::Result<http::Request<Vec<u8>>> {
+/// Sets an annotation of the object that `manifest` describes, if it has this uid.
+pub async fn annotate(
+    client: &Client,
+    resource: &ApiResource,
+    (manifest, uid): (&Value, &str),
+    (key, value): (&str, &str),
+) -> Result<(), Error> {
+    let text = |pointer| manifest.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), text("/metadata/namespace"), resource);
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let patch = Patch::Merge(json!({"metadata": {"uid": uid, "annotations": {key: value}}}));
+    let patched = api.patch_metadata(text("/metadata/name"), &params, &patch);
+    timed("patch", &describe(manifest), patched).await.map(|_| ())
+}
+
+/// Returns a create request that is answered with warnings, which kube's own `create` cannot request.
+fn warned_create(url: &str, manifest: &Value) -> kube::Result<http::Request<Vec<u8>>> {
     let body = serde_json::to_vec(manifest).map_err(kube::Error::SerdeError)?;
     let params = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     let mut request = Request::new(url).create(&params, body).map_err(kube::Error::BuildRequest)?;
-    let strict = format!("{}&fieldValidation=Strict", request.uri());
-    *request.uri_mut() = strict.parse().map_err(|error: http::uri::InvalidUri| kube::Error::HttpError(error.into()))?;
+    let uri = format!("{}&fieldValidation=Warn", request.uri());
+    *request.uri_mut() = uri.parse().map_err(|error: http::uri::InvalidUri| kube::Error::HttpError(error.into()))?;
     Ok(request)
 }
 
@@ -138,19 +158,9 @@ pub async fn apply_new(
     let params = PatchParams::apply(manager).validation_strict();
     let request = Request::new(api.resource_url()).patch(name, &params, &Patch::Apply(manifest));
     let applied = async {
-        let request = request.map_err(kube::Error::BuildRequest)?;
-        let response = client.send(request.map(Into::into)).await?;
-        let code = response.status();
-        let body = response.into_body().collect_bytes().await?;
-        if code.is_success() {
-            let object = serde_json::from_slice(&body).map_err(kube::Error::SerdeError)?;
-            return Ok((object, code == http::StatusCode::CREATED));
-        }
-        let status = serde_json::from_slice(&body).unwrap_or_else(|_| {
-            let message = String::from_utf8_lossy(&body).into_owned();
-            Status { code: code.as_u16(), message, ..Status::default() }
-        });
-        Err(kube::Error::Api(Box::new(status)))
+        let response = send(client, request.map_err(kube::Error::BuildRequest)?).await?;
+        let object = serde_json::from_slice(&response.body).map_err(kube::Error::SerdeError)?;
+        Ok((object, response.code == http::StatusCode::CREATED))
     };
     timed("create", &describe(manifest), applied).await
 }
@@ -215,14 +225,37 @@ pub async fn json_patch<K>(api: &Api<K>, object: &K, operations: Vec<Value>) -> 
 where
     K: Clone + DeserializeOwned + Debug + Resource<DynamicType = ()>,
 {
+    json_patch_as(api, object, operations, ValidationDirective::Strict).await.map(|_| ())
+}
+
+/// Like [`json_patch`], for values that users wrote: unknown fields are dropped, with the warnings that are returned.
+pub async fn json_patch_warned<K>(api: &Api<K>, object: &K, operations: Vec<Value>) -> Result<Warnings, Error>
+where
+    K: Clone + DeserializeOwned + Debug + Resource<DynamicType = ()>,
+{
+    json_patch_as(api, object, operations, ValidationDirective::Warn).await
+}
+
+async fn json_patch_as<K>(
+    api: &Api<K>,
+    object: &K,
+    operations: Vec<Value>,
+    validation: ValidationDirective,
+) -> Result<Warnings, Error>
+where
+    K: Clone + DeserializeOwned + Debug + Resource<DynamicType = ()>,
+{
     let (name, target) = (object.name_any(), format!("{} {}", K::kind(&()), object.name_any()));
     let same = json!({"op": "test", "path": "/metadata/uid", "value": object.uid()});
     let operations: Vec<Value> = std::iter::once(same).chain(operations).collect();
     let patch = serde_json::from_value(Value::Array(operations));
     let patch = Patch::<()>::Json(patch.map_err(|error| Error::new("patch", &target, kube::Error::SerdeError(error)))?);
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    let patched = timed("patch", &target, api.patch_metadata(&name, &params.validation_strict(), &patch)).await;
-    patched.map(|_| ()).map_err(|error| if is_failed_test(&error) { Error::Outdated { object: target } } else { error })
+    let request = Request::new(api.resource_url()).patch_metadata(&name, &params.validation(validation), &patch);
+    let client = api.clone().into_client();
+    let sent = async { send(&client, request.map_err(kube::Error::BuildRequest)?).await };
+    let patched = timed("patch", &target, sent).await.map(|response| response.warnings);
+    patched.map_err(|error| if is_failed_test(&error) { Error::Outdated { object: target } } else { error })
 }
 
 /// Replaces the owner references of `object`, if it has not changed since it was read.

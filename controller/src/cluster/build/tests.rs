@@ -278,6 +278,42 @@ fn marks_of_deployment_tools_reach_no_component() {
     }
 }
 
+/// Otherwise no client could connect. Deployment and Service do not get them, because tools would prune those.
+#[test]
+fn the_schedulers_pods_have_every_label_that_the_service_selects_by_and_the_cluster_has() {
+    let key = "app.kubernetes.io/instance";
+    let template = &built(CLUSTER).scheduler["spec"]["template"]["metadata"]["labels"];
+    assert!(template.get(key).is_none(), "not selected by");
+    let selecting = |cluster: &mut Value| cluster["spec"]["scheduler"]["service"]["selector"][key] = json!("argo-app");
+    let Manifests { scheduler, service, group } = built_from(selecting);
+    assert_eq!(scheduler["spec"]["template"]["metadata"]["labels"][key], "argo-app");
+    for manifest in [&scheduler, &service, &group] {
+        assert!(manifest["metadata"]["labels"].get(key).is_none(), "{manifest}");
+    }
+    assert!(scheduler["spec"]["selector"]["matchLabels"].get(key).is_none());
+    let of_job = built_from(|cluster| {
+        selecting(cluster);
+        cluster["metadata"]["labels"].as_object_mut().unwrap().remove(key);
+        cluster["metadata"]["annotations"][meta::SELECTED_LABELS] =
+            json!(r#"{"app.kubernetes.io/instance": "of-the-job", "not-selected": "x"}"#);
+    });
+    let template = &of_job.scheduler["spec"]["template"]["metadata"]["labels"];
+    assert_eq!((template[key].as_str(), template.get("not-selected")), (Some("of-the-job"), None));
+}
+
+/// A scheduler that runs must not be replaced because the controller is.
+#[test]
+fn what_is_recorded_of_a_component_does_not_depend_on_the_labels_that_its_service_selects_by() {
+    let notes = |cluster: &Value| {
+        let desired = build(&validate(&serde_json::from_value(cluster.clone()).unwrap()).unwrap());
+        desired.scheduler.manifest["metadata"].clone()
+    };
+    let mut cluster: Value = from_yaml(CLUSTER);
+    let before = notes(&cluster);
+    cluster["spec"]["scheduler"]["service"]["selector"]["app.kubernetes.io/instance"] = json!("argo-app");
+    assert_eq!(notes(&cluster), before);
+}
+
 /// `Never` makes the Deployment invalid, and the cluster would never start.
 #[test]
 fn the_scheduler_always_restarts() {

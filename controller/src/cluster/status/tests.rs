@@ -37,6 +37,7 @@ fn observed_with(service: &Value) -> Observed {
         service: Some(component(OURS, service)),
         group: Some(component(OURS, &group)),
         scheduler_pods: Vec::new(),
+        astray_pods: Vec::new(),
         unseen: std::collections::BTreeSet::new(),
     }
 }

@@ -262,3 +262,65 @@ fn the_service_says_what_applies_to_the_scheduler_that_runs() {
     let touched = operations.iter().any(|operation| operation["path"].as_str().unwrap().contains("dashboard-prefix"));
     assert!(!touched, "{operations:?}");
 }
+
+// --- Pods ---
+
+/// Returns the labels that a pod of the scheduler with these `labels` gets.
+fn restored(cluster: &DaskCluster, labels: &[(&str, &str)], name: &str) -> Option<Value> {
+    let (valid, desired) = built(cluster);
+    let mut all: std::collections::BTreeMap<_, _> = labels.iter().copied().collect();
+    all.insert("pod-template-hash", "5d8f7c");
+    let pod = json!({"metadata": {"name": name, "namespace": "ns", "labels": all}});
+    let observed = Observed {
+        scheduler: Some(live(&desired.scheduler.manifest)),
+        astray_pods: vec![Arc::new(serde_json::from_value(pod).unwrap())],
+        ..Observed::default()
+    };
+    of_pods(&valid, &observed).pop().map(|update| match update {
+        Update::PodLabels(_, labels) => labels,
+        other => panic!("{other:?}"),
+    })
+}
+
+#[test]
+fn a_pod_of_the_scheduler_gets_back_the_labels_that_its_deployment_selects_by() {
+    let (component, cluster) = ((meta::COMPONENT, "scheduler"), (meta::CLUSTER_NAME, "demo"));
+    let (demo, pod) = (mk_cluster("demo"), "demo-scheduler-5d8f7c-abcde");
+    let table: [(&[(&str, &str)], &str, Option<Value>); 5] = [
+        (&[component, cluster], pod, None),
+        (&[cluster], pod, Some(json!({meta::COMPONENT: "scheduler"}))),
+        (&[component, (meta::CLUSTER_NAME, "other")], pod, Some(json!({meta::CLUSTER_NAME: "demo"}))),
+        (&[], pod, Some(json!({meta::COMPONENT: "scheduler", meta::CLUSTER_NAME: "demo"}))),
+        (&[cluster], "demo-scheduler-tool-5d8f7c-abcde", None),
+    ];
+    for (labels, name, expected) in table {
+        assert_eq!(restored(&demo, labels, name), expected, "{labels:?} {name}");
+    }
+}
+
+/// Such a cluster exists before an upgrade. Otherwise nobody could reach its scheduler until that is replaced. A label of
+/// another value stays: a Deployment of dask-kubernetes may select by it, and would replace the pod.
+#[test]
+fn a_pod_that_the_service_cannot_select_gets_the_labels_that_it_lacks() {
+    let cluster = edited(|cluster| {
+        cluster.metadata.labels = Some(meta::map_of([("app.kubernetes.io/instance", "run-7"), ("team", "a")]));
+        let mut service = json!(cluster.spec.scheduler.service);
+        service["selector"] = json!({"app.kubernetes.io/instance": "run-7", "team": "a"});
+        cluster.spec.scheduler.service = serde_json::from_value(service).unwrap();
+    });
+    let base = [(meta::COMPONENT, "scheduler"), (meta::CLUSTER_NAME, "demo"), ("team", "old")];
+    let expected = json!({"app.kubernetes.io/instance": "run-7"});
+    assert_eq!(restored(&cluster, &base, "demo-scheduler-5d8f7c-abcde"), Some(expected));
+}
+
+/// A warning about a spec that was fixed would stay for ever.
+#[test]
+fn a_new_spec_of_the_service_removes_the_warnings_about_the_old_one() {
+    let mut before = old().service.manifest;
+    before["metadata"]["annotations"][meta::WARNINGS] = json!("[]");
+    let cluster =
+        edited(|cluster| cluster.spec.scheduler.service = serde_json::from_value(json!({"ports": []})).unwrap());
+    let Some(Update::ServiceSpec(_, operations)) = service_update(&cluster, &live(&before)) else { panic!() };
+    let remove = json!({"op": "remove", "path": "/metadata/annotations/operator.dask.org~1warnings"});
+    assert!(operations.contains(&remove), "{operations:?}");
+}

@@ -19,7 +19,7 @@ fn config(version: &str) -> DynamicObject {
 
 fn record(of: &DynamicObject) -> Record {
     let (key, print) = ("a".to_owned(), "print".to_owned());
-    Record { key, version: ChildVersion::of(of), print, fight: ConflictTracker::default() }
+    Record { key, version: ChildVersion::of(of), delivered: None, print, fight: ConflictTracker::default() }
 }
 
 #[test]
@@ -32,12 +32,28 @@ fn only_what_is_missing_changed_or_unknown_costs_a_request() {
         ("it is as it was written", "print", Some(config("7")), Some(&written), ApplyAction::Keep),
         ("the answer changed", "other", Some(config("7")), Some(&written), ApplyAction::Apply),
         ("somebody wrote", "print", Some(config("8")), Some(&written), ApplyAction::Compare),
+        ("a backup was restored", "print", Some(config("6")), Some(&written), ApplyAction::Compare),
         ("after a restart", "print", Some(config("7")), None, ApplyAction::Compare),
         ("it is going", "other", Some(going), Some(&written), ApplyAction::Await),
     ];
     for (what, print, live, record, action) in table {
         assert_eq!(decide(print, live.as_ref(), record), action, "{what}");
     }
+}
+
+/// Otherwise a plugin whose answer differs each time would be called again for each of its own writes; or nothing would
+/// be repaired after a restored backup until the versions have caught up, which may take weeks.
+#[test]
+fn a_late_event_is_no_drift_and_a_version_that_goes_back_is() {
+    let hears = |versions: &[&str]| {
+        let mut record = record(&config("100"));
+        let hear = |version: &&str| record.hears_of(&ChildVersion::of(&config(version)));
+        versions.iter().map(hear).collect::<Vec<_>>()
+    };
+    assert_eq!(hears(&["98", "99", "100"]), [false, false, false], "events from before the write, and its own");
+    assert_eq!(hears(&["100", "101"]), [false, true], "somebody else writes");
+    assert_eq!(hears(&["100", "70"]), [false, true], "a backup was restored");
+    assert_eq!(hears(&["98", "70"]), [false, true], "… before the watch delivered the write");
 }
 
 #[test]
