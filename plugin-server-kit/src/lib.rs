@@ -55,6 +55,7 @@
 
 pub mod config;
 pub mod credentials;
+mod deadline;
 mod error;
 mod metrics;
 mod plugin;
@@ -72,6 +73,7 @@ pub mod tls;
 
 pub use dask_plugin_protocol as protocol;
 
+pub use deadline::time_left;
 pub use error::PluginError;
 pub use metrics::Metrics;
 pub use plugin::{Answer, Plugin, settings};

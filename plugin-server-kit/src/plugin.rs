@@ -13,8 +13,8 @@ use crate::PluginError;
 /// Implementations write `async fn`. They must not keep state between calls that a response depends on: each request
 /// carries everything, and the same request must lead to the same response.
 ///
-/// A call that takes longer than the timeout of the controller is dropped at its next `.await`. Run blocking work in
-/// [`tokio::task::spawn_blocking`].
+/// A call that takes longer than the timeout of the controller is dropped at its next `.await`, see
+/// [`time_left`](crate::time_left). Run blocking work in [`tokio::task::spawn_blocking`].
 ///
 /// # Examples
 ///

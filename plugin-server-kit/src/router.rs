@@ -20,6 +20,7 @@ use futures::FutureExt as _;
 use tracing::Instrument as _;
 
 use crate::credentials::{Credentials, authenticate};
+use crate::deadline::with_time_limit;
 use crate::error::Rejection;
 use crate::metrics::{Metrics, Outcome, count};
 use crate::{Answer, Plugin, PluginError, Router};
@@ -200,7 +201,7 @@ async fn with_deadline(request: Request, next: Next) -> Result<Response, Rejecti
     let timeout = timeout_in(request.uri().query())?;
     // Slightly early, so that the caller still reads the response instead of closing the connection.
     let deadline = timeout * 19 / 20;
-    tokio::time::timeout(deadline, next.run(request)).await.map_err(|_elapsed| Rejection::DeadlineExceeded)
+    with_time_limit(deadline, next.run(request)).await.map_err(|_elapsed| Rejection::DeadlineExceeded)
 }
 
 /// Returns the timeout in `?timeout=10s`, which has the format of admission webhooks.
