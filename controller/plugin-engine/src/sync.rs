@@ -261,8 +261,12 @@ impl<'a> Syncing<'a> {
             ResponseStatus::Pending => {
                 self.memory.asked = None;
                 self.memory.failures = self.memory.failures.saturating_add(1);
-                let again = CallError::Busy { code: 200, retry_after: None }.retry(self.memory.failures as usize);
-                return Ok((SyncState::Waiting, again.map_or(Requeue::Resync, Requeue::After)));
+                let backoff = CallError::Busy { code: 200, retry_after: None }.retry(self.memory.failures as usize);
+                let again = match again {
+                    Requeue::After(_) => again,
+                    _ => backoff.map_or(Requeue::Resync, Requeue::After),
+                };
+                return Ok((SyncState::pending(&answer.message), again));
             }
             _ => {
                 let message = format!("{}: {}", answer.reason, answer.message);

@@ -20,8 +20,10 @@ pub(crate) enum SyncState {
     Unmatched,
     /// Everything that the plugin requested has been applied.
     Synced,
-    /// The plugin has not answered with a result yet.
+    /// The plugin has not answered yet.
     Waiting,
+    /// The plugin answered that it has no result yet.
+    Pending { message: String },
     /// Something failed.
     Failing { reason: &'static str, message: String },
 }
@@ -30,6 +32,12 @@ impl SyncState {
     /// Returns a failure. The message is cut, because messages of plugins may have any length and are kept and logged.
     pub(crate) fn failing(reason: &'static str, message: &str) -> Self {
         Self::Failing { reason, message: limits::shorten_message(message).into_owned() }
+    }
+
+    /// Returns the state after an answer without a result. The message is cut, too.
+    pub(crate) fn pending(message: &str) -> Self {
+        let message = if message.is_empty() { "no result yet" } else { limits::cut_message(message) };
+        Self::Pending { message: message.to_owned() }
     }
 }
 
@@ -99,7 +107,7 @@ fn count(counts: &mut SubjectCounts, verdict: &SyncState, by: i64) {
     match verdict {
         SyncState::Unmatched => return,
         SyncState::Synced => counts.synced += by,
-        SyncState::Waiting => {}
+        SyncState::Waiting | SyncState::Pending { .. } => {}
         SyncState::Failing { .. } => counts.failing += by,
     }
     counts.matched += by;

@@ -15,6 +15,8 @@ use plugin_protocol::{ConditionStatus, limits};
 pub(crate) const PLUGINS_SYNCED: &str = "PluginsSynced";
 /// The reason while no plugin has failed and not all of them have answered.
 pub(crate) const WAITING: &str = "Waiting";
+/// The message about a subject that the plugin has not answered about.
+const NOT_ANSWERED: &str = "not answered yet";
 /// The limits of Kubernetes for types and reasons of conditions.
 const MAX_TYPE: usize = 316;
 const MAX_REASON: usize = 1024;
@@ -62,7 +64,7 @@ struct Standing<'a> {
     matched: bool,
     children: usize,
     failing: Option<(&'a SubjectKey, &'static str, &'a str)>,
-    waiting: Option<&'a SubjectKey>,
+    waiting: Option<(&'a SubjectKey, &'a str)>,
     conditions: BTreeMap<&'a str, &'a ConditionUpdate>,
 }
 
@@ -141,7 +143,8 @@ fn standing(subjects: &BTreeMap<SubjectKey, SubjectReport>) -> Standing<'_> {
         match &account.state {
             SyncState::Unmatched => continue,
             SyncState::Synced => {}
-            SyncState::Waiting => standing.waiting = standing.waiting.or(Some(subject)),
+            SyncState::Waiting => standing.waiting = standing.waiting.or(Some((subject, NOT_ANSWERED))),
+            SyncState::Pending { message } => standing.waiting = standing.waiting.or(Some((subject, message))),
             SyncState::Failing { reason, message } => {
                 standing.failing = standing.failing.or(Some((subject, reason, message)));
             }
@@ -171,7 +174,7 @@ fn rank(condition: &ConditionUpdate) -> u8 {
 fn state(plugin: &str, standing: &Standing<'_>) -> PluginState {
     let message = match (standing.failing, standing.waiting) {
         (Some((subject, _, message)), _) => format!("{subject}: {message}"),
-        (None, Some(subject)) => format!("{subject}: not answered yet"),
+        (None, Some((subject, message))) => format!("{subject}: {message}"),
         (None, None) => String::new(),
     };
     PluginState {
@@ -199,8 +202,9 @@ fn synced(
         let message = format!("{}: {}", state.name, state.message);
         return before.or_else(|| Some(ConditionUpdate::no(PLUGINS_SYNCED, "NotSynced", message)));
     }
-    if let Some((plugin, subject)) = standings.iter().find_map(|(plugin, standing)| Some((plugin, standing.waiting?))) {
-        let message = format!("{plugin}: {subject}: not answered yet");
+    let waiting = standings.iter().find_map(|(plugin, standing)| Some((plugin, standing.waiting?)));
+    if let Some((plugin, (subject, message))) = waiting {
+        let message = format!("{plugin}: {subject}: {message}");
         return Some(ConditionUpdate::unknown(PLUGINS_SYNCED, WAITING, message));
     }
     if !holders.is_empty() {

@@ -114,6 +114,7 @@ mod tests {
         assert!(holds(&strict, true, ("ns", "uid"), None));
         let table = [
             ("uid", SyncState::Waiting, true),
+            ("uid", SyncState::pending("no address yet"), true),
             ("uid", failing(), true),
             ("uid", SyncState::Synced, false),
             ("uid", SyncState::Unmatched, false),

@@ -241,7 +241,7 @@ impl Syncing<'_> {
             ResponseStatus::Success | ResponseStatus::Pending => {
                 self.memory.failures = failures.saturating_add(1);
                 let backoff = CallError::Busy { code: 200, retry_after: None }.retry(self.memory.failures as usize);
-                Ok((SyncState::Waiting, wish.or(backoff).map_or(Requeue::Resync, Requeue::After)))
+                Ok((SyncState::pending(&answer.message), wish.or(backoff).map_or(Requeue::Resync, Requeue::After)))
             }
             _ => {
                 let message = format!("{}: {}", answer.reason, answer.message);

@@ -103,6 +103,7 @@ fn word(verdict: &SyncState) -> &'static str {
         SyncState::Unmatched => "Unmatched",
         SyncState::Synced => "Synced",
         SyncState::Waiting => "Waiting",
+        SyncState::Pending { .. } => "Pending",
         SyncState::Failing { .. } => "Failing",
     }
 }

@@ -53,6 +53,15 @@ fn subjects_of_a_plugin_are_added_up() {
         (vec![SyncState::Synced, SyncState::Unmatched], Some((Some(true), "Synced", true, 1, ""))),
         (vec![SyncState::Synced, SyncState::Waiting], Some((None, "Waiting", false, 2, "Pod ns/1: not answered yet"))),
         (
+            vec![SyncState::pending("no address yet"), SyncState::Waiting],
+            Some((None, "Waiting", false, 2, "Pod ns/0: no address yet")),
+        ),
+        (vec![SyncState::pending("")], Some((None, "Waiting", false, 1, "Pod ns/0: no result yet"))),
+        (
+            vec![SyncState::pending("no address yet"), failing("Gone", "410")],
+            Some((Some(false), "Gone", false, 2, "Pod ns/1: 410")),
+        ),
+        (
             vec![SyncState::Waiting, failing("ServerError", "500"), failing("Gone", "410")],
             Some((Some(false), "ServerError", false, 3, "Pod ns/1: 500")),
         ),
