@@ -1,67 +1,66 @@
-//! Reads the response of the hook of a `DecoratorController`, and derives children from it.
+//! The response of the hook of a `DecoratorController`.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use dask_plugin_server::protocol::{Child, Subject};
+use dask_plugin_server::protocol::Subject;
 use dask_plugin_server::{Answer, PluginError};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::keys::{Identity, keys};
+use crate::attachments::{Children, children, identity};
+use crate::call_error::excerpt;
+use crate::config::ResponseMode;
+use crate::fields::{self, KnownFields};
 
-/// The response of the hook.
+/// The number of seconds after which a hook with an invalid response is called again. Metacontroller retries, too, because
+/// the hook may have been corrected.
+pub(crate) const RETRY_SECONDS: u32 = 60;
+
+const ATTACHMENTS: &str = "attachments";
+/// The fields of a response in Metacontroller.
+const FIELDS: [&str; 6] = ["labels", "annotations", "status", ATTACHMENTS, "resyncAfterSeconds", "finalized"];
+
+/// The response of the hook. A field of another type is an error, as in Metacontroller.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct HookResponse {
-    labels: Option<Map<String, Value>>,
-    annotations: Option<Map<String, Value>>,
+    labels: Option<BTreeMap<String, Option<String>>>,
+    annotations: Option<BTreeMap<String, Option<String>>>,
     status: Option<Map<String, Value>>,
     attachments: Option<Vec<Value>>,
     resync_after_seconds: Option<f64>,
     finalized: Option<bool>,
-    /// Unknown fields, which Metacontroller ignores by default.
-    #[serde(flatten)]
-    others: Map<String, Value>,
+    /// The names of other fields, if there are no attachments.
+    #[serde(skip)]
+    ignored: Vec<String>,
 }
 
 impl HookResponse {
     /// Reads the body of a response.
-    pub(crate) fn read(body: &[u8]) -> Result<Self, PluginError> {
-        let response: Self = serde_json::from_slice(body).map_err(|error| {
-            invalid(format!("the response of the hook is not that of a DecoratorController: {error}"))
-        })?;
-        // A response such as {"error": "…"} must not delete the attachments.
-        if response.attachments.is_none() && !response.others.is_empty() {
-            return Err(invalid("the response of the hook has no attachments; return [] for no attachments"));
+    pub(crate) fn read(body: &[u8], mode: ResponseMode) -> Result<Self, PluginError> {
+        let unusable = |why: &dyn std::fmt::Display| {
+            invalid(format!("the response of the hook is not that of a DecoratorController: {why}"))
+        };
+        let KnownFields { known, unknown } = fields::read(body, &FIELDS, mode).map_err(|error| unusable(&error))?;
+        let has_attachments = known.contains_key(ATTACHMENTS);
+        let mut response: Self =
+            serde_path_to_error::deserialize(Value::Object(known)).map_err(|error| unusable(&error))?;
+        if !has_attachments {
+            response.ignored = unknown;
         }
         Ok(response)
     }
 
-    /// Returns the attachments as children, and a warning if the hook sets fields of the subject.
+    /// Returns the attachments as children, and warnings about what is not as in Metacontroller.
     pub(crate) fn into_answer(self, subject: &Subject) -> Result<Answer, PluginError> {
-        let warning = self.warning(subject);
         let resync = self.resync_after_seconds();
-        let attachments = self.attachments.unwrap_or_default();
-        let identities = attachments.iter().map(identity).collect::<Result<Vec<_>, _>>()?;
-        let mut seen = BTreeSet::new();
-        for (attachment, identity) in attachments.iter().zip(&identities) {
-            let what = format!("{} {}", identity.kind, identity.name);
-            if !seen.insert(identity) {
-                return Err(invalid(format!("the hook returned {what} twice; remove one")));
-            }
-            let namespace = attachment.pointer("/metadata/namespace").and_then(Value::as_str);
-            if namespace.is_some_and(|namespace| namespace != subject.namespace()) {
-                return Err(invalid(format!(
-                    "the hook set another namespace for {what}; children are in the namespace of the Dask resource"
-                )));
-            }
-        }
-        let children = keys(&identities).into_iter().zip(attachments).map(|(key, manifest)| Child::new(key, manifest));
+        let of_fields = self.fields_of_subject(subject).into_iter().chain(self.ignored_fields());
+        let mut warnings: Vec<String> = of_fields.collect();
+        let Children { children, warnings: of_children } =
+            children(self.attachments.unwrap_or_default(), subject).map_err(invalid)?;
+        warnings.extend(of_children);
         let answer = Answer::new(children).resync_after(resync);
-        Ok(match warning {
-            Some(warning) => answer.warning(warning),
-            None => answer,
-        })
+        Ok(warnings.into_iter().fold(answer, Answer::warning))
     }
 
     /// Returns whether the hook has finalized the object.
@@ -81,13 +80,15 @@ impl HookResponse {
         self.resync_after_seconds.unwrap_or_default().ceil() as u32
     }
 
-    fn warning(&self, subject: &Subject) -> Option<String> {
-        let fields = [("labels", &self.labels), ("annotations", &self.annotations), ("status", &self.status)];
-        let fields: Vec<_> = fields
-            .into_iter()
-            .filter(|(_, field)| field.as_ref().is_some_and(|field| !field.is_empty()))
-            .map(|(name, _)| name)
-            .collect();
+    /// Returns a warning if the hook sets fields of the subject.
+    fn fields_of_subject(&self, subject: &Subject) -> Option<String> {
+        let is_set = |map: &Option<BTreeMap<_, _>>| map.as_ref().is_some_and(|map| !map.is_empty());
+        let fields = [
+            ("labels", is_set(&self.labels)),
+            ("annotations", is_set(&self.annotations)),
+            ("status", self.status.as_ref().is_some_and(|status| !status.is_empty())),
+        ];
+        let fields: Vec<_> = fields.into_iter().filter_map(|(name, is_set)| is_set.then_some(name)).collect();
         (!fields.is_empty()).then(|| {
             format!(
                 "the hook sets {} of the {} {}, which is left as it is: plugins write children only",
@@ -97,19 +98,16 @@ impl HookResponse {
             )
         })
     }
-}
 
-fn identity(attachment: &Value) -> Result<Identity, PluginError> {
-    let text = |pointer: &str| {
-        let value = attachment.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
-        value.map(ToOwned::to_owned).ok_or_else(|| {
-            let field = pointer[1..].replace('/', ".");
-            invalid(format!("the hook returned an attachment without {field}; set it"))
+    /// Returns a warning if the hook probably means something else than no attachments.
+    fn ignored_fields(&self) -> Option<String> {
+        (!self.ignored.is_empty()).then(|| {
+            let names = excerpt(&self.ignored.join(", "));
+            format!("the response of the hook has no attachments, but fields that are ignored: {names}")
         })
-    };
-    Ok(Identity { api_version: text("/apiVersion")?, kind: text("/kind")?, name: text("/metadata/name")? })
+    }
 }
 
 fn invalid(message: impl Into<String>) -> PluginError {
-    PluginError::failure("InvalidAnswer", message)
+    PluginError::failure("InvalidAnswer", message).resync_after(RETRY_SECONDS)
 }

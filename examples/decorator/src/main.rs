@@ -1,41 +1,41 @@
 //! A dask-operator plugin that runs the unchanged hook of a Metacontroller `DecoratorController`.
 
+mod attachments;
+mod authorization;
+mod call_error;
+mod config;
+mod connection;
+mod fields;
+mod files;
 mod hook;
 mod hook_request;
 mod hook_response;
 mod keys;
 mod settings;
+mod verifier;
 
 use std::process::ExitCode;
 
 use dask_plugin_server::protocol::{Discovery, Hook, PluginRequest};
 use dask_plugin_server::{Answer, Plugin, PluginError, run};
+use reqwest::Url;
 
+use crate::config::{Config, HookVersion};
 use crate::hook::WebHook;
 use crate::hook_request::hook_request;
 use crate::settings::Settings;
 
-/// The default URL of the hook, in the pod of the plugin.
-const DEFAULT_URL: &str = "http://127.0.0.1:8000/sync";
-
-/// The plugin. URLs come from the environment and not from settings, because users who may edit the plugin resource must
-/// not control the servers that this process connects to.
+/// The plugin.
 struct DecoratorPlugin {
     sync: WebHook,
     finalize: Option<WebHook>,
+    version: HookVersion,
 }
 
 impl DecoratorPlugin {
-    fn new(sync: &str, finalize: Option<&str>) -> Result<Self, String> {
-        let sync = WebHook::new(sync).map_err(|problem| format!("HOOK_URL {problem}"))?;
-        let finalize = finalize.map(WebHook::new).transpose().map_err(|problem| format!("FINALIZE_URL {problem}"))?;
-        Ok(Self { sync, finalize })
-    }
-
-    fn from_env() -> Result<Self, String> {
-        let text = |variable| std::env::var(variable).ok().filter(|text| !text.is_empty());
-        let sync = text("HOOK_URL").unwrap_or_else(|| DEFAULT_URL.to_owned());
-        Self::new(&sync, text("FINALIZE_URL").as_deref())
+    fn new(config: &Config) -> Self {
+        let hook = |url: &Url| WebHook::new(url.clone(), config);
+        Self { sync: hook(&config.sync), finalize: config.finalize.as_ref().map(hook), version: config.version }
     }
 }
 
@@ -47,7 +47,7 @@ impl Plugin for DecoratorPlugin {
 
     async fn sync(&self, request: &PluginRequest) -> Result<Answer, PluginError> {
         let settings: Settings = dask_plugin_server::settings(request)?;
-        let response = self.sync.call(&hook_request(request, &settings)).await?;
+        let response = self.sync.call(&hook_request(request, &settings, self.version)).await?;
         response.into_answer(&request.subject)
     }
 
@@ -60,7 +60,7 @@ impl Plugin for DecoratorPlugin {
         let hook = self.finalize.as_ref().ok_or_else(|| PluginError::pending("FINALIZE_URL is not set"))?;
         let mut request = request.clone();
         loop {
-            let response = hook.call(&hook_request(&request, &settings)).await?;
+            let response = hook.call(&hook_request(&request, &settings, self.version)).await?;
             if response.is_final() {
                 return Ok(());
             }
@@ -76,8 +76,8 @@ impl Plugin for DecoratorPlugin {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match DecoratorPlugin::from_env() {
-        Ok(plugin) => run(plugin).await,
+    match Config::read(|variable| std::env::var(variable).ok()) {
+        Ok(config) => run(DecoratorPlugin::new(&config)).await,
         Err(problem) => {
             eprintln!("{problem}");
             ExitCode::FAILURE

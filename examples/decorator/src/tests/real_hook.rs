@@ -30,7 +30,7 @@ impl RealHook {
     }
 
     fn plugin(&self) -> TestPlugin {
-        TestPlugin::new(DecoratorPlugin::new(&self.url, Some(&self.url)).unwrap())
+        plugin_from(&[("HOOK_URL", &self.url), ("FINALIZE_URL", &self.url)])
     }
 }
 
