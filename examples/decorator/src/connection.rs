@@ -1,6 +1,6 @@
 //! Connections to the hook: HTTP clients that trust the certificates in files.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use reqwest::redirect::{Attempt, Policy};
@@ -61,20 +61,26 @@ struct Last {
 /// The content of the files.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Certificates {
-    ca: Option<Vec<u8>>,
+    ca: Option<PemFile>,
     identity: Option<Identity>,
 }
 
-#[derive(PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 struct Identity {
-    certificate: Vec<u8>,
-    key: Vec<u8>,
+    certificate: PemFile,
+    key: PemFile,
+}
+
+#[derive(PartialEq, Eq)]
+struct PemFile {
+    path: PathBuf,
+    pem: Vec<u8>,
 }
 
 /// Shows no key.
-impl std::fmt::Debug for Identity {
+impl std::fmt::Debug for PemFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Identity")
+        self.path.fmt(f)
     }
 }
 
@@ -109,16 +115,13 @@ impl Connections {
             // reqwest requires a configuration of TLS for HTTP, too.
             (_, false) => builder.with_root_certificates(RootCertStore::empty()),
             (None, true) => builder.with_root_certificates(system_roots()),
-            (Some(pem), true) => {
-                let ca = self.files.ca.as_deref().unwrap_or(Path::new(""));
-                builder.dangerous().with_custom_certificate_verifier(verifier(ca, pem, provider)?)
-            }
+            (Some(ca), true) => builder.dangerous().with_custom_certificate_verifier(verifier(ca, provider)?),
         };
         let Some(identity) = &certificates.identity else { return Ok(builder.with_no_client_auth()) };
-        let dir = self.files.identity.as_deref().unwrap_or(Path::new(""));
-        let chain = certificates_in(&identity.certificate).collect();
-        let key = PrivateKeyDer::from_pem_slice(&identity.key)
-            .map_err(|error| FileError::invalid(&dir.join("tls.key"), format!("is not a private key: {error}")))?;
+        let chain = certificates_in(&identity.certificate.pem).collect();
+        let PemFile { path, pem } = &identity.key;
+        let key = PrivateKeyDer::from_pem_slice(pem)
+            .map_err(|error| FileError::invalid(path, format!("is not a private key: {error}")))?;
         Ok(builder.with_client_auth_cert(chain, key)?)
     }
 }
@@ -127,13 +130,15 @@ impl TlsFiles {
     async fn read(&self) -> Result<Certificates, FileError> {
         let mut certificates = Certificates::default();
         if let Some(ca) = &self.ca {
-            certificates.ca = Some(files::read(ca).await?);
+            certificates.ca = Some(PemFile { path: ca.clone(), pem: files::read(ca).await? });
         }
         if let Some(dir) = &self.identity {
-            let dir = files::current(dir).await;
-            let certificate = files::read(&dir.join("tls.crt")).await?;
-            let key = files::read(&dir.join("tls.key")).await?;
-            certificates.identity = Some(Identity { certificate, key });
+            let current = files::current(dir).await;
+            let read = async |file| {
+                let pem = files::read(&current.join(file)).await?;
+                Ok(PemFile { path: dir.join(file), pem })
+            };
+            certificates.identity = Some(Identity { certificate: read("tls.crt").await?, key: read("tls.key").await? });
         }
         Ok(certificates)
     }
@@ -156,16 +161,12 @@ fn system_roots() -> RootCertStore {
     roots
 }
 
-fn verifier(
-    file: &Path,
-    pem: &[u8],
-    provider: Arc<CryptoProvider>,
-) -> Result<Arc<dyn ServerCertVerifier>, ConnectionError> {
-    let trusted: Vec<_> = certificates_in(pem).collect();
+fn verifier(ca: &PemFile, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, ConnectionError> {
+    let trusted: Vec<_> = certificates_in(&ca.pem).collect();
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(trusted.iter().cloned());
     if roots.is_empty() {
-        return Err(FileError::invalid(file, "has no certificate in PEM format").into());
+        return Err(FileError::invalid(&ca.path, "has no certificate in PEM format").into());
     }
     let issued = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
     Ok(Arc::new(IssuedOrTrusted::new(issued, trusted)))

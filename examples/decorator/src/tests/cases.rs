@@ -8,7 +8,7 @@ use super::*;
 
 /// A row of `cases.json`.
 #[derive(Debug, serde::Deserialize)]
-struct Case {
+struct Row {
     case: String,
     #[serde(default = "ok")]
     code: u16,
@@ -24,7 +24,7 @@ fn ok() -> u16 {
     200
 }
 
-impl Case {
+impl Row {
     fn of(group: &str) -> Vec<Self> {
         let cases: Value = serde_json::from_str(include_str!("cases.json")).unwrap();
         serde_json::from_value(cases[group].clone()).unwrap()
@@ -62,35 +62,34 @@ impl Case {
 
 /// Serves the responses of a group at paths with their numbers.
 async fn serve_cases(group: &'static str) -> String {
-    let case = move |axum::extract::Path(number): axum::extract::Path<usize>| async move {
-        Case::of(group)[number].response()
-    };
-    serve_hook(Router::new().route("/{number}", post(case))).await
+    let row =
+        move |axum::extract::Path(number): axum::extract::Path<usize>| async move { Row::of(group)[number].response() };
+    serve_hook(Router::new().route("/{number}", post(row))).await
 }
 
 #[tokio::test]
 async fn responses_of_sync_hooks_mean_what_they_mean_in_metacontroller() {
     let server = serve_cases("sync").await;
-    for (number, case) in Case::of("sync").iter().enumerate() {
+    for (number, row) in Row::of("sync").iter().enumerate() {
         let plugin = plugin_from(&[("HOOK_URL", &format!("{server}/{number}"))]);
-        case.check(&plugin.sync(request()).await);
+        row.check(&plugin.sync(request()).await);
     }
 }
 
 #[tokio::test]
 async fn responses_of_finalize_hooks_mean_what_they_mean_in_metacontroller() {
     let server = serve_cases("finalize").await;
-    for (number, case) in Case::of("finalize").iter().enumerate() {
+    for (number, row) in Row::of("finalize").iter().enumerate() {
         let plugin = plugin_from(&[("FINALIZE_URL", &format!("{server}/{number}"))]);
-        case.check(&plugin.finalize(RequestBuilder::finalize().settings(settings())).await);
+        row.check(&plugin.finalize(RequestBuilder::finalize().settings(settings())).await);
     }
 }
 
 #[tokio::test]
 async fn responses_of_hooks_of_version_2_may_only_have_known_fields() {
     let server = serve_cases("strict").await;
-    for (number, case) in Case::of("strict").iter().enumerate() {
+    for (number, row) in Row::of("strict").iter().enumerate() {
         let plugin = plugin_from(&[("HOOK_URL", &format!("{server}/{number}")), ("HOOK_VERSION", "v2")]);
-        case.check(&plugin.sync(request()).await);
+        row.check(&plugin.sync(request()).await);
     }
 }
