@@ -196,9 +196,9 @@ pub enum ClusterPhase {
     /// The components exist, but the scheduler's load balancer has no address yet, or a plugin whose
     /// `failurePolicy` is `Fail` is not synced.
     Pending,
-    /// The components exist and the scheduler's Service can be used. Says nothing about pods.
+    /// The components and a pod of the scheduler exist, and its Service can be used. Does not say that the pod runs.
     Running,
-    /// The cluster's name is invalid.
+    /// Somebody has to act before the scheduler can start. A cluster that was `Running` stays so.
     Error,
 }
 

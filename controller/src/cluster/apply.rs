@@ -24,6 +24,9 @@ use crate::{
     view::DeploymentView,
 };
 
+/// The reason of a component whose name is taken by an object that nobody will delete by itself.
+pub(super) const NAME_TAKEN: &str = "NameTaken";
+
 /// The writes that each component needs.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
@@ -96,7 +99,7 @@ fn blocked_by(kind: &str, live: &impl Resource) -> Blocked {
         return Blocked { reason: "WaitingForDeletion", message };
     }
     let message = format!("{kind} {name} exists and does not belong to this cluster; delete it or rename the cluster");
-    Blocked { reason: "NameTaken", message }
+    Blocked { reason: NAME_TAKEN, message }
 }
 
 pub(super) async fn apply(context: &Context, cluster: &ValidatedCluster, plan: Plan) -> Outcome {

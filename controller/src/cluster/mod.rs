@@ -5,6 +5,7 @@
 mod apply;
 mod build;
 mod observe;
+mod phase;
 mod status;
 mod update;
 mod validate;
@@ -62,6 +63,11 @@ impl Error {
 pub(crate) fn manifests(cluster: &DaskCluster) -> Result<[Value; 3], Rejection> {
     let Desired { scheduler, service, group } = build::build(&validate::validate(cluster)?);
     Ok([scheduler.manifest, service.manifest, group.manifest])
+}
+
+/// Returns whether `cluster` is invalid, so that nothing is created for it until its author changes it.
+pub(crate) fn is_invalid(cluster: &DaskCluster) -> bool {
+    validate::validate(cluster).is_err()
 }
 
 /// Brings one DaskCluster a step closer to its spec.

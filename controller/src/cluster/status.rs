@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dask_operator_api::{ClusterPhase, DaskCluster, DaskClusterStatus, meta};
 use jiff::Timestamp;
-use k8s_openapi::{api::core::v1::Service, apimachinery::pkg::apis::meta::v1::Condition};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, ResourceExt as _};
 use operator_runtime::{
     conditions::{self, ConditionUpdate},
@@ -17,6 +17,7 @@ use super::{
     apply::Outcome,
     build::{self, Desired},
     observe::Observed,
+    phase::{components_exist, phase},
     validate::ValidatedCluster,
     warnings,
 };
@@ -170,7 +171,7 @@ fn components_created(valid: &ValidatedCluster, observed: &Observed, outcome: &O
     if let Some(blocked) = outcome.blocked.first() {
         return ConditionUpdate::no(COMPONENTS_CREATED, blocked.reason, blocked.message.as_str());
     }
-    if components_stand(valid, observed) {
+    if components_exist(valid, observed) {
         return ConditionUpdate::yes(
             COMPONENTS_CREATED,
             "Created",
@@ -192,7 +193,7 @@ fn scheduler_ready(valid: &ValidatedCluster, observed: &Observed) -> ConditionUp
 }
 
 /// Returns a condition if the Service's selector does not match the scheduler's pod, so that no client can connect.
-fn selected(valid: &ValidatedCluster) -> Option<ConditionUpdate> {
+pub(super) fn selected(valid: &ValidatedCluster) -> Option<ConditionUpdate> {
     let selector = valid.scheduler.service.field("selector");
     let selector = selector.as_object()?;
     let labels = build::scheduler_pod_labels(valid);
@@ -241,41 +242,5 @@ fn workers_available(observed: &Observed) -> ConditionUpdate {
     }
 }
 
-/// Returns the phase. `Running` says that the components exist and the Service can be used. It says nothing about
-/// pods, because clients give up waiting for it long before a large image is pulled. A cluster that is `Running` stays
-/// so while a lost component is replaced, and regardless of failing plugins.
-fn phase(valid: &ValidatedCluster, seen: &StatusInput<'_>) -> ClusterPhase {
-    let (current, observed) = (seen.current.phase, seen.observed);
-    if !components_stand(valid, observed) {
-        return match current {
-            Some(phase @ (ClusterPhase::Pending | ClusterPhase::Running)) => phase,
-            _ => ClusterPhase::Created,
-        };
-    }
-    match &observed.service {
-        Some(service) if waits_for_load_balancer(service) => ClusterPhase::Pending,
-        _ if seen.held && current != Some(ClusterPhase::Running) => ClusterPhase::Pending,
-        _ => ClusterPhase::Running,
-    }
-}
-
-/// Returns whether all components exist and are this cluster's, and Kubernetes has begun to act on the Deployment.
-fn components_stand(valid: &ValidatedCluster, observed: &Observed) -> bool {
-    let (Some(scheduler), Some(service), Some(group)) = (&observed.scheduler, &observed.service, &observed.group)
-    else {
-        return false;
-    };
-    operator_runtime::k8s::is_controlled_by(scheduler.as_ref(), &valid.uid)
-        && operator_runtime::k8s::is_controlled_by(service.as_ref(), &valid.uid)
-        && operator_runtime::k8s::is_controlled_by(group.as_ref(), &valid.uid)
-        && scheduler.status.observed_generation.is_some()
-}
-
-fn waits_for_load_balancer(service: &Service) -> bool {
-    let is_load_balancer = service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer");
-    let ingress = service.status.as_ref().and_then(|status| status.load_balancer.as_ref()?.ingress.as_ref());
-    is_load_balancer && ingress.is_none_or(Vec::is_empty)
-}
-
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

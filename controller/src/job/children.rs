@@ -19,7 +19,7 @@ pub(super) enum Lookup<T> {
 pub(super) struct Cluster {
     pub(super) uid: String,
     pub(super) is_going: bool,
-    /// Whether its phase is `Error`.
+    /// Whether it is invalid, so that it never starts.
     pub(super) is_broken: bool,
 }
 

@@ -1,6 +1,6 @@
 //! Reads a job's children from the caches or from the API server.
 
-use dask_operator_api::{ClusterPhase, DaskCluster, DaskJob, meta};
+use dask_operator_api::{DaskCluster, DaskJob, meta};
 use kube::{Api, Resource, ResourceExt as _};
 use operator_runtime::{k8s, rejection::Rejection};
 
@@ -10,6 +10,7 @@ use super::{
     validate::runner_kind,
 };
 use crate::{
+    cluster,
     context::{Caches, Context},
     view::PodView,
 };
@@ -48,7 +49,8 @@ fn world(job: &DaskJob, cluster: Option<&DaskCluster>, runner: Option<&PodView>)
         cluster: seen(job, cluster, |cluster| Cluster {
             uid: cluster.uid().unwrap_or_default(),
             is_going: cluster.metadata.deletion_timestamp.is_some(),
-            is_broken: cluster.status.as_ref().and_then(|status| status.phase) == Some(ClusterPhase::Error),
+            // Phase `Error` is not enough, because a cluster may recover from it.
+            is_broken: cluster::is_invalid(cluster),
         }),
         runner: seen(job, runner, |pod| Runner::of(pod, &runner_kind(job))),
     }
@@ -84,7 +86,11 @@ mod tests {
     use crate::{job::build::tests::mk_job, test_fixtures::mk_cluster};
 
     fn seen_of(owners: &Value, phase: &str) -> Lookup<Cluster> {
-        let mut cluster = mk_cluster("demo");
+        seen_as("demo", owners, phase)
+    }
+
+    fn seen_as(name: &str, owners: &Value, phase: &str) -> Lookup<Cluster> {
+        let mut cluster = mk_cluster(name);
         cluster.metadata.owner_references = Some(serde_json::from_value(owners.clone()).unwrap());
         cluster.status = Some(serde_json::from_value(json!({"phase": phase})).unwrap());
         world(&mk_job(|_| {}), Some(&cluster), None).cluster
@@ -94,11 +100,18 @@ mod tests {
         json!([{"apiVersion": "kubernetes.dask.org/v1", "kind": kind, "name": "demo", "uid": uid, "controller": true}])
     }
 
+    /// A quota that is exceeded now may be free a minute later.
+    #[test]
+    fn a_cluster_in_error_is_broken_only_if_it_is_invalid() {
+        let ours = |is_broken| Lookup::Ours(Cluster { uid: "cluster-uid".to_owned(), is_going: false, is_broken });
+        assert_eq!(seen_of(&owner("DaskJob", "job-uid"), "Error"), ours(false));
+        assert_eq!(seen_as("not.valid", &owner("DaskJob", "job-uid"), "Error"), ours(true));
+    }
+
     #[test]
     fn only_what_the_job_itself_controls_is_the_jobs() {
         let ours = |is_broken| Lookup::Ours(Cluster { uid: "cluster-uid".to_owned(), is_going: false, is_broken });
         assert_eq!(seen_of(&owner("DaskJob", "job-uid"), "Running"), ours(false));
-        assert_eq!(seen_of(&owner("DaskJob", "job-uid"), "Error"), ours(true));
         let reason = |seen| match seen {
             Lookup::Foreign(Rejection { reason, .. }) => reason,
             other => panic!("{other:?}"),

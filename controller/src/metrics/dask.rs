@@ -111,7 +111,7 @@ impl Tallies {
         self.clusters.add(phase_word(phase), 1);
         let conditions = status.map(|status| status.conditions.as_slice()).unwrap_or_default();
         let waiting_since = match phase {
-            Some(ClusterPhase::Error) => None,
+            Some(ClusterPhase::Error) if cluster::is_invalid(cluster) => None,
             // A cluster that is Running stays in this phase.
             Some(ClusterPhase::Running) => failing_since(conditions, cluster::SCHEDULER_READY),
             _ => cluster.creation_timestamp().map(|time| time.0),

@@ -12,14 +12,14 @@ use crate::{
     test_fixtures::mk_cluster,
 };
 
-const OURS: &str = "cluster-uid";
+pub(in crate::cluster) const OURS: &str = "cluster-uid";
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
 /// Returns a component as the caches contain it, controlled by the cluster with uid `owner`.
-fn component<K: serde::de::DeserializeOwned>(owner: &str, rest: &Value) -> Arc<K> {
+pub(in crate::cluster) fn component<K: serde::de::DeserializeOwned>(owner: &str, rest: &Value) -> Arc<K> {
     let mut object = json!({
         "metadata": {"name": "demo-scheduler", "namespace": "ns", "ownerReferences": [{
             "apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster", "name": "demo", "uid": owner, "controller": true,
@@ -29,32 +29,41 @@ fn component<K: serde::de::DeserializeOwned>(owner: &str, rest: &Value) -> Arc<K
     Arc::new(serde_json::from_value(object).unwrap())
 }
 
-/// Returns all components of a cluster, with `service` as spec and status of the Service.
-fn observed_with(service: &Value) -> Observed {
+/// Returns a pod of the scheduler.
+pub(in crate::cluster) fn scheduler_pod(status: &Value) -> Arc<PodView> {
+    Arc::new(serde_json::from_value(json!({"metadata": {"name": "demo-scheduler-x"}, "status": status})).unwrap())
+}
+
+/// Returns all components of a cluster and a pod of its scheduler, with `service` as spec and status of the Service.
+pub(in crate::cluster) fn observed_with(service: &Value) -> Observed {
     let group = json!({"spec": {"cluster": "demo", "worker": {"spec": {"containers": []}}}, "status": {"replicas": 2}});
     Observed {
         scheduler: Some(component(OURS, &json!({"status": {"observedGeneration": 1}}))),
         service: Some(component(OURS, service)),
         group: Some(component(OURS, &group)),
-        scheduler_pods: Vec::new(),
+        scheduler_pods: vec![scheduler_pod(&json!({"phase": "Pending"}))],
         astray_pods: Vec::new(),
         unseen: std::collections::BTreeSet::new(),
     }
 }
 
-fn observed() -> Observed {
+pub(in crate::cluster) fn observed() -> Observed {
     observed_with(&json!({"spec": {"type": "ClusterIP"}}))
 }
 
-fn outcome() -> Outcome {
+pub(in crate::cluster) fn outcome() -> Outcome {
     Outcome { blocked: Vec::new(), made: false, stands: false, recreating: false, error: None }
 }
 
-fn mk_cluster_in(phase: Option<ClusterPhase>) -> DaskCluster {
+pub(in crate::cluster) fn mk_cluster_in(phase: Option<ClusterPhase>) -> DaskCluster {
     DaskCluster { status: Some(DaskClusterStatus { phase, ..DaskClusterStatus::default() }), ..mk_cluster("demo") }
 }
 
-fn status_of(cluster: &DaskCluster, observed: &Observed, outcome: &Outcome) -> DaskClusterStatus {
+pub(in crate::cluster) fn status_of(
+    cluster: &DaskCluster,
+    observed: &Observed,
+    outcome: &Outcome,
+) -> DaskClusterStatus {
     status_at(cluster, observed, outcome, 100)
 }
 
@@ -133,8 +142,8 @@ fn the_status_of_a_cluster_that_runs() {
     assert_eq!(serde_json::to_value(status).unwrap(), expected);
 }
 
-/// Clients delete a cluster that is not `Running` after 60 seconds, and image pulls take longer. So this table
-/// contains no observation of pods.
+/// Clients delete a cluster that is not `Running` after 60 seconds, and image pulls take longer. So the pod of the
+/// scheduler in this table does not run yet.
 #[test]
 fn a_cluster_runs_as_soon_as_its_components_exist_and_its_service_has_an_address() {
     let load_balancer = |status: Value| json!({"spec": {"type": "LoadBalancer"}, "status": status});

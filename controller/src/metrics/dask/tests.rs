@@ -41,7 +41,7 @@ fn a_cluster_waits_from_its_creation_until_it_runs_and_again_while_its_scheduler
         (json!({"phase": "Pending", "conditions": ready("True")}), "Pending", 100),
         (json!({"phase": "Running", "conditions": ready("True")}), "Running", 0),
         (json!({"phase": "Running", "conditions": ready("False")}), "Running", 40),
-        (json!({"phase": "Error"}), "Error", 0),
+        (json!({"phase": "Error"}), "Error", 100),
     ];
     for (status, phase, waits) in table {
         let mut tallies = Tallies::new(at(100));
@@ -50,6 +50,16 @@ fn a_cluster_waits_from_its_creation_until_it_runs_and_again_while_its_scheduler
         assert_eq!(counted, (1, 1), "{status}");
         assert_eq!(tallies.unavailable.0["DaskCluster"], waits, "{status}");
     }
+}
+
+/// Only its author can change that, who is told by a condition.
+#[test]
+fn an_invalid_cluster_waits_for_nothing() {
+    let mut invalid = cluster(&json!({"phase": "Error"}));
+    invalid.metadata.name = Some("not.valid".to_owned());
+    let mut tallies = Tallies::new(at(100));
+    tallies.cluster(&invalid);
+    assert_eq!((tallies.clusters.0["Error"], tallies.unavailable.0["DaskCluster"]), (1, 0));
 }
 
 #[test]
