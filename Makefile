@@ -121,6 +121,11 @@ else
 	  controller/tests/slowest.sh cargo test -p dask-operator --locked --test takeover -- --ignored --test-threads 1'
 endif
 
+.PHONY: upstream-tests
+upstream-tests: prepare images ## Run the tests of dask-kubernetes itself on a node with this operator; TESTARGS are pytest's
+	cargo build --locked -p dask-operator
+	@testbed/with-cluster.sh node testbed/upstream-tests.sh $(TARGET_DIR)/debug/dask-operator $(TESTARGS)
+
 .PHONY: bench
 bench: prepare ## Measure the operator, the API server and dask-kubernetes; BENCHARGS=--quick for small numbers
 	cargo build --release --locked -p dask-operator -p dask-operator-bench

@@ -193,8 +193,8 @@ pub struct WorkerAllocation {
 pub enum ClusterPhase {
     /// Accepted; its components are being made.
     Created,
-    /// The components exist, but the scheduler's load balancer has no address yet, or a plugin whose
-    /// `failurePolicy` is `Fail` is not synced.
+    /// The components exist, but the scheduler's load balancer has no address yet, its Service does not select the
+    /// scheduler, or a plugin whose `failurePolicy` is `Fail` is not synced.
     Pending,
     /// The components and a pod of the scheduler exist, and its Service can be used. Does not say that the pod runs.
     Running,

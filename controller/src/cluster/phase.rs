@@ -21,6 +21,9 @@ use super::{
 /// that the pod runs, because clients give up waiting for this phase long before a large image is pulled. A cluster that is
 /// `Running` stays so while a lost component or pod is replaced, and regardless of failing plugins.
 ///
+/// `Pending` says that the components exist and that the Service cannot be used. This includes a selector that does not match
+/// the scheduler, for which the tests of dask-kubernetes do not accept `Error`.
+///
 /// `Error` says that somebody has to act before the scheduler can start. It is not final: the phase changes when the cause
 /// is gone.
 pub(super) fn phase(valid: &ValidatedCluster, seen: &StatusInput<'_>) -> ClusterPhase {
@@ -39,7 +42,7 @@ pub(super) fn phase(valid: &ValidatedCluster, seen: &StatusInput<'_>) -> Cluster
     match &observed.service {
         Some(service) if waits_for_load_balancer(service) => ClusterPhase::Pending,
         _ if was_running => ClusterPhase::Running,
-        _ if seen.held => ClusterPhase::Pending,
+        _ if seen.held || status::selected(valid).is_some() => ClusterPhase::Pending,
         _ if !has_scheduler_pod(observed) => waiting,
         _ => ClusterPhase::Running,
     }
@@ -50,7 +53,6 @@ fn cannot_start(valid: &ValidatedCluster, observed: &Observed, outcome: &Outcome
     outcome.error.as_ref().is_some_and(is_refusal)
         || outcome.blocked.iter().any(|blocked| blocked.reason == NAME_TAKEN)
         || pods_are_refused(valid, observed)
-        || status::selected(valid).is_some()
 }
 
 /// Returns whether the API server refuses what the spec asks for: it is invalid or denied, or a quota is exceeded. A token

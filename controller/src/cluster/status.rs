@@ -182,8 +182,12 @@ fn components_created(valid: &ValidatedCluster, observed: &Observed, outcome: &O
 }
 
 fn scheduler_ready(valid: &ValidatedCluster, observed: &Observed) -> ConditionUpdate {
+    // Before the pod is ready, too: it is why the cluster does not become `Running`.
+    if let Some(wrong_selector) = selected(valid) {
+        return wrong_selector;
+    }
     if let Some(ready) = observed.scheduler_pods.iter().find(|pod| pod.is_ready()) {
-        return selected(valid).unwrap_or_else(|| runs(ready));
+        return runs(ready);
     }
     let pods = observed.scheduler_pods.iter().map(AsRef::as_ref);
     match observed.scheduler.as_ref().and_then(|scheduler| diagnosis::of(scheduler, pods)) {

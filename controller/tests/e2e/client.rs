@@ -104,3 +104,9 @@ async fn shrinking_under_load_loses_no_result_and_repeats_nothing() {
 async fn an_idle_cluster_goes_by_itself_but_not_while_it_works() {
     runs_and_leaves_nothing(include_str!("client/idle.py")).await;
 }
+
+#[tokio::test]
+#[ignore = "needs a node: make e2e"]
+async fn a_scheduler_that_crashes_is_raised_with_its_log_and_workers_that_crash_are_in_a_condition() {
+    runs_and_leaves_nothing(include_str!("client/crashes.py")).await;
+}

@@ -83,13 +83,16 @@ fn what_may_end_by_itself_is_no_error() {
     }
 }
 
-/// No client can connect, and the client waits without a limit for a pod that the Service selects.
+/// The Python client would wait without a limit for a pod that the Service selects.
 #[test]
-fn a_cluster_whose_service_selects_no_scheduler_is_in_error() {
+fn a_cluster_whose_service_does_not_select_the_scheduler_does_not_run() {
     let right = json!({"dask.org/cluster-name": "demo", "dask.org/component": "scheduler"});
     assert_eq!(status_of(&selecting(right), &observed(), &outcome()).phase, is(ClusterPhase::Running));
     let wrong = json!({"dask.org/cluster-name": "other", "dask.org/component": "scheduler"});
-    assert_eq!(status_of(&selecting(wrong), &observed(), &outcome()).phase, is(ClusterPhase::Error));
+    let status = status_of(&selecting(wrong), &observed(), &outcome());
+    assert_eq!(status.phase, is(ClusterPhase::Pending));
+    let ready = status.conditions.iter().find(|condition| condition.type_ == "SchedulerReady").unwrap();
+    assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "ServiceSelectsNothing"));
 }
 
 /// The reason why a pod is refused is known a moment later than the Deployment exists.
