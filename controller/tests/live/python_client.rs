@@ -96,7 +96,7 @@ impl User {
         let mut client = Command::new(format!("{}/bin/python", environment().await))
             .args(["-c", include_str!("python_client/mistake.py")])
             .envs(self.kubeconfig.as_ref().map(|path| ("KUBECONFIG", path)))
-            // No settings of whoever runs the test.
+            // Without the settings of the account that runs the test.
             .env("DASK_CONFIG", self.context.folder())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
