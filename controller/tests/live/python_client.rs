@@ -226,7 +226,7 @@ async fn a_cluster_that_cannot_start_is_shown_as_error_and_an_event_says_why() {
         let account = custom(|spec| spec["scheduler"]["spec"]["serviceAccountName"] = json!("nobody"));
         user.creates_what_cannot_start(account, "ServiceAccountNotFound", "nobody").await;
         let selector = custom(|spec| spec["scheduler"]["service"]["selector"] = json!({"app": "dask"}));
-        let end = user.gives_up(selector, "ServiceSelectsNothing", "app=dask").await;
+        let end = user.gives_up(selector, "ServiceSelectsNothing", "the Service selects app").await;
         end.shows("DaskCluster", "Pending");
 
         let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "taken-scheduler"},
