@@ -30,7 +30,8 @@ fn refusal(message: &str) -> &'static str {
     }
 }
 
-fn of_pod(pod: &PodView) -> Option<Rejection> {
+/// Returns the reason why the containers of `pod` do not run, or `None` if they only need more time.
+pub(crate) fn of_pod(pod: &PodView) -> Option<Rejection> {
     if pod.metadata.deletion_timestamp.is_some() {
         return None;
     }

@@ -15,6 +15,11 @@ use crate::{
 /// Reasons of conditions that are false only until an operation in progress is done.
 const PROGRESS: [&str; 7] = ["Creating", "Scaling", "Pending", "Starting", "RollingUpdate", "Connecting", "Recreating"];
 
+/// Returns whether a condition with this reason is false only until an operation in progress is done.
+pub fn is_progress(reason: &str) -> bool {
+    PROGRESS.contains(&reason)
+}
+
 /// Reasons of conditions that are true although users have to know something.
 const CAUTIONS: [&str; 2] = ["FieldsIgnored", "ApiServerWarnings"];
 
@@ -45,9 +50,8 @@ fn events_of(old: &[Condition], new: &[Condition]) -> Vec<Event> {
     let told = |condition: &&Condition| {
         let before = old.iter().find(|other| other.type_ == condition.type_);
         let same = before.is_some_and(|before| before.status == condition.status && before.reason == condition.reason);
-        let progress = PROGRESS.contains(&condition.reason.as_str());
-        let recovered =
-            condition.status == "True" && before.is_some_and(|before| !PROGRESS.contains(&before.reason.as_str()));
+        let progress = is_progress(&condition.reason);
+        let recovered = condition.status == "True" && before.is_some_and(|before| !is_progress(&before.reason));
         !same && !progress && (condition.status == "False" || recovered || is_caution(condition))
     };
     let is_warning = |condition: &Condition| condition.status == "False" || is_caution(condition);
