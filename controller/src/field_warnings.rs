@@ -39,6 +39,11 @@ pub(crate) const RUNNER: Origin = Origin { created: "spec.", written: "spec.job.
 /// The origin of a job's cluster.
 pub(crate) const JOB_CLUSTER: Origin = Origin { created: "spec.", written: "spec.cluster.spec." };
 
+/// The origin of a worker group that a job adds to its cluster.
+pub(crate) const JOB_WORKER_GROUP: Origin = Origin { created: "spec.", written: "spec.cluster.workerGroups[]." };
+/// The origin of a job's autoscaler.
+pub(crate) const JOB_AUTOSCALER: Origin = Origin { created: "spec.", written: "spec.cluster.autoscaler." };
+
 impl Origin {
     /// Returns the warnings about the created object in terms of the resource.
     pub(crate) fn of(self, warnings: &Warnings) -> Warnings {

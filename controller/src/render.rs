@@ -15,7 +15,7 @@ struct Reconcilers;
 
 impl DaskManifests for Reconcilers {
     fn of_job(&self, job: &DaskJob, cluster_domain: &str) -> Result<Vec<Value>, Rejection> {
-        Ok(job::manifests(job, cluster_domain)?.to_vec())
+        job::manifests(job, cluster_domain)
     }
 
     fn of_cluster(&self, cluster: &DaskCluster) -> Result<Vec<Value>, Rejection> {

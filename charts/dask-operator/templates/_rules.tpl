@@ -4,7 +4,7 @@
 - apiGroups: [kubernetes.dask.org]
   resources: [daskclusters, daskworkergroups, daskjobs, daskautoscalers]
   verbs: [get, list, watch]
-# Create the default group of a cluster. Set the owner of groups that users create, and scale them.
+# Create the groups of a cluster. Set the owner of groups that users create, and scale them.
 - apiGroups: [kubernetes.dask.org]
   resources: [daskworkergroups]
   verbs: [create, patch]
@@ -12,10 +12,11 @@
 - apiGroups: [kubernetes.dask.org]
   resources: [daskclusters]
   verbs: [create, patch, delete]
-# Set the owner of autoscalers, and store their cool-down.
+# Create the autoscaler of a job's cluster, and delete it before the workers of a finished job. Set the owner of
+# autoscalers, and store their cool-down.
 - apiGroups: [kubernetes.dask.org]
   resources: [daskautoscalers]
-  verbs: [patch]
+  verbs: [create, patch, delete]
 # Delete finished jobs after their time to live. Add and remove finalizers of plugins.
 - apiGroups: [kubernetes.dask.org]
   resources: [daskjobs]

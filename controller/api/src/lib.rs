@@ -29,7 +29,10 @@ pub use cluster::{
     SchedulerSpec, SchedulerTls, SchedulerUpdatePolicy, WorkerAllocation, WorkerSpec, WorkerUpdateStrategy,
     WorkerUpdateType,
 };
-pub use job::{DaskJob, DaskJobSpec, DaskJobStatus, EmbeddedCluster, JobSpec};
+pub use job::{
+    DaskJob, DaskJobSpec, DaskJobStatus, DeletionCondition, DeletionRule, EmbeddedAutoscaler, EmbeddedCluster,
+    EmbeddedWorkerGroup, JobDeletionPolicy, JobOutcome, JobSpec,
+};
 pub use plugin::{
     CertificateRef, ChildRule, DEADLINE_SECONDS, DaskOperatorPlugin, DaskOperatorPluginSpec, DaskOperatorPluginStatus,
     DeletionPolicy, DiscoveredPlugin, DriftPolicy, Endpoint, FailurePolicy, FinalizePolicy, HmacRef, KeyRef,

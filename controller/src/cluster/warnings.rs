@@ -32,6 +32,7 @@ fn of_component(cluster: &ValidatedCluster, component: &Component, live: Option<
 mod tests {
     use std::sync::Arc;
 
+    use dask_operator_api::meta;
     use serde_json::{Value, json};
 
     use super::*;

@@ -119,7 +119,7 @@ fn watch_dask_kinds(task_set: &mut TaskSet, context: &Arc<Context>, scope: &Scop
         KindWatcher::new(client, scope, (), pace.config(None), caches.groups.clone())
             .store(group_writer)
             .resync(k8s::forget_old_definitions)
-            .listen(triggers::on_group(queues)),
+            .listen(triggers::on_group(caches, queues)),
     );
     task_set.watch(
         KindWatcher::new(client, scope, (), pace.config(None), caches.jobs.clone())

@@ -5,7 +5,7 @@ use dask_operator_api::{
     meta::{self, component},
 };
 use kube::{Resource, ResourceExt as _};
-use operator_runtime::watch::{Change, Queue};
+use operator_runtime::watch::{Cache, Change, Queue};
 
 use super::Queues;
 use crate::{
@@ -51,13 +51,26 @@ pub(super) fn on_cluster(caches: &Caches, queues: &Queues) -> impl Fn(&Change<Da
     }
 }
 
-pub(super) fn on_group(queues: &Queues) -> impl Fn(&Change<DaskWorkerGroup>) + Send + 'static {
-    let queues = queues.clone();
+pub(super) fn on_group(caches: &Caches, queues: &Queues) -> impl Fn(&Change<DaskWorkerGroup>) + Send + 'static {
+    let (job_cache, queues) = (caches.jobs.clone(), queues.clone());
     move |change| {
         let group = change.object();
         let namespace = group.namespace().unwrap_or_default();
         push(&queues.groups, change, group.status.as_ref().and_then(|status| status.observed_generation));
         queues.clusters.push(&namespace, &group.spec.cluster);
+        push_job(&job_cache, &queues.jobs, change, &group.spec.cluster);
+    }
+}
+
+/// Enqueues the job of a cluster when something that belongs to the cluster changed. While the job runs, it may have to
+/// create the object again. After its end, it may have to remove workers.
+fn push_job<K: Resource>(jobs: &Cache<DaskJob>, queue: &Queue<DaskJob>, change: &Change<K>, cluster: &str) {
+    let namespace = change.object().namespace().unwrap_or_default();
+    // A job's cluster has the job's name.
+    let Some(job) = jobs.get(&namespace, cluster) else { return };
+    let has_ended = job.status.as_ref().is_some_and(|status| status.end_time.is_some());
+    if has_ended || matches!(change, Change::Deleted(_)) {
+        queue.push(&namespace, cluster);
     }
 }
 
@@ -69,11 +82,12 @@ pub(super) fn on_job(queues: &Queues) -> impl Fn(&Change<DaskJob>) + Send + 'sta
 /// Enqueues the autoscaler. If an autoscaler that scaled a group is deleted, another one of the same cluster may
 /// replace it.
 pub(super) fn on_autoscaler(caches: &Caches, queues: &Queues) -> impl Fn(&Change<DaskAutoscaler>) + Send + 'static {
-    let (cache, queues) = (caches.autoscalers.clone(), queues.clone());
+    let (cache, job_cache, queues) = (caches.autoscalers.clone(), caches.jobs.clone(), queues.clone());
     move |change| {
         let object = change.object();
         let namespace = object.namespace().unwrap_or_default();
         queues.autoscalers.push(&namespace, &object.name_any());
+        push_job(&job_cache, &queues.jobs, change, &object.spec.cluster);
         // The others wait and are reconciled periodically. Enqueueing all of them on each change of one would be too
         // expensive.
         let scaled = object.status.as_ref().is_some_and(|status| status.desired_replicas.is_some());

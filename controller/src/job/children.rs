@@ -1,8 +1,8 @@
-//! The observed children of a job: its cluster and its runner.
+//! The observed children of a job: its cluster with what belongs to it, and its runner.
 
 use operator_runtime::rejection::Rejection;
 
-use super::runner::Runner;
+use super::{extras::Extra, runner::Runner, trouble::Health};
 
 /// The object that has the name of a child.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +21,30 @@ pub(super) struct Cluster {
     pub(super) is_going: bool,
     /// Whether it is invalid, so that it never starts.
     pub(super) is_broken: bool,
+    pub(super) health: Health,
+}
+
+/// The object that has the name of an additional worker group or autoscaler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ObservedExtra {
+    pub(super) extra: Extra,
+    pub(super) found: Lookup<()>,
+}
+
+/// An object of the job's cluster that makes it have workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Scaled {
+    pub(super) kind: ScaledKind,
+    pub(super) name: String,
+    pub(super) uid: String,
+}
+
+/// The kinds that make a cluster have workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ScaledKind {
+    /// A worker group with at least one replica.
+    WorkerGroup,
+    Autoscaler,
 }
 
 /// The observed children.
@@ -28,6 +52,10 @@ pub(super) struct Cluster {
 pub(super) struct ObservedChildren {
     pub(super) cluster: Lookup<Cluster>,
     pub(super) runner: Lookup<Runner>,
+    /// What the job's spec adds to its cluster; empty while there is no cluster.
+    pub(super) extras: Vec<ObservedExtra>,
+    /// What makes the cluster have workers. Autoscalers come first, because they would scale the groups again.
+    pub(super) scaled: Vec<Scaled>,
 }
 
 impl ObservedChildren {

@@ -1,4 +1,4 @@
-//! Keeps the Events about blocked jobs from being repeated.
+//! Keeps the Events about jobs that are blocked or in trouble from being repeated.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -8,13 +8,24 @@ use std::{
 /// Up to this number of entries, no check is made whether their jobs still exist.
 const ROOM: usize = 64;
 
-/// The reason that was last reported for each blocked job. A DaskJob has no conditions that could record it, because
+/// What an Event about a job is about. What is reported about one does not make what was reported about another new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum About {
+    /// The creation of the job's children.
+    Creation,
+    /// The job's cluster.
+    Cluster,
+    /// The runner.
+    Runner,
+}
+
+/// The reason that was last reported for each job in trouble. A DaskJob has no conditions that could record it, because
 /// clients compare the keys of its status. So an Event may be repeated once after a restart.
 pub(super) struct EventDedup(Mutex<Content>);
 
 struct Content {
     /// Reasons by the job's uid.
-    reasons: BTreeMap<String, &'static str>,
+    reasons: BTreeMap<String, BTreeMap<About, String>>,
     /// At this number of entries, those of deleted jobs are evicted. It doubles, so that the cost of checking stays
     /// low for each entry.
     room: usize,
@@ -27,9 +38,15 @@ impl EventDedup {
 
     /// Returns whether `reason` is new for the job with `uid`, and records it. `existing` returns the uids of all
     /// jobs, and is called rarely.
-    pub(super) fn is_news(&self, uid: &str, reason: &'static str, existing: impl FnOnce() -> HashSet<String>) -> bool {
+    pub(super) fn is_news(
+        &self,
+        uid: &str,
+        about: About,
+        reason: &str,
+        existing: impl FnOnce() -> HashSet<String>,
+    ) -> bool {
         let mut told = self.lock();
-        if told.reasons.get(uid) == Some(&reason) {
+        if told.reasons.get(uid).and_then(|reasons| reasons.get(&about)).is_some_and(|known| known == reason) {
             return false;
         }
         if told.reasons.len() >= told.room {
@@ -37,12 +54,22 @@ impl EventDedup {
             told.reasons.retain(|uid, _| existing.contains(uid));
             told.room = (told.reasons.len() * 2).max(ROOM);
         }
-        told.reasons.insert(uid.to_owned(), reason);
+        told.reasons.entry(uid.to_owned()).or_default().insert(about, reason.to_owned());
         true
     }
 
-    /// Removes the entry of a job that is no longer blocked.
-    pub(super) fn forget(&self, uid: &str) {
+    /// Removes the entry of something that is no longer in trouble.
+    pub(super) fn forget(&self, uid: &str, about: About) {
+        let mut told = self.lock();
+        let Some(reasons) = told.reasons.get_mut(uid) else { return };
+        reasons.remove(&about);
+        if reasons.is_empty() {
+            told.reasons.remove(uid);
+        }
+    }
+
+    /// Removes all entries of a job.
+    pub(super) fn forget_all(&self, uid: &str) {
         self.lock().reasons.remove(uid);
     }
 
@@ -57,14 +84,20 @@ mod tests {
 
     #[test]
     fn the_same_reason_is_news_once_until_it_is_forgotten() {
+        use About::{Cluster, Creation};
         let told = EventDedup::new();
         let all_exist = HashSet::new; // Not called for so few entries.
-        assert!(told.is_news("a", "Forbidden", all_exist));
-        assert!(!told.is_news("a", "Forbidden", all_exist));
-        assert!(told.is_news("b", "Forbidden", all_exist), "another job");
-        assert!(told.is_news("a", "NameTaken", all_exist), "another reason");
-        told.forget("a");
-        assert!(told.is_news("a", "NameTaken", all_exist));
+        assert!(told.is_news("a", Creation, "Forbidden", all_exist));
+        assert!(!told.is_news("a", Creation, "Forbidden", all_exist));
+        assert!(told.is_news("b", Creation, "Forbidden", all_exist), "another job");
+        assert!(told.is_news("a", Cluster, "Forbidden", all_exist), "about something else");
+        assert!(!told.is_news("a", Creation, "Forbidden", all_exist), "which makes it no news again");
+        assert!(told.is_news("a", Creation, "NameTaken", all_exist), "another reason");
+        told.forget("a", Creation);
+        assert!(told.is_news("a", Creation, "NameTaken", all_exist));
+        assert!(!told.is_news("a", Cluster, "Forbidden", all_exist));
+        told.forget_all("a");
+        assert!(told.is_news("a", Cluster, "Forbidden", all_exist));
     }
 
     #[test]
@@ -72,11 +105,14 @@ mod tests {
         let told = EventDedup::new();
         for number in 0..10 * ROOM {
             let here = || HashSet::from(["here".to_owned()]);
-            assert!(told.is_news(if number == 0 { "here" } else { "gone" }, "Forbidden", here) || number > 1);
-            assert!(told.is_news(&number.to_string(), "Forbidden", here));
+            assert!(
+                told.is_news(if number == 0 { "here" } else { "gone" }, About::Creation, "Forbidden", here)
+                    || number > 1
+            );
+            assert!(told.is_news(&number.to_string(), About::Creation, "Forbidden", here));
         }
         assert!(told.lock().reasons.len() <= ROOM);
-        assert!(!told.is_news("here", "Forbidden", HashSet::new));
+        assert!(!told.is_news("here", About::Creation, "Forbidden", HashSet::new));
     }
 
     /// Listing all jobs for each of them would take minutes.
@@ -89,7 +125,7 @@ mod tests {
                 looks.set(looks.get() + 1);
                 all.clone()
             };
-            assert!(told.is_news(uid, "Forbidden", existing));
+            assert!(told.is_news(uid, About::Creation, "Forbidden", existing));
         }
         assert!(looks.get() < 20, "{} looks", looks.get());
     }

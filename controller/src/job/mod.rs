@@ -1,24 +1,30 @@
 //! The DaskJob reconciler: a DaskCluster, and a runner that runs to completion next to it.
 //!
-//! observe → phase → status → apply; `phase` is a pure state machine. A pass that would write anything decides again
-//! by what the API server returns, so that a stale cache hides neither the end of a job nor an existing runner.
+//! observe → validate → phase → status → apply; `phase` is a pure state machine. A pass that would write anything decides
+//! again by what the API server returns, so that a stale cache hides neither the end of a job nor an existing runner.
 //!
-//! The runner is the first container of `spec.job.spec.containers`. When it succeeds, the job has succeeded,
-//! regardless of sidecars. The pod of a runner that ended is kept for its logs. If its sidecars still run five minutes
-//! later, the pod is deleted. It is deleted at once if the runner itself would continue without a cluster.
+//! The runner is the containers that `spec.job.spec` lists. When all of them have succeeded, the job has succeeded,
+//! regardless of containers that others inject into the pod. The pod of a runner that ended is kept for its logs. If
+//! injected containers still run five minutes later, the pod is deleted. It is deleted at once if the runner itself would
+//! continue.
 
 mod apply;
 mod build;
 mod children;
 mod cleanup;
+mod deadlines;
 mod event_dedup;
+mod extras;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod labels;
+mod next;
 mod observe;
 mod phase;
+mod retention;
 mod runner;
 mod status;
+mod trouble;
 mod validate;
 
 use std::{sync::Arc, time::Duration};
@@ -30,13 +36,14 @@ use crate::context::Context;
 use apply::Made;
 use children::ObservedChildren;
 use dask_operator_api::{DaskJob, DaskJobStatus};
+use extras::Extra;
+use next::Next;
+pub(crate) use next::job_status;
 use operator_runtime::{
     k8s::{self, Class},
     reconciler::Action,
     rejection::Rejection,
 };
-use phase::Next;
-pub(crate) use phase::job_status;
 use validate::{Terms, ValidatedJob};
 
 /// How soon the reconciler retries when a child's name is taken: objects of other owners are not watched.
@@ -67,10 +74,12 @@ impl Error {
     }
 }
 
-/// Returns the children of a new `job`: its DaskCluster and its runner.
-pub(crate) fn manifests(job: &DaskJob, cluster_domain: &str) -> Result<[Value; 2], Rejection> {
+/// Returns the children of a new `job`: its DaskCluster with what the job adds to it, and its runner.
+pub(crate) fn manifests(job: &DaskJob, cluster_domain: &str) -> Result<Vec<Value>, Rejection> {
     let valid = validate::validate(job, cluster_domain)?;
-    Ok([build::build_cluster(&valid), build::build_runner(&valid, 0)])
+    let extras = Extra::all(job).into_iter().filter_map(|extra| build::build_extra(&valid, None, &extra));
+    let cluster_and_runner = [build::build_cluster(&valid), build::build_runner(&valid, 0)];
+    Ok(cluster_and_runner.into_iter().chain(extras).collect())
 }
 
 /// Brings one DaskJob a step closer to its spec.
@@ -85,6 +94,7 @@ pub(crate) async fn reconcile(job: Arc<DaskJob>, context: Arc<Context>) -> Resul
 
 async fn advance(job: Arc<DaskJob>, context: Arc<Context>) -> Result<Action, Error> {
     let decision = Decision::of(&job, observe::cached(&job, &context.caches), &context);
+    decision.tell_troubles(&job, &context).await;
     if decision.is_idle() {
         return Ok(decision.rest());
     }
@@ -126,10 +136,22 @@ impl Decision {
     }
 
     fn rest(&self) -> Action {
-        self.next.wake.map_or_else(Action::await_change, |wake| {
-            let left = wake.duration_since(Timestamp::now());
-            Action::requeue(left.try_into().unwrap_or_default())
-        })
+        self.wait().map_or_else(Action::await_change, Action::requeue)
+    }
+
+    /// Returns how long the next pass may wait if nothing changes before.
+    fn wait(&self) -> Option<Duration> {
+        let left = self.next.wake?.duration_since(Timestamp::now());
+        Some(left.try_into().unwrap_or_default())
+    }
+
+    /// Reports what keeps the cluster or the runner of a job that has not ended from working.
+    async fn tell_troubles(&self, job: &DaskJob, context: &Context) {
+        if cleanup::is_finished(&self.next.status) {
+            status::forget_all(job);
+            return;
+        }
+        status::tell_troubles(context, job, &self.world).await;
     }
 
     /// Carries out the decision. The status is written first, so that a job that has ended reports it even while its
@@ -139,48 +161,64 @@ impl Decision {
         status::write(context, &job, &next.status, next.told.as_ref()).await.map_err(Error::Status)?;
         job.status = Some(next.status.clone());
         apply::delete(&context.client, &job, terms, next).await.map_err(Error::Apply)?;
-        if let Some(why) = &next.blocked {
-            return Ok(self.blocked(&job, why, context).await);
-        }
-        match &self.valid {
-            Some(valid) if next.make => self.make(&job, valid, context).await,
-            _ => Ok(self.rest()),
+        let made = match (&self.valid, self.world.standing_cluster()) {
+            (Some(valid), Some(cluster)) if !next.make_extras.is_empty() => {
+                apply::make_extras(&context.client, valid, &cluster, &next.make_extras).await
+            }
+            (Some(valid), _) if next.make => {
+                let predecessors = next.status.failed_runners.unwrap_or(0);
+                apply::make(&context.client, valid, &self.world, predecessors).await
+            }
+            _ => Ok(Made::default()),
+        };
+        match made {
+            Ok(Made { blocked, warnings }) => {
+                status::warn(context, &job, &warnings).await;
+                match blocked {
+                    None => self.made(&job, context).await,
+                    Some(foreign) => Ok(self.blocked(&job, &foreign, context).await),
+                }
+            }
+            Err(error) => self.failed(error, &job, context).await,
         }
     }
 
-    async fn make(&self, job: &DaskJob, valid: &ValidatedJob, context: &Context) -> Result<Action, Error> {
-        let predecessors = self.next.status.failed_runners.unwrap_or(0);
-        match apply::make(&context.client, valid, &self.world, predecessors).await {
-            Ok(Made { blocked: None, warnings }) => {
-                status::forget(job);
-                status::warn(context, job, &warnings).await;
-                let made = phase::made(&self.next.status, &self.terms);
-                status::write(context, job, &made, None).await.map_err(Error::Status)?;
-                Ok(self.rest())
-            }
-            Ok(Made { blocked: Some(foreign), warnings }) => {
-                status::warn(context, job, &warnings).await;
-                Ok(self.blocked(job, &foreign, context).await)
-            }
-            // The job itself is deleted next.
-            Err(error) if error.class() == Class::NamespaceEnding => Ok(Action::await_change()),
-            Err(error) if apply::is_final(&error) => {
-                let refused = phase::refused(&self.next.status, Timestamp::now());
-                let why = Rejection::new("Invalid", error.message());
-                status::write(context, job, &refused, Some(&why)).await.map_err(Error::Status)?;
-                Ok(Action::await_change())
-            }
-            Err(error) => {
-                let why = Rejection::new(error.category(), error.message());
-                status::tell(context, job, &why).await;
-                Err(Error::Apply(error))
-            }
+    async fn made(&self, job: &DaskJob, context: &Context) -> Result<Action, Error> {
+        if let Some(why) = &self.next.blocked {
+            return Ok(self.blocked(job, why, context).await);
         }
+        status::forget(job);
+        if self.next.make {
+            let made = phase::made(&self.next.status, &self.terms);
+            status::write(context, job, &made, None).await.map_err(Error::Status)?;
+        }
+        Ok(self.rest())
     }
 
     async fn blocked(&self, job: &DaskJob, why: &Rejection, context: &Context) -> Action {
         status::tell(context, job, why).await;
-        Action::requeue(BLOCKED_RETRY)
+        Action::requeue(self.wait().unwrap_or(BLOCKED_RETRY).min(BLOCKED_RETRY))
+    }
+
+    /// Handles a child that the API server refused.
+    async fn failed(&self, error: k8s::Error, job: &DaskJob, context: &Context) -> Result<Action, Error> {
+        // The job itself is deleted next.
+        if error.class() == Class::NamespaceEnding {
+            return Ok(Action::await_change());
+        }
+        if apply::is_final(&error) {
+            let refused = phase::refused(&self.next.status, Timestamp::now());
+            let why = Rejection::new("Invalid", error.message());
+            status::write(context, job, &refused, Some(&why)).await.map_err(Error::Status)?;
+            return Ok(Action::await_change());
+        }
+        let why = Rejection::new(error.category(), error.message());
+        status::tell(context, job, &why).await;
+        match self.wait() {
+            // The delay after an error may grow beyond a deadline.
+            Some(wait) => Ok(Action::requeue(wait.min(BLOCKED_RETRY))),
+            None => Err(Error::Apply(error)),
+        }
     }
 }
 

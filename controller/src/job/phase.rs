@@ -8,58 +8,16 @@ use operator_runtime::{conditions::whole_seconds, rejection::Rejection};
 use super::{
     children::{Cluster, Lookup, ObservedChildren},
     cleanup::{clean_up, earliest, is_finished},
+    next::{
+        Next,
+        job_status::{CLUSTER_CREATED, CREATED, FAILED, RUNNING, SUCCESSFUL, SUSPENDED},
+    },
     runner::{Runner, State},
     validate::Terms,
 };
 
-/// Values of `jobStatus`, which clients compare.
-pub(crate) mod job_status {
-    pub(in crate::job) const CREATED: &str = "JobCreated";
-    pub(in crate::job) const CLUSTER_CREATED: &str = "ClusterCreated";
-    pub(in crate::job) const RUNNING: &str = "Running";
-    pub(in crate::job) const SUCCESSFUL: &str = "Successful";
-    pub(in crate::job) const FAILED: &str = "Failed";
-    pub(in crate::job) const SUSPENDED: &str = "Suspended";
-    /// All values.
-    pub(crate) const ALL: [&str; 6] = [CREATED, CLUSTER_CREATED, RUNNING, SUCCESSFUL, FAILED, SUSPENDED];
-}
-use job_status::{CLUSTER_CREATED, CREATED, FAILED, RUNNING, SUCCESSFUL, SUSPENDED};
-
 /// How much longer than announced the deletion of a runner may take before its node counts as lost.
 const NODE_LOST: SignedDuration = SignedDuration::from_mins(1);
-/// What to do next: first the status, then the rest.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Next {
-    pub(super) status: DaskJobStatus,
-    /// The reason for the change of the status, if users should be informed.
-    pub(super) told: Option<Rejection>,
-    /// What blocks the job.
-    pub(super) blocked: Option<Rejection>,
-    /// Whether to create the missing ones of cluster and runner.
-    pub(super) make: bool,
-    /// The uid of the cluster to delete.
-    pub(super) delete_cluster: Option<String>,
-    /// The uid of the runner to delete.
-    pub(super) delete_runner: Option<String>,
-    pub(super) delete_job: bool,
-    /// When the next pass is due if nothing changes before.
-    pub(super) wake: Option<Timestamp>,
-}
-
-impl Next {
-    /// Returns whether anything would be written.
-    pub(super) fn changes(&self, recorded: &DaskJobStatus) -> bool {
-        self.status != *recorded
-            || self.make
-            || self.delete_job
-            || self.delete_cluster.is_some()
-            || self.delete_runner.is_some()
-    }
-
-    pub(super) fn wait(status: DaskJobStatus) -> Self {
-        Self { status, ..Self::default() }
-    }
-}
 
 pub(super) fn next(recorded: &DaskJobStatus, terms: &Terms, world: &ObservedChildren, now: Timestamp) -> Next {
     if is_finished(recorded) {
@@ -85,6 +43,9 @@ pub(super) fn next(recorded: &DaskJobStatus, terms: &Terms, world: &ObservedChil
     if pass.deadline().is_some_and(|deadline| deadline <= now) {
         return pass.fail(Rejection::new("DeadlineExceeded", "the job ran longer than its activeDeadlineSeconds"));
     }
+    if pass.start_deadline().is_some_and(|deadline| deadline <= now) {
+        return pass.fail(pass.start_deadline_exceeded());
+    }
     pass.failure().unwrap_or_else(|| pass.go_on(runner))
 }
 
@@ -104,10 +65,11 @@ pub(super) fn refused(status: &DaskJobStatus, now: Timestamp) -> DaskJobStatus {
     DaskJobStatus { job_status: Some(FAILED.to_owned()), end_time: Some(Time(whole_seconds(now))), ..status.clone() }
 }
 
-struct Pass<'a> {
-    recorded: &'a DaskJobStatus,
-    terms: &'a Terms,
-    world: &'a ObservedChildren,
+/// What a decision depends on.
+pub(super) struct Pass<'a> {
+    pub(super) recorded: &'a DaskJobStatus,
+    pub(super) terms: &'a Terms,
+    pub(super) world: &'a ObservedChildren,
     now: Timestamp,
 }
 
@@ -119,7 +81,7 @@ impl Pass<'_> {
 
     /// Returns the runner of the current attempt. One that is being deleted while no runner is recorded is left out:
     /// it has to be gone before the next one is created.
-    fn runner(&self) -> Option<&Runner> {
+    pub(super) fn runner(&self) -> Option<&Runner> {
         match &self.world.runner {
             Lookup::Ours(runner) if runner.predecessors == self.failed() => {
                 Some(runner).filter(|runner| runner.gone_by.is_none() || self.recorded.job_runner_pod_name.is_some())
@@ -129,14 +91,9 @@ impl Pass<'_> {
     }
 
     /// Returns the first known start, because `activeDeadlineSeconds` counts from it.
-    fn start_time(&self) -> Option<Time> {
+    pub(super) fn start_time(&self) -> Option<Time> {
         let seen = || self.runner()?.started.map(Time);
         self.recorded.start_time.clone().or_else(seen)
-    }
-
-    fn deadline(&self) -> Option<Timestamp> {
-        let start = self.start_time().map(|time| time.0).or_else(|| self.runner()?.created)?;
-        start.checked_add(self.terms.deadline?).ok()
     }
 
     fn fail(&self, why: Rejection) -> Next {
@@ -158,6 +115,7 @@ impl Pass<'_> {
             start_time: self.start_time(),
             end_time: Some(Time(at.unwrap_or_else(|| whole_seconds(self.now)))),
             failed_runners: self.recorded.failed_runners,
+            resume_time: self.recorded.resume_time.clone(),
         };
         Next { told, ..clean_up(status, self.terms, self.world, self.now) }
     }
@@ -185,14 +143,20 @@ impl Pass<'_> {
         if self.terms.suspend || is_left {
             return Next { status: self.recorded.clone(), ..self.suspend() };
         }
-        self.make(DaskJobStatus { job_status: Some(CREATED.to_owned()), ..self.recorded.clone() })
+        let status = DaskJobStatus {
+            job_status: Some(CREATED.to_owned()),
+            resume_time: self.terms.start_deadline.map(|_| Time(whole_seconds(self.now))),
+            ..self.recorded.clone()
+        };
+        Pass { recorded: &status, terms: self.terms, world: self.world, now: self.now }.make(status.clone())
     }
 
     fn cluster_is_lost(&self) -> Option<Rejection> {
         let was_there = self.recorded.cluster_name.is_some();
         match &self.world.cluster {
-            Lookup::Ours(Cluster { is_broken: true, .. }) => {
-                Some(Rejection::new("ClusterFailed", "the job's DaskCluster is in phase Error"))
+            Lookup::Ours(Cluster { is_broken: true, health, .. }) => {
+                let why = health.trouble().map(|trouble| format!(": {}", trouble.message)).unwrap_or_default();
+                Some(Rejection::new("ClusterFailed", format!("the job's DaskCluster is in phase Error{why}")))
             }
             Lookup::Ours(Cluster { is_going: false, .. }) => None,
             _ if was_there => Some(Rejection::new("ClusterLost", "the job's DaskCluster was deleted")),
@@ -258,12 +222,24 @@ impl Pass<'_> {
             status.job_status = Some(RUNNING.to_owned());
             status.start_time = self.start_time().or_else(|| Some(Time(whole_seconds(self.now))));
         }
-        Next { wake: earliest(self.deadline(), runner.and_then(overdue)), ..Next::wait(status) }
+        let wake = earliest(self.next_deadline(), runner.and_then(overdue));
+        self.with_extras(Next { wake, ..Next::wait(status) })
+    }
+
+    /// Creates what the job's spec adds to its cluster and is missing. The cluster exists, so that it can own them.
+    fn with_extras(&self, next: Next) -> Next {
+        let extras = &self.world.extras;
+        let missing = extras.iter().filter(|extra| extra.found == Lookup::Nothing);
+        let foreign = extras.iter().find_map(|extra| match &extra.found {
+            Lookup::Foreign(why) => Some(why.clone()),
+            _ => None,
+        });
+        Next { make_extras: missing.map(|extra| extra.extra.clone()).collect(), blocked: foreign, ..next }
     }
 
     /// Creates the missing children, unless an object of that name has to be gone first.
     fn make(&self, status: DaskJobStatus) -> Next {
-        let wait = Next { wake: self.deadline(), ..Next::wait(status) };
+        let wait = Next { wake: self.next_deadline(), ..Next::wait(status) };
         if let Some(foreign) = self.world.foreign() {
             return Next { blocked: Some(foreign.clone()), ..wait };
         }

@@ -1,20 +1,25 @@
 //! Writes a job's status and emits Events about it.
 
 use dask_operator_api::{DaskJob, DaskJobStatus};
+use jiff::SignedDuration;
 use kube::{
-    Api, Resource as _, ResourceExt as _,
+    Api, ResourceExt as _,
     runtime::events::{Event, EventType},
 };
 use operator_runtime::{
     k8s::{self, Warnings},
     rejection::Rejection,
+    report,
 };
 
-use super::{event_dedup::EventDedup, phase::job_status};
+use super::{
+    children::{Lookup, ObservedChildren},
+    event_dedup::{About, EventDedup},
+    next::job_status,
+    retention::Retentions,
+    trouble::Health,
+};
 use crate::{context::Context, field_warnings};
-
-/// The longest note of an Event that the API server accepts, in bytes.
-const MAX_NOTE: usize = 1024;
 
 static TOLD: EventDedup = EventDedup::new();
 
@@ -29,23 +34,47 @@ pub(super) async fn write(
     if recorded == *desired {
         return Ok(());
     }
-    let (namespace, name) = (job.namespace().unwrap_or_default(), job.name_any());
-    let api: Api<DaskJob> = Api::namespaced(context.client.clone(), &namespace);
+    let api: Api<DaskJob> = Api::namespaced(context.client.clone(), &job.namespace().unwrap_or_default());
     k8s::apply_status(&api, k8s::FIELD_MANAGER, job, desired).await?;
     if recorded.job_status != desired.job_status {
-        log(&namespace, &name, &recorded, desired);
+        log(job, &recorded, desired);
     }
     if let Some(why) = why {
-        publish(context, job, why).await;
+        publish(context, job, (why.reason, &why.message)).await;
     }
     Ok(())
 }
 
 /// Emits an Event about what blocks a job, unless it was emitted already.
 pub(super) async fn tell(context: &Context, job: &DaskJob, why: &Rejection) {
+    tell_about(context, job, About::Creation, (why.reason, &why.message)).await;
+}
+
+/// Emits an Event about each problem of the job's cluster and runner, unless it was emitted already.
+pub(super) async fn tell_troubles(context: &Context, job: &DaskJob, world: &ObservedChildren) {
+    let (uid, good) = (job.uid().unwrap_or_default(), Health::Good);
+    let cluster = match &world.cluster {
+        Lookup::Ours(cluster) => &cluster.health,
+        _ => &good,
+    };
+    let runner = match &world.runner {
+        Lookup::Ours(runner) => &runner.health,
+        _ => &good,
+    };
+    for (about, health) in [(About::Cluster, cluster), (About::Runner, runner)] {
+        match health {
+            Health::Bad(trouble) => tell_about(context, job, about, (&trouble.reason, &trouble.message)).await,
+            Health::Good => TOLD.forget(&uid, about),
+            // It may be in the same trouble again.
+            Health::Unknown => {}
+        }
+    }
+}
+
+async fn tell_about(context: &Context, job: &DaskJob, about: About, (reason, message): (&str, &str)) {
     let existing = || context.caches.jobs.all().iter().filter_map(|job| job.uid()).collect();
-    if TOLD.is_news(&job.uid().unwrap_or_default(), why.reason, existing) {
-        publish(context, job, why).await;
+    if TOLD.is_news(&job.uid().unwrap_or_default(), about, reason, existing) {
+        publish(context, job, (reason, message)).await;
     }
 }
 
@@ -53,41 +82,47 @@ pub(super) async fn tell(context: &Context, job: &DaskJob, why: &Rejection) {
 /// conditions.
 pub(super) async fn warn(context: &Context, job: &DaskJob, warnings: &Warnings) {
     if !warnings.is_empty() {
-        let why = Rejection::new(field_warnings::reason(warnings), field_warnings::message(warnings));
-        publish(context, job, &why).await;
+        let message = field_warnings::message(warnings);
+        publish(context, job, (field_warnings::reason(warnings), &message)).await;
     }
 }
 
 /// Forgets what blocked a job, so that the next block is reported again.
 pub(super) fn forget(job: &DaskJob) {
-    TOLD.forget(&job.uid().unwrap_or_default());
+    TOLD.forget(&job.uid().unwrap_or_default(), About::Creation);
+}
+
+/// Forgets all that was reported about a job that has ended.
+pub(super) fn forget_all(job: &DaskJob) {
+    TOLD.forget_all(&job.uid().unwrap_or_default());
 }
 
 /// Logs a change of the phase. Users and tests search for some of these messages, which are dask-kubernetes' own.
-fn log(namespace: &str, name: &str, recorded: &DaskJobStatus, desired: &DaskJobStatus) {
+fn log(job: &DaskJob, recorded: &DaskJobStatus, desired: &DaskJobStatus) {
+    let (namespace, name) = (job.namespace().unwrap_or_default(), job.name_any());
+    let deletes_cluster = Retentions::of(&job.spec).after(desired).cluster == Some(SignedDuration::ZERO);
     if recorded.job_status.is_none() {
         tracing::info!(namespace, name, "A DaskJob has been created");
     }
     match desired.job_status.as_deref() {
         Some(job_status::CLUSTER_CREATED) => tracing::info!(namespace, name, "cluster and runner are created"),
         Some(job_status::RUNNING) => tracing::info!(namespace, name, "Job is running"),
+        Some(job_status::SUCCESSFUL) if !deletes_cluster => tracing::info!(namespace, name, "job succeeded"),
         Some(job_status::SUCCESSFUL) => tracing::info!(namespace, name, "Job succeeded, deleting Dask cluster."),
+        Some(job_status::FAILED) if !deletes_cluster => tracing::info!(namespace, name, "job failed"),
         Some(job_status::FAILED) => tracing::info!(namespace, name, "Job failed, deleting Dask cluster."),
         Some(job_status::SUSPENDED) => tracing::info!(namespace, name, "job is suspended"),
         _ => {}
     }
 }
 
-/// Emits an Event. A failure is only logged, because Events are optional.
-async fn publish(context: &Context, job: &DaskJob, why: &Rejection) {
+async fn publish(context: &Context, job: &DaskJob, (reason, message): (&str, &str)) {
     let event = Event {
         type_: EventType::Warning,
-        reason: why.reason.to_owned(),
-        note: Some(why.message[..why.message.floor_char_boundary(MAX_NOTE)].to_owned()),
+        reason: reason.to_owned(),
+        note: Some(message.to_owned()),
         action: "Run".to_owned(),
         secondary: None,
     };
-    if let Err(error) = context.recorder.publish(&event, &job.object_ref(&())).await {
-        tracing::warn!(%error, "failed to publish an Event");
-    }
+    report::publish(&context.recorder, job, event).await;
 }

@@ -4,12 +4,17 @@ use dask_operator_api::{
     DaskJob, EmbeddedCluster, RunnerPodSpec, TemplateMetadata,
     meta::{self, Map},
 };
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt as _;
 use operator_runtime::rejection::Rejection;
+use serde_json::Value;
 
-use super::runner::Kind;
+use super::{
+    extras,
+    retention::{self, Retentions},
+    runner::Listed,
+};
 use crate::scheduler::scheduler_address;
 
 /// The limit of cluster names, because a job's cluster has the job's name.
@@ -23,7 +28,11 @@ pub(super) struct Terms {
     pub(super) suspend: bool,
     pub(super) backoff_limit: Option<i64>,
     pub(super) deadline: Option<SignedDuration>,
-    pub(super) ttl: Option<SignedDuration>,
+    /// When the DaskJob was created.
+    pub(super) created: Option<Timestamp>,
+    /// How long the runner may take to start.
+    pub(super) start_deadline: Option<SignedDuration>,
+    pub(super) retention: Retentions,
     /// Why the job can never run, if so.
     pub(super) invalid: Option<Rejection>,
 }
@@ -55,6 +64,9 @@ pub(super) fn validate(job: &DaskJob, cluster_domain: &str) -> Result<ValidatedJ
              {MAX_NAME} characters, only a-z, 0-9 and '-', and must begin and end with a letter or digit"
         );
         return Err(Rejection::new("InvalidName", message));
+    }
+    if let Some(invalid) = extras::invalid(job, &name).or_else(|| retention::contradiction(&job.spec)) {
+        return Err(invalid);
     }
     let Some(runner) = job.spec.job.spec.clone() else {
         return Err(Rejection::new("NoRunner", "spec.job.spec is missing: there is nothing to run"));
@@ -89,18 +101,29 @@ pub(super) fn terms(job: &DaskJob, invalid: Option<Rejection>) -> Terms {
         suspend: spec.suspend.unwrap_or(false),
         backoff_limit: spec.backoff_limit,
         deadline: spec.active_deadline_seconds.map(SignedDuration::from_secs),
-        ttl: spec.ttl_seconds_after_finished.map(SignedDuration::from_secs),
+        created: job.metadata.creation_timestamp.as_ref().map(|time| time.0),
+        start_deadline: spec.start_deadline_seconds.map(SignedDuration::from_secs),
+        retention: Retentions::of(spec),
         invalid,
     }
 }
 
-/// Returns which container is the runner, and whether it is restarted when it ends.
-pub(super) fn runner_kind(job: &DaskJob) -> Kind {
+/// Returns the containers whose end is the end of the runner, and when the kubelet restarts them. A container may have a
+/// policy and rules of its own.
+pub(super) fn listed_containers(job: &DaskJob) -> Vec<Listed> {
     let field = |name: &str| job.spec.job.spec.as_ref().map(|spec| spec.field(name)).unwrap_or_default();
-    Kind {
-        container: field("containers")[0]["name"].as_str().unwrap_or_default().to_owned(),
-        restart_policy: field("restartPolicy").as_str().unwrap_or("OnFailure").to_owned(),
-    }
+    let of_pod = field("restartPolicy");
+    let listed = |container: &Value| {
+        let policy = container["restartPolicy"].as_str().or(of_pod.as_str()).unwrap_or("OnFailure");
+        let has_rules = container["restartPolicyRules"].as_array().is_some_and(|rules| !rules.is_empty());
+        Listed {
+            name: container["name"].as_str().unwrap_or_default().to_owned(),
+            // A rule may restart it after some exit codes. If none did, the pod fails.
+            restarts_after_failure: policy != "Never" || has_rules,
+            restarts_after_success: policy == "Always",
+        }
+    };
+    field("containers").as_array().into_iter().flatten().map(listed).collect()
 }
 
 #[cfg(test)]
@@ -109,7 +132,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::job::build::tests::mk_job;
+    use crate::job::{build::tests::mk_job, retention::Retention};
 
     fn reason(job: &DaskJob) -> Option<&'static str> {
         validate(job, "cluster.local").err().map(|invalid| invalid.reason)
@@ -136,16 +159,33 @@ mod tests {
     }
 
     #[test]
-    fn the_runner_is_the_first_container_and_restarts_on_failure_unless_said_otherwise() {
-        let job = mk_job(|_| {});
-        let kind = runner_kind(&job);
-        assert_eq!((kind.container.as_str(), kind.restart_policy.as_str()), ("job", "OnFailure"));
+    fn the_runner_is_all_listed_containers_and_restarts_on_failure_unless_said_otherwise() {
+        let listed = |job: &DaskJob| -> Vec<(String, bool, bool)> {
+            let words = |of: Listed| (of.name, of.restarts_after_failure, of.restarts_after_success);
+            listed_containers(job).into_iter().map(words).collect()
+        };
+        let named = |name: &str, failure, success| (name.to_owned(), failure, success);
+        assert_eq!(listed(&mk_job(|_| {})), [named("job", true, false), named("sidecar", true, false)]);
         let job = mk_job(|job| {
-            job["spec"]["job"]["spec"] =
-                json!({"restartPolicy": "Never", "containers": [{"name": "z"}, {"name": "a"}]});
+            let rules = json!([{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]);
+            job["spec"]["job"]["spec"] = json!({"restartPolicy": "Never", "containers": [
+                {"name": "z"},
+                {"name": "a", "restartPolicy": "Always"},
+                {"name": "r", "restartPolicy": "Never", "restartPolicyRules": rules},
+            ]});
         });
-        let kind = runner_kind(&job);
-        assert_eq!((kind.container.as_str(), kind.restart_policy.as_str()), ("z", "Never"));
+        assert_eq!(listed(&job), [named("z", false, false), named("a", true, true), named("r", true, false)]);
+        assert_eq!(listed(&mk_job(|job| job["spec"]["job"]["spec"] = json!(null))), []);
+    }
+
+    #[test]
+    fn what_is_added_to_the_cluster_and_the_rules_of_deletion_are_validated() {
+        let bounds = json!({"minimum": 2, "maximum": 1});
+        let job = mk_job(|job| job["spec"]["cluster"]["autoscaler"] = bounds);
+        assert_eq!(reason(&job), Some("InvalidBounds"));
+        let rule = json!({"policy": "DeleteSelf", "condition": {"jobStatus": "Failed"}});
+        let job = mk_job(|job| job["spec"]["deletionRules"] = json!([rule, rule]));
+        assert_eq!(reason(&job), Some("InvalidDeletionRules"));
     }
 
     #[test]
@@ -156,13 +196,18 @@ mod tests {
             job["spec"]["suspend"] = json!(true);
             job["spec"]["backoffLimit"] = json!(1);
             job["spec"]["activeDeadlineSeconds"] = json!(2);
+            job["spec"]["startDeadlineSeconds"] = json!(3);
             job["spec"]["ttlSecondsAfterFinished"] = json!(0);
+            job["metadata"]["creationTimestamp"] = json!("1970-01-01T00:00:07Z");
         });
+        let kept = Retention { job: Some(SignedDuration::ZERO), ..Retention::default() };
         let expected = Terms {
             suspend: true,
             backoff_limit: Some(1),
             deadline: Some(SignedDuration::from_secs(2)),
-            ttl: Some(SignedDuration::ZERO),
+            created: Some(Timestamp::from_second(7).unwrap()),
+            start_deadline: Some(SignedDuration::from_secs(3)),
+            retention: Retentions { successful: kept, failed: kept },
             ..expected
         };
         assert_eq!(terms(&job, None), expected);

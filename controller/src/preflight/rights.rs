@@ -129,7 +129,7 @@ const RULES: [Rule; 25] = {
         rule(Watched, Essential, GROUP, &["daskclusters", "daskworkergroups", "daskjobs", "daskautoscalers"], READ),
         rule(Watched, Essential, GROUP, &["daskworkergroups"], &["create", "patch"]),
         rule(Watched, Essential, GROUP, &["daskclusters"], &["create", "patch", "delete"]),
-        rule(Watched, Essential, GROUP, &["daskautoscalers"], &["patch"]),
+        rule(Watched, Essential, GROUP, &["daskautoscalers"], &["create", "patch", "delete"]),
         rule(Watched, Essential, GROUP, &["daskjobs"], &["patch", "delete"]),
         rule(Watched, Essential, GROUP, STATUS, &["patch"]),
         rule(Watched, Optional(BlockingOwners), GROUP, FINALIZERS, &["update"]),

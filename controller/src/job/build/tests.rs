@@ -162,3 +162,38 @@ fn a_user_can_have_the_runner_in_the_mesh() {
     let in_mesh = |job: &mut Value| job["spec"]["job"]["metadata"]["labels"][ISTIO_INJECT] = json!("true");
     assert_eq!(build_runner(&valid(in_mesh), 0)["metadata"]["labels"][ISTIO_INJECT], "true");
 }
+
+#[test]
+fn what_the_job_adds_to_its_cluster_belongs_to_the_cluster() {
+    let job = valid(|job| {
+        let worker = json!({
+            "replicas": 2, "metadata": {"labels": {"overridden": "gpu", "dask.org/cluster-name": "forged"}},
+            "spec": {"containers": [{"name": "worker", "futureField": 1}]},
+        });
+        let behavior = json!({"scaleDown": {"stabilizationWindowSeconds": 9}});
+        job["spec"]["cluster"]["workerGroups"] = json!([{"name": "gpu", "worker": worker}]);
+        job["spec"]["cluster"]["autoscaler"] =
+            json!({"minimum": 1, "maximum": 4, "workerGroup": "gpu", "behavior": behavior});
+    });
+    let owner = json!([{
+        "apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster", "name": "demo", "uid": "cluster-uid",
+        "controller": true, "blockOwnerDeletion": true,
+    }]);
+    let group = build_extra(&job, Some("cluster-uid"), &Extra::WorkerGroup("gpu".to_owned())).unwrap();
+    assert_eq!((&group["kind"], &group["metadata"]["name"]), (&json!("DaskWorkerGroup"), &json!("demo-gpu")));
+    assert_eq!(group["metadata"]["ownerReferences"], owner);
+    assert_eq!(group["metadata"]["labels"], json!({"from-job": "job", "overridden": "gpu"}));
+    assert_eq!((&group["spec"]["cluster"], &group["spec"]["worker"]["replicas"]), (&json!("demo"), &json!(2)));
+    assert_eq!(group["spec"]["worker"]["spec"]["containers"][0]["futureField"], 1);
+
+    let scaler = build_extra(&job, Some("cluster-uid"), &Extra::Autoscaler).unwrap();
+    assert_eq!((&scaler["kind"], &scaler["metadata"]["name"]), (&json!("DaskAutoscaler"), &json!("demo")));
+    assert_eq!(scaler["metadata"]["ownerReferences"], owner);
+    let spec = json!({
+        "cluster": "demo", "minimum": 1, "maximum": 4, "workerGroup": "demo-gpu",
+        "behavior": {"scaleDown": {"stabilizationWindowSeconds": 9}},
+    });
+    assert_eq!(scaler["spec"], spec);
+    assert_eq!(build_cluster(&job)["spec"]["workerGroups"], Value::Null);
+    assert_eq!(build_extra(&valid(|_| {}), None, &Extra::Autoscaler), None);
+}

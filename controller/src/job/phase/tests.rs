@@ -1,6 +1,12 @@
 //! Tests of the state machine of jobs.
 
 use super::*;
+use crate::job::{
+    children::{ObservedExtra, Scaled, ScaledKind},
+    extras::Extra,
+    retention::{Retention, Retentions},
+    trouble::{Health, Trouble},
+};
 
 const NOW: i64 = 1000;
 
@@ -18,6 +24,10 @@ fn terms() -> Terms {
 
 fn retrying(limit: i64) -> Terms {
     Terms { backoff_limit: Some(limit), ..terms() }
+}
+
+fn keeping(retention: Retention) -> Terms {
+    Terms { retention: Retentions { successful: retention, failed: retention }, ..terms() }
 }
 
 fn suspending() -> Terms {
@@ -49,16 +59,20 @@ fn retried(failed: i64) -> DaskJobStatus {
     DaskJobStatus { job_runner_pod_name: None, failed_runners: Some(failed), ..running() }
 }
 
+fn cluster_of(is_going: bool, is_broken: bool) -> Lookup<Cluster> {
+    Lookup::Ours(Cluster { uid: "c".to_owned(), is_going, is_broken, health: Health::Unknown })
+}
+
 fn cluster() -> Lookup<Cluster> {
-    Lookup::Ours(Cluster { uid: "c".to_owned(), is_going: false, is_broken: false })
+    cluster_of(false, false)
 }
 
 fn going_cluster() -> Lookup<Cluster> {
-    Lookup::Ours(Cluster { uid: "c".to_owned(), is_going: true, is_broken: false })
+    cluster_of(true, false)
 }
 
 fn broken_cluster() -> Lookup<Cluster> {
-    Lookup::Ours(Cluster { uid: "c".to_owned(), is_going: false, is_broken: true })
+    cluster_of(false, true)
 }
 
 /// Returns a runner in `state` whose pod still has running sidecars.
@@ -73,11 +87,12 @@ fn runner(state: State) -> Runner {
         restarts: 0,
         over: matches!(state, State::Succeeded(_) | State::Failed(_)),
         ended: false,
+        health: Health::Unknown,
     }
 }
 
 fn world(cluster: Lookup<Cluster>, runner: Runner) -> ObservedChildren {
-    ObservedChildren { cluster, runner: Lookup::Ours(runner) }
+    ObservedChildren { cluster, runner: Lookup::Ours(runner), ..ObservedChildren::default() }
 }
 
 fn with(state: State) -> ObservedChildren {
@@ -97,7 +112,7 @@ fn restarted(restarts: i64) -> ObservedChildren {
 }
 
 fn without_runner() -> ObservedChildren {
-    ObservedChildren { cluster: cluster(), runner: Lookup::Nothing }
+    ObservedChildren { cluster: cluster(), runner: Lookup::Nothing, ..ObservedChildren::default() }
 }
 
 fn taken() -> Rejection {
@@ -112,6 +127,8 @@ fn decide(recorded: &DaskJobStatus, terms: &Terms, world: &ObservedChildren) -> 
 fn actions(next: &Next) -> Vec<&str> {
     let all = [
         (next.make, "make"),
+        (!next.make_extras.is_empty(), "make extras"),
+        (!next.remove_workers.is_empty(), "remove workers"),
         (next.delete_cluster.is_some(), "delete cluster"),
         (next.delete_runner.is_some(), "delete runner"),
         (next.delete_job, "delete job"),
@@ -147,7 +164,7 @@ fn a_new_job_is_created_first_and_then_gets_its_children() {
 /// This happens after a crash between the two writes, or while one of them fails.
 #[test]
 fn children_are_made_until_both_are_recorded() {
-    let half = ObservedChildren { cluster: cluster(), runner: Lookup::Nothing };
+    let half = ObservedChildren { cluster: cluster(), runner: Lookup::Nothing, ..ObservedChildren::default() };
     for world in [ObservedChildren::default(), half, with(State::Waiting), with(State::Running)] {
         let next = decide(&bare(CREATED), &terms(), &world);
         assert_eq!((&next.status, actions(&next)), (&bare(CREATED), vec!["make"]), "{world:?}");
@@ -170,8 +187,8 @@ fn a_job_runs_when_its_runner_does() {
 fn an_object_of_somebody_else_blocks_the_making_and_is_told() {
     let (foreign_cluster, foreign_runner) = (Lookup::Foreign(taken()), Lookup::Foreign(taken()));
     let table = [
-        ObservedChildren { cluster: foreign_cluster, runner: Lookup::Nothing },
-        ObservedChildren { cluster: Lookup::Nothing, runner: foreign_runner },
+        ObservedChildren { cluster: foreign_cluster, runner: Lookup::Nothing, ..ObservedChildren::default() },
+        ObservedChildren { cluster: Lookup::Nothing, runner: foreign_runner, ..ObservedChildren::default() },
     ];
     for world in table {
         for recorded in [DaskJobStatus::default(), bare(CREATED)] {
@@ -183,7 +200,11 @@ fn an_object_of_somebody_else_blocks_the_making_and_is_told() {
 
 #[test]
 fn what_is_going_is_waited_for() {
-    assert_idle(&bare(CREATED), &terms(), &ObservedChildren { cluster: going_cluster(), runner: Lookup::Nothing });
+    assert_idle(
+        &bare(CREATED),
+        &terms(),
+        &ObservedChildren { cluster: going_cluster(), runner: Lookup::Nothing, ..ObservedChildren::default() },
+    );
     assert_idle(&bare(CREATED), &terms(), &going(State::Succeeded(None), NOW));
     assert_idle(&bare(CREATED), &terms(), &going(State::Running, NOW));
 }
@@ -217,7 +238,7 @@ fn a_runner_that_fails_ends_the_job() {
 fn a_runner_that_is_lost_fails_the_job() {
     for recorded in [created(CLUSTER_CREATED), running()] {
         for runner in [Lookup::Nothing, Lookup::Foreign(taken())] {
-            let world = ObservedChildren { cluster: cluster(), runner };
+            let world = ObservedChildren { cluster: cluster(), runner, ..ObservedChildren::default() };
             assert_fails(&recorded, &terms(), &world, "RunnerLost", &["delete cluster"]);
         }
     }
@@ -271,7 +292,7 @@ fn a_finished_job_stays_so_and_nothing_is_made_for_it_again() {
 
 #[test]
 fn the_cluster_of_a_finished_job_is_deleted_until_it_is_gone() {
-    let world = ObservedChildren { cluster: cluster(), runner: Lookup::Nothing };
+    let world = ObservedChildren { cluster: cluster(), runner: Lookup::Nothing, ..ObservedChildren::default() };
     let next = decide(&ended(SUCCESSFUL, 990), &terms(), &world);
     assert_eq!((&next.status, next.delete_cluster.as_deref()), (&ended(SUCCESSFUL, 990), Some("c")));
     assert_idle(
@@ -316,12 +337,146 @@ fn a_job_fails_at_its_deadline_and_not_before() {
 
 #[test]
 fn a_finished_job_is_deleted_when_its_time_is_over() {
-    let ttl = |seconds| Terms { ttl: Some(SignedDuration::from_secs(seconds)), ..terms() };
+    let ttl = |seconds| keeping(Retention { job: Some(SignedDuration::from_secs(seconds)), ..Retention::default() });
     let next = assert_idle(&ended(FAILED, 990), &ttl(11), &ObservedChildren::default());
     assert_eq!(next.wake, Some(at(NOW + 1)));
     assert_eq!(actions(&decide(&ended(FAILED, 990), &ttl(10), &ObservedChildren::default())), ["delete job"]);
     assert_eq!(actions(&decide(&ended(FAILED, NOW), &ttl(0), &ObservedChildren::default())), ["delete job"]);
     assert_idle(&running(), &ttl(0), &with(State::Running));
+}
+
+/// It counts from the job's creation, or from when it was resumed, until a runner has started.
+#[test]
+fn a_job_whose_runner_has_not_started_in_time_fails() {
+    let limited =
+        |seconds| Terms { created: Some(at(880)), start_deadline: Some(SignedDuration::from_secs(seconds)), ..terms() };
+    let waits = with(State::Waiting);
+    let next = assert_idle(&created(CLUSTER_CREATED), &limited(121), &waits);
+    assert_eq!(next.wake, Some(at(NOW + 1)));
+    let both = ["delete cluster", "delete runner"];
+    assert_fails(&created(CLUSTER_CREATED), &limited(120), &waits, "StartDeadlineExceeded", &both);
+    assert_fails(&bare(CREATED), &limited(120), &ObservedChildren::default(), "StartDeadlineExceeded", &[]);
+    let resumed = DaskJobStatus { resume_time: Some(time(990)), ..created(CLUSTER_CREATED) };
+    let next = assert_idle(&resumed, &limited(11), &waits);
+    assert_eq!(next.wake, Some(at(NOW + 1)));
+    assert_fails(&resumed, &limited(10), &waits, "StartDeadlineExceeded", &both);
+    // A runner that has started counts, even if it was not observed while it ran or is replaced now.
+    assert_idle(&running(), &limited(1), &waits);
+    assert_eq!(decide(&created(CLUSTER_CREATED), &limited(1), &with(State::Running)).status, running());
+    let replaced = decide(&retried(1), &Terms { backoff_limit: Some(1), ..limited(1) }, &without_runner());
+    assert_eq!(actions(&replaced), ["make"]);
+    // A suspended job waits for as long as somebody wants it to.
+    assert_idle(&bare(SUSPENDED), &Terms { suspend: true, ..limited(1) }, &ObservedChildren::default());
+}
+
+#[test]
+fn a_job_that_is_blocked_wakes_at_its_start_deadline() {
+    let limited = Terms { created: Some(at(880)), start_deadline: Some(SignedDuration::from_secs(125)), ..terms() };
+    let world = ObservedChildren { cluster: Lookup::Foreign(taken()), ..ObservedChildren::default() };
+    let next = decide(&bare(CREATED), &limited, &world);
+    assert_eq!((next.blocked, next.wake), (Some(taken()), Some(at(NOW + 5))));
+}
+
+#[test]
+fn a_start_deadline_that_is_missed_says_what_was_wrong() {
+    let health = Health::Bad(Trouble { reason: "QuotaExceeded".to_owned(), message: "no room".to_owned() });
+    let limited = Terms { created: Some(at(0)), start_deadline: Some(SignedDuration::from_secs(1)), ..terms() };
+    let in_trouble = Lookup::Ours(Cluster { uid: "c".to_owned(), is_going: false, is_broken: false, health });
+    let next = decide(&created(CLUSTER_CREATED), &limited, &world(in_trouble, runner(State::Waiting)));
+    assert!(next.told.unwrap().message.ends_with(": QuotaExceeded: no room"));
+}
+
+#[test]
+fn when_a_job_was_resumed_is_recorded_only_for_its_start_deadline() {
+    let limited = Terms { start_deadline: Some(SignedDuration::from_secs(1)), ..terms() };
+    let next = decide(&bare(SUSPENDED), &limited, &ObservedChildren::default());
+    assert_eq!(next.status, DaskJobStatus { resume_time: Some(time(NOW)), ..bare(CREATED) });
+    let resumed = DaskJobStatus { resume_time: Some(time(990)), ..running() };
+    let next = decide(&resumed, &Terms { suspend: true, ..limited }, &with(State::Running));
+    assert_eq!(next.status, bare(SUSPENDED));
+    let next = decide(&bare(SUSPENDED), &terms(), &ObservedChildren::default());
+    assert_eq!(next.status, bare(CREATED));
+}
+
+// --- What is kept ---
+
+fn scaled() -> Vec<Scaled> {
+    let scaled = |kind| Scaled { kind, name: "demo".to_owned(), uid: "s".to_owned() };
+    vec![scaled(ScaledKind::Autoscaler), scaled(ScaledKind::WorkerGroup)]
+}
+
+/// Returns the retention after these seconds.
+fn kept(workers: Option<i64>, cluster: Option<i64>, job: Option<i64>) -> Retention {
+    let span = |seconds: Option<i64>| seconds.map(SignedDuration::from_secs);
+    Retention { workers: span(workers), cluster: span(cluster), job: span(job) }
+}
+
+#[test]
+fn workers_cluster_and_job_are_deleted_each_at_its_time() {
+    let world = ObservedChildren { cluster: cluster(), scaled: scaled(), ..ObservedChildren::default() };
+    let table = [
+        ("nothing", kept(None, None, None), vec![], None),
+        ("everything later", kept(Some(20), Some(30), Some(40)), vec![], Some(at(NOW + 10))),
+        ("workers", kept(Some(10), Some(30), Some(40)), vec!["remove workers"], Some(at(NOW + 20))),
+        ("workers at once", kept(Some(0), None, None), vec!["remove workers"], None),
+        ("the cluster with its workers", kept(Some(5), Some(10), Some(40)), vec!["delete cluster"], Some(at(NOW + 30))),
+        ("the job", kept(None, Some(10), Some(10)), vec!["delete cluster", "delete job"], None),
+        ("the job, the cluster goes with it", kept(None, None, Some(10)), vec!["delete job"], None),
+    ];
+    for (what, retention, expected, wake) in table {
+        for outcome in [SUCCESSFUL, FAILED] {
+            let next = decide(&ended(outcome, 990), &keeping(retention), &world);
+            assert_eq!(actions(&next), expected, "{what}");
+            assert_eq!(next.wake.filter(|at| *at > self::at(NOW)), wake, "{what}");
+        }
+    }
+    let both = Retentions { successful: kept(None, None, None), failed: kept(None, Some(0), None) };
+    let terms = Terms { retention: both, ..terms() };
+    assert_eq!(actions(&decide(&ended(SUCCESSFUL, 990), &terms, &world)), Vec::<&str>::new());
+    assert_eq!(actions(&decide(&ended(FAILED, 990), &terms, &world)), ["delete cluster"]);
+}
+
+#[test]
+fn a_kept_cluster_without_workers_is_left_alone() {
+    let terms = keeping(kept(Some(0), None, None));
+    assert_idle(&ended(FAILED, 990), &terms, &without_runner());
+    let gone = ObservedChildren { cluster: going_cluster(), scaled: scaled(), ..ObservedChildren::default() };
+    assert_idle(&ended(FAILED, 990), &terms, &gone);
+}
+
+/// The job has ended, so that nothing of it runs on, whatever is kept of its cluster.
+#[test]
+fn a_runner_that_continues_is_deleted_although_the_cluster_is_kept() {
+    let next = decide(&running(), &keeping(kept(None, None, None)), &restarted(0));
+    assert_eq!(actions(&next), Vec::<&str>::new());
+    let terms = Terms { deadline: Some(SignedDuration::from_secs(1)), ..keeping(kept(None, None, None)) };
+    assert_fails(&running(), &terms, &with(State::Running), "DeadlineExceeded", &["delete runner"]);
+}
+
+// --- What the spec adds to the cluster ---
+
+fn with_extras(found: [Lookup<()>; 2], cluster: Lookup<Cluster>) -> ObservedChildren {
+    let [group, autoscaler] = found;
+    let group = ObservedExtra { extra: Extra::WorkerGroup("gpu".to_owned()), found: group };
+    let autoscaler = ObservedExtra { extra: Extra::Autoscaler, found: autoscaler };
+    ObservedChildren { extras: vec![group, autoscaler], ..world(cluster, runner(State::Running)) }
+}
+
+#[test]
+fn what_is_missing_of_the_cluster_is_created_while_the_job_runs() {
+    let (missing, there) = (|| Lookup::Nothing, || Lookup::Ours(()));
+    assert_idle(&running(), &terms(), &with_extras([there(), there()], cluster()));
+    let next = decide(&running(), &terms(), &with_extras([there(), missing()], cluster()));
+    assert_eq!((actions(&next), next.make_extras.clone()), (vec!["make extras"], vec![Extra::Autoscaler]));
+    let next = decide(&running(), &terms(), &with_extras([missing(), Lookup::Foreign(taken())], cluster()));
+    assert_eq!(next.make_extras, [Extra::WorkerGroup("gpu".to_owned())], "the other one blocks nothing");
+    assert_eq!(next.blocked, Some(taken()));
+    let none = [missing(), missing()];
+    assert_idle(&ended(SUCCESSFUL, 990), &keeping(kept(None, None, None)), &{
+        ObservedChildren { runner: Lookup::Nothing, ..with_extras(none.clone(), cluster()) }
+    });
+    let next = decide(&bare(SUSPENDED), &suspending(), &with_extras(none, cluster()));
+    assert_eq!(actions(&next), ["delete cluster", "delete runner"]);
 }
 
 // --- Retries ---
@@ -414,7 +569,11 @@ fn the_end_of_a_runner_that_was_suspended_is_not_the_jobs() {
 
 #[test]
 fn a_job_that_is_resumed_starts_afresh_when_nothing_is_left() {
-    assert_idle(&bare(SUSPENDED), &terms(), &ObservedChildren { cluster: going_cluster(), runner: Lookup::Nothing });
+    assert_idle(
+        &bare(SUSPENDED),
+        &terms(),
+        &ObservedChildren { cluster: going_cluster(), runner: Lookup::Nothing, ..ObservedChildren::default() },
+    );
     assert_idle(
         &bare(SUSPENDED),
         &terms(),

@@ -28,13 +28,18 @@ fn waiting(reason: &str) -> Value {
 
 fn runner_of(status: Value, restart_policy: &str) -> Runner {
     let pod = json!({"metadata": {"uid": "u", "creationTimestamp": time(1)}, "status": status});
-    Runner::of(
-        &serde_json::from_value(pod).unwrap(),
-        &Kind { container: "job".to_owned(), restart_policy: restart_policy.to_owned() },
-    )
+    Runner::of(&serde_json::from_value(pod).unwrap(), &[listed("job", restart_policy)])
 }
 
-/// Returns a pod whose first container is in `state`, next to a sidecar that runs.
+fn listed(name: &str, restart_policy: &str) -> Listed {
+    Listed {
+        name: name.to_owned(),
+        restarts_after_failure: restart_policy != "Never",
+        restarts_after_success: restart_policy == "Always",
+    }
+}
+
+/// Returns a pod whose only listed container is in `state`, next to an injected one that runs.
 fn with_sidecar(phase: &str, state: Value, last: Value, restarts: i64) -> Value {
     json!({"phase": phase, "startTime": time(2), "containerStatuses": [
         {"name": "a-sidecar", "state": running(2)},
@@ -70,6 +75,67 @@ fn the_runner_is_its_container_whatever_the_pods_sidecars_do() {
     for (what, phase, state, last, policy, expected) in table {
         assert_eq!(state_of(phase, state, last.clone(), policy), expected, "{what}");
     }
+}
+
+/// Returns the runner with two listed containers in these states, next to an injected one that runs.
+fn runner_of_two(phase: &str, states: [&Value; 2], policy: &str) -> Runner {
+    let container = |name: &str, state: &Value| json!({"name": name, "state": state});
+    let containers = [container("proxy", &running(2)), container("b", states[1]), container("a", states[0])];
+    let pod = json!({"metadata": {"uid": "u"}, "status": {"phase": phase, "containerStatuses": containers}});
+    Runner::of(&serde_json::from_value(pod).unwrap(), &[listed("a", policy), listed("b", policy)])
+}
+
+#[test]
+fn a_runner_of_several_containers_ends_when_all_have_ended() {
+    use State::{Failed, Running, Succeeded, Waiting};
+    let (good, later, bad) = (exited(0, 3, 9), exited(0, 4, 14), exited(1, 3, 9));
+    let (runs, waits) = (running(3), waiting("ContainerCreating"));
+    let table = [
+        ("none has started", "Pending", [&waits, &waits], "Never", Waiting, false),
+        ("one has started", "Running", [&waits, &runs], "Never", Running, false),
+        ("one has succeeded", "Running", [&good, &runs], "Never", Running, false),
+        ("the last one has succeeded", "Running", [&runs, &good], "OnFailure", Running, false),
+        ("one has not started", "Running", [&good, &waits], "OnFailure", Running, false),
+        ("both have succeeded", "Running", [&good, &later], "Never", Succeeded(Some(at(14))), true),
+        ("one has failed", "Running", [&bad, &runs], "Never", Running, false),
+        ("one has failed, and one succeeded", "Running", [&bad, &later], "Never", Failed(Some(at(14))), true),
+        ("one will be restarted", "Running", [&bad, &later], "OnFailure", Running, false),
+        ("both will be restarted", "Running", [&good, &later], "Always", Succeeded(Some(at(14))), false),
+        ("the node is lost", "Failed", [&good, &runs], "OnFailure", Failed(Some(at(9))), true),
+        ("an injected one has failed", "Failed", [&good, &later], "Never", Succeeded(Some(at(14))), true),
+    ];
+    for (what, phase, states, policy, state, over) in table {
+        let runner = runner_of_two(phase, states, policy);
+        assert_eq!((runner.state, runner.over), (state, over), "{what}");
+    }
+    assert_eq!(runner_of_two("Running", [&later, &good], "Never").started, Some(at(3)), "the first start counts");
+}
+
+/// Kubelets report injected containers and such that the spec lists in the same list, and native sidecars with the init
+/// containers.
+#[test]
+fn what_others_add_to_the_pod_neither_ends_the_runner_nor_keeps_it() {
+    let status = |injected: Value, job: Value| {
+        json!({
+            "phase": "Running",
+            "initContainerStatuses": [{"name": "native-sidecar", "state": running(1), "restartCount": 7}],
+            "containerStatuses": [
+                {"name": "istio-proxy", "state": injected, "restartCount": 5},
+                {"name": "job", "state": job, "restartCount": 1},
+            ],
+        })
+    };
+    let runner = runner_of(status(running(1), exited(0, 3, 9)), "Never");
+    assert_eq!(runner.state, State::Succeeded(Some(at(9))));
+    let runner = runner_of(status(exited(1, 1, 2), running(3)), "OnFailure");
+    assert_eq!((runner.state, runner.restarts), (State::Running, 1));
+}
+
+/// A pod without a list of containers is refused by the API server. Nothing must count as all of nothing.
+#[test]
+fn a_runner_without_containers_has_not_succeeded() {
+    let pod = serde_json::from_value(json!({"metadata": {}, "status": {"phase": "Pending"}})).unwrap();
+    assert_eq!(Runner::of(&pod, &[]).state, State::Waiting);
 }
 
 /// Kubelets report containers, but a status may be lost.
@@ -122,6 +188,10 @@ fn each_failure_inside_of_a_pod_counts_once() {
     assert_eq!(restarts(bad.clone(), bad.clone(), 1), 2);
     assert_eq!(restarts(waiting("CrashLoopBackOff"), bad.clone(), 1), 2);
     assert_eq!(restarts(waiting("ContainerCreating"), none, 0), 0);
+    let of_two = |states: [&Value; 2], policy: &str| runner_of_two("Running", states, policy).restarts;
+    assert_eq!(of_two([&exited(0, 3, 9), &running(3)], "OnFailure"), 0, "a success is no failure");
+    assert_eq!(of_two([&exited(1, 3, 9), &running(3)], "Never"), 0, "it is counted when the runner has ended");
+    assert_eq!(of_two([&bad, &bad], "OnFailure"), 2);
 }
 
 #[test]
@@ -131,7 +201,7 @@ fn a_runner_says_how_many_failed_before_it_and_when_it_will_be_gone() {
             "uid": "u", "annotations": {"dask.org/failed-runners": annotation}, "deletionTimestamp": time(30),
         });
         let pod = serde_json::from_value(json!({"metadata": metadata})).unwrap();
-        Runner::of(&pod, &Kind { container: "job".to_owned(), restart_policy: "Never".to_owned() })
+        Runner::of(&pod, &[listed("job", "Never")])
     };
     assert_eq!((pod("2").predecessors, pod("x").predecessors), (2, 0));
     assert_eq!(pod("2").gone_by, Some(at(30)));
