@@ -58,7 +58,11 @@ mod tests {
     #[test]
     fn warnings_are_those_of_own_components_of_the_present_spec() {
         assert_eq!(warnings(|_| {}), [TEXT]);
-        let outdated = |metadata: &mut Value| metadata["annotations"][meta::TEMPLATE] = json!("of another spec");
+        let outdated = |metadata: &mut Value| {
+            for key in [meta::TEMPLATE, meta::TEMPLATE_MEANING] {
+                metadata["annotations"][key] = json!("of another spec");
+            }
+        };
         assert_eq!(warnings(outdated), [""; 0]);
         assert_eq!(warnings(|metadata| metadata["ownerReferences"] = json!([])), [""; 0]);
     }

@@ -12,6 +12,7 @@ mod idle;
 mod integrations;
 mod isolation;
 mod job;
+mod job_features;
 mod labels;
 mod leader;
 mod plugin;
