@@ -70,11 +70,11 @@ pub(super) fn invalid(job: &DaskJob, cluster: &str) -> Option<Rejection> {
         let message = "spec.cluster.autoscaler: minimum must not be negative, and not be greater than maximum";
         return Some(Rejection::new("InvalidBounds", message));
     }
-    let scaled = scaler.worker_group.as_ref()?;
-    let is_listed = embedded.worker_groups.iter().any(|group| group.name == *scaled);
+    let group = scaler.worker_group.as_ref()?;
+    let is_listed = embedded.worker_groups.iter().any(|listed| listed.name == *group);
     (!is_listed).then(|| {
         let message =
-            format!("spec.cluster.autoscaler.workerGroup: there is no {scaled:?} in spec.cluster.workerGroups");
+            format!("spec.cluster.autoscaler.workerGroup: there is no {group:?} in spec.cluster.workerGroups");
         Rejection::new("GroupNotFound", message)
     })
 }

@@ -106,7 +106,8 @@ async fn advance(job: Arc<DaskJob>, context: Arc<Context>) -> Result<Action, Err
         labels::restore_unwatched(&job, &context).await.map_err(Error::Apply)?;
         return Ok(Action::requeue(CACHE_RETRY));
     }
-    decision.execute(job, &context).await
+    // The future of a pass would otherwise be large for all jobs that are idle.
+    Box::pin(decision.execute(job, &context)).await
 }
 
 /// The input of one pass and the decision that follows from it.

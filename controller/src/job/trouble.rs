@@ -73,11 +73,13 @@ fn is_bad(condition: &Condition) -> bool {
 
 /// Returns how the runner in this pod is, unless it has ended.
 pub(super) fn of_runner(pod: &PodView, state: State) -> Health {
-    match (diagnosis::of_pod(pod), state) {
-        (_, State::Succeeded(_) | State::Failed(_)) => Health::Unknown,
-        (Some(trouble), _) => Health::Bad(trouble.into()),
-        (None, State::Running) => Health::Good,
-        (None, State::Waiting) => Health::Unknown,
+    if matches!(state, State::Succeeded(_) | State::Failed(_)) {
+        return Health::Unknown;
+    }
+    match diagnosis::of_pod(pod) {
+        Some(trouble) => Health::Bad(trouble.into()),
+        None if state == State::Running => Health::Good,
+        None => Health::Unknown,
     }
 }
 
