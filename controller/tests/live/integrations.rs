@@ -25,8 +25,8 @@ async fn cluster_exists(context: &TestContext, cluster: &str, workers: usize) ->
     .await;
     let selector = format!("dask.org/cluster-name={cluster},dask.org/component=scheduler");
     let pods = context.list("Pod", &selector).await;
-    let [pod] = pods.as_slice() else { panic!("there is one pod of the scheduler: {pods:?}") };
-    (context.expect("Service", &format!("{cluster}-scheduler")).await, pod.clone())
+    assert_eq!(pods.len(), 1, "{pods:?}");
+    (context.expect("Service", &format!("{cluster}-scheduler")).await, pods[0].clone())
 }
 
 /// Checks that the Service selects the pod.
@@ -97,7 +97,7 @@ async fn a_job_of_flyte_runs() {
     .await;
 }
 
-/// Polyaxon's Service selects by the labels of the run, GitOps tools' among them.
+/// Polyaxon's Service selects by the labels of the run, among them two that children do not inherit.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
 async fn a_job_of_polyaxon_runs() {

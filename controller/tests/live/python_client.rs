@@ -1,4 +1,4 @@
-//! What users of the unmodified Python client see when a cluster does not start. It runs on this machine, from PyPI.
+//! What users of the unmodified Python client see when a cluster does not start. It runs on this machine, as released.
 //! The end-to-end tests have what needs a node: a scheduler that crashes, and clusters that work.
 
 use std::{path::PathBuf, process::Stdio, sync::Arc};
@@ -89,7 +89,7 @@ impl User {
         Self { context: context.clone(), kubeconfig: Some(kubeconfig) }
     }
 
-    /// Creates a KubeCluster with these arguments.
+    /// Creates a `KubeCluster` with these arguments.
     async fn creates(&self, arguments: Value) -> End {
         let mut all = json!({"namespace": self.context.namespace, "resource_timeout": RESOURCE_TIMEOUT});
         all.as_object_mut().unwrap().extend(arguments.as_object().unwrap().clone());
@@ -108,17 +108,17 @@ impl User {
         client.stdin.take().unwrap().write_all(request.as_bytes()).await.unwrap();
         let output = client.wait_with_output().await.unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let (shown, end) = text.split_at(text.rfind("{\"raised\"").unwrap_or_else(|| panic!("{output:?}")));
+        let (shown, end) = text.split_at(text.rfind("{\"raised\"").expect("the program prints the end"));
         End { shown: shown.to_owned(), ..serde_json::from_str(end).unwrap() }
     }
 
-    /// Creates a KubeCluster that cannot start, and waits for the Event that says why.
+    /// Creates a `KubeCluster` that cannot start, and waits for the Event that says why.
     async fn creates_what_cannot_start(&self, arguments: Value, reason: &str, words: &str) {
         let end = self.gives_up(arguments, reason, words).await;
         end.shows("DaskCluster", "Error");
     }
 
-    /// Creates a KubeCluster that does not become `Running`, and waits for the Event that says why.
+    /// Creates a `KubeCluster` that does not become `Running`, and waits for the Event that says why.
     async fn gives_up(&self, arguments: Value, reason: &str, words: &str) -> End {
         let end = self.creates(arguments).await;
         assert_eq!((end.raised.as_str(), end.message.as_str()), ("TimeoutError", NOT_ACTIONED), "{reason}");
