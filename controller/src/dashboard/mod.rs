@@ -79,7 +79,7 @@ fn dashboard(spec: &JsonObject, program: Program) -> Dashboard {
     let containers = containers.as_array().map(Vec::as_slice).unwrap_or_default();
     let commands: Vec<_> = containers.iter().map(|container| (container, found(container, program))).collect();
     let runs = commands.iter().find(|(_, found)| matches!(found, Some(Found::Program(_))));
-    match runs.or(commands.first()) {
+    match runs.or_else(|| commands.first()) {
         Some((container, Some(Found::Program(words) | Found::Other(words)))) => {
             Dashboard::of(container, words, program)
         }
@@ -105,7 +105,7 @@ impl Dashboard {
     fn service_port(&self, service: &JsonObject) -> Option<String> {
         let ports = service.field("ports");
         let leads_here = |port: &&Value| {
-            let target = Some(&port["targetPort"]).filter(|target| !target.is_null()).unwrap_or(&port["port"]);
+            let target = if port["targetPort"].is_null() { &port["port"] } else { &port["targetPort"] };
             let number = target.as_u64().and_then(|number| u16::try_from(number).ok());
             let named = target.as_str().is_some_and(|target| self.port_names.iter().any(|name| name == target));
             named || (number.is_some() && number == self.port)

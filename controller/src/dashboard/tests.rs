@@ -6,6 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::test_fixtures::mk_cluster;
 
+#[expect(clippy::needless_pass_by_value, reason = "literals read better at the call without a reference")]
 fn cluster(container: Value, ports: Value) -> DaskCluster {
     let mut cluster = mk_cluster("demo");
     cluster.spec.scheduler.spec.set("containers", json!([container]));
