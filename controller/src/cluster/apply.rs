@@ -157,7 +157,7 @@ async fn write(client: &Client, update: Update) -> Result<(), k8s::Error> {
         Update::GroupMetadata(live, metadata) => merge(client, &live, metadata).await,
         Update::ServiceSpec(live, operations) => patch(client, &live, (operations, field_warnings::SERVICE)).await,
         Update::GroupSpec(live, operations) => patch(client, &live, (operations, field_warnings::GROUP)).await,
-        Update::PodLabels(live, labels) => merge(client, &live, Map::from_iter([("labels".to_owned(), labels)])).await,
+        Update::PodLabels(live, labels) => merge(client, &live, metadata("labels", labels)).await,
         Update::RecreateScheduler(live) => {
             let api: Api<DeploymentView> = api_of(client, live.as_ref());
             // Its name stays taken until its pod is gone, so that two schedulers never run at the same time.
@@ -196,7 +196,14 @@ where
         return Ok(());
     }
     let note = json!({meta::WARNINGS: origin.of(&warnings).to_json()});
-    merge(client, live, Map::from_iter([("annotations".to_owned(), note)])).await
+    merge(client, live, metadata("annotations", note)).await
+}
+
+/// Returns metadata with one field.
+fn metadata(field: &str, value: Value) -> Map<String, Value> {
+    let mut metadata = Map::new();
+    metadata.insert(field.to_owned(), value);
+    metadata
 }
 
 /// Returns the API resource of one of the three kinds that a cluster consists of.

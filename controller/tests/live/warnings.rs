@@ -25,10 +25,10 @@ fn with_typos(manifest: &mut Value) {
 }
 
 /// Counts the Events about `object` that have the reason `FieldsIgnored`.
-async fn events(context: &TestContext, object: &Value) -> usize {
+async fn events(context: &TestContext, object: &Value) -> u64 {
     let events = context.list("Event", "").await;
     let ours = |event: &&Value| event["regarding"]["uid"] == uid(object) && event["reason"] == "FieldsIgnored";
-    events.iter().filter(ours).map(|event| event["series"]["count"].as_u64().unwrap_or(1)).sum::<u64>() as usize
+    events.iter().filter(ours).map(|event| event["series"]["count"].as_u64().unwrap_or(1)).sum()
 }
 
 /// Waits until the object's condition `Accepted` names exactly these fields. Returns it.

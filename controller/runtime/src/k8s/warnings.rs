@@ -32,7 +32,9 @@ impl Warnings {
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut warnings = Self::default();
         for value in headers.get_all(WARNING) {
-            texts_of(&String::from_utf8_lossy(value.as_bytes())).for_each(|text| warnings.insert(&text));
+            for text in texts_of(&String::from_utf8_lossy(value.as_bytes())) {
+                warnings.insert(&text);
+            }
         }
         warnings
     }
@@ -40,9 +42,7 @@ impl Warnings {
     /// Returns the warnings that were recorded as JSON. A text that is no such record has none.
     pub fn from_json(text: &str) -> Self {
         let recorded: Vec<String> = serde_json::from_str(text).unwrap_or_default();
-        let mut warnings = Self::default();
-        recorded.iter().for_each(|text| warnings.insert(text));
-        warnings
+        Self::collected(recorded.iter().map(String::as_str))
     }
 
     /// Returns the warnings as JSON.
@@ -63,20 +63,29 @@ impl Warnings {
 
     /// Adds the warnings of another write.
     pub fn extend(&mut self, others: &Self) {
-        others.iter().for_each(|text| self.insert(text));
+        for text in others.iter() {
+            self.insert(text);
+        }
     }
 
     /// Returns the warnings with `change` applied to each text.
     #[must_use]
     pub fn map(&self, change: impl Fn(&str) -> String) -> Self {
-        let mut changed = Self::default();
-        self.iter().for_each(|text| changed.insert(&change(text)));
-        changed
+        let changed: Vec<String> = self.iter().map(change).collect();
+        Self::collected(changed.iter().map(String::as_str))
     }
 
     /// Returns whether the API server dropped a part of what was written.
     pub fn name_dropped_fields(&self) -> bool {
         self.iter().any(|text| text.starts_with("unknown field ") || text.starts_with("duplicate field "))
+    }
+
+    fn collected<'a>(texts: impl Iterator<Item = &'a str>) -> Self {
+        let mut warnings = Self::default();
+        for text in texts {
+            warnings.insert(text);
+        }
+        warnings
     }
 
     fn insert(&mut self, text: &str) {
@@ -159,8 +168,7 @@ mod tests {
 
     #[test]
     fn a_record_gives_what_was_recorded_and_a_forged_one_no_more_than_fits() {
-        let mut warnings = Warnings::default();
-        ["b", "a"].iter().for_each(|text| warnings.insert(text));
+        let warnings = Warnings::collected(["b", "a"].into_iter());
         assert_eq!(warnings.to_json(), r#"["a","b"]"#);
         assert_eq!(Warnings::from_json(&warnings.to_json()), warnings);
         assert!(Warnings::from_json("{}").is_empty() && Warnings::from_json("[1]").is_empty());

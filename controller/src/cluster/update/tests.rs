@@ -265,8 +265,10 @@ fn the_service_says_what_applies_to_the_scheduler_that_runs() {
 
 // --- Pods ---
 
+type Labels<'a> = &'a [(&'a str, &'a str)];
+
 /// Returns the labels that a pod of the scheduler with these `labels` gets.
-fn restored(cluster: &DaskCluster, labels: &[(&str, &str)], name: &str) -> Option<Value> {
+fn restored(cluster: &DaskCluster, labels: Labels<'_>, name: &str) -> Option<Value> {
     let (valid, desired) = built(cluster);
     let mut all: std::collections::BTreeMap<_, _> = labels.iter().copied().collect();
     all.insert("pod-template-hash", "5d8f7c");
@@ -286,7 +288,7 @@ fn restored(cluster: &DaskCluster, labels: &[(&str, &str)], name: &str) -> Optio
 fn a_pod_of_the_scheduler_gets_back_the_labels_that_its_deployment_selects_by() {
     let (component, cluster) = ((meta::COMPONENT, "scheduler"), (meta::CLUSTER_NAME, "demo"));
     let (demo, pod) = (mk_cluster("demo"), "demo-scheduler-5d8f7c-abcde");
-    let table: [(&[(&str, &str)], &str, Option<Value>); 5] = [
+    let table: [(Labels<'_>, &str, Option<Value>); 5] = [
         (&[component, cluster], pod, None),
         (&[cluster], pod, Some(json!({meta::COMPONENT: "scheduler"}))),
         (&[component, (meta::CLUSTER_NAME, "other")], pod, Some(json!({meta::CLUSTER_NAME: "demo"}))),
