@@ -46,7 +46,7 @@ lint: prepare ## Check formatting, clippy, generated files, the chart, versions 
 	@for feature in "" log metrics signature tls token testing; do \
 	  echo "checking dask-plugin-server with [$$feature]"; \
 	  cargo clippy --quiet --locked -p dask-plugin-server --no-default-features --features "$$feature" -- -D warnings; done
-	gofmt -l testbed charts | (! grep .)
+	gofmt -l testbed charts docs | (! grep .)
 	@testbed/env.sh helm lint --strict charts/dask-operator
 	@testbed/env.sh charts/render.sh --check
 	@.github/release-check.sh
@@ -160,6 +160,8 @@ generate: prepare ## Write the generated files
 	cargo run --quiet --locked -p dask-operator -- crd > charts/dask-operator/files/crds.yaml
 	cargo run --quiet --locked -p dask-operator -- schema --dir plugin-protocol/schema
 	cargo run --quiet --locked -p dask-operator -- metrics > docs/src/metrics-table.md
+	UPDATE_TESTDATA=1 cargo test --quiet --locked -p dask-operator -p dask-plugin-engine --lib tools_understand
+	UPDATE_TESTDATA=1 cargo test --quiet --locked -p dask-operator --test integration argo_cd_shows
 	@testbed/env.sh charts/render.sh
 
 .PHONY: clean

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the book and checks its links, runs the commands in its tutorials and in the README, and checks that the chapter
-# on troubleshooting explains every reason that the controller reports, and that the threat model names existing tests.
+# on troubleshooting explains every reason that the controller reports, that the threat model names existing tests, and that
+# Argo CD's health scripts and kstatus understand the states of resources.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
@@ -30,7 +31,7 @@ while read -r reason; do
   case $reason in
     # Types of conditions and their states.
     Accepted|Active|Authorized|Available|ComponentsCreated|Discovered|IdleProbed|PluginsSynced|Ready|Scaled|\
-    SchedulerReady|SchedulerUpToDate|WorkersAvailable|True|False|Unknown) continue ;;
+    SchedulerReady|SchedulerUpToDate|Stalled|WorkersAvailable|True|False|Unknown) continue ;;
     # Kinds.
     ConfigMap|DaskAutoscaler|DaskCluster|DaskJob|DaskWorkerGroup|Deployment|Ingress|Pod|Secret|Service) continue ;;
     # Phases, and states without a problem.
@@ -48,6 +49,9 @@ done < <(grep -oE '`[a-z0-9_]{24,}`' SECURITY.md | tr -d '`')
 while read -r file; do
   [[ -n $(git ls-files "$file" "*/$file") ]] || fail "SECURITY.md names a file that does not exist: $file"
 done < <(grep -oE '`[a-z0-9_/-]+\.(rs|py|yaml|toml)`' SECURITY.md | tr -d '`')
+
+say "Argo CD's health scripts and kstatus"
+testbed/env.sh go -C docs/argo-cd/check run .
 
 say "the tutorials and the README, as printed"
 cargo build --quiet --locked -p dask-operator -p dask-plugin-sanity

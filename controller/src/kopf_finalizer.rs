@@ -89,6 +89,7 @@ mod tests {
             reason: "TooDeep",
             message: String::new(),
             conditions: Vec::new(),
+            generation: None,
             bytes: 1000,
             deletion: finalizer.map(|finalizer| Deletion {
                 since: Time(Timestamp::UNIX_EPOCH),

@@ -43,15 +43,57 @@ pub use settings::Settings;
 pub use template::{JsonObject, PodSpec, RunnerPodSpec, ServiceSpec, TemplateMetadata};
 pub use worker_group::{DaskWorkerGroup, DaskWorkerGroupSpec, DaskWorkerGroupStatus};
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};
 use kube::CustomResourceExt as _;
+use serde_json::json;
 
 /// API group of all kinds.
 pub const GROUP: &str = "kubernetes.dask.org";
 
+/// The generation that a status has observed while no controller has written one.
+const NONE_OBSERVED: i64 = -1;
+
 /// The definitions that `dask-operator crd` prints and the chart ships.
 pub fn all() -> Vec<CustomResourceDefinition> {
-    vec![DaskCluster::crd(), DaskWorkerGroup::crd(), DaskJob::crd(), DaskAutoscaler::crd(), DaskOperatorPlugin::crd()]
+    vec![
+        with_initial_status(DaskCluster::crd()),
+        with_initial_status(DaskWorkerGroup::crd()),
+        // Its status has the fields that clients compare as a set.
+        DaskJob::crd(),
+        with_initial_status(DaskAutoscaler::crd()),
+        with_initial_status(DaskOperatorPlugin::crd()),
+    ]
+}
+
+/// Adds a default to the status, by which an object that no controller has seen yet says so. Without an observed
+/// generation, kstatus, and with it Helm and Flux, take a new object for one that is ready.
+fn with_initial_status(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
+    let schemas =
+        definition.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut());
+    for status in schemas.filter_map(|schema| schema.properties.as_mut()?.get_mut("status")) {
+        status.default = Some(JSON(json!({"observedGeneration": NONE_OBSERVED})));
+        if let Some(observed) = status.properties.as_mut().and_then(|fields| fields.get_mut("observedGeneration")) {
+            observed.default = Some(JSON(json!(NONE_OBSERVED)));
+        }
+    }
+    definition
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_with_conditions_says_from_the_start_that_no_generation_was_observed() {
+        for definition in all() {
+            let definition = json!(definition);
+            let kind = definition["spec"]["names"]["kind"].as_str().unwrap();
+            let status = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"];
+            let expected = if kind == "DaskJob" { json!(null) } else { json!({"observedGeneration": -1}) };
+            assert_eq!(status["default"], expected, "{kind}");
+            assert_eq!(status["properties"].get("conditions").is_some(), kind != "DaskJob", "{kind}");
+        }
+    }
 }
 
 #[cfg(test)]

@@ -436,7 +436,7 @@ pub struct DaskOperatorPluginStatus {
     /// The generation of the spec that this status belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::or_default")]
     pub observed_generation: Option<i64>,
-    /// Accepted, Discovered, Authorized and Ready.
+    /// Accepted, Discovered, Authorized, Ready and Stalled.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient::readable")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<Condition>,

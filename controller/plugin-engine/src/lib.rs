@@ -57,4 +57,5 @@ pub use config::{CertificateLifetimes, Settings, TokenSubject, Urls};
 pub use engine::{Dependencies, wire, wire_nothing};
 pub use finalize::cleanup_command as removal;
 pub use model::owner_caches::OwnerCaches;
+pub use resource::CONDITIONS;
 pub use status::store::StatusStore;

@@ -5,8 +5,22 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use crate::rejection::Rejection;
+
 /// The longest message, in bytes. Conditions are read in tables.
 const MAX_MESSAGE: usize = 1024;
+
+/// The condition that the spec is valid.
+pub const ACCEPTED: &str = "Accepted";
+/// The condition that summarizes the others, for `kubectl wait`, kstatus and tools that deploy.
+pub const READY: &str = "Ready";
+/// The condition that the controller cannot continue until the resource, or an object that it names, is changed. kstatus
+/// takes `True` for a failure.
+pub const STALLED: &str = "Stalled";
+/// The reason of conditions about an object that does not exist, or that has not been observed since the spec changed.
+pub const NOT_OBSERVED: &str = "NotObserved";
+/// The reason of conditions that were not determined, because an earlier check failed.
+pub const NOT_TRIED: &str = "NotTried";
 
 /// The current state of a condition, without its times, which [`updated`] adds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +50,56 @@ impl ConditionUpdate {
     pub fn unknown(type_: impl Into<Cow<'static, str>>, reason: impl Into<String>, message: impl Into<String>) -> Self {
         Self { type_: type_.into(), status: None, reason: reason.into(), message: message.into() }
     }
+
+    /// Returns the condition with status, reason and message of `other`.
+    pub fn copied(type_: impl Into<Cow<'static, str>>, other: &Condition) -> Self {
+        let status = match other.status.as_str() {
+            "True" => Some(true),
+            "False" => Some(false),
+            _ => None,
+        };
+        Self { type_: type_.into(), status, reason: other.reason.clone(), message: other.message.clone() }
+    }
+
+    /// Returns whether the status is `True`.
+    pub fn holds(&self) -> bool {
+        self.status == Some(true)
+    }
+}
+
+/// Returns the condition [`READY`]: like the first of `verdicts` that does not hold, or `True` with `message`.
+pub fn ready<'a>(verdicts: impl IntoIterator<Item = &'a ConditionUpdate>, message: &'static str) -> ConditionUpdate {
+    match verdicts.into_iter().find(|verdict| !verdict.holds()) {
+        Some(verdict) => ConditionUpdate { type_: READY.into(), ..verdict.clone() },
+        None => ConditionUpdate::yes(READY, "Ready", message),
+    }
+}
+
+/// Returns the condition [`STALLED`] of a resource with the condition [`READY`] of `ready`. It is `True` if the reason is
+/// one of `reasons`, which no retry of the controller can end.
+pub fn stalled(ready: &ConditionUpdate, reasons: &[&str]) -> ConditionUpdate {
+    if !ready.holds() && reasons.contains(&ready.reason.as_str()) {
+        return ConditionUpdate { type_: STALLED.into(), status: Some(true), ..ready.clone() };
+    }
+    ConditionUpdate::no(STALLED, "NotStalled", "the controller continues by itself")
+}
+
+/// Returns the conditions of `types` for a resource that is rejected: nothing else is known about it. `is_stalled` tells
+/// whether it has to be changed. Otherwise it waits for another object.
+pub fn of_rejected(types: &[&'static str], rejection: &Rejection, is_stalled: bool) -> Vec<ConditionUpdate> {
+    let Rejection { reason, message } = rejection;
+    let rejected = ConditionUpdate::no(ACCEPTED, *reason, message.as_str());
+    let verdict = |type_: &&'static str| match *type_ {
+        type_ @ (ACCEPTED | READY) => ConditionUpdate { type_: type_.into(), ..rejected.clone() },
+        STALLED => stalled(&rejected, if is_stalled { std::slice::from_ref(reason) } else { &[] }),
+        type_ => ConditionUpdate::unknown(type_, NOT_TRIED, "the resource is not accepted"),
+    };
+    types.iter().map(verdict).collect()
+}
+
+/// Returns the condition of type `type_`.
+pub fn find<'a>(conditions: &'a [Condition], type_: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_)
 }
 
 /// Returns `verdicts` as conditions. `lastTransitionTime` changes only when the status does. The same verdicts
@@ -103,6 +167,34 @@ mod tests {
         assert_eq!(second[0].last_transition_time, Time(at(10)));
         let third = updated(&second, vec![ConditionUpdate::no("Ready", "C", "")], Some(2), at(30));
         assert_eq!(third[0].last_transition_time, Time(at(30)));
+    }
+
+    #[test]
+    fn a_resource_is_ready_if_all_that_counts_holds_and_stalled_if_no_retry_can_help() {
+        let (yes, no) = (ConditionUpdate::yes("A", "A", ""), ConditionUpdate::no("B", "Starting", "b"));
+        let unknown = ConditionUpdate::unknown("C", NOT_OBSERVED, "c");
+        let table = [
+            (vec![&yes], Some(true), "Ready"),
+            (vec![&yes, &no, &unknown], Some(false), "Starting"),
+            (vec![&yes, &unknown, &no], None, NOT_OBSERVED),
+        ];
+        for (verdicts, status, reason) in table {
+            let ready = ready(verdicts, "all is well");
+            assert_eq!((ready.type_.as_ref(), ready.status, ready.reason.as_str()), (READY, status, reason));
+        }
+        assert_eq!(stalled(&no, &["Starting"]).status, Some(true));
+        assert_eq!(stalled(&no, &["NameTaken"]).status, Some(false));
+        assert_eq!(stalled(&yes, &["A"]).status, Some(false));
+    }
+
+    #[test]
+    fn of_a_rejected_resource_nothing_is_claimed_that_was_not_observed() {
+        let rejection = Rejection::new("InvalidName", "too long");
+        for is_stalled in [false, true] {
+            let verdicts = of_rejected(&[ACCEPTED, "Available", READY, STALLED], &rejection, is_stalled);
+            let statuses: Vec<_> = verdicts.iter().map(|verdict| verdict.status).collect();
+            assert_eq!(statuses, [Some(false), None, Some(false), Some(is_stalled)]);
+        }
     }
 
     #[test]

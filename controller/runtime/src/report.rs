@@ -13,7 +13,8 @@ use crate::{
 };
 
 /// Reasons of conditions that are false only until an operation in progress is done.
-const PROGRESS: [&str; 7] = ["Creating", "Scaling", "Pending", "Starting", "RollingUpdate", "Connecting", "Recreating"];
+const PROGRESS: [&str; 8] =
+    ["Creating", "Scaling", "Pending", "Starting", "RollingUpdate", "Connecting", "Recreating", "Updating"];
 
 /// Returns whether a condition with this reason is false only until an operation in progress is done.
 pub fn is_progress(reason: &str) -> bool {
@@ -24,7 +25,8 @@ pub fn is_progress(reason: &str) -> bool {
 const CAUTIONS: [&str; 2] = ["FieldsIgnored", "ApiServerWarnings"];
 
 /// Publishes an Event for each condition that became false, or true again, or true with a caution. A condition that is
-/// simply true from the start has no Event. A failure to publish is only logged, because Events are best effort.
+/// simply true from the start has no Event, and neither has `Stalled`, which repeats another one. A failure to publish is
+/// only logged, because Events are best effort.
 pub async fn condition_changes<K: Resource<DynamicType = ()>>(
     recorder: &Recorder,
     object: &K,
@@ -51,8 +53,10 @@ fn events_of(old: &[Condition], new: &[Condition]) -> Vec<Event> {
         let before = old.iter().find(|other| other.type_ == condition.type_);
         let same = before.is_some_and(|before| before.status == condition.status && before.reason == condition.reason);
         let progress = is_progress(&condition.reason);
-        let recovered = condition.status == "True" && before.is_some_and(|before| !is_progress(&before.reason));
-        !same && !progress && (condition.status == "False" || recovered || is_caution(condition))
+        let failed = |before: &Condition| before.status == "False" && !is_progress(&before.reason);
+        let recovered = condition.status == "True" && before.is_some_and(|before| failed(before) || is_caution(before));
+        let is_summary = condition.type_ == conditions::STALLED;
+        !is_summary && !same && !progress && (condition.status == "False" || recovered || is_caution(condition))
     };
     let is_warning = |condition: &Condition| condition.status == "False" || is_caution(condition);
     let event = |condition: &Condition| Event {
@@ -90,6 +94,21 @@ mod tests {
         assert!(reasons(&[], ConditionUpdate::no("Created", "Creating", "")).is_empty());
         let creating = conditions(ConditionUpdate::no("Created", "Creating", ""));
         assert!(reasons(&creating, ConditionUpdate::yes("Created", "Created", "")).is_empty());
+    }
+
+    /// Each new resource begins with conditions about what does not exist yet.
+    #[test]
+    fn what_was_unknown_before_makes_no_event_when_it_holds() {
+        let unknown = conditions(ConditionUpdate::unknown("SchedulerReady", "NotObserved", ""));
+        assert!(reasons(&unknown, ConditionUpdate::yes("SchedulerReady", "Ready", "")).is_empty());
+        assert_eq!(reasons(&unknown, ConditionUpdate::no("SchedulerReady", "Unschedulable", "")), ["Unschedulable"]);
+    }
+
+    #[test]
+    fn a_stalled_resource_has_the_event_of_its_cause_and_no_other() {
+        assert!(reasons(&[], ConditionUpdate::yes("Stalled", "NameTaken", "")).is_empty());
+        let stalled = conditions(ConditionUpdate::yes("Stalled", "NameTaken", ""));
+        assert!(reasons(&stalled, ConditionUpdate::no("Stalled", "NotStalled", "")).is_empty());
     }
 
     #[test]

@@ -1,5 +1,8 @@
-//! An API server for tests of whole passes. It responds as the test specifies, and records the write requests.
+//! An API server for tests of whole passes. It responds as the test specifies, and records the write requests. Also
+//! [how tools understand a status](health).
 #![expect(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test that cannot be set up fails")]
+
+pub mod health;
 
 use std::sync::{Arc, Mutex};
 
@@ -13,6 +16,7 @@ use kube::{Client, Config};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+pub use self::health::{HealthCase, check_health, health_message, is_met, kstatus};
 pub use crate::leader::leading;
 
 /// The methods and paths of the write requests, in order.

@@ -1,8 +1,8 @@
-//! Reports objects that cannot be read to their authors: as an Event on the object, and as the condition `Accepted` if
-//! its kind has conditions.
+//! Reports objects that cannot be read to their authors: as an Event on the object, and in its conditions if its kind has
+//! any.
 //!
 //! The watches keep objects that cannot be read by name ([`crate::watch::UnreadableObject`]). The leader reports each
-//! object once, and again when the reason changes. Namespaces take turns, so that one with thousands of such objects
+//! object once, and again when the reason or the spec changes. Namespaces take turns, so that one with thousands of such objects
 //! does not delay the reports of another.
 //!
 //! This module also releases such objects when they are being deleted: the reconciler that would remove a finalizer
@@ -26,11 +26,12 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::{
-    conditions::{self, ConditionUpdate},
+    conditions,
     events::Recorder,
     k8s::{self, FIELD_MANAGER},
     leader::Leading,
     liveness::Liveness,
+    rejection::Rejection,
     watch::{Received, UnreadableObject},
 };
 
@@ -48,8 +49,8 @@ pub struct Reporter {
     pub recorder: Recorder,
     /// The source of the objects that cannot be read.
     pub liveness: Liveness,
-    /// Returns whether objects of a kind of an API group have the condition `Accepted`.
-    pub has_condition: HasCondition,
+    /// Returns the conditions of a kind.
+    pub conditions_of: ConditionsOf,
     /// Removes finalizers from an object that is being deleted.
     pub release: Release,
 }
@@ -57,11 +58,15 @@ pub struct Reporter {
 /// Removes the operator's finalizers from an object that cannot be read and is being deleted.
 pub type Release = Box<dyn Fn(Arc<UnreadableObject>) -> BoxFuture<'static, Result<(), k8s::Error>> + Send + Sync>;
 
-/// Returns whether objects of a kind (second argument) of an API group (first) have the condition `Accepted`.
-pub type HasCondition = fn(&str, &str) -> bool;
+/// Returns the types of the conditions that the reconciler of a kind (second argument) of an API group (first) writes, in
+/// their order. They are empty for a kind without conditions.
+pub type ConditionsOf = fn(&str, &str) -> &'static [&'static str];
 
-/// The reported reason and message of each object, by uid.
-type Reported = HashMap<String, (&'static str, String)>;
+/// What was reported about each object, by uid.
+type Reported = HashMap<String, Report>;
+
+/// What is reported about an object: reason, message and the generation that they are about.
+type Report = (&'static str, String, Option<i64>);
 
 impl Reporter {
     /// Reports each object that cannot be read, for as long as the process lives.
@@ -97,10 +102,10 @@ impl Reporter {
         if let Err(error) = k8s::timed("create", "an Event", self.recorder.publish(&event, &object.reference)).await {
             tracing::debug!(%error, "failed to publish an Event about an object that cannot be read");
         }
-        if let Some(patch) = condition_patch(object, self.has_condition, Timestamp::now())
+        if let Some(patch) = status_patch(object, self.conditions_of, Timestamp::now())
             && let Err(error) = self.patch_status(object, &patch).await
         {
-            tracing::debug!(%error, "failed to write the condition of an object that cannot be read");
+            tracing::debug!(%error, "failed to write the conditions of an object that cannot be read");
         }
     }
 
@@ -141,8 +146,10 @@ fn resource_of(object: &UnreadableObject) -> ApiResource {
 /// Objects that are gone or can be read are forgotten.
 fn unreported(objects: &[Arc<UnreadableObject>], reported: &mut Reported) -> Vec<Arc<UnreadableObject>> {
     let uid = |object: &UnreadableObject| object.reference.uid.clone().unwrap_or_default();
-    let present: HashMap<String, (&'static str, String)> =
-        objects.iter().map(|object| (uid(object), (object.reason, object.message.clone()))).collect();
+    let present: Reported = objects
+        .iter()
+        .map(|object| (uid(object), (object.reason, object.message.clone(), object.generation)))
+        .collect();
     let is_news = |object: &&Arc<UnreadableObject>| reported.get(&uid(object)) != present.get(&uid(object));
     let news = in_turns(objects.iter().filter(is_news));
     *reported = present;
@@ -162,29 +169,29 @@ fn in_turns<'a>(objects: impl Iterator<Item = &'a Arc<UnreadableObject>>) -> Vec
     queued.into_iter().map(|(_, object)| object).collect()
 }
 
-/// Returns the merge patch that reports in the object's status that it is not accepted. Returns `None` if the kind has
-/// no conditions, if the object is too large, or if the status says so already. The patch fails if the object has
-/// changed since.
-fn condition_patch(object: &UnreadableObject, has_condition: HasCondition, now: Timestamp) -> Option<Value> {
+/// Returns the merge patch that reports in the object's status that it is not accepted. Of the other conditions nothing is
+/// known any more. Returns `None` if the kind has no conditions, if the object is too large, or if the status says so
+/// already. The patch fails if the object has changed since.
+fn status_patch(object: &UnreadableObject, conditions_of: ConditionsOf, now: Timestamp) -> Option<Value> {
     let ObjectReference { api_version, kind, resource_version, .. } = &object.reference;
     let group = api_version.as_deref()?.split('/').next()?;
-    if !has_condition(group, kind.as_deref()?) || object.bytes > LARGEST_STATUS {
+    let types = conditions_of(group, kind.as_deref()?);
+    if types.is_empty() || object.bytes > LARGEST_STATUS {
         return None;
     }
-    let verdict = ConditionUpdate::no("Accepted", object.reason, object.message.clone());
-    let accepted: Vec<Condition> = conditions::updated(&object.conditions, vec![verdict], None, now);
-    let is_same = |known: &Condition| {
-        accepted.iter().any(|new| {
-            (&new.type_, &new.status, &new.reason, &new.message)
-                == (&known.type_, &known.status, &known.reason, &known.message)
-        })
-    };
-    if object.conditions.iter().any(is_same) {
+    let rejection = Rejection::new(object.reason, object.message.as_str());
+    let verdicts = conditions::of_rejected(types, &rejection, true);
+    let desired: Vec<Condition> = conditions::updated(&object.conditions, verdicts, object.generation, now);
+    if desired.iter().all(|condition| object.conditions.contains(condition)) {
         return None;
     }
-    let others = object.conditions.iter().filter(|condition| condition.type_ != "Accepted").cloned();
-    let conditions: Vec<Condition> = accepted.into_iter().chain(others).collect();
-    Some(json!({"metadata": {"resourceVersion": resource_version}, "status": {"conditions": conditions}}))
+    let others = object.conditions.iter().filter(|condition| !types.contains(&condition.type_.as_str())).cloned();
+    let conditions: Vec<Condition> = desired.into_iter().chain(others).collect();
+    let mut status = json!({"conditions": conditions});
+    if let Some(generation) = object.generation {
+        status["observedGeneration"] = json!(generation);
+    }
+    Some(json!({"metadata": {"resourceVersion": resource_version}, "status": status}))
 }
 
 #[cfg(test)]
@@ -196,8 +203,9 @@ mod tests {
 
     use super::*;
     use crate::{
+        conditions::ConditionUpdate,
         events::Wanted,
-        testing::{made, stub_api_server},
+        testing::{is_met, kstatus, made, stub_api_server},
         watch::Deletion,
     };
 
@@ -216,13 +224,14 @@ mod tests {
             reason: "TooDeep",
             message: "it is nested deeper than 100".to_owned(),
             conditions: Vec::new(),
+            generation: Some(2),
             bytes: 1000,
             deletion: None,
         }
     }
 
-    fn has_condition(group: &str, kind: &str) -> bool {
-        group == "example.org" && kind != "Job"
+    fn conditions_of(group: &str, kind: &str) -> &'static [&'static str] {
+        if group == "example.org" && kind != "Job" { &["Accepted", "Available", "Ready", "Stalled"] } else { &[] }
     }
 
     fn names(objects: &[Arc<UnreadableObject>]) -> Vec<&str> {
@@ -240,6 +249,8 @@ mod tests {
         let changed = UnreadableObject { reason: "TooLarge", ..object("Cluster", "b", "1") };
         assert_eq!(names(&unreported(&[Arc::new(changed)], &mut reported)), ["b-1"]);
         assert_eq!(reported.len(), 1, "what is gone is forgotten");
+        let edited = UnreadableObject { generation: Some(3), reason: "TooLarge", ..object("Cluster", "b", "1") };
+        assert_eq!(names(&unreported(&[Arc::new(edited)], &mut reported)), ["b-1"], "the status is about a generation");
     }
 
     #[tokio::test]
@@ -255,7 +266,7 @@ mod tests {
             recorder: Recorder::new(client.clone(), reporter(), Wanted::Everything),
             client,
             liveness: Liveness::default(),
-            has_condition,
+            conditions_of,
             release,
         };
         let deletion = Some(Deletion { since: Time(Timestamp::UNIX_EPOCH), finalizers: vec!["a/b".to_owned()] });
@@ -269,30 +280,41 @@ mod tests {
         EventReporter { controller: "test".to_owned(), instance: None }
     }
 
+    /// Otherwise, those who wait for it would rely on what was observed of an older spec.
     #[test]
-    fn the_condition_is_written_once_and_others_stay() {
+    fn an_object_that_cannot_be_read_is_not_ready_and_nothing_else_is_known_of_it() {
         let mut bad = object("Group", "a", "1");
-        bad.conditions =
-            conditions::updated(&[], vec![ConditionUpdate::yes("Available", "A", "")], None, Timestamp::UNIX_EPOCH);
-        let patch = condition_patch(&bad, has_condition, Timestamp::UNIX_EPOCH).unwrap();
+        let earlier = ["Available", "Ready", "PluginsSynced"].map(|type_| ConditionUpdate::yes(type_, "A", ""));
+        bad.conditions = conditions::updated(&[], earlier.to_vec(), Some(1), Timestamp::UNIX_EPOCH);
+        let patch = status_patch(&bad, conditions_of, Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!(patch["metadata"], json!({"resourceVersion": "7"}));
+        assert_eq!(patch["status"]["observedGeneration"], 2);
         let written: Vec<Condition> = serde_json::from_value(patch["status"]["conditions"].clone()).unwrap();
-        let seen: Vec<(&str, &str, &str)> = written
+        let seen: Vec<_> = written
             .iter()
-            .map(|condition| (condition.type_.as_str(), condition.status.as_str(), condition.reason.as_str()))
+            .map(|condition| (condition.type_.as_str(), condition.status.as_str(), condition.observed_generation))
             .collect();
-        assert_eq!(seen, [("Accepted", "False", "TooDeep"), ("Available", "True", "A")]);
+        let expected = [
+            ("Accepted", "False", Some(2)),
+            ("Available", "Unknown", Some(2)),
+            ("Ready", "False", Some(2)),
+            ("Stalled", "True", Some(2)),
+            ("PluginsSynced", "True", Some(1)),
+        ];
+        assert_eq!(seen, expected);
+        let stored = json!({"metadata": {"generation": 2}, "status": patch["status"]});
+        assert_eq!((kstatus(&stored), is_met(&stored, "Ready")), ("Failed", false));
         bad.conditions = written;
-        assert_eq!(condition_patch(&bad, has_condition, Timestamp::UNIX_EPOCH), None, "a steady state writes nothing");
+        assert_eq!(status_patch(&bad, conditions_of, Timestamp::UNIX_EPOCH), None, "a steady state writes nothing");
     }
 
     #[test]
     fn kinds_without_conditions_large_objects_and_kinds_of_others_keep_their_status() {
-        assert_eq!(condition_patch(&object("Job", "a", "1"), has_condition, Timestamp::UNIX_EPOCH), None);
+        assert_eq!(status_patch(&object("Job", "a", "1"), conditions_of, Timestamp::UNIX_EPOCH), None);
         let large = UnreadableObject { bytes: 1 << 20, ..object("Cluster", "a", "1") };
-        assert_eq!(condition_patch(&large, has_condition, Timestamp::UNIX_EPOCH), None);
+        assert_eq!(status_patch(&large, conditions_of, Timestamp::UNIX_EPOCH), None);
         let mut pod = object("Pod", "a", "1");
         pod.reference.api_version = Some("v1".to_owned());
-        assert_eq!(condition_patch(&pod, has_condition, Timestamp::UNIX_EPOCH), None);
+        assert_eq!(status_patch(&pod, conditions_of, Timestamp::UNIX_EPOCH), None);
     }
 }

@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 pub(crate) use history::ScalingHistory;
+pub(crate) use status::CONDITIONS;
 
 use crate::{context::Context, kopf_finalizer};
 use apply::Outcome;
@@ -90,15 +91,16 @@ async fn act(
     let decision = context.autoscaling.decide(&valid.uid, situation, &valid.rules, now);
     let mut scaled = None;
     if decision.desired != situation.current {
-        match apply::scale(&context.client, autoscaler, valid, decision.desired, now.wall)
-            .await
-            .map_err(Error::Apply)?
-        {
-            Outcome::Scaled => {
+        match apply::scale(&context.client, autoscaler, valid, decision.desired, now.wall).await {
+            Ok(Outcome::Scaled) => {
                 log_scaled(autoscaler, valid, &decision, situation.current);
                 scaled = Some(now.wall);
             }
-            Outcome::Outdated => return Ok(Action::requeue(SOON)),
+            Ok(Outcome::Outdated) => return Ok(Action::requeue(SOON)),
+            Err(error) => {
+                report(context, autoscaler, &StatusInput::Failed(&error)).await?;
+                return Err(Error::Apply(error));
+            }
         }
     }
     report(context, autoscaler, &StatusInput::Decided { situation, decision: &decision, scaled }).await

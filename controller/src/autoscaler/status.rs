@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{Api, ResourceExt as _};
 use operator_runtime::{
-    conditions::{self, ConditionUpdate, whole_seconds},
+    conditions::{self, ACCEPTED, ConditionUpdate, READY, STALLED, whole_seconds},
     k8s,
     rejection::Rejection,
     report,
@@ -14,18 +14,22 @@ use operator_runtime::{
 use super::decide::{Decision, ScalingInput};
 use crate::context::Context;
 
-/// The condition that the spec is valid.
-const ACCEPTED: &str = "Accepted";
 /// The condition that the scheduler reports how many workers it needs.
 const ACTIVE: &str = "Active";
 const NOT_READY: &str = "SchedulerNotReady";
-const OURS: [&str; 2] = [ACCEPTED, ACTIVE];
+/// All conditions of an autoscaler. Each status has them all.
+pub(crate) const CONDITIONS: &[&str] = &[ACCEPTED, ACTIVE, READY, STALLED];
+/// Reasons that last until the autoscaler, or an object that it names, is changed. An autoscaler may be created before its
+/// cluster.
+const STALLING: &[&str] = &["AlreadyAutoscaled", "Invalid", "InvalidBounds"];
 
 /// The outcome of a pass, which the status is computed from.
 pub(super) enum StatusInput<'a> {
     Refused(&'a Rejection),
     NotReady,
     Unreachable(&'a dask_scheduler_client::Error),
+    /// The group could not be scaled.
+    Failed(&'a k8s::Error),
     Decided {
         situation: &'a ScalingInput,
         decision: &'a Decision,
@@ -39,7 +43,7 @@ pub(super) fn of(autoscaler: &DaskAutoscaler, seen: &StatusInput<'_>, now: Times
     let generation = autoscaler.metadata.generation;
     let status = match seen {
         StatusInput::Refused(_) => DaskAutoscalerStatus { last_scale_time: old.last_scale_time, ..Default::default() },
-        StatusInput::NotReady | StatusInput::Unreachable(_) => old.clone(),
+        StatusInput::NotReady | StatusInput::Unreachable(_) | StatusInput::Failed(_) => old.clone(),
         StatusInput::Decided { situation, decision, scaled } => decided(&old, situation, decision, *scaled),
     };
     DaskAutoscalerStatus {
@@ -52,7 +56,7 @@ pub(super) fn of(autoscaler: &DaskAutoscaler, seen: &StatusInput<'_>, now: Times
 /// Returns the part of the status that this reconciler wrote. The rest belongs to the plugin engine.
 fn ours(autoscaler: &DaskAutoscaler) -> DaskAutoscalerStatus {
     let mut status = autoscaler.status.clone().unwrap_or_default();
-    status.conditions.retain(|condition| OURS.contains(&condition.type_.as_str()));
+    status.conditions.retain(|condition| CONDITIONS.contains(&condition.type_.as_str()));
     status.plugins.clear();
     status
 }
@@ -82,18 +86,26 @@ fn decided(
 }
 
 fn verdicts(old: &[Condition], seen: &StatusInput<'_>) -> Vec<ConditionUpdate> {
-    let accepted = ConditionUpdate::yes(ACCEPTED, "Valid", "the spec is valid");
-    match seen {
-        StatusInput::Refused(invalid) => vec![ConditionUpdate::no(ACCEPTED, invalid.reason, invalid.message.as_str())],
+    let says_what_it_needs = ConditionUpdate::yes(ACTIVE, "Active", "the scheduler says what it needs");
+    let active = match seen {
+        StatusInput::Refused(invalid) => {
+            return conditions::of_rejected(CONDITIONS, invalid, STALLING.contains(&invalid.reason));
+        }
         StatusInput::NotReady => {
-            let message = "there is not exactly one scheduler pod that is ready";
-            vec![accepted, ConditionUpdate::no(ACTIVE, NOT_READY, message)]
+            ConditionUpdate::no(ACTIVE, NOT_READY, "there is not exactly one scheduler pod that is ready")
         }
-        StatusInput::Unreachable(error) => vec![accepted, unreachable(old, error)],
-        StatusInput::Decided { .. } => {
-            vec![accepted, ConditionUpdate::yes(ACTIVE, "Active", "the scheduler says what it needs")]
-        }
-    }
+        StatusInput::Unreachable(error) => unreachable(old, error),
+        StatusInput::Failed(_) | StatusInput::Decided { .. } => says_what_it_needs,
+    };
+    let mut verdicts = vec![ConditionUpdate::yes(ACCEPTED, "Valid", "the spec is valid"), active];
+    let failed = match seen {
+        StatusInput::Failed(error) => Some(ConditionUpdate::no(READY, error.category(), error.message())),
+        _ => None,
+    };
+    let ready = conditions::ready(verdicts.iter().chain(&failed), "the group is scaled as the scheduler asks for");
+    let stalled = conditions::stalled(&ready, STALLING);
+    verdicts.extend([ready, stalled]);
+    verdicts
 }
 
 /// Keeps the message of the first failure of a kind: messages may differ from one failure to the next.
@@ -126,9 +138,14 @@ pub(super) async fn write(
 }
 
 /// Returns the conditions whose changes emit Events. In every new cluster the scheduler is not ready at first, so that
-/// reason emits none.
+/// reason emits none. `Ready` has one if it does not repeat another condition.
 fn told(conditions: &[Condition]) -> Vec<Condition> {
-    conditions.iter().filter(|condition| condition.reason != NOT_READY).cloned().collect()
+    let repeats = |ready: &Condition| {
+        ready.status == "True" || conditions.iter().any(|other| other.type_ != READY && other.reason == ready.reason)
+    };
+    let is_told =
+        |condition: &&Condition| condition.reason != NOT_READY && (condition.type_ != READY || !repeats(condition));
+    conditions.iter().filter(is_told).cloned().collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@ mod apply;
 mod build;
 mod observe;
 mod phase;
+mod scheduler_status;
 mod status;
+mod summary;
 mod update;
 mod validate;
 mod warnings;
@@ -28,7 +30,7 @@ use operator_runtime::{
     rejection::Rejection,
     watch::EXPECTATION_TTL,
 };
-pub(crate) use status::SCHEDULER_READY;
+pub(crate) use status::{CONDITIONS, SCHEDULER_READY};
 use validate::ValidatedCluster;
 
 /// How soon the reconciler retries when a component's name is taken: objects of other owners are not watched.

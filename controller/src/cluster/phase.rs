@@ -11,7 +11,8 @@ use operator_runtime::k8s::{self, Class};
 use super::{
     apply::{NAME_TAKEN, Outcome},
     observe::Observed,
-    status::{self, StatusInput},
+    scheduler_status,
+    status::StatusInput,
     validate::ValidatedCluster,
 };
 
@@ -42,7 +43,7 @@ pub(super) fn phase(valid: &ValidatedCluster, seen: &StatusInput<'_>) -> Cluster
     match &observed.service {
         Some(service) if waits_for_load_balancer(service) => ClusterPhase::Pending,
         _ if was_running => ClusterPhase::Running,
-        _ if seen.held || status::selected(valid).is_some() => ClusterPhase::Pending,
+        _ if seen.held || scheduler_status::wrong_selector(valid).is_some() => ClusterPhase::Pending,
         _ if !has_scheduler_pod(observed) => waiting,
         _ => ClusterPhase::Running,
     }
@@ -84,7 +85,8 @@ pub(super) fn components_exist(valid: &ValidatedCluster, observed: &Observed) ->
         && scheduler.status.observed_generation.is_some()
 }
 
-fn waits_for_load_balancer(service: &Service) -> bool {
+/// Returns whether the Service has no address yet.
+pub(super) fn waits_for_load_balancer(service: &Service) -> bool {
     let is_load_balancer = service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) == Some("LoadBalancer");
     let ingress = service.status.as_ref().and_then(|status| status.load_balancer.as_ref()?.ingress.as_ref());
     is_load_balancer && ingress.is_none_or(Vec::is_empty)

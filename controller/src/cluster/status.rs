@@ -1,13 +1,11 @@
 //! Computes and writes a cluster's status: phase, worker counts and conditions.
 
-use std::sync::Arc;
-
 use dask_operator_api::{ClusterPhase, DaskCluster, DaskClusterStatus, meta};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, ResourceExt as _};
 use operator_runtime::{
-    conditions::{self, ConditionUpdate},
+    conditions::{self, ACCEPTED, ConditionUpdate, READY, STALLED},
     k8s::{self, Warnings},
     rejection::Rejection,
     report,
@@ -15,45 +13,42 @@ use operator_runtime::{
 
 use super::{
     apply::Outcome,
-    build::{self, Desired},
+    build::Desired,
     observe::Observed,
     phase::{components_exist, phase},
+    scheduler_status, summary,
     validate::ValidatedCluster,
     warnings,
 };
-use crate::{
-    context::Context,
-    diagnosis, field_warnings, pod,
-    view::{DeploymentView, PodView},
-    worker_group,
-};
+use crate::{context::Context, field_warnings, pod};
 
-/// The condition that the spec is valid.
-const ACCEPTED: &str = "Accepted";
 /// The condition that scheduler Deployment, Service and default group exist.
-const COMPONENTS_CREATED: &str = "ComponentsCreated";
+pub(super) const COMPONENTS_CREATED: &str = "ComponentsCreated";
 /// The condition that the scheduler runs.
 pub(crate) const SCHEDULER_READY: &str = "SchedulerReady";
 /// The condition that the running scheduler matches the spec.
-const SCHEDULER_UP_TO_DATE: &str = "SchedulerUpToDate";
+pub(super) const SCHEDULER_UP_TO_DATE: &str = "SchedulerUpToDate";
 /// The condition that the default group's workers run and are connected.
-const WORKERS_AVAILABLE: &str = "WorkersAvailable";
-const OURS: [&str; 5] = [ACCEPTED, COMPONENTS_CREATED, SCHEDULER_READY, SCHEDULER_UP_TO_DATE, WORKERS_AVAILABLE];
+pub(super) const WORKERS_AVAILABLE: &str = "WorkersAvailable";
+/// All conditions of a cluster that this reconciler writes. Each status has them all.
+pub(crate) const CONDITIONS: &[&str] =
+    &[ACCEPTED, COMPONENTS_CREATED, SCHEDULER_READY, SCHEDULER_UP_TO_DATE, WORKERS_AVAILABLE, READY, STALLED];
 
 pub(super) fn of_invalid(cluster: &DaskCluster, invalid: &Rejection, now: Timestamp) -> DaskClusterStatus {
-    let verdicts = vec![ConditionUpdate::no(ACCEPTED, invalid.reason, invalid.message.as_str())];
+    let verdicts = conditions::of_rejected(CONDITIONS, invalid, true);
     let old = cluster.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     DaskClusterStatus { phase: Some(ClusterPhase::Error), ..with_conditions(cluster, old, verdicts, now) }
 }
 
 pub(super) fn of_created(cluster: &DaskCluster, valid: &ValidatedCluster, now: Timestamp) -> DaskClusterStatus {
-    let verdicts = vec![
+    let mut verdicts = vec![
         accepted(cluster, &Warnings::default()),
         ConditionUpdate::no(COMPONENTS_CREATED, "Creating", "the components are being created"),
-        scheduler_ready(valid, &Observed::default()),
-        ConditionUpdate::yes(SCHEDULER_UP_TO_DATE, "UpToDate", "the scheduler is as the spec says"),
-        workers_available(&Observed::default()),
+        scheduler_status::unobserved(SCHEDULER_READY),
+        scheduler_status::unobserved(SCHEDULER_UP_TO_DATE),
+        summary::no_group(),
     ];
+    verdicts.extend(summary::of(&verdicts, None));
     DaskClusterStatus {
         phase: Some(ClusterPhase::Created),
         replicas: Some(0),
@@ -80,13 +75,15 @@ pub(super) fn of_observed(
     now: Timestamp,
 ) -> DaskClusterStatus {
     let StatusInput { current, observed, outcome, .. } = seen;
-    let verdicts = vec![
-        accepted(cluster, &warnings::of(valid, observed, seen.built)),
+    let refused = outcome.error.as_ref().and_then(k8s::Error::refusal);
+    let mut verdicts = vec![
+        refused.unwrap_or_else(|| accepted(cluster, &warnings::of(valid, observed, seen.built))),
         components_created(valid, observed, outcome),
-        scheduler_ready(valid, observed),
-        scheduler_up_to_date(seen),
-        workers_available(observed),
+        scheduler_status::ready(cluster, valid, seen),
+        scheduler_status::up_to_date(valid, seen),
+        summary::workers_available(cluster, valid, seen),
     ];
+    verdicts.extend(summary::of(&verdicts, Some(seen)));
     let group = observed.group.as_ref().and_then(|group| group.status.as_ref());
     DaskClusterStatus {
         phase: Some(phase(valid, seen)),
@@ -112,8 +109,13 @@ pub(super) async fn write(
     if !k8s::apply_status(&api, k8s::FIELD_MANAGER, cluster, desired).await? {
         return Ok(());
     }
-    // This condition is a copy of the group's, for which an Event was emitted already.
-    let own = |condition: &&Condition| condition.type_ != WORKERS_AVAILABLE;
+    // The others repeat a condition of the group or of the cluster, for which an Event is emitted already.
+    let created = conditions::find(&desired.conditions, COMPONENTS_CREATED);
+    let own = |condition: &&Condition| match condition.type_.as_str() {
+        WORKERS_AVAILABLE | READY => false,
+        ACCEPTED => created.is_none_or(|created| created.reason != condition.reason),
+        _ => true,
+    };
     let own: Vec<Condition> = desired.conditions.iter().filter(own).cloned().collect();
     report::condition_changes(&context.recorder, cluster, &current.conditions, &own).await;
     Ok(())
@@ -121,7 +123,7 @@ pub(super) async fn write(
 
 /// Compares what this reconciler writes. Entries of plugins belong to the plugin engine.
 fn same(old: &DaskClusterStatus, desired: &DaskClusterStatus) -> bool {
-    let ours = |condition: &&Condition| OURS.contains(&condition.type_.as_str());
+    let ours = |condition: &&Condition| CONDITIONS.contains(&condition.type_.as_str());
     old.phase == desired.phase
         && old.observed_generation == desired.observed_generation
         && old.replicas == desired.replicas
@@ -181,70 +183,7 @@ fn components_created(valid: &ValidatedCluster, observed: &Observed, outcome: &O
     ConditionUpdate::no(COMPONENTS_CREATED, "Creating", "the components are being created")
 }
 
-fn scheduler_ready(valid: &ValidatedCluster, observed: &Observed) -> ConditionUpdate {
-    // Before the pod is ready, too: it is why the cluster does not become `Running`.
-    if let Some(wrong_selector) = selected(valid) {
-        return wrong_selector;
-    }
-    if let Some(ready) = observed.scheduler_pods.iter().find(|pod| pod.is_ready()) {
-        return runs(ready);
-    }
-    let pods = observed.scheduler_pods.iter().map(AsRef::as_ref);
-    match observed.scheduler.as_ref().and_then(|scheduler| diagnosis::of(scheduler, pods)) {
-        Some(trouble) => ConditionUpdate::no(SCHEDULER_READY, trouble.reason, trouble.message),
-        None => ConditionUpdate::no(SCHEDULER_READY, "Starting", "the scheduler is starting"),
-    }
-}
-
-/// Returns a condition if the Service's selector does not match the scheduler's pod, so that no client can connect.
-pub(super) fn selected(valid: &ValidatedCluster) -> Option<ConditionUpdate> {
-    let selector = valid.scheduler.service.field("selector");
-    let selector = selector.as_object()?;
-    let labels = build::scheduler_pod_labels(valid);
-    let (key, value) = selector.iter().find(|(key, value)| labels.get(*key).map(String::as_str) != value.as_str())?;
-    let message = format!("the Service selects {key}={value}, which the scheduler's pod does not have");
-    Some(ConditionUpdate::no(SCHEDULER_READY, "ServiceSelectsNothing", message))
-}
-
-fn runs(pod: &PodView) -> ConditionUpdate {
-    let restarts: i64 = pod.status.container_statuses.iter().map(|container| container.restart_count).sum();
-    if restarts == 0 {
-        return ConditionUpdate::yes(SCHEDULER_READY, "Ready", "the scheduler runs");
-    }
-    let message = format!("the scheduler runs again after {restarts} restarts; results from before the last are lost");
-    ConditionUpdate::yes(SCHEDULER_READY, "Restarted", message)
-}
-
-fn scheduler_up_to_date(seen: &StatusInput<'_>) -> ConditionUpdate {
-    let StatusInput { observed, built, .. } = seen;
-    let is_outdated = |live: &&Arc<DeploymentView>| built.scheduler.is_outdated(&live.metadata);
-    let Some(outdated) = observed.scheduler.as_ref().filter(is_outdated) else {
-        return ConditionUpdate::yes(SCHEDULER_UP_TO_DATE, "UpToDate", "the scheduler is as the spec says");
-    };
-    // A Deployment that is deleted in the foreground exists until its pod is gone.
-    if seen.outcome.recreating || outdated.metadata.deletion_timestamp.is_some() {
-        let message = "the scheduler is being replaced; its results are lost";
-        return ConditionUpdate::no(SCHEDULER_UP_TO_DATE, "Recreating", message);
-    }
-    let message = "the scheduler differs from the spec; a new one would lose all results: delete its Deployment, \
-                   or set scheduler.updatePolicy to Recreate";
-    ConditionUpdate::no(SCHEDULER_UP_TO_DATE, "SpecDiffers", message)
-}
-
-fn workers_available(observed: &Observed) -> ConditionUpdate {
-    let status = observed.group.as_ref().and_then(|group| group.status.as_ref());
-    let condition =
-        status.and_then(|status| status.conditions.iter().find(|condition| condition.type_ == worker_group::AVAILABLE));
-    let Some(condition) = condition else {
-        return ConditionUpdate::no(WORKERS_AVAILABLE, "Starting", "the workers are being created");
-    };
-    let (reason, message) = (condition.reason.as_str(), condition.message.as_str());
-    if condition.status == "True" {
-        ConditionUpdate::yes(WORKERS_AVAILABLE, reason, message)
-    } else {
-        ConditionUpdate::no(WORKERS_AVAILABLE, reason, message)
-    }
-}
-
+#[cfg(test)]
+mod health;
 #[cfg(test)]
 pub(super) mod tests;

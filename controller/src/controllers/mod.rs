@@ -63,7 +63,7 @@ pub(crate) fn wire(context: &Arc<Context>, scope: &Scope, shutdown: &Cancellatio
         client: context.client.clone(),
         recorder: context.recorder.clone(),
         liveness: context.liveness.clone(),
-        has_condition: |group, kind| group == GROUP && kind != "DaskJob",
+        conditions_of,
         release: {
             let client = context.client.clone();
             Box::new(move |object| {
@@ -74,6 +74,18 @@ pub(crate) fn wire(context: &Arc<Context>, scope: &Scope, shutdown: &Cancellatio
     };
     task_set.until_shutdown("the reporter of unreadable objects", |leading| reporter.run(leading));
     task_set
+}
+
+/// Returns the conditions that the reconciler of a kind writes. A DaskJob has none.
+fn conditions_of(group: &str, kind: &str) -> &'static [&'static str] {
+    match kind {
+        _ if group != GROUP => &[],
+        "DaskCluster" => cluster::CONDITIONS,
+        "DaskWorkerGroup" => worker_group::CONDITIONS,
+        "DaskAutoscaler" => autoscaler::CONDITIONS,
+        "DaskOperatorPlugin" => dask_plugin_engine::CONDITIONS,
+        _ => &[],
+    }
 }
 
 impl Queues {

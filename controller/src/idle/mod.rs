@@ -71,7 +71,7 @@ pub(crate) async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) 
     };
     let verdict = context.idle.take_in(&uid, &probe, not_before, (&valid.rules, now));
     let reached = match &probed {
-        Probed::NotReady => None,
+        Probed::NotReady => Some(Reached::NotReady),
         Probed::Failed(error) => verdict.unreachable.then_some(Reached::No(error)),
         Probed::Answered { .. } => Some(Reached::Yes),
     };

@@ -23,6 +23,8 @@ const IDLE_PROBED: &str = "IdleProbed";
 pub(super) enum Reached<'a> {
     /// The cluster has no idle time-out.
     Unasked,
+    /// The scheduler is not ready, so it was not asked.
+    NotReady,
     Yes,
     No(&'a dask_scheduler_client::Error),
 }
@@ -30,10 +32,11 @@ pub(super) enum Reached<'a> {
 /// Writes the condition if its status or reason changes.
 pub(super) async fn write(context: &Context, cluster: &DaskCluster, reached: Reached<'_>) -> Result<(), k8s::Error> {
     let old = of_cluster(cluster);
-    let Some(verdicts) = news(old.first(), reached) else {
+    let generation = cluster.metadata.generation;
+    let Some(verdicts) = news(old.first(), reached, generation) else {
         return Ok(());
     };
-    let desired = conditions::updated(&old, verdicts, cluster.metadata.generation, Timestamp::now());
+    let desired = conditions::updated(&old, verdicts, generation, Timestamp::now());
     let api: Api<DaskCluster> = Api::namespaced(context.client.clone(), &cluster.namespace().unwrap_or_default());
     match k8s::apply_status(&api, MANAGER, cluster, &json!({"conditions": desired})).await {
         // The cluster was deleted in the meantime.
@@ -50,18 +53,25 @@ fn of_cluster(cluster: &DaskCluster) -> Vec<Condition> {
     all.filter(|condition| condition.type_ == IDLE_PROBED).cloned().collect()
 }
 
-/// Returns the condition to write, or `None` if the current one is up to date. Only status and reason are compared,
-/// because messages may differ from one failure to the next.
-fn news(old: Option<&Condition>, reached: Reached<'_>) -> Option<Vec<ConditionUpdate>> {
+/// Returns the condition to write, or `None` if the current one is up to date. Only generation, status and reason are
+/// compared, because messages may differ from one failure to the next.
+fn news(old: Option<&Condition>, reached: Reached<'_>, generation: Option<i64>) -> Option<Vec<ConditionUpdate>> {
     let verdict = match (old, reached) {
-        (None, Reached::Unasked | Reached::Yes) => return None,
+        (None, Reached::Unasked | Reached::NotReady | Reached::Yes) => return None,
         (Some(_), Reached::Unasked) => return Some(Vec::new()),
-        (Some(old), Reached::Yes) if old.status == "True" => return None,
         (Some(_), Reached::Yes) => ConditionUpdate::yes(IDLE_PROBED, "Probed", "the scheduler says whether it is idle"),
-        (Some(old), Reached::No(error)) if old.status == "False" && old.reason == error.reason() => return None,
+        (Some(_), Reached::NotReady) => {
+            let message = "the scheduler is not ready, so it is not asked";
+            ConditionUpdate::unknown(IDLE_PROBED, "SchedulerNotReady", message)
+        }
         (_, Reached::No(error)) => ConditionUpdate::no(IDLE_PROBED, error.reason(), error.to_string()),
     };
-    Some(vec![verdict])
+    let is_known = |old: &Condition| {
+        let old_verdict = ConditionUpdate::copied(IDLE_PROBED, old);
+        (old_verdict.status, &old_verdict.reason) == (verdict.status, &verdict.reason)
+            && old.observed_generation == generation
+    };
+    (!old.is_some_and(is_known)).then(|| vec![verdict])
 }
 
 #[cfg(test)]
@@ -81,25 +91,41 @@ mod tests {
         conditions::updated(&[], verdicts, None, Timestamp::UNIX_EPOCH).remove(0)
     }
 
+    fn news_of(old: Option<&Condition>, reached: Reached<'_>) -> Option<Vec<ConditionUpdate>> {
+        news(old, reached, None)
+    }
+
     /// Writing more than these would mean a write for each probe of each cluster.
     #[test]
     fn only_a_failure_and_its_end_are_news() {
-        assert_eq!(news(None, Reached::Yes), None);
-        let failed = condition(news(None, Reached::No(&error("connect"))).unwrap());
+        assert_eq!(news_of(None, Reached::Yes), None);
+        let failed = condition(news_of(None, Reached::No(&error("connect"))).unwrap());
         assert_eq!((failed.status.as_str(), failed.reason.as_str()), ("False", "SchedulerUnreachable"));
-        assert_eq!(news(Some(&failed), Reached::No(&error("connect"))), None);
-        let other = condition(news(Some(&failed), Reached::No(&error("garbage"))).unwrap());
+        assert_eq!(news_of(Some(&failed), Reached::No(&error("connect"))), None);
+        let other = condition(news_of(Some(&failed), Reached::No(&error("garbage"))).unwrap());
         assert_eq!(other.reason, "SchedulerProtocol");
-        assert_eq!(news(Some(&other), Reached::No(&error("other garbage"))), None);
-        let reached = condition(news(Some(&failed), Reached::Yes).unwrap());
+        assert_eq!(news_of(Some(&other), Reached::No(&error("other garbage"))), None);
+        let reached = condition(news_of(Some(&failed), Reached::Yes).unwrap());
         assert_eq!(reached.status, "True");
-        assert_eq!(news(Some(&reached), Reached::Yes), None);
+        assert_eq!(news_of(Some(&reached), Reached::Yes), None);
+        let unknown = condition(news_of(Some(&reached), Reached::NotReady).unwrap());
+        assert_eq!((unknown.status.as_str(), news_of(Some(&unknown), Reached::NotReady)), ("Unknown", None));
+    }
+
+    /// All conditions of a status are about the same spec.
+    #[test]
+    fn the_condition_moves_to_a_new_generation() {
+        let failed = condition(news(None, Reached::No(&error("connect")), None).unwrap());
+        let written = news(Some(&failed), Reached::No(&error("connect")), Some(2)).unwrap();
+        let moved = conditions::updated(&[failed], written, Some(2), Timestamp::UNIX_EPOCH).remove(0);
+        assert_eq!(moved.observed_generation, Some(2));
+        assert_eq!(news(Some(&moved), Reached::No(&error("connect")), Some(2)), None);
     }
 
     #[test]
     fn the_condition_goes_with_the_time_out() {
-        assert_eq!(news(None, Reached::Unasked), None);
-        let failed = condition(news(None, Reached::No(&error("connect"))).unwrap());
-        assert_eq!(news(Some(&failed), Reached::Unasked), Some(Vec::new()));
+        assert_eq!(news(None, Reached::Unasked, None), None);
+        let failed = condition(news(None, Reached::No(&error("connect")), None).unwrap());
+        assert_eq!(news(Some(&failed), Reached::Unasked, None), Some(Vec::new()));
     }
 }

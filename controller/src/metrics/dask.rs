@@ -7,7 +7,10 @@ use dask_operator_api::{ClusterPhase, DaskAutoscaler, DaskCluster, DaskJob, Dask
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Resource, ResourceExt as _};
-use operator_runtime::metrics::{Described, Family, Word};
+use operator_runtime::{
+    conditions,
+    metrics::{Described, Family, Word},
+};
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, metrics::gauge::ConstGauge};
 
 use crate::{cluster, context::Caches, job::job_status, worker_group};
@@ -167,16 +170,15 @@ fn phase_word(phase: Option<ClusterPhase>) -> Word {
 }
 
 fn group_state(group: &DaskWorkerGroup, conditions: &[Condition]) -> Word {
-    let holds = |type_: &str| {
-        conditions.iter().find(|condition| condition.type_ == type_).map(|condition| condition.status == "True")
-    };
     if group.meta().deletion_timestamp.is_some() {
         return "Deleting";
     }
-    match (holds(worker_group::ACCEPTED), holds(worker_group::AVAILABLE)) {
-        (Some(false), _) => "Invalid",
-        (_, Some(true)) => "Available",
-        (_, Some(false)) => "Unavailable",
+    let status = |type_: &str| conditions::find(conditions, type_).map(|condition| condition.status.as_str());
+    match (status(worker_group::ACCEPTED), status(worker_group::AVAILABLE)) {
+        // Of a group whose workers the API server refused, it is known that they are not available.
+        (Some("False"), None | Some("Unknown")) => "Invalid",
+        (_, Some("True")) => "Available",
+        (_, Some(_)) => "Unavailable",
         (_, None) => NEW,
     }
 }

@@ -15,7 +15,10 @@ use kube::{
     api::ObjectMeta,
     core::{ApiResource, NamespaceResourceScope},
 };
-use operator_runtime::k8s::{self, Class, Creation, Force, Warned, Warnings};
+use operator_runtime::{
+    conditions::ConditionUpdate,
+    k8s::{self, Class, Creation, Force, Warned, Warnings},
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -65,6 +68,14 @@ impl Error {
     /// Returns whether the namespace is being deleted: nothing can be created there, and the group is deleted as well.
     pub(super) fn is_of_ending_namespace(&self) -> bool {
         matches!(self, Self::Api(error) if error.class() == Class::NamespaceEnding)
+    }
+
+    /// Returns the condition `Accepted` of a group whose workers the API server refused.
+    pub(super) fn refusal(&self) -> Option<ConditionUpdate> {
+        match self {
+            Self::Api(error) => error.refusal(),
+            Self::NameTaken(_) => None,
+        }
     }
 
     /// Returns one sentence for conditions, which the object's author reads.

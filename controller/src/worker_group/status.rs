@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, ResourceExt as _};
 use operator_runtime::{
-    conditions::{self, ConditionUpdate},
+    conditions::{self, ConditionUpdate, NOT_OBSERVED, READY, STALLED},
     k8s,
     rejection::Rejection,
     report,
@@ -17,13 +17,15 @@ use super::{
 };
 use crate::{context::Context, diagnosis, field_warnings};
 
-/// The condition that the spec is valid.
-pub(crate) const ACCEPTED: &str = "Accepted";
+pub(crate) use operator_runtime::conditions::ACCEPTED;
 /// The condition that the wanted number of workers exists, all of the current template.
 const SCALED: &str = "Scaled";
 /// The condition that all workers run and are registered with the scheduler.
 pub(crate) const AVAILABLE: &str = "Available";
-const OURS: [&str; 3] = [ACCEPTED, SCALED, AVAILABLE];
+/// All conditions of a group. Each status has them all.
+pub(crate) const CONDITIONS: &[&str] = &[ACCEPTED, SCALED, AVAILABLE, READY, STALLED];
+/// Reasons that last until the group, or an object that it names, is changed. A group may be created before its cluster.
+const STALLING: &[&str] = &["Invalid", "InvalidMaxUnavailable", "InvalidName", "NameTaken"];
 
 /// The values that a status is computed from.
 pub(super) struct StatusInput<'a> {
@@ -40,7 +42,7 @@ pub(super) fn of_invalid(
     invalid: &Rejection,
     now: Timestamp,
 ) -> DaskWorkerGroupStatus {
-    let verdicts = vec![ConditionUpdate::no(ACCEPTED, invalid.reason, invalid.message.as_str())];
+    let verdicts = conditions::of_rejected(CONDITIONS, invalid, STALLING.contains(&invalid.reason));
     with(group, observed, verdicts, now)
 }
 
@@ -50,8 +52,13 @@ pub(super) fn of_observed(
     error: Option<&apply::Error>,
     now: Timestamp,
 ) -> DaskWorkerGroupStatus {
-    let accepted = field_warnings::accepted(ACCEPTED, &worker_warnings::of(group, seen.valid.template.meaning()));
-    let verdicts = vec![accepted, scaled(seen, error), available(seen)];
+    let refused = error.and_then(apply::Error::refusal);
+    let warnings = worker_warnings::of(group, seen.valid.template.meaning());
+    let accepted = refused.unwrap_or_else(|| field_warnings::accepted(ACCEPTED, &warnings));
+    let mut verdicts = vec![accepted, scaled(seen, error), available(group, seen)];
+    let ready = conditions::ready(&verdicts, "the wanted workers run and are registered with the scheduler");
+    let stalled = conditions::stalled(&ready, STALLING);
+    verdicts.extend([ready, stalled]);
     let before = group.status.as_ref().and_then(|status| status.connected_replicas);
     DaskWorkerGroupStatus {
         // The count of the last answer stays if the scheduler does not answer: its workers are still connected.
@@ -88,7 +95,7 @@ fn scaled(seen: &StatusInput<'_>, error: Option<&apply::Error>) -> ConditionUpda
     ConditionUpdate::yes(SCALED, "Scaled", "as many workers exist as are wanted")
 }
 
-fn available(seen: &StatusInput<'_>) -> ConditionUpdate {
+fn available(group: &DaskWorkerGroup, seen: &StatusInput<'_>) -> ConditionUpdate {
     let StatusInput { valid, observed, connected, .. } = seen;
     let trouble = observed
         .deployments
@@ -105,8 +112,25 @@ fn available(seen: &StatusInput<'_>) -> ConditionUpdate {
         (Some(connected), _) if connected < valid.replicas => {
             ConditionUpdate::no(AVAILABLE, "Connecting", "not all workers are registered with the scheduler yet")
         }
-        _ => ConditionUpdate::yes(AVAILABLE, "Available", "all workers run and are registered with the scheduler"),
+        (Some(_), None) => {
+            ConditionUpdate::yes(AVAILABLE, "Available", "all workers run and are registered with the scheduler")
+        }
+        // Too many schedulers are being asked at this moment, as after a start of the controller.
+        (None, None) => not_asked(group),
     }
+}
+
+/// Returns the condition `Available` for workers that run while the scheduler has not been asked about them: what was
+/// known about the same spec, if there is anything.
+fn not_asked(group: &DaskWorkerGroup) -> ConditionUpdate {
+    let status = group.status.as_ref().filter(|status| status.observed_generation == group.metadata.generation);
+    let before = status.and_then(|status| conditions::find(&status.conditions, AVAILABLE));
+    let before = before.filter(|before| ["Available", "Connecting", "SchedulerUnreachable"].contains(&&*before.reason));
+    let message = "the scheduler has not been asked yet whether the workers are registered";
+    before.map_or_else(
+        || ConditionUpdate::unknown(AVAILABLE, NOT_OBSERVED, message),
+        |before| ConditionUpdate::copied(AVAILABLE, before),
+    )
 }
 
 fn with(
@@ -138,7 +162,7 @@ pub(super) async fn write(
     desired: DaskWorkerGroupStatus,
 ) -> Result<(), k8s::Error> {
     let old = group.status.clone().unwrap_or_default();
-    let ours = |condition: &Condition| OURS.contains(&condition.type_.as_str());
+    let ours = |condition: &Condition| CONDITIONS.contains(&condition.type_.as_str());
     let comparable = DaskWorkerGroupStatus {
         conditions: old.conditions.iter().filter(|condition| ours(condition)).cloned().collect(),
         plugins: Vec::new(),
@@ -149,7 +173,20 @@ pub(super) async fn write(
     }
     let api: Api<DaskWorkerGroup> = Api::namespaced(context.client.clone(), &group.namespace().unwrap_or_default());
     if k8s::apply_status(&api, k8s::FIELD_MANAGER, group, &desired).await? {
-        report::condition_changes(&context.recorder, group, &old.conditions, &desired.conditions).await;
+        report::condition_changes(&context.recorder, group, &old.conditions, &reported(&desired.conditions)).await;
     }
     Ok(())
 }
+
+/// Returns the conditions whose changes emit Events. The others repeat one of them.
+fn reported(conditions: &[Condition]) -> Vec<Condition> {
+    let scaled = conditions::find(conditions, SCALED);
+    let repeats = |condition: &Condition| match condition.type_.as_str() {
+        ACCEPTED => scaled.is_some_and(|scaled| scaled.reason == condition.reason),
+        type_ => type_ == READY,
+    };
+    conditions.iter().filter(|condition| !repeats(condition)).cloned().collect()
+}
+
+#[cfg(test)]
+mod health;

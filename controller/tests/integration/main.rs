@@ -6,6 +6,7 @@ mod cli;
 mod crds;
 mod dashboards;
 mod example_manifests;
+mod job_health;
 mod monitoring;
 mod observability;
 mod scheduler_client;

@@ -26,6 +26,7 @@ mod plugin_rotation;
 mod plugin_tenants;
 mod plugin_visibility;
 mod python_client;
+mod readiness;
 mod removal;
 mod scaling;
 mod scope;

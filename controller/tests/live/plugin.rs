@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use operator_runtime::testing::kstatus;
 use plugin_server_kit::protocol::{Child, EventReason, StatusInDigest, digest_of, headers};
 use serde_json::{Value, json};
 
@@ -66,6 +67,7 @@ async fn the_status_of_a_plugin_says_that_all_is_well() {
         {
             assert_eq!(condition(&resource, type_), ("True", reason), "{type_}");
         }
+        assert_eq!(kstatus(&resource), "Current");
         let status = &resource["status"];
         let discovered = json!({
             "name": "scripted", "version": "1.0.0", "protocolVersions": ["v1alpha1"], "hooks": ["Sync"], "capabilities": [],

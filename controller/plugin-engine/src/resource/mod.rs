@@ -28,6 +28,7 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use plugin_protocol::EventReason;
 
+pub use self::status::CONDITIONS;
 use self::{context::PluginContext, status::Findings, validate::Tenancy};
 pub(crate) use self::{
     inquiries::Inquiries,

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Api, Client, ResourceExt as _};
 use operator_runtime::{
-    conditions::{self, ConditionUpdate},
+    conditions::{self, ACCEPTED, ConditionUpdate, NOT_TRIED, STALLED},
     k8s,
     rejection::Rejection,
 };
@@ -14,9 +14,10 @@ use crate::model::labels::READY;
 use crate::model::summary::Summary;
 use plugin_protocol::{Discovery, Hook};
 
-const ACCEPTED: &str = "Accepted";
 const DISCOVERED: &str = "Discovered";
 const AUTHORIZED: &str = "Authorized";
+/// All conditions of a plugin resource. Each status has them all.
+pub const CONDITIONS: &[&str] = &[ACCEPTED, DISCOVERED, AUTHORIZED, READY, STALLED];
 
 /// The findings about a plugin. A step that was not reached is `None`.
 #[derive(Clone, Debug, Default)]
@@ -50,7 +51,8 @@ pub(crate) fn status_of(plugin: &DaskOperatorPlugin, findings: &Findings, now: T
     let old = plugin.status.as_ref();
     let generation = plugin.metadata.generation;
     let summary = &findings.summary;
-    let verdicts = vec![accepted(findings), discovered(findings), authorized(findings), ready(findings)];
+    let verdicts =
+        vec![accepted(findings), discovered(findings), authorized(findings), ready(findings), stalled(findings)];
     let said = match &findings.discovered {
         Some(Ok(discovery)) => Some(said(discovery)),
         // The last answer of the plugin stays visible while the plugin is unreachable.
@@ -111,7 +113,7 @@ fn discovered(findings: &Findings) -> ConditionUpdate {
         }
         Some(Ok(_)) => ConditionUpdate::yes(DISCOVERED, "Answered", "the plugin said what it serves"),
         Some(Err(refusal)) => ConditionUpdate::no(DISCOVERED, refusal.reason, refusal.message.as_str()),
-        None => ConditionUpdate::unknown(DISCOVERED, "NotTried", "the plugin was not asked"),
+        None => ConditionUpdate::unknown(DISCOVERED, NOT_TRIED, "the plugin was not asked"),
     }
 }
 
@@ -119,7 +121,7 @@ fn authorized(findings: &Findings) -> ConditionUpdate {
     match &findings.authorized {
         Some(Ok(())) => ConditionUpdate::yes(AUTHORIZED, "Allowed", "all kinds in spec.children may be written"),
         Some(Err(refusal)) => ConditionUpdate::no(AUTHORIZED, refusal.reason, refusal.message.as_str()),
-        None => ConditionUpdate::unknown(AUTHORIZED, "NotTried", "the rights were not checked"),
+        None => ConditionUpdate::unknown(AUTHORIZED, NOT_TRIED, "the rights were not checked"),
     }
 }
 
@@ -147,6 +149,13 @@ fn ready(findings: &Findings) -> ConditionUpdate {
         return ConditionUpdate::yes(READY, "Ready", "the plugin is called");
     }
     ConditionUpdate::no(READY, "Pending", "the plugin was not asked yet")
+}
+
+/// Returns the Stalled condition. Only the resource itself can be what nothing but a change mends: the plugin, and rights,
+/// are probed again and again.
+fn stalled(findings: &Findings) -> ConditionUpdate {
+    let reason = findings.refusal.as_ref().map(|refusal| refusal.reason);
+    conditions::stalled(&ready(findings), reason.as_slice())
 }
 
 /// Returns whether `status` equals `desired`. Conditions of other types belong to other writers and are ignored:
@@ -196,8 +205,73 @@ fn log(plugin: &DaskOperatorPlugin, desired: &DaskOperatorPluginStatus) {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use operator_runtime::testing::{HealthCase, check_health, health_message};
+    use serde_json::json;
 
     use super::*;
+
+    fn plugin() -> DaskOperatorPlugin {
+        serde_json::from_value(json!({
+            "apiVersion": "kubernetes.dask.org/v1alpha1",
+            "kind": "DaskOperatorPlugin",
+            "metadata": {"name": "ingress", "namespace": "dask-operator", "generation": 1},
+            "spec": {
+                "endpoint": {"service": {"name": "ingress"}},
+                "subjects": [{"kind": "Service", "component": "scheduler"}],
+                "children": [{"apiVersion": "networking.k8s.io/v1", "kind": "Ingress"}],
+            },
+        }))
+        .unwrap()
+    }
+
+    /// Returns what is found about a plugin that works.
+    fn working() -> Findings {
+        let discovery =
+            json!({"name": "ingress", "version": "1.0.0", "protocolVersions": ["v1alpha1"], "hooks": ["Sync"]});
+        Findings {
+            endpoint: Some("https://ingress.dask-operator.svc/".to_owned()),
+            authorized: Some(Ok(())),
+            discovered: Some(Ok(serde_json::from_value(discovery).unwrap())),
+            ..Findings::default()
+        }
+    }
+
+    #[test]
+    fn each_state_of_a_plugin_has_true_conditions_that_tools_understand() {
+        let refuse = |reason| Rejection::new(reason, "the reason");
+        let invalid = Findings::refused(refuse("InvalidEndpoint"));
+        let forbidden = Findings { authorized: Some(Err(refuse("Forbidden"))), discovered: None, ..working() };
+        let unreachable = Findings { discovered: Some(Err(refuse("Unreachable"))), ..working() };
+        let table = [
+            ("invalid_endpoint", invalid, ["-??-+", "Failed", "Degraded"]),
+            ("forbidden", forbidden, ["+?---", "InProgress", "Degraded"]),
+            ("unreachable", unreachable, ["+-+--", "InProgress", "Degraded"]),
+            ("suspended", Findings { suspended: true, ..working() }, ["+++--", "InProgress", "Suspended"]),
+            ("not_asked_yet", Findings::default(), ["+??--", "InProgress", "Progressing"]),
+            ("ready", working(), ["++++-", "Current", "Healthy"]),
+        ];
+        let sign = |condition: &Condition| match condition.status.as_str() {
+            "True" => '+',
+            "False" => '-',
+            _ => '?',
+        };
+        let new = DaskOperatorPluginStatus { observed_generation: Some(-1), ..DaskOperatorPluginStatus::default() };
+        let mut states = vec![("new", new, ["", "InProgress", "Progressing"])];
+        let written = Timestamp::from_second(1_795_424_400).unwrap();
+        for (state, findings, expected) in table {
+            states.push((state, status_of(&plugin(), &findings, written), expected));
+        }
+        let mut cases = Vec::new();
+        for (state, status, [conditions, kstatus, health]) in states {
+            let types: Vec<&str> = status.conditions.iter().map(|condition| condition.type_.as_str()).collect();
+            assert!(types.is_empty() || types == CONDITIONS, "{state} {types:?}");
+            assert_eq!(status.conditions.iter().map(sign).collect::<String>(), conditions, "{state}");
+            let object = json!(DaskOperatorPlugin { status: Some(status), ..plugin() });
+            let message = health_message(&object);
+            cases.push(HealthCase { state, object, kstatus, health, message });
+        }
+        check_health("DaskOperatorPlugin", &cases);
+    }
 
     #[test]
     fn conditions_of_somebody_else_are_no_reason_to_write_again_and_again() {

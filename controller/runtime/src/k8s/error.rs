@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use kube::core::Status;
 
+use crate::conditions::{self, ConditionUpdate};
+
 /// A failed call to the API server.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -114,6 +116,13 @@ impl Error {
             Class::Throttled => "Throttled",
             Class::Transient => "ApiServerError",
         }
+    }
+
+    /// Returns the condition `Accepted` of a resource for which the API server refused an object: what the resource asks
+    /// for is not allowed. Returns `None` if the request may succeed when it is repeated.
+    pub fn refusal(&self) -> Option<ConditionUpdate> {
+        matches!(self.class(), Class::Rejection | Class::Forbidden)
+            .then(|| ConditionUpdate::no(conditions::ACCEPTED, self.category(), self.message()))
     }
 
     /// Returns one sentence for conditions: the API server's own message if it sent one.

@@ -270,6 +270,7 @@ where
             reason: object.reason,
             message: object.message,
             conditions: object.conditions,
+            generation: object.metadata.generation,
             bytes: object.bytes,
             deletion,
         }

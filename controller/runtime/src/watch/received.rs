@@ -35,7 +35,7 @@ pub enum Received<K> {
 /// The known parts of an object that cannot be read.
 #[derive(Clone, Debug, Default)]
 pub struct Unreadable {
-    /// The name, namespace, uid, resourceVersion, finalizers and deletion time, as far as they are present.
+    /// The name, namespace, uid, resourceVersion, generation, finalizers and deletion time, as far as they are present.
     pub metadata: ObjectMeta,
     /// Why the object cannot be read, as one word.
     pub reason: &'static str,
@@ -145,6 +145,7 @@ fn identity(metadata: &str) -> ObjectMeta {
         namespace: field(&fields, "namespace"),
         uid: field(&fields, "uid"),
         resource_version: field(&fields, "resourceVersion"),
+        generation: field(&fields, "generation"),
         deletion_timestamp: field(&fields, "deletionTimestamp"),
         finalizers: field(&fields, "finalizers"),
         ..ObjectMeta::default()

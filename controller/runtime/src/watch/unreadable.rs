@@ -24,6 +24,8 @@ pub struct UnreadableObject {
     pub message: String,
     /// The conditions in the object's status, as far as they can be read.
     pub conditions: Vec<Condition>,
+    /// The generation of the object's spec.
+    pub generation: Option<i64>,
     /// The length of the object's text.
     pub bytes: usize,
     /// The state of the object's deletion, if it has begun.
@@ -170,6 +172,7 @@ mod tests {
             reason,
             message: String::new(),
             conditions: Vec::new(),
+            generation: None,
             bytes: 1000,
             deletion: None,
         }

@@ -1,5 +1,6 @@
 //! Tests of an autoscaler's status.
 
+use operator_runtime::testing::{HealthCase, check_health, health_message};
 use serde_json::json;
 
 use super::*;
@@ -113,13 +114,15 @@ fn one_that_is_refused_decides_nothing() {
         StatusInput::Refused(&refused),
     ]);
     assert_eq!(said(&statuses[1], ACCEPTED), ("False", "AlreadyAutoscaled"));
-    assert_eq!((said(&statuses[1], ACTIVE), statuses[1].desired_replicas), (("", ""), None));
+    assert_eq!((said(&statuses[1], ACTIVE), statuses[1].desired_replicas), (("Unknown", "NotTried"), None));
 }
 
 #[test]
 fn a_scheduler_that_is_starting_makes_no_event() {
     let statuses = after(&[StatusInput::NotReady]);
-    assert!(told(&statuses[0].conditions).iter().all(|condition| condition.type_ == ACCEPTED));
+    let told = told(&statuses[0].conditions);
+    let types: Vec<&str> = told.iter().map(|condition| condition.type_.as_str()).collect();
+    assert_eq!(types, [ACCEPTED, STALLED]);
 }
 
 /// A server-side apply of everything that was read would make it the owner of the plugins' entries.
@@ -139,4 +142,61 @@ fn what_plugins_wrote_is_neither_written_again_nor_news() {
     let autoscaler = autoscaler(&with_plugins);
     assert_eq!(ours(&autoscaler), without);
     assert_eq!(of(&autoscaler, &StatusInput::NotReady, at(120)), without);
+}
+
+#[test]
+fn each_state_of_an_autoscaler_has_true_conditions_that_tools_understand() {
+    let (missing, bounds) = (Rejection::new("ClusterNotFound", "none"), Rejection::new("InvalidBounds", "odd"));
+    let group_missing = Rejection::new("GroupNotFound", "none");
+    let twice = Rejection::new("AlreadyAutoscaled", "by another");
+    let unreachable = dask_scheduler_client::Error::Protocol("garbage".to_owned());
+    let denied = kube::core::Status { code: 403, message: "denied".to_owned(), ..kube::core::Status::default() };
+    let denied = k8s::Error::new("patch", "DaskWorkerGroup ns/demo", kube::Error::Api(Box::new(denied)));
+    let decision = Decision { desired: 3, why: Why::Enough };
+    let situation = situation(3, 3, 3);
+    let decided = StatusInput::Decided { situation: &situation, decision: &decision, scaled: None };
+    let table = [
+        ("cluster_not_found", StatusInput::Refused(&missing), ["-?--", "InProgress", "Progressing"]),
+        ("group_not_found", StatusInput::Refused(&group_missing), ["-?--", "InProgress", "Progressing"]),
+        ("invalid_bounds", StatusInput::Refused(&bounds), ["-?-+", "Failed", "Degraded"]),
+        ("already_autoscaled", StatusInput::Refused(&twice), ["-?-+", "Failed", "Degraded"]),
+        ("scheduler_not_ready", StatusInput::NotReady, ["+---", "InProgress", "Progressing"]),
+        ("scheduler_unreachable", StatusInput::Unreachable(&unreachable), ["+---", "InProgress", "Degraded"]),
+        ("group_not_scaled", StatusInput::Failed(&denied), ["++--", "InProgress", "Degraded"]),
+        ("active", decided, ["+++-", "Current", "Healthy"]),
+    ];
+    let sign = |condition: &Condition| match condition.status.as_str() {
+        "True" => '+',
+        "False" => '-',
+        _ => '?',
+    };
+    let new = DaskAutoscalerStatus { observed_generation: Some(-1), ..DaskAutoscalerStatus::default() };
+    let mut states = vec![("new", new, ["", "InProgress", "Progressing"])];
+    for (state, seen, expected) in table {
+        states.push((state, of(&autoscaler(&DaskAutoscalerStatus::default()), &seen, at(60)), expected));
+    }
+    let mut cases = Vec::new();
+    for (state, status, [conditions, kstatus, health]) in states {
+        let types: Vec<&str> = status.conditions.iter().map(|condition| condition.type_.as_str()).collect();
+        assert!(types.is_empty() || types == CONDITIONS, "{state} {types:?}");
+        assert_eq!(status.conditions.iter().map(sign).collect::<String>(), conditions, "{state}");
+        let object = json!(autoscaler(&status));
+        let message = health_message(&object);
+        cases.push(HealthCase { state, object, kstatus, health, message });
+    }
+    check_health("DaskAutoscaler", &cases);
+}
+
+#[test]
+fn a_group_that_cannot_be_scaled_has_an_event_and_other_failures_have_one_only() {
+    let denied = kube::core::Status { code: 403, message: "denied".to_owned(), ..kube::core::Status::default() };
+    let denied = k8s::Error::new("patch", "DaskWorkerGroup ns/demo", kube::Error::Api(Box::new(denied)));
+    let bounds = Rejection::new("InvalidBounds", "odd");
+    for (seen, reason) in
+        [(StatusInput::Failed(&denied), "Forbidden"), (StatusInput::Refused(&bounds), "InvalidBounds")]
+    {
+        let told = told(&after(&[seen])[0].conditions);
+        let failed = told.iter().filter(|told| told.status == "False" && told.type_ != STALLED);
+        assert_eq!(failed.map(|told| told.reason.as_str()).collect::<Vec<_>>(), [reason]);
+    }
 }

@@ -114,6 +114,7 @@ fn mk_unreadable(kind: &str, name: &str, finalizer: &str, since: Timestamp) -> U
         reason: "TooDeep",
         message: String::new(),
         conditions: Vec::new(),
+        generation: None,
         bytes: 1000,
         deletion: Some(Deletion { since: Time(since), finalizers: vec![finalizer.to_owned()] }),
     }
