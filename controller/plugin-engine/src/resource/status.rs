@@ -226,12 +226,10 @@ mod tests {
 
     /// Returns what is found about a plugin that works.
     fn working() -> Findings {
-        let discovery =
-            json!({"name": "ingress", "version": "1.0.0", "protocolVersions": ["v1alpha1"], "hooks": ["Sync"]});
         Findings {
             endpoint: Some("https://ingress.dask-operator.svc/".to_owned()),
             authorized: Some(Ok(())),
-            discovered: Some(Ok(serde_json::from_value(discovery).unwrap())),
+            discovered: Some(Ok(Discovery::new("ingress", "1.0.0"))),
             ..Findings::default()
         }
     }

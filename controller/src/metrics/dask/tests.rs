@@ -69,7 +69,10 @@ fn a_group_is_in_one_state_and_waits_while_workers_are_missing() {
         (json!(null), "New", 100),
         (conditions("True", "False"), "Unavailable", 30),
         (conditions("True", "True"), "Available", 0),
-        (conditions("False", "False"), "Invalid", 0),
+        (conditions("True", "Unknown"), "Unavailable", 30),
+        (conditions("False", "Unknown"), "Invalid", 0),
+        // The API server refused its workers.
+        (conditions("False", "False"), "Unavailable", 30),
     ];
     for (status, state, waits) in table {
         let mut tallies = Tallies::new(at(100));
