@@ -69,8 +69,8 @@ async fn a_cluster_is_ready_while_clients_can_connect_and_its_spec_is_applied() 
         let changed = context.merge("DaskCluster", "demo", service("other")).await;
         assert_eq!((kstatus(&changed), is_met(&changed, "Ready")), ("InProgress", false), "{changed}");
         assert_eq!(kstatus_when(&context, "ServiceSelectsNothing").await, "Failed");
-        let mended = json!({"spec": {"scheduler": {"service": {"selector": {"app": null}}}}});
-        context.merge("DaskCluster", "demo", mended).await;
+        let fixed = json!({"spec": {"scheduler": {"service": {"selector": {"app": null}}}}});
+        context.merge("DaskCluster", "demo", fixed).await;
         assert_eq!(kstatus_when(&context, "Ready").await, "Current");
 
         let host_network = json!({"spec": {"scheduler": {"spec": {"hostNetwork": true}}}});

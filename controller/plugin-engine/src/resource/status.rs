@@ -151,8 +151,8 @@ fn ready(findings: &Findings) -> ConditionUpdate {
     ConditionUpdate::no(READY, "Pending", "the plugin was not asked yet")
 }
 
-/// Returns the Stalled condition. Only the resource itself can be what nothing but a change mends: the plugin, and rights,
-/// are probed again and again.
+/// Returns the Stalled condition. Only an invalid resource has to be changed: the plugin, and rights, are probed again and
+/// again.
 fn stalled(findings: &Findings) -> ConditionUpdate {
     let reason = findings.refusal.as_ref().map(|refusal| refusal.reason);
     conditions::stalled(&ready(findings), reason.as_slice())
