@@ -139,6 +139,7 @@ async fn an_object_that_cannot_become_ready_by_waiting_is_stalled() {
 #[ignore = "needs a cluster: make live"]
 async fn a_group_and_an_autoscaler_are_ready_when_the_scheduler_knows_the_workers() {
     with_workers(2, |test_cluster| async move {
+        test_cluster.connected(GROUP, 2).await;
         let context = &test_cluster.context;
         let group = context.until("DaskWorkerGroup", GROUP, |group| is_met(group, "Ready")).await;
         assert_eq!(kstatus(&group), "Current");
