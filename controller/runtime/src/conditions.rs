@@ -89,10 +89,10 @@ pub fn stalled(ready: &ConditionUpdate, reasons: &[&str]) -> ConditionUpdate {
 pub fn of_rejected(types: &[&'static str], rejection: &Rejection, is_stalled: bool) -> Vec<ConditionUpdate> {
     let Rejection { reason, message } = rejection;
     let rejected = ConditionUpdate::no(ACCEPTED, *reason, message.as_str());
-    let verdict = |type_: &&'static str| match *type_ {
-        type_ @ (ACCEPTED | READY) => ConditionUpdate { type_: type_.into(), ..rejected.clone() },
+    let verdict = |condition: &&'static str| match *condition {
+        summary @ (ACCEPTED | READY) => ConditionUpdate { type_: summary.into(), ..rejected.clone() },
         STALLED => stalled(&rejected, if is_stalled { std::slice::from_ref(reason) } else { &[] }),
-        type_ => ConditionUpdate::unknown(type_, NOT_TRIED, "the resource is not accepted"),
+        other => ConditionUpdate::unknown(other, NOT_TRIED, "the resource is not accepted"),
     };
     types.iter().map(verdict).collect()
 }

@@ -95,7 +95,9 @@ pub fn check_health(kind: &str, cases: &[HealthCase]) {
         let _ = fs::remove_dir_all(dir.join("testdata"));
         fs::create_dir_all(dir.join("testdata")).unwrap();
         fs::create_dir_all(root.join("kstatus")).unwrap();
-        files.iter().for_each(|(path, value)| fs::write(path, serde_saphyr::to_string(value).unwrap()).unwrap());
+        for (path, value) in &files {
+            fs::write(path, serde_saphyr::to_string(value).unwrap()).unwrap();
+        }
     }
     let count = fs::read_dir(dir.join("testdata")).map(Iterator::count).unwrap_or_default();
     assert_eq!(count, cases.len(), "{} has files of other states", dir.display());

@@ -91,68 +91,30 @@ fn saying(status: &str, reason: &str, message: &str) -> (String, String, String)
 #[test]
 fn the_status_of_a_cluster_that_runs() {
     let status = status_of(&mk_cluster_in(Some(ClusterPhase::Created)), &observed(), &outcome());
+    let condition = |type_: &str, status: &str, reason: &str, message: &str| {
+        json!({
+            "type": type_,
+            "status": status,
+            "reason": reason,
+            "message": message,
+            "lastTransitionTime": "1970-01-01T00:01:40Z",
+            "observedGeneration": 1,
+        })
+    };
+    let no_report = "the default worker group has not reported on its workers since the spec changed";
     let expected = json!({
         "phase": "Running",
         "observedGeneration": 1,
         "replicas": 2,
         "selector": "dask.org/workergroup-name=demo-default,dask.org/component=worker",
         "conditions": [
-            {
-                "type": "Accepted",
-                "status": "True",
-                "reason": "Valid",
-                "message": "the spec is valid",
-                "lastTransitionTime": "1970-01-01T00:01:40Z",
-                "observedGeneration": 1,
-            },
-            {
-                "type": "ComponentsCreated",
-                "status": "True",
-                "reason": "Created",
-                "message": "scheduler, Service and default worker group exist",
-                "lastTransitionTime": "1970-01-01T00:01:40Z",
-                "observedGeneration": 1,
-            },
-            {
-                "type": "SchedulerReady",
-                "status": "False",
-                "reason": "Starting",
-                "message": "the scheduler is starting",
-                "lastTransitionTime": "1970-01-01T00:01:40Z",
-                "observedGeneration": 1,
-            },
-            {
-                "type": "SchedulerUpToDate",
-                "status": "True",
-                "reason": "UpToDate",
-                "message": "the scheduler is as the spec says",
-                "lastTransitionTime": "1970-01-01T00:01:40Z",
-                "observedGeneration": 1,
-            },
-            {
-                "type": "WorkersAvailable",
-                "status": "Unknown",
-                "reason": "NotObserved",
-                "message": "the default worker group has not reported on its workers since the spec changed",
-                "lastTransitionTime": "1970-01-01T00:01:40Z",
-                "observedGeneration": 1,
-            },
-            {
-                "type": "Ready",
-                "status": "False",
-                "reason": "Starting",
-                "message": "the scheduler is starting",
-                "lastTransitionTime": "1970-01-01T00:01:40Z",
-                "observedGeneration": 1,
-            },
-            {
-                "type": "Stalled",
-                "status": "False",
-                "reason": "NotStalled",
-                "message": "the controller continues by itself",
-                "lastTransitionTime": "1970-01-01T00:01:40Z",
-                "observedGeneration": 1,
-            },
+            condition("Accepted", "True", "Valid", "the spec is valid"),
+            condition("ComponentsCreated", "True", "Created", "scheduler, Service and default worker group exist"),
+            condition("SchedulerReady", "False", "Starting", "the scheduler is starting"),
+            condition("SchedulerUpToDate", "True", "UpToDate", "the scheduler is as the spec says"),
+            condition("WorkersAvailable", "Unknown", "NotObserved", no_report),
+            condition("Ready", "False", "Starting", "the scheduler is starting"),
+            condition("Stalled", "False", "NotStalled", "the controller continues by itself"),
         ],
     });
     assert_eq!(serde_json::to_value(status).unwrap(), expected);

@@ -29,7 +29,7 @@ fn now() -> Timestamp {
     "2026-11-23T09:00:00Z".parse().unwrap()
 }
 
-fn worker(name: &str, template: &str, status: Value) -> Arc<DeploymentView> {
+fn worker(name: &str, template: &str, status: &Value) -> Arc<DeploymentView> {
     let metadata = json!({"name": name, "namespace": "ns", "annotations": {meta::TEMPLATE: template}});
     Arc::new(serde_json::from_value(json!({"metadata": metadata, "status": status})).unwrap())
 }
@@ -40,7 +40,7 @@ fn working() -> Seen {
     let mut observed = Observed { cluster: Some(Arc::new(mk_cluster("demo"))), ..Observed::default() };
     let template = validate(&group, &observed, &mk_defaults("cluster.local")).unwrap().template;
     let names = ["demo-default-worker-abcde00000", "demo-default-worker-abcde00001"];
-    observed.deployments = names.map(|name| worker(name, &template, json!({"readyReplicas": 1}))).to_vec();
+    observed.deployments = names.map(|name| worker(name, &template, &json!({"readyReplicas": 1}))).to_vec();
     observed.workers.names = names.map(str::to_owned).into();
     let connected = ConnectedWorkers { connected: Some(2), ..ConnectedWorkers::default() };
     Seen { group, observed, removal: Removal::default(), connected, error: None }
@@ -84,7 +84,7 @@ fn no_workers(seen: &mut Seen) {
 }
 
 fn of_another_template(seen: &mut Seen) {
-    seen.observed.deployments[0] = worker("demo-default-worker-abcde00000", "older", json!({"readyReplicas": 1}));
+    seen.observed.deployments[0] = worker("demo-default-worker-abcde00000", "older", &json!({"readyReplicas": 1}));
 }
 
 fn rejected() -> Vec<State> {
@@ -121,7 +121,6 @@ fn rejected() -> Vec<State> {
 }
 
 fn accepted() -> Vec<State> {
-    let refusal = Rejection::new("RetirementRefused", "no other worker can take the data");
     let unreachable =
         || dask_scheduler_client::Error::Connect { address: "a:1".to_owned(), cause: "refused".to_owned() };
     let quota =
@@ -166,6 +165,12 @@ fn accepted() -> Vec<State> {
             }),
             ["++++-", "Ready", "Current", "Healthy"],
         ),
+    ]
+}
+
+fn while_workers_change() -> Vec<State> {
+    let refusal = Rejection::new("RetirementRefused", "no other worker can take the data");
+    vec![
         ("rolling_update", after(of_another_template), ["+-+--", "RollingUpdate", "InProgress", "Progressing"]),
         (
             "outdated_on_delete",
@@ -188,7 +193,7 @@ fn states() -> Vec<State> {
     let mut unobserved = after(|_| {});
     unobserved.metadata.generation = Some(2);
     let unobserved = ("generation_not_observed", unobserved, ["++++-", "Ready", "InProgress", "Progressing"]);
-    [rejected(), accepted(), vec![unobserved]].concat()
+    [rejected(), accepted(), while_workers_change(), vec![unobserved]].concat()
 }
 
 /// Writes the statuses of the conditions as in [`State`].
