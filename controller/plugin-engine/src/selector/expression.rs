@@ -120,7 +120,8 @@ impl Expression {
     }
 }
 
-/// Returns how deep brackets outside string literals are nested. The parser takes longer the deeper they are.
+/// Returns how deep brackets outside string literals are nested. The parser has a limit too, but its message is of no
+/// use to authors of conditions.
 fn nesting(text: &str) -> usize {
     let (mut depth, mut deepest, mut quote) = (0_usize, 0, None);
     let mut characters = text.chars();

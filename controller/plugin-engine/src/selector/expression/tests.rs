@@ -54,6 +54,7 @@ fn the_language_is_that_of_kubernetes() {
         ("1u in [1, 2] && {1: 'a'}[1u] == 'a' && {'a': 1}['a'] == 1", true),
         ("[1, 2] == [1.0, 2u] && {'a': [1]} == {'a': [1u]} && [1] != [1, 2] && 'a' != 1", true),
         ("size(object.spec.word) == 3 && size(bytes(object.spec.word)) == 4 && size({'a': 1}) == 1", true),
+        ("!!true && !!!false && --2 == 2 && - - -2 == -2 && 3 - -2 == 5 && 3--2 == 5", true),
         ("-object.spec.replicas == -2 && 7 % 4 == 3 && 7 / 2 == 3 && 2u * 3u - 1u == 5u && !false", true),
         ("'a' + 'b' == 'ab' && [1] + [2] == [1, 2] && b'a' + b'b' == bytes('ab') && 'a' < 'b' && b'a' < b'b'", true),
         (
@@ -190,6 +191,17 @@ fn length_depth_and_nesting_are_bounded_without_overflowing_the_stack() {
     assert!(Expression::compile("[1].all(a, [1].all(b, a == b))").is_ok());
     assert!(Expression::compile("[1].all(a, a == 1) && [1].all(a, a == 1) && [1].all(a, a == 1)").is_ok());
     assert!(Expression::compile(&format!("'{}'", "a".repeat(MAX_LENGTH))).is_err());
+}
+
+/// A parser that reads the operand of a doubled operator twice takes twice as long for each level. It also returned the
+/// negation of the operand, so the first assertion fails before the second one takes forever.
+#[test]
+fn doubled_operators_cancel_out_and_take_no_longer_at_each_level() {
+    for levels in [17, compile::MAX_DEPTH] {
+        let nested = |operators: &str, operand| format!("{}{operand}{}", operators.repeat(levels), ")".repeat(levels));
+        assert_eq!(evaluate(&nested("!!(", "true")), Ok(true), "{levels}");
+        assert_eq!(evaluate(&format!("{} == 2", nested("--(", "2"))), Ok(true), "{levels}");
+    }
 }
 
 /// Tests the deepest accepted expression for each way in which evaluation can recurse.
