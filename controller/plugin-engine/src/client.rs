@@ -258,7 +258,7 @@ impl Body<'_> {
                 if is_error {
                     break;
                 }
-                return Err(CallError::Protocol(format!("the answer has more than {most} bytes")));
+                return Err(CallError::Protocol(format!("the response has more than {most} bytes")));
             }
             self.memory.grow(chunk.len())?;
             body.extend_from_slice(&chunk);
@@ -271,7 +271,7 @@ impl Body<'_> {
 /// that change from call to call, and messages have to stay the same.
 fn unreachable(error: &reqwest::Error) -> CallError {
     if error.is_timeout() {
-        return CallError::Unreachable("the plugin did not answer in time".to_owned());
+        return CallError::Unreachable("the plugin did not respond in time".to_owned());
     }
     let step = if error.is_connect() { "connect to" } else { "talk to" };
     let mut cause: &(dyn std::error::Error + 'static) = error;

@@ -94,23 +94,23 @@ pub fn wire(
     let passes = Arc::clone(&dependencies.passes);
     let plugins = wire_plugins(&mut task_set, &plugin_context, (requests, passes), shutdown);
     let publisher = publisher(dependencies);
-    task_set.until_shutdown("the writer of plugin conditions", |leading| tell(publisher, leading));
+    task_set.until_shutdown("the plugin status writer", |leading| tell(publisher, leading));
     let waker = ProbeTrigger(Arc::clone(&plugin_context));
     if plugin_context.settings.endpoints {
         watch_endpoints(&mut task_set, &waker);
     }
-    task_set.until_shutdown("the plugins' sockets", |leading| sockets::follow(waker, leading));
+    task_set.until_shutdown("the plugin socket watcher", |leading| sockets::follow(waker, leading));
     let (kept, caches) = (Arc::clone(&plugin_context), dependencies.caches.clone());
     task_set.until_shutdown("the finalizer controller", |leading| {
         finalizer_controller::run(kept, caches, plugins, leading)
     });
     let reviewed = Arc::clone(&plugin_context);
-    task_set.until_shutdown("the review of rights", |_| review_rights(reviewed, doubted));
+    task_set.until_shutdown("the RBAC review of plugins", |_| review_rights(reviewed, doubted));
     let registry = Arc::clone(&plugin_context.registry);
-    task_set.at_shutdown("the plugins' workers", async move { registry.finish().await });
+    task_set.at_shutdown("the plugin workers", async move { registry.finish().await });
     let swept = Arc::clone(&plugin_context);
-    task_set.until_shutdown("the sweep of what no plugin needs", |_| sweep::sweep(swept));
-    task_set.until_shutdown("the plugin summaries", |_| publish_summaries(plugin_context));
+    task_set.until_shutdown("the cleanup of unused watches and clients", |_| sweep::sweep(swept));
+    task_set.until_shutdown("the plugin summary publisher", |_| publish_summaries(plugin_context));
     task_set
 }
 
@@ -242,8 +242,9 @@ fn watch_endpoints(task_set: &mut TaskSet, waker: &ProbeTrigger) {
     });
     task_set.watch(feed);
     let waker = waker.clone();
-    task_set
-        .until_shutdown("the plugins' endpoints", |leading| endpoint_slices::follow(waker, slices, changes, leading));
+    task_set.until_shutdown("the plugin endpoint watcher", |leading| {
+        endpoint_slices::follow(waker, slices, changes, leading)
+    });
 }
 
 /// Checks a plugin's RBAC again after a write was refused.

@@ -246,7 +246,7 @@ impl<'a> Syncing<'a> {
             memory.failures = 0;
         }
         if !memory.keep(&request.request.uid, &answer, (&self.env.kept, &self.key.namespace)) {
-            tracing::warn!("the answers that are kept for the namespace are too large; this one is asked for again");
+            tracing::warn!("the responses that are kept for the namespace are too large; this one is requested again");
         }
         Ok(answer)
     }

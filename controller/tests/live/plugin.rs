@@ -715,7 +715,7 @@ async fn of_two_plugins_that_want_one_object_the_holder_keeps_it() {
         other.answer(named("of the other"));
         other.install().await;
         let failure = other.until_failing("Conflict").await;
-        assert!(failure["message"].as_str().unwrap().contains("held by the plugin holder"), "{failure}");
+        assert!(failure["message"].as_str().unwrap().contains("belongs to the plugin holder"), "{failure}");
         // Removing the owner is enough.
         assert_eq!(context.expect("ConfigMap", "wanted").await, before);
         holder.answer(Reply::Children(vec![]));

@@ -172,7 +172,7 @@ async fn an_authority_that_cannot_be_used_is_reported_and_left_alone() {
 
         context.delete("Secret", AUTHORITY).await;
         context.create(&secret(json!({}))).await;
-        plugin.until(|plugin| message(plugin, "Ready").contains("not the controller's")).await;
+        plugin.until(|plugin| message(plugin, "Ready").contains("not created by the controller")).await;
         context.delete("Secret", AUTHORITY).await;
         context.appears("Secret", "echo-plugin-tls").await;
     })

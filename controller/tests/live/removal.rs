@@ -36,7 +36,10 @@ async fn after_the_controller_plugins_hold_nothing_and_others_still_do() {
         let arguments = ["release-finalizers", "--namespace", &context.namespace];
         let output = Command::new(program).args(arguments).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("finalizers taken off Dask resources: {MANY}\n"));
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            format!("finalizers removed from Dask resources: {MANY}\n")
+        );
 
         assert_eq!(finalizers(&context.expect("DaskCluster", "demo").await), &json!([FOREIGN]));
         context.merge("DaskCluster", "demo", json!({"metadata": {"finalizers": null}})).await;

@@ -242,7 +242,7 @@ async fn a_namespace_that_may_not_be_read_holds_up_no_other_and_is_reported_once
         assert_eq!(second.count("Deployment", "dask.org/component=worker").await, 1);
         eventually("the log to say that it works", async || {
             let log = first.controller_log();
-            let lines = log.lines().filter(|line| line.contains("a watch works again")).count();
+            let lines = log.lines().filter(|line| line.contains("a watch has recovered")).count();
             let failed: usize = warnings.values().sum();
             if lines == failed { Ok(()) } else { Err(format!("{lines} watches of {failed}")) }
         })

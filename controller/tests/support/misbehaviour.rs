@@ -48,10 +48,10 @@ pub(crate) fn all() -> Vec<Misbehaviour> {
         discoveries.map(|(name, act, expected)| Misbehaviour { name, mode: FaultMode::Discovery(act), expected });
     let identities = [
         ("expired", Identity::Expired, "certificate has expired"),
-        ("foreign", Identity::Foreign, "of an authority that is not trusted"),
+        ("foreign", Identity::Foreign, "by an authority that is not trusted"),
         ("stolen", Identity::Stolen(GOOD), "certificate not valid for name"),
         ("no-tls", Identity::None, "corrupt message"),
-        ("no-handshake", Identity::Mute, "did not answer in time"),
+        ("no-handshake", Identity::Mute, "did not respond in time"),
     ];
     let identities = identities.into_iter().map(|(name, identity, word)| Misbehaviour {
         name,
@@ -67,7 +67,7 @@ type Rows = Vec<(&'static str, fn(&ReceivedCall) -> Reply, Expected)>;
 
 pub(crate) const TOO_LARGE: Expected = Failing("ProtocolError", "more than 2097152 bytes");
 pub(crate) const TOO_LATE: Expected = Failing("Unreachable", "in time");
-const LATE: Expected = Failing("Unreachable", "did not answer in time");
+const LATE: Expected = Failing("Unreachable", "did not respond in time");
 
 fn not_json(word: &'static str) -> Expected {
     Failing("ProtocolError", word)
@@ -139,7 +139,7 @@ fn kept(bytes: &[u8]) -> Vec<u8> {
 fn status_codes() -> Rows {
     const METADATA: &str = "location: http://169.254.169.254/latest/meta-data/iam\r\n";
     let redirect = Failing("ProtocolError", "redirects are not followed");
-    let busy = Failing("Busy", "asks for patience");
+    let busy = Failing("Busy", "asks the controller to wait");
     vec![
         ("redirect-302", |_| http("302 Found", METADATA, ""), redirect),
         ("redirect-307", |_| http("307 Temporary Redirect", METADATA, ""), redirect),
@@ -189,7 +189,7 @@ fn bodies() -> Rows {
         (
             "duplicate",
             |call| ok(success(call, vec![]).to_string().replace("\"children\":", "\"children\":[],\"children\":")),
-            not_json("\"children\" is there twice"),
+            not_json("\"children\" occurs twice"),
         ),
         (
             "number",
@@ -208,7 +208,7 @@ fn envelopes() -> Rows {
                 review["response"]["uid"] = json!("sha256:0");
                 ok(review.to_string())
             },
-            not_json("another uid"),
+            not_json("a different uid"),
         ),
         (
             "no-children",

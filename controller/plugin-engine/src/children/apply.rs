@@ -184,7 +184,7 @@ impl Children<'_> {
         if !self.plugin.kinds.iter().any(|kind| kind.resource == *child.resource() && kind.recreate) {
             let message = format!(
                 "{}: {field} cannot be changed; with recreateOnImmutable in spec.children the object is deleted and \
-                 made again: {}",
+                 recreated: {}",
                 child.key(),
                 error.message()
             );
@@ -212,7 +212,8 @@ impl Children<'_> {
         if made.managed_fields().iter().any(|entry| entry.manager.as_ref() != Some(&manager)) {
             k8s::apply(&api, &manager, Force::Yes, &nothing_of(&made)).await?;
         }
-        let message = format!("{}: {} {} was made by somebody else", child.key(), child.resource().kind, child.name());
+        let message =
+            format!("{}: {} {} was created by another client", child.key(), child.resource().kind, child.name());
         Err(Problem::new("Conflict", message))
     }
 

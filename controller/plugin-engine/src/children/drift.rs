@@ -153,7 +153,7 @@ impl ConflictTracker {
     pub(crate) fn account(&self, child: &str, now: Instant) -> Option<(String, Duration)> {
         let over = self.calm_at()?.saturating_duration_since(now);
         let other = self.other.as_deref().map_or_else(
-            || "somebody keeps deleting it".to_owned(),
+            || "another client keeps deleting it".to_owned(),
             |other| format!("the field manager {other:?} keeps changing it"),
         );
         let message = format!("{child} was repaired more than {MOST_REPAIRS} times in 10 minutes: {other}");

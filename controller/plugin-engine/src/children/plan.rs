@@ -81,10 +81,10 @@ fn conflict(live: &DynamicObject, claim: Ownership<'_>) -> Option<String> {
         return Some(format!("{kind} {name} exists and is being deleted"));
     }
     Some(match live.labels().get(PLUGIN_LABEL) {
-        Some(other) if other != claim.plugin => format!("{kind} {name} is held by the plugin {other}"),
-        Some(_) => format!("{kind} {name} is held for another subject"),
+        Some(other) if other != claim.plugin => format!("{kind} {name} belongs to the plugin {other}"),
+        Some(_) => format!("{kind} {name} belongs to another subject"),
         None => format!(
-            "{kind} {name} exists and is not the plugin's; to hand it over, annotate it {ADOPT_ANNOTATION}={}",
+            "{kind} {name} exists and does not belong to the plugin; to let the plugin adopt it, annotate it {ADOPT_ANNOTATION}={}",
             claim.plugin
         ),
     })

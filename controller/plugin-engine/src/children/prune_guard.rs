@@ -44,9 +44,9 @@ impl std::fmt::Display for Held {
         let Self { dropped, of } = self;
         write!(
             f,
-            "answers within a minute leave out {dropped} of the plugin's {of} children in the namespace, and no more are \
-             deleted there; if that is meant, annotate the DaskOperatorPlugin {ALLOW_ANNOTATION} with the present time (RFC 3339), which \
-             lets them go for 10 minutes"
+            "responses within a minute omit {dropped} of the plugin's {of} children in the namespace, and no more are deleted \
+             there; if this is intended, annotate the DaskOperatorPlugin {ALLOW_ANNOTATION} with the current time (RFC 3339), which \
+             allows the deletions for 10 minutes"
         )
     }
 }

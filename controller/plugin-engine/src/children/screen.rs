@@ -125,14 +125,14 @@ pub(crate) fn screen(children: Vec<Child>, origin: &Origin<'_>) -> (Vec<Approved
             }
             let object = (approved.resource.plural.clone(), approved.resource.group.clone(), approved.name.clone());
             if !objects.insert(object) {
-                return Err(("DuplicateName", format!("{} {} is there twice", approved.resource.kind, approved.name)));
+                return Err(("DuplicateName", format!("{} {} occurs twice", approved.resource.kind, approved.name)));
             }
             Ok(approved)
         };
         let verdict = if index < limits::MAX_CHILDREN {
             screen_one(child, origin).and_then(unique)
         } else {
-            Err(("TooManyChildren", format!("an answer may have {} children", limits::MAX_CHILDREN)))
+            Err(("TooManyChildren", format!("a response may have at most {} children", limits::MAX_CHILDREN)))
         };
         match verdict {
             Ok(child) => approved.push(child),

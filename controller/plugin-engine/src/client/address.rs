@@ -55,7 +55,7 @@ fn embedded_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
 
 /// The error for a host that the controller does not connect to.
 #[derive(Debug, thiserror::Error)]
-#[error("{host} resolves to addresses only that plugins may not have (loopback, link-local, metadata, multicast)")]
+#[error("{host} resolves only to addresses that plugins may not have (loopback, link-local, metadata, multicast)")]
 struct Refused {
     host: String,
 }

@@ -35,7 +35,7 @@ pub(crate) struct Reservation {
 
 /// The error for a namespace whose share is used up.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the memory for plugins' calls about the namespace {namespace} is used up; the call is repeated")]
+#[error("the memory for plugins' calls about the namespace {namespace} is exhausted; the call is retried")]
 pub(crate) struct UsedUp {
     namespace: String,
 }

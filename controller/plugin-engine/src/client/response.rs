@@ -36,10 +36,10 @@ pub(crate) enum CallError {
     #[error("{0}")]
     Unreachable(String),
     /// The plugin was not called, because the controller has no credentials to present.
-    #[error("the controller cannot show who it is: {0}")]
+    #[error("the controller cannot authenticate itself: {0}")]
     NoCredentials(String),
     /// The plugin asked the controller to call later.
-    #[error("the plugin answered {code} and asks for patience")]
+    #[error("the plugin answered {code} and asks the controller to wait")]
     Busy { code: u16, retry_after: Option<Duration> },
     /// The plugin failed.
     #[error("the plugin answered {code}{text}")]
@@ -51,7 +51,7 @@ pub(crate) enum CallError {
     #[error("the plugin does not serve this hook (it answered {0})")]
     NotServed(u16),
     /// The plugin was retired.
-    #[error("the plugin says that it is gone for good (410)")]
+    #[error("the plugin reports that it is gone permanently (410)")]
     Gone,
     /// The answer violates the protocol. Calling again is useless until something changes.
     #[error("{0}")]
@@ -121,7 +121,7 @@ pub(crate) fn interpret(raw: &RawAnswer, uid: &str) -> Result<Answer, CallError>
     check_code(raw)?;
     let Review { response, .. } = parse(&raw.body, &ANSWER)?;
     if response.uid != uid {
-        return Err(CallError::Protocol("the answer has another uid than the request".to_owned()));
+        return Err(CallError::Protocol("the response has a different uid than the request".to_owned()));
     }
     complete(response.into())
 }
@@ -134,7 +134,7 @@ pub(crate) fn answered(body: &[u8]) -> Result<Answer, CallError> {
 
 fn complete(answer: Answer) -> Result<Answer, CallError> {
     if answer.status == ResponseStatus::Success && answer.children.is_none() {
-        let message = "the answer is a Success without children; an empty list deletes them".to_owned();
+        let message = "the response is a Success without children; an empty list deletes them".to_owned();
         return Err(CallError::Protocol(message));
     }
     Ok(answer)
@@ -148,7 +148,7 @@ pub(crate) fn introduced(raw: &RawAnswer) -> Result<Discovery, CallError> {
     let long_text = lists.into_iter().flatten().chain([&said.name, &said.version]).any(|text| text.len() > MAX_SAID);
     let long_list = lists.iter().any(|list| list.len() > MAX_SAID) || said.hooks.len() > MAX_SAID;
     if long_text || long_list {
-        let message = format!("the discovery has a text or list that is longer than {MAX_SAID}");
+        let message = format!("the discovery response has a text or list that is longer than {MAX_SAID}");
         return Err(CallError::Protocol(message));
     }
     Ok(said)
@@ -157,7 +157,7 @@ pub(crate) fn introduced(raw: &RawAnswer) -> Result<Discovery, CallError> {
 /// Parses the JSON body of a 200. The size is checked before a tree is built.
 fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8], limits: &Limits) -> Result<T, CallError> {
     let refuse = |problem: &str, cause: &dyn std::fmt::Display| {
-        CallError::Protocol(limits::cut_message(&format!("the answer {problem}: {cause}")).to_owned())
+        CallError::Protocol(limits::cut_message(&format!("the response {problem}: {cause}")).to_owned())
     };
     measure(body).check(limits).map_err(|excess| refuse("is too large", &excess))?;
     strict_json::check(body).map_err(|error| refuse("is not JSON", &error))?;

@@ -66,7 +66,7 @@ impl<'de> Visitor<'de> for Strict {
         while let Some(name) = access.next_key::<String>()? {
             access.next_value_seed(Self)?;
             if let Some(twice) = names.replace(name) {
-                return Err(A::Error::custom(format_args!("the field {twice:?} is there twice")));
+                return Err(A::Error::custom(format_args!("the field {twice:?} occurs twice")));
             }
         }
         Ok(())
@@ -83,7 +83,7 @@ mod tests {
     fn a_field_that_is_there_twice_is_an_error_at_any_depth() {
         for twice in [r#"{"a": 1, "a": 1}"#, r#"[{"b": {"a": [], "c": 0, "a": null}}]"#, r#"{"a": 1, "\u0061": 2}"#] {
             let error = check(twice.as_bytes()).unwrap_err().to_string();
-            assert!(error.contains(r#"the field "a" is there twice"#), "{error}");
+            assert!(error.contains(r#"the field "a" occurs twice"#), "{error}");
         }
     }
 

@@ -82,8 +82,10 @@ pub(crate) fn certificate_problem(error: &(dyn std::error::Error + 'static)) -> 
         CertificateError::NotValidYetContext { not_before, .. } => {
             format!("the plugin's certificate is not valid before {}", time(*not_before))
         }
-        CertificateError::UnknownIssuer => "the plugin's certificate is of an authority that is not trusted".to_owned(),
-        other => format!("the plugin's certificate is refused: {other}"),
+        CertificateError::UnknownIssuer => {
+            "the plugin's certificate was issued by an authority that is not trusted".to_owned()
+        }
+        other => format!("the plugin's certificate is rejected: {other}"),
     })
 }
 
@@ -143,7 +145,7 @@ mod tests {
         };
         assert_eq!(said(expired(2_000_000)), "the plugin's certificate has expired at 1970-01-12T13:46:40Z");
         assert_eq!(said(expired(2_000_000)), said(expired(2_000_001)));
-        let unknown = "the plugin's certificate is of an authority that is not trusted";
+        let unknown = "the plugin's certificate was issued by an authority that is not trusted";
         assert_eq!(said(CertificateError::UnknownIssuer), unknown);
         assert_eq!(certificate_problem(&io::Error::other("connection refused")), None);
         assert_eq!(certificate_problem(&rustls::Error::DecryptError), None);

@@ -57,7 +57,7 @@ pub async fn release_finalizers(namespaces: &[String], output: &mut impl io::Wri
     let client = Client::try_default().await?;
     let scope = Scope::of(namespaces.iter().map(String::as_str));
     let Report { released, failures } = release_all(&client, &scope).await;
-    writeln!(output, "finalizers taken off Dask resources: {released}")?;
+    writeln!(output, "finalizers removed from Dask resources: {released}")?;
     if failures.is_empty() { Ok(()) } else { Err(Error::Left(failures)) }
 }
 
@@ -146,7 +146,7 @@ fn sentence(failures: &[String]) -> String {
         0 => String::new(),
         more => format!("\n  and {more} more"),
     };
-    format!("plugins' finalizers were left; run this again:\n  {named}{more}")
+    format!("some finalizers of plugins remain; run this again:\n  {named}{more}")
 }
 
 #[cfg(test)]

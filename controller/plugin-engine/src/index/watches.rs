@@ -72,7 +72,7 @@ pub(crate) struct WatchConfig {
 
 /// The error for subjects in a namespace that may not be read or has not been read yet.
 #[derive(Debug, thiserror::Error)]
-#[error("the controller may not read {kind:?} objects of the namespace {namespace}, or has not yet")]
+#[error("the controller may not read {kind:?} objects of the namespace {namespace}, or has not read them yet")]
 pub(crate) struct NotSynced {
     kind: SubjectKind,
     namespace: String,

@@ -21,8 +21,8 @@ const REQUESTS: Family<3> = Family::counter(
 );
 const DURATION: Family<2> =
     Family::histogram("dask_operator_plugin_request_duration_seconds", ["plugin", "hook"], "How long calls took.");
-const IN_FLIGHT: Family<1> = Family::gauge("dask_operator_plugin_inflight", ["plugin"], "Calls under way.");
-const CHILDREN: Family<1> = Family::gauge("dask_operator_plugin_children", ["plugin"], "Children that stand.");
+const IN_FLIGHT: Family<1> = Family::gauge("dask_operator_plugin_inflight", ["plugin"], "Calls in progress.");
+const CHILDREN: Family<1> = Family::gauge("dask_operator_plugin_children", ["plugin"], "Children that exist.");
 const APPLIED: Family<2> = Family::counter(
     "dask_operator_plugin_apply",
     ["plugin", "result"],

@@ -32,11 +32,11 @@ pub(crate) enum Error {
     Api(#[from] k8s::Error),
     #[error(transparent)]
     Certificate(#[from] certificates::Error),
-    #[error("the Secret {0} exists and is not the controller's; delete it or rename the plugin")]
+    #[error("the Secret {0} exists and was not created by the controller; delete it or rename the plugin")]
     Foreign(String),
-    #[error("the Secret {CA_SECRET} exists and is not the controller's; delete it to have a new one made")]
+    #[error("the Secret {CA_SECRET} exists and was not created by the controller; delete it to have a new one created")]
     ForeignAuthority,
-    #[error("the Secret {CA_SECRET} has no usable tls.crt and tls.key; delete it to have a new one made")]
+    #[error("the Secret {CA_SECRET} has no usable tls.crt and tls.key; delete it to have a new one created")]
     BrokenAuthority,
 }
 
@@ -168,7 +168,11 @@ impl Authority {
             manifest["data"][PREVIOUS_KEY] = json!(bytes(&previous.key));
         }
         k8s::apply(&self.secrets, k8s::FIELD_MANAGER, Force::Yes, &manifest).await?;
-        tracing::info!(secret = CA_SECRET, trusted = authorities.earlier.len() + 1, "changed the plugins' authority");
+        tracing::info!(
+            secret = CA_SECRET,
+            trusted = authorities.earlier.len() + 1,
+            "rotated the certificate authority of plugins"
+        );
         Ok(())
     }
 }

@@ -33,7 +33,7 @@ pub(crate) struct CertificateAndKey {
 /// The reason why a certificate could not be created or read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("failed to make a certificate: {0}")]
+    #[error("failed to create a certificate: {0}")]
     Make(#[from] rcgen::Error),
     #[error("the certificate's times are out of range")]
     Time,

@@ -40,7 +40,9 @@ impl Source {
         if !discovery.speaks_our_version() {
             let versions = discovery.protocol_versions.join(", ");
             let ours = plugin_protocol::PROTOCOL_VERSION;
-            return Err(Error::Discovery(format!("it speaks {versions}, and the controller speaks {ours}")));
+            return Err(Error::Discovery(format!(
+                "it supports the protocol versions {versions}, and the controller supports {ours}"
+            )));
         }
         if !discovery.hooks.contains(&Hook::Sync) {
             return Err(Error::Discovery("it does not list the hook Sync".to_owned()));

@@ -53,7 +53,7 @@ pub(crate) fn judge(
     let warnings = answer.warnings;
     let said = match answer.status {
         ResponseStatus::Success => None,
-        ResponseStatus::Pending => Some(format!("the plugin cannot say yet: {}", answer.message)),
+        ResponseStatus::Pending => Some(format!("the plugin is not ready to decide: {}", answer.message)),
         _ => Some(format!("the plugin refuses: {}: {}", answer.reason, answer.message)),
     };
     if said.is_some() {

@@ -192,7 +192,7 @@ fn print(
         writeln!(out, "---\n# {key}, child {child}\n{}", text.trim_end())?;
     }
     for child in &judged.prune {
-        writeln!(err, "{key}: prunes {} {}, which the plugin no longer wants", child.resource.kind, child.name)?;
+        writeln!(err, "{key}: prunes {} {}, which the plugin no longer returns", child.resource.kind, child.name)?;
     }
     for warning in &judged.warnings {
         writeln!(err, "{key}: warning: {warning}")?;
@@ -204,7 +204,7 @@ fn print(
         writeln!(err, "{key}: {said}")?;
     }
     if judged.apply.is_empty() && judged.refused.is_empty() && judged.said.is_none() {
-        writeln!(err, "{key}: the plugin wants no children")?;
+        writeln!(err, "{key}: the plugin returns no children")?;
     }
     Ok(judged.refused.is_empty() && judged.said.is_none())
 }

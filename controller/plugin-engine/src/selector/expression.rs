@@ -144,7 +144,7 @@ fn nesting(text: &str) -> usize {
 fn parse(text: &str) -> Result<Compiled, String> {
     let program = Program::compile(text).map_err(|errors| {
         let first = errors.errors.first();
-        first.map_or_else(|| "it is no expression".to_owned(), |error| format!("{} at {}", error.msg, error.pos.1))
+        first.map_or_else(|| "it is not an expression".to_owned(), |error| format!("{} at {}", error.msg, error.pos.1))
     })?;
     compile::compile(program.expression())
 }

@@ -37,7 +37,7 @@ pub(crate) async fn tell(
     let unfit = account.as_ref().map_or(0, |account| account.unfit);
     let known = env.status_store.report(&plugin.identity, subject, account);
     if unfit > known.map_or(0, |known| known.unfit) {
-        tracing::warn!(plugin = plugin.identity, %subject, unfit, "a plugin's conditions cannot be shown");
+        tracing::warn!(plugin = plugin.identity, %subject, unfit, "some conditions of a plugin do not fit into the status");
     }
     env.metrics.children(&plugin.identity, env.status_store.children(&plugin.identity));
 }
@@ -85,7 +85,7 @@ fn log(plugin: &Registered, subject: &SubjectKey, before: Option<&SyncState>, no
         }
         (Some(was), Some(now)) if !matches!(now, SyncState::Failing { .. }) => {
             let now = word(now);
-            tracing::info!(plugin, %subject, was, now, "a plugin does not fail for a subject any more");
+            tracing::info!(plugin, %subject, was, now, "a plugin no longer fails for a subject");
         }
         _ => {}
     }

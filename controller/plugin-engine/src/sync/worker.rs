@@ -308,8 +308,8 @@ impl Worker {
         }
         let plugin = &self.current.borrow().identity;
         match state {
-            State::Open => tracing::warn!(plugin, "a plugin does not answer and is not called for a while"),
-            state => tracing::info!(plugin, breaker = state.as_str(), "a plugin may be back"),
+            State::Open => tracing::warn!(plugin, "a plugin does not respond: calls are paused"),
+            state => tracing::info!(plugin, breaker = state.as_str(), "the breaker of a plugin changed"),
         }
     }
 

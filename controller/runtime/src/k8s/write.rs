@@ -75,7 +75,7 @@ async fn restore_labels(
     let Some(lost) = lost_labels(&found.metadata, manifest) else { return Ok(()) };
     let patch = json!({"metadata": {"uid": found.metadata.uid, "labels": lost}});
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    tracing::info!(object = describe(manifest), "giving back labels that an object has lost");
+    tracing::info!(object = describe(manifest), "restoring labels that an object has lost");
     timed("patch", &describe(manifest), api.patch(&found.name_any(), &params, &Patch::Merge(&patch))).await.map(|_| ())
 }
 

@@ -78,7 +78,7 @@ impl Candidate {
                 if error.class() == Class::Forbidden && !self.is_allowed {
                     return self.lead_alone(&error).await;
                 }
-                tracing::warn!(lease = %self.lease, %error, "the Lease cannot be used and will be tried again");
+                tracing::warn!(lease = %self.lease, %error, "the Lease cannot be used; retrying");
                 self.pause(if self.deadline().is_some() { self.timing.pause() } else { self.timing.period() / 2 });
             }
             let decision = decide(Instant::now(), &self.observed, &self.identity, self.timing);
@@ -124,7 +124,7 @@ impl Candidate {
             Ok(lease) => lease,
             Err(error) => {
                 if !self.is_deaf {
-                    tracing::warn!(lease = %self.lease, %error, "watching the Lease failed and will be tried again");
+                    tracing::warn!(lease = %self.lease, %error, "watching the Lease failed; retrying");
                 }
                 self.is_deaf = true;
                 return Ok(());

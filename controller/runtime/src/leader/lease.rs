@@ -81,7 +81,7 @@ impl LeaseClient {
                 Err(error) if error.class() == Class::Conflict => continue,
                 Err(error) => {
                     let seconds = timing.lease().as_secs();
-                    tracing::warn!(lease = %self, %error, "the Lease was not released and runs out in {seconds} s");
+                    tracing::warn!(lease = %self, %error, "the Lease was not released and expires in {seconds} s");
                 }
             }
             return;

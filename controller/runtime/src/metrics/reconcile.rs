@@ -18,7 +18,7 @@ use super::family::{Described, Family, Word};
 const PASSES: Family<2> = Family::counter(
     "dask_operator_reconcile",
     ["kind", "result"],
-    "Passes over one object, by `result`: `success` or `error`. `DaskClusterIdle` looks after idle time-outs.",
+    "Passes over one object, by `result`: `success` or `error`. `DaskClusterIdle` handles idle time-outs.",
 );
 const ERRORS: Family<2> =
     Family::counter("dask_operator_reconcile_errors", ["kind", "reason"], "Passes that failed, by reason.");
@@ -27,7 +27,7 @@ const DURATION: Family<1> =
 const DEPTH: Family<1> = Family::gauge(
     "dask_operator_queue_depth",
     ["kind"],
-    "Objects that changed and wait for a pass. Those that are due for another look by themselves are not among them.",
+    "Objects that changed and wait for a pass. Objects that are only requeued for later do not count.",
 );
 
 /// The upper bounds of the buckets, in seconds. Most passes take a few requests. Some await a scheduler, and take as

@@ -11,12 +11,12 @@ use crate::watch::SyncStatus;
 const AGE: Family<1> = Family::gauge(
     "dask_operator_watch_age_seconds",
     ["kind"],
-    "How long ago the API server was last heard on the watch of a kind; of several watches, the most silent.",
+    "How long ago the API server last sent something on the watch of a kind; of several watches, the longest.",
 );
 const UNREADABLE: Family<1> = Family::gauge(
     "dask_operator_unreadable_objects",
     ["kind"],
-    "Objects that the API server has and the controller cannot read; each is left alone and has an Event.",
+    "Objects that the API server has and the controller cannot read; each is skipped and has an Event.",
 );
 const LEADER: Family<0> =
     Family::gauge("dask_operator_leader", [], "1 while this replica is the one that acts, else 0.");

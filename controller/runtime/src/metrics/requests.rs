@@ -27,7 +27,7 @@ const REQUESTS: Family<3> = Family::counter(
     "dask_operator_api_requests",
     ["verb", "resource", "code"],
     "Requests to the API server by verb as RBAC has it, resource (`other` for those that only plugins use) and the \
-     answer's code: `error` if none came, `cancelled` if none was waited for.",
+     answer's code: `error` if none arrived, `cancelled` if none was awaited.",
 );
 const DURATION: Family<1> = Family::histogram(
     "dask_operator_api_request_duration_seconds",

@@ -87,7 +87,7 @@ impl WatchHealth {
         state.heard = state.heard.max(now);
         if is_watch && status.is_success() && !state.failures.is_empty() {
             state.failures.clear();
-            tracing::info!(kind = self.kind, namespace = self.namespace, "a watch works again");
+            tracing::info!(kind = self.kind, namespace = self.namespace, "a watch has recovered");
         }
     }
 
@@ -98,14 +98,9 @@ impl WatchHealth {
         }
         let (is_news, error) = (self.is_news(error), sentence(error));
         if is_news {
-            tracing::warn!(
-                kind = self.kind,
-                namespace = self.namespace,
-                error,
-                "a watch fails and is tried again and again"
-            );
+            tracing::warn!(kind = self.kind, namespace = self.namespace, error, "a watch fails and is retried");
         } else {
-            tracing::debug!(kind = self.kind, namespace = self.namespace, error, "a watch fails still");
+            tracing::debug!(kind = self.kind, namespace = self.namespace, error, "a watch still fails");
         }
     }
 

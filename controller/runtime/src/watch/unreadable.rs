@@ -152,7 +152,7 @@ fn log(object: &UnreadableObject, is_news: bool) {
     let UnreadableObject { reference, plural, reason, message, .. } = object;
     let (namespace, name) = (reference.namespace.as_deref(), reference.name.as_deref());
     if is_news {
-        tracing::warn!(kind = plural, namespace, name, reason, "an object cannot be read and is left alone");
+        tracing::warn!(kind = plural, namespace, name, reason, "an object cannot be read and is skipped");
     }
     tracing::debug!(kind = plural, namespace, name, message, "an object cannot be read");
 }

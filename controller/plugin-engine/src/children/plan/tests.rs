@@ -93,9 +93,9 @@ fn a_child_of_the_same_plugin_and_subject_is_updated() {
 /// owner reference the garbage collector would later delete it.
 #[test]
 fn an_object_that_is_not_the_plugins_is_a_conflict() {
-    let unowned = "Ingress web exists and is not the plugin's; to hand it over, annotate it \
+    let unowned = "Ingress web exists and does not belong to the plugin; to let the plugin adopt it, annotate it \
                    plugin.kubernetes.dask.org/adopt=ingress";
-    let held = "Ingress web is held for another subject";
+    let held = "Ingress web belongs to another subject";
     let mut no_owner = ours();
     no_owner["metadata"].as_object_mut().unwrap().remove("ownerReferences");
     let mut not_controlled = ours();
@@ -111,7 +111,7 @@ fn an_object_that_is_not_the_plugins_is_a_conflict() {
         (
             "another plugin's",
             ours_but("/metadata/labels", labels("dns", "subject-uid")),
-            "Ingress web is held by the plugin dns",
+            "Ingress web belongs to the plugin dns",
         ),
         ("another subject's", ours_but("/metadata/labels", labels("ingress", "other")), held),
         ("an older namesake's", ours_but("/metadata/ownerReferences", json!([owner("older-uid")])), held),

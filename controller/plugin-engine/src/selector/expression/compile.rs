@@ -58,8 +58,8 @@ impl Compiler {
             Expr::List(list) => self.nodes(&list.elements, depth + 1).map(Node::List),
             Expr::Map(map) => self.map(map, depth + 1),
             Expr::Comprehension(comprehension) => self.comprehension(comprehension, depth + 1),
-            Expr::Struct(_) => Err("it makes a message".to_owned()),
-            Expr::Unspecified => Err("it is no expression".to_owned()),
+            Expr::Struct(_) => Err("it creates a message".to_owned()),
+            Expr::Unspecified => Err("it is not an expression".to_owned()),
         }
     }
 
@@ -76,7 +76,7 @@ impl Compiler {
     fn map(&mut self, map: &MapExpr, depth: usize) -> Result<Node, String> {
         let entries = map.entries.iter().map(|entry| match &entry.expr {
             EntryExpr::MapEntry(entry) => Ok((self.node(&entry.key, depth)?, self.node(&entry.value, depth)?)),
-            EntryExpr::StructField(_) => Err("it makes a message".to_owned()),
+            EntryExpr::StructField(_) => Err("it creates a message".to_owned()),
         });
         entries.collect::<Result<_, _>>().map(Node::Map)
     }
@@ -136,7 +136,7 @@ impl Compiler {
     }
 
     fn body(&mut self, looped: &ComprehensionExpr, depth: usize) -> Result<Body, String> {
-        let unknown = || "it has a macro that is not known".to_owned();
+        let unknown = || "it has an unknown macro".to_owned();
         let Expr::Call(step) = &looped.loop_step.expr else { return Err(unknown()) };
         let is_list = matches!(&looped.accu_init.expr, Expr::List(list) if list.elements.is_empty());
         match (step.func_name.as_str(), &step.args[..]) {

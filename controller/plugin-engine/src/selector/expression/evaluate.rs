@@ -63,7 +63,7 @@ impl<'a, 'b> Evaluation<'a, 'b> {
     fn bool(&mut self, node: &'a Node) -> Result<bool, Error> {
         match self.value(node)? {
             Value::Bool(bool) => Ok(bool),
-            other => Err(Error::failed(format!("{} stands where a bool has to", other.type_name()))),
+            other => Err(Error::failed(format!("a bool is required, not {}", other.type_name()))),
         }
     }
 

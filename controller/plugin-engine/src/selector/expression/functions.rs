@@ -62,7 +62,7 @@ pub(crate) fn extreme<'a>(
         budget.spend(1)?;
         let keep = match &best {
             Some(best) => {
-                compare(best, &value, budget)?.ok_or_else(|| Error::failed("not a number has no order"))? == wanted
+                compare(best, &value, budget)?.ok_or_else(|| Error::failed("NaN cannot be compared"))? == wanted
             }
             None => false,
         };
@@ -116,7 +116,7 @@ fn string<'a>(value: &Value<'a>, budget: &mut Budget) -> Result<Value<'a>, Error
         }
         Value::Bytes(bytes) => {
             budget.spend_bytes(bytes.len())?;
-            std::str::from_utf8(bytes).map(Value::text).map_err(|_| Error::failed("these bytes are no UTF-8"))
+            std::str::from_utf8(bytes).map(Value::text).map_err(|_| Error::failed("these bytes are not valid UTF-8"))
         }
         other => Err(unsuited("string", other)),
     }
@@ -136,7 +136,7 @@ fn int<'a>(value: &Value<'a>, budget: &mut Budget) -> Result<Value<'a>, Error> {
         }
         other => return Err(unsuited("int", other)),
     };
-    number.map(Value::Int).ok_or_else(|| Error::failed("this is no int"))
+    number.map(Value::Int).ok_or_else(|| Error::failed("this is not an int"))
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as for int; it is not negative")]
@@ -153,7 +153,7 @@ fn uint<'a>(value: &Value<'a>, budget: &mut Budget) -> Result<Value<'a>, Error> 
         }
         other => return Err(unsuited("uint", other)),
     };
-    number.map(Value::Uint).ok_or_else(|| Error::failed("this is no uint"))
+    number.map(Value::Uint).ok_or_else(|| Error::failed("this is not a uint"))
 }
 
 #[allow(clippy::cast_precision_loss, reason = "a double is what is asked for")]
@@ -168,5 +168,5 @@ fn double<'a>(value: &Value<'a>, budget: &mut Budget) -> Result<Value<'a>, Error
         }
         other => return Err(unsuited("double", other)),
     };
-    number.map(Value::Double).ok_or_else(|| Error::failed("this is no double"))
+    number.map(Value::Double).ok_or_else(|| Error::failed("this is not a double"))
 }

@@ -134,7 +134,7 @@ pub(crate) fn compare(left: &Value<'_>, right: &Value<'_>, budget: &mut Budget) 
             budget.spend_bytes(left.len().min(right.len()))?;
             Ok(Some(left.cmp(right)))
         }
-        _ => Err(Error::failed(format!("{} and {} have no order", left.type_name(), right.type_name()))),
+        _ => Err(Error::failed(format!("{} and {} cannot be compared", left.type_name(), right.type_name()))),
     }
 }
 

@@ -52,6 +52,6 @@ fn refusal(error: &Refused) -> String {
     match error {
         Refused::CompiledTooBig(_) => "a pattern is too large: repeat less, and use [a-z] rather than \\w".to_owned(),
         // The preceding lines of the message quote the pattern.
-        error => format!("a pattern is wrong: {}", error.to_string().lines().last().unwrap_or_default()),
+        error => format!("a pattern is invalid: {}", error.to_string().lines().last().unwrap_or_default()),
     }
 }

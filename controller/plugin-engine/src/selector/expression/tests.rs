@@ -140,11 +140,11 @@ fn what_can_only_fail_is_refused_before_it_is_used() {
         ("object.spec.ports.all(p, p.port == 1) && p == 1", "there is no variable p, but object, owner, component"),
         ("exec('rm')", "there is no function exec"),
         ("object.metadata.name.reverse() == 'a'", "there is no function reverse"),
-        ("Foo{a: 1} == Foo{a: 1}", "it makes a message"),
+        ("Foo{a: 1} == Foo{a: 1}", "it creates a message"),
         ("size() == 1", "size does not take 0 arguments"),
         ("'a'.startsWith() || 'a'.startsWith('b', 'c')", "startsWith does not take 1 arguments"),
         ("component.matches(object.metadata.name)", "the pattern of matches must be a literal"),
-        ("component.matches('(')", "a pattern is wrong: error: unclosed group"),
+        ("component.matches('(')", "a pattern is invalid: error: unclosed group"),
         ("component.matches('a{1000}{1000}')", "a pattern is too large"),
     ];
     for (text, expected) in table {

@@ -214,7 +214,7 @@ impl<'a> Value<'a> {
             Self::Int(key) => Ok(Key::Number(i128::from(*key))),
             Self::Uint(key) => Ok(Key::Number(i128::from(*key))),
             Self::Text(key) => Ok(Key::Text(key.clone())),
-            other => Err(Error::failed(format!("a value of type {} is no key", other.type_name()))),
+            other => Err(Error::failed(format!("a value of type {} cannot be a key", other.type_name()))),
         }
     }
 
