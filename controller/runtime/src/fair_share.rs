@@ -18,25 +18,25 @@ pub struct FairQueue<T> {
     free: usize,
     tenants: HashMap<Arc<str>, Tenant<T>>,
     /// The tenants with waiting items.
-    order: BTreeSet<Place>,
+    order: BTreeSet<Position>,
     /// The counter of arrivals and turns.
     clock: u64,
 }
 
 #[derive(Debug)]
 struct Tenant<T> {
-    held: usize,
+    in_use: usize,
     /// When the tenant last had its turn, or arrived.
-    turn: u64,
+    last_turn: u64,
     /// The waiting items, by ticket.
     waiting: BTreeMap<u64, T>,
 }
 
 /// The position of a tenant in the queue.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    held: usize,
-    turn: u64,
+struct Position {
+    in_use: usize,
+    last_turn: u64,
     tenant: Arc<str>,
 }
 
@@ -61,27 +61,27 @@ impl<T> FairQueue<T> {
 
     /// Takes a slot for the next item, if there is one that may have it. [`FairQueue::release`] gives the slot back.
     pub fn pop(&mut self) -> Option<(Arc<str>, T)> {
-        let place = self.order.first().filter(|place| place.held < self.free)?.clone();
+        let position = self.order.first().filter(|position| position.in_use < self.free)?.clone();
         self.clock += 1;
-        let turn = self.clock;
-        let item = self.change(&place.tenant, |entry| {
-            entry.turn = turn;
-            entry.held += 1;
+        let last_turn = self.clock;
+        let item = self.change(&position.tenant, |entry| {
+            entry.last_turn = last_turn;
+            entry.in_use += 1;
             entry.waiting.pop_first()
         });
         self.free -= 1;
-        item.map(|(_, item)| (place.tenant, item))
+        item.map(|(_, item)| (position.tenant, item))
     }
 
     /// Takes a slot for `tenant` without waiting, if the tenant may have one and has no waiting items. Returns whether
     /// it did.
     pub fn take(&mut self, tenant: &str) -> bool {
         let may = match self.tenants.get(tenant) {
-            Some(entry) => entry.waiting.is_empty() && entry.held < self.free,
+            Some(entry) => entry.waiting.is_empty() && entry.in_use < self.free,
             None => self.free > 0,
         };
         if may {
-            self.change(tenant, |entry| entry.held += 1);
+            self.change(tenant, |entry| entry.in_use += 1);
             self.free -= 1;
         }
         may
@@ -89,26 +89,26 @@ impl<T> FairQueue<T> {
 
     /// Gives back a slot of `tenant`.
     pub fn release(&mut self, tenant: &str) {
-        let held = self.change(tenant, |entry| {
-            let held = entry.held;
-            entry.held = held.saturating_sub(1);
-            held
+        let in_use = self.change(tenant, |entry| {
+            let in_use = entry.in_use;
+            entry.in_use = in_use.saturating_sub(1);
+            in_use
         });
-        self.free += usize::from(held > 0);
+        self.free += usize::from(in_use > 0);
     }
 
     /// Changes the entry of `tenant`, and moves the tenant to its new position in the queue.
     fn change<R>(&mut self, tenant: &str, change: impl FnOnce(&mut Tenant<T>) -> R) -> R {
         let (name, mut entry) = self.tenants.remove_entry(tenant).unwrap_or_else(|| {
             self.clock += 1;
-            (Arc::from(tenant), Tenant { held: 0, turn: self.clock, waiting: BTreeMap::new() })
+            (Arc::from(tenant), Tenant { in_use: 0, last_turn: self.clock, waiting: BTreeMap::new() })
         });
-        self.order.remove(&Place { held: entry.held, turn: entry.turn, tenant: Arc::clone(&name) });
+        self.order.remove(&Position { in_use: entry.in_use, last_turn: entry.last_turn, tenant: Arc::clone(&name) });
         let result = change(&mut entry);
         if !entry.waiting.is_empty() {
-            self.order.insert(Place { held: entry.held, turn: entry.turn, tenant: Arc::clone(&name) });
+            self.order.insert(Position { in_use: entry.in_use, last_turn: entry.last_turn, tenant: Arc::clone(&name) });
         }
-        if entry.held > 0 || !entry.waiting.is_empty() {
+        if entry.in_use > 0 || !entry.waiting.is_empty() {
             self.tenants.insert(name, entry);
         }
         result

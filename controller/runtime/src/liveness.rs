@@ -13,7 +13,7 @@ use crate::watch::{SyncStatus, UnreadableObject};
 /// A reconcile pass that lasts longer than this will never end: everything that it awaits has a time limit of seconds.
 const LONGEST_PASS: Duration = Duration::from_mins(10);
 /// A leader whose tasks have not begun after this time waits for a watch that will never sync.
-const LONGEST_BEGINNING: Duration = Duration::from_mins(10);
+const MAX_START: Duration = Duration::from_mins(10);
 
 /// The interval in which the runtime has to prove that it makes progress.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -124,7 +124,7 @@ impl Liveness {
         let content = self.content();
         let silent = content.watches.iter().filter(|watch| watch.silent_for(now) > silence);
         let stalled = content.watches.iter().filter(|watch| watch.stalled_for(now) > silence);
-        let idle = content.leading.filter(|since| now.saturating_duration_since(*since) > LONGEST_BEGINNING);
+        let idle = content.leading.filter(|since| now.saturating_duration_since(*since) > MAX_START);
         let waiting = idle.map(|_| content.waiting.values().map(|name| (*name).to_owned())).into_iter().flatten();
         let is_blocked = |beat| now.saturating_duration_since(beat) > LONGEST_BLOCK;
         let is_stuck = |since: &Instant| now.saturating_duration_since(*since) > LONGEST_PASS;

@@ -49,7 +49,7 @@ pub async fn publish<K: Resource<DynamicType = ()>>(recorder: &Recorder, object:
 }
 
 fn events_of(old: &[Condition], new: &[Condition]) -> Vec<Event> {
-    let told = |condition: &&Condition| {
+    let is_reported = |condition: &&Condition| {
         let before = old.iter().find(|other| other.type_ == condition.type_);
         let same = before.is_some_and(|before| before.status == condition.status && before.reason == condition.reason);
         let progress = is_progress(&condition.reason);
@@ -66,7 +66,7 @@ fn events_of(old: &[Condition], new: &[Condition]) -> Vec<Event> {
         action: condition.type_.clone(),
         secondary: None,
     };
-    new.iter().filter(told).map(event).collect()
+    new.iter().filter(is_reported).map(event).collect()
 }
 
 fn is_caution(condition: &Condition) -> bool {

@@ -36,12 +36,12 @@ impl TaskSet {
     }
 
     /// Adds a watch. Returns its sync status.
-    pub fn watch<K>(&mut self, feed: KindWatcher<K>) -> SyncStatus
+    pub fn watch<K>(&mut self, watcher: KindWatcher<K>) -> SyncStatus
     where
         K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
         K::DynamicType: Eq + Hash + Clone + Debug + Unpin + Send + Sync,
     {
-        let (progress, run) = feed.start();
+        let (progress, run) = watcher.start();
         self.watches.push(progress.clone());
         self.liveness.watch(progress.clone());
         let shutdown = self.shutdown.clone();

@@ -112,7 +112,7 @@ impl Reporter {
     /// Releases all `objects` that are being deleted. Returns whether nothing is left to be done.
     async fn release(&self, objects: &[Arc<UnreadableObject>]) -> bool {
         let mut is_done = true;
-        for object in in_turns(objects.iter().filter(|object| object.deletion.is_some())) {
+        for object in interleaved_by_namespace(objects.iter().filter(|object| object.deletion.is_some())) {
             if let Err(error) = (self.release)(object).await {
                 tracing::warn!(%error, "failed to remove finalizers from an object that cannot be read");
                 is_done = false;
@@ -150,22 +150,24 @@ fn unreported(objects: &[Arc<UnreadableObject>], reported: &mut Reported) -> Vec
         .iter()
         .map(|object| (uid(object), (object.reason, object.message.clone(), object.generation)))
         .collect();
-    let is_news = |object: &&Arc<UnreadableObject>| reported.get(&uid(object)) != present.get(&uid(object));
-    let news = in_turns(objects.iter().filter(is_news));
+    let is_new = |object: &&Arc<UnreadableObject>| reported.get(&uid(object)) != present.get(&uid(object));
+    let unreported = interleaved_by_namespace(objects.iter().filter(is_new));
     *reported = present;
-    news
+    unreported
 }
 
 /// Returns the objects in an order in which namespaces take turns.
-fn in_turns<'a>(objects: impl Iterator<Item = &'a Arc<UnreadableObject>>) -> Vec<Arc<UnreadableObject>> {
-    let mut places: BTreeMap<Option<String>, usize> = BTreeMap::new();
+fn interleaved_by_namespace<'a>(
+    objects: impl Iterator<Item = &'a Arc<UnreadableObject>>,
+) -> Vec<Arc<UnreadableObject>> {
+    let mut positions: BTreeMap<Option<String>, usize> = BTreeMap::new();
     let mut queued = Vec::new();
     for object in objects {
-        let place = places.entry(object.reference.namespace.clone()).or_default();
-        queued.push((*place, Arc::clone(object)));
-        *place += 1;
+        let position = positions.entry(object.reference.namespace.clone()).or_default();
+        queued.push((*position, Arc::clone(object)));
+        *position += 1;
     }
-    queued.sort_by_key(|(place, _)| *place);
+    queued.sort_by_key(|(position, _)| *position);
     queued.into_iter().map(|(_, object)| object).collect()
 }
 

@@ -53,8 +53,8 @@ pub(crate) fn has_sent<K: Resource + Serialize>(manager: &str, object: &K, statu
 
 /// Records that `status` was sent. Warns once for all objects.
 pub(crate) fn sent<K: Resource + Serialize>(manager: &str, object: &K, status: &impl Serialize) {
-    static TOLD: Once = Once::new();
-    TOLD.call_once(|| {
+    static LOGGED: Once = Once::new();
+    LOGGED.call_once(|| {
         tracing::warn!(
             "an older definition of the resources is installed: conditions and new fields are dropped; \
              install the definitions of this release"

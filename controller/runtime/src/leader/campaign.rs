@@ -43,7 +43,7 @@ pub struct Candidate {
     /// When the next attempt may be made.
     not_before: Instant,
     /// Whether the watch fails, so that it reports no changes.
-    is_deaf: bool,
+    watch_failed: bool,
     /// Whether the API server has ever let this process use the Lease.
     is_allowed: bool,
 }
@@ -63,16 +63,16 @@ impl Candidate {
             observed: Observed::new(now),
             leading,
             not_before: now,
-            is_deaf: false,
+            watch_failed: false,
             is_allowed: false,
         }
     }
 
     /// Leads, or waits to lead, until the leadership is lost. Returns how it was lost.
     pub async fn campaign(&mut self) -> Error {
-        let news = watch_object(self.lease.api.clone(), &self.lease.name).default_backoff();
-        let mut news = pin!(news);
-        let mut tried = self.look().await;
+        let events = watch_object(self.lease.api.clone(), &self.lease.name).default_backoff();
+        let mut events = pin!(events);
+        let mut tried = self.read().await;
         loop {
             if let Err(error) = tried {
                 if error.class() == Class::Forbidden && !self.is_allowed {
@@ -87,8 +87,8 @@ impl Candidate {
                 match decision {
                     Decision::Stop(loss) => Err(loss),
                     Decision::Claim if Instant::now() >= self.not_before => Ok(self.claim().await),
-                    Decision::Claim => Ok(self.wait(self.not_before, news.as_mut()).await),
-                    Decision::Wait(until) => Ok(self.wait(until, news.as_mut()).await),
+                    Decision::Claim => Ok(self.wait(self.not_before, events.as_mut()).await),
+                    Decision::Wait(until) => Ok(self.wait(until, events.as_mut()).await),
                 }
             };
             let result = match deadline {
@@ -110,29 +110,29 @@ impl Candidate {
 
     /// Waits until `until` or for the next event of the watch. A standby whose watch fails reads the Lease from time to
     /// time.
-    async fn wait(&mut self, until: Instant, mut news: Pin<&mut impl Stream<Item = LeaseEvent>>) -> Tried {
-        let asks = self.is_deaf && self.observed.renewed.is_none();
-        let until = if asks { until.min(Instant::now() + self.timing.period()) } else { until };
+    async fn wait(&mut self, until: Instant, mut events: Pin<&mut impl Stream<Item = LeaseEvent>>) -> Tried {
+        let polls = self.watch_failed && self.observed.renewed.is_none();
+        let until = if polls { until.min(Instant::now() + self.timing.period()) } else { until };
         tokio::select! {
-            Some(news) = news.next() => self.hear(news).await,
-            () = sleep_until(until.into()) => if asks { self.look().await } else { Ok(()) },
+            Some(event) = events.next() => self.on_event(event).await,
+            () = sleep_until(until.into()) => if polls { self.read().await } else { Ok(()) },
         }
     }
 
-    async fn hear(&mut self, news: LeaseEvent) -> Tried {
-        let lease = match news {
+    async fn on_event(&mut self, event: LeaseEvent) -> Tried {
+        let lease = match event {
             Ok(lease) => lease,
             Err(error) => {
-                if !self.is_deaf {
+                if !self.watch_failed {
                     tracing::warn!(lease = %self.lease, %error, "watching the Lease failed; retrying");
                 }
-                self.is_deaf = true;
+                self.watch_failed = true;
                 return Ok(());
             }
         };
-        self.is_deaf = false;
+        self.watch_failed = false;
         if self.observed.renewed.is_none() {
-            self.see(lease);
+            self.record(lease);
             return Ok(());
         }
         if let Some(Received::Readable { object: lease, .. }) = &lease
@@ -144,7 +144,7 @@ impl Candidate {
             return Ok(());
         }
         // The event may be older than the last renewal, because watches report changes late.
-        self.look().await
+        self.read().await
     }
 
     /// Releases the Lease if this process holds it, so that another can lead at once.
@@ -155,24 +155,24 @@ impl Candidate {
     }
 
     /// Reads the Lease from the API server.
-    async fn look(&mut self) -> Tried {
+    async fn read(&mut self) -> Tried {
         let found = self.lease.get().await?;
         self.is_allowed = true;
         if let Some(Received::Readable { object, .. }) = &found {
             self.observed.confirm(object);
         }
-        self.see(found);
+        self.record(found);
         Ok(())
     }
 
-    fn see(&mut self, lease: Option<Received<Lease>>) {
+    fn record(&mut self, lease: Option<Received<Lease>>) {
         let lease = match lease {
-            Some(Received::Unreadable(unreadable)) => return self.see_unreadable(*unreadable),
+            Some(Received::Unreadable(unreadable)) => return self.record_unreadable(*unreadable),
             Some(Received::Readable { object, .. }) => Some(object),
             None => None,
         };
         let before = self.observed.holder().to_owned();
-        self.observed.see(lease, Instant::now());
+        self.observed.record_object(lease, Instant::now());
         let holder = self.observed.holder();
         if holder == before || holder == self.identity {
             return;
@@ -186,28 +186,28 @@ impl Candidate {
 
     /// Handles a Lease that cannot be read. A leader replaces its own Lease at once. A standby replaces that of another
     /// process when it has expired.
-    fn see_unreadable(&mut self, Unreadable { metadata, reason, message, .. }: Unreadable) {
+    fn record_unreadable(&mut self, Unreadable { metadata, reason, message, .. }: Unreadable) {
         if self.observed.unreadable != Some(reason) {
             tracing::warn!(lease = %self.lease, reason, "the Lease cannot be read and will be replaced");
             tracing::debug!(lease = %self.lease, message, "the Lease cannot be read");
         }
-        self.observed.see_unreadable(metadata, reason, Instant::now());
+        self.observed.record_unreadable(metadata, reason, Instant::now());
     }
 
     /// Tries to become the holder, or to stay it.
     async fn claim(&mut self) -> Tried {
-        let begun = Instant::now();
+        let start = Instant::now();
         let record = decide::claimed(&self.observed.record, &self.identity, self.timing, jiff::Timestamp::now());
         if self.observed.renewed.is_some() {
-            self.observed.asked.push((record.clone(), begun));
+            self.observed.unconfirmed.push((record.clone(), start));
         }
         let before = self.observed.object.clone();
         let is_there = before.is_some();
         let written = match self.lease.write(before, record).await {
             Ok(written) => written,
             Err(error) => match error.class() {
-                Class::Conflict | Class::AlreadyExists => return self.look_after_all().await,
-                Class::NotFound if is_there => return self.look_after_all().await,
+                Class::Conflict | Class::AlreadyExists => return self.read_again().await,
+                Class::NotFound if is_there => return self.read_again().await,
                 Class::Forbidden if self.observed.renewed.is_none() => {
                     // Permission to read the Lease is not enough.
                     self.is_allowed = false;
@@ -217,9 +217,9 @@ impl Candidate {
             },
         };
         self.is_allowed = true;
-        self.observed.see(Some(written), Instant::now());
-        self.observed.renewed = Some(begun);
-        self.observed.asked.clear();
+        self.observed.record_object(Some(written), Instant::now());
+        self.observed.renewed = Some(start);
+        self.observed.unconfirmed.clear();
         if !self.leading.send_replace(true) {
             tracing::info!(lease = %self.lease, identity = self.identity, "this process leads");
         }
@@ -227,9 +227,9 @@ impl Candidate {
     }
 
     /// Reads the Lease after a write was rejected because the Lease has changed.
-    async fn look_after_all(&mut self) -> Tried {
+    async fn read_again(&mut self) -> Tried {
         self.pause(self.timing.pause() / 2);
-        self.look().await
+        self.read().await
     }
 
     /// Leads without an election. Without permission to use Leases there is no election, and there are no standbys.

@@ -64,20 +64,20 @@ pub(super) struct Observed {
     /// When the last successful write of this process began, if this process leads.
     pub renewed: Option<Instant>,
     /// The records that it has written since then without receiving a response, and when each of these writes began.
-    pub asked: Vec<(LeaseSpec, Instant)>,
+    pub unconfirmed: Vec<(LeaseSpec, Instant)>,
 }
 
 impl Observed {
     /// Returns the state before the Lease was read.
     pub(super) fn new(now: Instant) -> Self {
         let record = LeaseSpec::default();
-        Self { object: None, unreadable: None, record, since: now, renewed: None, asked: Vec::new() }
+        Self { object: None, unreadable: None, record, since: now, renewed: None, unconfirmed: Vec::new() }
     }
 
     /// Updates the state with the object that was read at `now`.
-    pub(super) fn see(&mut self, object: Option<Lease>, now: Instant) {
-        let seen = object.as_ref().map(|lease| lease.spec.clone().unwrap_or_default());
-        if let Some(record) = seen
+    pub(super) fn record_object(&mut self, object: Option<Lease>, now: Instant) {
+        let spec = object.as_ref().map(|lease| lease.spec.clone().unwrap_or_default());
+        if let Some(record) = spec
             && record != self.record
         {
             (self.record, self.since) = (record, now);
@@ -88,7 +88,7 @@ impl Observed {
 
     /// Updates the state with an object that cannot be read and was received at `now`. The last record stays valid.
     /// Another process may have taken and renewed the Lease since, so that each version counts as a new record.
-    pub(super) fn see_unreadable(&mut self, metadata: ObjectMeta, reason: &'static str, now: Instant) {
+    pub(super) fn record_unreadable(&mut self, metadata: ObjectMeta, reason: &'static str, now: Instant) {
         let known = self.object.as_ref().and_then(|lease| lease.metadata.resource_version.as_ref());
         if self.unreadable.is_none() || known != metadata.resource_version.as_ref() {
             self.since = now;
@@ -100,10 +100,10 @@ impl Observed {
     /// Returns whether `object` is what this leader wrote without receiving a response. If so, the write counts as a
     /// renewal: if the API server is slow, there is no time for another request.
     pub(super) fn confirm(&mut self, object: &Lease) -> bool {
-        let found = self.asked.iter().find(|(record, _)| object.spec.as_ref() == Some(record));
+        let found = self.unconfirmed.iter().find(|(record, _)| object.spec.as_ref() == Some(record));
         let Some((_, begun)) = found else { return false };
         self.renewed = Some(*begun);
-        self.asked.clear();
+        self.unconfirmed.clear();
         true
     }
 
@@ -135,10 +135,10 @@ pub(super) enum Loss {
 
 /// Returns the next step of the process `identity` at `now`.
 pub(super) fn decide(now: Instant, observed: &Observed, identity: &str, timing: Timing) -> Decision {
-    let is_mine = observed.holder() == identity;
+    let is_holder = observed.holder() == identity;
     if let Some(renewed) = observed.renewed {
         let next = renewed + timing.period();
-        return if !is_mine {
+        return if !is_holder {
             Decision::Stop(Loss::Taken(observed.holder().to_owned()))
         } else if now >= renewed + timing.deadline() {
             Decision::Stop(Loss::NotRenewed)
@@ -154,7 +154,7 @@ pub(super) fn decide(now: Instant, observed: &Observed, identity: &str, timing: 
     let is_readable = observed.unreadable.is_none();
     let end = observed.since + if is_readable { promised } else { promised.max(timing.lease()) };
     // A record of this very process means that a write succeeded whose response was lost.
-    let is_free = is_readable && (is_mine || observed.holder().is_empty()) || now >= end;
+    let is_free = is_readable && (is_holder || observed.holder().is_empty()) || now >= end;
     if is_free { Decision::Claim } else { Decision::Wait(end) }
 }
 

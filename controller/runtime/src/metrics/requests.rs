@@ -106,8 +106,9 @@ where
     }
 
     fn call(&mut self, request: Request<Sent>) -> Self::Future {
-        let asked = RequestInfo::of(request.method(), request.uri());
-        let call = Call { requests: Arc::clone(&self.requests), asked, begin: Instant::now(), end: End::Cancelled };
+        let request_info = RequestInfo::of(request.method(), request.uri());
+        let call =
+            Call { requests: Arc::clone(&self.requests), request_info, begin: Instant::now(), end: End::Cancelled };
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await;
@@ -120,7 +121,7 @@ where
 /// A request in progress. It is counted when this is dropped.
 struct Call {
     requests: Arc<Requests>,
-    asked: RequestInfo,
+    request_info: RequestInfo,
     begin: Instant,
     end: End,
 }
@@ -134,8 +135,8 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         let mut counts = self.requests.lock();
-        *counts.ends.entry((self.asked, self.end)).or_default() += 1;
-        let histogram = counts.durations.entry(self.asked.verb).or_insert_with(|| Histogram::new(BUCKETS));
+        *counts.ends.entry((self.request_info, self.end)).or_default() += 1;
+        let histogram = counts.durations.entry(self.request_info.verb).or_insert_with(|| Histogram::new(BUCKETS));
         histogram.observe(self.begin.elapsed().as_secs_f64());
     }
 }
@@ -144,8 +145,9 @@ impl Collector for Requests {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let counts = self.lock();
         let ends = counts.ends.iter();
-        let ends =
-            ends.map(|((asked, end), count)| ([asked.verb, asked.resource, end.code()], ConstCounter::new(*count)));
+        let ends = ends.map(|((request_info, end), count)| {
+            ([request_info.verb, request_info.resource, end.code()], ConstCounter::new(*count))
+        });
         REQUESTS.encode(&mut encoder, ends)?;
         DURATION.encode(&mut encoder, counts.durations.iter().map(|(verb, times)| ([*verb], times.clone())))
     }

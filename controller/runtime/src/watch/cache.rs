@@ -280,19 +280,19 @@ mod tests {
             object.metadata.namespace = Some(namespace.to_owned());
             object
         };
-        let feed = |part: &str, event| cache.apply(Some(part), event, &mut Arc::new);
+        let deliver = |part: &str, event| cache.apply(Some(part), event, &mut Arc::new);
         for namespace in ["a", "b"] {
-            feed(namespace, Event::Apply(of(namespace, "old")));
+            deliver(namespace, Event::Apply(of(namespace, "old")));
         }
-        feed("a", Event::Init);
-        feed("b", Event::Init);
-        feed("a", Event::InitApply(of("a", "new")));
-        feed("b", Event::InitApply(of("b", "new")));
-        let changes = feed("a", Event::InitDone);
+        deliver("a", Event::Init);
+        deliver("b", Event::Init);
+        deliver("a", Event::InitApply(of("a", "new")));
+        deliver("b", Event::InitApply(of("b", "new")));
+        let changes = deliver("a", Event::InitDone);
         assert_eq!(changes, [Change::Deleted(Arc::new(of("a", "old"))), Change::Applied(Arc::new(of("a", "new")))]);
         assert_eq!(names(&cache.part(Some("a"))), ["new"]);
         assert_eq!(names(&cache.part(Some("b"))), ["old"]);
-        let changes = feed("b", Event::InitDone);
+        let changes = deliver("b", Event::InitDone);
         assert_eq!(changes.len(), 2);
         assert_eq!(names(&cache.part(Some("b"))), ["new"]);
         assert_eq!(cache.part(None).len(), 2);
@@ -303,7 +303,7 @@ mod tests {
     fn objects_are_held_once_and_those_that_did_not_change_stay_as_they_are() {
         let cache = cache();
         let mut shared = Vec::new();
-        let mut feed = |event| {
+        let mut deliver = |event| {
             let mut share = |object| {
                 let object = Arc::new(object);
                 shared.push(Arc::clone(&object));
@@ -311,9 +311,9 @@ mod tests {
             };
             cache.apply(None, event, &mut share)
         };
-        feed(Event::Apply(config_map("a", "one", 1)));
+        deliver(Event::Apply(config_map("a", "one", 1)));
         for event in [Event::Init, Event::InitApply(config_map("a", "one", 1)), Event::InitDone] {
-            feed(event);
+            deliver(event);
         }
         assert_eq!(shared.len(), 1);
         assert!(Arc::ptr_eq(&shared[0], &cache.get("ns", "a").unwrap()));

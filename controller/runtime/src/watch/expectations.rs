@@ -21,7 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 const MAX_WAIT: Duration = Duration::from_secs(15);
 /// How long a request waits for creations in other namespaces at most. A moment is enough for a burst that many users
 /// share. A user who keeps the controller creating objects must not delay all others.
-const PATIENCE_WITH_OTHERS: Duration = Duration::from_millis(300);
+const MAX_WAIT_FOR_OTHERS: Duration = Duration::from_millis(300);
 /// How long an object that was created may be missing from the cache. After that it counts as deleted.
 pub const EXPECTATION_TTL: Duration = Duration::from_secs(5);
 
@@ -165,8 +165,8 @@ impl Expectations {
     fn busy_until(&self, namespace: &str, begin: Instant) -> Option<Instant> {
         let (state, now) = (self.state(), Instant::now());
         let own = state.bursts.get(namespace).is_some_and(|burst| !burst.is_quiet(now));
-        let patience = if own { MAX_WAIT } else { PATIENCE_WITH_OTHERS };
-        (!state.all.is_quiet(now)).then(|| begin + patience)
+        let max_wait = if own { MAX_WAIT } else { MAX_WAIT_FOR_OTHERS };
+        (!state.all.is_quiet(now)).then(|| begin + max_wait)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -324,7 +324,7 @@ mod tests {
         tokio::select! {
             biased;
             () = burst => {}
-            given = others => assert!(given <= PATIENCE_WITH_OTHERS, "{given:?}"),
+            given = others => assert!(given <= MAX_WAIT_FOR_OTHERS, "{given:?}"),
         }
     }
 

@@ -42,11 +42,11 @@ pub(crate) struct WatchHealth {
 #[derive(Debug)]
 struct State {
     /// When the API server last responded, even if with an error.
-    heard: Instant,
+    last_response: Instant,
     /// The failures since the watch last worked.
     failures: BTreeSet<Failure>,
     /// When responses became unreadable as a list or a watch, if they are.
-    garbled: Option<Instant>,
+    unparsable_since: Option<Instant>,
 }
 
 /// The step that failed and the HTTP status code, which is 0 if there is none.
@@ -59,21 +59,21 @@ impl WatchHealth {
             namespace: namespace.map(str::to_owned),
             delivery: watch::Sender::new(Delivery::Waiting),
             unreadable: UnreadableObjects::default(),
-            state: Mutex::new(State { heard: now, failures: BTreeSet::new(), garbled: None }),
+            state: Mutex::new(State { last_response: now, failures: BTreeSet::new(), unparsable_since: None }),
         }
     }
 
     /// Returns a clone of the client that records the time of each response. A watch without events is restarted
     /// without any notice: only its HTTP response shows that the API server is there.
     pub(crate) fn listen(self: &Arc<Self>, client: &Client) -> Client {
-        let (inner, pulse) = (client.clone(), Arc::clone(self));
+        let (inner, health) = (client.clone(), Arc::clone(self));
         let service = service_fn(move |request: Request<Body>| {
-            let (client, pulse) = (inner.clone(), Arc::clone(&pulse));
+            let (client, health) = (inner.clone(), Arc::clone(&health));
             async move {
                 let query = request.uri().query().unwrap_or_default();
                 let is_watch = query.split('&').any(|parameter| parameter == "watch=true");
                 let response = client.send(request).await?;
-                pulse.answered(response.status(), is_watch, Instant::now());
+                health.answered(response.status(), is_watch, Instant::now());
                 Ok::<_, kube::Error>(response)
             }
         });
@@ -84,7 +84,7 @@ impl WatchHealth {
     /// allowed while the watch is not.
     fn answered(&self, status: StatusCode, is_watch: bool, now: Instant) {
         let mut state = self.state();
-        state.heard = state.heard.max(now);
+        state.last_response = state.last_response.max(now);
         if is_watch && status.is_success() && !state.failures.is_empty() {
             state.failures.clear();
             tracing::info!(kind = self.kind, namespace = self.namespace, "a watch has recovered");
@@ -93,34 +93,34 @@ impl WatchHealth {
 
     /// Logs a failure, once until the watch works again.
     pub(crate) fn failed(&self, error: &Error, now: Instant) {
-        if is_garbled(error) {
-            self.state().garbled.get_or_insert(now);
+        if is_unparsable(error) {
+            self.state().unparsable_since.get_or_insert(now);
         }
-        let (is_news, error) = (self.is_news(error), sentence(error));
-        if is_news {
+        let (is_new, error) = (self.is_new(error), sentence(error));
+        if is_new {
             tracing::warn!(kind = self.kind, namespace = self.namespace, error, "a watch fails and is retried");
         } else {
             tracing::debug!(kind = self.kind, namespace = self.namespace, error, "a watch still fails");
         }
     }
 
-    fn is_news(&self, error: &Error) -> bool {
+    fn is_new(&self, error: &Error) -> bool {
         self.state().failures.insert(failure_of(error))
     }
 
     /// Returns how long the API server has not responded.
     pub(crate) fn silent_for(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.state().heard)
+        now.saturating_duration_since(self.state().last_response)
     }
 
     /// Records that the watch delivered something.
     pub(crate) fn delivers(&self) {
-        self.state().garbled = None;
+        self.state().unparsable_since = None;
     }
 
     /// Returns how long the watch has delivered nothing although the API server answers.
     pub(crate) fn stalled_for(&self, now: Instant) -> Duration {
-        self.state().garbled.map(|since| now.saturating_duration_since(since)).unwrap_or_default()
+        self.state().unparsable_since.map(|since| now.saturating_duration_since(since)).unwrap_or_default()
     }
 
     pub(crate) fn is_delivered(&self) -> bool {
@@ -146,7 +146,7 @@ fn sentence(error: &Error) -> String {
         }
         WatchError(status) => format!("{} {}", status.reason, status.message),
         // Such an error quotes the response, which contains users' data.
-        error if is_garbled(error) => "the API server's answer cannot be read".to_owned(),
+        error if is_unparsable(error) => "the API server's answer cannot be read".to_owned(),
         other => other.to_string(),
     }
 }
@@ -167,7 +167,7 @@ fn failure_of(error: &Error) -> Failure {
 
 /// Returns whether a response arrived but could not be read. Rejections and lost connections do not count, because they
 /// are temporary.
-fn is_garbled(error: &Error) -> bool {
+fn is_unparsable(error: &Error) -> bool {
     let is_unreadable = |error: &kube::Error| {
         matches!(
             error,
@@ -200,48 +200,48 @@ mod tests {
     #[test]
     fn a_failure_is_told_once_until_the_watch_works_again() {
         let now = Instant::now();
-        let pulse = WatchHealth::new("pods", Some("team-a"), now);
-        assert!(pulse.is_news(&refusal(403)));
-        assert!(!pulse.is_news(&refusal(403)));
-        assert!(pulse.is_news(&refusal(500)), "that is another one");
-        assert!(!pulse.is_news(&refusal(403)), "two that alternate are no news");
+        let health = WatchHealth::new("pods", Some("team-a"), now);
+        assert!(health.is_new(&refusal(403)));
+        assert!(!health.is_new(&refusal(403)));
+        assert!(health.is_new(&refusal(500)), "that is another one");
+        assert!(!health.is_new(&refusal(403)), "two that alternate are no news");
         let table = [(StatusCode::FORBIDDEN, true), (StatusCode::FORBIDDEN, false), (StatusCode::OK, false)];
         for (status, is_watch) in table {
-            pulse.answered(status, is_watch, now);
-            assert!(!pulse.is_news(&refusal(403)), "{status} {is_watch}");
+            health.answered(status, is_watch, now);
+            assert!(!health.is_new(&refusal(403)), "{status} {is_watch}");
         }
-        pulse.answered(StatusCode::OK, true, now);
-        assert!(pulse.is_news(&refusal(403)));
+        health.answered(StatusCode::OK, true, now);
+        assert!(health.is_new(&refusal(403)));
     }
 
     #[test]
     fn any_answer_ends_the_silence_and_a_refusal_is_one() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        let pulse = WatchHealth::new("pods", None, start);
-        assert_eq!(pulse.silent_for(after(7)), Duration::from_secs(7));
-        pulse.answered(StatusCode::FORBIDDEN, false, after(7));
-        assert_eq!(pulse.silent_for(after(9)), Duration::from_secs(2));
-        pulse.answered(StatusCode::OK, true, after(5));
-        assert_eq!(pulse.silent_for(after(9)), Duration::from_secs(2), "an answer that is noted late changes nothing");
-        assert_eq!(pulse.silent_for(start), Duration::ZERO);
+        let health = WatchHealth::new("pods", None, start);
+        assert_eq!(health.silent_for(after(7)), Duration::from_secs(7));
+        health.answered(StatusCode::FORBIDDEN, false, after(7));
+        assert_eq!(health.silent_for(after(9)), Duration::from_secs(2));
+        health.answered(StatusCode::OK, true, after(5));
+        assert_eq!(health.silent_for(after(9)), Duration::from_secs(2), "an answer that is noted late changes nothing");
+        assert_eq!(health.silent_for(start), Duration::ZERO);
     }
 
     #[test]
     fn a_watch_stalls_while_answers_cannot_be_read_and_not_while_there_are_none() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        let garbled =
+        let unparsable_since =
             || InitialListFailed(kube::Error::SerdeError(serde_json::from_str::<u8>("\"secret\"").unwrap_err()));
-        let pulse = WatchHealth::new("pods", None, start);
-        pulse.failed(&refusal(500), after(1));
-        assert_eq!(pulse.stalled_for(after(100)), Duration::ZERO);
-        pulse.failed(&garbled(), after(10));
-        pulse.failed(&garbled(), after(20));
-        assert_eq!(pulse.stalled_for(after(100)), Duration::from_secs(90));
-        assert!(!sentence(&garbled()).contains("secret"), "{}", sentence(&garbled()));
-        pulse.delivers();
-        assert_eq!(pulse.stalled_for(after(100)), Duration::ZERO);
+        let health = WatchHealth::new("pods", None, start);
+        health.failed(&refusal(500), after(1));
+        assert_eq!(health.stalled_for(after(100)), Duration::ZERO);
+        health.failed(&unparsable_since(), after(10));
+        health.failed(&unparsable_since(), after(20));
+        assert_eq!(health.stalled_for(after(100)), Duration::from_secs(90));
+        assert!(!sentence(&unparsable_since()).contains("secret"), "{}", sentence(&unparsable_since()));
+        health.delivers();
+        assert_eq!(health.stalled_for(after(100)), Duration::ZERO);
     }
 
     #[test]

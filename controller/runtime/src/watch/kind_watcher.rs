@@ -47,7 +47,7 @@ impl<K: Resource<Scope = Self>> ApiScope<K> for DynamicResourceScope {
 }
 
 /// A result of a watch, with the health of that watch.
-type Heard<K> = (Arc<WatchHealth>, watcher::Result<watcher::Event<Received<K>>>);
+type WatchEvent<K> = (Arc<WatchHealth>, watcher::Result<watcher::Event<Received<K>>>);
 type Listener<K> = Box<dyn Fn(&Change<K>) + Send>;
 
 /// The watches of one kind, one in each namespace, with their listeners.
@@ -101,13 +101,13 @@ where
     {
         let (kind, now) = (K::plural(&dynamic_type).into_owned(), Instant::now());
         let part = |namespace: Option<&str>| {
-            let pulse = Arc::new(WatchHealth::new(&kind, namespace, now));
-            let client = pulse.listen(client);
+            let health = Arc::new(WatchHealth::new(&kind, namespace, now));
+            let client = health.listen(client);
             let api = match namespace {
                 Some(namespace) => K::Scope::within(client, namespace, &dynamic_type),
                 None => Api::all_with(client, &dynamic_type),
             };
-            (pulse, api)
+            (health, api)
         };
         Self {
             parts: scope.parts().into_iter().map(part).collect(),
@@ -157,45 +157,45 @@ where
 
     /// Returns the sync status of the watches, and the future that runs them for as long as the process lives.
     pub fn start(self) -> (SyncStatus, impl Future<Output = ()> + Send) {
-        let pulses = self.parts.iter().map(|(pulse, _)| Arc::clone(pulse)).collect();
-        (SyncStatus::new(&K::plural(&self.dynamic_type), pulses), self.run())
+        let health = self.parts.iter().map(|(health, _)| Arc::clone(health)).collect();
+        (SyncStatus::new(&K::plural(&self.dynamic_type), health), self.run())
     }
 
     async fn run(mut self) {
-        let mut events: SelectAll<_> = self.parts.iter().map(|(pulse, api)| self.events(pulse, api)).collect();
-        while let Some((pulse, result)) = events.next().await {
-            self.hear(&pulse, result);
+        let mut events: SelectAll<_> = self.parts.iter().map(|(health, api)| self.events(health, api)).collect();
+        while let Some((health, result)) = events.next().await {
+            self.on_event(&health, result);
         }
     }
 
-    fn events(&self, pulse: &Arc<WatchHealth>, api: &Api<Received<K>>) -> BoxStream<'static, Heard<K>> {
-        let pulse = Arc::clone(pulse);
+    fn events(&self, health: &Arc<WatchHealth>, api: &Api<Received<K>>) -> BoxStream<'static, WatchEvent<K>> {
+        let health = Arc::clone(health);
         watcher(api.clone(), self.config.clone())
             .backoff(timing::pauses(&self.config))
-            .map(move |result| (Arc::clone(&pulse), result))
+            .map(move |result| (Arc::clone(&health), result))
             .boxed()
     }
 
-    fn hear(&mut self, pulse: &WatchHealth, result: watcher::Result<watcher::Event<Received<K>>>) {
+    fn on_event(&mut self, health: &WatchHealth, result: watcher::Result<watcher::Event<Received<K>>>) {
         match result {
             Ok(event) => {
-                pulse.delivers();
-                if let Some(event) = self.readable(pulse, event) {
-                    self.take(pulse, event);
+                health.delivers();
+                if let Some(event) = self.readable(health, event) {
+                    self.take(health, event);
                 }
             }
             Err(error) if self.optional && is_refused(&error, 404) => {
-                if !pulse.is_delivered() {
+                if !health.is_delivered() {
                     let kind = K::plural(&self.dynamic_type);
                     tracing::info!(%kind, "this kind is not installed; it is watched as soon as it is");
-                    self.take(pulse, watcher::Event::Init);
-                    self.take(pulse, watcher::Event::InitDone);
+                    self.take(health, watcher::Event::Init);
+                    self.take(health, watcher::Event::InitDone);
                 }
             }
             Err(error) => {
-                pulse.failed(&error, Instant::now());
-                if is_refused(&error, 403) && !pulse.is_delivered() {
-                    pulse.delivery.send_replace(Delivery::Refused);
+                health.failed(&error, Instant::now());
+                if is_refused(&error, 403) && !health.is_delivered() {
+                    health.delivery.send_replace(Delivery::Refused);
                 }
             }
         }
@@ -203,38 +203,38 @@ where
 
     /// Filters out objects that cannot be read. Such an object stays in the cache as it was, for the objects that
     /// depend on it. It is removed from the store of its own reconciler, which would act on an old spec.
-    fn readable(&mut self, pulse: &WatchHealth, event: watcher::Event<Received<K>>) -> Option<watcher::Event<K>> {
+    fn readable(&mut self, health: &WatchHealth, event: watcher::Event<Received<K>>) -> Option<watcher::Event<K>> {
         use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
         match event {
             Init => {
-                pulse.unreadable.begin_list();
+                health.unreadable.begin_list();
                 Some(Init)
             }
             InitApply(Received::Readable { object, .. }) => Some(InitApply(without_managers(object))),
             InitApply(Received::Unreadable(object)) => {
                 let (namespace, name) = object.key();
-                self.cache.keep_listed(pulse.namespace.as_deref(), namespace, name);
+                self.cache.keep_listed(health.namespace.as_deref(), namespace, name);
                 self.set_aside(namespace, name);
-                pulse.unreadable.note(self.reported(*object));
+                health.unreadable.note(self.reported(*object));
                 None
             }
             InitDone => {
-                pulse.unreadable.end_list();
+                health.unreadable.end_list();
                 Some(InitDone)
             }
             Apply(Received::Readable { object, .. }) => {
-                pulse.unreadable.forget(&object.namespace().unwrap_or_default(), &object.name_any());
+                health.unreadable.forget(&object.namespace().unwrap_or_default(), &object.name_any());
                 Some(Apply(without_managers(object)))
             }
             Apply(Received::Unreadable(object)) => {
                 let (namespace, name) = object.key();
                 self.set_aside(namespace, name);
-                pulse.unreadable.note(self.reported(*object));
+                health.unreadable.note(self.reported(*object));
                 None
             }
             Delete(object) => {
                 let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-                pulse.unreadable.forget(&namespace, &name);
+                health.unreadable.forget(&namespace, &name);
                 if let Received::Readable { object, .. } = object {
                     return Some(Delete(object));
                 }
@@ -276,8 +276,8 @@ where
         }
     }
 
-    fn take(&mut self, pulse: &WatchHealth, event: watcher::Event<K>) {
-        let part = pulse.namespace.as_deref();
+    fn take(&mut self, health: &WatchHealth, event: watcher::Event<K>) {
+        let part = health.namespace.as_deref();
         let is_list = matches!(event, watcher::Event::InitDone);
         let mut share = |object: K| match &mut self.store {
             Some(store) => store.share(object),
@@ -293,7 +293,7 @@ where
             }
         }
         if is_list {
-            pulse.delivery.send_replace(Delivery::Delivered);
+            health.delivery.send_replace(Delivery::Delivered);
         }
         if let (Some(on_list), true) = (self.on_list, is_list) {
             on_list();

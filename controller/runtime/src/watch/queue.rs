@@ -34,7 +34,7 @@ type Key = (String, String);
 
 /// The order of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
+enum Priority {
     /// A request that may have to create something, or one that has been sent already.
     First,
     /// A request that waits for creations.
@@ -54,27 +54,27 @@ struct State {
     /// Whether the receiving end is open.
     is_open: bool,
     /// The requests that were not received yet. The number is that of the valid request for the object.
-    pending: HashMap<Key, (u64, Turn)>,
+    pending: HashMap<Key, (u64, Priority)>,
     requests: u64,
 }
 
 impl State {
     /// Returns the number of a new request. Returns `None` if the queue is not open, or if a pending request comes as
     /// soon.
-    fn ask(&mut self, key: Key, turn: Turn) -> Option<u64> {
-        let known = self.pending.get(&key).map(|(_, turn)| *turn);
-        if !self.is_open || known == Some(Turn::First) || known == Some(turn) {
+    fn request(&mut self, key: Key, priority: Priority) -> Option<u64> {
+        let known = self.pending.get(&key).map(|(_, priority)| *priority);
+        if !self.is_open || known == Some(Priority::First) || known == Some(priority) {
             return None;
         }
         self.requests += 1;
-        self.pending.insert(key, (self.requests, turn));
+        self.pending.insert(key, (self.requests, priority));
         Some(self.requests)
     }
 
     /// Returns whether request `number` is still valid. If it is, no other request can overtake it from now on.
     fn send(&mut self, key: &Key, number: u64) -> bool {
-        let Some((_, turn)) = self.pending.get_mut(key).filter(|(known, _)| *known == number) else { return false };
-        *turn = Turn::First;
+        let Some((_, priority)) = self.pending.get_mut(key).filter(|(known, _)| *known == number) else { return false };
+        *priority = Priority::First;
         true
     }
 }
@@ -135,22 +135,22 @@ impl<K: Resource<DynamicType = ()> + 'static> Queue<K> {
     /// Requests another pass over `name`. The request is sent after a short delay and when no creation is in progress.
     /// Must be called within the runtime.
     pub fn push(&self, namespace: &str, name: &str) {
-        self.ask(namespace, name, Turn::Later);
+        self.request(namespace, name, Priority::Later);
     }
 
     /// Requests a pass over `name` that may have to create something. Must be called within the runtime.
     pub fn push_first(&self, namespace: &str, name: &str) {
-        self.ask(namespace, name, Turn::First);
+        self.request(namespace, name, Priority::First);
     }
 
-    fn ask(&self, namespace: &str, name: &str, turn: Turn) {
+    fn request(&self, namespace: &str, name: &str, priority: Priority) {
         let key = (namespace.to_owned(), name.to_owned());
-        let Some(number) = self.shared.state().ask(key.clone(), turn) else { return };
+        let Some(number) = self.shared.state().request(key.clone(), priority) else { return };
         let (sender, shared) = (self.sender.clone(), Arc::clone(&self.shared));
         tokio::spawn(async move {
-            match turn {
-                Turn::First => tokio::time::sleep(GATHERED_FIRST).await,
-                Turn::Later => {
+            match priority {
+                Priority::First => tokio::time::sleep(GATHERED_FIRST).await,
+                Priority::Later => {
                     tokio::time::sleep(GATHERED).await;
                     shared.expectations.wait_until_quiet(&key.0).await;
                 }
@@ -217,15 +217,15 @@ mod tests {
                 tokio::time::sleep(GATHERED / 2).await;
             }
         };
-        let mut looks = 0;
+        let mut passes = 0;
         let taking = async {
             while let Some(request) = requests.next().await {
                 assert_eq!(request.obj_ref.name, "busy");
-                looks += 1;
+                passes += 1;
             }
         };
         tokio::select! { () = pushing => {}, () = taking => {} }
-        assert!((3..=6).contains(&looks), "{looks} looks at ten changes in half a second");
+        assert!((3..=6).contains(&passes), "{passes} looks at ten changes in half a second");
     }
 
     /// Otherwise children that the watch has not reported yet would be created again.

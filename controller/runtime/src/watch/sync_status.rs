@@ -139,9 +139,9 @@ mod tests {
 
     fn progress(deliveries: &[(Option<&str>, Delivery)]) -> SyncStatus {
         let part = |&(namespace, delivery): &(Option<&str>, Delivery)| {
-            let pulse = WatchHealth::new("pods", namespace, Instant::now());
-            pulse.delivery.send_replace(delivery);
-            Arc::new(pulse)
+            let health = WatchHealth::new("pods", namespace, Instant::now());
+            health.delivery.send_replace(delivery);
+            Arc::new(health)
         };
         SyncStatus::new("pods", deliveries.iter().map(part).collect())
     }

@@ -17,7 +17,7 @@ pub const SILENCE_SECONDS: u32 = 40;
 /// The time until a watch is restarted after its first failure. It doubles with each further failure.
 const FIRST_PAUSE: Duration = Duration::from_millis(800);
 /// A watch that has not failed for this long is not slowed down by earlier failures.
-const FORGIVEN: Duration = Duration::from_mins(2);
+const RESET_AFTER: Duration = Duration::from_mins(2);
 /// The number of silence limits after which a watch counts as stuck.
 const MAX_WAIT: u32 = 4;
 
@@ -86,7 +86,7 @@ impl Iterator for WatchBackoff {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        if self.last.is_some_and(|last| last.elapsed() > FORGIVEN) {
+        if self.last.is_some_and(|last| last.elapsed() > RESET_AFTER) {
             self.next = self.builder.build();
         }
         self.last = Some(Instant::now());
@@ -108,13 +108,13 @@ mod tests {
     /// two attempts.
     #[test]
     fn a_watch_is_begun_again_for_ever_and_well_within_the_limit() {
-        let pace = WatchTiming::default();
-        let pauses: Vec<Duration> = pauses(&pace.config(None)).take(30).collect();
+        let timing = WatchTiming::default();
+        let pauses: Vec<Duration> = pauses(&timing.config(None)).take(30).collect();
         assert_eq!(pauses.len(), 30);
         assert!(pauses[0] < FIRST_PAUSE * 3, "{pauses:?}");
         let longest = *pauses.iter().max().unwrap();
-        assert!(longest >= Duration::from_secs(30) && longest + pace.silence() < pace.limit(), "{longest:?}");
-        assert!(longest + pace.silence() < FORGIVEN, "failures in a row would be forgiven: {longest:?}");
+        assert!(longest >= Duration::from_secs(30) && longest + timing.silence() < timing.limit(), "{longest:?}");
+        assert!(longest + timing.silence() < RESET_AFTER, "failures in a row would be forgiven: {longest:?}");
     }
 
     #[tokio::test(start_paused = true)]
@@ -125,7 +125,7 @@ mod tests {
             pauses.reset();
         }
         assert!(pauses.next().unwrap() >= Duration::from_secs(30));
-        tokio::time::advance(FORGIVEN + Duration::from_secs(1)).await;
+        tokio::time::advance(RESET_AFTER + Duration::from_secs(1)).await;
         assert!(pauses.next().unwrap() < FIRST_PAUSE * 3);
     }
 

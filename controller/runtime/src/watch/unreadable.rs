@@ -94,8 +94,8 @@ impl UnreadableObjects {
             listed.insert(key, Arc::new(object));
             return;
         }
-        let is_news = state.known.get(&key).is_none_or(|known| known.reason != object.reason);
-        log(&object, is_news);
+        let is_new = state.known.get(&key).is_none_or(|known| known.reason != object.reason);
+        log(&object, is_new);
         state.known.insert(key, Arc::new(object));
         state.changes += 1;
     }
@@ -116,8 +116,8 @@ impl UnreadableObjects {
         let mut state = self.state();
         let listed = state.listed.take().unwrap_or_default();
         for (key, object) in &listed {
-            let is_news = state.known.get(key).is_none_or(|known| known.reason != object.reason);
-            log(object, is_news);
+            let is_new = state.known.get(key).is_none_or(|known| known.reason != object.reason);
+            log(object, is_new);
         }
         if state.known != listed {
             state.known = listed;
@@ -146,12 +146,12 @@ impl UnreadableObjects {
 }
 
 /// Logs the name of the object. The message, which may quote the object, is logged at debug level only, because the log
-/// has other readers than the object's author. A warning is logged only if `is_news`, so that a user who changes an
+/// has other readers than the object's author. A warning is logged only if `is_new`, so that a user who changes an
 /// object again and again does not fill the log.
-fn log(object: &UnreadableObject, is_news: bool) {
+fn log(object: &UnreadableObject, is_new: bool) {
     let UnreadableObject { reference, plural, reason, message, .. } = object;
     let (namespace, name) = (reference.namespace.as_deref(), reference.name.as_deref());
-    if is_news {
+    if is_new {
         tracing::warn!(kind = plural, namespace, name, reason, "an object cannot be read and is skipped");
     }
     tracing::debug!(kind = plural, namespace, name, message, "an object cannot be read");

@@ -24,14 +24,14 @@ fn at(second: u32) -> String {
     format!("2026-01-01T00:00:{second:02}.000000Z")
 }
 
-fn seen(holder: &str, start: Instant) -> Observed {
+fn observed_lease(holder: &str, start: Instant) -> Observed {
     let mut observed = Observed::new(start);
-    observed.see(Some(mk_lease(holder, &at(0))), start);
+    observed.record_object(Some(mk_lease(holder, &at(0))), start);
     observed
 }
 
 fn leading(start: Instant) -> Observed {
-    Observed { renewed: Some(start), ..seen(ME, start) }
+    Observed { renewed: Some(start), ..observed_lease(ME, start) }
 }
 
 fn seconds(seconds: u64) -> Duration {
@@ -41,26 +41,26 @@ fn seconds(seconds: u64) -> Duration {
 #[test]
 fn a_standby_claims_what_nobody_holds_and_waits_out_what_somebody_does() {
     let start = Instant::now();
-    let mut deleted = seen(OTHER, start);
-    deleted.see(None, start + seconds(5));
-    let mut short = seen(OTHER, start);
+    let mut deleted = observed_lease(OTHER, start);
+    deleted.record_object(None, start + seconds(5));
+    let mut short = observed_lease(OTHER, start);
     short.record.lease_duration_seconds = Some(3);
-    let mut unsaid = seen(OTHER, start);
-    unsaid.record.lease_duration_seconds = None;
+    let mut without_duration = observed_lease(OTHER, start);
+    without_duration.record.lease_duration_seconds = None;
     let table = [
         ("there never was one", Observed::new(start), 0, Decision::Claim),
-        ("released", seen("", start), 0, Decision::Claim),
-        ("held", seen(OTHER, start), 0, Decision::Wait(start + seconds(15))),
-        ("almost run out", seen(OTHER, start), 14, Decision::Wait(start + seconds(15))),
-        ("run out", seen(OTHER, start), 15, Decision::Claim),
+        ("released", observed_lease("", start), 0, Decision::Claim),
+        ("held", observed_lease(OTHER, start), 0, Decision::Wait(start + seconds(15))),
+        ("almost run out", observed_lease(OTHER, start), 14, Decision::Wait(start + seconds(15))),
+        ("run out", observed_lease(OTHER, start), 15, Decision::Claim),
         ("deleted under its holder", deleted.clone(), 5, Decision::Wait(start + seconds(15))),
         ("deleted, and the holder did not come back", deleted, 15, Decision::Claim),
         ("held by one with other flags", short, 3, Decision::Claim),
-        ("without a duration", unsaid, 0, Decision::Wait(start + seconds(15))),
-        ("my own write, whose answer was lost", seen(ME, start), 0, Decision::Claim),
+        ("without a duration", without_duration, 0, Decision::Wait(start + seconds(15))),
+        ("my own write, whose answer was lost", observed_lease(ME, start), 0, Decision::Claim),
         (
             "mine before a restart, which is another's",
-            seen("operator-a_0", start),
+            observed_lease("operator-a_0", start),
             0,
             Decision::Wait(start + seconds(15)),
         ),
@@ -74,9 +74,9 @@ fn a_standby_claims_what_nobody_holds_and_waits_out_what_somebody_does() {
 fn a_leader_renews_in_time_or_stops() {
     let start = Instant::now();
     let mut deleted = leading(start);
-    deleted.see(None, start + seconds(1));
-    let stolen = Observed { renewed: Some(start), ..seen(OTHER, start) };
-    let emptied = Observed { renewed: Some(start), ..seen("", start) };
+    deleted.record_object(None, start + seconds(1));
+    let stolen = Observed { renewed: Some(start), ..observed_lease(OTHER, start) };
+    let emptied = Observed { renewed: Some(start), ..observed_lease("", start) };
     let table = [
         ("just renewed", leading(start), 0, Decision::Wait(start + seconds(5))),
         ("to be renewed", leading(start), 5, Decision::Claim),
@@ -98,12 +98,13 @@ fn a_leader_renews_in_time_or_stops() {
 fn a_leader_has_stopped_a_third_of_the_lease_before_a_standby_can_take_over() {
     for lease in [2, 3, 15, 3600] {
         let timing = Timing::new(lease);
-        let asked = Instant::now();
-        let (leader, mut standby) = (Observed { renewed: Some(asked), ..seen(ME, asked) }, Observed::new(asked));
+        let start = Instant::now();
+        let (leader, mut standby) =
+            (Observed { renewed: Some(start), ..observed_lease(ME, start) }, Observed::new(start));
         let mut lease = mk_lease(ME, &at(0));
         lease.spec.as_mut().unwrap().lease_duration_seconds = Some(i32::from(timing.seconds));
-        standby.see(Some(lease), asked);
-        let moments = (0..=60).map(|step| asked + timing.lease() * step / 60);
+        standby.record_object(Some(lease), start);
+        let moments = (0..=60).map(|step| start + timing.lease() * step / 60);
         let stops = moments.clone().find(|now| matches!(decide(*now, &leader, ME, timing), Decision::Stop(_))).unwrap();
         let takes = moments.clone().find(|now| decide(*now, &standby, OTHER, timing) == Decision::Claim).unwrap();
         assert!(takes - stops >= timing.lease() / 4, "{timing:?}");
@@ -116,13 +117,13 @@ fn a_renewal_whose_answer_was_lost_counts_from_when_it_was_begun() {
     let now: Timestamp = "2026-01-01T00:00:05.123456789Z".parse().unwrap();
     let mut leader = leading(start);
     let record = claimed(&leader.record, ME, TIMING, now);
-    leader.asked.push((record.clone(), start + seconds(5)));
+    leader.unconfirmed.push((record.clone(), start + seconds(5)));
     assert!(!leader.confirm(&mk_lease(ME, &at(0))), "the watch reports an older one");
     // The record as the API server returns it.
     let arrived = json!({"spec": serde_json::to_value(record).unwrap()});
     let arrived: Lease = serde_json::from_value(serde_json::from_str(&arrived.to_string()).unwrap()).unwrap();
     assert!(leader.confirm(&arrived));
-    leader.see(Some(arrived.clone()), start + seconds(9));
+    leader.record_object(Some(arrived.clone()), start + seconds(9));
     assert_eq!(decide(start + seconds(9), &leader, ME, TIMING), Decision::Wait(start + seconds(10)));
     assert_eq!(decide(start + seconds(15), &leader, ME, TIMING), Decision::Stop(Loss::NotRenewed));
     assert!(!leader.confirm(&arrived), "it does not count again");
@@ -133,25 +134,25 @@ fn clocks_that_are_wrong_or_step_decide_nothing() {
     for written in ["1970-01-01T00:00:00.000000Z", "2999-01-01T00:00:00.000000Z"] {
         let start = Instant::now();
         let mut observed = Observed::new(start);
-        observed.see(Some(mk_lease(OTHER, written)), start);
+        observed.record_object(Some(mk_lease(OTHER, written)), start);
         assert_eq!(decide(start, &observed, ME, TIMING), Decision::Wait(start + seconds(15)), "{written}");
         assert_eq!(decide(start + seconds(15), &observed, ME, TIMING), Decision::Claim, "{written}");
     }
     // The holder's clock is set back between two renewals.
     let start = Instant::now();
     let mut observed = Observed::new(start);
-    observed.see(Some(mk_lease(OTHER, &at(30))), start);
-    observed.see(Some(mk_lease(OTHER, &at(10))), start + seconds(14));
+    observed.record_object(Some(mk_lease(OTHER, &at(30))), start);
+    observed.record_object(Some(mk_lease(OTHER, &at(10))), start + seconds(14));
     assert_eq!(decide(start + seconds(15), &observed, ME, TIMING), Decision::Wait(start + seconds(29)));
 }
 
 #[test]
 fn seeing_the_same_record_again_prolongs_nothing() {
     let start = Instant::now();
-    let mut observed = seen(OTHER, start);
+    let mut observed = observed_lease(OTHER, start);
     let mut annotated = mk_lease(OTHER, &at(0));
     annotated.metadata.resource_version = Some("2".to_owned());
-    observed.see(Some(annotated), start + seconds(10));
+    observed.record_object(Some(annotated), start + seconds(10));
     assert_eq!(decide(start + seconds(15), &observed, ME, TIMING), Decision::Claim);
     assert_eq!(observed.object.unwrap().metadata.resource_version.unwrap(), "2", "what is replaced is the newest");
 }
@@ -207,7 +208,7 @@ fn mk_unreadable(version: u32) -> ObjectMeta {
 }
 
 fn broken(mut observed: Observed, second: u64, start: Instant) -> Observed {
-    observed.see_unreadable(mk_unreadable(7), "InvalidField", start + seconds(second));
+    observed.record_unreadable(mk_unreadable(7), "InvalidField", start + seconds(second));
     observed
 }
 
@@ -215,25 +216,25 @@ fn broken(mut observed: Observed, second: u64, start: Instant) -> Observed {
 fn a_standby_takes_what_cannot_be_read_only_when_no_version_has_come_for_a_whole_lease() {
     let start = Instant::now();
     let wait = |second| Decision::Wait(start + seconds(second));
-    let mut renewed = broken(seen(OTHER, start), 10, start);
-    renewed.see_unreadable(mk_unreadable(8), "InvalidField", start + seconds(14));
-    let mut seen_twice = broken(seen(OTHER, start), 10, start);
-    seen_twice.see_unreadable(mk_unreadable(7), "InvalidField", start + seconds(14));
-    let mut released = seen("", start);
+    let mut renewed = broken(observed_lease(OTHER, start), 10, start);
+    renewed.record_unreadable(mk_unreadable(8), "InvalidField", start + seconds(14));
+    let mut seen_twice = broken(observed_lease(OTHER, start), 10, start);
+    seen_twice.record_unreadable(mk_unreadable(7), "InvalidField", start + seconds(14));
+    let mut released = observed_lease("", start);
     released.record.lease_duration_seconds = Some(1);
-    let mut long = seen(OTHER, start);
+    let mut long = observed_lease(OTHER, start);
     long.record.lease_duration_seconds = Some(60);
     let mut repaired = broken(Observed::new(start), 0, start);
-    repaired.see(Some(mk_lease(OTHER, &at(0))), start + seconds(5));
+    repaired.record_object(Some(mk_lease(OTHER, &at(0))), start + seconds(5));
     let table = [
         ("its holder is not known", broken(Observed::new(start), 0, start), 0, wait(15)),
         ("it has run out", broken(Observed::new(start), 0, start), 15, Decision::Claim),
-        ("the holder may have renewed", broken(seen(OTHER, start), 10, start), 15, wait(25)),
+        ("the holder may have renewed", broken(observed_lease(OTHER, start), 10, start), 15, wait(25)),
         ("the holder renews", renewed, 25, wait(29)),
         ("nothing has changed", seen_twice, 24, wait(25)),
         ("somebody may have taken what was released", broken(released, 0, start), 1, wait(15)),
         ("held by one with other flags", broken(long, 0, start), 15, wait(60)),
-        ("somebody may have taken what was mine", broken(seen(ME, start), 0, start), 0, wait(15)),
+        ("somebody may have taken what was mine", broken(observed_lease(ME, start), 0, start), 0, wait(15)),
         ("it can be read again", repaired, 15, wait(20)),
     ];
     for (name, observed, second, expected) in table {

@@ -46,27 +46,27 @@ fn refusal() -> Value {
 async fn a_namespace_that_is_refused_is_known_as_soon_as_it_may_be_read() {
     let (open, cache) = (Arc::new(AtomicBool::new(false)), Cache::new(|_: &ConfigMap| None));
     let (store, writer) = reflector::store();
-    let heard = Arc::new(Mutex::new(Vec::new()));
-    let log = Arc::clone(&heard);
+    let received = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&received);
     let scope = Scope::of(["a", "b"]);
     let config = WatchTiming::default().config(None);
-    let feed = KindWatcher::new(&api_server(&open), &scope, (), config, cache.clone())
+    let watcher = KindWatcher::new(&api_server(&open), &scope, (), config, cache.clone())
         .store(writer)
         .listen(move |change| log.lock().unwrap().push(change.object().namespace().unwrap()));
-    let (progress, run) = feed.start();
+    let (progress, run) = watcher.start();
     tokio::spawn(run);
 
     progress.synced().await;
     store.wait_until_ready().await.unwrap();
     assert!(progress.knows("a") && !progress.knows("b"));
-    assert_eq!(*heard.lock().unwrap(), ["a"]);
+    assert_eq!(*received.lock().unwrap(), ["a"]);
     // The list is retried many times in this period.
     tokio::time::sleep(std::time::Duration::from_mins(10)).await;
     assert!(!progress.knows("b"));
 
     open.store(true, Ordering::SeqCst);
     progress.known("b").await;
-    assert_eq!(*heard.lock().unwrap(), ["a", "b"], "the other namespace is not told of again");
+    assert_eq!(*received.lock().unwrap(), ["a", "b"], "the other namespace is not told of again");
     for namespace in ["a", "b"] {
         let held = store.get(&ObjectRef::new("config").within(namespace)).unwrap();
         assert!(Arc::ptr_eq(&held, &cache.get(namespace, "config").unwrap()), "one copy is enough");
