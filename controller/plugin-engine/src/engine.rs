@@ -93,13 +93,13 @@ pub fn wire(
     let mut task_set = TaskSet::new((dependencies.liveness.clone(), dependencies.leadership.clone()), shutdown.clone());
     let passes = Arc::clone(&dependencies.passes);
     let plugins = wire_plugins(&mut task_set, &plugin_context, (requests, passes), shutdown);
-    let publisher = publisher(dependencies);
-    task_set.until_shutdown("the plugin status writer", |leading| tell(publisher, leading));
-    let waker = ProbeTrigger(Arc::clone(&plugin_context));
+    let status_writer = status_writer(dependencies);
+    task_set.until_shutdown("the plugin status writer", |leading| write_statuses(status_writer, leading));
+    let trigger = ProbeTrigger(Arc::clone(&plugin_context));
     if plugin_context.settings.endpoints {
-        watch_endpoints(&mut task_set, &waker);
+        watch_endpoints(&mut task_set, &trigger);
     }
-    task_set.until_shutdown("the plugin socket watcher", |leading| sockets::follow(waker, leading));
+    task_set.until_shutdown("the plugin socket watcher", |leading| sockets::follow(trigger, leading));
     let (kept, caches) = (Arc::clone(&plugin_context), dependencies.caches.clone());
     task_set.until_shutdown("the finalizer controller", |leading| {
         finalizer_controller::run(kept, caches, plugins, leading)
@@ -123,9 +123,9 @@ fn engine(
 ) -> (Arc<PluginContext>, mpsc::UnboundedReceiver<PluginKey>) {
     let (client, namespace) = (&dependencies.client, settings.namespace.clone());
     let registry = Arc::new(Registry::default());
-    let sight =
-        WatchConfig { scope: settings.watched.clone(), pace: settings.pace, liveness: dependencies.liveness.clone() };
-    let watches = WatchManager::new(client.clone(), sight, Arc::clone(&registry), shutdown.child_token());
+    let watch_config =
+        WatchConfig { scope: settings.watched.clone(), timing: settings.pace, liveness: dependencies.liveness.clone() };
+    let watches = WatchManager::new(client.clone(), watch_config, Arc::clone(&registry), shutdown.child_token());
     let (doubts, doubted) = mpsc::unbounded_channel();
     let shown = (Arc::clone(&dependencies.status_store), dependencies.metrics.clone());
     let engine = PluginContext {
@@ -170,11 +170,11 @@ fn wire_plugins(
     let settings = &context.settings;
     let (store, writer) = reflector::store();
     let cache = context.plugins.cache.clone();
-    let feed = KindWatcher::new(&context.client, &settings.plugin_scope(), (), settings.pace.config(None), cache)
+    let watcher = KindWatcher::new(&context.client, &settings.plugin_scope(), (), settings.pace.config(None), cache)
         .store(writer)
         .optional()
         .listen(on_plugin_change(Arc::clone(context)));
-    let progress = task_set.watch(feed);
+    let progress = task_set.watch(watcher);
     let reconciler = Reconciler {
         name: "DaskOperatorPlugin",
         store,
@@ -192,7 +192,7 @@ fn wire_plugins(
     progress
 }
 
-fn publisher(dependencies: &Dependencies) -> StatusWriter {
+fn status_writer(dependencies: &Dependencies) -> StatusWriter {
     StatusWriter {
         client: dependencies.client.clone(),
         caches: dependencies.caches.clone(),
@@ -204,10 +204,10 @@ fn publisher(dependencies: &Dependencies) -> StatusWriter {
 
 /// Writes the reports of plugins into the status of Dask resources. The watches of plugin resources have synced
 /// when this is called.
-async fn tell(publisher: StatusWriter, leading: Leading) {
-    publisher.status_store.loaded();
-    publisher.status_store.dask_resources().await;
-    publisher.run(leading).await;
+async fn write_statuses(status_writer: StatusWriter, leading: Leading) {
+    status_writer.status_store.loaded();
+    status_writer.status_store.dask_resources().await;
+    status_writer.run(leading).await;
 }
 
 fn on_plugin_change(context: Arc<PluginContext>) -> impl Fn(&Change<DaskOperatorPlugin>) + Send + 'static {
@@ -226,24 +226,24 @@ fn on_plugin_change(context: Arc<PluginContext>) -> impl Fn(&Change<DaskOperator
 }
 
 /// Triggers a probe of a plugin when an `EndpointSlice` of its Service changes.
-fn watch_endpoints(task_set: &mut TaskSet, waker: &ProbeTrigger) {
-    let (client, settings) = (&waker.0.client, &waker.0.settings);
+fn watch_endpoints(task_set: &mut TaskSet, trigger: &ProbeTrigger) {
+    let (client, settings) = (&trigger.0.client, &trigger.0.settings);
     let slices = endpoint_slices::cache();
     let (sender, changes) = mpsc::unbounded_channel();
     let config = settings.pace.config(Some(endpoint_slices::SERVICE_LABEL));
-    let feed = KindWatcher::new(client, &settings.plugin_scope(), (), config, slices.clone());
-    let leadership = waker.0.leadership.clone();
-    let feed = feed.listen(move |change: &Change<SliceView>| {
+    let watcher = KindWatcher::new(client, &settings.plugin_scope(), (), config, slices.clone());
+    let leadership = trigger.0.leadership.clone();
+    let watcher = watcher.listen(move |change: &Change<SliceView>| {
         // A standby replica does not consume these events. It reads the slices themselves when it becomes the leader.
         if leadership.is_leading() {
             // An error means that the process is ending.
             let _ = sender.send(change.object().service());
         }
     });
-    task_set.watch(feed);
-    let waker = waker.clone();
+    task_set.watch(watcher);
+    let trigger = trigger.clone();
     task_set.until_shutdown("the plugin endpoint watcher", |leading| {
-        endpoint_slices::follow(waker, slices, changes, leading)
+        endpoint_slices::follow(trigger, slices, changes, leading)
     });
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn is_on(policy: FinalizePolicy, hooks: &[Hook]) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FinalizeState {
     /// The plugin is not called about the subject and holds nothing. The subject's labels may not show the reason.
-    Unasked,
+    NotCalled,
     /// The plugin was called, or is about to be, and may hold external resources.
     Engaged,
     /// The subject has not matched since then.
@@ -45,12 +45,12 @@ pub(crate) enum FinalizeState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
     Absent,
-    Living {
+    Active {
         /// Whether the Dask resource has the plugin's finalizer.
-        held: bool,
+        has_finalizer: bool,
     },
-    Going {
-        held: bool,
+    Terminating {
+        has_finalizer: bool,
     },
 }
 
@@ -87,17 +87,21 @@ pub(crate) enum Stage {
 }
 
 /// Returns the stage of a subject.
-pub(crate) fn stage(situation: &FinalizeInput, now: Instant) -> Stage {
-    let FinalizeInput { owner, matches, mark, has_children, .. } = *situation;
-    let asks = situation.finalizes && mark != Some(FinalizeState::Finalized);
+pub(crate) fn stage(input: &FinalizeInput, now: Instant) -> Stage {
+    let FinalizeInput { owner, matches, mark, has_children, .. } = *input;
+    let can_finalize = input.finalizes && mark != Some(FinalizeState::Finalized);
     let engaged = mark.is_some() || has_children;
     match owner {
-        Owner::Living { .. } if matches => Stage::Sync,
-        Owner::Living { held } if asks && (engaged || held && situation.may_be_left) => match mark {
-            Some(FinalizeState::Leaving(since)) if now >= since + situation.deadline => Stage::PruneLate,
-            _ => Stage::Finalize(EventReason::Unmatched),
-        },
-        Owner::Going { held: true } if asks && (matches || engaged) => Stage::Finalize(EventReason::Deleting),
+        Owner::Active { .. } if matches => Stage::Sync,
+        Owner::Active { has_finalizer } if can_finalize && (engaged || has_finalizer && input.may_be_left) => {
+            match mark {
+                Some(FinalizeState::Leaving(since)) if now >= since + input.deadline => Stage::PruneLate,
+                _ => Stage::Finalize(EventReason::Unmatched),
+            }
+        }
+        Owner::Terminating { has_finalizer: true } if can_finalize && (matches || engaged) => {
+            Stage::Finalize(EventReason::Deleting)
+        }
         _ if matches => Stage::Rest,
         _ => Stage::Prune,
     }
@@ -114,7 +118,7 @@ pub(crate) fn sooner(wait: Option<Duration>, until: Option<Instant>, now: Instan
 pub(crate) fn is_waited_for(going: bool, matches: bool, mark: Option<FinalizeState>) -> bool {
     match mark {
         Some(FinalizeState::Engaged | FinalizeState::Leaving(_)) => true,
-        Some(FinalizeState::Unasked) => false,
+        Some(FinalizeState::NotCalled) => false,
         Some(FinalizeState::Finalized) => matches && !going,
         None => matches,
     }

@@ -106,7 +106,7 @@ pub fn answer(body: &[u8]) {
 
 /// Reads the response of a plugin to a discovery.
 pub fn discovery(body: &[u8]) {
-    let _speaks = response::introduced(&raw(200, body)).map(|said| said.speaks_our_version());
+    let _speaks = response::introduced(&raw(200, body)).map(|discovery| discovery.speaks_our_version());
 }
 
 /// Compiles an expression and evaluates it.

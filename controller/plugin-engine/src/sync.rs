@@ -183,7 +183,7 @@ impl<'a> Syncing<'a> {
         let mut request = question.request(by_key(&live), 1)?;
         request.request.attempt = self.memory.attempt_at(&request.request.uid);
         self.memory.settled = Some(base);
-        let answer = self.ask(&request, reason).await;
+        let answer = self.call_plugin(&request, reason).await;
         drop(request);
         if matches!(answer, Err(Error::Call(CallError::Gone))) {
             self.memory.retired = Some(self.identity());
@@ -229,16 +229,20 @@ impl<'a> Syncing<'a> {
 
     /// Returns the response to `request`. Reuses the last response if the request is the same, unless `reason` requires
     /// a new call.
-    pub(crate) async fn ask(&mut self, request: &ReviewRequest, reason: EventReason) -> Result<Arc<Answer>, Error> {
+    pub(crate) async fn call_plugin(
+        &mut self,
+        request: &ReviewRequest,
+        reason: EventReason,
+    ) -> Result<Arc<Answer>, Error> {
         let memory = &mut self.memory;
         let fresh = matches!(reason, EventReason::Resync | EventReason::PluginChanged);
-        if let (Some(asked), Some(answer), false) = (&memory.asked, &memory.answer, fresh)
-            && *asked == request.request.uid
+        if let (Some(request_uid), Some(answer), false) = (&memory.request_uid, &memory.answer, fresh)
+            && *request_uid == request.request.uid
         {
             return Ok(Arc::clone(answer));
         }
         // An outdated response must not be used again if this call fails.
-        memory.asked = None;
+        memory.request_uid = None;
         let result = call::call(self.env, self.plugin, request, &mut self.work).await;
         self.reached = Some(!result.as_ref().is_err_and(CallError::is_transport));
         let answer = Arc::new(result?);
@@ -259,7 +263,7 @@ impl<'a> Syncing<'a> {
         match answer.status {
             ResponseStatus::Success => {}
             ResponseStatus::Pending => {
-                self.memory.asked = None;
+                self.memory.request_uid = None;
                 self.memory.failures = self.memory.failures.saturating_add(1);
                 let backoff = CallError::Busy { code: 200, retry_after: None }.retry(self.memory.failures as usize);
                 let again = match again {
@@ -283,7 +287,7 @@ impl<'a> Syncing<'a> {
         for child in &rejected {
             self.env.metrics.rejected(&self.plugin.identity, child.reason);
         }
-        let (children, left_out) = (self.children(), live.left_out());
+        let (children, omitted) = (self.children(), live.omitted());
         let owner_uid = observed.owner.uid().unwrap_or_default();
         let claim =
             Ownership { plugin: &self.plugin.identity, subject_uid: &self.memory.subject_uid, owner_uid: &owner_uid };
@@ -293,7 +297,7 @@ impl<'a> Syncing<'a> {
         self.work.grow(request::bytes_of_children(existing.values()))?;
         let plan = plan::plan(wanted, known, claim);
         let work = Work { plan, rejected, existing, keys, claim };
-        let problem = children.apply_plan(work, &mut self.memory.written).await.or(left_out);
+        let problem = children.apply_plan(work, &mut self.memory.written).await.or(omitted);
         drop(name_locks);
         Ok(problem.map_or((SyncState::Synced, again), |problem| {
             let again = problem.again.map_or(Requeue::Rewrite, Requeue::RewriteAfter);

@@ -73,8 +73,8 @@ struct Done {
 }
 
 /// The result of an apply: whether the child was written or was already as wanted.
-enum Stands {
-    AsItWas(ChildVersion),
+enum Applied {
+    Unchanged(ChildVersion),
     Written(ChildVersion),
 }
 
@@ -123,12 +123,12 @@ impl Children<'_> {
             return Done { record: None, problem: fight.account(&what, now).map(again) };
         }
         let metrics = &self.env.metrics;
-        let version = match self.bring(child, live, action).await {
-            Ok(Stands::AsItWas(version)) => {
+        let version = match self.apply_one(child, live, action).await {
+            Ok(Applied::Unchanged(version)) => {
                 fight.found_right(now);
                 version
             }
-            Ok(Stands::Written(version)) => {
+            Ok(Applied::Written(version)) => {
                 metrics.applied(&self.plugin.identity, "Applied");
                 if is_repair {
                     let other = live.and_then(|live| drift::other_manager(live, child.manifest(), &self.manager()));
@@ -141,31 +141,31 @@ impl Children<'_> {
                 return Done { record: None, problem: Some(problem) };
             }
         };
-        let fought = fight.account(&what, now);
-        let problem = fought.map(|(message, over)| Problem { reason: "DriftLoop", message, again: Some(over) });
+        let loop_problem = fight.account(&what, now);
+        let problem = loop_problem.map(|(message, over)| Problem { reason: "DriftLoop", message, again: Some(over) });
         Done { record: Some(Record { key: child.key().to_string(), version, delivered, print, fight }), problem }
     }
 
-    async fn bring(
+    async fn apply_one(
         &self,
         child: &Approved,
         live: Option<&DynamicObject>,
         action: ApplyAction,
-    ) -> Result<Stands, Problem> {
+    ) -> Result<Applied, Problem> {
         match (action, live) {
-            (_, None) => self.make(child).await.map(Stands::Written),
+            (_, None) => self.create(child).await.map(Applied::Written),
             (ApplyAction::Await, Some(_)) => Err(is_going(child)),
-            (ApplyAction::Keep, Some(live)) => Ok(Stands::AsItWas(ChildVersion::of(live))),
-            (ApplyAction::Compare, Some(live)) if self.stands(child, live).await => {
-                Ok(Stands::AsItWas(ChildVersion::of(live)))
+            (ApplyAction::Keep, Some(live)) => Ok(Applied::Unchanged(ChildVersion::of(live))),
+            (ApplyAction::Compare, Some(live)) if self.is_unchanged(child, live).await => {
+                Ok(Applied::Unchanged(ChildVersion::of(live)))
             }
-            (_, Some(live)) => self.change(child, live).await.map(Stands::Written),
+            (_, Some(live)) => self.change(child, live).await.map(Applied::Written),
         }
     }
 
     /// Returns whether an apply would change nothing. Returns `false` if the dry run fails, because the apply itself
     /// will then report the error.
-    async fn stands(&self, child: &Approved, live: &DynamicObject) -> bool {
+    async fn is_unchanged(&self, child: &Approved, live: &DynamicObject) -> bool {
         let applied = k8s::dry_apply(&self.api(child.resource()), &self.manager(), &with_uid(child, live)).await;
         applied.is_ok_and(|applied| !drift::differs(live, &applied))
     }
@@ -193,7 +193,7 @@ impl Children<'_> {
         k8s::delete(&api, child.name(), &live.uid().unwrap_or_default()).await?;
         let claim = self.env.name_locks.take(child.resource(), self.namespace, child.name());
         match (claim, self.is_taken(child.resource(), child.name()).await?) {
-            (Some(_claim), false) => self.make(child).await,
+            (Some(_claim), false) => self.create(child).await,
             _ => Err(is_going(child)),
         }
     }
@@ -201,16 +201,16 @@ impl Children<'_> {
     /// Creates a child where no object exists. If another client creates the object first, that client keeps it.
     /// Without force, another plugin's label causes a conflict. Fields that were added to another client's object are
     /// removed again.
-    async fn make(&self, child: &Approved) -> Result<ChildVersion, Problem> {
+    async fn create(&self, child: &Approved) -> Result<ChildVersion, Problem> {
         let api = self.api(child.resource());
-        let (made, is_new) =
+        let (created, is_new) =
             k8s::apply_new(&self.plugin.writer.client, &api, &self.manager(), child.manifest()).await?;
         if is_new {
-            return Ok(ChildVersion::of(&made));
+            return Ok(ChildVersion::of(&created));
         }
         let manager = self.manager();
-        if made.managed_fields().iter().any(|entry| entry.manager.as_ref() != Some(&manager)) {
-            k8s::apply(&api, &manager, Force::Yes, &nothing_of(&made)).await?;
+        if created.managed_fields().iter().any(|entry| entry.manager.as_ref() != Some(&manager)) {
+            k8s::apply(&api, &manager, Force::Yes, &nothing_of(&created)).await?;
         }
         let message =
             format!("{}: {} {} was created by another client", child.key(), child.resource().kind, child.name());
@@ -226,8 +226,8 @@ impl Children<'_> {
     ) -> Vec<Problem> {
         let dropped: Vec<String> =
             prune.iter().filter(|child| !keys.contains(&child.key)).map(|child| child.uid.clone()).collect();
-        if let Err(held) = self.admit(claim.subject_uid, &dropped).await {
-            return vec![Problem::new("PruneHeld", held.to_string())];
+        if let Err(paused) = self.admit(claim.subject_uid, &dropped).await {
+            return vec![Problem::new("PruneHeld", paused.to_string())];
         }
         let (subject_uid, owner_uid) = (Some(claim.subject_uid), Some(claim.owner_uid));
         let ours = Ours { plugin: claim.plugin, subject_uid, owner_uid };
@@ -243,13 +243,13 @@ impl Children<'_> {
         problems
     }
 
-    async fn admit(&self, subject_uid: &str, dropped: &[String]) -> Result<(), prune_guard::Held> {
+    async fn admit(&self, subject_uid: &str, dropped: &[String]) -> Result<(), prune_guard::Paused> {
         let (prune_guards, plugin) = (&self.env.prune_guards, self.plugin);
         if prune_guard::is_allowed(plugin.allow_prune.as_deref(), Timestamp::now()) {
             prune_guards.release(self.guard());
             return Ok(());
         }
-        let mut standing = HashSet::new();
+        let mut existing_uids = HashSet::new();
         // Counting them takes time, and most responses drop nothing.
         if !dropped.is_empty() {
             let ours = Ours { plugin: &plugin.identity, subject_uid: None, owner_uid: None };
@@ -257,12 +257,12 @@ impl Children<'_> {
                 self.env.watches.children(&plugin.writer, &kind.resource).await.for_each(|child| {
                     let is_here = child.meta().namespace.as_deref() == Some(self.namespace);
                     if is_here && ours.holds(child) {
-                        standing.extend(child.uid());
+                        existing_uids.extend(child.uid());
                     }
                 });
             }
         }
-        prune_guards.admit(self.guard(), subject_uid, dropped, &standing)
+        prune_guards.admit(self.guard(), subject_uid, dropped, &existing_uids)
     }
 
     fn manager(&self) -> String {

@@ -19,7 +19,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LAST_PAUSE: Duration = Duration::from_mins(10);
 /// A drift loop is over when the child has not been changed for this time, or for the last delay if that is longer. The
 /// time equals the average interval of repairs that starts a drift loop.
-const CALM: Duration = Duration::from_mins(1);
+const STABLE_AFTER: Duration = Duration::from_mins(1);
 
 /// The record of a child that was written.
 #[derive(Clone, Debug)]
@@ -137,7 +137,7 @@ impl ConflictTracker {
 
     /// Records that the child was found unchanged.
     pub(crate) fn found_right(&mut self, now: Instant) {
-        if self.calm_at().is_some_and(|at| at <= now) {
+        if self.stable_at().is_some_and(|at| at <= now) {
             *self = Self::default();
         }
     }
@@ -151,7 +151,7 @@ impl ConflictTracker {
     /// Describes a drift loop and the other client. Returns the description with the time until the drift loop may be
     /// over. Returns `None` outside a drift loop.
     pub(crate) fn account(&self, child: &str, now: Instant) -> Option<(String, Duration)> {
-        let over = self.calm_at()?.saturating_duration_since(now);
+        let over = self.stable_at()?.saturating_duration_since(now);
         let other = self.other.as_deref().map_or_else(
             || "another client keeps deleting it".to_owned(),
             |other| format!("the field manager {other:?} keeps changing it"),
@@ -164,8 +164,8 @@ impl ConflictTracker {
         Some((FIRST_PAUSE * 2_u32.saturating_pow(self.waited?.min(10))).min(LAST_PAUSE))
     }
 
-    fn calm_at(&self) -> Option<Instant> {
-        Some(*self.repairs.back()? + self.pause()?.max(CALM))
+    fn stable_at(&self) -> Option<Instant> {
+        Some(*self.repairs.back()? + self.pause()?.max(STABLE_AFTER))
     }
 }
 

@@ -19,7 +19,7 @@ use super::{
     apply::Problem,
     context::SyncContext,
     drift::Record,
-    name_locks::Claimed,
+    name_locks::NameLock,
     plan::{Known, Ownership},
     prune_guard::Guarded,
     screen::Approved,
@@ -103,7 +103,7 @@ impl Live {
     }
 
     /// Returns a problem that informs the user if children were not sent to the plugin.
-    pub(crate) fn left_out(&self) -> Option<Problem> {
+    pub(crate) fn omitted(&self) -> Option<Problem> {
         let count = self.unread.len() + self.without_content;
         let message = || {
             format!(
@@ -126,7 +126,7 @@ fn is_applied_by(object: &DynamicObject, manager: &str) -> bool {
 pub(crate) struct Found<'a> {
     pub(crate) wanted: Vec<(Approved, Option<DynamicObject>)>,
     /// Locks on the names of new children. They are held until the children are created.
-    pub(crate) name_locks: Vec<Claimed<'a>>,
+    pub(crate) name_locks: Vec<NameLock<'a>>,
 }
 
 /// The children of `plugin` in `namespace`.
@@ -212,11 +212,11 @@ impl<'a> Children<'a> {
         let name_of = |child: &Approved| (child.resource().clone(), child.name().to_owned());
         let is_new = |child: &&Approved| !live.objects.contains_key(&name_of(child));
         let new: Vec<_> = approved.iter().filter(is_new).map(|child| (child.resource(), child.name())).collect();
-        let name_locks = self.env.name_locks.hold(self.namespace, new.iter().copied()).await;
+        let name_locks = self.env.name_locks.lock_all(self.namespace, new.iter().copied()).await;
         self.read_into(&mut live, &new).await?;
         let with_live = |child: Approved| {
-            let stands = live.objects.remove(&name_of(&child));
-            (child, stands)
+            let live_object = live.objects.remove(&name_of(&child));
+            (child, live_object)
         };
         Ok(Found { wanted: approved.into_iter().map(with_live).collect(), name_locks })
     }
@@ -335,12 +335,12 @@ pub(crate) async fn orphans(
     }
     let living = living().await;
     found.retain(|orphan| !living.contains(&orphan.subject_uid));
-    in_turns(found)
+    interleaved_by_namespace(found)
 }
 
 /// Orders orphans so that namespaces take turns: the first one of each namespace, then the second one of each, and so
 /// on.
-fn in_turns(orphans: Vec<Orphan>) -> Vec<Orphan> {
+fn interleaved_by_namespace(orphans: Vec<Orphan>) -> Vec<Orphan> {
     let mut counts: HashMap<String, usize> = HashMap::new();
     let mut numbered: Vec<(usize, Orphan)> = Vec::with_capacity(orphans.len());
     for orphan in orphans {

@@ -22,48 +22,48 @@ pub(crate) struct NameLocks {
 
 /// A lock on a name. Dropping it releases the name.
 #[derive(Debug)]
-pub(crate) struct Claimed<'a> {
+pub(crate) struct NameLock<'a> {
     name_locks: &'a NameLocks,
     object: Object,
 }
 
 impl NameLocks {
     /// Locks a name. Returns `None` if it is already locked.
-    pub(crate) fn take(&self, resource: &ApiResource, namespace: &str, name: &str) -> Option<Claimed<'_>> {
+    pub(crate) fn take(&self, resource: &ApiResource, namespace: &str, name: &str) -> Option<NameLock<'_>> {
         self.take_object(object_of(resource, namespace, name))
     }
 
     /// Waits until all of these names in `namespace` are locked. Names are locked in a fixed order to avoid deadlock.
-    pub(crate) async fn hold(
+    pub(crate) async fn lock_all(
         &self,
         namespace: &str,
         children: impl Iterator<Item = (&ApiResource, &str)>,
-    ) -> Vec<Claimed<'_>> {
+    ) -> Vec<NameLock<'_>> {
         let objects: BTreeSet<Object> = children.map(|(kind, name)| object_of(kind, namespace, name)).collect();
-        let mut held = Vec::with_capacity(objects.len());
+        let mut locks = Vec::with_capacity(objects.len());
         for object in objects {
-            held.push(self.wait_for(object).await);
+            locks.push(self.wait_for(object).await);
         }
-        held
+        locks
     }
 
-    async fn wait_for(&self, object: Object) -> Claimed<'_> {
+    async fn wait_for(&self, object: Object) -> NameLock<'_> {
         loop {
             let freed = self.freed.notified();
             let mut freed = std::pin::pin!(freed);
             // Registers for notifications first, so that a release after this line is not missed.
             freed.as_mut().enable();
-            if let Some(claimed) = self.take_object(object.clone()) {
-                return claimed;
+            if let Some(lock) = self.take_object(object.clone()) {
+                return lock;
             }
             freed.await;
         }
     }
 
-    fn take_object(&self, object: Object) -> Option<Claimed<'_>> {
+    fn take_object(&self, object: Object) -> Option<NameLock<'_>> {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(object.clone());
         // Constructed lazily, because dropping an unused guard would release the name.
-        taken.then(|| Claimed { name_locks: self, object })
+        taken.then(|| NameLock { name_locks: self, object })
     }
 }
 
@@ -71,7 +71,7 @@ fn object_of(resource: &ApiResource, namespace: &str, name: &str) -> Object {
     (resource.group.clone(), resource.plural.clone(), namespace.to_owned(), name.to_owned())
 }
 
-impl Drop for Claimed<'_> {
+impl Drop for NameLock<'_> {
     fn drop(&mut self) {
         self.name_locks.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.object);
         self.name_locks.freed.notify_waiters();
@@ -102,14 +102,14 @@ mod tests {
     #[tokio::test]
     async fn who_wants_what_another_has_gets_it_afterwards() {
         let (name_locks, resource) = (NameLocks::default(), mk_resource("v1", "ConfigMap"));
-        let hold = async |names: [&'static str; 2]| {
-            name_locks.hold("ns", names.map(|name| (&resource, name)).into_iter()).await
+        let lock_all = async |names: [&'static str; 2]| {
+            name_locks.lock_all("ns", names.map(|name| (&resource, name)).into_iter()).await
         };
-        let first = hold(["a", "b"]).await;
-        let mut second = std::pin::pin!(hold(["b", "a"]));
+        let first = lock_all(["a", "b"]).await;
+        let mut second = std::pin::pin!(lock_all(["b", "a"]));
         assert!(futures::poll!(second.as_mut()).is_pending());
         drop(first);
         assert_eq!(second.await.len(), 2);
-        assert_eq!(hold(["a", "a"]).await.len(), 1, "nobody waits for himself");
+        assert_eq!(lock_all(["a", "a"]).await.len(), 1, "nobody waits for himself");
     }
 }

@@ -57,11 +57,11 @@ impl DefaultNames {
 
     /// Returns whether the child with this kind and key already exists under its second name.
     pub(crate) fn is_second(&self, known: &[Known], kind: &ApiResource, key: &ChildKey) -> bool {
-        let stands = |name: &str| {
+        let exists = |name: &str| {
             let same = |child: &&Known| (&child.resource.group, &child.resource.plural) == (&kind.group, &kind.plural);
             known.iter().filter(same).any(|child| child.key == key.as_str() && child.name == name)
         };
-        stands(&self.second) && !stands(&self.first)
+        exists(&self.second) && !exists(&self.first)
     }
 }
 
@@ -85,7 +85,7 @@ pub(crate) fn given_way(
     claim: Ownership<'_>,
     namesakes: &HashSet<String>,
 ) -> Option<Vec<Approved>> {
-    let is_held = |child: &Approved, live: &DynamicObject| {
+    let belongs_to_another = |child: &Approved, live: &DynamicObject| {
         let label = |key: &str| live.labels().get(key).map(String::as_str);
         label(PLUGIN_LABEL).is_some()
             && (label(PLUGIN_LABEL) != Some(claim.plugin)
@@ -98,7 +98,8 @@ pub(crate) fn given_way(
     };
     let mut changed = false;
     let renamed = |(child, live): &(Approved, Option<DynamicObject>)| {
-        let second = live.as_ref().filter(|live| is_held(child, live)).and_then(|_| child.with_second_name());
+        let second =
+            live.as_ref().filter(|live| belongs_to_another(child, live)).and_then(|_| child.with_second_name());
         let second = second.filter(is_free);
         changed |= second.is_some();
         second.unwrap_or_else(|| child.clone())

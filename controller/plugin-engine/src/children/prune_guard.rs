@@ -32,14 +32,14 @@ pub(crate) fn is_allowed(leave: Option<&str>, now: Timestamp) -> bool {
 
 /// The reason why deletions are paused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Held {
+pub(crate) struct Paused {
     /// The children that the responses of the last minute dropped, including the response that exceeded the limit.
     pub(crate) dropped: usize,
     /// The number of children before that.
     pub(crate) of: usize,
 }
 
-impl std::fmt::Display for Held {
+impl std::fmt::Display for Paused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { dropped, of } = self;
         write!(
@@ -58,14 +58,14 @@ pub(crate) struct PruneGuard {
     recent: HashMap<String, Instant>,
     /// When the last one was dropped.
     latest: Option<Instant>,
-    held: Option<Held>,
+    paused: Option<Paused>,
     /// Uids of the subjects whose responses are paused.
     waiting: HashSet<String>,
 }
 
 impl PruneGuard {
     /// Admits the deletion of the children with the uids in `dropped`, which the response about a subject leaves out.
-    /// Fails if deletions are paused. `standing` are all children of the plugin in the namespace.
+    /// Fails if deletions are paused. `existing` are all children of the plugin in the namespace.
     ///
     /// Once a response exceeds the limit, no response may drop anything until each paused one is withdrawn or approved.
     /// Otherwise all children would be deleted in portions.
@@ -73,25 +73,25 @@ impl PruneGuard {
         &mut self,
         subject_uid: &str,
         dropped: &[String],
-        standing: &HashSet<String>,
+        existing: &HashSet<String>,
         now: Instant,
-    ) -> Result<(), Held> {
+    ) -> Result<(), Paused> {
         if dropped.is_empty() {
             self.forget(subject_uid);
             return Ok(());
         }
         self.recent.retain(|_, at| now.duration_since(*at) < WINDOW);
-        if self.held.is_none() {
-            let going: HashSet<&str> =
+        if self.paused.is_none() {
+            let dropped_uids: HashSet<&str> =
                 self.recent.keys().map(String::as_str).chain(dropped.iter().map(String::as_str)).collect();
-            let all = standing.iter().filter(|uid| !going.contains(uid.as_str())).count() + going.len();
-            if all >= FEWEST && going.len() * 2 > all {
-                self.held = Some(Held { dropped: going.len(), of: all });
+            let all = existing.iter().filter(|uid| !dropped_uids.contains(uid.as_str())).count() + dropped_uids.len();
+            if all >= FEWEST && dropped_uids.len() * 2 > all {
+                self.paused = Some(Paused { dropped: dropped_uids.len(), of: all });
             }
         }
-        if let Some(held) = self.held {
+        if let Some(paused) = self.paused {
             self.waiting.insert(subject_uid.to_owned());
-            return Err(held);
+            return Err(paused);
         }
         self.recent.extend(dropped.iter().map(|uid| (uid.clone(), now)));
         self.latest = Some(now);
@@ -101,12 +101,12 @@ impl PruneGuard {
     /// Removes a subject that is gone or whose response no longer drops anything.
     pub(crate) fn forget(&mut self, subject_uid: &str) {
         if self.waiting.remove(subject_uid) && self.waiting.is_empty() {
-            self.held = None;
+            self.paused = None;
         }
     }
 
     fn is_idle(&self, now: Instant) -> bool {
-        self.held.is_none() && self.latest.is_none_or(|at| now.duration_since(at) >= WINDOW)
+        self.paused.is_none() && self.latest.is_none_or(|at| now.duration_since(at) >= WINDOW)
     }
 }
 
@@ -138,8 +138,8 @@ impl PruneGuards {
         guarded: Guarded<'_>,
         subject_uid: &str,
         dropped: &[String],
-        standing: &HashSet<String>,
-    ) -> Result<(), Held> {
+        existing: &HashSet<String>,
+    ) -> Result<(), Paused> {
         let now = Instant::now();
         let mut prune_guards = self.lock();
         if dropped.is_empty() {
@@ -148,7 +148,7 @@ impl PruneGuards {
         }
         // Nothing else would remove the guards of deleted namespaces.
         prune_guards.retain(|_, brake| !brake.is_idle(now));
-        prune_guards.entry(guarded.key()).or_default().admit(subject_uid, dropped, standing, now)
+        prune_guards.entry(guarded.key()).or_default().admit(subject_uid, dropped, existing, now)
     }
 
     /// Like [`PruneGuard::forget`], for the guard of `guarded`.
@@ -184,7 +184,7 @@ mod tests {
         range.map(|number| format!("child-{number}")).collect()
     }
 
-    fn standing(range: std::ops::Range<usize>) -> HashSet<String> {
+    fn existing(range: std::ops::Range<usize>) -> HashSet<String> {
         uids(range).into_iter().collect()
     }
 
@@ -192,9 +192,9 @@ mod tests {
     fn an_answer_that_drops_more_than_half_of_ten_or_more_children_is_held() {
         let table = [(9, 9, true), (10, 5, true), (10, 6, false), (10, 10, false), (100, 50, true), (100, 51, false)];
         for (all, dropped, goes) in table {
-            let verdict = PruneGuard::default().admit("s", &uids(0..dropped), &standing(0..all), Instant::now());
-            let held = Held { dropped, of: all };
-            assert_eq!(verdict, if goes { Ok(()) } else { Err(held) }, "{dropped} of {all}");
+            let verdict = PruneGuard::default().admit("s", &uids(0..dropped), &existing(0..all), Instant::now());
+            let paused = Paused { dropped, of: all };
+            assert_eq!(verdict, if goes { Ok(()) } else { Err(paused) }, "{dropped} of {all}");
         }
     }
 
@@ -205,8 +205,8 @@ mod tests {
             let (mut brake, now) = (PruneGuard::default(), Instant::now());
             let went = (0..20)
                 .take_while(|gone| {
-                    let stands = if watch_lags { standing(0..20) } else { standing(*gone..20) };
-                    brake.admit(&format!("subject-{gone}"), &uids(*gone..gone + 1), &stands, now).is_ok()
+                    let existing_now = if watch_lags { existing(0..20) } else { existing(*gone..20) };
+                    brake.admit(&format!("subject-{gone}"), &uids(*gone..gone + 1), &existing_now, now).is_ok()
                 })
                 .count();
             assert_eq!(went, 10, "the watch lags: {watch_lags}");
@@ -216,49 +216,49 @@ mod tests {
     #[test]
     fn what_went_more_than_a_minute_ago_does_not_count() {
         let (mut brake, now) = (PruneGuard::default(), Instant::now());
-        assert_eq!(brake.admit("a", &uids(0..8), &standing(0..20), now), Ok(()));
+        assert_eq!(brake.admit("a", &uids(0..8), &existing(0..20), now), Ok(()));
         let soon = now + Duration::from_secs(59);
-        assert!(brake.admit("b", &uids(8..14), &standing(8..20), soon).is_err());
+        assert!(brake.admit("b", &uids(8..14), &existing(8..20), soon).is_err());
         let mut brake = PruneGuard::default();
-        assert_eq!(brake.admit("a", &uids(0..8), &standing(0..20), now), Ok(()));
-        assert_eq!(brake.admit("b", &uids(8..14), &standing(8..20), now + WINDOW), Ok(()));
+        assert_eq!(brake.admit("a", &uids(0..8), &existing(0..20), now), Ok(()));
+        assert_eq!(brake.admit("b", &uids(8..14), &existing(8..20), now + WINDOW), Ok(()));
     }
 
     /// Time alone must not resume paused deletions.
     #[test]
     fn what_is_held_stays_held_and_holds_the_others_until_it_is_taken_back() {
         let (mut brake, now) = (PruneGuard::default(), Instant::now());
-        let held = Held { dropped: 11, of: 20 };
-        assert_eq!(brake.admit("a", &uids(0..11), &standing(0..20), now), Err(held));
+        let paused = Paused { dropped: 11, of: 20 };
+        assert_eq!(brake.admit("a", &uids(0..11), &existing(0..20), now), Err(paused));
         let later = now + Duration::from_hours(1);
-        assert_eq!(brake.admit("a", &uids(0..11), &standing(0..20), later), Err(held));
-        assert_eq!(brake.admit("b", &uids(19..20), &standing(0..20), later), Err(held), "a single child");
-        assert_eq!(brake.admit("a", &[], &standing(0..20), later), Ok(()), "the answer has all its children again");
-        assert_eq!(brake.admit("c", &uids(18..19), &standing(0..20), later), Err(held), "b still waits");
+        assert_eq!(brake.admit("a", &uids(0..11), &existing(0..20), later), Err(paused));
+        assert_eq!(brake.admit("b", &uids(19..20), &existing(0..20), later), Err(paused), "a single child");
+        assert_eq!(brake.admit("a", &[], &existing(0..20), later), Ok(()), "the answer has all its children again");
+        assert_eq!(brake.admit("c", &uids(18..19), &existing(0..20), later), Err(paused), "b still waits");
         brake.forget("b");
         brake.forget("c");
-        assert_eq!(brake.admit("c", &uids(18..19), &standing(0..20), later), Ok(()));
+        assert_eq!(brake.admit("c", &uids(18..19), &existing(0..20), later), Ok(()));
     }
 
     #[test]
     fn what_is_held_in_one_namespace_holds_nothing_in_another() {
         let prune_guards = PruneGuards::default();
         let guarded = |namespace| Guarded { plugin_uid: "plugin", namespace };
-        assert!(prune_guards.admit(guarded("a"), "s", &uids(0..12), &standing(0..12)).is_err());
-        assert_eq!(prune_guards.admit(guarded("b"), "t", &uids(12..13), &standing(12..20)), Ok(()));
+        assert!(prune_guards.admit(guarded("a"), "s", &uids(0..12), &existing(0..12)).is_err());
+        assert_eq!(prune_guards.admit(guarded("b"), "t", &uids(12..13), &existing(12..20)), Ok(()));
         prune_guards.release(guarded("b"));
-        assert!(prune_guards.admit(guarded("a"), "s", &uids(0..1), &standing(0..12)).is_err(), "a is still held");
+        assert!(prune_guards.admit(guarded("a"), "s", &uids(0..1), &existing(0..12)).is_err(), "a is still held");
         prune_guards.forget(guarded("a"), "s");
-        assert_eq!(prune_guards.admit(guarded("a"), "s", &uids(0..1), &standing(0..12)), Ok(()));
+        assert_eq!(prune_guards.admit(guarded("a"), "s", &uids(0..1), &existing(0..12)), Ok(()));
     }
 
     #[test]
     fn brakes_of_namespaces_with_nothing_to_remember_are_dropped() {
         let prune_guards = PruneGuards::default();
         let guarded = |namespace| Guarded { plugin_uid: "plugin", namespace };
-        assert_eq!(prune_guards.admit(guarded("a"), "s", &[], &standing(0..12)), Ok(()));
+        assert_eq!(prune_guards.admit(guarded("a"), "s", &[], &existing(0..12)), Ok(()));
         assert!(prune_guards.lock().is_empty());
-        assert!(prune_guards.admit(guarded("a"), "s", &uids(0..12), &standing(0..12)).is_err());
+        assert!(prune_guards.admit(guarded("a"), "s", &uids(0..12), &existing(0..12)).is_err());
         prune_guards.forget(guarded("a"), "s");
         assert!(prune_guards.lock().is_empty());
     }

@@ -86,8 +86,8 @@ impl Resolve for Resolver {
                 Self::Dns { absolute } => absolute,
             };
             let host = name.as_str();
-            let asked = if absolute { format!("{}.", host.trim_end_matches('.')) } else { host.to_owned() };
-            let found = tokio::net::lookup_host((asked.as_str(), 0)).await?;
+            let query = if absolute { format!("{}.", host.trim_end_matches('.')) } else { host.to_owned() };
+            let found = tokio::net::lookup_host((query.as_str(), 0)).await?;
             let allowed = screened(host, found)?;
             let addresses: Addrs = Box::new(allowed.into_iter());
             Ok(addresses)

@@ -18,7 +18,7 @@ const ANSWER: Limits = Limits { bytes: limits::MAX_RESPONSE_BYTES, nodes: 50_000
 /// The limits of a discovery.
 pub(crate) const DISCOVERY: Limits = Limits { bytes: 64 * 1024, nodes: 2_000, depth: limits::MAX_JSON_DEPTH };
 /// The maximum number of bytes in a text, and of entries in a list, of a discovery.
-const MAX_SAID: usize = 128;
+const MAX_DISCOVERY_ENTRY: usize = 128;
 
 /// An HTTP response: status code, `Retry-After`, time of arrival and body.
 #[derive(Clone, Debug)]
@@ -143,15 +143,20 @@ fn complete(answer: Answer) -> Result<Answer, CallError> {
 /// Returns the plugin's discovery. It is written into the status of the plugin resource, which must stay small.
 pub(crate) fn introduced(raw: &RawAnswer) -> Result<Discovery, CallError> {
     check_code(raw)?;
-    let said: Discovery = parse(&raw.body, &DISCOVERY)?;
-    let lists = [&said.protocol_versions, &said.capabilities];
-    let long_text = lists.into_iter().flatten().chain([&said.name, &said.version]).any(|text| text.len() > MAX_SAID);
-    let long_list = lists.iter().any(|list| list.len() > MAX_SAID) || said.hooks.len() > MAX_SAID;
+    let discovery: Discovery = parse(&raw.body, &DISCOVERY)?;
+    let lists = [&discovery.protocol_versions, &discovery.capabilities];
+    let long_text = lists
+        .into_iter()
+        .flatten()
+        .chain([&discovery.name, &discovery.version])
+        .any(|text| text.len() > MAX_DISCOVERY_ENTRY);
+    let long_list =
+        lists.iter().any(|list| list.len() > MAX_DISCOVERY_ENTRY) || discovery.hooks.len() > MAX_DISCOVERY_ENTRY;
     if long_text || long_list {
-        let message = format!("the discovery response has a text or list that is longer than {MAX_SAID}");
+        let message = format!("the discovery response has a text or list that is longer than {MAX_DISCOVERY_ENTRY}");
         return Err(CallError::Protocol(message));
     }
-    Ok(said)
+    Ok(discovery)
 }
 
 /// Parses the JSON body of a 200. The size is checked before a tree is built.

@@ -139,14 +139,14 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_certificate_reads_the_same_at_each_attempt() {
         let expired = |time| CertificateError::ExpiredContext { time: unix(time), not_after: unix(1_000_000) };
-        let said = |problem: CertificateError| {
+        let message_of = |problem: CertificateError| {
             let error = io::Error::other(rustls::Error::InvalidCertificate(problem));
             certificate_problem(&io::Error::other(error)).unwrap()
         };
-        assert_eq!(said(expired(2_000_000)), "the plugin's certificate has expired at 1970-01-12T13:46:40Z");
-        assert_eq!(said(expired(2_000_000)), said(expired(2_000_001)));
+        assert_eq!(message_of(expired(2_000_000)), "the plugin's certificate has expired at 1970-01-12T13:46:40Z");
+        assert_eq!(message_of(expired(2_000_000)), message_of(expired(2_000_001)));
         let unknown = "the plugin's certificate was issued by an authority that is not trusted";
-        assert_eq!(said(CertificateError::UnknownIssuer), unknown);
+        assert_eq!(message_of(CertificateError::UnknownIssuer), unknown);
         assert_eq!(certificate_problem(&io::Error::other("connection refused")), None);
         assert_eq!(certificate_problem(&rustls::Error::DecryptError), None);
     }

@@ -29,16 +29,16 @@ pub(crate) enum Error {
 
 /// A token and its lifetime.
 #[derive(Clone)]
-struct Held {
+struct CachedToken {
     token: String,
     issued: Timestamp,
     expires: Timestamp,
 }
 
-impl Held {
+impl CachedToken {
     /// Returns whether less than four fifths of the lifetime are over. The rest is a margin for clock differences and
     /// the duration of a call.
-    fn is_fresh(&self, now: Timestamp) -> bool {
+    fn is_valid(&self, now: Timestamp) -> bool {
         let life = self.expires.duration_since(self.issued);
         now.duration_since(self.issued) * 5 < life * 4
     }
@@ -56,7 +56,7 @@ struct Inner {
     accounts: Api<ServiceAccount>,
     identity: TokenSubject,
     audience: String,
-    held: Mutex<Option<Held>>,
+    cached: Mutex<Option<CachedToken>>,
 }
 
 /// Tokens are equal if their audiences are, since plugins differ in nothing else.
@@ -72,14 +72,14 @@ impl Tokens {
     /// Returns the tokens of the controller's ServiceAccount in `namespace`, which is the operator's.
     pub(crate) fn new(client: Client, namespace: &str, identity: &TokenSubject, audience: String) -> Self {
         let accounts = Api::namespaced(client, namespace);
-        Self(Arc::new(Inner { accounts, identity: identity.clone(), audience, held: Mutex::new(None) }))
+        Self(Arc::new(Inner { accounts, identity: identity.clone(), audience, cached: Mutex::new(None) }))
     }
 
     /// Returns a token that stays valid long enough for a call.
     pub(crate) async fn get(&self) -> Result<String, Error> {
-        let mut held = self.0.held.lock().await;
-        if let Some(fresh) = held.as_ref().filter(|held| held.is_fresh(Timestamp::now())) {
-            return Ok(fresh.token.clone());
+        let mut cached = self.0.cached.lock().await;
+        if let Some(valid) = cached.as_ref().filter(|cached| cached.is_valid(Timestamp::now())) {
+            return Ok(valid.token.clone());
         }
         let Inner { accounts, identity, audience, .. } = self.0.as_ref();
         // Taken before the call, so that the token never seems younger than it is.
@@ -90,15 +90,15 @@ impl Tokens {
         let created = k8s::timed("create", &format!("a token for the ServiceAccount {account}"), created).await?;
         let status = created.status.ok_or(Error::Missing)?;
         let (token, expires) = status.token.zip(status.expiration_timestamp).ok_or(Error::Missing)?;
-        *held = Some(Held { token: token.clone(), issued, expires: expires.0 });
+        *cached = Some(CachedToken { token: token.clone(), issued, expires: expires.0 });
         Ok(token)
     }
 
     /// Records that the plugin refused `token`. The token is dropped unless it is very young.
     pub(crate) async fn refused(&self, token: &str) {
-        let mut held = self.0.held.lock().await;
-        if held.as_ref().is_some_and(|held| held.is_worth_dropping(token, Timestamp::now())) {
-            *held = None;
+        let mut cached = self.0.cached.lock().await;
+        if cached.as_ref().is_some_and(|cached| cached.is_worth_dropping(token, Timestamp::now())) {
+            *cached = None;
         }
     }
 }
@@ -125,18 +125,18 @@ fn token_request(identity: &TokenSubject, audience: &str) -> TokenRequest {
 mod tests {
     use super::*;
 
-    fn held(life: i64) -> Held {
+    fn cached(life: i64) -> CachedToken {
         let issued: Timestamp = "2026-11-23T09:00:00Z".parse().unwrap();
-        Held { token: "abc".to_owned(), issued, expires: issued + SignedDuration::from_secs(life) }
+        CachedToken { token: "abc".to_owned(), issued, expires: issued + SignedDuration::from_secs(life) }
     }
 
     fn after(seconds: i64) -> Timestamp {
-        held(0).issued + SignedDuration::from_secs(seconds)
+        cached(0).issued + SignedDuration::from_secs(seconds)
     }
 
     #[test]
     fn a_token_is_used_for_four_fifths_of_the_life_that_the_api_server_gave_it() {
-        for (life, now, fresh) in [
+        for (life, now, valid) in [
             (3600, 0, true),
             (3600, 2879, true),
             (3600, 2880, false),
@@ -145,14 +145,14 @@ mod tests {
             (600, 480, false),
             (0, 0, false),
         ] {
-            assert_eq!(held(life).is_fresh(after(now)), fresh, "{life} {now}");
+            assert_eq!(cached(life).is_valid(after(now)), valid, "{life} {now}");
         }
     }
 
     #[test]
     fn a_refused_token_is_dropped_unless_it_was_just_made_or_replaced_meanwhile() {
         for (token, now, dropped) in [("abc", 10, true), ("abc", 9, false), ("older", 100, false)] {
-            assert_eq!(held(3600).is_worth_dropping(token, after(now)), dropped, "{token} {now}");
+            assert_eq!(cached(3600).is_worth_dropping(token, after(now)), dropped, "{token} {now}");
         }
     }
 

@@ -26,7 +26,7 @@ impl FinalizeProgress {
     pub(crate) fn set(&self, identity: &str, subject_uid: &str, mark: FinalizeState) {
         let key = (identity.to_owned(), subject_uid.to_owned());
         let old = self.marks.lock().unwrap_or_else(PoisonError::into_inner).insert(key, mark);
-        if old != Some(mark) && matches!(mark, FinalizeState::Finalized | FinalizeState::Unasked) {
+        if old != Some(mark) && matches!(mark, FinalizeState::Finalized | FinalizeState::NotCalled) {
             self.changed.notify_one();
         }
     }

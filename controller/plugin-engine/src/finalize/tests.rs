@@ -4,8 +4,8 @@ use super::*;
 use crate::model::key::identity_of;
 
 const DEADLINE: Duration = Duration::from_mins(5);
-const LIVING: Owner = Owner::Living { held: true };
-const GOING: Owner = Owner::Going { held: true };
+const ACTIVE: Owner = Owner::Active { has_finalizer: true };
+const TERMINATING: Owner = Owner::Terminating { has_finalizer: true };
 
 /// Returns a subject that matches, was synchronised, and gets a Finalize call before it is deleted.
 fn synced(owner: Owner) -> FinalizeInput {
@@ -50,10 +50,10 @@ fn finalizing_is_opted_into_twice() {
 #[test]
 fn while_the_owner_lives_a_subject_is_synced_and_when_it_goes_it_is_finalized_until_it_has_been() {
     let deleting = Stage::Finalize(EventReason::Deleting);
-    let marked = |mark| FinalizeInput { mark, ..synced(GOING) };
-    assert_eq!(stage_of(&synced(LIVING)), Stage::Sync);
-    assert_eq!(stage_of(&synced(Owner::Living { held: false })), Stage::Sync);
-    assert_eq!(stage_of(&FinalizeInput { mark: Some(FinalizeState::Finalized), ..synced(LIVING) }), Stage::Sync);
+    let marked = |mark| FinalizeInput { mark, ..synced(TERMINATING) };
+    assert_eq!(stage_of(&synced(ACTIVE)), Stage::Sync);
+    assert_eq!(stage_of(&synced(Owner::Active { has_finalizer: false })), Stage::Sync);
+    assert_eq!(stage_of(&FinalizeInput { mark: Some(FinalizeState::Finalized), ..synced(ACTIVE) }), Stage::Sync);
     assert_eq!(stage_of(&marked(Some(FinalizeState::Engaged))), deleting);
     assert_eq!(stage_of(&marked(None)), deleting, "a controller that was restarted remembers nothing");
     assert_eq!(stage_of(&marked(Some(FinalizeState::Finalized))), Stage::Rest);
@@ -63,20 +63,24 @@ fn while_the_owner_lives_a_subject_is_synced_and_when_it_goes_it_is_finalized_un
 #[test]
 fn a_plugin_that_has_not_opted_in_or_holds_nothing_is_not_asked() {
     let off = |situation| FinalizeInput { finalizes: false, ..situation };
-    assert_eq!(stage_of(&off(synced(GOING))), Stage::Rest);
-    assert_eq!(stage_of(&off(unmatched(GOING))), Stage::Prune);
-    assert_eq!(stage_of(&off(unmatched(LIVING))), Stage::Prune);
-    assert_eq!(stage_of(&synced(Owner::Going { held: false })), Stage::Rest, "nobody would wait for the answer");
+    assert_eq!(stage_of(&off(synced(TERMINATING))), Stage::Rest);
+    assert_eq!(stage_of(&off(unmatched(TERMINATING))), Stage::Prune);
+    assert_eq!(stage_of(&off(unmatched(ACTIVE))), Stage::Prune);
+    assert_eq!(
+        stage_of(&synced(Owner::Terminating { has_finalizer: false })),
+        Stage::Rest,
+        "nobody would wait for the answer"
+    );
 }
 
 #[test]
 fn a_subject_that_stops_matching_is_finalized_and_then_pruned() {
     let leaving = Stage::Finalize(EventReason::Unmatched);
-    let marked = |mark| FinalizeInput { mark, ..unmatched(LIVING) };
+    let marked = |mark| FinalizeInput { mark, ..unmatched(ACTIVE) };
     assert_eq!(stage_of(&marked(Some(FinalizeState::Engaged))), leaving);
     assert_eq!(stage_of(&marked(Some(FinalizeState::Finalized))), Stage::Prune);
     assert_eq!(stage_of(&unmatched(Owner::Absent)), Stage::Prune);
-    assert_eq!(stage_of(&unmatched(GOING)), Stage::Finalize(EventReason::Deleting));
+    assert_eq!(stage_of(&unmatched(TERMINATING)), Stage::Finalize(EventReason::Deleting));
     let since = Instant::now();
     let waiting = marked(Some(FinalizeState::Leaving(since)));
     assert_eq!(stage(&waiting, since + DEADLINE.mul_f32(0.99)), leaving);
@@ -87,11 +91,11 @@ fn a_subject_that_stops_matching_is_finalized_and_then_pruned() {
 #[test]
 fn a_subject_that_the_plugin_was_never_asked_about_is_not_finalized() {
     let never = |owner| FinalizeInput { mark: None, has_children: false, ..unmatched(owner) };
-    assert_eq!(stage_of(&never(LIVING)), Stage::Prune);
-    assert_eq!(stage_of(&never(GOING)), Stage::Prune);
-    let children = FinalizeInput { has_children: true, ..never(LIVING) };
+    assert_eq!(stage_of(&never(ACTIVE)), Stage::Prune);
+    assert_eq!(stage_of(&never(TERMINATING)), Stage::Prune);
+    let children = FinalizeInput { has_children: true, ..never(ACTIVE) };
     assert_eq!(stage_of(&children), Stage::Finalize(EventReason::Unmatched), "children outlive a restart");
-    let left = |held| FinalizeInput { may_be_left: true, ..never(Owner::Living { held }) };
+    let left = |has_finalizer| FinalizeInput { may_be_left: true, ..never(Owner::Active { has_finalizer }) };
     assert_eq!(stage_of(&left(true)), Stage::Finalize(EventReason::Unmatched), "so does the finalizer");
     assert_eq!(stage_of(&left(false)), Stage::Prune);
 }
@@ -118,8 +122,8 @@ fn a_finalizer_stays_for_what_is_held_and_for_what_is_still_wanted() {
         (false, false, leaving, true),
         (false, false, done, false),
         (true, true, None, true),
-        (false, true, Some(FinalizeState::Unasked), false),
-        (true, true, Some(FinalizeState::Unasked), false),
+        (false, true, Some(FinalizeState::NotCalled), false),
+        (true, true, Some(FinalizeState::NotCalled), false),
         (true, true, Some(FinalizeState::Engaged), true),
         (true, false, leaving, true),
         (true, true, done, false),

@@ -19,11 +19,11 @@ use plugin_protocol::EventReason;
 #[derive(Clone, Debug)]
 pub(crate) enum Command {
     /// Enqueue one subject.
-    Look(SubjectKey, EventReason),
+    Enqueue(SubjectKey, EventReason),
     /// Enqueue all subjects.
     EnqueueAll(EventReason),
     /// Enqueue the subjects in this namespace.
-    LookInto(String),
+    EnqueueNamespace(String),
     /// A child of the subject with this uid changed.
     ChildChanged(ChildChange),
     /// Start no further passes, and end when the running ones are complete.
@@ -82,24 +82,24 @@ impl Registry {
 
     /// Enqueues a subject for every plugin that has a rule for its kind. The worker does the rest of the matching,
     /// because it also has to notice subjects that no longer match.
-    pub(crate) fn look(&self, key: &SubjectKey, reason: EventReason) {
+    pub(crate) fn enqueue(&self, key: &SubjectKey, reason: EventReason) {
         for worker in self.0.read().unwrap_or_else(PoisonError::into_inner).values() {
             let registered = Arc::clone(&worker.registered.borrow());
-            let asks = registered.spec.subjects.iter().any(|rule| rule.kind == key.kind);
-            if asks && registered.serves(Some(&key.namespace)) {
+            let selects_kind = registered.spec.subjects.iter().any(|rule| rule.kind == key.kind);
+            if selects_kind && registered.serves(Some(&key.namespace)) {
                 // An error means that the worker is being stopped.
-                let _ = worker.commands.send(Command::Look(key.clone(), reason));
+                let _ = worker.commands.send(Command::Enqueue(key.clone(), reason));
             }
         }
     }
 
     /// Enqueues the subjects in `namespace` for plugins with a namespaceSelector, after the labels of the namespace
     /// changed.
-    pub(crate) fn look_into(&self, namespace: &str) {
+    pub(crate) fn enqueue_namespace(&self, namespace: &str) {
         for worker in self.0.read().unwrap_or_else(PoisonError::into_inner).values() {
             let registered = Arc::clone(&worker.registered.borrow());
             if registered.matcher.reads_namespaces() && registered.serves(Some(namespace)) {
-                let _ = worker.commands.send(Command::LookInto(namespace.to_owned()));
+                let _ = worker.commands.send(Command::EnqueueNamespace(namespace.to_owned()));
             }
         }
     }
@@ -180,10 +180,10 @@ mod tests {
             assert_eq!(heard(), expected, "{identity}");
         }
         for (namespace, expected) in [("team-b", [true, false, true]), ("team-c", [true, false, false])] {
-            registry.look_into(namespace);
+            registry.enqueue_namespace(namespace);
             assert_eq!(heard(), expected, "{namespace}");
             let key = SubjectKey { kind: SubjectKind::Service, namespace: namespace.to_owned(), name: String::new() };
-            registry.look(&key, EventReason::Updated);
+            registry.enqueue(&key, EventReason::Updated);
             assert_eq!(heard(), expected, "{namespace}");
         }
     }

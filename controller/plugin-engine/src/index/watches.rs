@@ -65,7 +65,7 @@ impl<K> Clone for Watched<K> {
 pub(crate) struct WatchConfig {
     /// The namespaces that are watched for subjects, and for children unless their writer is limited to fewer.
     pub(crate) scope: Scope,
-    pub(crate) pace: WatchTiming,
+    pub(crate) timing: WatchTiming,
     /// The liveness check, which reports watches that receive nothing.
     pub(crate) liveness: Liveness,
 }
@@ -81,7 +81,7 @@ pub(crate) struct NotSynced {
 /// The watches of subjects, owners and children that plugins need.
 pub(crate) struct WatchManager {
     client: Client,
-    sight: WatchConfig,
+    watch_config: WatchConfig,
     registry: Arc<Registry>,
     cancel: CancellationToken,
     /// A weak reference for listeners, which must not keep the manager alive that owns them.
@@ -95,13 +95,13 @@ impl WatchManager {
     /// Returns a manager without watches.
     pub(crate) fn new(
         client: Client,
-        sight: WatchConfig,
+        watch_config: WatchConfig,
         registry: Arc<Registry>,
         cancel: CancellationToken,
     ) -> Arc<Self> {
         Arc::new_cyclic(|myself| Self {
             client,
-            sight,
+            watch_config,
             registry,
             cancel,
             myself: myself.clone(),
@@ -172,7 +172,7 @@ impl WatchManager {
             let stays = wanted.contains(key) || now.saturating_duration_since(open.used) < UNUSED;
             if !stays {
                 // Otherwise the liveness check would mistake the silence of a closed watch for that of the API server.
-                self.sight.liveness.forget(&open.watched.progress);
+                self.watch_config.liveness.forget(&open.watched.progress);
             }
             stays
         });
@@ -199,30 +199,31 @@ impl WatchManager {
     fn start_subjects(&self, kind: SubjectKind) -> Watched<StoredObject> {
         let resource = subject::api_resource(kind);
         let cache = Cache::new(index_of(kind));
-        let config = self.sight.pace.config(subject::label_selector(kind));
+        let config = self.watch_config.timing.config(subject::label_selector(kind));
         let (registry, myself) = (Arc::clone(&self.registry), self.myself.clone());
-        let feed =
-            KindWatcher::new(&self.client, &self.sight.scope, resource, config, cache.clone()).listen(move |change| {
+        let watcher = KindWatcher::new(&self.client, &self.watch_config.scope, resource, config, cache.clone()).listen(
+            move |change| {
                 let key = SubjectKey::of(kind, change.object().as_ref());
-                registry.look(&key, EventReason::Updated);
+                registry.enqueue(&key, EventReason::Updated);
                 // Requests include the Dask resource that owns the subject, so a change of it also changes the requests
                 // of its subjects.
                 if let (None, Some(watches)) = (subject::label_selector(kind), myself.upgrade()) {
                     for below in [SubjectKind::Service, SubjectKind::Deployment, SubjectKind::Pod] {
-                        watches.below(below, &key).iter().for_each(|key| registry.look(key, EventReason::Updated));
+                        watches.below(below, &key).iter().for_each(|key| registry.enqueue(key, EventReason::Updated));
                     }
                 }
-            });
-        self.drive(feed, cache, self.cancel.clone())
+            },
+        );
+        self.drive(watcher, cache, self.cancel.clone())
     }
 
     fn start_namespaces(&self) -> Watched<Metadata> {
         let resource = ApiResource::erase::<Namespace>(&());
         let (cache, registry) = (Cache::new(|_: &Metadata| None), Arc::clone(&self.registry));
-        let config = self.sight.pace.config(None);
-        let feed = KindWatcher::new(&self.client, &Scope::all(), resource, config, cache.clone())
-            .listen(move |change| registry.look_into(&change.object().name_any()));
-        self.drive(feed, cache, self.cancel.clone())
+        let config = self.watch_config.timing.config(None);
+        let watcher = KindWatcher::new(&self.client, &Scope::all(), resource, config, cache.clone())
+            .listen(move |change| registry.enqueue_namespace(&change.object().name_any()));
+        self.drive(watcher, cache, self.cancel.clone())
     }
 
     fn start_children(&self, writer: &Writer, resource: &ApiResource, cancel: CancellationToken) -> Watched<ChildMeta> {
@@ -231,8 +232,9 @@ impl WatchManager {
             Some(child_index(labels.get(PLUGIN_LABEL)?, labels.get(SUBJECT_LABEL)?))
         });
         let (registry, kind) = (Arc::clone(&self.registry), resource.clone());
-        let (scope, config) = (writer.scope(&self.sight.scope), self.sight.pace.config(Some(PLUGIN_LABEL)));
-        let feed =
+        let (scope, config) =
+            (writer.scope(&self.watch_config.scope), self.watch_config.timing.config(Some(PLUGIN_LABEL)));
+        let watcher =
             KindWatcher::new(&writer.client, &scope, resource.clone(), config, cache.clone()).listen(move |change| {
                 let child = change.object();
                 let labels = child.labels();
@@ -246,10 +248,10 @@ impl WatchManager {
                 let child = child_name(&kind, &child.name_any());
                 registry.child_changed(plugin, &ChildChange { subject_uid: subject_uid.clone(), child, state });
             });
-        self.drive(feed, cache, cancel)
+        self.drive(watcher, cache, cancel)
     }
 
-    fn drive<K>(&self, feed: KindWatcher<K>, cache: Cache<K>, cancel: CancellationToken) -> Watched<K>
+    fn drive<K>(&self, watcher: KindWatcher<K>, cache: Cache<K>, cancel: CancellationToken) -> Watched<K>
     where
         K: Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>
             + Clone
@@ -259,8 +261,8 @@ impl WatchManager {
             + Sync
             + 'static,
     {
-        let (progress, run) = feed.start();
-        self.sight.liveness.watch(progress.clone());
+        let (progress, run) = watcher.start();
+        self.watch_config.liveness.watch(progress.clone());
         tokio::spawn(async move {
             tokio::select! { () = run => {}, () = cancel.cancelled() => {} }
         });
@@ -292,8 +294,9 @@ mod tests {
     use dask_operator_api::testing::mk_resource;
 
     fn watches() -> Arc<WatchManager> {
-        let sight = WatchConfig { scope: Scope::all(), pace: WatchTiming::default(), liveness: Liveness::default() };
-        WatchManager::new(test_writer().client, sight, Arc::default(), CancellationToken::new())
+        let watch_config =
+            WatchConfig { scope: Scope::all(), timing: WatchTiming::default(), liveness: Liveness::default() };
+        WatchManager::new(test_writer().client, watch_config, Arc::default(), CancellationToken::new())
     }
 
     #[tokio::test]
@@ -309,7 +312,7 @@ mod tests {
         watches.close(&wanted, now + UNUSED);
         assert!(closed.is_cancelled() && !open.is_cancelled());
         assert_eq!(watches.children.lock().unwrap().len(), 1);
-        assert_eq!(watches.sight.liveness.watches().len(), 1, "the API server is not expected to speak of it");
+        assert_eq!(watches.watch_config.liveness.watches().len(), 1, "the API server is not expected to speak of it");
     }
 
     /// Otherwise a caller that is waiting when the watch is closed would wait forever.

@@ -184,8 +184,8 @@ mod tests {
     }
 
     fn samples(metrics: &PluginMetrics) -> Vec<String> {
-        let telling = |line: &&str| line.starts_with("dask_operator_plugin_") && !line.contains("duration_seconds");
-        text(metrics).lines().filter(telling).map(str::to_owned).collect()
+        let is_relevant = |line: &&str| line.starts_with("dask_operator_plugin_") && !line.contains("duration_seconds");
+        text(metrics).lines().filter(is_relevant).map(str::to_owned).collect()
     }
 
     #[test]

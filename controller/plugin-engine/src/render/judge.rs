@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use kube::{ResourceExt as _, api::DynamicObject};
 use serde_json::Value;
 
-use super::world::{DryRunState, Subject};
+use super::dry_run_state::{DryRunState, Subject};
 use crate::{
     children::{
         names,
@@ -39,28 +39,28 @@ pub(crate) struct Judged {
     pub(crate) refused: Vec<(String, &'static str, String)>,
     pub(crate) warnings: Vec<String>,
     /// The message of a plugin that refuses, or that has no result yet.
-    pub(crate) said: Option<String>,
+    pub(crate) outcome: Option<String>,
 }
 
 pub(crate) fn judge(
     plugin: &Registration,
-    (world, given): (&DryRunState, &mut Given),
+    (dry_run_state, given): (&DryRunState, &mut Given),
     subject: &Subject<'_>,
     answer: Result<Answer, CallError>,
 ) -> Result<Judged, CallError> {
     let answer = answer?;
     let Parsed { children, rejected: unparsed } = answer.parsed();
     let warnings = answer.warnings;
-    let said = match answer.status {
+    let outcome = match answer.status {
         ResponseStatus::Success => None,
         ResponseStatus::Pending => Some(format!("the plugin is not ready to decide: {}", answer.message)),
         _ => Some(format!("the plugin refuses: {}: {}", answer.reason, answer.message)),
     };
-    if said.is_some() {
-        return Ok(Judged { warnings, said, ..Judged::default() });
+    if outcome.is_some() {
+        return Ok(Judged { warnings, outcome, ..Judged::default() });
     }
     let (subject_uid, owner_uid) = (subject.object.uid().unwrap_or_default(), subject.owner.uid().unwrap_or_default());
-    let known = world.children(plugin, subject).into_iter().map(|child| Known {
+    let known = dry_run_state.children(plugin, subject).into_iter().map(|child| Known {
         resource: child.kind.resource.clone(),
         name: child.object.name_any(),
         uid: child.object.uid().unwrap_or_default(),
@@ -72,12 +72,12 @@ pub(crate) fn judge(
     let namespace = &subject.key.namespace;
     let place = |child: &Approved| (child_name(child.resource(), child.name()), namespace.clone());
     let found = |child: Approved| {
-        let live = given.get(&place(&child)).or_else(|| world.live(child.resource(), namespace, child.name()));
+        let live = given.get(&place(&child)).or_else(|| dry_run_state.live(child.resource(), namespace, child.name()));
         (child.clone(), live.cloned())
     };
     let claim = Ownership { plugin: &plugin.identity, subject_uid: &subject_uid, owner_uid: &owner_uid };
     let wanted: Vec<_> = approved.into_iter().map(found).collect();
-    let wanted = match names::given_way(&wanted, claim, &namesakes(plugin, world, subject.key)) {
+    let wanted = match names::given_way(&wanted, claim, &namesakes(plugin, dry_run_state, subject.key)) {
         Some(renamed) => renamed.into_iter().map(found).collect(),
         None => wanted,
     };
@@ -91,11 +91,11 @@ pub(crate) fn judge(
     // The controller prunes only after all other changes have succeeded.
     let prune = if refused.is_empty() { plan.prune } else { Vec::new() };
     let apply = plan.apply.iter().map(|child| (child.key().to_string(), child.manifest().clone())).collect();
-    Ok(Judged { apply, prune, refused, warnings, said: None })
+    Ok(Judged { apply, prune, refused, warnings, outcome: None })
 }
 
 /// Returns the uids of the subjects of other kinds that have the same name as `subject`.
-fn namesakes(plugin: &Registration, world: &DryRunState, subject: &SubjectKey) -> HashSet<String> {
+fn namesakes(plugin: &Registration, dry_run_state: &DryRunState, subject: &SubjectKey) -> HashSet<String> {
     let others = plugin.spec.subjects.iter().filter(|rule| rule.kind != subject.kind);
-    others.filter_map(|rule| world.find(&SubjectKey { kind: rule.kind, ..subject.clone() })?.uid()).collect()
+    others.filter_map(|rule| dry_run_state.find(&SubjectKey { kind: rule.kind, ..subject.clone() })?.uid()).collect()
 }

@@ -3,17 +3,17 @@
 //!
 //! ```text
 //! files ──read──> Manifests ──world──> subjects and their owners, and what else is there
-//!       subject ──match──> request ──ask──> answer ──judge──> children to apply, refused, to prune
+//!       subject ──match──> request ──call──> answer ──judge──> children to apply, refused, to prune
 //! ```
 //!
 //! Values that an API server would provide are made up: uids are derived from names, and plurals from kinds. A kind is
 //! namespaced unless its `CustomResourceDefinition` is among the files and specifies another scope.
 
-mod ask;
+mod call;
+mod dry_run_state;
 mod judge;
 mod kinds;
 mod manifests;
-mod world;
 
 use std::{
     io::{self, Write},
@@ -28,10 +28,10 @@ use operator_runtime::rejection::Rejection;
 use serde_json::Value;
 
 use self::{
-    ask::Source,
+    call::Source,
+    dry_run_state::{DryRunState, Subject},
     judge::{Given, Judged},
     manifests::Manifests,
-    world::{DryRunState, Subject},
 };
 use super::{
     client::response::CallError, index::registration::Registration, model::labels::KEY_LABEL, resource,
@@ -127,19 +127,19 @@ pub async fn render(
     let kinds = kinds::resolve(&plugin.spec.children, &manifests.definitions);
     let registration =
         resource::without_cluster(&plugin, kinds, &args.operator_namespace).map_err(Error::NotAccepted)?;
-    let world = DryRunState::of(manifests, made, &args.cluster_domain);
-    let matched = world.matched(&registration);
-    for problem in world.problems.iter().chain(&matched.problems) {
+    let dry_run_state = DryRunState::of(manifests, made, &args.cluster_domain);
+    let matched = dry_run_state.matched(&registration);
+    for problem in dry_run_state.problems.iter().chain(&matched.problems) {
         writeln!(err, "{problem}")?;
     }
-    let mut clean = world.problems.is_empty() && matched.problems.is_empty();
+    let mut clean = dry_run_state.problems.is_empty() && matched.problems.is_empty();
     if matched.subjects.is_empty() {
-        writeln!(err, "no subject matches: {}", world.summary(&registration))?;
+        writeln!(err, "no subject matches: {}", dry_run_state.summary(&registration))?;
         return Ok(false);
     }
     if args.requests {
         for subject in &matched.subjects {
-            let review = request(&registration, &world, subject)?;
+            let review = request(&registration, &dry_run_state, subject)?;
             writeln!(out, "{}", serde_json::to_string(&review).map_err(io::Error::from)?)?;
         }
         return Ok(clean);
@@ -147,15 +147,19 @@ pub async fn render(
     let source = Source::open(args).await?;
     let mut given = Given::default();
     for subject in &matched.subjects {
-        let review = request(&registration, &world, subject)?;
+        let review = request(&registration, &dry_run_state, subject)?;
         let answer = source.answer(&review).await;
-        clean &= print(subject, judge::judge(&registration, (&world, &mut given), subject, answer), out, err)?;
+        clean &= print(subject, judge::judge(&registration, (&dry_run_state, &mut given), subject, answer), out, err)?;
     }
     Ok(clean)
 }
 
 /// Returns the request that the controller would send about `subject`.
-fn request(registration: &Registration, world: &DryRunState, subject: &Subject<'_>) -> Result<ReviewRequest, Error> {
+fn request(
+    registration: &Registration,
+    dry_run_state: &DryRunState,
+    subject: &Subject<'_>,
+) -> Result<ReviewRequest, Error> {
     let question = Question {
         plugin: registration,
         key: subject.key,
@@ -166,7 +170,7 @@ fn request(registration: &Registration, world: &DryRunState, subject: &Subject<'
         now: Timestamp::now(),
         dry_run: true,
     };
-    let children = world.children(registration, subject).into_iter().filter_map(|child| {
+    let children = dry_run_state.children(registration, subject).into_iter().filter_map(|child| {
         let key = child.object.labels().get(KEY_LABEL)?.clone();
         Some((key, serde_json::to_value(child.object).ok()?))
     });
@@ -200,13 +204,13 @@ fn print(
     for (child, reason, message) in &judged.refused {
         writeln!(err, "{key}, child {child}: refused: {reason}: {message}")?;
     }
-    if let Some(said) = &judged.said {
-        writeln!(err, "{key}: {said}")?;
+    if let Some(outcome) = &judged.outcome {
+        writeln!(err, "{key}: {outcome}")?;
     }
-    if judged.apply.is_empty() && judged.refused.is_empty() && judged.said.is_none() {
+    if judged.apply.is_empty() && judged.refused.is_empty() && judged.outcome.is_none() {
         writeln!(err, "{key}: the plugin returns no children")?;
     }
-    Ok(judged.refused.is_empty() && judged.said.is_none())
+    Ok(judged.refused.is_empty() && judged.outcome.is_none())
 }
 
 /// Returns the name of an object for messages.

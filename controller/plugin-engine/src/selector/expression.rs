@@ -31,7 +31,7 @@ use self::{
     compile::Compiled,
     evaluate::Evaluation,
     node::Node,
-    value::{Held, Key, Value},
+    value::{Key, Shared, Value},
 };
 use crate::model::redact;
 
@@ -62,8 +62,8 @@ impl<'a> Subject<'a> {
 
     /// Returns the object as a value. Only the names of its top-level fields are copied.
     fn value(&self) -> Value<'_> {
-        let key = |name| Key::Text(Held::Borrowed(name));
-        let text = |text| Value::Text(Held::Borrowed(text));
+        let key = |name| Key::Text(Shared::Borrowed(name));
+        let text = |text| Value::Text(Shared::Borrowed(text));
         let data = self.data.as_object().into_iter().flatten();
         let fields = data.map(|(name, value)| (key(name.as_str()), Value::of(value)));
         Value::map(fields.chain([
@@ -84,7 +84,7 @@ impl<'a> Variables<'a> {
     }
 
     fn of([object, owner]: [Value<'a>; 2], component: Option<&'a str>) -> Self {
-        let component = component.map_or(Value::Null, |component| Value::Text(Held::Borrowed(component)));
+        let component = component.map_or(Value::Null, |component| Value::Text(Shared::Borrowed(component)));
         Self([object, owner, component])
     }
 

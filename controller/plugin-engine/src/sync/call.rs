@@ -34,8 +34,8 @@ pub(crate) async fn call(
 }
 
 /// Runs a pass over a subject as one trace.
-pub(crate) async fn traced<T>(plugin: &Registered, subject: &SubjectKey, look: impl Future<Output = T>) -> T {
+pub(crate) async fn traced<T>(plugin: &Registered, subject: &SubjectKey, pass: impl Future<Output = T>) -> T {
     let trace = format!("{:032x}", fastrand::u128(1..));
     let span = tracing::info_span!("plugin", trace.id = trace, plugin = plugin.identity, %subject, hook = Empty);
-    traceparent::in_trace(trace, look).instrument(span).await
+    traceparent::in_trace(trace, pass).instrument(span).await
 }

@@ -58,12 +58,12 @@ impl Syncing<'_> {
             (Err(_), _) => engaged,
         };
         let owner = above.as_ref().map(|(_, owner)| &**owner);
-        let situation = self.situation(&object, owner, (matches, !known.is_empty()));
-        let stage = finalize::stage(&situation, Instant::now());
+        let input = self.input(&object, owner, (matches, !known.is_empty()));
+        let stage = finalize::stage(&input, Instant::now());
         self.memory.finalizing = false;
         match (stage, above) {
             (Stage::Sync, Some((owner_key, owner))) => {
-                self.held(Observed { object, owner_key, owner, known }, situation.finalizes).await
+                self.ensure_finalizer(Observed { object, owner_key, owner, known }, input.finalizes).await
             }
             (Stage::Finalize(farewell), Some((owner_key, owner))) => {
                 self.memory.finalizing = true;
@@ -75,10 +75,10 @@ impl Syncing<'_> {
                     let plugin = &self.plugin.identity;
                     tracing::warn!(plugin, subject = %self.key, "the deadline for finalizing a subject has passed");
                 }
-                if situation.mark.is_some() && situation.has_children {
+                if input.mark.is_some() && input.has_children {
                     self.mark(FinalizeState::Finalized);
-                } else if situation.mark.is_some() || situation.finalizes {
-                    self.mark(FinalizeState::Unasked);
+                } else if input.mark.is_some() || input.finalizes {
+                    self.mark(FinalizeState::NotCalled);
                 }
                 self.prune().await.map(PreSync::Done)
             }
@@ -109,7 +109,7 @@ impl Syncing<'_> {
     /// may have been suspended since.
     fn marked(&self) -> Option<FinalizeState> {
         match self.env.finalize_progress.get(&self.plugin.identity, &self.memory.subject_uid) {
-            Some(FinalizeState::Unasked) => None,
+            Some(FinalizeState::NotCalled) => None,
             Some(FinalizeState::Leaving(_)) if self.memory.verdict.is_none() => Some(FinalizeState::Engaged),
             mark => mark,
         }
@@ -128,21 +128,21 @@ impl Syncing<'_> {
         Ok(above.then_some((owner_key, owner)))
     }
 
-    fn situation(
+    fn input(
         &self,
         object: &DynamicObject,
         owner: Option<&DynamicObject>,
         (matches, has_children): (bool, bool),
     ) -> FinalizeInput {
         let plugin = self.plugin;
-        let held = owner.is_some_and(|owner| finalizers::has(owner, &finalize::name_of(&plugin.identity)));
+        let has_finalizer = owner.is_some_and(|owner| finalizers::has(owner, &finalize::name_of(&plugin.identity)));
         let component = subject::component(self.key.kind, object);
         let named = plugin.rules_for(self.key.kind, component).next().is_some();
         FinalizeInput {
             owner: match owner {
                 None => Owner::Absent,
-                Some(owner) if owner.metadata.deletion_timestamp.is_some() => Owner::Going { held },
-                Some(_) => Owner::Living { held },
+                Some(owner) if owner.metadata.deletion_timestamp.is_some() => Owner::Terminating { has_finalizer },
+                Some(_) => Owner::Active { has_finalizer },
             },
             matches,
             finalizes: finalize::is_on(plugin.spec.finalize, &plugin.hooks),
@@ -154,13 +154,13 @@ impl Syncing<'_> {
     }
 
     /// Adds the finalizer before the first child is created, because the controller may be killed in between.
-    async fn held(&self, observed: Observed, finalizes: bool) -> Result<PreSync, Error> {
+    async fn ensure_finalizer(&self, observed: Observed, finalizes: bool) -> Result<PreSync, Error> {
         if finalizes {
             self.mark(FinalizeState::Engaged);
             let (name, uid) = (finalize::name_of(&self.plugin.identity), observed.owner.uid().unwrap_or_default());
-            let held = finalizers::has(&*observed.owner, &name)
+            let has_finalizer = finalizers::has(&*observed.owner, &name)
                 || finalizers::hold(&self.env.client, &observed.owner_key, &uid, &name).await?;
-            if !held {
+            if !has_finalizer {
                 return Ok(PreSync::Done(NOTHING)); // The watch will soon report the deletion of the owner.
             }
         }
@@ -199,8 +199,8 @@ impl Syncing<'_> {
         request.request.attempt = self.memory.attempt_at(&request.request.uid);
         self.memory.settled = Some(base);
         let failures = self.memory.failures;
-        let answer = self.ask(&request, EventReason::Resync).await;
-        self.memory.asked = None;
+        let answer = self.call_plugin(&request, EventReason::Resync).await;
+        self.memory.request_uid = None;
         if matches!(answer, Err(Error::Call(CallError::Gone))) {
             self.memory.retired = Some(self.identity());
         }

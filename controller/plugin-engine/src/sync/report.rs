@@ -18,7 +18,7 @@ use crate::{
 
 /// Reports the result of a pass over `subject`. `memory` is its state now, and `before` is the sync state after the
 /// previous pass.
-pub(crate) async fn tell(
+pub(crate) async fn publish(
     env: &SyncContext,
     plugin: &Registered,
     subject: &SubjectKey,

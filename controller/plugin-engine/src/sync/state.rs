@@ -27,7 +27,7 @@ pub(crate) struct SubjectState {
     /// a child changes, or the requeue is due.
     pub(crate) settled: Option<String>,
     /// The digest of the request (with the children at that time) that `answer` belongs to.
-    pub(crate) asked: Option<String>,
+    pub(crate) request_uid: Option<String>,
     pub(crate) answer: Option<Arc<Answer>>,
     /// The memory that is reserved for the children of `answer`.
     kept: Option<Arc<Reservation>>,
@@ -87,11 +87,11 @@ impl SubjectState {
         let mut reservation = kept.of(namespace);
         if reservation.grow(answer.bytes()).is_ok() {
             self.kept = Some(Arc::new(reservation));
-            self.asked = Some(uid.to_owned());
+            self.request_uid = Some(uid.to_owned());
             self.answer = Some(Arc::clone(answer));
             return true;
         }
-        self.asked = None;
+        self.request_uid = None;
         self.answer = Some(Arc::new(Answer { children: None, ..Answer::clone(answer) }));
         false
     }
@@ -157,16 +157,16 @@ mod tests {
         let keep = |namespace: &str| {
             let mut memory = SubjectState::of("u");
             let has_room = memory.keep("uid", &long, (&shares, namespace));
-            assert_eq!((memory.asked.is_some(), has_room), (has_room, has_room));
+            assert_eq!((memory.request_uid.is_some(), has_room), (has_room, has_room));
             assert_eq!(memory.answer.as_ref().unwrap().children.is_some(), has_room);
             assert_eq!(memory.answer.as_ref().unwrap().warnings, ["soon"]);
             memory
         };
         let flood: Vec<SubjectState> = (0..10).map(|_| keep("flood")).collect();
-        assert_eq!(flood.iter().filter(|memory| memory.asked.is_some()).count(), 2);
-        assert!(keep("other").asked.is_some());
+        assert_eq!(flood.iter().filter(|memory| memory.request_uid.is_some()).count(), 2);
+        assert!(keep("other").request_uid.is_some());
         drop(flood);
-        assert!(keep("flood").asked.is_some());
+        assert!(keep("flood").request_uid.is_some());
     }
 
     #[test]

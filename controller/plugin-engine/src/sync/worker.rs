@@ -110,7 +110,7 @@ struct Worker {
 type Running = FuturesUnordered<BoxFuture<'static, (SubjectKey, Pass)>>;
 /// Discovery calls that decide about an open breaker, or deletions of orphans, with their results. At most one of each
 /// runs at a time.
-type Errands = FuturesUnordered<BoxFuture<'static, bool>>;
+type Background = FuturesUnordered<BoxFuture<'static, bool>>;
 
 impl Worker {
     async fn run(
@@ -119,28 +119,28 @@ impl Worker {
         requested: futures::channel::mpsc::UnboundedReceiver<ScheduleRequest<SubjectKey>>,
     ) {
         let mut queue = pin!(scheduler(requested));
-        let (mut running, mut discoveries, mut orphans) = (Running::new(), Errands::new(), Errands::new());
-        self.first_round = self.look_at_all(EventReason::Created, None).await;
-        let errand = self.prune_orphans().await;
-        orphans.push(errand);
+        let (mut running, mut discoveries, mut orphans) = (Running::new(), Background::new(), Background::new());
+        self.first_round = self.enqueue_all(EventReason::Created, None).await;
+        let deletion = self.prune_orphans().await;
+        orphans.push(deletion);
         self.publish();
         loop {
             let pause = self.breaker.open_until();
             self.env.metrics.breaker(&self.current.borrow().identity, self.breaker.state() != State::Closed);
-            while let Some(key) = self.next_turn(running.len()) {
+            while let Some(key) = self.next_subject(running.len()) {
                 running.push(self.start(key));
             }
             let (in_flight, orphans_due) = (&self.in_flight, self.orphans_due);
             tokio::select! {
                 Some(command) = commands.recv() => match command {
                     Command::Finish => break,
-                    command => self.obey(command).await,
+                    command => self.handle(command).await,
                 },
                 Some((key, pass)) = running.next() => self.finish(key, pass),
                 Some(key) = next(queue.as_mut(), in_flight) => self.waiting.push(key),
-                Some(answered) = discoveries.next() => self.turn(|breaker, now| breaker.discovered(answered, now)),
+                Some(answered) = discoveries.next() => self.change_breaker(|breaker, now| breaker.discovered(answered, now)),
                 () = sleep_until(pause) => {
-                    self.turn(|breaker, _| breaker.discovering());
+                    self.change_breaker(|breaker, _| breaker.discovering());
                     discoveries.push(self.discover());
                 }
                 Some(all_gone) = orphans.next() => {
@@ -148,43 +148,45 @@ impl Worker {
                 }
                 () = sleep_until(orphans_due) => {
                     self.orphans_due = None;
-                    let errand = self.prune_orphans().await;
-                    orphans.push(errand);
+                    let deletion = self.prune_orphans().await;
+                    orphans.push(deletion);
                 }
             }
         }
         while running.next().await.is_some() {}
     }
 
-    async fn obey(&mut self, command: Command) {
+    async fn handle(&mut self, command: Command) {
         match command {
-            Command::Look(key, reason) => self.look(key, reason),
+            Command::Enqueue(key, reason) => self.enqueue(key, reason),
             Command::EnqueueAll(reason) => {
                 // The plugin has just answered a discovery call.
                 if reason == EventReason::PluginChanged {
-                    self.turn(|breaker, now| breaker.discovered(true, now));
+                    self.change_breaker(|breaker, now| breaker.discovered(true, now));
                 }
-                drop(self.look_at_all(reason, None).await);
+                drop(self.enqueue_all(reason, None).await);
             }
-            Command::LookInto(namespace) => drop(self.look_at_all(EventReason::Updated, Some(&namespace)).await),
+            Command::EnqueueNamespace(namespace) => {
+                drop(self.enqueue_all(EventReason::Updated, Some(&namespace)).await)
+            }
             Command::ChildChanged(change) => self.child_changed(change),
             // Ends the loop in `run`.
             Command::Finish => {}
             Command::Recovered => {
-                self.turn(|breaker, now| breaker.discovered(true, now));
+                self.change_breaker(|breaker, now| breaker.discovered(true, now));
                 let failing: Vec<SubjectKey> = self.tally.failing().cloned().collect();
                 for key in failing {
-                    self.look(key, EventReason::PluginChanged);
+                    self.enqueue(key, EventReason::PluginChanged);
                 }
             }
         }
     }
 
-    fn look(&mut self, key: SubjectKey, reason: EventReason) {
-        self.look_at(key, reason, Instant::now());
+    fn enqueue(&mut self, key: SubjectKey, reason: EventReason) {
+        self.enqueue_at(key, reason, Instant::now());
     }
 
-    fn look_at(&mut self, key: SubjectKey, reason: EventReason, when: Instant) {
+    fn enqueue_at(&mut self, key: SubjectKey, reason: EventReason, when: Instant) {
         // `Updated` may turn out to change nothing, and only `PluginChanged` discards the last response.
         let rank = |reason: &EventReason| match reason {
             EventReason::Updated => 0,
@@ -203,7 +205,7 @@ impl Worker {
 
     /// Enqueues all subjects of the plugin's kinds, and the subjects that have a state here. If `namespace` is given,
     /// enqueues only those in it. Returns the subjects.
-    async fn look_at_all(&mut self, reason: EventReason, namespace: Option<&str>) -> HashSet<SubjectKey> {
+    async fn enqueue_all(&mut self, reason: EventReason, namespace: Option<&str>) -> HashSet<SubjectKey> {
         let plugin = Arc::clone(&self.current.borrow_and_update());
         self.prune_former(&plugin);
         let mut keys: HashSet<SubjectKey> = self.memories.keys().cloned().collect();
@@ -215,7 +217,7 @@ impl Worker {
             plugin.serves(Some(&key.namespace)) && namespace.is_none_or(|namespace| key.namespace == namespace)
         });
         for key in &keys {
-            self.look(key.clone(), reason);
+            self.enqueue(key.clone(), reason);
         }
         keys
     }
@@ -231,7 +233,7 @@ impl Worker {
 
     /// Returns the next subject to sync. Returns `None` if no further pass may start while `running` passes are
     /// running.
-    fn next_turn(&mut self, running: usize) -> Option<SubjectKey> {
+    fn next_subject(&mut self, running: usize) -> Option<SubjectKey> {
         match room(running, self.breaker.parallel(PARALLEL)) {
             Room::ForAny => self.waiting.pop(|_| true),
             Room::ForIdle => {
@@ -274,7 +276,7 @@ impl Worker {
         if drifted && corrects {
             let now = Instant::now();
             let wait = record.and_then(|record| record.fight.wait(now)).unwrap_or_default();
-            self.look_at(key, EventReason::ChildDrift, now + wait);
+            self.enqueue_at(key, EventReason::ChildDrift, now + wait);
         }
     }
 
@@ -287,7 +289,7 @@ impl Worker {
             let before = memory.verdict.clone();
             let pass = Box::pin(sync::sync(&env, &plugin, &key, memory, reason));
             let pass = call::traced(&plugin, &key, pass).await;
-            report::tell(&env, &plugin, &key, before.as_ref(), pass.memory.as_ref()).await;
+            report::publish(&env, &plugin, &key, before.as_ref(), pass.memory.as_ref()).await;
             (key, pass)
         }
         .boxed()
@@ -299,7 +301,7 @@ impl Worker {
     }
 
     /// Applies `event` to the breaker, and logs the new state if it changed.
-    fn turn(&mut self, event: impl FnOnce(&mut Breaker, Instant)) {
+    fn change_breaker(&mut self, event: impl FnOnce(&mut Breaker, Instant)) {
         let before = self.breaker.state();
         event(&mut self.breaker, Instant::now());
         let state = self.breaker.state();
@@ -317,8 +319,8 @@ impl Worker {
         self.in_flight.remove(&key);
         self.first_round.remove(&key);
         match pass.reached {
-            Some(true) => self.turn(|breaker, _| breaker.answered()),
-            Some(false) => self.turn(Breaker::failed),
+            Some(true) => self.change_breaker(|breaker, _| breaker.answered()),
+            Some(false) => self.change_breaker(Breaker::failed),
             None => {}
         }
         let old = self.memories.remove(&key);

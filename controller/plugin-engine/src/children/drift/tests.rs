@@ -169,5 +169,5 @@ fn the_rival_is_named_even_if_the_last_change_was_a_deletion() {
     let (message, again) = fight.account("ConfigMap a", now).unwrap();
     let expected = "ConfigMap a was repaired more than 10 times in 10 minutes: the field manager \"rival\" keeps \
                     changing it";
-    assert_eq!((message.as_str(), again), (expected, CALM));
+    assert_eq!((message.as_str(), again), (expected, STABLE_AFTER));
 }

@@ -50,16 +50,16 @@ fn the_contents_of_children_are_read_up_to_a_sum_and_what_is_left_out_is_told() 
     assert!(nodes <= CONTENTS.nodes, "{nodes}");
     assert_eq!((by_key(&live).len(), live.without_content), (1, 99));
     assert!(live.confirms(&known("x99"), CLAIM), "who wrote it is known without the content");
-    let told = live.left_out().unwrap();
-    assert_eq!(told.reason, "ChildrenNotShown");
-    assert!(told.message.starts_with("99 objects"), "{}", told.message);
+    let omitted_problem = live.omitted().unwrap();
+    assert_eq!(omitted_problem.reason, "ChildrenNotShown");
+    assert!(omitted_problem.message.starts_with("99 objects"), "{}", omitted_problem.message);
 }
 
 #[test]
 fn what_is_read_whole_is_shown_and_nothing_is_told() {
     let live = read(&[child("a", &json!({"x": "y"})), child("b", &json!({}))]);
     assert_eq!(by_key(&live).keys().collect::<Vec<_>>(), ["a", "b"]);
-    assert!(live.left_out().is_none());
+    assert!(live.omitted().is_none());
 }
 
 /// Another client created the first one, and took over the second one.
@@ -86,7 +86,8 @@ fn orphans_of_one_namespace_do_not_come_before_those_of_another() {
         child: known(name),
     };
     let flood = (0..1000).map(|number| orphan("flood", &number.to_string()));
-    let orphans = in_turns(flood.chain([orphan("a", "0"), orphan("b", "0"), orphan("a", "1")]).collect());
+    let orphans =
+        interleaved_by_namespace(flood.chain([orphan("a", "0"), orphan("b", "0"), orphan("a", "1")]).collect());
     let order: Vec<&str> = orphans.iter().take(5).map(|orphan| orphan.namespace.as_str()).collect();
     assert_eq!(order, ["a", "b", "flood", "a", "flood"]);
     assert_eq!(orphans.len(), 1003);

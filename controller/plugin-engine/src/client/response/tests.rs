@@ -367,18 +367,18 @@ fn other_bodies_of_a_200_are_held_to_the_same_limits() {
 /// The discovery is written into the status of the plugin resource, and etcd stores at most 1.5 MiB per object.
 #[test]
 fn what_a_plugin_says_of_itself_is_short() {
-    let said = |field: &str, value: Value| {
+    let discovery_with = |field: &str, value: Value| {
         let mut discovery = serde_json::to_value(Discovery::new("ingress", "1.2.0")).unwrap();
         discovery[field] = value;
         introduced(&raw(200, discovery.to_string()))
     };
     for (field, entry) in [("protocolVersions", "v1"), ("capabilities", "A"), ("hooks", "Sync")] {
-        assert!(said(field, json!(vec![entry; 128])).is_ok(), "{field}");
-        assert_eq!(said(field, json!(vec![entry; 129])).unwrap_err().reason(), "ProtocolError", "{field}");
+        assert!(discovery_with(field, json!(vec![entry; 128])).is_ok(), "{field}");
+        assert_eq!(discovery_with(field, json!(vec![entry; 129])).unwrap_err().reason(), "ProtocolError", "{field}");
     }
     for field in ["name", "version"] {
-        assert!(said(field, json!("x".repeat(128))).is_ok(), "{field}");
-        assert!(said(field, json!("x".repeat(129))).is_err(), "{field}");
+        assert!(discovery_with(field, json!("x".repeat(128))).is_ok(), "{field}");
+        assert!(discovery_with(field, json!("x".repeat(129))).is_err(), "{field}");
     }
-    assert!(said("capabilities", json!(["x".repeat(129)])).is_err());
+    assert!(discovery_with("capabilities", json!(["x".repeat(129)])).is_err());
 }

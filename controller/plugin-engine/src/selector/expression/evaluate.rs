@@ -4,7 +4,7 @@ use super::{
     budget::{Budget, Error, FAILURE, LIST, MAP},
     functions,
     node::{Body, Constant, Macro, Node},
-    value::{Held, Key, List, Map, Value},
+    value::{Key, List, Map, Shared, Value},
 };
 
 /// An evaluation in progress.
@@ -89,7 +89,7 @@ impl<'a, 'b> Evaluation<'a, 'b> {
     fn select(&mut self, operand: &'a Node, field: &'a str) -> Result<Value<'a>, Error> {
         match self.value(operand)? {
             Value::Map(map) => {
-                let key = Key::Text(Held::Borrowed(field));
+                let key = Key::Text(Shared::Borrowed(field));
                 map.get(&key).ok_or_else(|| Error::failed(format!("there is no field {field}: test it with has()")))
             }
             other => Err(Error::failed(format!("there is no field {field} in {}", other.type_name()))),
@@ -98,7 +98,7 @@ impl<'a, 'b> Evaluation<'a, 'b> {
 
     fn has(&mut self, operand: &'a Node, field: &'a str) -> Result<Value<'a>, Error> {
         match self.value(operand)? {
-            Value::Map(map) => Ok(Value::Bool(map.get(&Key::Text(Held::Borrowed(field))).is_some())),
+            Value::Map(map) => Ok(Value::Bool(map.get(&Key::Text(Shared::Borrowed(field))).is_some())),
             Value::List(_) => Err(Error::failed(format!("there is no field {field} in list"))),
             _ => Ok(Value::Bool(false)),
         }
@@ -180,7 +180,7 @@ impl<'a, 'b> Evaluation<'a, 'b> {
 
 fn elements<'a>(map: &Map<'a>, budget: &mut Budget) -> Result<List<'a>, Error> {
     let keys = map.keys(budget)?;
-    Ok(List::Made(std::rc::Rc::new(keys.into_iter().map(Value::from).collect())))
+    Ok(List::Created(std::rc::Rc::new(keys.into_iter().map(Value::from).collect())))
 }
 
 fn value_of(constant: &Constant) -> Value<'_> {
@@ -190,7 +190,7 @@ fn value_of(constant: &Constant) -> Value<'_> {
         Constant::Int(number) => Value::Int(*number),
         Constant::Uint(number) => Value::Uint(*number),
         Constant::Double(number) => Value::Double(*number),
-        Constant::Text(text) => Value::Text(Held::Borrowed(text)),
-        Constant::Bytes(bytes) => Value::Bytes(Held::Borrowed(bytes)),
+        Constant::Text(text) => Value::Text(Shared::Borrowed(text)),
+        Constant::Bytes(bytes) => Value::Bytes(Shared::Borrowed(bytes)),
     }
 }

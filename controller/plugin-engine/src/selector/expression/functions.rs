@@ -5,7 +5,7 @@ use std::{cmp::Ordering, rc::Rc};
 use super::{
     budget::{Budget, Error},
     operators::{Binary, Unary, compare, contains, find},
-    value::{Held, Value},
+    value::{Shared, Value},
 };
 
 /// Returns the function with one argument that is called `name`.
@@ -94,10 +94,10 @@ fn size<'a>(value: &Value<'a>, budget: &mut Budget) -> Result<Value<'a>, Error> 
 fn bytes<'a>(value: &Value<'a>, budget: &mut Budget) -> Result<Value<'a>, Error> {
     match value {
         Value::Bytes(bytes) => Ok(Value::Bytes(bytes.clone())),
-        Value::Text(Held::Borrowed(text)) => Ok(Value::Bytes(Held::Borrowed(text.as_bytes()))),
+        Value::Text(Shared::Borrowed(text)) => Ok(Value::Bytes(Shared::Borrowed(text.as_bytes()))),
         Value::Text(text) => {
             budget.spend_bytes(text.len())?;
-            Ok(Value::Bytes(Held::Made(Rc::from(text.as_bytes()))))
+            Ok(Value::Bytes(Shared::Created(Rc::from(text.as_bytes()))))
         }
         other => Err(unsuited("bytes", other)),
     }

@@ -6,7 +6,7 @@ use cel::common::ast::operators as names;
 
 use super::{
     budget::{Budget, Error},
-    value::{Held, Key, List, Map, Value},
+    value::{Key, List, Map, Shared, Value},
 };
 
 /// An operation on one value.
@@ -101,7 +101,7 @@ fn add<'a>(left: &Value<'a>, right: &Value<'a>, budget: &mut Budget) -> Result<V
         }
         (Value::Bytes(left), Value::Bytes(right)) => {
             budget.spend_bytes(left.len().saturating_add(right.len()))?;
-            Ok(Value::Bytes(Held::Made(Rc::from([&**left, &**right].concat()))))
+            Ok(Value::Bytes(Shared::Created(Rc::from([&**left, &**right].concat()))))
         }
         (Value::List(left), Value::List(right)) => {
             budget.spend_elements(left.len().saturating_add(right.len()))?;

@@ -14,35 +14,35 @@ pub(crate) enum Value<'a> {
     Int(i64),
     Uint(u64),
     Double(f64),
-    Text(Held<'a, str>),
-    Bytes(Held<'a, [u8]>),
+    Text(Shared<'a, str>),
+    Bytes(Shared<'a, [u8]>),
     List(List<'a>),
     Map(Map<'a>),
 }
 
 /// Data that is borrowed from the object or the expression, or created by the expression.
 #[derive(Debug)]
-pub(crate) enum Held<'a, T: ?Sized> {
+pub(crate) enum Shared<'a, T: ?Sized> {
     Borrowed(&'a T),
-    Made(Rc<T>),
+    Created(Rc<T>),
 }
 
-impl<T: ?Sized> Clone for Held<'_, T> {
+impl<T: ?Sized> Clone for Shared<'_, T> {
     fn clone(&self) -> Self {
         match self {
-            Self::Borrowed(held) => Self::Borrowed(held),
-            Self::Made(held) => Self::Made(Rc::clone(held)),
+            Self::Borrowed(data) => Self::Borrowed(data),
+            Self::Created(data) => Self::Created(Rc::clone(data)),
         }
     }
 }
 
-impl<T: ?Sized> Deref for Held<'_, T> {
+impl<T: ?Sized> Deref for Shared<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
         match self {
-            Self::Borrowed(held) => held,
-            Self::Made(held) => held,
+            Self::Borrowed(data) => data,
+            Self::Created(data) => data,
         }
     }
 }
@@ -50,13 +50,13 @@ impl<T: ?Sized> Deref for Held<'_, T> {
 #[derive(Clone, Debug)]
 pub(crate) enum List<'a> {
     Json(&'a [Json]),
-    Made(Rc<Vec<Value<'a>>>),
+    Created(Rc<Vec<Value<'a>>>),
 }
 
 #[derive(Clone, Debug)]
 pub(crate) enum Map<'a> {
     Json(&'a serde_json::Map<String, Json>),
-    Made(Rc<BTreeMap<Key<'a>, Value<'a>>>),
+    Created(Rc<BTreeMap<Key<'a>, Value<'a>>>),
 }
 
 /// A key of a map. Equal numbers are the same key, regardless of their types.
@@ -64,7 +64,7 @@ pub(crate) enum Map<'a> {
 pub(crate) enum Key<'a> {
     Bool(bool),
     Number(i128),
-    Text(Held<'a, str>),
+    Text(Shared<'a, str>),
 }
 
 /// The sort key of map keys.
@@ -109,14 +109,14 @@ impl<'a> List<'a> {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Json(items) => items.len(),
-            Self::Made(items) => items.len(),
+            Self::Created(items) => items.len(),
         }
     }
 
     pub(crate) fn get(&self, index: usize) -> Option<Value<'a>> {
         match self {
             Self::Json(items) => items.get(index).map(Value::of),
-            Self::Made(items) => items.get(index).cloned(),
+            Self::Created(items) => items.get(index).cloned(),
         }
     }
 
@@ -129,7 +129,7 @@ impl<'a> Map<'a> {
     pub(crate) fn len(&self) -> usize {
         match self {
             Self::Json(fields) => fields.len(),
-            Self::Made(fields) => fields.len(),
+            Self::Created(fields) => fields.len(),
         }
     }
 
@@ -137,7 +137,7 @@ impl<'a> Map<'a> {
         match (self, key) {
             (Self::Json(fields), Key::Text(key)) => fields.get(&**key).map(Value::of),
             (Self::Json(_), _) => None,
-            (Self::Made(fields), key) => fields.get(key).cloned(),
+            (Self::Created(fields), key) => fields.get(key).cloned(),
         }
     }
 
@@ -145,8 +145,8 @@ impl<'a> Map<'a> {
     pub(crate) fn keys(&self, budget: &mut Budget) -> Result<Vec<Key<'a>>, Error> {
         budget.spend_elements(self.len())?;
         Ok(match self {
-            Self::Json(fields) => fields.keys().map(|key| Key::Text(Held::Borrowed(key))).collect(),
-            Self::Made(fields) => fields.keys().cloned().collect(),
+            Self::Json(fields) => fields.keys().map(|key| Key::Text(Shared::Borrowed(key))).collect(),
+            Self::Created(fields) => fields.keys().cloned().collect(),
         })
     }
 }
@@ -174,7 +174,7 @@ impl<'a> Value<'a> {
                 (None, Some(double)) => Self::Double(double),
                 (None, None) => Self::Null,
             },
-            Json::String(text) => Self::Text(Held::Borrowed(text)),
+            Json::String(text) => Self::Text(Shared::Borrowed(text)),
             Json::Array(items) => Self::List(List::Json(items)),
             Json::Object(fields) => Self::Map(Map::Json(fields)),
         }
@@ -182,15 +182,15 @@ impl<'a> Value<'a> {
 
     /// Creates a map from `fields`.
     pub(crate) fn map(fields: impl IntoIterator<Item = (Key<'a>, Self)>) -> Self {
-        Self::Map(Map::Made(Rc::new(fields.into_iter().collect())))
+        Self::Map(Map::Created(Rc::new(fields.into_iter().collect())))
     }
 
     pub(crate) fn list(items: Vec<Self>) -> Self {
-        Self::List(List::Made(Rc::new(items)))
+        Self::List(List::Created(Rc::new(items)))
     }
 
     pub(crate) fn text(text: &str) -> Self {
-        Self::Text(Held::Made(Rc::from(text)))
+        Self::Text(Shared::Created(Rc::from(text)))
     }
 
     pub(crate) fn type_name(&self) -> &'static str {

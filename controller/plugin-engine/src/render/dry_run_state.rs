@@ -76,24 +76,25 @@ fn kind_of(object: &DynamicObject) -> Option<SubjectKind> {
 impl DryRunState {
     pub(crate) fn of(manifests: Manifests, made: &impl DaskManifests, cluster_domain: &str) -> Self {
         let Manifests { objects, namespaces, .. } = manifests;
-        let mut world = Self { objects: Vec::new(), subjects: BTreeMap::new(), namespaces, problems: Vec::new() };
+        let mut dry_run_state =
+            Self { objects: Vec::new(), subjects: BTreeMap::new(), namespaces, problems: Vec::new() };
         for object in objects {
-            world.add(object);
+            dry_run_state.add(object);
         }
         // Created objects may lead to further objects: a job to a cluster, a cluster to a group, a group to
         // Deployments, and Deployments to pods.
         let mut next = 0;
-        while next < world.objects.len() {
-            match world.made_of(next, made, cluster_domain) {
-                Ok(made) => made.into_iter().for_each(|manifest| world.add_made(manifest)),
+        while next < dry_run_state.objects.len() {
+            match dry_run_state.made_of(next, made, cluster_domain) {
+                Ok(made) => made.into_iter().for_each(|manifest| dry_run_state.add_made(manifest)),
                 Err(why) => {
-                    let what = describe(&world.objects[next]);
-                    world.problems.push(format!("{what}: {why}"));
+                    let what = describe(&dry_run_state.objects[next]);
+                    dry_run_state.problems.push(format!("{what}: {why}"));
                 }
             }
             next += 1;
         }
-        world
+        dry_run_state
     }
 
     fn add(&mut self, object: DynamicObject) {
@@ -122,10 +123,10 @@ impl DryRunState {
         let object = &self.objects[index];
         let Some(kind) = kind_of(object) else { return Ok(Vec::new()) };
         let document = || serde_json::to_value(object).unwrap_or_default();
-        let said = |invalid: Rejection| format!("{}: {}", invalid.reason, invalid.message);
+        let message_of = |invalid: Rejection| format!("{}: {}", invalid.reason, invalid.message);
         match kind {
-            SubjectKind::DaskJob => made.of_job(&typed(document())?, cluster_domain).map_err(said),
-            SubjectKind::DaskCluster => made.of_cluster(&typed(document())?).map_err(said),
+            SubjectKind::DaskJob => made.of_job(&typed(document())?, cluster_domain).map_err(message_of),
+            SubjectKind::DaskCluster => made.of_cluster(&typed(document())?).map_err(message_of),
             SubjectKind::DaskWorkerGroup => {
                 let group: dask_operator_api::DaskWorkerGroup = typed(document())?;
                 let key = SubjectKey {
@@ -135,7 +136,7 @@ impl DryRunState {
                 };
                 let cluster = self.find(&key).map(serde_json::to_value).and_then(Result::ok);
                 let cluster = cluster.map(typed::<DaskCluster>).transpose()?.map(Arc::new);
-                made.of_group(&group, cluster, cluster_domain).map_err(said)
+                made.of_group(&group, cluster, cluster_domain).map_err(message_of)
             }
             SubjectKind::Deployment => Ok(pod_of(object).into_iter().collect()),
             SubjectKind::DaskAutoscaler | SubjectKind::Service | SubjectKind::Pod => Ok(Vec::new()),
