@@ -258,7 +258,7 @@ impl Body<'_> {
                 if is_error {
                     break;
                 }
-                return Err(CallError::Protocol(format!("the response has more than {most} bytes")));
+                return Err(CallError::Protocol(format!("the answer has more than {most} bytes")));
             }
             self.memory.grow(chunk.len())?;
             body.extend_from_slice(&chunk);

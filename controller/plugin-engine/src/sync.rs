@@ -51,7 +51,7 @@ pub(crate) struct Pass {
     /// The state to keep for the next pass. `None` if the subject is gone.
     pub(crate) memory: Option<SubjectState>,
     /// How long to wait before the next pass if nothing changes.
-    pub(crate) again: Option<Duration>,
+    pub(crate) requeue_after: Option<Duration>,
     /// Whether the plugin could be reached. `None` if it was not called.
     pub(crate) reached: Option<bool>,
 }
@@ -75,7 +75,7 @@ pub(crate) enum Error {
 
 impl Error {
     fn verdict(&self, failures: u32) -> Step {
-        let (reason, again) = match self {
+        let (reason, requeue) = match self {
             Self::Call(call) => (call.reason(), call.retry(failures as usize).map_or(Requeue::Resync, Requeue::After)),
             Self::Api(api) => (api.category(), Requeue::Rewrite),
             Self::Digest(_) => ("InternalError", Requeue::Resync),
@@ -83,7 +83,7 @@ impl Error {
             Self::TooLarge(_) => ("SubjectTooLarge", Requeue::Resync),
             Self::UsedUp(_) => ("MemoryUsedUp", Requeue::After(soon())),
         };
-        (SyncState::failing(reason, &self.to_string()), again)
+        (SyncState::failing(reason, &self.to_string()), requeue)
     }
 }
 
@@ -124,8 +124,8 @@ pub(crate) async fn sync(
 ) -> Pass {
     let work = env.work.of(&key.namespace);
     let mut syncing = Syncing { env, plugin, key, memory, reached: None, until: None, work };
-    let (verdict, again) = match syncing.run(reason).await {
-        Ok(None) => return Pass { memory: None, again: None, reached: syncing.reached },
+    let (verdict, requeue) = match syncing.run(reason).await {
+        Ok(None) => return Pass { memory: None, requeue_after: None, reached: syncing.reached },
         Ok(Some(step)) => step,
         // The pass did nothing, so it does not count as a failure.
         Err(Error::UsedUp(_)) => {
@@ -139,8 +139,9 @@ pub(crate) async fn sync(
     };
     let Syncing { mut memory, reached, until, .. } = syncing;
     let resync = plugin.spec.resync();
-    let again = finalize::sooner(memory.conclude((verdict, again), resync, Instant::now()), until, Instant::now());
-    Pass { memory: Some(memory), again, reached }
+    let requeue_after =
+        finalize::sooner(memory.conclude((verdict, requeue), resync, Instant::now()), until, Instant::now());
+    Pass { memory: Some(memory), requeue_after, reached }
 }
 
 impl<'a> Syncing<'a> {
@@ -171,8 +172,8 @@ impl<'a> Syncing<'a> {
         };
         let question = self.question(&observed, reason)?;
         let base = question.request(BTreeMap::new(), 1)?.request.uid;
-        let quiet = matches!(reason, EventReason::Updated | EventReason::Created);
-        if let (true, Some(verdict)) = (quiet && self.memory.settled.as_ref() == Some(&base), &self.memory.verdict) {
+        let may_skip = matches!(reason, EventReason::Updated | EventReason::Created);
+        if let (true, Some(verdict)) = (may_skip && self.memory.settled.as_ref() == Some(&base), &self.memory.verdict) {
             return Ok(Some((verdict.clone(), Requeue::Unchanged)));
         }
         self.memory.settled = None;
@@ -256,7 +257,7 @@ impl<'a> Syncing<'a> {
     }
 
     async fn act(&mut self, observed: &Observed, live: Live, answer: Arc<Answer>) -> Result<Step, Error> {
-        let again = match answer.resync_after_seconds {
+        let requeue = match answer.resync_after_seconds {
             0 => Requeue::Resync,
             seconds => Requeue::After(Duration::from_secs(u64::from(seconds))),
         };
@@ -266,15 +267,15 @@ impl<'a> Syncing<'a> {
                 self.memory.request_uid = None;
                 self.memory.failures = self.memory.failures.saturating_add(1);
                 let backoff = CallError::Busy { code: 200, retry_after: None }.retry(self.memory.failures as usize);
-                let again = match again {
-                    Requeue::After(_) => again,
+                let requeue = match requeue {
+                    Requeue::After(_) => requeue,
                     _ => backoff.map_or(Requeue::Resync, Requeue::After),
                 };
-                return Ok((SyncState::pending(&answer.message), again));
+                return Ok((SyncState::pending(&answer.message), requeue));
             }
             _ => {
                 let message = format!("{}: {}", answer.reason, answer.message);
-                return Ok((SyncState::failing("PluginFailure", &message), again));
+                return Ok((SyncState::failing("PluginFailure", &message), requeue));
             }
         }
         self.work.grow(answer.tree_bytes())?;
@@ -299,9 +300,9 @@ impl<'a> Syncing<'a> {
         let work = Work { plan, rejected, existing, keys, claim };
         let problem = children.apply_plan(work, &mut self.memory.written).await.or(omitted);
         drop(name_locks);
-        Ok(problem.map_or((SyncState::Synced, again), |problem| {
-            let again = problem.again.map_or(Requeue::Rewrite, Requeue::RewriteAfter);
-            (SyncState::failing(problem.reason, &problem.message), again)
+        Ok(problem.map_or((SyncState::Synced, requeue), |problem| {
+            let requeue = problem.requeue_after.map_or(Requeue::Rewrite, Requeue::RewriteAfter);
+            (SyncState::failing(problem.reason, &problem.message), requeue)
         }))
     }
 }

@@ -45,18 +45,18 @@ pub(crate) struct Problem {
     pub(crate) reason: &'static str,
     pub(crate) message: String,
     /// How long to wait before a retry, if that is known.
-    pub(crate) again: Option<Duration>,
+    pub(crate) requeue_after: Option<Duration>,
 }
 
 impl Problem {
     fn new(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), again: None }
+        Self { reason, message: message.into(), requeue_after: None }
     }
 
     /// Returns the first of `problems`, with the shortest retry delay of all of them.
     fn first(problems: Vec<Self>) -> Option<Self> {
-        let again = problems.iter().filter_map(|problem| problem.again).min();
-        problems.into_iter().next().map(|first| Self { again, ..first })
+        let requeue_after = problems.iter().filter_map(|problem| problem.requeue_after).min();
+        problems.into_iter().next().map(|first| Self { requeue_after, ..first })
     }
 }
 
@@ -116,23 +116,25 @@ impl Children<'_> {
         let what = format!("{} {}", child.resource().kind, child.name());
         let delivered = before.as_ref().and_then(|record| record.delivered.clone());
         let is_repair = before.as_ref().is_some_and(|record| record.print == print);
-        let mut fight = before.as_ref().map(|record| record.fight.clone()).unwrap_or_default();
+        let mut conflict_tracker = before.as_ref().map(|record| record.conflict_tracker.clone()).unwrap_or_default();
         let action = drift::decide(&print, live, before.as_ref());
-        if let (true, ApplyAction::Create | ApplyAction::Compare, Some(wait)) = (is_repair, action, fight.wait(now)) {
-            let again = |(message, _)| Problem { reason: "DriftLoop", message, again: Some(wait) };
-            return Done { record: None, problem: fight.account(&what, now).map(again) };
+        if let (true, ApplyAction::Create | ApplyAction::Compare, Some(wait)) =
+            (is_repair, action, conflict_tracker.wait(now))
+        {
+            let drift_loop = |(message, _)| Problem { reason: "DriftLoop", message, requeue_after: Some(wait) };
+            return Done { record: None, problem: conflict_tracker.account(&what, now).map(drift_loop) };
         }
         let metrics = &self.env.metrics;
         let version = match self.apply_one(child, live, action).await {
             Ok(Applied::Unchanged(version)) => {
-                fight.found_right(now);
+                conflict_tracker.found_right(now);
                 version
             }
             Ok(Applied::Written(version)) => {
                 metrics.applied(&self.plugin.identity, "Applied");
                 if is_repair {
                     let other = live.and_then(|live| drift::other_manager(live, child.manifest(), &self.manager()));
-                    fight.repaired(other, now);
+                    conflict_tracker.repaired(other, now);
                 }
                 version
             }
@@ -141,9 +143,16 @@ impl Children<'_> {
                 return Done { record: None, problem: Some(problem) };
             }
         };
-        let loop_problem = fight.account(&what, now);
-        let problem = loop_problem.map(|(message, over)| Problem { reason: "DriftLoop", message, again: Some(over) });
-        Done { record: Some(Record { key: child.key().to_string(), version, delivered, print, fight }), problem }
+        let loop_problem = conflict_tracker.account(&what, now);
+        let problem = loop_problem.map(|(message, requeue_after)| Problem {
+            reason: "DriftLoop",
+            message,
+            requeue_after: Some(requeue_after),
+        });
+        Done {
+            record: Some(Record { key: child.key().to_string(), version, delivered, print, conflict_tracker }),
+            problem,
+        }
     }
 
     async fn apply_one(
@@ -286,5 +295,5 @@ fn nothing_of(object: &DynamicObject) -> Value {
 
 fn is_going(child: &Approved) -> Problem {
     let message = format!("{}: {} {} is being deleted", child.key(), child.resource().kind, child.name());
-    Problem { again: Some(Duration::from_secs(2)), ..Problem::new("BeingDeleted", message) }
+    Problem { requeue_after: Some(Duration::from_secs(2)), ..Problem::new("BeingDeleted", message) }
 }

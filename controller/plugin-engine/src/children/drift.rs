@@ -30,7 +30,7 @@ pub(crate) struct Record {
     pub(crate) delivered: Option<ChildVersion>,
     /// The fingerprint of the manifest that was written.
     pub(crate) print: String,
-    pub(crate) fight: ConflictTracker,
+    pub(crate) conflict_tracker: ConflictTracker,
 }
 
 impl Record {
@@ -151,13 +151,13 @@ impl ConflictTracker {
     /// Describes a drift loop and the other client. Returns the description with the time until the drift loop may be
     /// over. Returns `None` outside a drift loop.
     pub(crate) fn account(&self, child: &str, now: Instant) -> Option<(String, Duration)> {
-        let over = self.stable_at()?.saturating_duration_since(now);
+        let requeue_after = self.stable_at()?.saturating_duration_since(now);
         let other = self.other.as_deref().map_or_else(
             || "another client keeps deleting it".to_owned(),
             |other| format!("the field manager {other:?} keeps changing it"),
         );
         let message = format!("{child} was repaired more than {MOST_REPAIRS} times in 10 minutes: {other}");
-        Some((message, over))
+        Some((message, requeue_after))
     }
 
     fn pause(&self) -> Option<Duration> {

@@ -112,7 +112,7 @@ impl Live {
                 CONTENTS.bytes, CONTENTS.nodes
             )
         };
-        (count > 0).then(|| Problem { reason: "ChildrenNotShown", message: message(), again: None })
+        (count > 0).then(|| Problem { reason: "ChildrenNotShown", message: message(), requeue_after: None })
     }
 }
 
@@ -313,12 +313,12 @@ pub(crate) struct Orphan {
     child: Known,
 }
 
-/// Returns the children of `plugin` whose subject is not in the result of `living`. Namespaces take turns. `living` is
+/// Returns the children of `plugin` whose subject is not in the result of `existing_subjects`. Namespaces take turns. `existing_subjects` is
 /// called last, because a child is only created after its subject is known.
 pub(crate) async fn orphans(
     env: &SyncContext,
     plugin: &Registered,
-    living: impl AsyncFnOnce() -> HashSet<String>,
+    existing_subjects: impl AsyncFnOnce() -> HashSet<String>,
 ) -> Vec<Orphan> {
     let ours = Ours { plugin: &plugin.identity, subject_uid: None, owner_uid: None };
     let mut found = Vec::new();
@@ -333,8 +333,8 @@ pub(crate) async fn orphans(
             });
         });
     }
-    let living = living().await;
-    found.retain(|orphan| !living.contains(&orphan.subject_uid));
+    let existing_subjects = existing_subjects().await;
+    found.retain(|orphan| !existing_subjects.contains(&orphan.subject_uid));
     interleaved_by_namespace(found)
 }
 

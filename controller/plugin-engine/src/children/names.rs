@@ -80,7 +80,7 @@ fn with_hash(whole: &str, hash: &str) -> String {
 /// The name does not change if the existing object is no child, because a user may want to hand it over. Nor does it
 /// change if the object is the child of a former subject of the same kind and name, because that child is about to be
 /// deleted.
-pub(crate) fn given_way(
+pub(crate) fn with_second_names(
     wanted: &[(Approved, Option<DynamicObject>)],
     claim: Ownership<'_>,
     namesakes: &HashSet<String>,
@@ -120,7 +120,9 @@ impl<'a> Children<'a> {
     ) -> Result<Found<'a>, k8s::Error> {
         let Found { wanted, name_locks } = self.find(approved, live).await?;
         let namesakes = self.namesakes(subject).await;
-        let Some(renamed) = given_way(&wanted, claim, &namesakes) else { return Ok(Found { wanted, name_locks }) };
+        let Some(renamed) = with_second_names(&wanted, claim, &namesakes) else {
+            return Ok(Found { wanted, name_locks });
+        };
         // Waiting for names while holding others could cause a deadlock.
         drop(name_locks);
         let mut read = Live::default();
@@ -244,7 +246,7 @@ mod tests {
             .into_iter()
             .map(|child| (child, serde_json::from_value(live.clone()).unwrap()))
             .collect();
-        let children = given_way(&wanted, CLAIM, &HashSet::from(["living".to_owned()]))?;
+        let children = with_second_names(&wanted, CLAIM, &HashSet::from(["living".to_owned()]))?;
         Some(children.iter().map(|child| child.manifest()["metadata"]["name"].as_str().unwrap().to_owned()).collect())
     }
 

@@ -147,7 +147,7 @@ impl PruneGuards {
             return Ok(());
         }
         // Nothing else would remove the guards of deleted namespaces.
-        prune_guards.retain(|_, brake| !brake.is_idle(now));
+        prune_guards.retain(|_, guard| !guard.is_idle(now));
         prune_guards.entry(guarded.key()).or_default().admit(subject_uid, dropped, existing, now)
     }
 
@@ -168,9 +168,9 @@ impl PruneGuards {
 
 fn forget(prune_guards: &mut HashMap<Key, PruneGuard>, guarded: Guarded<'_>, subject_uid: &str, now: Instant) {
     let key = guarded.key();
-    if let Some(brake) = prune_guards.get_mut(&key) {
-        brake.forget(subject_uid);
-        if brake.is_idle(now) {
+    if let Some(guard) = prune_guards.get_mut(&key) {
+        guard.forget(subject_uid);
+        if guard.is_idle(now) {
             prune_guards.remove(&key);
         }
     }
@@ -202,11 +202,11 @@ mod tests {
     #[test]
     fn answers_about_many_subjects_add_up_whether_or_not_the_watch_has_seen_the_children_go() {
         for watch_lags in [true, false] {
-            let (mut brake, now) = (PruneGuard::default(), Instant::now());
+            let (mut guard, now) = (PruneGuard::default(), Instant::now());
             let went = (0..20)
                 .take_while(|gone| {
                     let existing_now = if watch_lags { existing(0..20) } else { existing(*gone..20) };
-                    brake.admit(&format!("subject-{gone}"), &uids(*gone..gone + 1), &existing_now, now).is_ok()
+                    guard.admit(&format!("subject-{gone}"), &uids(*gone..gone + 1), &existing_now, now).is_ok()
                 })
                 .count();
             assert_eq!(went, 10, "the watch lags: {watch_lags}");
@@ -215,29 +215,29 @@ mod tests {
 
     #[test]
     fn what_went_more_than_a_minute_ago_does_not_count() {
-        let (mut brake, now) = (PruneGuard::default(), Instant::now());
-        assert_eq!(brake.admit("a", &uids(0..8), &existing(0..20), now), Ok(()));
+        let (mut guard, now) = (PruneGuard::default(), Instant::now());
+        assert_eq!(guard.admit("a", &uids(0..8), &existing(0..20), now), Ok(()));
         let soon = now + Duration::from_secs(59);
-        assert!(brake.admit("b", &uids(8..14), &existing(8..20), soon).is_err());
-        let mut brake = PruneGuard::default();
-        assert_eq!(brake.admit("a", &uids(0..8), &existing(0..20), now), Ok(()));
-        assert_eq!(brake.admit("b", &uids(8..14), &existing(8..20), now + WINDOW), Ok(()));
+        assert!(guard.admit("b", &uids(8..14), &existing(8..20), soon).is_err());
+        let mut guard = PruneGuard::default();
+        assert_eq!(guard.admit("a", &uids(0..8), &existing(0..20), now), Ok(()));
+        assert_eq!(guard.admit("b", &uids(8..14), &existing(8..20), now + WINDOW), Ok(()));
     }
 
     /// Time alone must not resume paused deletions.
     #[test]
     fn what_is_held_stays_held_and_holds_the_others_until_it_is_taken_back() {
-        let (mut brake, now) = (PruneGuard::default(), Instant::now());
+        let (mut guard, now) = (PruneGuard::default(), Instant::now());
         let paused = Paused { dropped: 11, of: 20 };
-        assert_eq!(brake.admit("a", &uids(0..11), &existing(0..20), now), Err(paused));
+        assert_eq!(guard.admit("a", &uids(0..11), &existing(0..20), now), Err(paused));
         let later = now + Duration::from_hours(1);
-        assert_eq!(brake.admit("a", &uids(0..11), &existing(0..20), later), Err(paused));
-        assert_eq!(brake.admit("b", &uids(19..20), &existing(0..20), later), Err(paused), "a single child");
-        assert_eq!(brake.admit("a", &[], &existing(0..20), later), Ok(()), "the answer has all its children again");
-        assert_eq!(brake.admit("c", &uids(18..19), &existing(0..20), later), Err(paused), "b still waits");
-        brake.forget("b");
-        brake.forget("c");
-        assert_eq!(brake.admit("c", &uids(18..19), &existing(0..20), later), Ok(()));
+        assert_eq!(guard.admit("a", &uids(0..11), &existing(0..20), later), Err(paused));
+        assert_eq!(guard.admit("b", &uids(19..20), &existing(0..20), later), Err(paused), "a single child");
+        assert_eq!(guard.admit("a", &[], &existing(0..20), later), Ok(()), "the answer has all its children again");
+        assert_eq!(guard.admit("c", &uids(18..19), &existing(0..20), later), Err(paused), "b still waits");
+        guard.forget("b");
+        guard.forget("c");
+        assert_eq!(guard.admit("c", &uids(18..19), &existing(0..20), later), Ok(()));
     }
 
     #[test]

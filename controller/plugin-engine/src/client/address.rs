@@ -184,7 +184,7 @@ mod tests {
         let found = [socket("169.254.169.254"), socket("1.1.1.1"), socket("::1")];
         assert_eq!(screened("a.example.com", found.into_iter()).unwrap(), [socket("1.1.1.1")]);
         let error = screened("a.example.com", [socket("127.0.0.1")].into_iter()).unwrap_err();
-        assert!(error.to_string().starts_with("a.example.com resolves to addresses only"), "{error}");
+        assert!(error.to_string().starts_with("a.example.com resolves only to addresses"), "{error}");
         assert!(screened("a.example.com", [].into_iter()).is_err());
     }
 
@@ -192,7 +192,7 @@ mod tests {
     async fn a_name_of_this_machine_is_refused_after_it_was_resolved() {
         let resolver = Resolver::Dns { absolute: false };
         let error = resolver.resolve("localhost".parse().unwrap()).await.err().unwrap();
-        assert!(error.to_string().contains("localhost resolves to"), "{error}");
+        assert!(error.to_string().contains("localhost resolves only to"), "{error}");
         let pinned = Resolver::Pinned(address("127.0.0.1"));
         let found: Vec<_> = pinned.resolve("any.example.com".parse().unwrap()).await.ok().unwrap().collect();
         assert_eq!(found, ["127.0.0.1:0".parse().unwrap()]);

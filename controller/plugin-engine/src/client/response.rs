@@ -121,7 +121,7 @@ pub(crate) fn interpret(raw: &RawAnswer, uid: &str) -> Result<Answer, CallError>
     check_code(raw)?;
     let Review { response, .. } = parse(&raw.body, &ANSWER)?;
     if response.uid != uid {
-        return Err(CallError::Protocol("the response has a different uid than the request".to_owned()));
+        return Err(CallError::Protocol("the answer has a different uid than the request".to_owned()));
     }
     complete(response.into())
 }
@@ -134,7 +134,7 @@ pub(crate) fn answered(body: &[u8]) -> Result<Answer, CallError> {
 
 fn complete(answer: Answer) -> Result<Answer, CallError> {
     if answer.status == ResponseStatus::Success && answer.children.is_none() {
-        let message = "the response is a Success without children; an empty list deletes them".to_owned();
+        let message = "the answer is a Success without children; an empty list deletes them".to_owned();
         return Err(CallError::Protocol(message));
     }
     Ok(answer)
@@ -162,7 +162,7 @@ pub(crate) fn introduced(raw: &RawAnswer) -> Result<Discovery, CallError> {
 /// Parses the JSON body of a 200. The size is checked before a tree is built.
 fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8], limits: &Limits) -> Result<T, CallError> {
     let refuse = |problem: &str, cause: &dyn std::fmt::Display| {
-        CallError::Protocol(limits::cut_message(&format!("the response {problem}: {cause}")).to_owned())
+        CallError::Protocol(limits::cut_message(&format!("the answer {problem}: {cause}")).to_owned())
     };
     measure(body).check(limits).map_err(|excess| refuse("is too large", &excess))?;
     strict_json::check(body).map_err(|error| refuse("is not JSON", &error))?;

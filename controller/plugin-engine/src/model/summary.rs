@@ -133,32 +133,32 @@ mod tests {
 
     #[test]
     fn counts_follow_each_change() {
-        let mut tally = SyncCounter::default();
-        tally.update(&key("a"), None, &SyncState::Waiting, at(1));
-        tally.update(&key("b"), None, &failing("X"), at(1));
-        tally.update(&key("a"), Some(&SyncState::Waiting), &SyncState::Synced, at(2));
-        assert_eq!(tally.summary().counts, SubjectCounts { matched: 2, synced: 1, failing: 1 });
-        tally.forget(&key("b"), &failing("X"));
-        tally.update(&key("a"), Some(&SyncState::Synced), &SyncState::Unmatched, at(3));
-        assert_eq!(tally.summary(), Summary::default());
+        let mut counter = SyncCounter::default();
+        counter.update(&key("a"), None, &SyncState::Waiting, at(1));
+        counter.update(&key("b"), None, &failing("X"), at(1));
+        counter.update(&key("a"), Some(&SyncState::Waiting), &SyncState::Synced, at(2));
+        assert_eq!(counter.summary().counts, SubjectCounts { matched: 2, synced: 1, failing: 1 });
+        counter.forget(&key("b"), &failing("X"));
+        counter.update(&key("a"), Some(&SyncState::Synced), &SyncState::Unmatched, at(3));
+        assert_eq!(counter.summary(), Summary::default());
     }
 
     #[test]
     fn a_failure_names_the_hook_that_failed() {
-        let mut tally = SyncCounter::default();
-        tally.update(&key("a"), None, &failing("X"), at(1));
-        assert_eq!(tally.summary().failures[0].hook, "Sync");
-        tally.finalizing(&key("a"));
-        assert_eq!(tally.summary().failures[0].hook, "Finalize");
+        let mut counter = SyncCounter::default();
+        counter.update(&key("a"), None, &failing("X"), at(1));
+        assert_eq!(counter.summary().failures[0].hook, "Sync");
+        counter.finalizing(&key("a"));
+        assert_eq!(counter.summary().failures[0].hook, "Finalize");
     }
 
     #[test]
     fn a_failure_keeps_its_time_while_its_reason_stays() {
-        let mut tally = SyncCounter::default();
-        tally.update(&key("a"), None, &failing("X"), at(1));
-        tally.update(&key("a"), Some(&failing("X")), &failing("X"), at(9));
-        assert_eq!(tally.summary().failures[0].since, Time(at(1)));
-        tally.update(&key("a"), Some(&failing("X")), &failing("Y"), at(10));
-        assert_eq!(tally.summary().failures[0].since, Time(at(10)));
+        let mut counter = SyncCounter::default();
+        counter.update(&key("a"), None, &failing("X"), at(1));
+        counter.update(&key("a"), Some(&failing("X")), &failing("X"), at(9));
+        assert_eq!(counter.summary().failures[0].since, Time(at(1)));
+        counter.update(&key("a"), Some(&failing("X")), &failing("Y"), at(10));
+        assert_eq!(counter.summary().failures[0].since, Time(at(10)));
     }
 }

@@ -77,7 +77,7 @@ pub(crate) fn judge(
     };
     let claim = Ownership { plugin: &plugin.identity, subject_uid: &subject_uid, owner_uid: &owner_uid };
     let wanted: Vec<_> = approved.into_iter().map(found).collect();
-    let wanted = match names::given_way(&wanted, claim, &namesakes(plugin, dry_run_state, subject.key)) {
+    let wanted = match names::with_second_names(&wanted, claim, &namesakes(plugin, dry_run_state, subject.key)) {
         Some(renamed) => renamed.into_iter().map(found).collect(),
         None => wanted,
     };

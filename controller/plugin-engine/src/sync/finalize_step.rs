@@ -186,8 +186,8 @@ impl Syncing<'_> {
         let base = question.request(BTreeMap::new(), 1)?.request.uid;
         // Many objects change while a Dask resource is being deleted. Such a change must not shorten the backoff of a
         // failing plugin.
-        let quiet = !matches!(reason, EventReason::Resync | EventReason::PluginChanged);
-        if let (true, Some(verdict)) = (quiet && self.memory.settled.as_ref() == Some(&base), &self.memory.verdict) {
+        let may_skip = !matches!(reason, EventReason::Resync | EventReason::PluginChanged);
+        if let (true, Some(verdict)) = (may_skip && self.memory.settled.as_ref() == Some(&base), &self.memory.verdict) {
             return Ok((verdict.clone(), Requeue::Unchanged));
         }
         self.memory.settled = None;

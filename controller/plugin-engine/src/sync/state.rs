@@ -111,9 +111,9 @@ impl SubjectState {
     }
 
     /// Records the result of a pass. Returns how long to wait before the next one.
-    pub(crate) fn conclude(&mut self, (verdict, again): Step, resync: Duration, now: Instant) -> Option<Duration> {
+    pub(crate) fn conclude(&mut self, (verdict, requeue): Step, resync: Duration, now: Instant) -> Option<Duration> {
         let rewrites = std::mem::take(&mut self.rewrites);
-        match again {
+        match requeue {
             Requeue::Unchanged => self.rewrites = rewrites,
             Requeue::Never => self.due = None,
             Requeue::After(delay) => self.due = Some(now + delay),

@@ -61,16 +61,16 @@ pub(crate) fn spawn(env: Arc<SyncContext>, registered: Arc<Registered>) -> Worke
         current,
         requests,
         publish,
-        first_round: HashSet::new(),
+        initial_subjects: HashSet::new(),
         orphans_due: None,
         breaker: Breaker::default(),
-        memories: HashMap::new(),
+        states: HashMap::new(),
         subjects: HashMap::new(),
         reasons: HashMap::new(),
         deferred: Vec::new(),
         in_flight: HashSet::new(),
         waiting: Turns::default(),
-        tally: SyncCounter::default(),
+        counter: SyncCounter::default(),
         kinds: Vec::new(),
     };
     let run = worker.run(received, requested);
@@ -87,11 +87,11 @@ struct Worker {
     requests: UnboundedSender<ScheduleRequest<SubjectKey>>,
     publish: watch::Sender<Option<Summary>>,
     /// Subjects of the first round that have not had a pass yet.
-    first_round: HashSet<SubjectKey>,
+    initial_subjects: HashSet<SubjectKey>,
     /// When to search for orphaned children again.
     orphans_due: Option<Instant>,
     breaker: Breaker,
-    memories: HashMap<SubjectKey, SubjectState>,
+    states: HashMap<SubjectKey, SubjectState>,
     /// Subjects by uid, to find them from the labels of their children.
     subjects: HashMap<String, SubjectKey>,
     /// The reason of the next pass over each subject.
@@ -102,7 +102,7 @@ struct Worker {
     in_flight: HashSet<SubjectKey>,
     /// Subjects that are due.
     waiting: Turns,
-    tally: SyncCounter,
+    counter: SyncCounter,
     /// The kinds that may have children.
     kinds: Vec<ChildKind>,
 }
@@ -120,7 +120,7 @@ impl Worker {
     ) {
         let mut queue = pin!(scheduler(requested));
         let (mut running, mut discoveries, mut orphans) = (Running::new(), Background::new(), Background::new());
-        self.first_round = self.enqueue_all(EventReason::Created, None).await;
+        self.initial_subjects = self.enqueue_all(EventReason::Created, None).await;
         let deletion = self.prune_orphans().await;
         orphans.push(deletion);
         self.publish();
@@ -174,7 +174,7 @@ impl Worker {
             Command::Finish => {}
             Command::Recovered => {
                 self.change_breaker(|breaker, now| breaker.discovered(true, now));
-                let failing: Vec<SubjectKey> = self.tally.failing().cloned().collect();
+                let failing: Vec<SubjectKey> = self.counter.failing().cloned().collect();
                 for key in failing {
                     self.enqueue(key, EventReason::PluginChanged);
                 }
@@ -208,7 +208,7 @@ impl Worker {
     async fn enqueue_all(&mut self, reason: EventReason, namespace: Option<&str>) -> HashSet<SubjectKey> {
         let plugin = Arc::clone(&self.current.borrow_and_update());
         self.prune_former(&plugin);
-        let mut keys: HashSet<SubjectKey> = self.memories.keys().cloned().collect();
+        let mut keys: HashSet<SubjectKey> = self.states.keys().cloned().collect();
         for kind in plugin.spec.subjects.iter().map(|rule| rule.kind).collect::<HashSet<_>>() {
             let subjects = self.env.watches.subjects(kind).await;
             keys.extend(subjects.all().iter().map(|object| SubjectKey::of(kind, object.as_ref())));
@@ -248,14 +248,14 @@ impl Worker {
     /// them. Returns a future that deletes them.
     async fn prune_orphans(&mut self) -> BoxFuture<'static, bool> {
         let (env, plugin) = (Arc::clone(&self.env), Arc::clone(&self.current.borrow()));
-        let living = async || {
-            let mut living = HashSet::new();
+        let existing = async || {
+            let mut existing = HashSet::new();
             for kind in plugin.spec.subjects.iter().map(|rule| rule.kind) {
-                living.extend(env.watches.subjects(kind).await.all().iter().filter_map(|object| object.uid()));
+                existing.extend(env.watches.subjects(kind).await.all().iter().filter_map(|object| object.uid()));
             }
-            living
+            existing
         };
-        let orphans = inventory::orphans(&env, &plugin, living).await;
+        let orphans = inventory::orphans(&env, &plugin, existing).await;
         async move { inventory::prune_orphans(&env, &plugin, orphans).await }.boxed()
     }
 
@@ -265,7 +265,7 @@ impl Worker {
             self.deferred.push(change);
             return;
         }
-        let mut record = self.memories.get_mut(&key).and_then(|memory| memory.written.get_mut(&change.child));
+        let mut record = self.states.get_mut(&key).and_then(|memory| memory.written.get_mut(&change.child));
         let drifted = match (&mut record, &change.state) {
             (Some(record), Some(now)) => record.hears_of(now),
             (Some(_), None) => true,
@@ -275,13 +275,13 @@ impl Worker {
         let corrects = self.current.borrow().spec.drift == dask_operator_api::DriftPolicy::Correct;
         if drifted && corrects {
             let now = Instant::now();
-            let wait = record.and_then(|record| record.fight.wait(now)).unwrap_or_default();
+            let wait = record.and_then(|record| record.conflict_tracker.wait(now)).unwrap_or_default();
             self.enqueue_at(key, EventReason::ChildDrift, now + wait);
         }
     }
 
     fn start(&mut self, key: SubjectKey) -> BoxFuture<'static, (SubjectKey, Pass)> {
-        let memory = self.memories.get(&key).cloned().unwrap_or_default();
+        let memory = self.states.get(&key).cloned().unwrap_or_default();
         let reason = self.reasons.remove(&key).unwrap_or_else(|| memory.reason_of_date());
         let (env, plugin) = (Arc::clone(&self.env), Arc::clone(&self.current.borrow()));
         self.in_flight.insert(key.clone());
@@ -317,13 +317,13 @@ impl Worker {
 
     fn finish(&mut self, key: SubjectKey, pass: Pass) {
         self.in_flight.remove(&key);
-        self.first_round.remove(&key);
+        self.initial_subjects.remove(&key);
         match pass.reached {
             Some(true) => self.change_breaker(|breaker, _| breaker.answered()),
             Some(false) => self.change_breaker(Breaker::failed),
             None => {}
         }
-        let old = self.memories.remove(&key);
+        let old = self.states.remove(&key);
         if let Some(uid) = old.as_ref().map(|old| &old.subject_uid) {
             self.subjects.remove(uid);
         }
@@ -335,21 +335,21 @@ impl Worker {
                     // An error means that the process is ending.
                     let _ = self.env.doubts.send(self.current.borrow().key.clone());
                 }
-                self.tally.update(&key, old_verdict.as_ref(), &verdict, Timestamp::now());
+                self.counter.update(&key, old_verdict.as_ref(), &verdict, Timestamp::now());
                 if memory.finalizing {
-                    self.tally.finalizing(&key);
+                    self.counter.finalizing(&key);
                 }
                 self.subjects.insert(memory.subject_uid.clone(), key.clone());
-                self.memories.insert(key.clone(), memory);
+                self.states.insert(key.clone(), memory);
             }
             None => {
                 if let Some(old) = &old_verdict {
-                    self.tally.forget(&key, old);
+                    self.counter.forget(&key, old);
                 }
             }
         }
-        if let Some(again) = pass.again {
-            self.schedule(key, Instant::now() + again);
+        if let Some(requeue_after) = pass.requeue_after {
+            self.schedule(key, Instant::now() + requeue_after);
         }
         for change in std::mem::take(&mut self.deferred) {
             self.child_changed(change);
@@ -360,13 +360,13 @@ impl Worker {
     /// Publishes the summary once the first round is complete. Earlier, the counts are still growing, and the status
     /// would flicker.
     fn publish(&self) {
-        if !self.first_round.is_empty() {
+        if !self.initial_subjects.is_empty() {
             return;
         }
         if self.publish.borrow().is_none() {
-            self.env.status_store.completed(&self.current.borrow().identity, self.memories.keys());
+            self.env.status_store.completed(&self.current.borrow().identity, self.states.keys());
         }
-        let summary = Some(self.tally.summary());
+        let summary = Some(self.counter.summary());
         self.publish.send_if_modified(|published| {
             let changed = *published != summary;
             *published = summary;

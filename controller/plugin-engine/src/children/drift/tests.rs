@@ -19,7 +19,7 @@ fn config(version: &str) -> DynamicObject {
 
 fn record(of: &DynamicObject) -> Record {
     let (key, print) = ("a".to_owned(), "print".to_owned());
-    Record { key, version: ChildVersion::of(of), delivered: None, print, fight: ConflictTracker::default() }
+    Record { key, version: ChildVersion::of(of), delivered: None, print, conflict_tracker: ConflictTracker::default() }
 }
 
 #[test]
@@ -115,59 +115,59 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Returns a drift loop that has just started, and its start time.
 fn fighting() -> (ConflictTracker, Instant) {
-    let (mut fight, mut now) = (ConflictTracker::default(), Instant::now());
+    let (mut conflict_tracker, mut now) = (ConflictTracker::default(), Instant::now());
     for _ in 0..=MOST_REPAIRS {
-        assert_eq!(fight.wait(now), None);
+        assert_eq!(conflict_tracker.wait(now), None);
         now += SECOND;
-        fight.repaired(Some("rival".to_owned()), now);
+        conflict_tracker.repaired(Some("rival".to_owned()), now);
     }
-    (fight, now)
+    (conflict_tracker, now)
 }
 
 #[test]
 fn ten_repairs_in_ten_minutes_are_no_fight_and_eleven_are() {
     for (repairs, apart, is_fight) in [(10, SECOND, false), (11, SECOND, true), (40, Duration::from_secs(61), false)] {
-        let (mut fight, mut now) = (ConflictTracker::default(), Instant::now());
+        let (mut conflict_tracker, mut now) = (ConflictTracker::default(), Instant::now());
         for _ in 0..repairs {
             now += apart;
-            fight.repaired(None, now);
+            conflict_tracker.repaired(None, now);
         }
-        assert_eq!(fight.account("a", now).is_some(), is_fight, "{repairs} repairs each {apart:?}");
-        assert!(fight.repairs.len() <= MOST_REPAIRS + 1);
+        assert_eq!(conflict_tracker.account("a", now).is_some(), is_fight, "{repairs} repairs each {apart:?}");
+        assert!(conflict_tracker.repairs.len() <= MOST_REPAIRS + 1);
     }
 }
 
 #[test]
 fn repairs_in_a_fight_wait_ever_longer() {
-    let (mut fight, mut now) = fighting();
+    let (mut conflict_tracker, mut now) = fighting();
     let mut waits = Vec::new();
     for _ in 0..12 {
-        let wait = fight.wait(now).unwrap();
+        let wait = conflict_tracker.wait(now).unwrap();
         waits.push(wait.as_secs());
         now += wait;
-        assert_eq!(fight.wait(now), None);
-        fight.repaired(None, now);
+        assert_eq!(conflict_tracker.wait(now), None);
+        conflict_tracker.repaired(None, now);
     }
     assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]);
-    assert!(fight.account("a", now).is_some(), "they are fewer than 10 in 10 minutes by now");
+    assert!(conflict_tracker.account("a", now).is_some(), "they are fewer than 10 in 10 minutes by now");
 }
 
 #[test]
 fn a_fight_is_over_when_the_child_is_left_alone_for_a_minute() {
-    let (mut fight, now) = fighting();
-    fight.found_right(now + 59 * SECOND);
-    assert!(fight.account("a", now).is_some());
-    fight.found_right(now + 60 * SECOND);
-    assert!(fight.account("a", now).is_none());
-    assert_eq!(fight.wait(now), None);
+    let (mut conflict_tracker, now) = fighting();
+    conflict_tracker.found_right(now + 59 * SECOND);
+    assert!(conflict_tracker.account("a", now).is_some());
+    conflict_tracker.found_right(now + 60 * SECOND);
+    assert!(conflict_tracker.account("a", now).is_none());
+    assert_eq!(conflict_tracker.wait(now), None);
 }
 
 #[test]
 fn the_rival_is_named_even_if_the_last_change_was_a_deletion() {
-    let (mut fight, now) = fighting();
-    fight.repaired(None, now);
-    let (message, again) = fight.account("ConfigMap a", now).unwrap();
+    let (mut conflict_tracker, now) = fighting();
+    conflict_tracker.repaired(None, now);
+    let (message, requeue_after) = conflict_tracker.account("ConfigMap a", now).unwrap();
     let expected = "ConfigMap a was repaired more than 10 times in 10 minutes: the field manager \"rival\" keeps \
                     changing it";
-    assert_eq!((message.as_str(), again), (expected, STABLE_AFTER));
+    assert_eq!((message.as_str(), requeue_after), (expected, STABLE_AFTER));
 }

@@ -98,7 +98,7 @@ fn the_children_of_a_success_are_taken_as_they_are() {
 /// empty list.
 #[test]
 fn only_an_empty_list_deletes_all_children() {
-    let missing = protocol("the response is a Success without children; an empty list deletes them");
+    let missing = protocol("the answer is a Success without children; an empty list deletes them");
     assert_eq!(interpreted(&answer(&json!({"status": "Success"}))), Err(missing.clone()));
     assert_eq!(interpreted(&answer(&json!({"status": "Success", "children": null}))), Err(missing));
     let empty = interpreted(&answer(&json!({"status": "Success", "children": []}))).unwrap();
@@ -120,7 +120,7 @@ fn a_plugins_no_and_not_yet_are_answers_and_not_errors() {
 fn an_answer_to_another_question_is_refused() {
     for uid in ["sha256:1111", "", "SHA256:0000", "sha256:0000 "] {
         let body = answer(&json!({"uid": uid, "status": "Success", "children": []}));
-        assert_eq!(interpreted(&body), Err(protocol("the response has a different uid than the request")), "{uid:?}");
+        assert_eq!(interpreted(&body), Err(protocol("the answer has a different uid than the request")), "{uid:?}");
     }
 }
 
