@@ -84,7 +84,8 @@ fn conflict(live: &DynamicObject, claim: Ownership<'_>) -> Option<String> {
         Some(other) if other != claim.plugin => format!("{kind} {name} belongs to the plugin {other}"),
         Some(_) => format!("{kind} {name} belongs to another subject"),
         None => format!(
-            "{kind} {name} exists and does not belong to the plugin; to let the plugin adopt it, annotate it {ADOPT_ANNOTATION}={}",
+            "{kind} {name} exists and does not belong to the plugin; to let the plugin adopt it, annotate it \
+             {ADOPT_ANNOTATION}={}",
             claim.plugin
         ),
     })

@@ -44,9 +44,9 @@ impl std::fmt::Display for Paused {
         let Self { dropped, of } = self;
         write!(
             f,
-            "responses within a minute omit {dropped} of the plugin's {of} children in the namespace, and no more are deleted \
-             there; if this is intended, annotate the DaskOperatorPlugin {ALLOW_ANNOTATION} with the current time (RFC 3339), which \
-             allows the deletions for 10 minutes"
+            "responses within a minute omit {dropped} of the plugin's {of} children in the namespace, and no more are \
+             deleted there; if this is intended, annotate the DaskOperatorPlugin {ALLOW_ANNOTATION} with the current time \
+             (RFC 3339), which allows the deletions for 10 minutes"
         )
     }
 }

@@ -48,7 +48,8 @@ async fn prune_all(env: &SyncContext, current: &watch::Receiver<Arc<Registered>>
             failed = failed.or(prune_kind(env, &plugin, &kind).await.err());
         }
         let Some(error) = failed else { return };
-        tracing::warn!(plugin = plugin.key.name, %error, "failed to delete the children of a kind that is no longer listed");
+        let plugin = &plugin.key.name;
+        tracing::warn!(plugin, %error, "failed to delete the children of a kind that is no longer listed");
         tokio::time::sleep(backoff::delay(round)).await;
     }
 }

@@ -37,7 +37,8 @@ pub(crate) async fn publish(
     let unfit = account.as_ref().map_or(0, |account| account.unfit);
     let known = env.status_store.report(&plugin.identity, subject, account);
     if unfit > known.map_or(0, |known| known.unfit) {
-        tracing::warn!(plugin = plugin.identity, %subject, unfit, "some conditions of a plugin do not fit into the status");
+        let plugin = &plugin.identity;
+        tracing::warn!(plugin, %subject, unfit, "some conditions of a plugin do not fit into the status");
     }
     env.metrics.children(&plugin.identity, env.status_store.children(&plugin.identity));
 }

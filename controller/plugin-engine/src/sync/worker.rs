@@ -138,7 +138,9 @@ impl Worker {
                 },
                 Some((key, pass)) = running.next() => self.finish(key, pass),
                 Some(key) = next(queue.as_mut(), in_flight) => self.waiting.push(key),
-                Some(answered) = discoveries.next() => self.change_breaker(|breaker, now| breaker.discovered(answered, now)),
+                Some(answered) = discoveries.next() => {
+                    self.change_breaker(|breaker, now| breaker.discovered(answered, now));
+                }
                 () = sleep_until(pause) => {
                     self.change_breaker(|breaker, _| breaker.discovering());
                     discoveries.push(self.discover());
@@ -167,7 +169,7 @@ impl Worker {
                 drop(self.enqueue_all(reason, None).await);
             }
             Command::EnqueueNamespace(namespace) => {
-                drop(self.enqueue_all(EventReason::Updated, Some(&namespace)).await)
+                drop(self.enqueue_all(EventReason::Updated, Some(&namespace)).await);
             }
             Command::ChildChanged(change) => self.child_changed(change),
             // Ends the loop in `run`.
