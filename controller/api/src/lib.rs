@@ -94,11 +94,6 @@ mod tests {
             assert_eq!(status["properties"].get("conditions").is_some(), kind != "DaskJob", "{kind}");
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     /// `kubectl apply` stores a definition in an annotation. All annotations of an object have at most 262,144 bytes. The
     /// rest is for the fields of later versions.

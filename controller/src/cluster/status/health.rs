@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use dask_operator_api::DaskWorkerGroup;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::{api::core::v1::Service, apimachinery::pkg::apis::meta::v1::Time};
 use operator_runtime::testing::{HealthCase, check_health, health_message, is_met};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -79,6 +79,7 @@ fn working() -> Seen {
         service: Some(Arc::new(object(service.manifest, json!({})))),
         group: Some(Arc::new(object(group.manifest, available("True", "Available")))),
         scheduler_pods: vec![ready_pod(0)],
+        astray_pods: Vec::new(),
         unseen: BTreeSet::new(),
     };
     let (phase, observed_generation) = (Some(ClusterPhase::Running), Some(1));

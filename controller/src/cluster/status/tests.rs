@@ -10,6 +10,7 @@ use super::*;
 use crate::{
     cluster::{apply::Blocked, build, validate::validate},
     test_fixtures::mk_cluster,
+    view::PodView,
 };
 
 pub(in crate::cluster) const OURS: &str = "cluster-uid";

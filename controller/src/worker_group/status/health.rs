@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    template_version::TemplateVersion,
     test_fixtures::{mk_cluster, mk_defaults, mk_group},
     view::DeploymentView,
     worker_group::{scale::Paced, validate::validate},
@@ -29,8 +30,8 @@ fn now() -> Timestamp {
     "2026-11-23T09:00:00Z".parse().unwrap()
 }
 
-fn worker(name: &str, template: &str, status: &Value) -> Arc<DeploymentView> {
-    let metadata = json!({"name": name, "namespace": "ns", "annotations": {meta::TEMPLATE: template}});
+fn worker(name: &str, annotations: &meta::Map, status: &Value) -> Arc<DeploymentView> {
+    let metadata = json!({"name": name, "namespace": "ns", "annotations": annotations});
     Arc::new(serde_json::from_value(json!({"metadata": metadata, "status": status})).unwrap())
 }
 
@@ -40,7 +41,8 @@ fn working() -> Seen {
     let mut observed = Observed { cluster: Some(Arc::new(mk_cluster("demo"))), ..Observed::default() };
     let template = validate(&group, &observed, &mk_defaults("cluster.local")).unwrap().template;
     let names = ["demo-default-worker-abcde00000", "demo-default-worker-abcde00001"];
-    observed.deployments = names.map(|name| worker(name, &template, &json!({"readyReplicas": 1}))).to_vec();
+    observed.deployments =
+        names.map(|name| worker(name, &template.annotations(), &json!({"readyReplicas": 1}))).to_vec();
     observed.workers.names = names.map(str::to_owned).into();
     let connected = ConnectedWorkers { connected: Some(2), ..ConnectedWorkers::default() };
     Seen { group, observed, removal: Removal::default(), connected, error: None }
@@ -84,7 +86,8 @@ fn no_workers(seen: &mut Seen) {
 }
 
 fn of_another_template(seen: &mut Seen) {
-    seen.observed.deployments[0] = worker("demo-default-worker-abcde00000", "older", &json!({"readyReplicas": 1}));
+    let older = TemplateVersion::new(&"older", &"older").annotations();
+    seen.observed.deployments[0] = worker("demo-default-worker-abcde00000", &older, &json!({"readyReplicas": 1}));
 }
 
 fn rejected() -> Vec<State> {
