@@ -127,7 +127,7 @@ pub(super) async fn make_extras(
                 made.create::<DaskAutoscaler>(client, job, child(field_warnings::JOB_AUTOSCALER)).await
             }
         };
-        failed = failed.or(created.err());
+        failed = failed.or_else(|| created.err());
     }
     failed.map_or(Ok(made), Err)
 }
@@ -145,11 +145,10 @@ impl Made {
             Creation::Made(warned) => {
                 self.warnings.extend(&warned.map(|warned| child.origin.of(&warned.warnings)).unwrap_or_default());
             }
-            Creation::Stands => {}
             Creation::Foreign(found) if self.blocked.is_none() => {
                 self.blocked = Some(in_the_way(&resource.kind, &job.name, found.as_ref()));
             }
-            Creation::Foreign(_) => {}
+            Creation::Stands | Creation::Foreign(_) => {}
         }
         Ok(())
     }

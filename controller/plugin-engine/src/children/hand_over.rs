@@ -21,7 +21,7 @@ pub(super) fn released_owners(live: &DynamicObject, manifest: &Value) -> Option<
 mod tests {
     use super::*;
 
-    fn owned_by(owners: Value) -> DynamicObject {
+    fn owned_by(owners: &Value) -> DynamicObject {
         let metadata = json!({"name": "web", "ownerReferences": owners});
         serde_json::from_value(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})).unwrap()
     }
@@ -36,20 +36,20 @@ mod tests {
 
     #[test]
     fn former_controllers_go_and_other_owners_stay() {
-        let live = owned_by(json!([owner("service", true), owner("other", false)]));
+        let live = owned_by(&json!([owner("service", true), owner("other", false)]));
         assert_eq!(released_owners(&live, &manifest()), Some(json!([owner("other", false)])));
     }
 
     #[test]
     fn an_object_without_another_controller_is_left_as_it_is() {
         for owners in [json!([]), json!([owner("cluster", true)]), json!([owner("other", false)])] {
-            assert_eq!(released_owners(&owned_by(owners), &manifest()), None);
+            assert_eq!(released_owners(&owned_by(&owners), &manifest()), None);
         }
     }
 
     #[test]
     fn a_child_without_an_owner_leaves_the_former_one() {
-        let live = owned_by(json!([owner("service", true)]));
+        let live = owned_by(&json!([owner("service", true)]));
         assert_eq!(released_owners(&live, &json!({"metadata": {"name": "web"}})), None);
     }
 }

@@ -172,11 +172,9 @@ fn rank(condition: &ConditionUpdate) -> u8 {
 }
 
 fn state(plugin: &str, standing: &Standing<'_>) -> PluginState {
-    let message = match (standing.failing, standing.waiting) {
-        (Some((subject, _, message)), _) => format!("{subject}: {message}"),
-        (None, Some((subject, message))) => format!("{subject}: {message}"),
-        (None, None) => String::new(),
-    };
+    let failing = standing.failing.map(|(subject, _, message)| (subject, message));
+    let message =
+        failing.or(standing.waiting).map(|(subject, message)| format!("{subject}: {message}")).unwrap_or_default();
     PluginState {
         name: plugin.to_owned(),
         synced: standing.failing.is_none() && standing.waiting.is_none(),

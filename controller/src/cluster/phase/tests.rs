@@ -11,10 +11,6 @@ use crate::cluster::{
     status::tests::{OURS, component, mk_cluster_in, observed, outcome, status_of},
 };
 
-fn is(phase: ClusterPhase) -> Option<ClusterPhase> {
-    Some(phase)
-}
-
 /// Returns an answer of the API server to the creation of a component.
 fn refused(code: u16, message: &str) -> Outcome {
     let status = kube::core::Status { code, message: message.to_owned(), ..Default::default() };
@@ -37,7 +33,7 @@ fn pod_refused() -> Observed {
 }
 
 fn selecting(selector: Value) -> DaskCluster {
-    let mut cluster = mk_cluster_in(is(ClusterPhase::Created));
+    let mut cluster = mk_cluster_in(Some(ClusterPhase::Created));
     cluster.spec.scheduler.service.set("selector", selector);
     cluster
 }
@@ -54,14 +50,14 @@ fn a_cluster_whose_scheduler_cannot_start_is_in_error_until_the_cause_is_gone() 
         ("a pod that is refused", pod_refused(), outcome()),
     ];
     for (what, observed_then, outcome_then) in table {
-        for before in [None, is(ClusterPhase::Created), is(ClusterPhase::Pending), is(ClusterPhase::Error)] {
+        for before in [None, Some(ClusterPhase::Created), Some(ClusterPhase::Pending), Some(ClusterPhase::Error)] {
             let status = status_of(&mk_cluster_in(before), &observed_then, &outcome_then);
-            assert_eq!(status.phase, is(ClusterPhase::Error), "{what} {before:?}");
+            assert_eq!(status.phase, Some(ClusterPhase::Error), "{what} {before:?}");
         }
-        let in_error = mk_cluster_in(is(ClusterPhase::Error));
+        let in_error = mk_cluster_in(Some(ClusterPhase::Error));
         let waiting = status_of(&in_error, &without_pod(&json!([])), &outcome());
-        assert_eq!(waiting.phase, is(ClusterPhase::Created), "{what}: the pod is awaited");
-        assert_eq!(status_of(&in_error, &observed(), &outcome()).phase, is(ClusterPhase::Running), "{what}");
+        assert_eq!(waiting.phase, Some(ClusterPhase::Created), "{what}: the pod is awaited");
+        assert_eq!(status_of(&in_error, &observed(), &outcome()).phase, Some(ClusterPhase::Running), "{what}");
     }
 }
 
@@ -79,7 +75,7 @@ fn what_may_end_by_itself_is_no_error() {
     ];
     for (what, outcome) in table {
         let status = status_of(&mk_cluster_in(None), &Observed::default(), &outcome);
-        assert_eq!(status.phase, is(ClusterPhase::Created), "{what}");
+        assert_eq!(status.phase, Some(ClusterPhase::Created), "{what}");
     }
 }
 
@@ -87,10 +83,10 @@ fn what_may_end_by_itself_is_no_error() {
 #[test]
 fn a_cluster_whose_service_does_not_select_the_scheduler_does_not_run() {
     let right = json!({"dask.org/cluster-name": "demo", "dask.org/component": "scheduler"});
-    assert_eq!(status_of(&selecting(right), &observed(), &outcome()).phase, is(ClusterPhase::Running));
+    assert_eq!(status_of(&selecting(right), &observed(), &outcome()).phase, Some(ClusterPhase::Running));
     let wrong = json!({"dask.org/cluster-name": "other", "dask.org/component": "scheduler"});
     let status = status_of(&selecting(wrong), &observed(), &outcome());
-    assert_eq!(status.phase, is(ClusterPhase::Pending));
+    assert_eq!(status.phase, Some(ClusterPhase::Pending));
     let ready = status.conditions.iter().find(|condition| condition.type_ == "SchedulerReady").unwrap();
     assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "ServiceSelectsNothing"));
 }
@@ -98,21 +94,21 @@ fn a_cluster_whose_service_does_not_select_the_scheduler_does_not_run() {
 /// The reason why a pod is refused is known a moment later than the Deployment exists.
 #[test]
 fn a_cluster_does_not_run_before_a_pod_of_its_scheduler_exists() {
-    let created = mk_cluster_in(is(ClusterPhase::Created));
-    assert_eq!(status_of(&created, &without_pod(&json!([])), &outcome()).phase, is(ClusterPhase::Created));
+    let created = mk_cluster_in(Some(ClusterPhase::Created));
+    assert_eq!(status_of(&created, &without_pod(&json!([])), &outcome()).phase, Some(ClusterPhase::Created));
     let mut ending = observed();
     Arc::make_mut(&mut ending.scheduler_pods[0]).metadata.deletion_timestamp =
         Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap());
-    assert_eq!(status_of(&created, &ending, &outcome()).phase, is(ClusterPhase::Created), "that of an older cluster");
+    assert_eq!(status_of(&created, &ending, &outcome()).phase, Some(ClusterPhase::Created), "that of an older cluster");
 }
 
 /// Clients are connected to it, and what they read would not be true.
 #[test]
 fn a_cluster_that_ran_is_not_in_error() {
-    let running = mk_cluster_in(is(ClusterPhase::Running));
+    let running = mk_cluster_in(Some(ClusterPhase::Running));
     for (observed, outcome) in
         [(pod_refused(), outcome()), (observed(), refused(403, "denied")), (observed(), blocked("NameTaken"))]
     {
-        assert_eq!(status_of(&running, &observed, &outcome).phase, is(ClusterPhase::Running));
+        assert_eq!(status_of(&running, &observed, &outcome).phase, Some(ClusterPhase::Running));
     }
 }
