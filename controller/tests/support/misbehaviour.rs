@@ -291,7 +291,7 @@ fn names_of_others() -> Rows {
                 let labels = json!({"plugin.kubernetes.dask.org/plugin": GOOD});
                 with(call, config("bad", &json!({"name": name, "labels": labels})))
             },
-            Failing("Conflict", "held by the plugin good"),
+            Failing("Conflict", "belongs to the plugin good"),
         ),
         (
             "takes-service",
@@ -300,7 +300,7 @@ fn names_of_others() -> Rows {
                 service["manifest"]["metadata"]["name"] = json!(call.subject());
                 with(call, service)
             },
-            Failing("Conflict", "Service demo-scheduler exists and is not the plugin's"),
+            Failing("Conflict", "Service demo-scheduler exists and does not belong to the plugin"),
         ),
         ("takes-victim", |call| with(call, named("bad", VICTIM)), Failing("Conflict", "adopt=takes-victim")),
         (
@@ -315,7 +315,7 @@ fn names_of_others() -> Rows {
             "one-name",
             // The same name for each subject: the second does not get it.
             |call| with(call, named("shared", "one-name")),
-            Failing("Conflict", "held for another subject"),
+            Failing("Conflict", "belongs to another subject"),
         ),
     ]
 }
