@@ -130,7 +130,7 @@ pub(crate) async fn serve(
         .route("/healthz", get(live))
         .route("/readyz", get(ready))
         .with_state(Arc::new(health))
-        .route("/metrics", get(tell))
+        .route("/metrics", get(serve_metrics))
         .with_state(metrics);
     axum::serve(listener, app).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
@@ -160,7 +160,7 @@ async fn ready(State(health): State<Arc<Health>>) -> (StatusCode, Json<Value>) {
     (code, Json(json!({"ready": missing.is_empty(), "waitingFor": missing, "leader": leader})))
 }
 
-async fn tell(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {
+async fn serve_metrics(State(metrics): State<Arc<Metrics>>, headers: HeaderMap) -> Response {
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok());
     match metrics.answer(accept) {
         Ok((media, text)) => ([(CONTENT_TYPE, media), (VARY, "Accept")], text).into_response(),

@@ -122,8 +122,8 @@ mod tests {
         let few = warnings(&[r#"unknown field "a""#, r#"unknown field "b""#]);
         assert_eq!(message(&few), r#"the API server ignores: unknown field "a"; unknown field "b""#);
         let many: Vec<String> = (0..10).map(|number| format!("{number}{}", "x".repeat(200))).collect();
-        let told = message(&warnings(&many.iter().map(String::as_str).collect::<Vec<_>>()));
-        assert!(told.len() < 1024 && told.ends_with("; and 7 more"), "{told}");
+        let text = message(&warnings(&many.iter().map(String::as_str).collect::<Vec<_>>()));
+        assert!(text.len() < 1024 && text.ends_with("; and 7 more"), "{text}");
     }
 
     #[test]

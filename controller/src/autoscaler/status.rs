@@ -133,13 +133,19 @@ pub(super) async fn write(
         Ok(false) => return Ok(()),
         result => result?,
     };
-    report::condition_changes(&context.recorder, autoscaler, &told(&old.conditions), &told(&desired.conditions)).await;
+    report::condition_changes(
+        &context.recorder,
+        autoscaler,
+        &reported(&old.conditions),
+        &reported(&desired.conditions),
+    )
+    .await;
     Ok(())
 }
 
 /// Returns the conditions whose changes emit Events. In every new cluster the scheduler is not ready at first, so that
 /// reason emits none. `Ready` has one if it does not repeat another condition.
-fn told(conditions: &[Condition]) -> Vec<Condition> {
+fn reported(conditions: &[Condition]) -> Vec<Condition> {
     let repeats = |ready: &Condition| {
         ready.status == "True" || conditions.iter().any(|other| other.type_ != READY && other.reason == ready.reason)
     };

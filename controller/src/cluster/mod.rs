@@ -95,9 +95,9 @@ pub(crate) async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) 
     let outcome = if let Ok(outcome) = timeout(SOON, &mut applying).await {
         outcome
     } else {
-        let telling = tell_created(&context, &cluster, (&valid, &observed), &mut current);
-        let (told, outcome) = join(telling, applying).await;
-        told?;
+        let writing = write_created(&context, &cluster, (&valid, &observed), &mut current);
+        let (written, outcome) = join(writing, applying).await;
+        written?;
         outcome
     };
     if (outcome.made || !observed.unseen.is_empty()) && outcome.error.is_none() && outcome.blocked.is_empty() {
@@ -106,7 +106,7 @@ pub(crate) async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) 
     if outcome.error.as_ref().is_some_and(|error| error.class() == Class::NamespaceEnding) {
         return Ok(Action::await_change()); // The cluster itself is deleted next.
     }
-    tell_created(&context, &cluster, (&valid, &observed), &mut current).await?;
+    write_created(&context, &cluster, (&valid, &observed), &mut current).await?;
     // Read after the components are created: plugins delay the phase and nothing else.
     let held = current.phase != Some(ClusterPhase::Running) && context.status_store.holds(&cluster);
     let seen = status::StatusInput { current: &current, observed: &observed, built: &desired, outcome: &outcome, held };
@@ -121,7 +121,7 @@ pub(crate) async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) 
 }
 
 /// Writes phase `Created` if the cluster has no phase yet: clients expect to see it before any other phase.
-async fn tell_created(
+async fn write_created(
     context: &Context,
     cluster: &DaskCluster,
     (valid, observed): (&ValidatedCluster, &Observed),

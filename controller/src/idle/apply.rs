@@ -27,7 +27,8 @@ pub(super) async fn delete(context: &Context, cluster: &DaskCluster, valid: &Val
         return Ok(Outcome::Outdated);
     };
     let timeout = valid.rules.timeout.as_secs();
-    tell(context, cluster, "IdleTimeout", format!("idle for more than {timeout} s; deleting the cluster")).await;
+    publish_event(context, cluster, "IdleTimeout", format!("idle for more than {timeout} s; deleting the cluster"))
+        .await;
     tracing::info!(namespace = valid.namespace, cluster = valid.name, timeout, "deleting an idle cluster");
     let params = DeleteParams {
         propagation_policy: Some(PropagationPolicy::Background),
@@ -69,7 +70,13 @@ pub(super) async fn scale_to_zero(
     let outcome = merge(&clusters, &valid.name, patch).await?;
     if scaled {
         let timeout = valid.rules.timeout.as_secs();
-        tell(context, cluster, "IdleTimeout", format!("idle for more than {timeout} s; scaled all groups to 0")).await;
+        publish_event(
+            context,
+            cluster,
+            "IdleTimeout",
+            format!("idle for more than {timeout} s; scaled all groups to 0"),
+        )
+        .await;
         tracing::info!(namespace = valid.namespace, cluster = valid.name, timeout, "scaled an idle cluster to 0");
     }
     Ok(outcome)
@@ -105,7 +112,7 @@ fn done<T>(result: Result<T, k8s::Error>) -> Result<Outcome, k8s::Error> {
     }
 }
 
-async fn tell(context: &Context, cluster: &DaskCluster, reason: &str, note: String) {
+async fn publish_event(context: &Context, cluster: &DaskCluster, reason: &str, note: String) {
     let event = Event {
         type_: EventType::Normal,
         reason: reason.to_owned(),

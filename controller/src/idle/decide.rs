@@ -116,8 +116,8 @@ impl IdlePeriod {
             // Its start was not observed. A scheduler's clock that is ahead of the controller's cannot be used. One
             // that is behind cannot make a scheduler idle before its pod existed.
             State::Unknown => {
-                let told = timestamp(since).filter(|since| *since <= now.wall).unwrap_or(now.wall);
-                now.wall.duration_since(told.max(not_before.min(now.wall)))
+                let recorded = timestamp(since).filter(|since| *since <= now.wall).unwrap_or(now.wall);
+                now.wall.duration_since(recorded.max(not_before.min(now.wall)))
             }
             // It has worked since the last probe.
             State::Busy | State::Idle(_) => SignedDuration::ZERO,

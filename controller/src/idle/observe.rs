@@ -37,6 +37,6 @@ async fn idleness(context: &Context, cluster: &DaskCluster) -> Result<Idleness, 
     let client = scheduler::client_of(context, cluster).await?;
     match client.idleness().await? {
         Idleness::Counted => client.idleness().await,
-        told => Ok(told),
+        probe => Ok(probe),
     }
 }

@@ -33,7 +33,7 @@ pub(super) enum Reached<'a> {
 pub(super) async fn write(context: &Context, cluster: &DaskCluster, reached: Reached<'_>) -> Result<(), k8s::Error> {
     let old = of_cluster(cluster);
     let generation = cluster.metadata.generation;
-    let Some(verdicts) = news(old.first(), reached, generation) else {
+    let Some(verdicts) = changed_verdicts(old.first(), reached, generation) else {
         return Ok(());
     };
     let desired = conditions::updated(&old, verdicts, generation, Timestamp::now());
@@ -55,7 +55,11 @@ fn of_cluster(cluster: &DaskCluster) -> Vec<Condition> {
 
 /// Returns the condition to write, or `None` if the current one is up to date. Only generation, status and reason are
 /// compared, because messages may differ from one failure to the next.
-fn news(old: Option<&Condition>, reached: Reached<'_>, generation: Option<i64>) -> Option<Vec<ConditionUpdate>> {
+fn changed_verdicts(
+    old: Option<&Condition>,
+    reached: Reached<'_>,
+    generation: Option<i64>,
+) -> Option<Vec<ConditionUpdate>> {
     let verdict = match (old, reached) {
         (None, Reached::Unasked | Reached::NotReady | Reached::Yes) => return None,
         (Some(_), Reached::Unasked) => return Some(Vec::new()),
@@ -92,7 +96,7 @@ mod tests {
     }
 
     fn news_of(old: Option<&Condition>, reached: Reached<'_>) -> Option<Vec<ConditionUpdate>> {
-        news(old, reached, None)
+        changed_verdicts(old, reached, None)
     }
 
     /// Writing more than these would mean a write for each probe of each cluster.
@@ -115,17 +119,17 @@ mod tests {
     /// All conditions of a status are about the same spec.
     #[test]
     fn the_condition_moves_to_a_new_generation() {
-        let failed = condition(news(None, Reached::No(&error("connect")), None).unwrap());
-        let written = news(Some(&failed), Reached::No(&error("connect")), Some(2)).unwrap();
+        let failed = condition(changed_verdicts(None, Reached::No(&error("connect")), None).unwrap());
+        let written = changed_verdicts(Some(&failed), Reached::No(&error("connect")), Some(2)).unwrap();
         let moved = conditions::updated(&[failed], written, Some(2), Timestamp::UNIX_EPOCH).remove(0);
         assert_eq!(moved.observed_generation, Some(2));
-        assert_eq!(news(Some(&moved), Reached::No(&error("connect")), Some(2)), None);
+        assert_eq!(changed_verdicts(Some(&moved), Reached::No(&error("connect")), Some(2)), None);
     }
 
     #[test]
     fn the_condition_goes_with_the_time_out() {
-        assert_eq!(news(None, Reached::Unasked, None), None);
-        let failed = condition(news(None, Reached::No(&error("connect")), None).unwrap());
-        assert_eq!(news(Some(&failed), Reached::Unasked, None), Some(Vec::new()));
+        assert_eq!(changed_verdicts(None, Reached::Unasked, None), None);
+        let failed = condition(changed_verdicts(None, Reached::No(&error("connect")), None).unwrap());
+        assert_eq!(changed_verdicts(Some(&failed), Reached::Unasked, None), Some(Vec::new()));
     }
 }

@@ -38,33 +38,33 @@ impl EventDedup {
 
     /// Returns whether `reason` is new for the job with `uid`, and records it. `existing` returns the uids of all
     /// jobs, and is called rarely.
-    pub(super) fn is_news(
+    pub(super) fn is_new(
         &self,
         uid: &str,
         about: About,
         reason: &str,
         existing: impl FnOnce() -> HashSet<String>,
     ) -> bool {
-        let mut told = self.lock();
-        if told.reasons.get(uid).and_then(|reasons| reasons.get(&about)).is_some_and(|known| known == reason) {
+        let mut content = self.lock();
+        if content.reasons.get(uid).and_then(|reasons| reasons.get(&about)).is_some_and(|known| known == reason) {
             return false;
         }
-        if told.reasons.len() >= told.room {
+        if content.reasons.len() >= content.room {
             let existing = existing();
-            told.reasons.retain(|uid, _| existing.contains(uid));
-            told.room = (told.reasons.len() * 2).max(ROOM);
+            content.reasons.retain(|uid, _| existing.contains(uid));
+            content.room = (content.reasons.len() * 2).max(ROOM);
         }
-        told.reasons.entry(uid.to_owned()).or_default().insert(about, reason.to_owned());
+        content.reasons.entry(uid.to_owned()).or_default().insert(about, reason.to_owned());
         true
     }
 
     /// Removes the entry of something that is no longer in trouble.
     pub(super) fn forget(&self, uid: &str, about: About) {
-        let mut told = self.lock();
-        let Some(reasons) = told.reasons.get_mut(uid) else { return };
+        let mut content = self.lock();
+        let Some(reasons) = content.reasons.get_mut(uid) else { return };
         reasons.remove(&about);
         if reasons.is_empty() {
-            told.reasons.remove(uid);
+            content.reasons.remove(uid);
         }
     }
 
@@ -85,47 +85,47 @@ mod tests {
     #[test]
     fn the_same_reason_is_news_once_until_it_is_forgotten() {
         use About::{Cluster, Creation};
-        let told = EventDedup::new();
+        let dedup = EventDedup::new();
         let all_exist = HashSet::new; // Not called for so few entries.
-        assert!(told.is_news("a", Creation, "Forbidden", all_exist));
-        assert!(!told.is_news("a", Creation, "Forbidden", all_exist));
-        assert!(told.is_news("b", Creation, "Forbidden", all_exist), "another job");
-        assert!(told.is_news("a", Cluster, "Forbidden", all_exist), "about something else");
-        assert!(!told.is_news("a", Creation, "Forbidden", all_exist), "which makes it no news again");
-        assert!(told.is_news("a", Creation, "NameTaken", all_exist), "another reason");
-        told.forget("a", Creation);
-        assert!(told.is_news("a", Creation, "NameTaken", all_exist));
-        assert!(!told.is_news("a", Cluster, "Forbidden", all_exist));
-        told.forget_all("a");
-        assert!(told.is_news("a", Cluster, "Forbidden", all_exist));
+        assert!(dedup.is_new("a", Creation, "Forbidden", all_exist));
+        assert!(!dedup.is_new("a", Creation, "Forbidden", all_exist));
+        assert!(dedup.is_new("b", Creation, "Forbidden", all_exist), "another job");
+        assert!(dedup.is_new("a", Cluster, "Forbidden", all_exist), "about something else");
+        assert!(!dedup.is_new("a", Creation, "Forbidden", all_exist), "and does not make it new again");
+        assert!(dedup.is_new("a", Creation, "NameTaken", all_exist), "another reason");
+        dedup.forget("a", Creation);
+        assert!(dedup.is_new("a", Creation, "NameTaken", all_exist));
+        assert!(!dedup.is_new("a", Cluster, "Forbidden", all_exist));
+        dedup.forget_all("a");
+        assert!(dedup.is_new("a", Cluster, "Forbidden", all_exist));
     }
 
     #[test]
     fn what_is_remembered_of_jobs_that_are_gone_does_not_grow() {
-        let told = EventDedup::new();
+        let dedup = EventDedup::new();
         for number in 0..10 * ROOM {
             let here = || HashSet::from(["here".to_owned()]);
             assert!(
-                told.is_news(if number == 0 { "here" } else { "gone" }, About::Creation, "Forbidden", here)
+                dedup.is_new(if number == 0 { "here" } else { "gone" }, About::Creation, "Forbidden", here)
                     || number > 1
             );
-            assert!(told.is_news(&number.to_string(), About::Creation, "Forbidden", here));
+            assert!(dedup.is_new(&number.to_string(), About::Creation, "Forbidden", here));
         }
-        assert!(told.lock().reasons.len() <= ROOM);
-        assert!(!told.is_news("here", About::Creation, "Forbidden", HashSet::new));
+        assert!(dedup.lock().reasons.len() <= ROOM);
+        assert!(!dedup.is_new("here", About::Creation, "Forbidden", HashSet::new));
     }
 
     /// Listing all jobs for each of them would take minutes.
     #[test]
     fn thousands_of_jobs_that_wait_are_told_of_at_once() {
-        let (told, looks) = (EventDedup::new(), std::cell::Cell::new(0));
+        let (dedup, looks) = (EventDedup::new(), std::cell::Cell::new(0));
         let all: HashSet<String> = (0..100_000).map(|number| number.to_string()).collect();
         for uid in &all {
             let existing = || {
                 looks.set(looks.get() + 1);
                 all.clone()
             };
-            assert!(told.is_news(uid, About::Creation, "Forbidden", existing));
+            assert!(dedup.is_new(uid, About::Creation, "Forbidden", existing));
         }
         assert!(looks.get() < 20, "{} looks", looks.get());
     }

@@ -94,7 +94,7 @@ pub(crate) async fn reconcile(job: Arc<DaskJob>, context: Arc<Context>) -> Resul
 
 async fn advance(job: Arc<DaskJob>, context: Arc<Context>) -> Result<Action, Error> {
     let decision = Decision::of(&job, observe::cached(&job, &context.caches), &context);
-    decision.tell_troubles(&job, &context).await;
+    decision.report_problems(&job, &context).await;
     if decision.is_idle() {
         return Ok(decision.rest());
     }
@@ -147,19 +147,19 @@ impl Decision {
     }
 
     /// Reports what keeps the cluster or the runner of a job that has not ended from working.
-    async fn tell_troubles(&self, job: &DaskJob, context: &Context) {
+    async fn report_problems(&self, job: &DaskJob, context: &Context) {
         if cleanup::is_finished(&self.next.status) {
             status::forget_all(job);
             return;
         }
-        status::tell_troubles(context, job, &self.world).await;
+        status::report_problems(context, job, &self.world).await;
     }
 
     /// Carries out the decision. The status is written first, so that a job that has ended reports it even while its
     /// cluster cannot be deleted.
     async fn execute(self, mut job: DaskJob, context: &Context) -> Result<Action, Error> {
         let Self { terms, next, .. } = &self;
-        status::write(context, &job, &next.status, next.told.as_ref()).await.map_err(Error::Status)?;
+        status::write(context, &job, &next.status, next.reported.as_ref()).await.map_err(Error::Status)?;
         job.status = Some(next.status.clone());
         apply::delete(&context.client, &job, terms, next).await.map_err(Error::Apply)?;
         let made = match (&self.valid, self.world.standing_cluster()) {
@@ -197,7 +197,7 @@ impl Decision {
     }
 
     async fn blocked(&self, job: &DaskJob, why: &Rejection, context: &Context) -> Action {
-        status::tell(context, job, why).await;
+        status::report_rejection(context, job, why).await;
         Action::requeue(self.wait().unwrap_or(BLOCKED_RETRY).min(BLOCKED_RETRY))
     }
 
@@ -214,7 +214,7 @@ impl Decision {
             return Ok(Action::await_change());
         }
         let why = Rejection::new(error.category(), error.message());
-        status::tell(context, job, &why).await;
+        status::report_rejection(context, job, &why).await;
         match self.wait() {
             // The delay after an error may grow beyond a deadline.
             Some(wait) => Ok(Action::requeue(wait.min(BLOCKED_RETRY))),

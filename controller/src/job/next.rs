@@ -23,7 +23,7 @@ pub(crate) mod job_status {
 pub(super) struct Next {
     pub(super) status: DaskJobStatus,
     /// The reason for the change of the status, if users should be informed.
-    pub(super) told: Option<Rejection>,
+    pub(super) reported: Option<Rejection>,
     /// What blocks the job.
     pub(super) blocked: Option<Rejection>,
     /// Whether to create the missing ones of cluster and runner.

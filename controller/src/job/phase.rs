@@ -104,7 +104,7 @@ impl Pass<'_> {
         self.end(FAILED, at, Some(why))
     }
 
-    fn end(&self, outcome: &str, at: Option<Timestamp>, told: Option<Rejection>) -> Next {
+    fn end(&self, outcome: &str, at: Option<Timestamp>, reported: Option<Rejection>) -> Next {
         let is_ours = matches!(self.world.cluster, Lookup::Ours(_));
         let cluster = is_ours.then(|| self.terms.name.clone());
         let runner = self.runner().map(|_| self.terms.runner_name.clone());
@@ -117,7 +117,7 @@ impl Pass<'_> {
             failed_runners: self.recorded.failed_runners,
             resume_time: self.recorded.resume_time.clone(),
         };
-        Next { told, ..clean_up(status, self.terms, self.world, self.now) }
+        Next { reported, ..clean_up(status, self.terms, self.world, self.now) }
     }
 
     /// Suspends the job. Both names are removed from the status, so that the deleted children are not taken for lost
@@ -181,7 +181,7 @@ impl Pass<'_> {
             ..self.recorded.clone()
         };
         let delete_runner = self.world.standing_runner();
-        Some(Next { told: Some(why), delete_runner, ..Next::wait(status) })
+        Some(Next { reported: Some(why), delete_runner, ..Next::wait(status) })
     }
 
     /// Returns how many runners failed so far, whether the kubelet restarts the last one inside its pod, and why.

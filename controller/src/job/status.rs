@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{context::Context, field_warnings};
 
-static TOLD: EventDedup = EventDedup::new();
+static REPORTED: EventDedup = EventDedup::new();
 
 /// Writes `desired` if it differs from the recorded status, and emits an Event with the reason.
 pub(super) async fn write(
@@ -46,12 +46,12 @@ pub(super) async fn write(
 }
 
 /// Emits an Event about what blocks a job, unless it was emitted already.
-pub(super) async fn tell(context: &Context, job: &DaskJob, why: &Rejection) {
-    tell_about(context, job, About::Creation, (why.reason, &why.message)).await;
+pub(super) async fn report_rejection(context: &Context, job: &DaskJob, why: &Rejection) {
+    report_about(context, job, About::Creation, (why.reason, &why.message)).await;
 }
 
 /// Emits an Event about each problem of the job's cluster and runner, unless it was emitted already.
-pub(super) async fn tell_troubles(context: &Context, job: &DaskJob, world: &ObservedChildren) {
+pub(super) async fn report_problems(context: &Context, job: &DaskJob, world: &ObservedChildren) {
     let (uid, good) = (job.uid().unwrap_or_default(), Health::Good);
     let cluster = match &world.cluster {
         Lookup::Ours(cluster) => &cluster.health,
@@ -63,17 +63,17 @@ pub(super) async fn tell_troubles(context: &Context, job: &DaskJob, world: &Obse
     };
     for (about, health) in [(About::Cluster, cluster), (About::Runner, runner)] {
         match health {
-            Health::Bad(trouble) => tell_about(context, job, about, (&trouble.reason, &trouble.message)).await,
-            Health::Good => TOLD.forget(&uid, about),
+            Health::Bad(trouble) => report_about(context, job, about, (&trouble.reason, &trouble.message)).await,
+            Health::Good => REPORTED.forget(&uid, about),
             // It may be in the same trouble again.
             Health::Unknown => {}
         }
     }
 }
 
-async fn tell_about(context: &Context, job: &DaskJob, about: About, (reason, message): (&str, &str)) {
+async fn report_about(context: &Context, job: &DaskJob, about: About, (reason, message): (&str, &str)) {
     let existing = || context.caches.jobs.all().iter().filter_map(|job| job.uid()).collect();
-    if TOLD.is_news(&job.uid().unwrap_or_default(), about, reason, existing) {
+    if REPORTED.is_new(&job.uid().unwrap_or_default(), about, reason, existing) {
         publish(context, job, (reason, message)).await;
     }
 }
@@ -89,12 +89,12 @@ pub(super) async fn warn(context: &Context, job: &DaskJob, warnings: &Warnings) 
 
 /// Forgets what blocked a job, so that the next block is reported again.
 pub(super) fn forget(job: &DaskJob) {
-    TOLD.forget(&job.uid().unwrap_or_default(), About::Creation);
+    REPORTED.forget(&job.uid().unwrap_or_default(), About::Creation);
 }
 
 /// Forgets all that was reported about a job that has ended.
 pub(super) fn forget_all(job: &DaskJob) {
-    TOLD.forget_all(&job.uid().unwrap_or_default());
+    REPORTED.forget_all(&job.uid().unwrap_or_default());
 }
 
 /// Logs a change of the phase. Users and tests search for some of these messages, which are dask-kubernetes' own.

@@ -25,7 +25,7 @@ impl Findings {
     }
 
     /// Logs everything that is missing, one line each.
-    pub(super) fn tell(&self) {
+    pub(super) fn log(&self) {
         if let Some(missing) = &self.refused {
             tracing::warn!(missing, "some namespaces cannot be served until the controller gets rights there");
         }
@@ -59,7 +59,7 @@ pub(super) fn rights(wanted: &Wanted, denied: &BTreeSet<&Right>) -> Result<Findi
     let mut findings = Findings::default();
     for (need, missing) in by_need {
         let lacking: BTreeSet<&At> = missing.iter().map(|right| &right.at).collect();
-        let missing = words::tell(missing);
+        let missing = words::describe(missing);
         match need {
             Need::Essential if lacking == places_of(wanted) => return Err(Problem::Rights(missing)),
             Need::Essential => findings.refused = Some(missing),
@@ -164,8 +164,8 @@ mod tests {
     fn without_plugins_nothing_is_told_of_what_they_need() {
         let findings =
             decide(|right| right.at == At::Namespace("own".to_owned()) && right.resource != "events").unwrap();
-        let told: Vec<&Feature> = findings.missing_optional.keys().collect();
-        assert_eq!(told, [&Feature::BlockingOwners, &Feature::Plugins]);
+        let missing: Vec<&Feature> = findings.missing_optional.keys().collect();
+        assert_eq!(missing, [&Feature::BlockingOwners, &Feature::Plugins]);
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl Preflight {
     /// Returns what is still missing after the limit. With a limit of zero, the first check decides.
     pub async fn pass(&self, shutdown: &CancellationToken) -> Result<Option<Findings>, Problem> {
         let begin = Instant::now();
-        let (mut granted, mut told) = (HashSet::new(), None);
+        let (mut granted, mut logged) = (HashSet::new(), None);
         let mut removal_backoff = removal_backoff();
         loop {
             let look = tokio::select! {
@@ -111,7 +111,7 @@ impl Preflight {
             let problem = match look {
                 Ok(findings) => {
                     tracing::info!(rights = granted.len(), waited = ?begin.elapsed(), "start-up checks have passed");
-                    findings.tell();
+                    findings.log();
                     return Ok(Some(findings));
                 }
                 Err(problem) => problem,
@@ -120,10 +120,10 @@ impl Preflight {
             if left.is_zero() {
                 return Err(problem);
             }
-            if told.as_ref() != Some(&problem) {
+            if logged.as_ref() != Some(&problem) {
                 tracing::warn!(%problem, "the start waits");
                 self.probes.wait_for(problem.to_string());
-                told = Some(problem);
+                logged = Some(problem);
             }
             let pause = removal_backoff.next().unwrap_or(LONGEST_PAUSE).min(left);
             tokio::select! { () = tokio::time::sleep(pause) => {}, () = shutdown.cancelled() => return Ok(None) }

@@ -8,7 +8,7 @@ type Words = BTreeSet<String>;
 
 /// Describes permissions, such as `list, watch pods, services in namespace a; create deployments.apps in all
 /// namespaces`.
-pub(super) fn tell<'a>(rights: impl IntoIterator<Item = &'a Right>) -> String {
+pub(super) fn describe<'a>(rights: impl IntoIterator<Item = &'a Right>) -> String {
     let mut verbs: BTreeMap<(String, &At), Words> = BTreeMap::new();
     for right in rights {
         verbs.entry((target(right), &right.at)).or_default().insert(right.verb.to_owned());
@@ -90,10 +90,10 @@ mod tests {
                 rights.extend(["watch", "list"].map(|verb| right(verb, resource, namespace)));
             }
         }
-        assert_eq!(tell(&rights), "list, watch pods, services in namespaces a, b");
+        assert_eq!(describe(&rights), "list, watch pods, services in namespaces a, b");
         rights.push(right("create", "pods", "a"));
         assert_eq!(
-            tell(&rights),
+            describe(&rights),
             "create, list, watch pods in namespace a; list, watch services in namespaces a, b; list, watch pods in \
              namespace b"
         );
@@ -109,11 +109,11 @@ mod tests {
             name: None,
             at: At::Everywhere,
         };
-        assert_eq!(tell([&of_cluster]), "patch daskjobs.kubernetes.dask.org/status in all namespaces");
+        assert_eq!(describe([&of_cluster]), "patch daskjobs.kubernetes.dask.org/status in all namespaces");
         let name = Some("operator".to_owned());
         let token = Right { subresource: Some("token"), name, ..right("create", "serviceaccounts", "a") };
-        assert_eq!(tell([&token]), "create serviceaccounts/token of operator in namespace a");
+        assert_eq!(describe([&token]), "create serviceaccounts/token of operator in namespace a");
         let namespaces = Right { at: At::Cluster, ..right("list", "namespaces", "") };
-        assert_eq!(tell([&namespaces]), "list namespaces");
+        assert_eq!(describe([&namespaces]), "list namespaces");
     }
 }

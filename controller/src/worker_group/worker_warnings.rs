@@ -84,10 +84,10 @@ mod tests {
     fn warnings_are_recorded_once_and_go_with_the_first_worker_that_has_none() {
         let fresh = noted(None);
         assert_eq!(note(&fresh, "a", Warnings::default()), None);
-        let told = noted(note(&fresh, "a", warnings()));
-        assert_eq!(note(&told, "a", warnings()), None);
-        assert!(note(&told, "b", warnings()).is_some());
-        assert_eq!(note(&told, "b", Warnings::default()), Some(Value::Null));
+        let recorded_group = noted(note(&fresh, "a", warnings()));
+        assert_eq!(note(&recorded_group, "a", warnings()), None);
+        assert!(note(&recorded_group, "b", warnings()).is_some());
+        assert_eq!(note(&recorded_group, "b", Warnings::default()), Some(Value::Null));
     }
 
     #[test]

@@ -50,7 +50,7 @@ const MAX_WATCHES: usize = 64;
 pub(crate) struct Answer {
     uid: Option<String>,
     generation: Option<i64>,
-    news: EndpointChange,
+    change: EndpointChange,
     /// When an earlier inquiry found the permissions to be sufficient.
     reviewed: Option<Instant>,
     findings: Findings,
@@ -67,18 +67,18 @@ pub(crate) fn begin(
     let key = key_of(plugin);
     let reviewed = last.filter(|probe| Some(probe.generation) == plugin.metadata.generation);
     let reviewed = reviewed.and_then(|probe| probe.authorized_at).filter(|at| at.elapsed() < AUTHORIZE_PERIOD);
-    let news = context.probes.take_news(&key);
+    let change = context.probes.take_change(&key);
     let (asked, subject) = (Arc::clone(context), Arc::clone(plugin));
     let inquiry = async move {
         let (suspended, finalize) = (subject.spec.suspend, subject.spec.finalize.enabled);
         let authorized = reviewed.map(|_| Ok(()));
         let mut findings = Findings { authorized, suspended, finalize, ..Findings::default() };
-        let outcome = inquire(&asked, &subject, &valid, (news, &mut findings)).await;
+        let outcome = inquire(&asked, &subject, &valid, (change, &mut findings)).await;
         let (uid, generation) = (subject.uid(), subject.metadata.generation);
-        Answer { uid, generation, news, reviewed, findings, outcome }
+        Answer { uid, generation, change, reviewed, findings, outcome }
     };
-    let (told, plugin) = (Arc::clone(context), key.clone());
-    context.inquiries.begin(&key, inquiry, move || told.plugins.push(&plugin));
+    let (task_context, plugin) = (Arc::clone(context), key.clone());
+    context.inquiries.begin(&key, inquiry, move || task_context.plugins.push(&plugin));
 }
 
 /// Acts on the answer of an inquiry, unless the plugin has changed since the inquiry began.
@@ -89,10 +89,10 @@ pub(crate) fn conclude(
     answer: Answer,
 ) -> Result<(), Error> {
     let key = key_of(plugin);
-    let Answer { uid, generation, news, reviewed, mut findings, outcome } = answer;
+    let Answer { uid, generation, change, reviewed, mut findings, outcome } = answer;
     let is_about_this = (&uid, generation) == (&plugin.metadata.uid, plugin.metadata.generation);
     if !is_about_this || !matches!(outcome, Ok(Some(_))) {
-        context.probes.keep(&key, news);
+        context.probes.keep(&key, change);
     }
     if !is_about_this {
         return Ok(());
@@ -101,7 +101,7 @@ pub(crate) fn conclude(
     let failures = last.as_ref().map_or(0, |probe| probe.failures);
     let result = match outcome {
         Ok(usable) => {
-            settle(context, (plugin, valid), usable, (&mut findings, news, failures > 0));
+            settle(context, (plugin, valid), usable, (&mut findings, change, failures > 0));
             Ok(())
         }
         Err(error) => {
@@ -133,7 +133,7 @@ fn settle(
     context: &PluginContext,
     (plugin, valid): (&DaskOperatorPlugin, &ValidatedPlugin),
     usable: Option<Usable>,
-    (findings, news, recovered): (&mut Findings, EndpointChange, bool),
+    (findings, change, recovered): (&mut Findings, EndpointChange, bool),
 ) {
     let key = key_of(plugin);
     let home = &context.settings.namespace;
@@ -166,7 +166,7 @@ fn settle(
             caller,
             allow_prune: leave_of(plugin),
         };
-        register(context, registered, recovered, news.replaced);
+        register(context, registered, recovered, change.replaced);
     }
 }
 
@@ -183,7 +183,7 @@ async fn inquire(
     context: &PluginContext,
     plugin: &DaskOperatorPlugin,
     valid: &ValidatedPlugin,
-    (news, findings): (EndpointChange, &mut Findings),
+    (change, findings): (EndpointChange, &mut Findings),
 ) -> Result<Option<Usable>, Error> {
     let route = match route::route(context, plugin, &valid.endpoint).await {
         Ok(route) => route,
@@ -212,7 +212,7 @@ async fn inquire(
     }
     let timeout = plugin.spec.timeout();
     let open = context.registry.get(&key_of(plugin)).map(|worker| worker.registered.borrow().caller.clone());
-    let caller = match open.filter(|caller| !news.reconnect && caller.serves(&route, timeout)) {
+    let caller = match open.filter(|caller| !change.reconnect && caller.serves(&route, timeout)) {
         Some(caller) => Ok(caller),
         None => Caller::new(&route, timeout),
     };
@@ -320,11 +320,11 @@ mod tests {
     async fn an_answer_about_an_older_spec_changes_nothing_and_news_wait_for_the_next_inquiry() {
         let (context, _) = mk_dependencies(made).await;
         let engine = test_engine(&context, test_settings(), &CancellationToken::new());
-        let news = EndpointChange { reconnect: true, replaced: true };
+        let change = EndpointChange { reconnect: true, replaced: true };
         let answer = |generation| Answer {
             uid: Some("echo".to_owned()),
             generation: Some(generation),
-            news,
+            change,
             reviewed: None,
             findings: Findings::default(),
             outcome: Ok(None),
@@ -333,7 +333,7 @@ mod tests {
         let valid = validate::validate(&current, &engine.settings).unwrap();
         let last = || engine.probes.last(&key_of(&current), &current).map(|probe| (probe.generation, probe.failures));
         conclude(&engine, &current, &valid, answer(1)).unwrap();
-        assert_eq!((last(), engine.probes.take_news(&key_of(&current))), (None, news));
+        assert_eq!((last(), engine.probes.take_change(&key_of(&current))), (None, change));
         conclude(&engine, &current, &valid, answer(2)).unwrap();
         assert_eq!(last(), Some((2, 1)));
         conclude(&engine, &current, &valid, answer(2)).unwrap();

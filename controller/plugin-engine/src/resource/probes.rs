@@ -30,7 +30,7 @@ pub(crate) struct Probes(Mutex<ProbesInner>);
 struct ProbesInner {
     last: HashMap<PluginKey, Probe>,
     woken: HashSet<PluginKey>,
-    news: HashMap<PluginKey, EndpointChange>,
+    change: HashMap<PluginKey, EndpointChange>,
     /// When certificates have to be renewed.
     renewals: HashMap<PluginKey, Timestamp>,
 }
@@ -67,25 +67,25 @@ impl Probes {
     }
 
     /// Like [`Self::wake`], and records the change that caused it.
-    pub(crate) fn notice(&self, key: PluginKey, news: EndpointChange) {
-        self.keep(&key, news);
+    pub(crate) fn notice(&self, key: PluginKey, change: EndpointChange) {
+        self.keep(&key, change);
         self.wake(key);
     }
 
     /// Takes the changes since the last call.
-    pub(crate) fn take_news(&self, key: &PluginKey) -> EndpointChange {
-        self.inner().news.remove(key).unwrap_or_default()
+    pub(crate) fn take_change(&self, key: &PluginKey) -> EndpointChange {
+        self.inner().change.remove(key).unwrap_or_default()
     }
 
-    /// Keeps `news` for the next discovery, because this one could not act on it.
-    pub(crate) fn keep(&self, key: &PluginKey, news: EndpointChange) {
-        if news == EndpointChange::default() {
+    /// Keeps `change` for the next discovery, because this one could not act on it.
+    pub(crate) fn keep(&self, key: &PluginKey, change: EndpointChange) {
+        if change == EndpointChange::default() {
             return;
         }
         let mut inner = self.inner();
-        let known = inner.news.entry(key.clone()).or_default();
-        known.reconnect |= news.reconnect;
-        known.replaced |= news.replaced;
+        let known = inner.change.entry(key.clone()).or_default();
+        known.reconnect |= change.reconnect;
+        known.replaced |= change.replaced;
     }
 
     /// Makes the next pass review the plugin's permissions again, unless they are known to be insufficient or were
@@ -105,7 +105,7 @@ impl Probes {
         let mut inner = self.inner();
         inner.last.remove(key);
         inner.woken.remove(key);
-        inner.news.remove(key);
+        inner.change.remove(key);
         inner.renewals.remove(key);
     }
 
@@ -222,10 +222,10 @@ mod tests {
         probes.notice(key(), EndpointChange { reconnect: true, replaced: false });
         probes.notice(key(), EndpointChange { reconnect: false, replaced: true });
         let both = EndpointChange { reconnect: true, replaced: true };
-        assert_eq!(probes.take_news(&key()), both);
-        assert_eq!(probes.take_news(&key()), EndpointChange::default());
+        assert_eq!(probes.take_change(&key()), both);
+        assert_eq!(probes.take_change(&key()), EndpointChange::default());
         probes.keep(&key(), both);
-        assert_eq!(probes.take_news(&key()), both);
+        assert_eq!(probes.take_change(&key()), both);
     }
 
     /// A write may be refused because of a quota, which would otherwise cause endless permission reviews.

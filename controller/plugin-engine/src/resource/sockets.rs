@@ -138,9 +138,9 @@ pub(crate) async fn follow(waker: ProbeTrigger, _: Leading) {
             }
         }
         let changes = sockets.memory().compare(sights);
-        for (key, news) in changes {
-            tracing::info!(plugin = key.name, replaced = news.replaced, "a plugin's socket changed");
-            waker.wake(&key, news);
+        for (key, change) in changes {
+            tracing::info!(plugin = key.name, replaced = change.replaced, "a plugin's socket changed");
+            waker.wake(&key, change);
         }
     }
 }

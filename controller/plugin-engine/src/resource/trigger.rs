@@ -11,8 +11,8 @@ pub(crate) struct ProbeTrigger(pub(crate) Arc<PluginContext>);
 
 impl ProbeTrigger {
     /// Makes the reconciler discover the plugin again immediately.
-    pub(crate) fn wake(&self, key: &PluginKey, news: EndpointChange) {
-        self.0.probes.notice(key.clone(), news);
+    pub(crate) fn wake(&self, key: &PluginKey, change: EndpointChange) {
+        self.0.probes.notice(key.clone(), change);
         self.0.plugins.push(key);
     }
 }

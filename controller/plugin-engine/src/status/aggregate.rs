@@ -71,7 +71,7 @@ struct Standing<'a> {
 /// Computes the desired status of an owner. The plugins in `kept` have not reported everything yet, so their part of
 /// the current status (`shown`) is kept. `holders` are the plugins that keep the owner from becoming `Running` and have
 /// not answered.
-pub(crate) fn tell(
+pub(crate) fn status_of(
     accounts: &SubjectReports,
     kept: &BTreeSet<String>,
     shown: &CurrentStatus,

@@ -101,13 +101,13 @@ impl StatusWriter {
                 };
                 let holders = cluster.as_ref().filter(|cluster| is_held(cluster));
                 let holders = holders.map(|cluster| self.status_store.holders(cluster)).unwrap_or_default();
-                self.tell(&owner, cluster, known, &holders).await
+                self.write_status(&owner, cluster, known, &holders).await
             }
             SubjectKind::DaskWorkerGroup => {
-                self.tell(&owner, self.caches.groups.get(namespace, name), known, &[]).await
+                self.write_status(&owner, self.caches.groups.get(namespace, name), known, &[]).await
             }
             SubjectKind::DaskAutoscaler => {
-                self.tell(&owner, self.caches.autoscalers.get(namespace, name), known, &[]).await
+                self.write_status(&owner, self.caches.autoscalers.get(namespace, name), known, &[]).await
             }
             // The fields of a job's status are defined by dask-kubernetes, so plugins are not shown there.
             _ => {
@@ -119,12 +119,12 @@ impl StatusWriter {
             }
         };
         if let Err(error) = result {
-            tracing::warn!(%owner, %error, "failed to tell a Dask resource about its plugins");
+            tracing::warn!(%owner, %error, "failed to write the state of plugins to a Dask resource");
             self.status_store.retry(&owner, RETRY);
         }
     }
 
-    async fn tell<K>(
+    async fn write_status<K>(
         &self,
         key: &SubjectKey,
         owner: Option<Arc<K>>,
@@ -147,9 +147,9 @@ impl StatusWriter {
         let was_told = |plugin: &String| plugins.iter().any(|state| state.name == *plugin);
         let are_old = |plugin: &String| known.incomplete.contains(plugin) && was_told(plugin);
         self.warn(key, uid.as_deref().unwrap_or_default(), are_old).await;
-        let told = aggregate::tell(&known.accounts, &known.incomplete, &shown, holders);
-        let conditions = conditions::updated(&shown.conditions, told.conditions, None, Timestamp::now());
-        let desired = CurrentStatus { plugins: told.plugins, conditions };
+        let aggregated = aggregate::status_of(&known.accounts, &known.incomplete, &shown, holders);
+        let conditions = conditions::updated(&shown.conditions, aggregated.conditions, None, Timestamp::now());
+        let desired = CurrentStatus { plugins: aggregated.plugins, conditions };
         if sorted(shown.clone()) == sorted(desired.clone()) {
             return Ok(());
         }
@@ -160,7 +160,7 @@ impl StatusWriter {
             Ok(false) => return Ok(()),
             result => result?,
         };
-        let (old, new) = (news(&shown), news(&desired));
+        let (old, new) = (reported(&shown), reported(&desired));
         report::condition_changes(&self.recorder, owner.as_ref(), &old, &new).await;
         Ok(())
     }
@@ -235,7 +235,7 @@ fn body(desired: &CurrentStatus) -> Value {
 
 /// Returns the conditions whose changes are published as Events. A waiting plugin is not an Event, because each owner
 /// begins with plugins that have not answered.
-fn news(shown: &CurrentStatus) -> Vec<Condition> {
-    let told = |condition: &&Condition| condition.type_ == PLUGINS_SYNCED && condition.reason != WAITING;
-    shown.conditions.iter().filter(told).cloned().collect()
+fn reported(shown: &CurrentStatus) -> Vec<Condition> {
+    let is_reported = |condition: &&Condition| condition.type_ == PLUGINS_SYNCED && condition.reason != WAITING;
+    shown.conditions.iter().filter(is_reported).cloned().collect()
 }

@@ -60,7 +60,7 @@ struct State {
     said: HashMap<SubjectKey, HashMap<String, HashMap<String, usize>>>,
     /// The owners to publish, and when.
     due: HashMap<SubjectKey, Instant>,
-    told: HashMap<SubjectKey, Instant>,
+    published: HashMap<SubjectKey, Instant>,
     /// The clusters that are held.
     held: HashSet<(String, String)>,
     /// The part of each plugin resource that decides whether it holds clusters.
@@ -375,27 +375,27 @@ impl State {
             others.is_some_and(|said| said.contains_key(warning))
                 || before.is_some_and(|before| before.warnings.contains(warning))
         };
-        let news: Vec<&String> = account.warnings.iter().filter(|warning| !is_known(warning)).collect();
-        if !news.is_empty() {
+        let new_warnings: Vec<&String> = account.warnings.iter().filter(|warning| !is_known(warning)).collect();
+        if !new_warnings.is_empty() {
             let waiting = self.warnings.entry(owner.clone()).or_default();
-            waiting.extend(news.into_iter().map(|warning| (plugin.to_owned(), warning.clone())));
+            waiting.extend(new_warnings.into_iter().map(|warning| (plugin.to_owned(), warning.clone())));
             waiting.truncate(MAX_WAITING);
         }
     }
 
     fn mark(&mut self, owner: SubjectKey, at: Instant) {
-        let at = self.told.get(&owner).map_or(at, |told| at.max(*told + GATHERED));
+        let at = self.published.get(&owner).map_or(at, |published| at.max(*published + GATHERED));
         let due = self.due.entry(owner).or_insert(at);
         *due = at.min(*due);
     }
 
     fn take_due(&mut self, now: Instant) -> (Vec<SubjectKey>, Option<Instant>, bool) {
-        self.told.retain(|_, told| *told + GATHERED > now);
+        self.published.retain(|_, published| *published + GATHERED > now);
         let due = self.due.iter().filter(|(_, at)| **at <= now).map(|(owner, at)| (*at, owner.clone()));
         let due = first_of_each(due.collect());
         for owner in &due {
             self.due.remove(owner);
-            self.told.insert(owner.clone(), now);
+            self.published.insert(owner.clone(), now);
         }
         (due, self.due.values().min().copied(), std::mem::take(&mut self.stale))
     }
@@ -466,7 +466,7 @@ mod tests {
         let subject = key(SubjectKind::Service, "a");
         status_store.report("echo", &subject, Some(account(1, &[])));
         assert_eq!(due(&status_store).await, [owner()]);
-        status_store.lock().told.clear();
+        status_store.lock().published.clear();
         status_store.completed("echo", std::iter::once(&subject));
         assert_eq!(due(&status_store).await, [owner()]);
     }

@@ -120,8 +120,8 @@ fn one_that_is_refused_decides_nothing() {
 #[test]
 fn a_scheduler_that_is_starting_makes_no_event() {
     let statuses = after(&[StatusInput::NotReady]);
-    let told = told(&statuses[0].conditions);
-    let types: Vec<&str> = told.iter().map(|condition| condition.type_.as_str()).collect();
+    let conditions = reported(&statuses[0].conditions);
+    let types: Vec<&str> = conditions.iter().map(|condition| condition.type_.as_str()).collect();
     assert_eq!(types, [ACCEPTED, STALLED]);
 }
 
@@ -195,8 +195,8 @@ fn a_group_that_cannot_be_scaled_has_an_event_and_other_failures_have_one_only()
     for (seen, reason) in
         [(StatusInput::Failed(&denied), "Forbidden"), (StatusInput::Refused(&bounds), "InvalidBounds")]
     {
-        let told = told(&after(&[seen])[0].conditions);
-        let failed = told.iter().filter(|told| told.status == "False" && told.type_ != STALLED);
+        let conditions = reported(&after(&[seen])[0].conditions);
+        let failed = conditions.iter().filter(|condition| condition.status == "False" && condition.type_ != STALLED);
         assert_eq!(failed.map(|told| told.reason.as_str()).collect::<Vec<_>>(), [reason]);
     }
 }

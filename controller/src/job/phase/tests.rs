@@ -141,7 +141,7 @@ fn assert_fails(recorded: &DaskJobStatus, terms: &Terms, world: &ObservedChildre
     let next = decide(recorded, terms, world);
     assert_eq!(next.status.job_status.as_deref(), Some(FAILED));
     assert_eq!(next.status.end_time, Some(time(NOW)));
-    assert_eq!(next.told.as_ref().map(|told| told.reason), Some(reason));
+    assert_eq!(next.reported.as_ref().map(|why| why.reason), Some(reason));
     assert_eq!(actions(&next), expected);
 }
 
@@ -217,7 +217,7 @@ fn a_runner_that_succeeds_ends_the_job_whatever_was_recorded() {
     for recorded in [DaskJobStatus::default(), bare(CREATED), created(CLUSTER_CREATED), running()] {
         let next = decide(&recorded, &terms(), &with(State::Succeeded(Some(at(960)))));
         assert_eq!((&next.status, actions(&next)), (&ended(SUCCESSFUL, 960), vec!["delete cluster"]));
-        assert!(next.told.is_none());
+        assert!(next.reported.is_none());
     }
     for cluster in [Lookup::Nothing, going_cluster()] {
         let next = decide(&running(), &terms(), &world(cluster, runner(State::Succeeded(None))));
@@ -231,7 +231,7 @@ fn a_runner_that_succeeds_ends_the_job_whatever_was_recorded() {
 fn a_runner_that_fails_ends_the_job() {
     let next = decide(&running(), &terms(), &with(State::Failed(Some(at(970)))));
     assert_eq!((&next.status, actions(&next)), (&ended(FAILED, 970), vec!["delete cluster"]));
-    assert_eq!(next.told.unwrap().reason, "RunnerFailed");
+    assert_eq!(next.reported.unwrap().reason, "RunnerFailed");
 }
 
 #[test]
@@ -383,7 +383,7 @@ fn a_start_deadline_that_is_missed_says_what_was_wrong() {
     let limited = Terms { created: Some(at(0)), start_deadline: Some(SignedDuration::from_secs(1)), ..terms() };
     let in_trouble = Lookup::Ours(Cluster { uid: "c".to_owned(), is_going: false, is_broken: false, health });
     let next = decide(&created(CLUSTER_CREATED), &limited, &world(in_trouble, runner(State::Waiting)));
-    assert!(next.told.unwrap().message.ends_with(": QuotaExceeded: no room"));
+    assert!(next.reported.unwrap().message.ends_with(": QuotaExceeded: no room"));
 }
 
 #[test]
@@ -487,7 +487,7 @@ fn what_is_missing_of_the_cluster_is_created_while_the_job_runs() {
 fn a_failed_runner_is_counted_and_then_replaced() {
     let next = decide(&running(), &retrying(2), &with(State::Failed(None)));
     assert_eq!((&next.status, actions(&next)), (&retried(1), vec!["delete runner"]));
-    assert_eq!(next.told.unwrap().reason, "RunnerFailed");
+    assert_eq!(next.reported.unwrap().reason, "RunnerFailed");
     let next = decide(&retried(1), &retrying(2), &with(State::Failed(None)));
     assert_eq!((&next.status, actions(&next)), (&retried(1), vec!["delete runner"]));
     assert_idle(&retried(1), &retrying(2), &going(State::Failed(None), NOW));

@@ -29,17 +29,17 @@ fn accounts<const N: usize>(of: [(&str, &str, SubjectReport); N]) -> SubjectRepo
     accounts
 }
 
-fn told(accounts: &SubjectReports) -> DesiredStatus {
-    tell(accounts, &BTreeSet::new(), &CurrentStatus::default(), &[])
+fn aggregated(accounts: &SubjectReports) -> DesiredStatus {
+    status_of(accounts, &BTreeSet::new(), &CurrentStatus::default(), &[])
 }
 
 fn state(name: &str, synced: bool, children: i64, message: &str) -> PluginState {
     PluginState { name: name.to_owned(), synced, children, message: message.to_owned() }
 }
 
-fn shown(told: &DesiredStatus) -> CurrentStatus {
-    let conditions = updated(&[], told.conditions.clone(), None, Timestamp::UNIX_EPOCH);
-    CurrentStatus { plugins: told.plugins.clone(), conditions }
+fn shown(desired: &DesiredStatus) -> CurrentStatus {
+    let conditions = updated(&[], desired.conditions.clone(), None, Timestamp::UNIX_EPOCH);
+    CurrentStatus { plugins: desired.plugins.clone(), conditions }
 }
 
 fn said(type_: &str, status: ConditionStatus) -> Said {
@@ -75,24 +75,24 @@ fn subjects_of_a_plugin_are_added_up() {
             let children = usize::from(state != SyncState::Unmatched);
             subjects.insert(key(SubjectKind::Pod, &number.to_string()), account(state, children));
         }
-        let told = told(&accounts);
+        let desired = aggregated(&accounts);
         let Some((status, reason, synced, children, message)) = expected else {
-            assert_eq!(told, DesiredStatus::default());
+            assert_eq!(desired, DesiredStatus::default());
             continue;
         };
-        assert_eq!(told.plugins, [state("echo", synced, children, message)]);
-        assert_eq!((told.conditions[0].status, told.conditions[0].reason.as_str()), (status, reason));
+        assert_eq!(desired.plugins, [state("echo", synced, children, message)]);
+        assert_eq!((desired.conditions[0].status, desired.conditions[0].reason.as_str()), (status, reason));
     }
 }
 
 #[test]
 fn the_condition_names_the_plugin_and_the_subject_that_fail() {
-    let told = told(&accounts([
+    let desired = aggregated(&accounts([
         ("a", "x", account(SyncState::Synced, 1)),
         ("b", "y", account(failing("Conflict", "it is held"), 0)),
     ]));
-    assert_eq!(told.plugins, [state("a", true, 1, ""), state("b", false, 0, "Pod ns/y: it is held")]);
-    assert_eq!(told.conditions, [ConditionUpdate::no(PLUGINS_SYNCED, "Conflict", "b: Pod ns/y: it is held")]);
+    assert_eq!(desired.plugins, [state("a", true, 1, ""), state("b", false, 0, "Pod ns/y: it is held")]);
+    assert_eq!(desired.conditions, [ConditionUpdate::no(PLUGINS_SYNCED, "Conflict", "b: Pod ns/y: it is held")]);
 }
 
 /// A controller that was restarted must not withdraw what the status already shows.
@@ -100,20 +100,21 @@ fn the_condition_names_the_plugin_and_the_subject_that_fail() {
 fn of_a_plugin_that_is_not_known_yet_stays_what_is_shown() {
     let mut failed = account(failing("ServerError", "500"), 2);
     failed.conditions = fit("a", &[said("Exposed", ConditionStatus::False)]).0;
-    let before = shown(&told(&accounts([("a", "x", failed), ("b", "y", account(SyncState::Synced, 1))])));
+    let before = shown(&aggregated(&accounts([("a", "x", failed), ("b", "y", account(SyncState::Synced, 1))])));
     let kept = BTreeSet::from(["a".to_owned()]);
     let now = accounts([("a", "x", account(SyncState::Synced, 0)), ("b", "y", account(SyncState::Synced, 1))]);
-    assert_eq!(shown(&tell(&now, &kept, &before, &[])), before);
-    let gone = tell(&SubjectReports::new(), &BTreeSet::new(), &before, &[]);
+    assert_eq!(shown(&status_of(&now, &kept, &before, &[])), before);
+    let gone = status_of(&SubjectReports::new(), &BTreeSet::new(), &before, &[]);
     assert_eq!(gone, DesiredStatus::default(), "nothing stays of plugins that are gone");
 }
 
 #[test]
 fn who_holds_a_cluster_is_named_before_it_has_answered() {
-    let told = tell(&SubjectReports::new(), &BTreeSet::new(), &CurrentStatus::default(), &["strict".to_owned()]);
-    assert_eq!(told.plugins, []);
+    let desired =
+        status_of(&SubjectReports::new(), &BTreeSet::new(), &CurrentStatus::default(), &["strict".to_owned()]);
+    assert_eq!(desired.plugins, []);
     let message = "not answered yet, and failurePolicy is Fail: strict";
-    assert_eq!(told.conditions, [ConditionUpdate::unknown(PLUGINS_SYNCED, WAITING, message)]);
+    assert_eq!(desired.conditions, [ConditionUpdate::unknown(PLUGINS_SYNCED, WAITING, message)]);
 }
 
 #[test]
@@ -124,9 +125,9 @@ fn conditions_of_a_plugin_get_its_name_and_the_worst_of_all_subjects_is_shown() 
     };
     let all = [ConditionStatus::True, ConditionStatus::False, ConditionStatus::Unknown].map(with);
     let [one, two, three] = all;
-    let told = told(&accounts([("echo", "1", one), ("echo", "2", two), ("echo", "3", three)]));
+    let desired = aggregated(&accounts([("echo", "1", one), ("echo", "2", two), ("echo", "3", three)]));
     let expected = ConditionUpdate::no("echo.plugin.kubernetes.dask.org/Exposed", "Because", "so");
-    assert_eq!(told.conditions[1..], [expected]);
+    assert_eq!(desired.conditions[1..], [expected]);
 }
 
 /// A single condition that the API server rejects would keep all others from being shown.
