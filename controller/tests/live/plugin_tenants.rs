@@ -223,7 +223,8 @@ async fn plugins_of_teams_are_ignored_where_they_are_off() {
         // When this plugin is ready, the controller would have handled the other one as well.
         let ours = TestPlugin::installed(&operator, "other").await;
         ours.until_counts(1, 1, 0).await;
-        assert_eq!(team.expect("DaskOperatorPlugin", "echo").await.get("status"), None);
+        // No controller has seen it.
+        assert_eq!(team.expect("DaskOperatorPlugin", "echo").await["status"], json!({"observedGeneration": -1}));
     })
     .await;
 }
