@@ -36,6 +36,8 @@ while read -r reason; do
     ConfigMap|DaskAutoscaler|DaskCluster|DaskJob|DaskWorkerGroup|Deployment|Ingress|Pod|Secret|Service) continue ;;
     # Phases, and states without a problem.
     ClusterCreated|Created|Error|Failed|JobCreated|Pending|Running|Successful|Valid|Answered|Allowed|Success|Failure) continue ;;
+    # Values of fields of pods.
+    Always|IfNotPresent) continue ;;
     # Values of labels of metrics, which the chapter on metrics explains, and of the breaker.
     Closed|HalfOpen|Open|Failing|Panic|Synced|Unavailable|Unmatched) continue ;;
   esac

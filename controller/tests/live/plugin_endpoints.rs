@@ -163,7 +163,7 @@ async fn a_plugin_whose_certificate_is_not_good_is_not_called_and_its_children_s
 
         for (leaf, fragment) in [
             (ca.leaf_until(&host, 2021), "has expired at 2021-01-01T00:00:00Z"),
-            (foreign.leaf(&host), "of an authority that is not trusted"),
+            (foreign.leaf(&host), "by an authority that is not trusted"),
             (ca.leaf("other.example.com"), "not valid for name"),
         ] {
             server.restart(tls(&leaf, None));

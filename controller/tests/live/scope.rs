@@ -134,7 +134,7 @@ async fn two_namespaces_are_served_and_a_third_is_not_without_a_request_to_the_w
             context.goes("Service", "demo-scheduler").await;
         }
         let third_demo = third.expect("DaskCluster", "demo").await;
-        assert_eq!(third_demo["status"], Value::Null);
+        assert_eq!(third_demo["status"], json!({"observedGeneration": -1}), "no controller has seen it");
         assert_eq!(third.count("Service", "").await, 0);
         assert!(proxy.cluster_wide().contains(REVIEW), "the proxy sees what goes to the whole cluster");
         assert_eq!(overreaching(&proxy), Vec::<String>::new());
@@ -234,7 +234,7 @@ async fn a_namespace_that_may_not_be_read_holds_up_no_other_and_is_reported_once
         let watches = |kind: &str| if kind.contains("deployments") || kind.contains("pods") { 2 } else { 1 };
         assert!(warnings.len() >= 7, "{warnings:?}");
         assert!(warnings.iter().all(|(kind, count)| *count == watches(kind)), "{warnings:?}");
-        assert_eq!(second.expect("DaskCluster", "demo").await["status"], Value::Null);
+        assert_eq!(second.expect("DaskCluster", "demo").await["status"], json!({"observedGeneration": -1}));
 
         grant(&second, &first).await;
         second.settled("demo", 1).await;

@@ -161,6 +161,12 @@ impl Hostile {
         context.client.request_text(request.body(change.to_string().into_bytes()).unwrap()).await.unwrap();
     }
 
+    /// Deletes the object.
+    pub(crate) async fn delete(&self, context: &TestContext) {
+        let path = format!("/{}/namespaces/{}/{}/{}", self.api, context.namespace, self.plural, self.name);
+        context.client.request_text(Request::delete(path).body(Vec::new()).unwrap()).await.unwrap();
+    }
+
     /// Whether it is small enough for its condition to be written.
     pub(crate) fn has_condition(&self) -> bool {
         self.api == DASK && self.kind != "DaskJob" && self.text.len() < 100_000
