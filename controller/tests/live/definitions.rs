@@ -280,7 +280,7 @@ async fn a_spec_in_other_words_replaces_no_worker_and_changes_no_condition() {
         context.until("DaskWorkerGroup", GROUP, |group| condition(group, "Scaled") == ("True", "Scaled")).await;
         let before: Vec<String> =
             test_cluster.deployments(GROUP).await.iter().map(|worker| uid(worker).to_owned()).collect();
-        let is_settled = |cluster: &Value| is_observed(cluster) && condition(cluster, "WorkersAvailable").0 == "True";
+        let is_settled = |cluster: &Value| is_observed(cluster) && condition(cluster, "Ready").0 == "True";
         let cluster = context.until("DaskCluster", "demo", is_settled).await;
         set(&mut manifest, &format!("{container}/resources"), &limits(json!("1000m"), "1024Mi"));
         set(&mut manifest, &format!("{container}/terminationMessagePolicy"), &json!("File"));
@@ -312,8 +312,12 @@ fn is_observed(object: &Value) -> bool {
     object["status"]["observedGeneration"] == object["metadata"]["generation"]
 }
 
-/// Returns type and status of each condition.
+/// Returns type and status of each condition but that of the workers, which may still be starting.
 fn statuses(object: &Value) -> Vec<[Value; 2]> {
     let conditions = object["status"]["conditions"].as_array().unwrap();
-    conditions.iter().map(|of| [of["type"].clone(), of["status"].clone()]).collect()
+    conditions
+        .iter()
+        .filter(|of| of["type"] != "WorkersAvailable")
+        .map(|of| [of["type"].clone(), of["status"].clone()])
+        .collect()
 }
