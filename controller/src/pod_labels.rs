@@ -32,7 +32,7 @@ pub(crate) fn labelled_home(pod: &PodView) -> Option<Home<'_>> {
     Some(Home { component, name: label(key)? })
 }
 
-/// Returns the resource that `pod` belongs to according to its owner or its name, if these tell.
+/// Returns the resource that `pod` belongs to according to its owner or its name, if these say so.
 pub(crate) fn home(pod: &PodView) -> Option<Home<'_>> {
     if let Some(job) = meta::dask_controller(pod, "DaskJob") {
         let is_runner = pod.metadata.name.as_deref() == Some(&meta::runner_name(&job.name));
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_without_labels_is_told_its_resource_by_the_name_of_its_deployment() {
+    fn a_pod_without_labels_belongs_to_the_resource_that_its_deployment_is_named_after() {
         let table = [
             ("demo-scheduler", Some((component::SCHEDULER, "demo"))),
             ("demo-default-worker-a1b2c00000", Some((component::WORKER, "demo-default"))),
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runner_is_told_its_job_by_its_owner_and_no_other_pod_of_the_job_is() {
+    fn a_runner_belongs_to_the_job_that_owns_it_and_no_other_pod_of_the_job_does() {
         let of_job = |name: &str| {
             pod(&json!({"name": name, "ownerReferences": [{
                 "apiVersion": "kubernetes.dask.org/v1", "kind": "DaskJob", "name": "demo", "uid": "u", "controller": true,

@@ -7,7 +7,10 @@ use std::{collections::HashMap, sync::LazyLock};
 
 use serde_json::{Map, Value, json};
 
-use super::{defaults, quantity, schema};
+use super::{
+    defaults::{self, Implied},
+    quantity, schema,
+};
 use crate::template::JsonObject;
 
 /// What a field of one of Kubernetes' types holds.
@@ -23,8 +26,16 @@ enum Shape {
     Plain,
 }
 
+/// A field of one of Kubernetes' types.
+#[derive(Clone, Debug)]
+struct Field {
+    shape: Shape,
+    /// The value that its absence implies.
+    implied: Option<Implied>,
+}
+
 /// Fields by type.
-static SHAPES: LazyLock<HashMap<String, HashMap<String, Shape>>> = LazyLock::new(shapes);
+static TYPES: LazyLock<HashMap<String, HashMap<String, Field>>> = LazyLock::new(types);
 
 /// Returns the canonical form of a `PodSpec`: equal for two specs from which the API server makes the same pods.
 ///
@@ -48,25 +59,30 @@ pub fn canonical_service_spec(spec: &JsonObject) -> Value {
 
 /// Returns the canonical form of an object of the type `name`.
 fn canonical(name: &str, object: Map<String, Value>) -> Map<String, Value> {
-    let shapes = SHAPES.get(name);
+    let fields = TYPES.get(name);
+    let known = |field: &str| fields.and_then(|fields| fields.get(field));
     let mut result = Map::new();
     for (field, value) in object {
-        let value = match shapes.and_then(|shapes| shapes.get(&field)) {
-            Some(shape) => canonical_value(shape, value),
+        let value = match known(&field) {
+            Some(known) => canonical_value(&known.shape, value),
             None => value,
         };
-        let is_empty_list = value.as_array().is_some_and(Vec::is_empty);
-        if !value.is_null() && !is_empty_list && !is_empty_map(shapes.and_then(|shapes| shapes.get(&field)), &value) {
+        let is_map = known(&field).is_some_and(|known| matches!(known.shape, Shape::Map(_)));
+        let is_empty = match &value {
+            Value::Null => true,
+            Value::Array(items) => items.is_empty(),
+            Value::Object(entries) => is_map && entries.is_empty(),
+            _ => false,
+        };
+        if !is_empty {
             result.insert(field, value);
         }
     }
     complete(name, &mut result);
-    result.retain(|field, value| !defaults::is_default(name, field, value));
+    let is_implied =
+        |field: &str, value: &Value| known(field).and_then(|known| known.implied).is_some_and(|it| it.is(value));
+    result.retain(|field, value| !is_implied(field, value) && !defaults::is_empty_text(field, value));
     result
-}
-
-fn is_empty_map(shape: Option<&Shape>, value: &Value) -> bool {
-    matches!(shape, Some(Shape::Map(_))) && value.as_object().is_some_and(Map::is_empty)
 }
 
 fn canonical_value(shape: &Shape, value: Value) -> Value {
@@ -136,13 +152,15 @@ fn default_pull_policy(image: &str) -> &'static str {
     }
 }
 
-fn shapes() -> HashMap<String, HashMap<String, Shape>> {
-    let types = schema::types();
-    let fields = |schema: &Value| {
+fn types() -> HashMap<String, HashMap<String, Field>> {
+    let fields = |owner: &str, schema: &Value| {
         let fields = schema["properties"].as_object().into_iter().flatten();
-        fields.map(|(field, schema)| (field.clone(), shape(schema))).collect()
+        let field = |(name, schema): (&String, &Value)| {
+            (name.clone(), Field { shape: shape(schema), implied: defaults::implied(owner, name) })
+        };
+        fields.map(field).collect()
     };
-    types.iter().map(|(name, schema)| (name.clone(), fields(schema))).collect()
+    schema::types().iter().map(|(name, schema)| (name.clone(), fields(name, schema))).collect()
 }
 
 fn shape(schema: &Value) -> Shape {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// The value of a field that means the same as its absence.
 #[derive(Clone, Copy, Debug)]
-enum Implied {
+pub(super) enum Implied {
     Text(&'static str),
     Number(i64),
     Off,
@@ -119,18 +119,27 @@ const DEFAULTS: &[(&str, &str, Implied)] = &[
 /// Texts whose emptiness says something: an empty class is no class, and an absent one is the default.
 const EMPTY_TEXTS: [&str; 3] = ["storageClassName", "volumeAttributesClassName", "loadBalancerClass"];
 
-/// Returns whether `value` of a field means the same as its absence. `value` is canonical itself.
-pub(super) fn is_default(owner: &str, field: &str, value: &Value) -> bool {
-    if value == "" && !EMPTY_TEXTS.contains(&field) {
-        return true;
+/// Returns the value that the absence of a field of the type `owner` implies, if it is not an empty text.
+pub(super) fn implied(owner: &str, field: &str) -> Option<Implied> {
+    DEFAULTS.iter().find(|(name, of, _)| *name == owner && *of == field).map(|(.., default)| *default)
+}
+
+/// Returns whether `value` is the empty text, and means the same as the absence of `field`.
+pub(super) fn is_empty_text(field: &str, value: &Value) -> bool {
+    value == "" && !EMPTY_TEXTS.contains(&field)
+}
+
+impl Implied {
+    /// Returns whether `value`, in its canonical form, is this one.
+    pub(super) fn is(self, value: &Value) -> bool {
+        match self {
+            Text(text) => value == text,
+            Number(number) => value == number,
+            Off => value == false,
+            On => value == true,
+            Empty => value.as_object().is_some_and(serde_json::Map::is_empty),
+        }
     }
-    DEFAULTS.iter().filter(|(name, of, _)| *name == owner && *of == field).any(|(.., default)| match default {
-        Text(text) => value == text,
-        Number(number) => value == number,
-        Off => value == false,
-        On => value == true,
-        Empty => value.as_object().is_some_and(serde_json::Map::is_empty),
-    })
 }
 
 #[cfg(test)]
