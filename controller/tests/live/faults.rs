@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::support::{
     TestContext, cluster, condition,
     fake_cluster::finish_runner,
-    fault_runs::{assert_each_survives, message_of},
+    fault_runs::{QUICK_TO_GIVE_UP, assert_each_survives, message_of},
     job, many_runs, name,
     proxy::{Call, Fault, FaultProxy, Target},
     uid, with_temp_ns, with_unlocked_temp_ns, within,
@@ -161,7 +161,7 @@ impl<Act: AsyncFn(&TestContext)> Scenario<Act> {
         let result = RefCell::new(None);
         with_unlocked_temp_ns(async |context| {
             let proxy = FaultProxy::start(context.client.clone(), target).await;
-            let _controller = context.start_controller_through(&proxy).await;
+            let _controller = context.start_controller_through_with(&proxy, &QUICK_TO_GIVE_UP).await;
             (self.act)(&context).await;
             let state = within(LIMIT, "the controller to be done", async || {
                 let quiet = proxy.quiet_for();

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     TestContext, cluster, condition, eventually,
-    fault_runs::{assert_each_survives, message_of},
+    fault_runs::{QUICK_TO_GIVE_UP, assert_each_survives, message_of},
     many_runs, name, owned_by,
     plugin::{Reply, TestPlugin, config},
     proxy::{Call, Fault, FaultProxy, Target},
@@ -239,7 +239,7 @@ async fn run_sync_and_prune(target: Option<Target>) -> RunResult {
     let mut result = None;
     with_unlocked_temp_ns(async |context| {
         let proxy = FaultProxy::start(context.client.clone(), target).await;
-        let _controller = context.start_controller_through(&proxy).await;
+        let _controller = context.start_controller_through_with(&proxy, &QUICK_TO_GIVE_UP).await;
         context.create(&cluster("demo", 0)).await;
         let mut plugin = TestPlugin::new(&context, "echo");
         sync_and_prune(&context, &mut plugin).await;
@@ -268,7 +268,7 @@ async fn run_orphan(target: Option<Target>) -> RunResult {
         context.delete("Service", "demo-scheduler").await;
         context.goes("Service", "demo-scheduler").await;
         let proxy = FaultProxy::start(context.client.clone(), target).await;
-        let _controller = context.start_controller_through(&proxy).await;
+        let _controller = context.start_controller_through_with(&proxy, &QUICK_TO_GIVE_UP).await;
         let service = context.appears("Service", "demo-scheduler").await;
         within(LIMIT, "the new subject's child", async || {
             let child = context.get("ConfigMap", "demo-scheduler-echo-config").await;

@@ -9,6 +9,10 @@ use super::proxy::{Fault, Target};
 /// allocate the addresses of Services than controllers wait for a response.
 const PARALLEL: usize = 16;
 
+/// The flags of a controller in these runs. By default, a connection may be silent for 40 seconds, so that a run whose list
+/// hangs would take nearly as long as it may, and fail on a busy machine.
+pub(crate) const QUICK_TO_GIVE_UP: [&str; 4] = ["--watch-seconds", "8", "--silence-seconds", "12"];
+
 /// Shared by all tests of this process, so that the load does not grow with the number of tests that run.
 static RUNS: Semaphore = Semaphore::const_new(PARALLEL);
 
