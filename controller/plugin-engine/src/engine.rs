@@ -90,6 +90,8 @@ pub fn wire(
     let (plugin_context, doubted) = engine(dependencies, settings, shutdown);
     let known = plugin_context.plugins.clone();
     dependencies.metrics.watch(Box::new(move || known.readiness(&own)));
+    let workers = Arc::clone(&plugin_context.registry);
+    dependencies.metrics.watch_subjects(Box::new(move || workers.subjects()));
     let mut task_set = TaskSet::new((dependencies.liveness.clone(), dependencies.leadership.clone()), shutdown.clone());
     let passes = Arc::clone(&dependencies.passes);
     let plugins = wire_plugins(&mut task_set, &plugin_context, (requests, passes), shutdown);

@@ -80,6 +80,8 @@ async fn a_scrape_tells_what_happened() {
             r#"dask_operator_api_requests_total{verb="create",resource="daskworkergroups",code="500"} 1"#,
             r#"dask_operator_api_requests_total{verb="create",resource="daskworkergroups",code="201"} 1"#,
             r#"dask_operator_plugin_ready{plugin="good"} 1"#,
+            r#"dask_operator_plugin_subjects{plugin="bad",state="Failing"} 1"#,
+            r#"dask_operator_plugin_failing_subjects{plugin="bad",reason="ServerError"} 1"#,
             "dask_operator_leader 1",
         ];
         for sample in expected {

@@ -26,6 +26,7 @@ use crate::model::rejected_child::Rejected;
 use crate::model::{
     child_meta::{Ours, manager_of},
     child_version::{ChildVersion, child_name},
+    summary::PRUNE_HELD,
 };
 
 /// The work that results from one response.
@@ -236,7 +237,7 @@ impl Children<'_> {
         let dropped: Vec<String> =
             prune.iter().filter(|child| !keys.contains(&child.key)).map(|child| child.uid.clone()).collect();
         if let Err(paused) = self.admit(claim.subject_uid, &dropped).await {
-            return vec![Problem::new("PruneHeld", paused.to_string())];
+            return vec![Problem::new(PRUNE_HELD, paused.to_string())];
         }
         let (subject_uid, owner_uid) = (Some(claim.subject_uid), Some(claim.owner_uid));
         let ours = Ours { plugin: claim.plugin, subject_uid, owner_uid };

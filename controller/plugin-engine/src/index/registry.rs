@@ -11,7 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     index::registration::Registered,
-    model::{child_version::ChildChange, key::PluginKey, subject::SubjectKey, summary::Summary},
+    model::{
+        child_version::ChildChange,
+        key::PluginKey,
+        subject::SubjectKey,
+        summary::{SubjectStates, Summary},
+    },
 };
 use plugin_protocol::EventReason;
 
@@ -55,6 +60,16 @@ impl Registry {
     pub(crate) fn all(&self) -> Vec<Arc<Registered>> {
         let workers = self.0.read().unwrap_or_else(PoisonError::into_inner);
         workers.values().map(|worker| Arc::clone(&worker.registered.borrow())).collect()
+    }
+
+    /// Returns the states of the subjects of each plugin, with the plugin's identity, once its first round is complete.
+    pub(crate) fn subjects(&self) -> Vec<(String, SubjectStates)> {
+        let workers = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let states = |worker: &WorkerHandle| worker.summary.borrow().as_ref().map(|summary| summary.subjects.clone());
+        let identity = |worker: &WorkerHandle| worker.registered.borrow().identity.clone();
+        let mut all: Vec<_> = workers.values().filter_map(|worker| Some((identity(worker), states(worker)?))).collect();
+        all.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        all
     }
 
     pub(crate) fn insert(&self, key: PluginKey, worker: WorkerHandle) {

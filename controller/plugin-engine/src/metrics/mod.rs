@@ -2,6 +2,7 @@
 
 mod calls;
 mod readiness;
+mod subjects;
 
 use std::sync::Arc;
 
@@ -11,12 +12,15 @@ use prometheus_client::registry::Registry;
 use calls::{Call, Plugins};
 use readiness::Readiness;
 pub(crate) use readiness::ReadinessSource;
+use subjects::Subjects;
+pub(crate) use subjects::SubjectsSource;
 
-/// Metrics of calls to plugins, their children, and their readiness.
+/// Metrics of calls to plugins, their children, their readiness and their subjects.
 #[derive(Clone, Debug, Default)]
 pub struct PluginMetrics {
     plugins: Arc<Plugins>,
     readiness: Arc<Readiness>,
+    subjects: Arc<Subjects>,
 }
 
 impl PluginMetrics {
@@ -24,12 +28,19 @@ impl PluginMetrics {
     pub fn register(&self, registry: &mut Registry) {
         registry.register_collector(Box::new(Arc::clone(&self.plugins)));
         registry.register_collector(Box::new(Arc::clone(&self.readiness)));
+        registry.register_collector(Box::new(Arc::clone(&self.subjects)));
     }
 
     /// Reports the readiness of plugins from `source` from now on.
     pub(crate) fn watch(&self, source: ReadinessSource) {
         // This is called only once, when the engine is set up.
         let _ = self.readiness.0.set(source);
+    }
+
+    /// Reports the states of subjects from `source` from now on.
+    pub(crate) fn watch_subjects(&self, source: SubjectsSource) {
+        // This is called only once, when the engine is set up.
+        let _ = self.subjects.0.set(source);
     }
 
     /// Starts to count and time a call to a plugin.
@@ -67,5 +78,6 @@ impl PluginMetrics {
 pub fn described() -> Vec<Described> {
     let mut families = calls::described();
     families.extend(readiness::described());
+    families.extend(subjects::described());
     families
 }

@@ -10,6 +10,8 @@ use operator_runtime::conditions::whole_seconds;
 use crate::model::subject::SubjectKey;
 use plugin_protocol::{Hook, limits};
 
+/// The reason of a subject whose deletions the prune guard holds back.
+pub(crate) const PRUNE_HELD: &str = "PruneHeld";
 /// The maximum number of failures that the status shows.
 const MAX_FAILURES: usize = 5;
 
@@ -46,12 +48,43 @@ impl SyncState {
 pub(crate) struct Summary {
     pub(crate) counts: SubjectCounts,
     pub(crate) failures: Vec<PluginFailure>,
+    pub(crate) subjects: SubjectStates,
+}
+
+/// The number of subjects in each state, for metrics. Subjects that do not match are left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SubjectStates {
+    pub(crate) synced: i64,
+    /// The plugin has not answered about them yet.
+    pub(crate) waiting: i64,
+    /// The plugin has answered that it has no result yet.
+    pub(crate) pending: i64,
+    /// Deletions wait for a person to approve them.
+    pub(crate) held: i64,
+    /// Those that fail, by reason.
+    pub(crate) failing: BTreeMap<&'static str, i64>,
+}
+
+impl SubjectStates {
+    fn count(&mut self, state: &SyncState, by: i64) {
+        let count = match state {
+            SyncState::Unmatched => return,
+            SyncState::Synced => &mut self.synced,
+            SyncState::Waiting => &mut self.waiting,
+            SyncState::Pending { .. } => &mut self.pending,
+            SyncState::Failing { reason: PRUNE_HELD, .. } => &mut self.held,
+            SyncState::Failing { reason, .. } => self.failing.entry(reason).or_default(),
+        };
+        *count += by;
+        self.failing.retain(|_, count| *count != 0);
+    }
 }
 
 /// Keeps a [`Summary`] up to date at a cost that does not grow with the number of subjects.
 #[derive(Debug, Default)]
 pub(crate) struct SyncCounter {
     counts: SubjectCounts,
+    states: SubjectStates,
     failing: BTreeMap<SubjectKey, PluginFailure>,
 }
 
@@ -59,9 +92,9 @@ impl SyncCounter {
     /// Replaces the state of a subject. A failure with the same reason keeps its time.
     pub(crate) fn update(&mut self, key: &SubjectKey, old: Option<&SyncState>, new: &SyncState, now: Timestamp) {
         if let Some(old) = old {
-            count(&mut self.counts, old, -1);
+            self.count(old, -1);
         }
-        count(&mut self.counts, new, 1);
+        self.count(new, 1);
         let before = self.failing.remove(key);
         if let SyncState::Failing { reason, message } = new {
             let same = before.filter(|failure| failure.reason == *reason);
@@ -86,15 +119,20 @@ impl SyncCounter {
 
     /// Removes a subject that is gone.
     pub(crate) fn forget(&mut self, key: &SubjectKey, old: &SyncState) {
-        count(&mut self.counts, old, -1);
+        self.count(old, -1);
         self.failing.remove(key);
+    }
+
+    fn count(&mut self, state: &SyncState, by: i64) {
+        count(&mut self.counts, state, by);
+        self.states.count(state, by);
     }
 
     pub(crate) fn summary(&self) -> Summary {
         let mut failures: Vec<PluginFailure> = self.failing.values().cloned().collect();
         failures.sort_by(|a, b| b.since.0.cmp(&a.since.0).then_with(|| a.subject.cmp(&b.subject)));
         failures.truncate(MAX_FAILURES);
-        Summary { counts: self.counts, failures }
+        Summary { counts: self.counts, failures, subjects: self.states.clone() }
     }
 
     /// Returns the subjects to retry when the plugin recovers.
@@ -141,6 +179,23 @@ mod tests {
         counter.forget(&key("b"), &failing("X"));
         counter.update(&key("a"), Some(&SyncState::Synced), &SyncState::Unmatched, at(3));
         assert_eq!(counter.summary(), Summary::default());
+    }
+
+    /// Failures are counted by their reason, and a reason without subjects is left out.
+    #[test]
+    fn each_state_is_counted_apart() {
+        let mut counter = SyncCounter::default();
+        let pending = SyncState::pending("");
+        let states = [SyncState::Synced, SyncState::Waiting, pending, failing(PRUNE_HELD), failing("Conflict")];
+        for (number, state) in states.iter().enumerate() {
+            counter.update(&key(&number.to_string()), None, state, at(1));
+        }
+        counter.update(&key("unmatched"), None, &SyncState::Unmatched, at(1));
+        let failing_one = BTreeMap::from([("Conflict", 1)]);
+        let expected = SubjectStates { synced: 1, waiting: 1, pending: 1, held: 1, failing: failing_one };
+        assert_eq!(counter.summary().subjects, expected);
+        counter.forget(&key("4"), &failing("Conflict"));
+        assert_eq!(counter.summary().subjects.failing, BTreeMap::new());
     }
 
     #[test]
