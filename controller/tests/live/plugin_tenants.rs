@@ -246,8 +246,8 @@ async fn a_plugin_of_a_team_needs_a_writer_with_rights_and_is_healed_by_granting
         plugin.serve().await;
         grant(&team, &team, &["get", "list", "watch"]).await;
         let expected = format!(
-            "the ServiceAccount {ns}/writer may not create configmaps, patch configmaps, delete configmaps in the \
-             namespace {ns}; grant it with a Role",
+            "the ServiceAccount {ns}/writer may not create, patch or delete configmaps in the namespace {ns}; \
+             grant it with a Role",
             ns = team.namespace
         );
         plugin.until(|plugin| message(plugin, "Authorized").starts_with(&expected)).await;

@@ -111,8 +111,8 @@ fn forbidden(account: Option<&Account>, settings: &Settings, missing: &Gaps) -> 
     let wheres: Vec<String> = missing
         .iter()
         .map(|(rights, namespaces)| match (account, everywhere) {
-            (None, true) => rights.join(", "),
-            _ => format!("{} in {}", rights.join(", "), Scope::of(namespaces.iter().flatten())),
+            (None, true) => folded(rights),
+            _ => format!("{} in {}", folded(rights), Scope::of(namespaces.iter().flatten())),
         })
         .collect();
     let (what, many) = (wheres.join(", nor "), missing.values().flatten().count() > 1);
@@ -135,6 +135,23 @@ fn forbidden(account: Option<&Account>, settings: &Settings, missing: &Gaps) -> 
         ),
     };
     Rejection::new("Forbidden", message)
+}
+
+/// Returns rights such as `get pods` and `list pods` as words, with the verbs of each resource together.
+fn folded(rights: &[String]) -> String {
+    let mut resources: Vec<(&str, Vec<&str>)> = Vec::new();
+    for right in rights {
+        let (verb, resource) = right.split_once(' ').unwrap_or((right, ""));
+        match resources.iter_mut().find(|(known, _)| *known == resource) {
+            Some((_, verbs)) => verbs.push(verb),
+            None => resources.push((resource, vec![verb])),
+        }
+    }
+    let of_resource = |(resource, verbs): &(&str, Vec<&str>)| match verbs.as_slice() {
+        [first @ .., last] if !first.is_empty() => format!("{} or {last} {resource}", first.join(", ")),
+        verbs => format!("{} {resource}", verbs.concat()),
+    };
+    resources.iter().map(of_resource).collect::<Vec<_>>().join(", nor ")
 }
 
 fn impersonation_forbidden(context: &PluginContext, account: &Account, error: &k8s::Error) -> Rejection {
@@ -193,6 +210,13 @@ mod tests {
     }
 
     #[test]
+    fn the_verbs_of_a_resource_are_listed_together() {
+        let verbs = ["get pods", "list pods", "watch pods", "get nodes"].map(str::to_owned);
+        assert_eq!(folded(&verbs[..1]), "get pods");
+        assert_eq!(folded(&verbs), "get, list or watch pods, nor get nodes");
+    }
+
+    #[test]
     fn a_missing_right_is_told_with_where_it_is_missing_and_whom_to_grant_it_to() {
         let account = Account { namespace: "team-a".to_owned(), name: "writer".to_owned() };
         let both = ["create ingresses", "patch ingresses"].as_slice();
@@ -200,30 +224,30 @@ mod tests {
             (
                 None,
                 gaps(&[(both, &[None])]),
-                "the controller may not create ingresses, patch ingresses; grant it with a ClusterRole labelled",
+                "the controller may not create or patch ingresses; grant it with a ClusterRole labelled",
             ),
             (
                 None,
                 gaps(&[(both, &[Some("team-a")])]),
-                "the controller may not create ingresses, patch ingresses in the namespace team-a; grant it with a \
+                "the controller may not create or patch ingresses in the namespace team-a; grant it with a \
                  Role there that is bound to the ServiceAccount dask-operator/dask-operator",
             ),
             (
                 None,
                 gaps(&[(&["get pods"], &[Some("team-c")]), (both, &[Some("team-a"), Some("team-b")])]),
-                "the controller may not create ingresses, patch ingresses in the namespaces team-a, team-b, nor get \
+                "the controller may not create or patch ingresses in the namespaces team-a, team-b, nor get \
                  pods in the namespace team-c; grant it with a Role in each of these namespaces that is bound to",
             ),
             (
                 Some(&account),
                 gaps(&[(both, &[Some("team-a")])]),
-                "the ServiceAccount team-a/writer may not create ingresses, patch ingresses in the namespace team-a; \
+                "the ServiceAccount team-a/writer may not create or patch ingresses in the namespace team-a; \
                  grant it with a Role there that is bound to this ServiceAccount",
             ),
             (
                 Some(&account),
                 gaps(&[(both, &[None])]),
-                "the ServiceAccount team-a/writer may not create ingresses, patch ingresses in all namespaces; grant \
+                "the ServiceAccount team-a/writer may not create or patch ingresses in all namespaces; grant \
                  it with a ClusterRole",
             ),
         ];
