@@ -38,6 +38,9 @@ const MAX_ERROR_BYTES: usize = 16 * 1024;
 /// How long an idle connection is kept. It is closed before its certificate can expire or is rotated.
 const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// The pauses before a call is sent again that was not accepted. During a roll-out another endpoint accepts it.
+const RECONNECTS: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(300), Duration::from_millis(900)];
+
 /// The address of a plugin and the protocol that reaches it.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Route {
@@ -226,9 +229,11 @@ impl Caller {
             let lines = signer.headers(id, Timestamp::now(), &body).map_err(|error| no_credentials(&error))?;
             request = lines.into_iter().fold(request, |request, (name, value)| request.header(name, value));
         }
+        let is_hook = !body.is_empty();
         // A GET request with a body, even an empty one, would have a Content-Length header.
         let request = if body.is_empty() { request } else { request.body(body) };
-        let response = request.send().await.map_err(|error| unreachable(&error))?;
+        let pauses: &[Duration] = if is_hook { &RECONNECTS } else { &[] };
+        let response = transmit(request, pauses).await.map_err(|error| unreachable(&error))?;
         let code = response.status().as_u16();
         if let (401, Some((tokens, token))) = (code, &token) {
             tokens.refused(token).await;
@@ -237,6 +242,33 @@ impl Caller {
         let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
         Ok(RawAnswer { code, retry_after, at: Timestamp::now(), body: answer.read(response).await? })
     }
+}
+
+/// Sends `request`, and again after each of `pauses` if no connection could be made. A connection that the plugin closes
+/// without a response is replaced once: it closes idle ones when it ends, and requests may be repeated.
+async fn transmit(request: RequestBuilder, pauses: &[Duration]) -> reqwest::Result<Response> {
+    let mut closed = false;
+    for pause in pauses {
+        let Some(copy) = request.try_clone() else { break };
+        match copy.send().await {
+            Err(error) if is_refused(&error) || (is_closed(&error) && !std::mem::replace(&mut closed, true)) => {
+                tokio::time::sleep(*pause).await;
+            }
+            result => return result,
+        }
+    }
+    request.send().await
+}
+
+/// Returns whether no connection could be made, although another attempt may succeed: not because of a certificate, and
+/// not only after the time limit.
+fn is_refused(error: &reqwest::Error) -> bool {
+    error.is_connect() && !error.is_timeout() && certificate_problem(error).is_none()
+}
+
+/// Returns whether the connection ended before there was a response.
+fn is_closed(error: &reqwest::Error) -> bool {
+    error.is_request() && !error.is_connect() && !error.is_timeout()
 }
 
 /// The limits for the body of a response.
@@ -274,13 +306,18 @@ fn unreachable(error: &reqwest::Error) -> CallError {
         return CallError::Unreachable("the plugin did not respond in time".to_owned());
     }
     let step = if error.is_connect() { "connect to" } else { "talk to" };
+    if let Some(problem) = certificate_problem(error) {
+        return CallError::Unreachable(format!("failed to {step} the plugin: {problem}"));
+    }
     let mut cause: &(dyn std::error::Error + 'static) = error;
-    loop {
-        if let Some(problem) = tls::certificate_problem(cause) {
-            return CallError::Unreachable(format!("failed to {step} the plugin: {problem}"));
-        }
-        let Some(source) = cause.source() else { break };
+    while let Some(source) = cause.source() {
         cause = source;
     }
     CallError::Unreachable(format!("failed to {step} the plugin: {cause}"))
+}
+
+/// Returns what is wrong with the plugin's certificate, if that is the cause of `error`.
+fn certificate_problem(error: &reqwest::Error) -> Option<String> {
+    let error: &(dyn std::error::Error + 'static) = error;
+    std::iter::successors(Some(error), |error| error.source()).find_map(tls::certificate_problem)
 }

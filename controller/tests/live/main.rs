@@ -22,6 +22,7 @@ mod plugin_endpoints;
 mod plugin_finalize;
 mod plugin_misbehaviour;
 mod plugin_rights;
+mod plugin_rollout;
 mod plugin_rotation;
 mod plugin_tenants;
 mod plugin_visibility;

@@ -158,13 +158,23 @@ impl TestPlugin {
     /// Serves HTTPS with the Secret that the controller writes for the plugin, as a pod that mounts it does.
     pub(crate) async fn serve(&mut self) {
         let folder = self.context.folder();
+        self.write_certificates(&folder).await;
+        let tls = Tls::load(folder).await.unwrap();
+        self.serve_on(Listener::tls(listen(self.port).await.into_std().unwrap(), tls).unwrap());
+    }
+
+    /// Writes the Secret that the controller creates for the plugin into `folder`, as a kubelet mounts it.
+    pub(crate) async fn write_certificates(&self, folder: &std::path::Path) {
         let secret = self.context.appears("Secret", &format!("{}-plugin-tls", self.name)).await;
         for file in ["ca.crt", "tls.crt", "tls.key"] {
             let bytes: k8s_openapi::ByteString = serde_json::from_value(secret["data"][file].clone()).unwrap();
             std::fs::write(folder.join(file), bytes.0).unwrap();
         }
-        let tls = Tls::load(folder).await.unwrap();
-        self.serve_on(Listener::tls(listen(self.port).await.into_std().unwrap(), tls).unwrap());
+    }
+
+    /// Returns the port that it is served on.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// Serves plain HTTP, as during development. Returns the URL.

@@ -11,12 +11,17 @@ use std::{
 use dask_operator_api::DaskOperatorPlugin;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
-use operator_runtime::rejection::Rejection;
+use operator_runtime::{
+    conditions::{self, READY},
+    rejection::Rejection,
+};
 
 use super::{
     Error,
     context::PluginContext,
-    endpoint, leave_of,
+    endpoint,
+    interruption::{self, Before},
+    leave_of,
     observe::{self, Rights},
     probes::{EndpointChange, Probe},
     route,
@@ -106,8 +111,8 @@ pub(crate) fn conclude(
         }
         Err(error) => {
             // Nothing new is known, so the last findings are kept.
-            findings = match last.filter(|probe| Some(probe.generation) == generation) {
-                Some(probe) => probe.findings,
+            findings = match last.as_ref().filter(|probe| Some(probe.generation) == generation) {
+                Some(probe) => probe.findings.clone(),
                 None => Findings { refusal: Some(Rejection::new(error.category(), error.to_string())), ..findings },
             };
             Err(error)
@@ -115,17 +120,40 @@ pub(crate) fn conclude(
     };
     let failed = result.is_err() || (!findings.is_ready() && !findings.suspended);
     let allowed = result.is_ok() && matches!(findings.authorized, Some(Ok(())));
+    let now = Instant::now();
+    let interrupted = interruption::since(readiness_before(plugin, last.as_ref()), &findings, now);
+    if let (Some(_), Some(last)) = (interrupted, &last) {
+        findings = last.findings.clone();
+    }
     let probe = Probe {
         uid: uid.unwrap_or_default(),
         generation: generation.unwrap_or_default(),
-        at: Instant::now(),
-        authorized_at: reviewed.or_else(|| allowed.then(Instant::now)),
+        at: now,
+        authorized_at: reviewed.or_else(|| allowed.then_some(now)),
         failures: if failed { failures + 1 } else { 0 },
         renewal: context.probes.renewal(&key, Timestamp::now()),
+        interrupted,
         findings,
     };
     context.probes.remember(key, probe);
     result
+}
+
+/// Returns what was known about the plugin before an inquiry. A process that has just begun to lead knows it from the
+/// status.
+fn readiness_before(plugin: &DaskOperatorPlugin, last: Option<&Probe>) -> Before {
+    let generation = plugin.metadata.generation;
+    match last {
+        Some(probe) if Some(probe.generation) != generation => Before::NotReady,
+        Some(Probe { interrupted: Some(since), .. }) => Before::Interrupted(*since),
+        Some(probe) if probe.findings.is_ready() => Before::Ready,
+        Some(_) => Before::NotReady,
+        None => {
+            let status = plugin.status.as_ref().filter(|status| status.observed_generation == generation);
+            let ready = status.and_then(|status| conditions::find(&status.conditions, READY));
+            if ready.is_some_and(|ready| ready.status == "True") { Before::Ready } else { Before::NotReady }
+        }
+    }
 }
 
 /// Registers the plugin, or stops its worker if it must not continue.

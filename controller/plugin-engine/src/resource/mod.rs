@@ -8,6 +8,7 @@ pub(crate) mod endpoint_slices;
 pub(crate) mod finalizer_controller;
 mod inquiries;
 mod inquiry;
+mod interruption;
 mod observe;
 mod probes;
 mod route;
@@ -29,7 +30,7 @@ use kube::ResourceExt as _;
 use plugin_protocol::EventReason;
 
 pub use self::status::CONDITIONS;
-use self::{context::PluginContext, status::Findings, validate::Tenancy};
+use self::{context::PluginContext, probes::Probe, status::Findings, validate::Tenancy};
 pub(crate) use self::{
     inquiries::Inquiries,
     probes::{EndpointChange, Probes},
@@ -103,7 +104,8 @@ pub(crate) async fn reconcile(plugin: Arc<DaskOperatorPlugin>, context: Arc<Plug
         }
     };
     // Findings about another generation do not apply to this one.
-    if let Some(mut probe) = last.filter(|probe| Some(probe.generation) == plugin.metadata.generation) {
+    let last = last.filter(|probe| Some(probe.generation) == plugin.metadata.generation);
+    if let Some(mut probe) = last.filter(Probe::is_shown) {
         probe.findings.summary = context.registry.get(&key).and_then(|worker| worker.summary.borrow().clone());
         write_status(&context, &plugin, &probe.findings).await?;
     }
@@ -177,7 +179,8 @@ async fn write_status(context: &PluginContext, plugin: &DaskOperatorPlugin, find
     let desired = status::status_of(plugin, findings, Timestamp::now());
     if status::write(&context.client, plugin, &desired).await.map_err(Error::Status)? {
         let old = plugin.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-        report::condition_changes(&context.recorder, plugin, old, &desired.conditions).await;
+        let desired = status::reported(old, &desired.conditions);
+        report::condition_changes(&context.recorder, plugin, old, &desired).await;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::{
 use dask_operator_api::DaskOperatorPlugin;
 use jiff::Timestamp;
 
-use super::{credentials, status::Findings};
+use super::{credentials, interruption, status::Findings};
 use crate::model::key::PluginKey;
 
 /// How often a plugin that answers is discovered again.
@@ -57,6 +57,9 @@ pub(crate) struct Probe {
     pub(crate) failures: usize,
     /// The time from `at` until certificates have to be renewed.
     pub(crate) renewal: Option<Duration>,
+    /// Since when the plugin has been unreachable, while its readiness is kept.
+    pub(crate) interrupted: Option<Instant>,
+    /// What was found. While the plugin is interrupted, what was found before.
     pub(crate) findings: Findings,
 }
 
@@ -151,6 +154,9 @@ impl Probe {
     /// Returns the time until the next probe. The result is deterministic for a given probe, because it is recomputed
     /// on each pass.
     pub(crate) fn pause(&self) -> Duration {
+        if let Some(since) = self.interrupted {
+            return interruption::pause(since, self.at, self.failures);
+        }
         let refusal = self.findings.refusal.as_ref();
         let longest = match refusal {
             Some(refusal) if credentials::waits_for_an_object(refusal.reason) => LONGEST_WAIT,
@@ -161,6 +167,12 @@ impl Probe {
             failures => Duration::from_secs(1 << failures.min(5)).min(longest),
         };
         pause.min(self.renewal.unwrap_or(pause))
+    }
+
+    /// Returns whether the status has to show the findings. It stays as it is while a plugin is interrupted about which
+    /// this process has not found anything else yet.
+    pub(crate) fn is_shown(&self) -> bool {
+        self.interrupted.is_none() || self.findings.is_ready()
     }
 }
 
@@ -180,6 +192,7 @@ mod tests {
             authorized_at: None,
             failures,
             renewal: renewal.map(Duration::from_secs),
+            interrupted: None,
             findings: Findings::default(),
         }
     }
@@ -199,6 +212,13 @@ mod tests {
             let found = probe(failures, renewal).pause();
             assert_eq!(found, Duration::from_secs(pause), "{failures} failures, renewal in {renewal:?}");
         }
+    }
+
+    #[test]
+    fn a_plugin_that_is_interrupted_is_asked_again_soon() {
+        let interrupted = |failures| Probe { interrupted: Some(Instant::now()), ..probe(failures, None) };
+        assert_eq!(interrupted(1).pause(), Duration::from_millis(500));
+        assert_eq!(interrupted(2).pause(), Duration::from_secs(1));
     }
 
     /// If an expired date were kept although nothing was renewed, the plugin would be probed endlessly.

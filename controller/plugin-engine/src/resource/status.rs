@@ -146,7 +146,7 @@ fn ready(findings: &Findings) -> ConditionUpdate {
         return ConditionUpdate::no(READY, "HookNotServed", message);
     }
     if findings.is_ready() {
-        return ConditionUpdate::yes(READY, "Ready", "the plugin is called");
+        return ConditionUpdate::yes(READY, "Ready", "the plugin answers and is asked about its subjects");
     }
     ConditionUpdate::no(READY, "Pending", "the plugin was not asked yet")
 }
@@ -179,6 +179,20 @@ pub(crate) async fn write(
     k8s::apply_status(&api, k8s::FIELD_MANAGER, plugin, desired).await?;
     log(plugin, desired);
     Ok(true)
+}
+
+/// Returns the conditions whose changes from `old` to `new` emit Events. `Ready` repeats another condition if that one has,
+/// or had, the same reason: its Event would have the same text.
+pub(crate) fn reported(old: &[Condition], new: &[Condition]) -> Vec<Condition> {
+    let find = |conditions: &[Condition]| conditions.iter().find(|condition| condition.type_ == READY).cloned();
+    let repeats = |conditions: &[Condition], ready: Option<Condition>| {
+        let is_same = |other: &Condition, ready: &Condition| {
+            other.type_ != READY && other.type_ != STALLED && other.status == "False" && other.reason == ready.reason
+        };
+        ready.is_some_and(|ready| conditions.iter().any(|other| is_same(other, &ready)))
+    };
+    let repeated = repeats(new, find(new)) || repeats(old, find(old));
+    new.iter().filter(|condition| condition.type_ != READY || !repeated).cloned().collect()
 }
 
 /// Logs one line for each transition of the plugin.
@@ -269,6 +283,22 @@ mod tests {
             cases.push(HealthCase { state, object, kstatus, health, message });
         }
         check_health("DaskOperatorPlugin", &cases);
+    }
+
+    /// Two Events with the same text would look like two problems.
+    #[test]
+    fn ready_is_reported_unless_it_repeats_another_condition() {
+        let status = |findings: &Findings| status_of(&plugin(), findings, Timestamp::UNIX_EPOCH).conditions;
+        let refused = Rejection::new("Unreachable", "the reason");
+        let unreachable = Findings { discovered: Some(Err(refused)), ..working() };
+        let suspended = Findings { suspended: true, ..working() };
+        let (ready, unreachable, suspended) = (status(&working()), status(&unreachable), status(&suspended));
+        let has_ready = |old: &[Condition], new: &[Condition]| reported(old, new).iter().any(|c| c.type_ == READY);
+        assert!(!has_ready(&ready, &unreachable));
+        assert!(!has_ready(&unreachable, &ready), "the condition that was repeated reports the recovery");
+        assert!(has_ready(&ready, &suspended));
+        assert!(has_ready(&suspended, &ready));
+        assert!(has_ready(&[], &ready));
     }
 
     #[test]
