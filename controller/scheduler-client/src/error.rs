@@ -78,6 +78,11 @@ impl Error {
         }
     }
 
+    /// Returns whether no connection was made, or no answer came in time.
+    pub fn is_unreachable(&self) -> bool {
+        self.reason() == "SchedulerUnreachable"
+    }
+
     /// Returns a constant word for metrics and Event reasons.
     pub fn category(&self) -> &'static str {
         match self {

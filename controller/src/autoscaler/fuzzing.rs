@@ -29,6 +29,7 @@ pub(crate) fn decide(autoscaler: DaskAutoscaler, (cluster, group): (&DaskCluster
         group: Some(Arc::new(group.clone())),
         survey: Arc::new(validate::survey(Some(cluster), &[Arc::clone(&autoscaler)])),
         scheduler_ready: true,
+        scheduler_starting: false,
     };
     drop(validate::adoption(&autoscaler, Some(cluster)));
     let Ok(valid) = validate::validate(&autoscaler, &observed) else { return };

@@ -77,6 +77,9 @@ pub(crate) async fn reconcile(autoscaler: Arc<DaskAutoscaler>, context: Arc<Cont
     }
     match observe::ask(&context, &valid, Timestamp::now()).await {
         Ok(situation) => act(&context, &autoscaler, &valid, &situation).await,
+        Err(error) if observed.scheduler_starting && error.is_unreachable() => {
+            report(&context, &autoscaler, &StatusInput::NotReady).await
+        }
         Err(error) => unreachable(&context, &autoscaler, &error).await,
     }
 }

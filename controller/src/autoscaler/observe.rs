@@ -24,17 +24,21 @@ pub(super) struct Observed {
     /// The oldest autoscalers of the same cluster. This one takes part in the comparison.
     pub(super) survey: Arc<Survey>,
     pub(super) scheduler_ready: bool,
+    /// Whether the scheduler has only just started, and need not answer yet.
+    pub(super) scheduler_starting: bool,
 }
 
 pub(super) fn observe(autoscaler: &DaskAutoscaler, context: &Context, now: Moment) -> Observed {
     let (namespace, name) = (autoscaler.namespace().unwrap_or_default(), &autoscaler.spec.cluster);
     let (caches, group, key) = (&context.caches, validate::group_name(autoscaler), cluster_key(&namespace, name));
     let cluster = caches.clusters.get(&namespace, name);
+    let scheduler_pods = caches.scheduler_pods(&namespace, name);
     let take = || validate::survey(cluster.as_deref(), &caches.autoscalers.indexed(&key));
     Observed {
         survey: context.autoscaling.surveys.get(&key, &group, now.steady, take),
         group: caches.groups.get(&namespace, &group),
-        scheduler_ready: scheduler::is_ready(&caches.scheduler_pods(&namespace, name)),
+        scheduler_ready: scheduler::is_ready(&scheduler_pods),
+        scheduler_starting: scheduler::is_starting(&scheduler_pods, now.wall),
         cluster,
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dask_operator_api::{DaskCluster, SchedulerTls, meta};
 use dask_scheduler_client::{Client, Error, tls_config};
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, ResourceExt as _};
 use operator_runtime::k8s;
@@ -57,6 +58,17 @@ pub(crate) fn is_running(cluster: &DaskCluster, pods: &[Arc<PodView>]) -> bool {
     })
 }
 
+/// How long a scheduler that has just started need not answer. On a busy node it takes seconds to import Dask.
+const START_GRACE: SignedDuration = SignedDuration::from_secs(30);
+
+/// Returns whether a container of the scheduler started so recently that it need not answer yet. A time far in the future
+/// is that of a wrong clock.
+pub(crate) fn is_starting(pods: &[Arc<PodView>], now: Timestamp) -> bool {
+    let containers = pods.iter().filter(|pod| !pod.has_ended()).flat_map(|pod| &pod.status.container_statuses);
+    let starts = containers.filter_map(|container| container.state.as_ref()?.running.as_ref()?.started_at.as_ref());
+    starts.map(|start| now.duration_since(start.0).abs()).any(|age| age < START_GRACE)
+}
+
 /// Returns whether there is exactly one scheduler, and it is ready. With two, it is undefined which one the Service
 /// would reach. Pods that have ended are ignored, because evicted ones, for example, may exist for long.
 pub(crate) fn is_ready(pods: &[Arc<PodView>]) -> bool {
@@ -70,6 +82,22 @@ mod tests {
 
     use super::*;
     use crate::test_fixtures::mk_cluster;
+
+    #[test]
+    fn a_scheduler_is_starting_for_a_while_after_its_container_started() {
+        let now: Timestamp = "2026-11-23T09:00:30Z".parse().unwrap();
+        let pod = |state: serde_json::Value| {
+            let status = json!({"containerStatuses": [{"name": "scheduler", "state": state}]});
+            vec![Arc::new(serde_json::from_value(json!({"metadata": {}, "status": status})).unwrap())]
+        };
+        let started = |at: &str| pod(json!({"running": {"startedAt": at}}));
+        assert!(is_starting(&started("2026-11-23T09:00:29Z"), now));
+        assert!(is_starting(&started("2026-11-23T09:00:35Z"), now), "clocks differ a little");
+        assert!(!is_starting(&started("2026-11-23T09:00:00Z"), now));
+        assert!(!is_starting(&started("2026-11-24T09:00:00Z"), now), "the clock of the node is wrong");
+        assert!(!is_starting(&pod(json!({"waiting": {}})), now));
+        assert!(!is_starting(&[], now));
+    }
 
     /// With a question mark in the name, the request for one Secret would become a list request.
     #[tokio::test]

@@ -4,6 +4,6 @@ mod access;
 mod address;
 mod service;
 
-pub(crate) use access::{client_of, is_ready, is_running};
+pub(crate) use access::{client_of, is_ready, is_running, is_starting};
 pub(crate) use address::scheduler_address;
 pub(crate) use service::endpoint_of;

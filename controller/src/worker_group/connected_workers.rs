@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::{observe::Observed, validate::ValidatedGroup, worker_matching::registered};
@@ -28,6 +29,8 @@ pub(super) struct ConnectedWorkers {
     pub(super) connected: Option<usize>,
     /// The reason why the scheduler did not answer.
     pub(super) error: Option<dask_scheduler_client::Error>,
+    /// Whether the scheduler did not answer because it has only just started.
+    pub(super) starting: bool,
     /// The time until the next poll.
     pub(super) next: Option<Duration>,
 }
@@ -59,9 +62,13 @@ pub(super) async fn take(context: &Context, valid: &ValidatedGroup, observed: &O
             let pods = observed.pods.values().flatten().map(AsRef::as_ref);
             let connected = registered(names.iter().map(String::as_str), pods, &workers).len();
             let next = if connected == valid.replicas { LATER } else { SOON };
-            ConnectedWorkers { connected: Some(connected), error: None, next: Some(next) }
+            ConnectedWorkers { connected: Some(connected), next: Some(next), ..ConnectedWorkers::default() }
         }
-        Err(error) => ConnectedWorkers { connected: None, error: Some(error), next: Some(AFTER_ERROR) },
+        Err(error) => {
+            let starting = error.is_unreachable() && scheduler::is_starting(&observed.scheduler_pods, Timestamp::now());
+            let next = if starting { SOON } else { AFTER_ERROR };
+            ConnectedWorkers { connected: None, error: Some(error), starting, next: Some(next) }
+        }
     };
     context.connected_workers.keep(&valid.owner.uid, &connected);
     connected
@@ -75,8 +82,8 @@ impl ConnectedWorkersCache {
         let complete = connected.connected == Some(replicas) && observed.deployments.len() == replicas;
         let interval = match (complete, &connected.error) {
             (true, _) => LATER,
-            (false, None) => SOON,
-            (false, Some(_)) => AFTER_ERROR,
+            (false, Some(_)) if !connected.starting => AFTER_ERROR,
+            (false, _) => SOON,
         };
         let left = interval.checked_sub(taken.elapsed()).filter(|left| !left.is_zero())?;
         Some(ConnectedWorkers { next: Some(left), ..connected.clone() })

@@ -108,6 +108,9 @@ fn available(group: &DaskWorkerGroup, seen: &StatusInput<'_>) -> ConditionUpdate
         return ConditionUpdate::no(AVAILABLE, "Starting", "not all workers run yet");
     }
     match (connected.connected, &connected.error) {
+        (_, Some(_)) if connected.starting => {
+            ConditionUpdate::no(AVAILABLE, "Connecting", "the scheduler has just started and does not answer yet")
+        }
         (_, Some(error)) => ConditionUpdate::no(AVAILABLE, "SchedulerUnreachable", error.to_string()),
         (Some(connected), _) if connected < valid.replicas => {
             ConditionUpdate::no(AVAILABLE, "Connecting", "not all workers are registered with the scheduler yet")

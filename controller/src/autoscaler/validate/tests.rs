@@ -36,6 +36,7 @@ fn observed(group: &str, autoscalers: &[&DaskAutoscaler]) -> Observed {
         cluster: Some(Arc::new(cluster)),
         group: Some(Arc::new(mk_group(group, "demo"))),
         scheduler_ready: true,
+        scheduler_starting: false,
     }
 }
 

@@ -155,6 +155,14 @@ fn accepted() -> Vec<State> {
             ["++---", "SchedulerUnreachable", "InProgress", "Degraded"],
         ),
         (
+            "scheduler_starting",
+            after(|seen| {
+                (seen.connected.connected, seen.connected.error) = (None, Some(unreachable()));
+                seen.connected.starting = true;
+            }),
+            ["++---", "Connecting", "InProgress", "Progressing"],
+        ),
+        (
             "scheduler_not_asked",
             after(|seen| seen.connected.connected = None),
             ["++??-", "NotObserved", "InProgress", "Progressing"],
