@@ -49,6 +49,7 @@ lint: prepare ## Check formatting, clippy, generated files, the chart, versions 
 	gofmt -l testbed charts docs | (! grep .)
 	@testbed/env.sh helm lint --strict charts/dask-operator
 	@testbed/env.sh charts/render.sh --check
+	@docs/includes.py check
 	@.github/release-check.sh
 	@.github/words.py
 	@testbed/env.sh go run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
@@ -160,6 +161,7 @@ generate: prepare ## Write the generated files
 	cargo run --quiet --locked -p dask-operator -- crd > charts/dask-operator/files/crds.yaml
 	cargo run --quiet --locked -p dask-operator -- schema --dir plugin-protocol/schema
 	cargo run --quiet --locked -p dask-operator -- metrics > docs/src/metrics-table.md
+	@docs/includes.py write
 	UPDATE_TESTDATA=1 cargo test --quiet --locked -p dask-operator -p dask-plugin-engine --lib tools_understand
 	UPDATE_TESTDATA=1 cargo test --quiet --locked -p dask-operator --test integration argo_cd_shows
 	@testbed/env.sh charts/render.sh
