@@ -24,6 +24,11 @@ trap clean_up EXIT
 # The chart in the repository has no registry in the name of the image.
 cp -r charts/dask-operator "$work"
 sed -i "/^image:/,/^[^ #]/ s|^  name: dask-operator\$|  name: $image|" "$work/dask-operator/values.yaml"
+# Artifact Hub scans the images that the chart installs.
+version=$(sed -n 's/^version: //p' charts/dask-operator/Chart.yaml)
+printf '  artifacthub.io/images: |\n    - name: dask-operator\n      image: %s:%s\n' "$image" "$version" \
+  >>"$work/dask-operator/Chart.yaml"
+[[ $version != *-* ]] || printf '  artifacthub.io/prerelease: "true"\n' >>"$work/dask-operator/Chart.yaml"
 helm template release "$work/dask-operator" | grep -qF "image: \"$image:" || fail "the chart does not install $image"
 helm package "$work/dask-operator" --destination "$out" >/dev/null
 

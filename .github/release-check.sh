@@ -31,6 +31,10 @@ required=$(sed -nE 's/^dask-plugin-protocol = .*version = "([^"]+)".*/\1/p' Carg
 [[ -n $protocol && $required == "$protocol" ]] ||
   fail "Cargo.toml requires dask-plugin-protocol $required, and plugin-protocol/Cargo.toml has the version '$protocol'"
 cmp -s LICENSE python/LICENSE || fail "python/LICENSE differs from LICENSE"
+# Artifact Hub shows the kinds that Chart.yaml lists.
+kinds() { sed -nE "s/$1/\1/p" "$2" | sort; }
+diff <(kinds '^    kind: (.*)$' charts/dask-operator/files/crds.yaml) <(kinds '^    - kind: (.*)$' charts/dask-operator/Chart.yaml) ||
+  fail "Chart.yaml lists other kinds for Artifact Hub than the CRDs"
 heading=$(grep -F "## [$version]" CHANGELOG.md) || fail "CHANGELOG.md has no section [$version]"
 [[ -n $(notes | tr -d '[:space:]') ]] || fail "the section [$version] of CHANGELOG.md is empty"
 
