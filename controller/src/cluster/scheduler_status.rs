@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     diagnosis, scheduler,
-    view::{DeploymentView, PodView},
+    view::{ContainerView, DeploymentView, PodView},
 };
 
 /// Returns the condition `SchedulerReady`.
@@ -49,8 +49,17 @@ pub(super) fn ready(cluster: &DaskCluster, valid: &ValidatedCluster, seen: &Stat
     }
     match diagnosis::of(deployment, pods()) {
         Some(trouble) => ConditionUpdate::no(SCHEDULER_READY, trouble.reason, trouble.message),
-        None => ConditionUpdate::no(SCHEDULER_READY, "Starting", "the scheduler is starting"),
+        None => ConditionUpdate::no(SCHEDULER_READY, "Starting", starting(pods())),
     }
+}
+
+/// Returns what a scheduler without a ready pod waits for. A pod that runs and is not ready may need a moment, or its probe
+/// fails for ever.
+fn starting<'a>(mut pods: impl Iterator<Item = &'a PodView>) -> String {
+    let is_running = |pod: &&PodView| pod.status.container_statuses.iter().any(ContainerView::is_running);
+    let Some(pod) = pods.find(is_running) else { return "the scheduler is starting".to_owned() };
+    let name = pod.name_any();
+    format!("pod {name} runs and is not ready, so the Service leads to no pod; if it stays so, see its readinessProbe")
 }
 
 /// Returns the condition `SchedulerUpToDate`.

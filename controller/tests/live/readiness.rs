@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     TestContext, cluster, condition,
-    fake_cluster::mark_scheduler_ready,
+    fake_cluster::{mark_scheduler_ready, mark_scheduler_unready},
     message,
     test_cluster::{GROUP, with_workers},
     version, with_temp_ns,
@@ -81,6 +81,36 @@ async fn a_cluster_is_ready_while_clients_can_connect_and_its_spec_is_applied() 
         assert_eq!(kstatus_when(&context, "Unschedulable").await, "InProgress");
         mark_scheduler_ready(&context, "demo").await;
         assert_eq!(kstatus_when(&context, "Ready").await, "Current");
+    })
+    .await;
+}
+
+/// Clients of such a cluster wait without any error.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn a_service_that_leads_to_no_pod_is_reported_with_its_cause() {
+    with_temp_ns(|context| async move {
+        let _controller = context.start_controller().await;
+        let says = async |reason: &str, text: &str| {
+            let is_said = |demo: &Value| condition(demo, "SchedulerReady").1 == reason;
+            let demo = context
+                .until("DaskCluster", "demo", |demo| is_said(demo) && message(demo, "SchedulerReady").contains(text))
+                .await;
+            assert_eq!(condition(&demo, "Ready").0, "False", "{demo}");
+        };
+        let mut manifest = cluster("demo", 0);
+        manifest["spec"]["scheduler"]["service"]["selector"].take();
+        context.create(&manifest).await;
+        mark_scheduler_unready(&context, "demo").await;
+        says("Starting", "runs and is not ready, so the Service leads to no pod").await;
+        mark_scheduler_ready(&context, "demo").await;
+        says("ServiceSelectsNothing", "the Service has no selector").await;
+
+        let selector = json!({"dask.org/cluster-name": "demo", "dask.org/component": "scheduler"});
+        let ports = json!([{"name": "tcp-comm", "port": 8786, "targetPort": "comm"}]);
+        let service = json!({"spec": {"scheduler": {"service": {"selector": selector, "ports": ports}}}});
+        context.merge("DaskCluster", "demo", service).await;
+        says("ServicePortNotFound", "the Service's targetPort comm is the name of no port").await;
     })
     .await;
 }

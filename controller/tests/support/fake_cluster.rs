@@ -15,15 +15,25 @@ pub(crate) fn cluster_of(scheduler: &FakeScheduler, workers: usize) -> Value {
 
 /// Marks the scheduler's pod as ready, as its kubelet would.
 pub(crate) async fn mark_scheduler_ready(context: &TestContext, cluster: &str) {
+    mark_scheduler(context, cluster, true).await;
+}
+
+/// Marks the scheduler's pod as one whose container runs and whose probe fails.
+pub(crate) async fn mark_scheduler_unready(context: &TestContext, cluster: &str) {
+    mark_scheduler(context, cluster, false).await;
+}
+
+async fn mark_scheduler(context: &TestContext, cluster: &str, is_ready: bool) {
     let selector = format!("dask.org/component=scheduler,dask.org/cluster-name={cluster}");
     let pod = eventually("the scheduler's pod", async || {
         context.list("Pod", &selector).await.pop().ok_or_else(|| "there is none".to_owned())
     })
     .await;
-    let holds = |type_: &str| json!({"type": type_, "status": "True"});
-    let conditions = ["PodScheduled", "Initialized", "ContainersReady", "Ready"].map(holds);
+    let ready = if is_ready { "True" } else { "False" };
+    let conditions = [("PodScheduled", "True"), ("Initialized", "True"), ("ContainersReady", ready), ("Ready", ready)];
+    let conditions = conditions.map(|(type_, status)| json!({"type": type_, "status": status}));
     let container = json!({
-        "name": "scheduler", "image": "", "imageID": "", "ready": true, "restartCount": 0,
+        "name": "scheduler", "image": "", "imageID": "", "ready": is_ready, "restartCount": 0,
         "state": {"running": {"startedAt": pod["metadata"]["creationTimestamp"]}},
     });
     let status = json!({

@@ -121,6 +121,17 @@ fn the_status_of_a_cluster_that_runs() {
     assert_eq!(serde_json::to_value(status).unwrap(), expected);
 }
 
+/// Without this the message would be the same for ever, whatever the probe of the scheduler asks.
+#[test]
+fn a_scheduler_that_runs_and_is_not_ready_is_said_to_be_behind_no_service() {
+    let container = json!({"name": "scheduler", "state": {"running": {}}});
+    let status = json!({"conditions": [{"type": "Ready", "status": "False"}], "containerStatuses": [container]});
+    let seen = Observed { scheduler_pods: vec![scheduler_pod(&status)], ..observed() };
+    let status = status_of(&mk_cluster_in(Some(ClusterPhase::Created)), &seen, &outcome());
+    let message = "pod demo-scheduler-x runs and is not ready, so the Service leads to no pod; if it stays so, see its readinessProbe";
+    assert_eq!(said(&status, SCHEDULER_READY), saying("False", "Starting", message));
+}
+
 /// Clients delete a cluster that is not `Running` after 60 seconds, and image pulls take longer. So the pod of the
 /// scheduler in this table does not run yet.
 #[test]
