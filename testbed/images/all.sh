@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds the images of Dask, the controller and the example plugins, if their inputs have changed.
 #
-# With CLUSTER=current they are pushed to REGISTRY, unless PUSH=no (the nodes have them already).
+# With CLUSTER=current they are pushed to REGISTRY, unless PUSH=no (the nodes have them already). The controller's image is
+# also pushed with the version as its tag, which the chart uses unless image.tag is set.
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../env.sh"
 
@@ -43,4 +44,7 @@ if [[ $CLUSTER == current && ${PUSH:-yes} != no ]]; then
     say "pushing $REGISTRY/$image:test"
     buildah push "docker-archive:$IMAGES/$image.tar" "docker://$REGISTRY/$image:test"
   done
+  version=$(sed -n 's/^appVersion: "\?\([^"]*\)"\?$/\1/p' charts/dask-operator/Chart.yaml)
+  say "pushing $REGISTRY/dask-operator:$version"
+  buildah push "docker-archive:$IMAGES/dask-operator.tar" "docker://$REGISTRY/dask-operator:${version:?Chart.yaml has no appVersion}"
 fi
