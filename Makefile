@@ -104,9 +104,13 @@ observability: prepare ## Test metrics, dashboard and alert rules with Prometheu
 	@testbed/with-cluster.sh control-plane testbed/prometheus.sh \
 	  cargo test -p dask-operator --locked --test integration -- --ignored $(TESTARGS)
 
+.PHONY: pages
+pages: prepare images ## Type the listings of README, book and examples on a node; PAGES="README.md ..." for some
+	@testbed/with-cluster.sh node docs/pages.sh $(PAGES)
+
 .PHONY: e2e
-e2e: prepare images ## Run the demo and the tests that need a node, with real Dask
-	@testbed/with-cluster.sh node $(SHELL) -euc 'demo/run.sh; \
+e2e: prepare images ## Type the pages, run the demo and the tests that need a node, with real Dask
+	@testbed/with-cluster.sh node $(SHELL) -euc 'docs/pages.sh; demo/run.sh; \
 	  [[ $$CLUSTER != testbed ]] || testbed load-image --dir "$$TESTBED_DIR" \
 	    "$$IMAGES"/{istio-plugin,networkpolicy-plugin,decorator-plugin,dask-plugin-python}.tar; \
 	  controller/tests/slowest.sh cargo test -p dask-operator --locked --test e2e -- --ignored --test-threads 1 $(TESTARGS)'

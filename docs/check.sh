@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the book and checks its links, runs the commands in its tutorials and in the README, and checks that the chapter
+# Builds the book and checks its links, runs those commands in its tutorials and in the README that need no cluster, and checks
+# that each listing is typed, here or by `make pages`, or marked with a reason not to be; that the chapter
 # on troubleshooting explains every reason that the controller reports, that the threat model names existing tests, and that
 # Argo CD's health scripts and kstatus understand the states of resources.
 set -euo pipefail
@@ -44,16 +45,20 @@ while read -r reason; do
   grep -q "\`$reason\`" docs/src/troubleshooting.md || fail "troubleshooting.md does not explain $reason"
 done <"$programs/reasons"
 
-say "the threat model"
-while read -r test; do
-  grep -rqE "fn $test\\b" --include='*.rs' --exclude-dir=target . || fail "SECURITY.md names a test that does not exist: $test"
-done < <(grep -oE '`[a-z0-9_]{24,}`' SECURITY.md | tr -d '`')
+say "the threat model, and the mistakes that users make"
+while IFS=: read -r page test; do
+  grep -rqE "fn $test\\b" --include='*.rs' --exclude-dir=target . || fail "$page names a test that does not exist: $test"
+done < <(grep -oHE '`[a-z0-9_]{24,}`' SECURITY.md docs/src/use-from-python.md | tr -d '`')
 while read -r file; do
   [[ -n $(git ls-files "$file" "*/$file") ]] || fail "SECURITY.md names a file that does not exist: $file"
 done < <(grep -oE '`[a-z0-9_/-]+\.(rs|py|yaml|toml)`' SECURITY.md | tr -d '`')
 
 say "Argo CD's health scripts and kstatus"
 testbed/env.sh go -C docs/argo-cd/check run .
+
+say "the listings"
+python3 -m unittest discover --quiet --start-directory docs
+python3 docs/type_pages.py --check
 
 say "the tutorials and the README, as printed"
 cargo build --quiet --locked -p dask-operator -p dask-plugin-sanity
