@@ -21,13 +21,18 @@ pub(crate) struct Http {
 }
 
 /// The fields of `/json/counts.json` that show whether there is work.
-#[derive(Deserialize)]
-pub(crate) struct Counts {
-    processing: u64,
-    waiting: u64,
-    unrunnable: u64,
-    workers: u64,
-    desired_workers: u64,
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+pub struct Counts {
+    /// Tasks that run, or that a worker has yet to run.
+    pub processing: u64,
+    /// Tasks that wait for others.
+    pub waiting: u64,
+    /// Tasks that no worker can run.
+    pub unrunnable: u64,
+    /// Connected workers.
+    pub workers: u64,
+    /// Workers that the scheduler wants for its tasks.
+    pub desired_workers: u64,
 }
 
 #[derive(Deserialize)]

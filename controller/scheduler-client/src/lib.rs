@@ -21,6 +21,7 @@ use serde_json::json;
 
 pub use endpoint::Endpoint;
 pub use error::Error;
+pub use http::Counts;
 pub use tls::tls_config;
 
 use connection::Connection;
@@ -156,6 +157,14 @@ impl Client {
         match since {
             Some(since) => Ok(Idleness::Since(since)),
             None => self.counted().await,
+        }
+    }
+
+    /// Returns the counts of the dashboard. They are not available by RPC.
+    pub async fn counts(&self) -> Result<Counts, Error> {
+        match Http::new(&self.endpoint)? {
+            Some(http) => http.counts(CALL_TIMEOUT).await,
+            None => Err(Error::Protocol("the scheduler's Service has no port for HTTP".to_owned())),
         }
     }
 
