@@ -40,7 +40,7 @@ lint: prepare ## Check formatting, clippy, generated files, the chart, versions 
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
 	cargo clippy --workspace --all-features --test chaos --locked -- -D warnings
-	@for crate in plugin-protocol plugin-server-kit plugin-sanity controller $(dir $(filter-out controller/fuzz/%,$(wildcard controller/*/Cargo.toml))) \
+	@for crate in plugin-protocol plugin-server-kit plugin-sanity kubectl-dask controller $(dir $(filter-out controller/fuzz/%,$(wildcard controller/*/Cargo.toml))) \
 	  $(dir $(wildcard examples/*/Cargo.toml)); do \
 	  echo "checking that $$crate builds on its own"; cargo check --quiet --locked --manifest-path $$crate/Cargo.toml; done
 	@for feature in "" log metrics signature tls token testing; do \
@@ -84,6 +84,7 @@ docs: ## Build the book, check its links and run its tutorials
 .PHONY: live
 live: LIVE_THREADS ?= 4
 live: prepare ## Run the tests that need an API server
+	cargo build --quiet --locked -p kubectl-dask
 	@testbed/with-cluster.sh control-plane controller/tests/slowest.sh \
 	  cargo test -p dask-operator --locked --test live -- --ignored --test-threads $(LIVE_THREADS) $(TESTARGS)
 
@@ -110,6 +111,7 @@ pages: prepare images ## Type the listings of README, book and examples on a nod
 
 .PHONY: e2e
 e2e: prepare images ## Type the pages, run the demo and the tests that need a node, with real Dask
+	cargo build --quiet --locked -p kubectl-dask
 	@testbed/with-cluster.sh node $(SHELL) -euc 'docs/pages.sh; demo/run.sh; \
 	  [[ $$CLUSTER != testbed ]] || testbed load-image --dir "$$TESTBED_DIR" \
 	    "$$IMAGES"/{istio-plugin,networkpolicy-plugin,decorator-plugin,dask-plugin-python}.tar; \

@@ -19,9 +19,9 @@ others=$(
   sed -nE 's/^(dask-plugin-server) = .*version = "([^"]+)".*/Cargo.toml:\1 \2/p' Cargo.toml
   sed -nE 's/^(version|appVersion): "?([^"]+)"?$/Chart.yaml:\1 \2/p' charts/dask-operator/Chart.yaml
   sed -nE 's/^version = "(.*)"$/pyproject.toml:version \1/p' python/pyproject.toml
-  sed -nE '/^name = "(dask-operator|dask-plugin-sanity|dask-plugin-server)"$/ { N; s/^name = "(.*)"\nversion = "(.*)"$/Cargo.lock:\1 \2/p }' Cargo.lock
+  sed -nE '/^name = "(dask-operator|dask-plugin-sanity|dask-plugin-server|kubectl-dask)"$/ { N; s/^name = "(.*)"\nversion = "(.*)"$/Cargo.lock:\1 \2/p }' Cargo.lock
 )
-[[ $(wc -l <<<"$others") -eq 7 ]] || fail "expected 7 versions, but found: $others"
+[[ $(wc -l <<<"$others") -eq 8 ]] || fail "expected 8 versions, but found: $others"
 while read -r place other; do
   [[ $other == "$version" ]] || fail "$place is $other, but the version in Cargo.toml is $version"
 done <<<"$others"

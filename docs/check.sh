@@ -23,7 +23,7 @@ python3 docs/check_links.py docs/book
 
 say "the reasons"
 # Everything that the controller reports as a reason, wherever its code is. Tests and other programs are left out.
-git ls-files '*.rs' | grep -vE '(^|/)(tests?|testing|status/health|fuzz|bench|examples|plugin-(protocol|server-kit|sanity))(/|\.rs$)|fixtures|arbitrary' |
+git ls-files '*.rs' | grep -vE '(^|/)(tests?|testing|status/health|fuzz|bench|examples|kubectl-dask|plugin-(protocol|server-kit|sanity))(/|\.rs$)|fixtures|arbitrary' |
   xargs awk '/^mod tests \{/ { nextfile } { print }' |
   grep -oE '(::new\(|refuse\(|failing\(|Err\(\(|reason: |=> |: &str = |::(no|unknown)\([A-Z_]+, )"[A-Z][A-Za-z]+"' |
   grep -oE '[A-Z][A-Za-z]+"$' | tr -d '"' | sort -u >"$programs/reasons"

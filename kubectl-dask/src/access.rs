@@ -1,0 +1,55 @@
+//! Connects to the API server with the user's own kubeconfig.
+
+use kube::{
+    Api, Client, Config, Resource,
+    api::DynamicObject,
+    config::{KubeConfigOptions, Kubeconfig},
+    core::ApiResource,
+};
+
+use crate::{args::Access, error::Error};
+
+/// The API server and the namespace that the command line names.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+}
+
+impl Connection {
+    pub(crate) async fn open(access: &Access) -> Result<Self, Error> {
+        let mut config = config(access).await?;
+        // Logs and forwarded ports may be silent for long.
+        config.read_timeout = None;
+        let namespace = access.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config).map_err(|error| Error::Kubeconfig(error.to_string()))?;
+        Ok(Self { client, namespace })
+    }
+
+    /// Returns the API of one kind in the namespace.
+    pub(crate) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Returns the API of one kind whose objects are not parsed into a type.
+    pub(crate) fn untyped(&self, resource: &ApiResource) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.namespace, resource)
+    }
+}
+
+async fn config(access: &Access) -> Result<Config, Error> {
+    let unusable = |error: &dyn std::fmt::Display| Error::Kubeconfig(error.to_string());
+    if access.kubeconfig.is_none() && access.context.is_none() {
+        return Config::infer().await.map_err(|error| unusable(&error));
+    }
+    let file = match &access.kubeconfig {
+        Some(path) => Kubeconfig::read_from(path),
+        None => Kubeconfig::read(),
+    };
+    let file = file.map_err(|error| unusable(&error))?;
+    let options = KubeConfigOptions { context: access.context.clone(), ..KubeConfigOptions::default() };
+    Config::from_custom_kubeconfig(file, &options).await.map_err(|error| unusable(&error))
+}

@@ -1,0 +1,68 @@
+//! Explains what plugins have not done for a cluster.
+
+use serde_json::Value;
+
+use super::Finding;
+use crate::{
+    json::{Condition, conditions, failed, list, name, text},
+    snapshot::Snapshot,
+};
+
+/// Plugins with `failurePolicy: Fail` keep a cluster from becoming `Running`.
+pub(super) fn holding(seen: &Snapshot) -> Option<Finding> {
+    let cluster = seen.cluster.as_ref()?;
+    failed(cluster, "Ready").filter(|ready| ready.reason == "WaitingForPlugins")?;
+    let is_strict = |entry: &&Value| {
+        plugin(seen, text(entry, "/name")).is_none_or(|plugin| text(plugin, "/spec/failurePolicy") == "Fail")
+    };
+    let unsynced = || list(cluster, "/status/plugins").iter().filter(|entry| entry["synced"] == false);
+    let Some(entry) = unsynced().find(is_strict).or_else(|| unsynced().next()) else {
+        let message = failed(cluster, "PluginsSynced").map_or("it has no result yet", |synced| synced.message);
+        let cause = format!("a plugin with failurePolicy Fail holds the cluster at Pending: {message}");
+        return Some(Finding::broken("plugin-holds", cause, action(seen, "")));
+    };
+    let plugin_name = text(entry, "/name");
+    let cause = format!("plugin {plugin_name} holds the cluster at Pending: {}", reason(seen, entry));
+    Some(Finding::broken("plugin-holds", cause, action(seen, plugin_name)))
+}
+
+/// Other plugins only have not added what they should.
+pub(super) fn of(seen: &Snapshot) -> Option<Finding> {
+    let cluster = seen.cluster.as_ref()?;
+    let objects = std::iter::once(cluster).chain(&seen.groups);
+    let mut entries = objects.flat_map(|object| list(object, "/status/plugins"));
+    let waits = failed(cluster, "PluginsSynced").is_some_and(|synced| synced.is_progress());
+    let entry = entries.find(|entry| entry["synced"] == false && !(waits && text(entry, "/message").is_empty()))?;
+    let plugin_name = text(entry, "/name");
+    let (kind, verb) = match trouble(seen, plugin_name) {
+        Some(trouble) if trouble.reason == "Unreachable" => ("plugin-unreachable", "cannot be reached"),
+        _ => ("plugin-failing", "has not added what it should"),
+    };
+    let cause = format!("plugin {plugin_name} {verb}; the cluster works without it: {}", reason(seen, entry));
+    Some(Finding::broken(kind, cause, action(seen, plugin_name)))
+}
+
+fn plugin<'a>(seen: &'a Snapshot, plugin: &str) -> Option<&'a Value> {
+    seen.plugins.iter().find(|object| name(object) == plugin)
+}
+
+/// Returns the first condition of a plugin that is false.
+fn trouble<'a>(seen: &'a Snapshot, name: &str) -> Option<Condition<'a>> {
+    let plugin = plugin(seen, name)?;
+    conditions(plugin)
+        .find(|condition| ["Accepted", "Discovered", "Authorized"].contains(&condition.type_) && condition.is_false())
+}
+
+fn reason(seen: &Snapshot, entry: &Value) -> String {
+    if let Some(trouble) = trouble(seen, text(entry, "/name")) {
+        return format!("{} ({})", trouble.message, trouble.reason);
+    }
+    let message = text(entry, "/message");
+    if message.is_empty() { "it has no result yet".to_owned() } else { message.to_owned() }
+}
+
+fn action(seen: &Snapshot, name: &str) -> String {
+    let namespace = plugin(seen, name).map_or("dask-operator", |plugin| text(plugin, "/metadata/namespace"));
+    let plugin = if name.is_empty() { String::new() } else { format!(" {name}") };
+    format!("have its owner see kubectl -n {namespace} describe daskplugin{plugin}")
+}
