@@ -13,6 +13,7 @@ mod integrations;
 mod isolation;
 mod job;
 mod job_features;
+mod kubectl_dask;
 mod labels;
 mod leader;
 mod plugin;

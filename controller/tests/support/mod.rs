@@ -13,6 +13,7 @@ mod fields;
 pub(crate) mod hostile;
 pub(crate) mod https_plugin;
 pub(crate) mod identities;
+pub(crate) mod kubectl_dask;
 pub(crate) mod kubelet;
 mod manifests;
 pub(crate) mod misbehaviour;
