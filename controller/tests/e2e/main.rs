@@ -5,6 +5,7 @@
 mod client;
 mod examples;
 mod job;
+mod kubectl_dask;
 mod node;
 #[path = "../support/mod.rs"]
 mod support;
