@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Creates the files of a release: chart, CRDs, schemas of the protocol, SBOM, programs and checksums.
+# Creates the files of a release: chart, CRDs, schemas of the protocol, SBOM, programs, the krew manifest and checksums.
 # Usage: release-assets.sh DIRECTORY IMAGE [PROGRAM...]. The chart installs IMAGE with the version of the chart as tag.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -46,6 +46,11 @@ git archive HEAD | tar -x -C "$work/source"
 lists=("$work"/source/controller/*.cdx.json)
 [[ ${#lists[@]} -eq 1 ]] || fail "expected one SBOM of the controller, but found ${lists[*]}"
 mv "${lists[0]}" "$out/dask-operator.cdx.json"
+
+if compgen -G "$out/kubectl-dask-*.tar.gz" >/dev/null; then
+  .github/krew.sh "$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml)" "$out" >"$work/dask.yaml"
+  mv "$work/dask.yaml" "$out/dask.yaml"
+fi
 
 cd "$out"
 sha256sum -- * >SHA256SUMS
