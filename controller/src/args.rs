@@ -10,7 +10,7 @@ use std::{
     path::PathBuf,
 };
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::{telemetry::Verbosity, version};
 use operator_runtime::events;
@@ -183,7 +183,7 @@ fn namespace_name(name: &str) -> Result<String, &'static str> {
 
 /// Flags of `render`.
 #[derive(Clone, Debug, Args)]
-#[group(id = "answers", required = true, args = ["endpoint", "answer", "requests"])]
+#[command(group(ArgGroup::new("answers").required(true).args(["endpoint", "answer", "requests"])))]
 pub struct RenderArgs {
     /// File with the DaskOperatorPlugin.
     #[arg(long, short)]
@@ -231,6 +231,24 @@ mod tests {
             Command::Run(args) => Ok(args.namespaces),
             other => Err(format!("{other:?}")),
         }
+    }
+
+    fn rendering(flags: &[&str]) -> String {
+        let words = ["dask-operator", "render", "--plugin", "p.yaml", "-f", "c.yaml"].iter().chain(flags);
+        Cli::try_parse_from(words).map_or_else(|error| error.to_string(), |_| "accepted".to_owned())
+    }
+
+    #[test]
+    fn rendering_needs_one_source_of_answers() {
+        let missing = rendering(&[]);
+        assert!(
+            missing.contains("were not provided:\n  <--endpoint <ENDPOINT>|--answer <ANSWER>|--requests>"),
+            "{missing}"
+        );
+        let both = rendering(&["--requests", "--answer", "a.json"]);
+        assert!(both.contains("cannot be used with"), "{both}");
+        assert_eq!(rendering(&["--requests", "--namespace", "a"]), "accepted");
+        assert_eq!(rendering(&["--endpoint", "http://127.0.0.1:8000"]), "accepted");
     }
 
     #[test]

@@ -227,7 +227,10 @@ async fn selectors_and_conditions_decide_as_in_the_cluster() {
     for (rule, expected) in table {
         let mut case = Case::new(&format!("{PLUGIN}  {rule}\n"), CLUSTER);
         case.args.requests = true;
-        assert_eq!(case.printed().await.out.lines().count(), expected, "{rule}");
+        let printed = case.printed().await;
+        assert_eq!(printed.out.lines().count(), expected, "{rule}");
+        let excluded = "no subject matches: spec.match of the plugin resource excludes Service team-a/demo-scheduler\n";
+        assert_eq!(printed.err, if expected == 0 { excluded } else { "" }, "{rule}");
     }
 }
 

@@ -50,9 +50,13 @@ impl Registration {
 
     /// Returns whether the plugin is called about `object`, as far as the object's metadata decides it.
     pub(crate) fn matches(&self, kind: SubjectKind, object: &impl Resource) -> bool {
+        self.is_about(kind, object) && self.matcher.selects(object)
+    }
+
+    /// Returns whether `object` is of a kind that the plugin is called about, regardless of `spec.match`.
+    pub(crate) fn is_about(&self, kind: SubjectKind, object: &impl Resource) -> bool {
         self.serves(object.namespace().as_deref())
             && self.rules_for(kind, subject::component(kind, object)).next().is_some()
-            && self.matcher.selects(object)
     }
 
     /// Returns whether the plugin is called about subjects in `namespace`.

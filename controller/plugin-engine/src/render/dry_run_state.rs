@@ -46,6 +46,8 @@ pub(crate) struct Subject<'a> {
 pub(crate) struct Matched<'a> {
     pub(crate) subjects: Vec<Subject<'a>>,
     pub(crate) problems: Vec<String>,
+    /// Objects of the kinds that the plugin is called about, which `spec.match` excludes.
+    pub(crate) excluded: Vec<&'a SubjectKey>,
 }
 
 /// An existing child.
@@ -148,7 +150,11 @@ impl DryRunState {
         let mut matched = Matched::default();
         for (key, index) in &self.subjects {
             let object = &self.objects[*index];
-            if !plugin.matches(key.kind, object) || !self.selects_namespace(plugin, &key.namespace) {
+            if !plugin.is_about(key.kind, object) {
+                continue;
+            }
+            if !plugin.matcher.selects(object) || !self.selects_namespace(plugin, &key.namespace) {
+                matched.excluded.push(key);
                 continue;
             }
             let Some(owner_key) = subject::owner_of(key.kind, object) else {
@@ -165,7 +171,7 @@ impl DryRunState {
             }
             match plugin.decide((key.kind, object), (owner_key.kind, owner)) {
                 Ok(true) => matched.subjects.push(Subject { key, object, owner_key, owner }),
-                Ok(false) => {}
+                Ok(false) => matched.excluded.push(key),
                 Err(undecided) => matched.problems.push(format!("{key}: {undecided}")),
             }
         }
@@ -178,8 +184,12 @@ impl DryRunState {
         plugin.matcher.selects_namespace(&labels)
     }
 
-    /// Describes the subjects that the plugin selects and the objects that exist. It is printed if nothing matches.
-    pub(crate) fn summary(&self, plugin: &Registration) -> String {
+    /// Describes why there is no subject among the objects. `matched` has none.
+    pub(crate) fn summary(&self, plugin: &Registration, matched: &Matched<'_>) -> String {
+        if !matched.excluded.is_empty() {
+            let excluded: Vec<String> = matched.excluded.iter().map(ToString::to_string).collect();
+            return format!("spec.match of the plugin resource excludes {}", excluded.join(", "));
+        }
         let rules = plugin.spec.subjects.iter().map(|rule| {
             let kind = subject::kind_name(rule.kind);
             rule.component.as_ref().map_or_else(|| kind.to_owned(), |component| format!("{kind}/{component}"))

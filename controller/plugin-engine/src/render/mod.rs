@@ -134,7 +134,7 @@ pub async fn render(
     }
     let mut clean = dry_run_state.problems.is_empty() && matched.problems.is_empty();
     if matched.subjects.is_empty() {
-        writeln!(err, "no subject matches: {}", dry_run_state.summary(&registration))?;
+        writeln!(err, "no subject matches: {}", dry_run_state.summary(&registration, &matched))?;
         return Ok(false);
     }
     if args.requests {
