@@ -4,8 +4,15 @@ mod credentials;
 
 use std::env::{self, VarError};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::credentials::Credentials;
+
+/// The default of `PLUGIN_DRAIN_SECONDS` for a plugin behind a Service. Nodes learn of a terminating pod within about a
+/// second.
+#[cfg(feature = "tls")]
+const DRAIN: Duration = Duration::from_secs(5);
+const LONGEST_DRAIN: Duration = Duration::from_mins(10);
 
 /// The configuration of a plugin's server.
 ///
@@ -18,6 +25,7 @@ use crate::credentials::Credentials;
 /// | `PLUGIN_SOCKET` | | serves this Unix socket instead of HTTPS, for a sidecar of the controller |
 /// | `PLUGIN_INSECURE_PORT` | | serves plain HTTP on 127.0.0.1 instead of HTTPS, for development |
 /// | `PLUGIN_HEALTH_PORT` | 8080 with HTTPS, otherwise none | plain HTTP port for probes and metrics; 0 disables it |
+/// | `PLUGIN_DRAIN_SECONDS` | 5 with HTTPS, otherwise 0 | after SIGTERM, seconds for which the plugin reports that it is not ready and still serves new calls |
 /// | `PLUGIN_HMAC_FILE` | | requires signatures with the secret in this file (`auth.hmac`) |
 /// | `PLUGIN_TOKEN_AUDIENCE` | | requires ServiceAccount tokens for this audience, which is the URL of the endpoint, such as `https://mine.dask-operator.svc:443` |
 /// | `PLUGIN_TOKEN_JWKS` | `https://kubernetes.default.svc/openid/v1/jwks` | file or https URL of the public keys of the cluster |
@@ -45,6 +53,9 @@ pub struct Config {
     pub endpoint: Endpoint,
     /// The port of the probes of the kubelet, if any.
     pub health_port: Option<u16>,
+    /// The time after the shutdown has started for which new calls are served. The plugin reports that it is not ready,
+    /// so that calls go to other pods before this one stops.
+    pub drain: Duration,
     /// The credentials that callers need in addition to those of the connection.
     pub credentials: Credentials,
     /// The format of the log.
@@ -125,13 +136,15 @@ impl Config {
     /// Creates the default configuration for `endpoint`.
     #[must_use]
     pub fn new(endpoint: Endpoint) -> Self {
-        let health_port = match &endpoint {
+        let (health_port, drain) = match &endpoint {
             #[cfg(feature = "tls")]
-            Endpoint::Tls { .. } => Some(8080),
-            // Sidecars share a network namespace: the default ports of two sidecars would collide.
-            Endpoint::Socket(_) | Endpoint::Insecure { .. } => None,
+            Endpoint::Tls { .. } => (Some(8080), DRAIN),
+            // Sidecars share a network namespace: the default ports of two sidecars would collide. No Service sends
+            // calls to a sidecar or to a development server, so there is nothing to wait for.
+            Endpoint::Socket(_) | Endpoint::Insecure { .. } => (None, Duration::ZERO),
         };
-        Self { endpoint, health_port, credentials: Credentials::none(), log_format: LogFormat::default() }
+        let (credentials, log_format) = (Credentials::none(), LogFormat::default());
+        Self { endpoint, health_port, drain, credentials, log_format }
     }
 
     /// Reads the environment of the process.
@@ -171,9 +184,20 @@ impl Config {
         if let Some(port) = port("PLUGIN_HEALTH_PORT")? {
             config.health_port = Some(port).filter(|port| *port != 0);
         }
+        if let Some(drain) = drain(text("PLUGIN_DRAIN_SECONDS")?)? {
+            config.drain = drain;
+        }
         config.credentials = credentials::read(&text)?;
         config.log_format = log_format(text("LOG_FORMAT")?.as_deref())?;
         Ok(config)
+    }
+}
+
+fn drain(value: Option<String>) -> Result<Option<Duration>, ConfigError> {
+    let Some(value) = value else { return Ok(None) };
+    match value.parse().map(Duration::from_secs) {
+        Ok(drain) if drain <= LONGEST_DRAIN => Ok(Some(drain)),
+        _ => Err(ConfigError::Invalid { variable: "PLUGIN_DRAIN_SECONDS", value, expected: "a number from 0 to 600" }),
     }
 }
 

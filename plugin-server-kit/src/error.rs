@@ -1,6 +1,7 @@
 //! Errors: refusals of the plugin, and calls that are rejected before they reach it.
 
 use std::fmt;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
@@ -118,10 +119,14 @@ pub(crate) enum Rejection {
     InvalidTimeout(String),
     #[error("failed to read the body: {0}")]
     BrokenBody(String),
-    #[error("the plugin did not respond within the timeout of the caller")]
-    DeadlineExceeded,
+    #[error(
+        "the plugin did not answer within {}; make it faster, or raise spec.timeoutSeconds of the plugin resource \
+         (at most 30)",
+        seconds(*.0)
+    )]
+    DeadlineExceeded(Duration),
     #[error("the plugin panicked; see its log")]
-    Panicked,
+    PluginFailed,
 }
 
 impl Rejection {
@@ -139,8 +144,8 @@ impl Rejection {
             Self::BrokenBody(_) => StatusCode::BAD_REQUEST,
             // Not 503, after which the controller retries at a fixed interval. A timeout should lead to the same
             // exponential backoff, regardless of the side that notices it.
-            Self::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-            Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::DeadlineExceeded(_) => StatusCode::GATEWAY_TIMEOUT,
+            Self::PluginFailed => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -158,10 +163,15 @@ impl Rejection {
             Self::HookMismatch { .. } => "HookMismatch",
             Self::InvalidTimeout(_) => "InvalidTimeout",
             Self::BrokenBody(_) => "BrokenBody",
-            Self::DeadlineExceeded => "DeadlineExceeded",
-            Self::Panicked => "Panicked",
+            Self::DeadlineExceeded(_) => "DeadlineExceeded",
+            Self::PluginFailed => "PluginFailed",
         }
     }
+}
+
+/// Returns a duration as text such as `10 s`.
+fn seconds(limit: Duration) -> String {
+    format!("{} s", limit.as_secs())
 }
 
 impl From<JsonRejection> for Rejection {

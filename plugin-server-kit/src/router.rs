@@ -45,9 +45,9 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// | 413 | `RequestTooLarge` | the body is larger than [`MAX_REQUEST_BYTES`] |
 /// | 415 | `UnsupportedContentType` | the content type of the body is not JSON |
 /// | 422 | `InvalidJson`, `InvalidRequest`, `HookMismatch`, `InvalidTimeout` | the body is not a review of this version; the message names the field |
-/// | 500 | `Panicked` | the plugin panicked; other calls and the server continue |
+/// | 500 | `PluginFailed` | the plugin panicked; other calls and the server continue. The message of the panic is only in the log, because it may contain data |
 /// | 503 | `CannotVerify` | the credentials cannot be verified now, because a secret or key is unreadable |
-/// | 504 | `DeadlineExceeded` | the timeout of the call (`?timeout=10s`, by default 30 s) has passed; the future of the plugin was dropped |
+/// | 504 | `DeadlineExceeded` | the timeout of the call (`?timeout=10s`, by default 30 s) has passed; the future of the plugin was dropped. The message names the timeout |
 ///
 /// ```
 /// use dask_plugin_server::Body;
@@ -201,7 +201,7 @@ async fn with_deadline(request: Request, next: Next) -> Result<Response, Rejecti
     let timeout = timeout_in(request.uri().query())?;
     // Slightly early, so that the caller still reads the response instead of closing the connection.
     let deadline = timeout * 19 / 20;
-    with_time_limit(deadline, next.run(request)).await.map_err(|_elapsed| Rejection::DeadlineExceeded)
+    with_time_limit(deadline, next.run(request)).await.map_err(|_elapsed| Rejection::DeadlineExceeded(timeout))
 }
 
 /// Returns the timeout in `?timeout=10s`, which has the format of admission webhooks.
@@ -226,7 +226,7 @@ async fn catch_panic(request: Request, next: Next) -> Response {
     let call = AssertUnwindSafe(next.run(request)).catch_unwind();
     call.await.unwrap_or_else(|panic| {
         tracing::error!(panic = panic_message(&*panic), "the plugin panicked");
-        Rejection::Panicked.into_response()
+        Rejection::PluginFailed.into_response()
     })
 }
 

@@ -6,9 +6,13 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::extract::{Request, State};
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
 use axum::routing::get;
 use futures::FutureExt as _;
 use futures::future::Shared;
@@ -21,7 +25,7 @@ use crate::serve::{HttpService, Listener, serve};
 use crate::socket::SocketError;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
-use crate::{Metrics, Plugin, router_with};
+use crate::{Metrics, Plugin, Router, router_with};
 
 /// The path of the readiness probe.
 const READYZ: &str = "/readyz";
@@ -57,8 +61,9 @@ pub enum RunError {
 /// Serves `plugin` until SIGTERM or SIGINT, configured by the environment (see [`Config`]).
 ///
 /// It sets up the log (feature `log`), serves the probes of the kubelet at `GET /healthz` (alive) and `GET /readyz`
-/// (certificate loaded and listening), serves Prometheus at `GET /metrics` (see [`Metrics`]), and lets requests in
-/// flight finish. An error is logged as one sentence and leads to exit code 1.
+/// (certificate loaded and listening), and serves Prometheus at `GET /metrics` (see [`Metrics`]). After the signal it is
+/// not ready, but serves new calls for [`Config::drain`]. Then it lets requests in flight finish. An error is logged as
+/// one sentence and leads to exit code 1.
 pub async fn run<P: Plugin>(plugin: P) -> ExitCode {
     let config = Config::from_env();
     init_log(config.as_ref().map_or(LogFormat::Text, |c| c.log_format));
@@ -100,29 +105,57 @@ pub async fn run_until<P: Plugin>(
 ) -> Result<(), RunError> {
     let discovery = plugin.discovery();
     tracing::info!(name = discovery.name, version = discovery.version, "starting");
-    let shutdown = shutdown.shared();
-    let ready = Arc::new(AtomicBool::new(false));
+    let phase = Arc::new(Phase::default());
+    let end = drained(shutdown, Arc::clone(&phase), config.drain).shared();
     let metrics = Metrics::default();
     let router = router_with(plugin, config.credentials, metrics.clone());
-    let calls = serve_calls(router, config.endpoint, Arc::clone(&ready), shutdown.clone());
-    let probes = serve_probes(config.health_port, Probed { ready, metrics }, shutdown);
+    let router = Router(router.0.layer(from_fn_with_state(Arc::clone(&phase), close_while_draining)));
+    let calls = serve_calls(router, config.endpoint, Arc::clone(&phase), end.clone());
+    let probes = serve_probes(config.health_port, Probed { phase, metrics }, end);
     tokio::try_join!(calls, probes)?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What the plugin is doing, for the probes.
+#[derive(Debug, Default)]
+struct Phase {
+    listening: AtomicBool,
+    draining: AtomicBool,
+}
+
+/// Completes when the server has to stop: `drain` after `shutdown`, or at once if nothing is served yet.
+async fn drained(shutdown: impl Future<Output = ()>, phase: Arc<Phase>, drain: Duration) {
+    shutdown.await;
+    phase.draining.store(true, Ordering::Relaxed);
+    if phase.listening.load(Ordering::Relaxed) && !drain.is_zero() {
+        tracing::info!(seconds = drain.as_secs(), "not ready any more; new calls are served for these seconds");
+        tokio::time::sleep(drain).await;
+    }
+}
+
+/// Closes connections after their next response while the plugin drains. The controller keeps connections open, and its
+/// next one leads to a pod that stays.
+async fn close_while_draining(State(phase): State<Arc<Phase>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    if phase.draining.load(Ordering::Relaxed) {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// Serves the calls of the controller, as soon as the endpoint is open.
 async fn serve_calls(
     router: impl HttpService,
     endpoint: Endpoint,
-    ready: Arc<AtomicBool>,
+    phase: Arc<Phase>,
     shutdown: Shared<impl Future<Output = ()>>,
 ) -> Result<(), RunError> {
     let listener = tokio::select! {
         listener = open(&endpoint) => listener?,
         () = shutdown.clone() => return Ok(()),
     };
-    ready.store(true, Ordering::Relaxed);
+    phase.listening.store(true, Ordering::Relaxed);
     tracing::info!(?endpoint, "listening");
     serve(listener, router, shutdown).await;
     Ok(())
@@ -180,7 +213,7 @@ async fn serve_probes<F: Future<Output = ()>>(
 /// The state that probes and metrics report.
 #[derive(Clone)]
 struct Probed {
-    ready: Arc<AtomicBool>,
+    phase: Arc<Phase>,
     #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "there is no path of metrics"))]
     metrics: Metrics,
 }
@@ -188,7 +221,9 @@ struct Probed {
 /// Returns the routes of the probes and of the metrics.
 fn probes(probed: Probed) -> axum::Router {
     async fn readyz(State(probed): State<Probed>) -> (StatusCode, &'static str) {
-        if probed.ready.load(Ordering::Relaxed) {
+        if probed.phase.draining.load(Ordering::Relaxed) {
+            (StatusCode::SERVICE_UNAVAILABLE, "shutting down")
+        } else if probed.phase.listening.load(Ordering::Relaxed) {
             (StatusCode::OK, "ok")
         } else {
             (StatusCode::SERVICE_UNAVAILABLE, "no certificate yet")

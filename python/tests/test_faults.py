@@ -39,10 +39,19 @@ async def raises(request):
     raise KeyError("secret of the plugin")
 
 
-@pytest.mark.parametrize("handler", [exhausts_an_iterator, exits, exits_in_a_coroutine, raises])
-def test_any_exception_is_an_error_without_details_and_is_logged(handler, review, caplog):
+@pytest.mark.parametrize(
+    ("handler", "raised"),
+    [
+        (exhausts_an_iterator, "StopIteration"),
+        (exits, "SystemExit"),
+        (exits_in_a_coroutine, "SystemExit"),
+        (raises, "KeyError"),
+    ],
+)
+def test_any_exception_is_an_error_with_its_class_and_is_logged(handler, raised, review, caplog):
     status, body = ask(handler, review)
-    assert (status, body) == (500, {"error": "Panicked", "message": "the plugin failed; see its log"})
+    sentence = f"the plugin failed with {raised}; see its log"
+    assert (status, body) == (500, {"error": "PluginFailed", "message": sentence})
     assert f"in {handler.__name__}" in caplog.text
     assert "Sync of Service team-a/demo-scheduler: the plugin failed" in caplog.messages
 

@@ -54,6 +54,22 @@ def test_the_shutdown_waits_for_a_call_in_flight(start, tmp_path, review):
     assert process.wait(30) == 0
 
 
+def test_new_calls_are_served_until_the_drain_after_the_shutdown_ends(start, tmp_path):
+    path, health = tmp_path / "served.sock", free_port()
+    process = start(PLUGIN_SOCKET=path, PLUGIN_HEALTH_PORT=health, PLUGIN_DRAIN_SECONDS=3)
+    with over_socket(path) as client, httpx.Client(base_url=f"http://127.0.0.1:{health}") as probes:
+        eventually(lambda: probes.get("/readyz").status_code == 200 or None, "readiness")
+        assert client.get("/v1alpha1/discovery").headers.get("connection") != "close"
+        process.send_signal(signal.SIGTERM)
+        eventually(lambda: probes.get("/readyz").text == "shutting down" or None, "the drain")
+        answer = client.get("/v1alpha1/discovery")
+        assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+        with over_socket(path) as late:
+            assert discovered(late) == "served"
+        assert process.poll() is None
+    assert process.wait(20) == 0
+
+
 def test_a_handler_that_never_returns_does_not_prevent_the_shutdown(start, tmp_path, review):
     path = tmp_path / "served.sock"
     process = start(PLUGIN_SOCKET=path)
@@ -175,6 +191,7 @@ def test_only_the_controller_is_served_and_new_certificates_apply_without_a_rest
     [
         ({"PLUGIN_PORT": "https"}, 'PLUGIN_PORT is "https", which is not a port number'),
         ({"PLUGIN_HEALTH_PORT": "70000"}, 'PLUGIN_HEALTH_PORT is "70000", which is not a port number'),
+        ({"PLUGIN_DRAIN_SECONDS": "5s"}, 'PLUGIN_DRAIN_SECONDS is "5s", which is not a number from 0 to 600'),
         ({"LOG_FORMAT": "xml"}, 'LOG_FORMAT is "xml", which is not text or json'),
         (
             {"PLUGIN_SOCKET": "/x", "PLUGIN_INSECURE_PORT": "1"},
@@ -199,4 +216,6 @@ def test_each_error_of_the_environment_is_one_sentence(env, sentence):
 def test_an_empty_environment_means_mutual_tls_and_a_health_port():
     config = Config.from_env({"PLUGIN_SOCKET": ""})
     assert (str(config.tls_dir), config.port, config.health_port) == ("/etc/plugin-tls", 8443, 8080)
-    assert Config.from_env({"PLUGIN_SOCKET": "/x"}).health_port is None
+    assert config.drain == 5
+    sidecar = Config.from_env({"PLUGIN_SOCKET": "/x"})
+    assert (sidecar.health_port, sidecar.drain) == (None, 0)

@@ -24,11 +24,13 @@ fn every_variable_has_its_effect() {
         ("PLUGIN_TLS_DIR", "/certs"),
         ("PLUGIN_PORT", "9443"),
         ("PLUGIN_HEALTH_PORT", "9080"),
+        ("PLUGIN_DRAIN_SECONDS", "12"),
         ("LOG_FORMAT", "json"),
     ]);
     let config = config.unwrap();
     assert_eq!(config.endpoint, Endpoint::Tls { dir: "/certs".into(), port: 9443 });
     assert_eq!((config.health_port, config.log_format), (Some(9080), LogFormat::Json));
+    assert_eq!(config.drain, Duration::from_secs(12));
 }
 
 #[test]
@@ -46,10 +48,22 @@ fn a_sidecar_and_a_development_server_open_a_health_port_only_if_it_is_set() {
 }
 
 #[test]
+fn only_a_plugin_behind_a_service_drains_by_default() {
+    assert_eq!(config(&[]).unwrap().drain, Duration::from_secs(5));
+    assert_eq!(config(&[("PLUGIN_SOCKET", "/x")]).unwrap().drain, Duration::ZERO);
+    assert_eq!(config(&[("PLUGIN_INSECURE_PORT", "8000")]).unwrap().drain, Duration::ZERO);
+    assert_eq!(config(&[("PLUGIN_DRAIN_SECONDS", "0")]).unwrap().drain, Duration::ZERO);
+}
+
+#[test]
 fn each_error_is_one_sentence() {
     for (variables, sentence) in [
         ([("PLUGIN_PORT", "https"), ("", "")], "PLUGIN_PORT is \"https\", which is not a port number"),
         ([("PLUGIN_HEALTH_PORT", "70000"), ("", "")], "PLUGIN_HEALTH_PORT is \"70000\", which is not a port number"),
+        (
+            [("PLUGIN_DRAIN_SECONDS", "5s"), ("", "")],
+            "PLUGIN_DRAIN_SECONDS is \"5s\", which is not a number from 0 to 600",
+        ),
         ([("LOG_FORMAT", "xml"), ("", "")], "LOG_FORMAT is \"xml\", which is not text or json"),
         (
             [("PLUGIN_TOKEN_AUDIENCE", "https://a:443"), ("PLUGIN_TOKEN_JWKS", "http://a/jwks")],

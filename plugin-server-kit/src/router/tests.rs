@@ -257,7 +257,7 @@ async fn a_panic_is_an_error_without_details_and_the_next_call_is_served() {
     let router = mk_router();
     let ask = |action| post("/v1alpha1/sync", review("Sync", action).to_string());
     let (status, body) = call(router.clone(), ask("Panic")).await;
-    assert_eq!((status, &body["error"]), (500, &json!("Panicked")));
+    assert_eq!((status, &body["error"]), (500, &json!("PluginFailed")));
     assert!(!body.to_string().contains("disco"), "{body}");
     assert_eq!(call(router, ask("Answer")).await.0, 200);
 }
@@ -271,6 +271,9 @@ async fn a_call_ends_shortly_before_the_timeout_of_the_caller() {
         let answer = tokio::time::timeout(Duration::from_mins(1), call(mk_router(), request));
         let (status, body) = answer.await.expect("there is a deadline");
         assert_eq!((status, &body["error"]), (504, &json!("DeadlineExceeded")));
+        let limit =
+            format!("the plugin did not answer within {at_most} s; make it faster, or raise spec.timeoutSeconds");
+        assert!(body["message"].as_str().unwrap().starts_with(&limit), "{body}");
         let took = begin.elapsed();
         let at_most = Duration::from_secs(at_most);
         assert!(took < at_most && took > at_most * 9 / 10, "{took:?}");
@@ -307,7 +310,7 @@ async fn calls_are_counted_by_hook_and_outcome() {
         ("Sync", "Success", 2),
         ("Sync", "Failure", 1),
         ("Sync", "Pending", 1),
-        ("Sync", "Panicked", 1),
+        ("Sync", "PluginFailed", 1),
         ("Finalize", "HookNotServed", 1),
     ] {
         let line = format!("dask_plugin_calls_total{{hook=\"{hook}\",outcome=\"{outcome}\"}} {count}\n");

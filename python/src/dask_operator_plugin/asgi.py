@@ -53,6 +53,8 @@ class Application:
     def __init__(self, plugin: Handlers, credentials: Credentials | None = None) -> None:
         self._plugin = plugin
         self._credentials = credentials or Credentials()
+        self.draining = False
+        """Whether connections are closed after their next response, so that the next call goes to another pod."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serves one ASGI connection."""
@@ -72,7 +74,10 @@ class Application:
             with metrics.in_flight.track_inprogress():
                 reply = await self._reply(scope, receive)
             metrics.answered(hook, reply.outcome, time.monotonic() - start)
-        await _send(send, reply.status, reply.body, {"content-type": "application/json", **reply.headers})
+        headers = {"content-type": "application/json", **reply.headers}
+        if self.draining:
+            headers["connection"] = "close"
+        await _send(send, reply.status, reply.body, headers)
 
     async def _reply(self, scope: Any, receive: Any) -> _Reply:
         path: str = scope["path"]
@@ -82,7 +87,7 @@ class Application:
             rejection = error
         except Exception:
             log.exception("failed to serve a call of %s", path)
-            rejection = Rejection(500, "Panicked", "the server of the plugin failed; see its log")
+            rejection = Rejection(500, "PluginFailed", "the server of the plugin failed; see its log")
         log.warning("rejected a call of %s: %s: %s", path, rejection.category, rejection)
         body = json.dumps({"error": rejection.category, "message": str(rejection)}).encode()
         return _Reply(rejection.status, body, rejection.category, rejection.headers)
@@ -104,11 +109,13 @@ class Application:
                 await self._credentials.verify_token(headers)
                 await self._credentials.verify_signature(headers, b"")
             return _Reply(200, encode(self._plugin.discovery()))
-        seconds = _deadline(scope["query_string"])
+        timeout = _timeout(scope["query_string"])
         try:
-            return await asyncio.wait_for(self._hook(_HOOKS[path], headers, receive), seconds)
+            # Slightly early, so that the caller still reads the response instead of closing the connection.
+            return await asyncio.wait_for(self._hook(_HOOKS[path], headers, receive), timeout * 0.95)
         except asyncio.TimeoutError as error:
-            message = "the plugin did not respond within the timeout of the caller"
+            advice = "make it faster, or raise spec.timeoutSeconds of the plugin resource (at most 30)"
+            message = f"the plugin did not answer within {timeout:.0f} s; {advice}"
             raise Rejection(504, "DeadlineExceeded", message) from error
 
     async def _hook(self, served: str, headers: dict[str, str], receive: Any) -> _Reply:
@@ -141,7 +148,9 @@ class Application:
             raise Rejection(500, "InvalidAnswer", str(error)) from error
         except Exception as error:
             log.exception("%s: the plugin failed", what)
-            raise Rejection(500, "Panicked", "the plugin failed; see its log") from error
+            # The message of the exception is only in the log, because it may contain data.
+            raised = _class_of(error)
+            raise Rejection(500, "PluginFailed", f"the plugin failed with {raised}; see its log") from error
         log.info("%s: %s", what, response.status)
         return _Reply(200, body, response.status)
 
@@ -172,16 +181,21 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number")
 
 
-def _deadline(query: bytes) -> float:
+def _class_of(error: BaseException) -> str:
+    """Returns the class of what a handler raised. Coroutines cannot pass on these two causes as they are."""
+    cause = error.__cause__
+    return type(cause if isinstance(cause, (StopIteration, SystemExit)) else error).__name__
+
+
+def _timeout(query: bytes) -> float:
     pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     text = next((value for name, value in pairs if name == "timeout"), None)
     if text is None:
-        return LONGEST_TIMEOUT * 0.95
+        return LONGEST_TIMEOUT
     if not re.fullmatch(r"0*[1-9][0-9]{0,9}s", text):
         message = f'the timeout "{text}" in the query is not a number of seconds such as 10s'
         raise Rejection(422, "InvalidTimeout", message)
-    # Slightly early, so that the caller still reads the response instead of closing the connection.
-    return min(float(text[:-1]), LONGEST_TIMEOUT) * 0.95
+    return min(float(text[:-1]), LONGEST_TIMEOUT)
 
 
 async def _body(receive: Any) -> bytes:
@@ -218,6 +232,8 @@ class Probes:
     def __init__(self, plugin: Handlers) -> None:
         self._plugin = plugin
         self.ready = False
+        self.reason = "no certificate yet"
+        """Why the plugin is not ready."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serves one ASGI connection."""
@@ -228,7 +244,7 @@ class Probes:
         if path == HEALTHZ or (path == "/readyz" and self.ready):
             await _send(send, 200, b"ok", _TEXT)
         elif path == "/readyz":
-            await _send(send, 503, b"no certificate yet", _TEXT)
+            await _send(send, 503, self.reason.encode(), _TEXT)
         elif path == METRICS:
             metrics = self._plugin.metrics
             await _send(send, 200, metrics.encode(), {"content-type": metrics.content_type})

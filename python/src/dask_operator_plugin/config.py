@@ -7,6 +7,7 @@
 | `PLUGIN_SOCKET` | | serves this Unix socket instead of HTTPS, for a sidecar of the controller |
 | `PLUGIN_INSECURE_PORT` | | serves plain HTTP on 127.0.0.1 instead of HTTPS, for development |
 | `PLUGIN_HEALTH_PORT` | 8080 with HTTPS, otherwise none | plain HTTP port for probes and metrics; 0 disables it |
+| `PLUGIN_DRAIN_SECONDS` | 5 with HTTPS, otherwise 0 | after SIGTERM, seconds of not being ready and still serving |
 | `PLUGIN_HMAC_FILE` | | requires signatures with the secret in this file (`auth.hmac`) |
 | `PLUGIN_TOKEN_AUDIENCE` | | requires ServiceAccount tokens for this audience, the URL of the endpoint |
 | `PLUGIN_TOKEN_JWKS` | that of the API server | file or https URL of the public keys of the cluster |
@@ -24,6 +25,11 @@ from pathlib import Path
 
 from .credentials import CONTROLLER, JWKS, Credentials, SignatureVerifier, TokenVerifier
 
+DRAIN = 5
+"""The default of `PLUGIN_DRAIN_SECONDS` for a plugin behind a Service. Nodes learn of a terminating pod within about a
+second."""
+LONGEST_DRAIN = 600
+
 
 class ConfigError(Exception):
     """The environment is invalid. The message is one sentence."""
@@ -38,6 +44,9 @@ class Config:
     socket: Path | None = None
     insecure_port: int | None = None
     health_port: int | None = None
+    drain: int = 0
+    """The seconds after the shutdown has started for which new calls are served. The plugin reports that it is not
+    ready, so that calls go to other pods before this one stops."""
     credentials: Credentials = field(default_factory=Credentials)
     json_log: bool = False
 
@@ -61,6 +70,8 @@ class Config:
             insecure_port=insecure,
             # Sidecars share a network namespace: the default ports of two sidecars would collide.
             health_port=(8080 if tls else None) if health is None else (health or None),
+            # No Service sends calls to a sidecar or to a development server, so there is nothing to wait for.
+            drain=_drain(env, DRAIN if tls else 0),
             credentials=_credentials(env),
             json_log=log_format == "json",
         )
@@ -72,6 +83,15 @@ def _port(env: Mapping[str, str], variable: str) -> int | None:
         return None
     if not (value.isascii() and value.isdigit() and int(value) <= 65535):
         raise ConfigError(f'{variable} is "{value}", which is not a port number')
+    return int(value)
+
+
+def _drain(env: Mapping[str, str], default: int) -> int:
+    value = env.get("PLUGIN_DRAIN_SECONDS")
+    if value is None:
+        return default
+    if not (value.isascii() and value.isdigit() and int(value) <= LONGEST_DRAIN):
+        raise ConfigError(f'PLUGIN_DRAIN_SECONDS is "{value}", which is not a number from 0 to {LONGEST_DRAIN}')
     return int(value)
 
 

@@ -21,7 +21,8 @@ from .listeners import bind_socket, bind_tcp
 from .tls import Reloading, is_controller
 
 SHUTDOWN_GRACE = 20
-"""The seconds that calls in flight get after the shutdown has started. The kubelet kills the process after 30."""
+"""The seconds that calls in flight get after the drain. Together with the drain and `preStop`, they must fit into
+`terminationGracePeriodSeconds`."""
 
 log = logging.getLogger("dask_operator_plugin")
 
@@ -69,11 +70,13 @@ def _server(application: Any, **options: Any) -> _Server:
 
 
 async def run(plugin: Handlers, config: Config) -> None:
-    """Serves `plugin` until SIGTERM or SIGINT. Raises `ConfigError`."""
+    """Serves `plugin` until SIGTERM or SIGINT and the drain that follows. Raises `ConfigError`."""
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    probes, servers, tasks = Probes(plugin), [], []
+    probes = Probes(plugin)
+    servers: list[_Server] = []
+    tasks: list[asyncio.Future[Any]] = []
 
     def start(server: _Server, listener: socket.socket) -> None:
         servers.append(server)
@@ -86,13 +89,15 @@ async def run(plugin: Handlers, config: Config) -> None:
     await asyncio.wait([calls, stopped], return_when=asyncio.FIRST_COMPLETED)
     background: list[asyncio.Future[Any]] = [calls, stopped]
     if calls.done():
-        server, listener, reloading = calls.result()
+        server, application, listener, reloading = calls.result()
         start(server, listener)
         if reloading is not None:
             background.append(asyncio.ensure_future(reloading.follow()))
         probes.ready = True
         log.info("listening: %s %s", plugin.name, plugin.version)
         await asyncio.wait([stopped, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            await _drain(config.drain, probes, application, tasks)
     for task in background:
         task.cancel()
     for server in servers:
@@ -101,16 +106,25 @@ async def run(plugin: Handlers, config: Config) -> None:
     log.info("stopped")
 
 
-async def _open(plugin: Handlers, config: Config) -> tuple[_Server, socket.socket, Reloading | None]:
+async def _drain(seconds: int, probes: Probes, application: Application, tasks: list[asyncio.Future[Any]]) -> None:
+    """Serves new calls for this time, but reports that the plugin is not ready. Returns early if a server ends."""
+    probes.ready, probes.reason = False, "shutting down"
+    application.draining = True
+    if seconds:
+        log.info("not ready any more; new calls are served for %d s", seconds)
+        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+
+
+async def _open(plugin: Handlers, config: Config) -> tuple[_Server, Application, socket.socket, Reloading | None]:
     application = Application(plugin, config.credentials)
     if config.socket is not None:
-        return _server(application), bind_socket(config.socket), None
+        return _server(application), application, bind_socket(config.socket), None
     if config.insecure_port is not None:
         log.warning("plain HTTP without authentication: for development only")
-        return _server(application), bind_tcp("127.0.0.1", config.insecure_port), None
+        return _server(application), application, bind_tcp("127.0.0.1", config.insecure_port), None
     listener = bind_tcp("", config.port)
     reloading = Reloading(config.tls_dir or Path())
     await reloading.wait()
     server = _server(application, http=_FromController)
     server.config.ssl = reloading.context
-    return server, listener, reloading
+    return server, application, listener, reloading
