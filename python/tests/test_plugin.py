@@ -64,7 +64,7 @@ def test_the_error_for_an_answer_that_the_controller_would_refuse_names_the_hand
 
 def test_a_subject_without_a_handler_is_a_failure_and_deletes_nothing(dask_plugin):
     plugin = mk_plugin(lambda request: {}, "Pod", component="worker")
-    answer = dask_plugin(plugin).sync()
+    answer = dask_plugin(plugin).sync(scheduler_service())
     assert (answer.status, answer.reason) == ("Failure", "NoHandler")
     assert "Service/scheduler; it serves Pod/worker" in answer.message
 
@@ -143,6 +143,7 @@ def test_a_call_ends_shortly_before_the_timeout_of_the_caller():
 
     status, body = raw_call(mk_plugin(hang), "?timeout=1s")
     assert (status, body["error"]) == (504, "DeadlineExceeded")
+    assert body["message"].startswith("the plugin did not answer within 1 s; make it faster, or raise spec.timeoutSec")
 
 
 def test_finalize_has_not_finished_while_it_is_pending(dask_plugin):

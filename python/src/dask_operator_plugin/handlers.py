@@ -82,6 +82,10 @@ class Handlers:
         """The hooks that discovery lists. Sync is always served."""
         return ["Sync", "Finalize"] if self._handlers["Finalize"] else ["Sync"]
 
+    def subjects(self, hook: str) -> list[tuple[str, str | None]]:
+        """Returns kind and component of the subjects that `hook` has handlers for, in the order of registration."""
+        return [(rule.kind, rule.component) for rule, _ in self._handlers[hook]]
+
     def discovery(self) -> dict[str, Any]:
         """Returns the body of the response to discovery."""
         return {

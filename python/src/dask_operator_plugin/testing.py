@@ -1,5 +1,8 @@
 """Helpers for the tests of a plugin: they call its real application, and check the response as the controller does.
 
+`dask_cluster()`, `dask_worker_group()`, `dask_job()`, `dask_autoscaler()`, `scheduler_service()`,
+`deployment(component)` and `pod(component)` return subjects as the controller creates them, to be changed by a test.
+
 from dask_operator_plugin.testing import TestPlugin
 from my_plugin import plugin
 
@@ -24,38 +27,32 @@ import rfc8785
 from .asgi import FINALIZE, SYNC, Application
 from .plugin import Plugin
 from .request import ControllerInfo, Event, Owner, PluginInfo, Request, Subject, write_review
+from .subjects import (
+    dask_autoscaler,
+    dask_cluster,
+    dask_job,
+    dask_worker_group,
+    deployment,
+    owner_of,
+    pod,
+    scheduler_service,
+    subject_of,
+)
 
-
-def scheduler_service(cluster: str = "demo", namespace: str = "team-a") -> dict[str, Any]:
-    """Returns the scheduler's Service of a cluster, as the controller creates it."""
-    labels = {"dask.org/cluster-name": cluster, "dask.org/component": "scheduler"}
-    ports = [
-        {"name": "tcp-comm", "protocol": "TCP", "port": 8786, "targetPort": "tcp-comm"},
-        {"name": "http-dashboard", "protocol": "TCP", "port": 8787, "targetPort": "http-dashboard"},
-    ]
-    uid = "7d1f7c4e-5d3a-4a39-9c3a-0d2c5f3b8a11"
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {
-            "name": f"{cluster}-scheduler",
-            "namespace": namespace,
-            "uid": uid,
-            "labels": dict(labels),
-        },
-        "spec": {"type": "ClusterIP", "selector": labels, "ports": ports},
-    }
-
-
-def dask_cluster(name: str = "demo", namespace: str = "team-a") -> dict[str, Any]:
-    """Returns a minimal DaskCluster."""
-    uid = "0a4be3f2-1c55-4f0e-9a43-3f6d6ac1f1c2"
-    return {
-        "apiVersion": "kubernetes.dask.org/v1",
-        "kind": "DaskCluster",
-        "metadata": {"name": name, "namespace": namespace, "uid": uid},
-        "spec": {},
-    }
+__all__ = [
+    "Answered",
+    "Children",
+    "TestPlugin",
+    "call",
+    "dask_autoscaler",
+    "dask_cluster",
+    "dask_job",
+    "dask_worker_group",
+    "deployment",
+    "digest_of",
+    "pod",
+    "scheduler_service",
+]
 
 
 def digest_of(request: Request | Mapping[str, Any], *, status: bool = False) -> str:
@@ -78,14 +75,27 @@ def digest_of(request: Request | Mapping[str, Any], *, status: bool = False) -> 
     return "sha256:" + hashlib.sha256(rfc8785.dumps(content)).hexdigest()
 
 
+class Children(dict[str, dict[str, Any]]):
+    """Manifests by key. For a key that is missing, the error says what the plugin answered."""
+
+    def __init__(self, children: Mapping[str, dict[str, Any]], answered: str = "") -> None:
+        """`answered` describes an answer without children."""
+        super().__init__(children)
+        self._answered = answered
+
+    def __missing__(self, key: str) -> dict[str, Any]:
+        answered = self._answered or f"the children {', '.join(self)}"
+        raise AssertionError(f"there is no child {key!r}: the plugin answered {answered}")
+
+
 @dataclass(frozen=True)
 class Answered:
     """An answer that the controller would accept."""
 
     status: str
     """`Success`, `Failure` or `Pending`."""
-    children: dict[str, dict[str, Any]]
-    """Manifests by key."""
+    children: Children
+    """Manifests by key. Reading a key that is missing raises an AssertionError with the plugin's answer."""
     reason: str = ""
     message: str = ""
     warnings: list[str] = field(default_factory=list)
@@ -100,6 +110,7 @@ class TestPlugin:
     __test__ = False
 
     def __init__(self, plugin: Plugin) -> None:
+        self._plugin = plugin
         self._application = Application(plugin)
 
     def sync(
@@ -111,7 +122,11 @@ class TestPlugin:
         observed: Mapping[str, Mapping[str, Any]] | None = None,
         reason: str = "Created",
     ) -> Answered:
-        """Calls the hook Sync, by default for the scheduler's Service of the cluster `demo` in `team-a`.
+        """Calls the hook Sync.
+
+        By default the subject is one that the plugin registers a handler for: the scheduler's Service, or else the
+        kind of its first handler, of the cluster `demo` in the namespace `team-a`. By default the owner is the Dask
+        resource above the subject.
 
         Raises AssertionError if the controller would refuse the response, or if a second call with the same request
         has a different response.
@@ -131,7 +146,8 @@ class TestPlugin:
         return self._check("Finalize", subject, owner, settings, observed, reason)
 
     def _check(self, hook: str, subject: Any, owner: Any, settings: Any, observed: Any, reason: str) -> Answered:
-        subject, owner = subject or scheduler_service(), owner or dask_cluster()
+        subject = subject or self._subject(hook)
+        owner = owner or owner_of(subject)
         review = write_review(_request(hook, subject, owner, settings or {}, observed or {}, reason))
         uid = review["request"]["uid"] = digest_of(review)
         first = self._call(SYNC if hook == "Sync" else FINALIZE, review)
@@ -141,7 +157,7 @@ class TestPlugin:
         assert first["status"] != "Success" or "children" in first, "a Success must have children"
         return Answered(
             status=first["status"],
-            children={child["key"]: child["manifest"] for child in first.get("children", [])},
+            children=_children(first),
             reason=first.get("reason", ""),
             message=first.get("message", ""),
             warnings=first.get("warnings", []),
@@ -149,6 +165,13 @@ class TestPlugin:
             resync_after=first.get("resyncAfterSeconds", 0),
             finalized=first.get("finalized", False),
         )
+
+    def _subject(self, hook: str) -> dict[str, Any]:
+        rules = self._plugin.subjects(hook)
+        kind, component = rules[0] if rules else ("Service", None)
+        if any(kind == "Service" for kind, _ in rules):
+            kind, component = "Service", "scheduler"
+        return subject_of(kind, component)
 
     def _call(self, path: str, review: Mapping[str, Any]) -> dict[str, Any]:
         request = call(self._application, "POST", path, json.dumps(review).encode())
@@ -158,6 +181,15 @@ class TestPlugin:
         assert status == 200, f"the plugin returned {status}: {body}"
         response: dict[str, Any] = body["response"]
         return response
+
+
+def _children(response: Mapping[str, Any]) -> Children:
+    children = {child["key"]: child["manifest"] for child in response.get("children", [])}
+    answered = "no children"
+    if response["status"] != "Success":
+        reason = response.get("reason", "")
+        answered = " ".join(filter(None, [response["status"], reason])) + f": {response.get('message', '')}"
+    return Children(children, "" if children else answered)
 
 
 def _request(hook: str, subject: Any, owner: Any, settings: Any, observed: Any, reason: str) -> Request:
