@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Checks each example plugin as a plugin author would: serves it on a socket, runs dask-plugin-sanity on it, and renders its
-# children for the demo's cluster. Python examples use the environment that python/check.sh created.
+# children for the demo's cluster. Does the same with new plugins from the templates for Python and Rust. Python uses the
+# environment that python/check.sh created.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
@@ -33,16 +34,18 @@ serve() {
   fail "$name does not listen on its socket"
 }
 
-# check_plugin EXAMPLE: checks the plugin with dask-plugin-sanity, and renders its children with the controller.
+# check_plugin NAME [FOLDER [MANIFESTS]]: checks the plugin with dask-plugin-sanity, and renders its children for MANIFESTS with
+# the controller.
 check_plugin() {
-  local plugin=examples/$1/manifests/plugin.yaml endpoint=unix:$work/$1.sock
+  local plugin=${2:-examples/$1}/manifests/plugin.yaml endpoint=unix:$work/$1.sock
   say "$1: checking the plugin"
   "$programs/dask-plugin-sanity" "$endpoint" --plugin "$plugin" >"$work/report" || { cat "$work/report"; fail "$1 fails dask-plugin-sanity"; }
   tail -1 "$work/report" | sed "s#: unix:.*##"
-  "$programs/dask-operator" render --plugin "$plugin" --endpoint "$endpoint" -f "$work/cluster.yaml" >"$work/children" ||
+  "$programs/dask-operator" render --plugin "$plugin" --endpoint "$endpoint" -f "${3:-$work/cluster.yaml}" >"$work/children" ||
     fail "the controller would reject the response of $1"
-  grep -q '^kind: ' "$work/children" || fail "$1 returns no children for the demo's cluster"
-  sed -n 's/^kind: /   renders /p' "$work/children"
+  grep -q '^kind: ' "$work/children" || fail "$1 returns no children for its cluster"
+  sed -n 's/^kind: /   renders /p' "$work/children" | sort | uniq -c | sed 's/^ */   /'
+  [[ ! -f ${2:-}/kustomization.yaml ]] || testbed/env.sh kubectl kustomize "$2" >/dev/null || fail "kubectl apply -k refuses $2"
 }
 
 say "building the examples"
@@ -75,3 +78,33 @@ say "python: running its tests"
 (cd examples/python && "$python" -m pytest -q -p no:cacheprovider)
 serve python "$python" examples/python/plugin.py
 check_plugin python
+
+say "new plugins in Python"
+for rule in DaskCluster DaskWorkerGroup DaskJob DaskAutoscaler Service/scheduler Deployment/{scheduler,worker} Pod/{scheduler,worker,job-runner}; do
+  kind=${rule%/*} name=new-$(tr '[:upper:]/' '[:lower:]-' <<<"$rule")
+  component=()
+  [[ $rule == "$kind" ]] || component=(--component "${rule#*/}")
+  "${python%python}dask-operator-plugin" new "$name" --kind "$kind" "${component[@]}" --directory "$work/$name" >/dev/null
+  serve "$name" env --chdir="$work/$name" "$python" plugin.py
+  check_plugin "$name" "$work/$name" "$work/$name/sample.yaml"
+done
+
+# instantiate FOLDER NAME SUBJECT: does what `cargo generate` would do with the template for Rust.
+instantiate() {
+  cp -r examples/template-rust "$1"
+  rm "$1/cargo-generate.toml"
+  mv "$1/Cargo.toml.liquid" "$1/Cargo.toml"
+  find "$1" -type f -exec sed -i "s|{{project-name}}|$2|g; s|{{subject}}|$3|g; s|{{image}}|localhost/$2:1.0.0|g
+    s|{{kit}}|path = '$root/plugin-server-kit'|g" {} +
+  ! grep -rnE '\{\{|\{%' "$1" || fail "the template for Rust has an unknown placeholder"
+}
+
+say "a new plugin in Rust"
+instantiate "$work/new-rust" new-rust "kind: Service, component: scheduler"
+# The versions of the workspace. The target directory is kept, so that only the first run compiles dependencies.
+cp Cargo.lock "$work/new-rust"
+export CARGO_TARGET_DIR=${programs%/debug}/template-rust
+cargo test --quiet --manifest-path "$work/new-rust/Cargo.toml" | grep 'test result'
+cargo build --quiet --manifest-path "$work/new-rust/Cargo.toml"
+serve new-rust "$CARGO_TARGET_DIR/debug/new-rust"
+check_plugin new-rust "$work/new-rust" "$work/new-rust/sample.yaml"

@@ -100,6 +100,26 @@ def test_the_deployments_of_the_rust_examples_are_alike(example, tmp_path):
     assert memory.sub("memory", python) == memory.sub("memory", rust)
 
 
+@pytest.mark.parametrize("name", ["deployment.yaml", "rbac.yaml", "plugin.yaml", "kustomization.yaml", "sample.yaml"])
+def test_the_template_for_rust_has_the_same_manifests(name, tmp_path):
+    create(NewPlugin("ingress", image="localhost/ingress-plugin:test"), tmp_path / "it")
+    [mine] = (tmp_path / "it").rglob(name)
+    [theirs] = (EXAMPLES / "template-rust").rglob(name)
+    text = body_of(theirs.read_text())
+    for placeholder, value in {
+        "project-name": "ingress",
+        "image": "localhost/ingress-plugin:test",
+    }.items():
+        text = text.replace("{{" + placeholder + "}}", value)
+    text = text.replace("{ {{subject}} }", "{kind: Service, component: scheduler}")
+    if name == "deployment.yaml":
+        assert text == body_of((EXAMPLES / "ingress" / "manifests" / name).read_text())
+    elif name == "kustomization.yaml":
+        assert text == body_of(mine.read_text()).partition("configMapGenerator:")[0]
+    else:
+        assert text.startswith(body_of(mine.read_text()))
+
+
 def test_the_sample_is_the_cluster_of_the_demo(tmp_path):
     create(NewPlugin("mine"), tmp_path / "mine")
     sample = body_of((tmp_path / "mine" / "sample.yaml").read_text())
