@@ -19,9 +19,12 @@ others=$(
   sed -nE 's/^(dask-plugin-server) = .*version = "([^"]+)".*/Cargo.toml:\1 \2/p' Cargo.toml
   sed -nE 's/^(version|appVersion): "?([^"]+)"?$/Chart.yaml:\1 \2/p' charts/dask-operator/Chart.yaml
   sed -nE 's/^version = "(.*)"$/pyproject.toml:version \1/p' python/pyproject.toml
+  sed -nE 's/^version = "(.*)"$/tools\/pyproject.toml:version \1/p' python/tools/pyproject.toml
+  sed -nE 's/^tools = \["dask-operator-plugin-tools==(.*)"\]$/pyproject.toml:tools \1/p' python/pyproject.toml
+  sed -nE "s/^default = \"version = '(.*)'\"$/cargo-generate.toml:kit \\1/p" examples/template-rust/cargo-generate.toml
   sed -nE '/^name = "(dask-operator|dask-plugin-sanity|dask-plugin-server|kubectl-dask)"$/ { N; s/^name = "(.*)"\nversion = "(.*)"$/Cargo.lock:\1 \2/p }' Cargo.lock
 )
-[[ $(wc -l <<<"$others") -eq 8 ]] || fail "expected 8 versions, but found: $others"
+[[ $(wc -l <<<"$others") -eq 11 ]] || fail "expected 11 versions, but found: $others"
 while read -r place other; do
   [[ $other == "$version" ]] || fail "$place is $other, but the version in Cargo.toml is $version"
 done <<<"$others"
@@ -30,7 +33,9 @@ protocol=$(sed -nE 's/^version = "(.*)"$/\1/p' plugin-protocol/Cargo.toml)
 required=$(sed -nE 's/^dask-plugin-protocol = .*version = "([^"]+)".*/\1/p' Cargo.toml)
 [[ -n $protocol && $required == "$protocol" ]] ||
   fail "Cargo.toml requires dask-plugin-protocol $required, and plugin-protocol/Cargo.toml has the version '$protocol'"
-cmp -s LICENSE python/LICENSE || fail "python/LICENSE differs from LICENSE"
+for license in python/LICENSE python/tools/LICENSE; do
+  cmp -s LICENSE $license || fail "$license differs from LICENSE"
+done
 # Artifact Hub shows the kinds that Chart.yaml lists.
 kinds() { sed -nE "s/$1/\1/p" "$2" | sort; }
 diff <(kinds '^    kind: (.*)$' charts/dask-operator/files/crds.yaml) <(kinds '^    - kind: (.*)$' charts/dask-operator/Chart.yaml) ||

@@ -74,6 +74,9 @@ hook=http://127.0.0.1:$port/sync
 serve decorator env HOOK_URL="$hook" FINALIZE_URL="$hook" "$programs/decorator-plugin"
 check_plugin decorator
 
+say "the programs as a package of Python"
+python/tools/check.sh "$programs" "$python"
+
 say "python: running its tests"
 (cd examples/python && "$python" -m pytest -q -p no:cacheprovider)
 serve python "$python" examples/python/plugin.py
