@@ -12,7 +12,7 @@ from .config import ConfigError
 from .handlers import COMPONENTS, KINDS
 from .new import CannotCreate, NewPlugin, create
 from .plugin import Plugin
-from .reload import run_again_on_changes
+from .reload import CODE, run_again_on_changes
 from .serving import serve
 
 
@@ -73,7 +73,10 @@ def _run(options: argparse.Namespace) -> int:
         os.environ["PLUGIN_INSECURE_PORT"] = str(options.port)
     if options.reload:
         return run_again_on_changes(["-m", "dask_operator_plugin.cli", "run", options.plugin], Path.cwd())
-    return serve(_load(options.plugin))
+    plugin = _load(options.plugin)
+    if code := os.environ.get(CODE):
+        plugin.version += f"+{code}"
+    return serve(plugin)
 
 
 def main(arguments: list[str] | None = None) -> int:

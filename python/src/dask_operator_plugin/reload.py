@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 POLL = 0.3
 """The seconds between two looks at the files. The standard library has no events of files."""
+CODE = "DASK_OPERATOR_PLUGIN_CODE"
+"""The environment variable with the hash of the code. It is added to the version of the plugin, so that the controller
+calls the plugin again for every subject after each change."""
 _IGNORED = {"__pycache__", "node_modules", "site-packages"}
 
 
@@ -27,6 +32,14 @@ def watched(folder: Path) -> dict[Path, int]:
     return files
 
 
+def _hash_of(files: Iterable[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        with contextlib.suppress(OSError):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:8]
+
+
 def run_again_on_changes(arguments: list[str], folder: Path) -> int:
     """Runs this Python with `arguments`, again after each change below `folder`, until SIGTERM or SIGINT.
 
@@ -37,7 +50,8 @@ def run_again_on_changes(arguments: list[str], folder: Path) -> int:
         signal.signal(number, lambda *_: stop.set())
     while not stop.is_set():
         before = watched(folder)
-        process = subprocess.Popen([sys.executable, *arguments])
+        environment = {**os.environ, CODE: _hash_of(before)}
+        process = subprocess.Popen([sys.executable, *arguments], env=environment)
         while not stop.wait(POLL) and watched(folder) == before:
             pass
         process.terminate()
