@@ -72,5 +72,9 @@ for chapter in docs/src/python.md docs/src/rust.md; do
   echo "$chapter"
   python3 docs/run_snippets.py "$chapter"
 done
+echo "docs/src/dev-plugins.md"
+PATH=$venv/bin:$PATH testbed/with-cluster.sh control-plane bash -euc '
+  dask-operator crd | kubectl apply --server-side -f - >/dev/null
+  python3 docs/run_snippets.py docs/src/dev-plugins.md'
 echo "README.md"
 PATH=$venv/bin:$PATH python3 docs/run_snippets.py README.md

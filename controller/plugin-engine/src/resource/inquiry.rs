@@ -133,6 +133,8 @@ pub(crate) fn conclude(
         failures: if failed { failures + 1 } else { 0 },
         renewal: context.probes.renewal(&key, Timestamp::now()),
         interrupted,
+        // The validation accepts this scheme only for `--dev-plugins`.
+        development: plugin.spec.endpoint.url.as_deref().is_some_and(|url| url.starts_with("http://")),
         findings,
     };
     context.probes.remember(key, probe);

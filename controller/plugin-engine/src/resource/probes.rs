@@ -14,6 +14,8 @@ use crate::model::key::PluginKey;
 
 /// How often a plugin that answers is discovered again.
 const PROBE_PERIOD: Duration = Duration::from_mins(1);
+/// How often a plugin on the machine of its author is discovered, where its code changes at any time.
+const DEVELOPMENT_PERIOD: Duration = Duration::from_secs(1);
 /// The longest pause before a plugin that does not answer is called again.
 const LONGEST_RETRY: Duration = Duration::from_secs(30);
 /// The longest pause before a missing object is looked up again. It is shorter because only the API server is queried.
@@ -59,6 +61,8 @@ pub(crate) struct Probe {
     pub(crate) renewal: Option<Duration>,
     /// Since when the plugin has been unreachable, while its readiness is kept.
     pub(crate) interrupted: Option<Instant>,
+    /// Whether the plugin runs on the machine of its author.
+    pub(crate) development: bool,
     /// What was found. While the plugin is interrupted, what was found before.
     pub(crate) findings: Findings,
 }
@@ -154,6 +158,9 @@ impl Probe {
     /// Returns the time until the next probe. The result is deterministic for a given probe, because it is recomputed
     /// on each pass.
     pub(crate) fn pause(&self) -> Duration {
+        if self.development {
+            return DEVELOPMENT_PERIOD;
+        }
         if let Some(since) = self.interrupted {
             return interruption::pause(since, self.at, self.failures);
         }
@@ -193,6 +200,7 @@ mod tests {
             failures,
             renewal: renewal.map(Duration::from_secs),
             interrupted: None,
+            development: false,
             findings: Findings::default(),
         }
     }
@@ -219,6 +227,14 @@ mod tests {
         let interrupted = |failures| Probe { interrupted: Some(Instant::now()), ..probe(failures, None) };
         assert_eq!(interrupted(1).pause(), Duration::from_millis(500));
         assert_eq!(interrupted(2).pause(), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_plugin_on_the_machine_of_its_author_is_discovered_each_second() {
+        for failures in [0, 1, 60] {
+            let probe = Probe { development: true, ..probe(failures, None) };
+            assert_eq!(probe.pause(), Duration::from_secs(1), "{failures} failures");
+        }
     }
 
     /// If an expired date were kept although nothing was renewed, the plugin would be probed endlessly.
