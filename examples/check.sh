@@ -104,9 +104,9 @@ instantiate() {
 
 say "a new plugin in Rust"
 instantiate "$work/new-rust" new-rust "kind: Service, component: scheduler"
-# The versions of the workspace. The target directory is kept, so that only the first run compiles dependencies.
+# The versions of the workspace, so that most of it is compiled already.
 cp Cargo.lock "$work/new-rust"
-export CARGO_TARGET_DIR=${programs%/debug}/template-rust
+export CARGO_TARGET_DIR=${programs%/debug}
 cargo test --quiet --manifest-path "$work/new-rust/Cargo.toml" | grep 'test result'
 cargo build --quiet --manifest-path "$work/new-rust/Cargo.toml"
 serve new-rust "$CARGO_TARGET_DIR/debug/new-rust"
