@@ -1,7 +1,10 @@
 //! Turns the HTTP response of a plugin into an answer or an error. All functions are pure, so that every row of the
 //! protocol's table of status codes has a test.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime},
+};
 
 use jiff::Timestamp;
 use json_measure::{Limits, measure};
@@ -197,9 +200,19 @@ fn retry_after(raw: &RawAnswer) -> Option<Duration> {
     Some(date.duration_since(SystemTime::from(raw.at)).unwrap_or_default())
 }
 
+/// The error body of both libraries for plugins.
+#[derive(serde::Deserialize)]
+struct ErrorBody {
+    error: String,
+    message: String,
+}
+
 /// Returns the start of an error body for a message.
 fn text(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
+    let text = match serde_json::from_slice(body) {
+        Ok(ErrorBody { error, message }) => Cow::Owned(format!("{error}: {message}")),
+        Err(_) => String::from_utf8_lossy(body),
+    };
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if line.is_empty() { String::new() } else { format!(": {}", limits::cut_message(&line)) }
 }

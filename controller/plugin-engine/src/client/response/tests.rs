@@ -216,6 +216,9 @@ fn error_bodies_become_one_line_of_at_most_512_bytes() {
         other => panic!("{other:?}"),
     };
     assert_eq!(text_of(b"Traceback:\n  File \"a\"\r\n\tValueError\n\n"), ": Traceback: File \"a\" ValueError");
+    let of_a_library = br#"{"error": "PluginFailed", "message": "the plugin failed with KeyError; see its log"}"#;
+    assert_eq!(text_of(of_a_library), ": PluginFailed: the plugin failed with KeyError; see its log");
+    assert_eq!(text_of(br#"{"error": 5}"#), r#": {"error": 5}"#);
     assert_eq!(text_of(b""), "");
     assert_eq!(text_of(b" \n"), "");
     assert_eq!(text_of(&[b'a', 0xff, b'b']), ": a\u{fffd}b");
