@@ -18,14 +18,14 @@ requirement=$(sed -n 's/^tools = \["\(.*\)"\]$/\1/p' "$root/python/pyproject.tom
   fail "the wheel is not what the extra tools of the package requires: $requirement"
 PATH=$work/venv/bin:$PATH
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$root/Cargo.toml")
-dask-operator version | grep -qx "dask-operator $version" || fail "dask-operator does not have the version $version"
+grep -qx "dask-operator $version" <<<"$(dask-operator version)" || fail "dask-operator does not have the version $version"
 [[ $(dask-plugin-sanity --version) == "dask-plugin-sanity $version" ]] || fail "dask-plugin-sanity has another version"
-dask-operator render --requests --plugin "$root/examples/python/manifests/plugin.yaml" -f "$root/demo/cluster.yaml" |
-  grep -q '"hook":"Sync"' || fail "dask-operator render prints no request"
+requests=$(dask-operator render --requests --plugin "$root/examples/python/manifests/plugin.yaml" -f "$root/demo/cluster.yaml")
+[[ $requests == *'"hook":"Sync"'* ]] || fail "dask-operator render prints no request"
 
 # A static program is for each Linux, also for those without glibc.
 wheel=$(echo "$work"/dist/*.whl)
-if readelf --program-headers "$directory/dask-operator" | grep -q INTERP; then
+if [[ $(readelf --program-headers "$directory/dask-operator") == *INTERP* ]]; then
   [[ $wheel == *-linux_* ]] || fail "the wheel of dynamic programs claims to run everywhere: $wheel"
 else
   [[ $wheel == *manylinux*musllinux* ]] || fail "the wheel of static programs is for this machine only: $wheel"
