@@ -13,6 +13,7 @@
 mod autoscaler;
 mod cluster;
 mod job;
+mod json_object;
 pub mod kubernetes;
 mod lenient;
 pub mod meta;
@@ -33,6 +34,7 @@ pub use job::{
     DaskJob, DaskJobSpec, DaskJobStatus, DeletionCondition, DeletionRule, EmbeddedAutoscaler, EmbeddedCluster,
     EmbeddedWorkerGroup, JobDeletionPolicy, JobOutcome, JobSpec,
 };
+pub use json_object::JsonObject;
 pub use plugin::{
     CertificateRef, ChildRule, DEADLINE_SECONDS, DaskOperatorPlugin, DaskOperatorPluginSpec, DaskOperatorPluginStatus,
     DeletionPolicy, DiscoveredPlugin, DriftPolicy, Endpoint, FailurePolicy, FinalizePolicy, HmacRef, KeyRef,
@@ -40,7 +42,7 @@ pub use plugin::{
     ServiceEndpoint, SubjectCounts, SubjectKind, SubjectRule, TIMEOUT_SECONDS, TlsMode, WriterRef,
 };
 pub use settings::Settings;
-pub use template::{JsonObject, PodSpec, RunnerPodSpec, ServiceSpec, TemplateMetadata};
+pub use template::{PodSpec, RunnerPodSpec, ServiceSpec, TemplateMetadata};
 pub use worker_group::{DaskWorkerGroup, DaskWorkerGroupSpec, DaskWorkerGroupStatus};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{CustomResourceDefinition, JSON};

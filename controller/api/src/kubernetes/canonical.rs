@@ -11,7 +11,7 @@ use super::{
     defaults::{self, Implied},
     quantity, schema,
 };
-use crate::template::JsonObject;
+use crate::json_object::JsonObject;
 
 /// What a field of one of Kubernetes' types holds.
 #[derive(Clone, Debug)]
