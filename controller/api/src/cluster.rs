@@ -1,3 +1,5 @@
+//! The kind DaskCluster.
+
 use std::borrow::Cow;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;

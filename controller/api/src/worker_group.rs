@@ -1,3 +1,5 @@
+//! The kind DaskWorkerGroup.
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
