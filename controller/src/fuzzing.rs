@@ -11,7 +11,7 @@ use dask_operator_api::{DaskAutoscaler, DaskCluster, DaskJob, DaskOperatorPlugin
 use dask_plugin_engine as plugin;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
-use operator_runtime::{moment::Moment, watch::Received};
+use operator_runtime::{moment::Moment, received::Received};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 

@@ -10,7 +10,7 @@
 //! | [`leader`] | elects one of several replicas, and proves that it leads |
 //! | [`k8s`] | reads and writes objects with time limits, field managers and preconditions |
 //! | [`report`], [`events`], [`conditions`] | report to users what happened to their objects |
-//! | [`unreadable`] | reports objects that do not parse |
+//! | [`received`], [`unreadable`] | parse objects one by one; report those that do not parse |
 //! | [`fair_share`] | shares slots among namespaces |
 //! | [`liveness`], [`metrics`] | answer probes and scrapes |
 //! | [`task_set`], [`task_runner`], [`shutdown`] | run tasks until the process ends |
@@ -25,6 +25,7 @@ pub mod leader;
 pub mod liveness;
 pub mod metrics;
 pub mod moment;
+pub mod received;
 pub mod reconciler;
 pub mod rejection;
 pub mod report;

@@ -31,8 +31,9 @@ use crate::{
     k8s::{self, FIELD_MANAGER},
     leader::Leading,
     liveness::Liveness,
+    received::Received,
     rejection::Rejection,
-    watch::{Received, UnreadableObject},
+    watch::UnreadableObject,
 };
 
 /// How often the watches are checked for changes.

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     k8s::{self, Class},
-    watch::{Received, Unreadable},
+    received::{Received, Unreadable},
 };
 
 /// The Lease as the watch reports it, or `None` if it is gone.

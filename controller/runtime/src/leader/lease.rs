@@ -15,7 +15,7 @@ use kube::{
 use super::decide::{self, Timing};
 use crate::{
     k8s::{self, Class},
-    watch::Received,
+    received::Received,
 };
 
 /// The number of attempts to release the Lease. Each may conflict with an earlier write that is still in flight.

@@ -21,11 +21,13 @@ use serde::de::DeserializeOwned;
 use super::{
     Cache, Change, SyncStatus,
     health::{Delivery, WatchHealth, is_refused},
-    received::{Received, Unreadable},
     timing,
     unreadable::{Deletion, UnreadableObject},
 };
-use crate::scope::Scope;
+use crate::{
+    received::{Received, Unreadable},
+    scope::Scope,
+};
 
 /// How the API of a kind in one namespace is constructed. kube has a separate function for kinds that are known only at
 /// run time.
