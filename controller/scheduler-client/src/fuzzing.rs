@@ -4,7 +4,8 @@ use futures::FutureExt as _;
 use serde::de::IgnoredAny;
 
 use super::{
-    Worker, codec, http,
+    Worker, codec,
+    http::{Counts, Idle, Target, WorkerList},
     lenient::{Entries, Scalar},
     message::{self, Identity},
 };
@@ -49,5 +50,12 @@ pub fn reply(frame: &[u8]) -> Said {
 
 /// Reads one reply by HTTP.
 pub fn http_reply(body: &[u8]) -> Said {
-    http::fuzzed(body)
+    drop(serde_json::from_slice::<Counts>(body).map(|counts| counts.is_idle()));
+    let retired = serde_json::from_slice::<Entries<IgnoredAny>>(body).map(Entries::into_addresses);
+    Said {
+        workers: serde_json::from_slice(body).map(WorkerList::into_workers).unwrap_or_default(),
+        order: retired.unwrap_or_default().into_iter().collect(),
+        wanted: serde_json::from_slice(body).map(|Target { workers }| workers).ok(),
+        idle_since: serde_json::from_slice(body).ok().and_then(|Idle { idle_since }| idle_since),
+    }
 }

@@ -36,7 +36,7 @@ pub struct Counts {
 }
 
 #[derive(Deserialize)]
-struct WorkerList {
+pub(crate) struct WorkerList {
     workers: Vec<ListedWorker>,
 }
 
@@ -47,17 +47,17 @@ struct ListedWorker {
 }
 
 #[derive(Deserialize)]
-struct Target {
-    workers: u64,
+pub(crate) struct Target {
+    pub(crate) workers: u64,
 }
 
 #[derive(Deserialize)]
-struct Idle {
-    idle_since: Option<f64>,
+pub(crate) struct Idle {
+    pub(crate) idle_since: Option<f64>,
 }
 
 impl WorkerList {
-    fn into_workers(self) -> Vec<Worker> {
+    pub(crate) fn into_workers(self) -> Vec<Worker> {
         let worker = |ListedWorker { name, address }| Worker {
             name: name.into_text().unwrap_or_else(|| address.clone()),
             status: String::new(),
@@ -152,19 +152,6 @@ async fn send<T: DeserializeOwned>(request: RequestBuilder, limit: Duration) -> 
         body.extend_from_slice(&chunk);
     }
     serde_json::from_slice(&body).map_err(|error| Error::Protocol(format!("HTTP answered with no such JSON: {error}")))
-}
-
-/// Parses `body` as the reply to each kind of call, for fuzzing.
-#[cfg(feature = "fuzzing")]
-pub(crate) fn fuzzed(body: &[u8]) -> super::fuzzing::Said {
-    let _idle = serde_json::from_slice::<Counts>(body).map(|counts| counts.is_idle());
-    let retired = serde_json::from_slice::<Entries<IgnoredAny>>(body).map(Entries::into_addresses);
-    super::fuzzing::Said {
-        workers: serde_json::from_slice(body).map(WorkerList::into_workers).unwrap_or_default(),
-        order: retired.unwrap_or_default().into_iter().collect(),
-        wanted: serde_json::from_slice(body).map(|Target { workers }| workers).ok(),
-        idle_since: serde_json::from_slice(body).ok().and_then(|Idle { idle_since }| idle_since),
-    }
 }
 
 #[cfg(test)]
