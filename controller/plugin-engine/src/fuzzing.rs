@@ -15,7 +15,8 @@ use serde_json::{Value, json};
 
 use super::{
     children::{
-        plan::{self, Ownership},
+        child_ref::Ownership,
+        plan::{self, WantedChild},
         screen::{self, Origin},
     },
     client::response::{self, RawAnswer},
@@ -101,7 +102,7 @@ pub fn answer(body: &[u8]) {
     let origin = Origin::new(&plugin, (&key, "cluster-uid"), (&key, &owner), &[]);
     let (approved, _rejected) = screen::screen(answer.parsed().children, &origin);
     let claim = Ownership { plugin: &plugin.identity, subject_uid: "cluster-uid", owner_uid: "cluster-uid" };
-    drop(plan::plan(approved.into_iter().map(|child| (child, None)).collect(), Vec::new(), claim));
+    drop(plan::plan(approved.into_iter().map(|child| WantedChild { child, live: None }).collect(), Vec::new(), claim));
 }
 
 /// Reads the response of a plugin to a discovery.

@@ -29,9 +29,11 @@ use self::{
 use super::{
     children::{
         apply::Work,
+        child_ref::{ChildRef, Ownership},
         context::SyncContext,
-        inventory::{self, Children, Found, Live, by_key},
-        plan::{self, Known, Ownership},
+        inventory::{Children, Found},
+        live::{self, Live, by_key},
+        plan,
         screen::{self, Origin},
     },
     client::{
@@ -98,7 +100,7 @@ pub(crate) struct Observed {
     pub(crate) owner_key: SubjectKey,
     pub(crate) owner: Arc<DynamicObject>,
     /// The children of this plugin and subject.
-    pub(crate) known: Vec<Known>,
+    pub(crate) known: Vec<ChildRef>,
 }
 
 /// One pass over one subject.
@@ -294,7 +296,7 @@ impl<'a> Syncing<'a> {
             Ownership { plugin: &self.plugin.identity, subject_uid: &self.memory.subject_uid, owner_uid: &owner_uid };
         let known = observed.known.iter().filter(|known| live.confirms(known, claim)).cloned().collect();
         let Found { wanted, name_locks } = children.find_named(self.key, approved, live, claim).await?;
-        let existing = inventory::existing(&wanted);
+        let existing = live::existing(&wanted);
         self.work.grow(request::bytes_of_children(existing.values()))?;
         let plan = plan::plan(wanted, known, claim);
         let work = Work { plan, rejected, existing, keys, claim };

@@ -15,17 +15,20 @@ use operator_runtime::{
 use serde_json::{Value, json};
 
 use super::{
-    drift::{self, ApplyAction, Record},
+    child_ref::{ChildRef, Ownership},
+    drift::{self, ApplyAction, Record, Written},
     hand_over, immutable,
-    inventory::{Children, Existing, PARALLEL, Written},
-    plan::{Conflict, Known, Ownership, Plan},
+    inventory::{Children, PARALLEL},
+    live::Existing,
+    plan::{Conflict, Plan},
+    problem::Problem,
     prune_guard,
     screen::Approved,
 };
 use crate::model::rejected_child::Rejected;
 use crate::model::{
     child_meta::{Ours, manager_of},
-    child_version::{ChildVersion, child_name},
+    child_version::{ChildName, ChildVersion},
     summary::PRUNE_HELD,
 };
 
@@ -38,33 +41,6 @@ pub(crate) struct Work<'a> {
     /// All keys of the response. A child that only gets another name does not count as dropped.
     pub(crate) keys: HashSet<String>,
     pub(crate) claim: Ownership<'a>,
-}
-
-/// A problem that the status shows.
-#[derive(Debug)]
-pub(crate) struct Problem {
-    pub(crate) reason: &'static str,
-    pub(crate) message: String,
-    /// How long to wait before a retry, if that is known.
-    pub(crate) requeue_after: Option<Duration>,
-}
-
-impl Problem {
-    fn new(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), requeue_after: None }
-    }
-
-    /// Returns the first of `problems`, with the shortest retry delay of all of them.
-    fn first(problems: Vec<Self>) -> Option<Self> {
-        let requeue_after = problems.iter().filter_map(|problem| problem.requeue_after).min();
-        problems.into_iter().next().map(|first| Self { requeue_after, ..first })
-    }
-}
-
-impl From<k8s::Error> for Problem {
-    fn from(error: k8s::Error) -> Self {
-        Self::new(error.category(), error.message())
-    }
 }
 
 /// The result of one child. If there is no new record, the old one is kept.
@@ -83,8 +59,8 @@ impl Children<'_> {
     /// Applies the plan. Prunes only if nothing was rejected and every write succeeded.
     pub(crate) async fn apply_plan(&self, work: Work<'_>, written: &mut Written) -> Option<Problem> {
         let Work { plan: Plan { apply, prune, conflicts }, rejected, existing, keys, claim } = work;
-        let names: Vec<_> = apply.iter().map(|child| child_name(child.resource(), child.name())).collect();
-        let going: HashSet<_> = prune.iter().map(|child| child_name(&child.resource, &child.name)).collect();
+        let names: Vec<_> = apply.iter().map(|child| ChildName::of(child.resource(), child.name())).collect();
+        let going: HashSet<_> = prune.iter().map(|child| ChildName::of(&child.resource, &child.name)).collect();
         written.retain(|name, _| names.contains(name) || going.contains(name));
         let mut problems: Vec<Problem> =
             rejected.into_iter().map(|rejected| Problem::new(rejected.reason, rejected.message)).collect();
@@ -229,7 +205,7 @@ impl Children<'_> {
 
     async fn prune(
         &self,
-        prune: &[Known],
+        prune: &[ChildRef],
         keys: &HashSet<String>,
         claim: Ownership<'_>,
         written: &mut Written,
@@ -246,7 +222,7 @@ impl Children<'_> {
         let mut problems = Vec::new();
         for (child, done) in prune.iter().zip(done) {
             match done {
-                Ok(()) => drop(written.remove(&child_name(&child.resource, &child.name))),
+                Ok(()) => drop(written.remove(&ChildName::of(&child.resource, &child.name))),
                 Err(error) => problems.push(error.into()),
             }
         }

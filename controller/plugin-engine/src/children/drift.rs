@@ -1,14 +1,14 @@
 //! Decides whether a child has to be written, and detects that another client keeps changing it; pure.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     time::{Duration, Instant},
 };
 
 use kube::{Resource as _, api::DynamicObject};
 use serde_json::{Value, json};
 
-use crate::model::child_version::ChildVersion;
+use crate::model::child_version::{ChildName, ChildVersion};
 
 /// More repairs than these …
 const MOST_REPAIRS: usize = 10;
@@ -45,6 +45,9 @@ impl Record {
     }
 }
 
+/// Records of the children that were written. It contains only children of the last response, and those that still have
+/// to be pruned.
+pub(crate) type Written = HashMap<ChildName, Record>;
 /// The action for a child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ApplyAction {

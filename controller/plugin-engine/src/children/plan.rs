@@ -2,16 +2,17 @@
 
 use kube::{ResourceExt as _, api::DynamicObject, core::ApiResource};
 
-use super::screen::Approved;
-use crate::model::labels::{ADOPT_ANNOTATION, PLUGIN_LABEL, SUBJECT_LABEL};
+use super::{
+    child_ref::{ChildRef, Ownership},
+    screen::Approved,
+};
+use crate::model::labels::{ADOPT_ANNOTATION, PLUGIN_LABEL};
 
-/// An existing child, as the watch knows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Known {
-    pub(crate) resource: ApiResource,
-    pub(crate) name: String,
-    pub(crate) uid: String,
-    pub(crate) key: String,
+/// An approved child, and the object that exists under its name. That object need not be a child.
+#[derive(Clone, Debug)]
+pub(crate) struct WantedChild {
+    pub(crate) child: Approved,
+    pub(crate) live: Option<DynamicObject>,
 }
 
 /// The actions for the children of a subject.
@@ -19,7 +20,7 @@ pub(crate) struct Known {
 pub(crate) struct Plan {
     pub(crate) apply: Vec<Approved>,
     /// Children to delete, after every apply has succeeded.
-    pub(crate) prune: Vec<Known>,
+    pub(crate) prune: Vec<ChildRef>,
     pub(crate) conflicts: Vec<Conflict>,
 }
 
@@ -30,36 +31,20 @@ pub(crate) struct Conflict {
     pub(crate) message: String,
 }
 
-/// The plugin, subject and owner whose children are planned.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ownership<'a> {
-    pub(crate) plugin: &'a str,
-    pub(crate) subject_uid: &'a str,
-    pub(crate) owner_uid: &'a str,
-}
-
-impl Ownership<'_> {
-    /// Returns whether `live` has this owner and these labels. No other objects are ever changed or deleted.
-    pub(crate) fn holds(&self, live: &impl kube::Resource) -> bool {
-        let labels = live.labels();
-        operator_runtime::k8s::is_controlled_by(live, self.owner_uid)
-            && labels.get(PLUGIN_LABEL).is_some_and(|plugin| plugin == self.plugin)
-            && labels.get(SUBJECT_LABEL).is_some_and(|uid| uid == self.subject_uid)
-    }
-}
-
 /// Plans the actions for the children of a subject. `wanted` are the approved children, each with the object that a GET
 /// found under its name. `known` are the children of this plugin and subject that the watch knows.
-pub(crate) fn plan(wanted: Vec<(Approved, Option<DynamicObject>)>, known: Vec<Known>, claim: Ownership<'_>) -> Plan {
+pub(crate) fn plan(wanted: Vec<WantedChild>, known: Vec<ChildRef>, claim: Ownership<'_>) -> Plan {
     let mut plan = Plan::default();
     // One object can be read in several versions of its kind.
     let same_kind = |a: &ApiResource, b: &ApiResource| a.group == b.group && a.plural == b.plural;
-    let is_wanted = |known: &Known| {
-        wanted.iter().any(|(child, _)| same_kind(child.resource(), &known.resource) && child.name() == known.name)
+    let is_wanted = |known: &ChildRef| {
+        wanted
+            .iter()
+            .any(|WantedChild { child, .. }| same_kind(child.resource(), &known.resource) && child.name() == known.name)
     };
     let unwanted = known.into_iter().filter(|known| !is_wanted(known)).collect();
     plan.prune = unwanted;
-    for (child, live) in wanted {
+    for WantedChild { child, live } in wanted {
         match live.as_ref().and_then(|live| conflict(live, claim)) {
             Some(message) => plan.conflicts.push(Conflict { key: child.key().to_string(), message }),
             None => plan.apply.push(child),

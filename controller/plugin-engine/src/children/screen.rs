@@ -8,8 +8,8 @@ use kube::{ResourceExt as _, api::DynamicObject, core::ApiResource};
 use serde_json::{Map, Value, json};
 
 use super::{
+    child_ref::ChildRef,
     names::{DefaultNames, Role},
-    plan::Known,
 };
 use crate::model::{
     labels::{KEY_LABEL, PLUGIN_LABEL, SUBJECT_LABEL},
@@ -41,7 +41,7 @@ pub(crate) struct Origin<'a> {
     pub(crate) owner: Value,
     pub(crate) kinds: &'a [ChildKind],
     /// The existing children of this plugin and subject.
-    pub(crate) known: &'a [Known],
+    pub(crate) known: &'a [ChildRef],
 }
 
 impl<'a> Origin<'a> {
@@ -51,7 +51,7 @@ impl<'a> Origin<'a> {
         registration: &'a Registration,
         (key, uid): (&'a SubjectKey, &'a str),
         (owner_key, owner): (&SubjectKey, &DynamicObject),
-        known: &'a [Known],
+        known: &'a [ChildRef],
     ) -> Self {
         let resource = subject::api_resource(owner_key.kind);
         Self {

@@ -140,7 +140,7 @@ mod tests {
     use crate::{
         client::{Caller, Route},
         index::registration::Registration,
-        model::writer::test_writer,
+        model::{child_version::ChildName, writer::test_writer},
         selector::matcher::Matcher,
     };
     use plugin_protocol::Hook;
@@ -187,7 +187,11 @@ mod tests {
         let mut workers = ["dask-operator", "team-a", "team-b"].map(|namespace| insert(&registry, namespace));
         let mut heard = || workers.each_mut().map(|worker| worker.try_recv().is_ok());
 
-        let change = ChildChange { subject_uid: String::new(), child: (String::new(), String::new()), state: None };
+        let change = ChildChange {
+            subject_uid: String::new(),
+            child: ChildName { kind: String::new(), name: String::new() },
+            state: None,
+        };
         for (identity, expected) in
             [("echo", [true, false, false]), ("echo.team-a", [false, true, false]), ("echo.team-c", [false; 3])]
         {

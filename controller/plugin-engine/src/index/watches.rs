@@ -26,7 +26,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::registry::Registry;
 use crate::model::{
     child_meta::ChildMeta,
-    child_version::{ChildChange, ChildVersion, child_name},
+    child_version::{ChildChange, ChildName, ChildVersion},
     labels::{PLUGIN_LABEL, SUBJECT_LABEL},
     stored_object::StoredObject,
     subject::{self, SubjectKey},
@@ -245,7 +245,7 @@ impl WatchManager {
                     Change::Applied(child) => Some(ChildVersion::of(child.as_ref())),
                     Change::Deleted(_) => None,
                 };
-                let child = child_name(&kind, &child.name_any());
+                let child = ChildName::of(&kind, &child.name_any());
                 registry.child_changed(plugin, &ChildChange { subject_uid: subject_uid.clone(), child, state });
             });
         self.drive(watcher, cache, cancel)

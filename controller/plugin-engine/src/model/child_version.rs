@@ -4,12 +4,18 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use kube::{ResourceExt as _, core::ApiResource};
 
-/// `plural.group` and name of a child within its namespace.
-pub(crate) type ChildName = (String, String);
+/// The name of a child within its namespace, regardless of the version of its kind.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ChildName {
+    /// The kind as `plural.group`.
+    pub(crate) kind: String,
+    pub(crate) name: String,
+}
 
-/// Returns the name of a child, regardless of the version of its kind.
-pub(crate) fn child_name(resource: &ApiResource, name: &str) -> ChildName {
-    (format!("{}.{}", resource.plural, resource.group), name.to_owned())
+impl ChildName {
+    pub(crate) fn of(resource: &ApiResource, name: &str) -> Self {
+        Self { kind: format!("{}.{}", resource.plural, resource.group), name: name.to_owned() }
+    }
 }
 
 /// A change of a child that a watch reported.

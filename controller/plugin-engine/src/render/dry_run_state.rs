@@ -16,7 +16,7 @@ use super::{
     manifests::{Manifests, complete, typed},
 };
 use crate::{
-    children::plan::Ownership,
+    children::child_ref::Ownership,
     index::registration::Registration,
     model::{
         child_kind::ChildKind,

@@ -8,20 +8,17 @@ use serde_json::Value;
 use super::dry_run_state::{DryRunState, Subject};
 use crate::{
     children::{
-        names,
-        plan::{self, Known, Ownership},
+        child_ref::{ChildRef, Ownership},
+        plan::{self, WantedChild},
         screen::{self, Approved, Origin},
+        second_names::with_second_names,
     },
     client::{
         answer::{Answer, Parsed},
         response::CallError,
     },
     index::registration::Registration,
-    model::{
-        child_version::{ChildName, child_name},
-        labels::KEY_LABEL,
-        subject::SubjectKey,
-    },
+    model::{child_version::ChildName, labels::KEY_LABEL, subject::SubjectKey},
 };
 use plugin_protocol::ResponseStatus;
 
@@ -34,7 +31,7 @@ pub(crate) type Given = HashMap<(ChildName, String), DynamicObject>;
 pub(crate) struct Judged {
     /// The children to apply, by key.
     pub(crate) apply: Vec<(String, Value)>,
-    pub(crate) prune: Vec<Known>,
+    pub(crate) prune: Vec<ChildRef>,
     /// The key, reason and message of each refused child.
     pub(crate) refused: Vec<(String, &'static str, String)>,
     pub(crate) warnings: Vec<String>,
@@ -60,24 +57,24 @@ pub(crate) fn judge(
         return Ok(Judged { warnings, outcome, ..Judged::default() });
     }
     let (subject_uid, owner_uid) = (subject.object.uid().unwrap_or_default(), subject.owner.uid().unwrap_or_default());
-    let known = dry_run_state.children(plugin, subject).into_iter().map(|child| Known {
+    let known = dry_run_state.children(plugin, subject).into_iter().map(|child| ChildRef {
         resource: child.kind.resource.clone(),
         name: child.object.name_any(),
         uid: child.object.uid().unwrap_or_default(),
         key: child.object.labels().get(KEY_LABEL).cloned().unwrap_or_default(),
     });
-    let known: Vec<Known> = known.collect();
+    let known: Vec<ChildRef> = known.collect();
     let origin = Origin::new(plugin, (subject.key, &subject_uid), (&subject.owner_key, subject.owner), &known);
     let (approved, rejected) = screen::screen(children, &origin);
     let namespace = &subject.key.namespace;
-    let place = |child: &Approved| (child_name(child.resource(), child.name()), namespace.clone());
+    let place = |child: &Approved| (ChildName::of(child.resource(), child.name()), namespace.clone());
     let found = |child: Approved| {
         let live = given.get(&place(&child)).or_else(|| dry_run_state.live(child.resource(), namespace, child.name()));
-        (child.clone(), live.cloned())
+        WantedChild { live: live.cloned(), child }
     };
     let claim = Ownership { plugin: &plugin.identity, subject_uid: &subject_uid, owner_uid: &owner_uid };
     let wanted: Vec<_> = approved.into_iter().map(found).collect();
-    let wanted = match names::with_second_names(&wanted, claim, &namesakes(plugin, dry_run_state, subject.key)) {
+    let wanted = match with_second_names(&wanted, claim, &namesakes(plugin, dry_run_state, subject.key)) {
         Some(renamed) => renamed.into_iter().map(found).collect(),
         None => wanted,
     };

@@ -13,7 +13,7 @@ use super::{
     state::{Requeue, Step, SubjectState},
 };
 use crate::{
-    children::inventory::by_key,
+    children::live::by_key,
     client::{answer::Answer, response::CallError},
     finalize::{self, FinalizeInput, FinalizeState, Owner, Stage, finalizers},
     index::watches::NotSynced,

@@ -9,10 +9,7 @@ use operator_runtime::{backoff, k8s};
 use tokio::sync::watch;
 
 use crate::{
-    children::{
-        context::SyncContext,
-        inventory::{Children, known_of},
-    },
+    children::{child_ref::ChildRef, context::SyncContext, inventory::Children},
     index::registration::Registered,
     model::{child_kind::ChildKind, child_meta::Ours},
 };
@@ -60,7 +57,7 @@ async fn prune_kind(env: &SyncContext, plugin: &Registered, kind: &ChildKind) ->
         if ours.holds(&child) {
             let namespace = child.namespace().unwrap_or_default();
             let children = Children { env, plugin, namespace: &namespace };
-            children.delete(&known_of(&kind.resource, child.as_ref()), ours).await?;
+            children.delete(&ChildRef::of(&kind.resource, child.as_ref()), ours).await?;
         }
     }
     Ok(())

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    children::inventory::{Remembered, Written},
+    children::{drift::Written, inventory::Remembered},
     client::{
         answer::Answer,
         memory_shares::{Reservation, Shares},

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use super::call;
 use super::{Pass, removed_kinds, report, state::SubjectState, turns::Turns};
 use crate::{
-    children::{context::SyncContext, inventory},
+    children::{context::SyncContext, orphans},
     client::breaker::{Breaker, State},
     index::{
         registration::Registered,
@@ -257,8 +257,8 @@ impl Worker {
             }
             existing
         };
-        let orphans = inventory::orphans(&env, &plugin, existing).await;
-        async move { inventory::prune_orphans(&env, &plugin, orphans).await }.boxed()
+        let orphans = orphans::orphans(&env, &plugin, existing).await;
+        async move { orphans::prune_orphans(&env, &plugin, orphans).await }.boxed()
     }
 
     fn child_changed(&mut self, change: ChildChange) {

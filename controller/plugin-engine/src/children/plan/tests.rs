@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     children::screen::{Origin, screen},
-    model::child_kind::ChildKind,
+    model::{child_kind::ChildKind, labels::SUBJECT_LABEL},
 };
 use plugin_protocol::Child;
 
@@ -56,8 +56,8 @@ fn ours() -> Value {
     })
 }
 
-fn live(value: Value) -> DynamicObject {
-    serde_json::from_value(value).unwrap()
+fn wanted(child: Approved, live: Option<Value>) -> WantedChild {
+    WantedChild { child, live: live.map(|object| serde_json::from_value(object).unwrap()) }
 }
 
 fn ours_but(pointer: &str, value: Value) -> Value {
@@ -66,8 +66,8 @@ fn ours_but(pointer: &str, value: Value) -> Value {
     object
 }
 
-fn known(name: &str) -> Known {
-    Known { resource: ingress_resource(), name: name.to_owned(), uid: format!("{name}-uid"), key: name.to_owned() }
+fn known(name: &str) -> ChildRef {
+    ChildRef { resource: ingress_resource(), name: name.to_owned(), uid: format!("{name}-uid"), key: name.to_owned() }
 }
 
 fn applying(child: Approved) -> Plan {
@@ -75,12 +75,12 @@ fn applying(child: Approved) -> Plan {
 }
 
 fn plan_over(object: Value) -> Plan {
-    plan(vec![(ingress("web", "web"), Some(live(object)))], vec![], CLAIM)
+    plan(vec![wanted(ingress("web", "web"), Some(object))], vec![], CLAIM)
 }
 
 #[test]
 fn a_child_that_is_not_there_is_made() {
-    let plan = plan(vec![(ingress("web", "web"), None)], vec![], CLAIM);
+    let plan = plan(vec![wanted(ingress("web", "web"), None)], vec![], CLAIM);
     assert_eq!(plan, applying(ingress("web", "web")));
 }
 
@@ -165,23 +165,23 @@ fn an_adopted_object_is_not_handed_on_to_another_subject() {
 fn a_child_is_not_pruned_under_another_version_of_its_kind() {
     let mut other_version = known("web");
     other_version.resource = mk_resource("networking.k8s.io/v1beta1", "Ingress");
-    let plan = plan(vec![(ingress("web", "web"), None)], vec![other_version], CLAIM);
+    let plan = plan(vec![wanted(ingress("web", "web"), None)], vec![other_version], CLAIM);
     assert!(plan.prune.is_empty());
 }
 
 #[test]
 fn a_conflict_does_not_stop_the_other_children() {
     let foreign = json!({"metadata": {"name": "a"}});
-    let wanted = vec![(ingress("a", "a"), Some(live(foreign))), (ingress("b", "b"), None)];
-    let plan = plan(wanted, vec![], CLAIM);
+    let children = vec![wanted(ingress("a", "a"), Some(foreign)), wanted(ingress("b", "b"), None)];
+    let plan = plan(children, vec![], CLAIM);
     assert_eq!(plan.apply, [ingress("b", "b")]);
     assert_eq!(plan.conflicts.iter().map(|conflict| conflict.key.as_str()).collect::<Vec<_>>(), ["a"]);
 }
 
 #[test]
 fn only_what_is_no_longer_wanted_is_pruned() {
-    let wanted = vec![(ingress("web", "web"), Some(live(ours()))), (ingress("new", "new"), None)];
-    let plan = plan(wanted, vec![known("web"), known("gone"), known("also-gone")], CLAIM);
+    let children = vec![wanted(ingress("web", "web"), Some(ours())), wanted(ingress("new", "new"), None)];
+    let plan = plan(children, vec![known("web"), known("gone"), known("also-gone")], CLAIM);
     assert_eq!(plan.apply, [ingress("web", "web"), ingress("new", "new")]);
     assert_eq!(plan.prune, [known("gone"), known("also-gone")]);
 }
@@ -196,7 +196,7 @@ fn an_empty_answer_prunes_everything() {
 #[test]
 fn a_child_in_conflict_is_not_pruned() {
     let plan = plan(
-        vec![(ingress("web", "web"), Some(live(json!({"metadata": {"name": "web"}}))))],
+        vec![wanted(ingress("web", "web"), Some(json!({"metadata": {"name": "web"}})))],
         vec![known("web")],
         CLAIM,
     );
@@ -205,20 +205,20 @@ fn a_child_in_conflict_is_not_pruned() {
 
 #[test]
 fn a_child_that_gets_another_name_under_the_same_key_replaces_the_old_object() {
-    let plan = plan(vec![(ingress("web", "renamed"), None)], vec![known("web")], CLAIM);
+    let plan = plan(vec![wanted(ingress("web", "renamed"), None)], vec![known("web")], CLAIM);
     assert_eq!(plan, Plan { prune: vec![known("web")], ..applying(ingress("web", "renamed")) });
 }
 
 /// The object is the same, so deleting it would delete what was just written.
 #[test]
 fn a_child_that_gets_another_key_under_the_same_name_is_kept() {
-    let plan = plan(vec![(ingress("other-key", "web"), Some(live(ours())))], vec![known("web")], CLAIM);
+    let plan = plan(vec![wanted(ingress("other-key", "web"), Some(ours()))], vec![known("web")], CLAIM);
     assert_eq!(plan, applying(ingress("other-key", "web")));
 }
 
 #[test]
 fn a_child_of_another_kind_under_the_same_name_does_not_keep_the_old_one() {
-    let old = Known { resource: mk_resource("v1", "ConfigMap"), ..known("web") };
-    let plan = plan(vec![(ingress("web", "web"), None)], vec![old.clone()], CLAIM);
+    let old = ChildRef { resource: mk_resource("v1", "ConfigMap"), ..known("web") };
+    let plan = plan(vec![wanted(ingress("web", "web"), None)], vec![old.clone()], CLAIM);
     assert_eq!(plan.prune, [old]);
 }

@@ -384,7 +384,7 @@ fn a_child_that_stands_under_its_second_default_name_is_not_made_again_under_the
     let (first, _) = screen(unnamed(), &origin(&kinds));
     assert_eq!(names(&first), ["demo-scheduler-ingress-web"]);
     let second = first[0].with_second_name().unwrap();
-    let known = [Known {
+    let known = [ChildRef {
         resource: second.resource().clone(),
         name: second.name().to_owned(),
         uid: "u".to_owned(),
