@@ -38,11 +38,12 @@ use super::{
     resource::{
         self, Inquiries, Probes,
         context::PluginContext,
+        deleted_plugins::DeletedPlugins,
         endpoint_slices::{self, SliceView},
-        finalizer_controller,
-        sockets::{self, Sockets},
+        finalizer_controller, socket_watch,
+        sockets::Sockets,
         sweep,
-        teardown::{DeletedPlugins, remains, retire},
+        teardown::{remains, retire},
         trigger::ProbeTrigger,
     },
     status::{event_budget::EventBudget, publisher::StatusWriter, store::StatusStore},
@@ -101,7 +102,7 @@ pub fn wire(
     if plugin_context.settings.endpoints {
         watch_endpoints(&mut task_set, &trigger);
     }
-    task_set.until_shutdown("the plugin socket watcher", |leading| sockets::follow(trigger, leading));
+    task_set.until_shutdown("the plugin socket watcher", |leading| socket_watch::follow(trigger, leading));
     let (kept, caches) = (Arc::clone(&plugin_context), dependencies.caches.clone());
     task_set.until_shutdown("the finalizer controller", |leading| {
         finalizer_controller::run(kept, caches, plugins, leading)

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use kube::Client;
 use operator_runtime::{events::Recorder, fair_share::FairShare, leader::Leadership, liveness::Liveness};
 
-use super::{inquiries::Inquiries, inquiry, probes::Probes, sockets::Sockets, teardown::DeletedPlugins};
+use super::{
+    deleted_plugins::DeletedPlugins, inquiries::Inquiries, inquiry_result::InquiryResult, probes::Probes,
+    sockets::Sockets,
+};
 use crate::{
     children::context::SyncContext,
     config::Settings,
@@ -26,8 +29,8 @@ pub(crate) struct PluginContext {
     pub(crate) registry: Arc<Registry>,
     pub(crate) env: Arc<SyncContext>,
     pub(crate) probes: Probes,
-    /// The running inquiries and their answers.
-    pub(crate) inquiries: Inquiries<inquiry::Answer>,
+    /// The running inquiries and their results.
+    pub(crate) inquiries: Inquiries<InquiryResult>,
     /// Limits how many deleted plugins have their children deleted at the same time.
     pub(crate) retirements: FairShare,
     pub(crate) sockets: Sockets,

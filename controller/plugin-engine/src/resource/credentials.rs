@@ -9,7 +9,7 @@ use k8s_openapi::{
 use kube::{Api, Client};
 use operator_runtime::{k8s, rejection::Rejection};
 
-use super::endpoint::kind_name;
+use super::reasons::{CONFIG_MAP_NOT_FOUND, INVALID_SECRET, SECRET_NOT_FOUND, TLS_ERROR};
 use crate::{
     client::{
         signature::Signer,
@@ -17,17 +17,6 @@ use crate::{
     },
     pki::certificates::CertificateAndKey,
 };
-
-pub(crate) const SERVICE_NOT_FOUND: &str = "ServiceNotFound";
-pub(crate) const TLS_ERROR: &str = "TlsError";
-const SECRET_NOT_FOUND: &str = "SecretNotFound";
-const CONFIG_MAP_NOT_FOUND: &str = "ConfigMapNotFound";
-const INVALID_SECRET: &str = "InvalidSecret";
-
-/// Returns whether a refusal for this reason is resolved when a user creates or fixes another object.
-pub(crate) fn waits_for_an_object(reason: &str) -> bool {
-    [SERVICE_NOT_FOUND, TLS_ERROR, SECRET_NOT_FOUND, CONFIG_MAP_NOT_FOUND, INVALID_SECRET].contains(&reason)
-}
 
 /// Reads objects in one namespace.
 pub(crate) struct Materials<'a> {
@@ -38,7 +27,7 @@ pub(crate) struct Materials<'a> {
 impl Materials<'_> {
     /// Returns the certificate authorities in `tls.caFrom`.
     pub(crate) async fn roots(&self, from: &KeyRef) -> Result<Roots, Rejection> {
-        let what = format!("tls.caFrom: the {} {}/{}", kind_name(from.kind), self.namespace, from.name);
+        let what = format!("tls.caFrom: the {} {}/{}", from.kind.as_str(), self.namespace, from.name);
         let bytes = match from.kind {
             KeyRefKind::Secret => {
                 self.secret("tls.caFrom", &from.name).await?.data.unwrap_or_default().remove(&from.key)

@@ -1,19 +1,17 @@
 //! Validates the endpoint of a plugin: where it listens, and how both sides authenticate. Rules of the
 //! `CustomResourceDefinition` are checked here again, because an older definition may be installed.
 
-use dask_operator_api::{DaskOperatorPlugin, KeyRefKind, PluginAuth, PluginTls, ServiceEndpoint, TlsMode, meta};
+use dask_operator_api::{DaskOperatorPlugin, PluginAuth, PluginTls, ServiceEndpoint, TlsMode, meta};
 use kube::ResourceExt as _;
 use operator_runtime::rejection::Rejection;
 use reqwest::Url;
 
+use super::{reasons::INVALID_ENDPOINT, sockets};
 use crate::{
     Urls,
     client::{Base, address},
-    resource::sockets,
 };
 
-/// The reason for an endpoint that the controller must not connect to.
-pub(crate) use crate::resource::sockets::INVALID_ENDPOINT;
 const INVALID_TLS: &str = "InvalidTls";
 const INVALID_AUTH: &str = "InvalidAuth";
 
@@ -135,7 +133,7 @@ fn check_custom(target: &Target, tls: &PluginTls, auth: &PluginAuth) -> Result<(
         return refuse(INVALID_AUTH, "auth.hmac is for endpoint.url");
     }
     // The names become part of API server paths, and must not lead to other objects.
-    let ca = tls.ca_from.as_ref().map(|from| (INVALID_TLS, "tls.caFrom.name", kind_name(from.kind), &from.name));
+    let ca = tls.ca_from.as_ref().map(|from| (INVALID_TLS, "tls.caFrom.name", from.kind.as_str(), &from.name));
     let client = tls.client_certificate.as_ref();
     let client = client.map(|from| (INVALID_TLS, "tls.clientCertificate.secretName", "Secret", &from.secret_name));
     let hmac = auth.hmac.as_ref();
@@ -143,14 +141,6 @@ fn check_custom(target: &Target, tls: &PluginTls, auth: &PluginAuth) -> Result<(
     match [ca, client, hmac].into_iter().flatten().find(|(_, _, _, name)| !is_object_name(name)) {
         Some((reason, field, kind, _)) => refuse(reason, format!("{field} is not the name of a {kind}")),
         None => Ok(()),
-    }
-}
-
-/// Returns the name of the kind.
-pub(crate) fn kind_name(kind: KeyRefKind) -> &'static str {
-    match kind {
-        KeyRefKind::ConfigMap => "ConfigMap",
-        KeyRefKind::Secret => "Secret",
     }
 }
 

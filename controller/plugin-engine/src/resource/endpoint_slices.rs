@@ -13,7 +13,7 @@ use operator_runtime::{leader::Leading, watch::Cache};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::{EndpointChange, trigger::ProbeTrigger};
+use super::{endpoint_change::EndpointChange, trigger::ProbeTrigger};
 use crate::model::key::key_of;
 
 pub(crate) const SERVICE_LABEL: &str = "kubernetes.io/service-name";

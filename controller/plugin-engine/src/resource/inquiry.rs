@@ -19,11 +19,13 @@ use operator_runtime::{
 use super::{
     Error,
     context::PluginContext,
-    endpoint,
+    endpoint_change::EndpointChange,
+    inquiry_result::{InquiryResult, Usable},
     interruption::{self, Before},
     leave_of,
     observe::{self, Rights},
-    probes::{EndpointChange, Probe},
+    probes::Probe,
+    reasons::INVALID_ENDPOINT,
     route,
     status::Findings,
     validate::{self, ValidatedPlugin},
@@ -36,11 +38,7 @@ use crate::{
         registration::Registered,
         registry::{Command, WorkerHandle},
     },
-    model::{
-        child_kind::ChildKind,
-        key::PluginKey,
-        writer::{WatchKey, Writer},
-    },
+    model::{key::PluginKey, writer::WatchKey},
     sync::worker,
 };
 use plugin_protocol::{Discovery, EventReason};
@@ -50,17 +48,6 @@ const AUTHORIZE_PERIOD: Duration = Duration::from_mins(10);
 /// How many watches of children the plugins of one team may need: enough for 2 accounts with all kinds, or more
 /// accounts with fewer kinds. Each watch is a connection, a task and a cache.
 const MAX_WATCHES: usize = 64;
-
-/// The result of an inquiry, and the object that it is about.
-pub(crate) struct Answer {
-    uid: Option<String>,
-    generation: Option<i64>,
-    change: EndpointChange,
-    /// When an earlier inquiry found the permissions to be sufficient.
-    reviewed: Option<Instant>,
-    findings: Findings,
-    outcome: Result<Option<Usable>, Error>,
-}
 
 /// Starts an inquiry outside of the reconciler. A later pass takes its answer.
 pub(crate) fn begin(
@@ -80,7 +67,7 @@ pub(crate) fn begin(
         let mut findings = Findings { authorized, suspended, finalize, ..Findings::default() };
         let outcome = inquire(&asked, &subject, &valid, (change, &mut findings)).await;
         let (uid, generation) = (subject.uid(), subject.metadata.generation);
-        Answer { uid, generation, change, reviewed, findings, outcome }
+        InquiryResult { uid, generation, change, reviewed, findings, outcome }
     };
     let (task_context, plugin) = (Arc::clone(context), key.clone());
     context.inquiries.begin(&key, inquiry, move || task_context.plugins.push(&plugin));
@@ -91,10 +78,10 @@ pub(crate) fn conclude(
     context: &PluginContext,
     plugin: &DaskOperatorPlugin,
     valid: &ValidatedPlugin,
-    answer: Answer,
+    answer: InquiryResult,
 ) -> Result<(), Error> {
     let key = key_of(plugin);
-    let Answer { uid, generation, change, reviewed, mut findings, outcome } = answer;
+    let InquiryResult { uid, generation, change, reviewed, mut findings, outcome } = answer;
     let is_about_this = (&uid, generation) == (&plugin.metadata.uid, plugin.metadata.generation);
     if !is_about_this || !matches!(outcome, Ok(Some(_))) {
         context.probes.keep(&key, change);
@@ -184,7 +171,7 @@ fn settle(
     };
     let stale = usable.is_none() && context.registry.get(&key).as_ref().is_some_and(outdated);
     // Missing credentials do not close open connections, but an endpoint that became invalid does.
-    let turned_bad = findings.refusal.as_ref().is_some_and(|refusal| refusal.reason == endpoint::INVALID_ENDPOINT);
+    let turned_bad = findings.refusal.as_ref().is_some_and(|refusal| refusal.reason == INVALID_ENDPOINT);
     if plugin.spec.suspend || stale || turned_bad {
         context.registry.remove(&key);
     } else if let Some(Usable { kinds, writer, caller, discovery }) = usable {
@@ -198,14 +185,6 @@ fn settle(
         };
         register(context, registered, recovered, change.replaced);
     }
-}
-
-/// The parts that syncing subjects requires.
-struct Usable {
-    kinds: Vec<ChildKind>,
-    writer: Writer,
-    caller: Caller,
-    discovery: Discovery,
 }
 
 /// Queries the API server, then the plugin. Problems are recorded in `findings`.
@@ -351,7 +330,7 @@ mod tests {
         let (context, _) = mk_dependencies(made).await;
         let engine = test_engine(&context, test_settings(), &CancellationToken::new());
         let change = EndpointChange { reconnect: true, replaced: true };
-        let answer = |generation| Answer {
+        let answer = |generation| InquiryResult {
             uid: Some("echo".to_owned()),
             generation: Some(generation),
             change,
@@ -368,7 +347,7 @@ mod tests {
         assert_eq!(last(), Some((2, 1)));
         conclude(&engine, &current, &valid, answer(2)).unwrap();
         let refused = k8s::Error::Outdated { object: "echo".to_owned() };
-        let failed = Answer { outcome: Err(Error::Observe(refused)), ..answer(2) };
+        let failed = InquiryResult { outcome: Err(Error::Observe(refused)), ..answer(2) };
         assert!(conclude(&engine, &current, &valid, failed).is_err());
         assert_eq!(last(), Some((2, 3)), "pauses grow, whatever fails");
     }

@@ -3,15 +3,20 @@
 
 pub(crate) mod context;
 mod credentials;
+pub(crate) mod deleted_plugins;
 mod endpoint;
+mod endpoint_change;
 pub(crate) mod endpoint_slices;
 pub(crate) mod finalizer_controller;
 mod inquiries;
 mod inquiry;
+mod inquiry_result;
 mod interruption;
 mod observe;
 mod probes;
+mod reasons;
 mod route;
+pub(crate) mod socket_watch;
 pub(crate) mod sockets;
 mod status;
 pub(crate) mod sweep;
@@ -31,10 +36,7 @@ use plugin_protocol::EventReason;
 
 pub use self::status::CONDITIONS;
 use self::{context::PluginContext, probes::Probe, status::Findings, validate::Tenancy};
-pub(crate) use self::{
-    inquiries::Inquiries,
-    probes::{EndpointChange, Probes},
-};
+pub(crate) use self::{inquiries::Inquiries, probes::Probes};
 use super::{
     children::prune_guard::ALLOW_ANNOTATION,
     client::Base,
@@ -85,8 +87,8 @@ pub(crate) async fn reconcile(plugin: Arc<DaskOperatorPlugin>, context: Arc<Plug
         }
     };
     hand_over_leave(&context, &key, &plugin);
-    if let Some(answer) = context.inquiries.take(&key) {
-        inquiry::conclude(&context, &plugin, &valid, answer)?;
+    if let Some(result) = context.inquiries.take(&key) {
+        inquiry::conclude(&context, &plugin, &valid, result)?;
     }
     let now = Instant::now();
     let (last, next) = if context.inquiries.is_under_way(&key) {

@@ -16,13 +16,13 @@ use operator_runtime::{
     scope::Scope,
 };
 
+use super::context::PluginContext;
 use crate::{
     config::Settings,
     model::{
         child_kind::ChildKind,
         writer::{Account, Writer},
     },
-    resource::context::PluginContext,
 };
 
 /// How many requests are sent for one plugin at the same time. A plugin may list dozens of kinds, each with several

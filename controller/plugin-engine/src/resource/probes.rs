@@ -9,7 +9,7 @@ use std::{
 use dask_operator_api::DaskOperatorPlugin;
 use jiff::Timestamp;
 
-use super::{credentials, interruption, status::Findings};
+use super::{endpoint_change::EndpointChange, interruption, reasons, status::Findings};
 use crate::model::key::PluginKey;
 
 /// How often a plugin that answers is discovered again.
@@ -35,16 +35,6 @@ struct ProbesInner {
     change: HashMap<PluginKey, EndpointChange>,
     /// When certificates have to be renewed.
     renewals: HashMap<PluginKey, Timestamp>,
-}
-
-/// The changes of a plugin's endpoint since it was last discovered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct EndpointChange {
-    /// Open connections may lead to a process that is terminating.
-    pub(crate) reconnect: bool,
-    /// Another process serves the endpoint. It may answer differently, so it is called about every subject once it is
-    /// discovered.
-    pub(crate) replaced: bool,
 }
 
 /// The result of one discovery.
@@ -166,7 +156,7 @@ impl Probe {
         }
         let refusal = self.findings.refusal.as_ref();
         let longest = match refusal {
-            Some(refusal) if credentials::waits_for_an_object(refusal.reason) => LONGEST_WAIT,
+            Some(refusal) if reasons::waits_for_an_object(refusal.reason) => LONGEST_WAIT,
             _ => LONGEST_RETRY,
         };
         let pause = match self.failures {

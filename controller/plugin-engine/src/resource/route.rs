@@ -8,13 +8,11 @@ use operator_runtime::{k8s, rejection::Rejection};
 
 use super::{
     context::PluginContext,
-    credentials::{self, Materials, SERVICE_NOT_FOUND, TLS_ERROR},
+    credentials::{self, Materials},
     endpoint::{CustomEndpoint, Target, ValidatedEndpoint},
+    reasons::{INVALID_ENDPOINT, SERVICE_NOT_FOUND, TLS_ERROR},
 };
-use crate::{
-    client::{Base, Https, Route, tls::Roots, token::Tokens},
-    resource::sockets::INVALID_ENDPOINT,
-};
+use crate::client::{Base, Https, Route, tls::Roots, token::Tokens};
 
 /// Returns how `plugin` is reached.
 pub(crate) async fn route(

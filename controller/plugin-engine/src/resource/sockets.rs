@@ -1,5 +1,5 @@
-//! Watches the sockets of plugins that run beside the controller: checks that they are sockets, and detects when they
-//! appear, disappear or are replaced.
+//! The sockets of plugins that run beside the controller: checks that they are sockets, and detects when they appear,
+//! disappear or are replaced.
 //!
 //! Each sidecar has its own directory below that of the controller, and cannot access those of others. So no sidecar
 //! can replace the socket of another one and receive its requests and permissions.
@@ -10,19 +10,12 @@ use std::{
     os::unix::fs::{FileTypeExt as _, MetadataExt as _},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
-use operator_runtime::{leader::Leading, rejection::Rejection};
-use tokio::time::MissedTickBehavior;
+use operator_runtime::rejection::Rejection;
 
-use super::{EndpointChange, trigger::ProbeTrigger};
-use crate::model::key::{PluginKey, key_of};
-
-/// The reason of refusals.
-pub(crate) const INVALID_ENDPOINT: &str = "InvalidEndpoint";
-/// How often the sockets are checked. A check is one system call per socket, and works on every file system.
-const PERIOD: Duration = Duration::from_secs(1);
+use super::{endpoint_change::EndpointChange, reasons::INVALID_ENDPOINT};
+use crate::model::key::PluginKey;
 
 /// The longest path of a socket that Linux connects to, in bytes.
 const MAX_PATH: usize = 107;
@@ -53,10 +46,30 @@ struct SocketId {
     changed: (i64, i64),
 }
 
+/// The socket of a plugin, by its path below the directory of sockets.
+pub(super) struct PluginSocket {
+    pub(super) plugin: PluginKey,
+    pub(super) path: String,
+}
+
+/// What is at the path of a plugin's socket.
+struct SocketSight {
+    plugin: PluginKey,
+    path: String,
+    sight: Sight,
+}
+
+/// A plugin whose socket changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SocketChange {
+    pub(super) plugin: PluginKey,
+    pub(super) change: EndpointChange,
+}
+
 /// The directory of the sockets, and their last known state.
 pub(crate) struct Sockets {
     dir: PathBuf,
-    memory: Mutex<Memory>,
+    memory: Mutex<SocketStates>,
 }
 
 impl Sockets {
@@ -75,7 +88,17 @@ impl Sockets {
         }
     }
 
-    fn memory(&self) -> MutexGuard<'_, Memory> {
+    /// Examines the socket of each plugin. Returns the plugins whose socket changed since the last call.
+    pub(super) fn changes(&self, plugins: Vec<PluginSocket>) -> Vec<SocketChange> {
+        let look = |PluginSocket { plugin, path }: PluginSocket| {
+            let sight = look(&self.dir.join(&path));
+            SocketSight { plugin, path, sight }
+        };
+        let sights = plugins.into_iter().map(look).collect();
+        self.memory().compare(sights)
+    }
+
+    fn memory(&self) -> MutexGuard<'_, SocketStates> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -120,47 +143,22 @@ fn look(path: &Path) -> Sight {
     }
 }
 
-/// Discovers plugins again whose sockets appear, disappear or are replaced.
-pub(crate) async fn follow(waker: ProbeTrigger, _: Leading) {
-    let mut ticks = tokio::time::interval(PERIOD);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let sockets = &waker.0.sockets;
-    loop {
-        ticks.tick().await;
-        let mut sights = Vec::new();
-        for plugin in waker.0.plugins.all() {
-            let Some(socket) = &plugin.spec.endpoint.socket else { continue };
-            let key = key_of(&plugin);
-            // Paths that may lead elsewhere are refused, and must not be examined either.
-            if let Some(path) = path_below(&key.name, socket) {
-                let sight = look(&sockets.dir.join(&path));
-                sights.push((key, path, sight));
-            }
-        }
-        let changes = sockets.memory().compare(sights);
-        for (key, change) in changes {
-            tracing::info!(plugin = key.name, replaced = change.replaced, "a plugin's socket changed");
-            waker.wake(&key, change);
-        }
-    }
-}
-
 /// The last known state of each plugin's socket. Has no side effects.
 #[derive(Default)]
-struct Memory(HashMap<PluginKey, Seen>);
+struct SocketStates(HashMap<PluginKey, SocketState>);
 
 #[derive(Clone)]
-struct Seen {
+struct SocketState {
     name: String,
     now: Sight,
     /// The last socket that existed, even if it is gone.
     last: Option<SocketId>,
 }
 
-impl Memory {
+impl SocketStates {
     /// Records the state before the plugin is connected to for the first time.
     fn first_sight(&mut self, key: PluginKey, name: &str, now: Sight) {
-        let seen = Seen { name: name.to_owned(), now, last: now.socket() };
+        let seen = SocketState { name: name.to_owned(), now, last: now.socket() };
         let known = self.0.entry(key).or_insert_with(|| seen.clone());
         if known.name != name {
             *known = seen;
@@ -169,18 +167,19 @@ impl Memory {
 
     /// Updates the states of all plugins' sockets and returns the changes. The first state of a plugin is no change,
     /// because the plugin is discovered anyway.
-    fn compare(&mut self, sights: Vec<(PluginKey, String, Sight)>) -> Vec<(PluginKey, EndpointChange)> {
+    fn compare(&mut self, sights: Vec<SocketSight>) -> Vec<SocketChange> {
         let mut before = std::mem::take(&mut self.0);
         let mut all = Vec::new();
-        for (key, name, now) in sights {
-            let old = before.remove(&key).filter(|old| old.name == name);
+        for SocketSight { plugin, path: name, sight: now } in sights {
+            let old = before.remove(&plugin).filter(|old| old.name == name);
             let last = old.as_ref().and_then(|old| old.last);
             let id = now.socket();
             if old.is_some_and(|old| old.now != now) {
                 let replaced = id.is_some() && last.is_some() && id != last;
-                all.push((key.clone(), EndpointChange { reconnect: true, replaced }));
+                let change = EndpointChange { reconnect: true, replaced };
+                all.push(SocketChange { plugin: plugin.clone(), change });
             }
-            self.0.insert(key, Seen { name, now, last: id.or(last) });
+            self.0.insert(plugin, SocketState { name, now, last: id.or(last) });
         }
         all
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{EndpointChange, context::PluginContext};
+use super::{context::PluginContext, endpoint_change::EndpointChange};
 use crate::model::key::PluginKey;
 
 /// A handle for tasks that detect changes of plugin endpoints.

@@ -15,12 +15,16 @@ fn socket(inode: u64, changed: i64) -> Sight {
     Sight::Socket(SocketId { device: 1, inode, changed: (changed, 0) })
 }
 
-fn compare(memory: &mut Memory, sight: Sight) -> Option<EndpointChange> {
-    memory.compare(vec![(key("a"), "a.sock".to_owned(), sight)]).pop().map(|(_, news)| news)
+fn sight(path: &str, sight: Sight) -> SocketSight {
+    SocketSight { plugin: key("a"), path: path.to_owned(), sight }
+}
+
+fn compare(states: &mut SocketStates, now: Sight) -> Option<EndpointChange> {
+    states.compare(vec![sight("a.sock", now)]).pop().map(|found| found.change)
 }
 
 #[test]
-fn a_socket_that_comes_goes_or_is_another_is_news_once() {
+fn each_change_of_a_socket_is_reported_once() {
     let table = [
         (Sight::Absent, None),
         (socket(1, 1), Some(CHANGED)),
@@ -36,31 +40,37 @@ fn a_socket_that_comes_goes_or_is_another_is_news_once() {
         // The same socket, moved away and back.
         (socket(2, 4), Some(CHANGED)),
     ];
-    let mut memory = Memory::default();
-    for (step, (sight, news)) in table.into_iter().enumerate() {
-        assert_eq!(compare(&mut memory, sight), news, "step {step}: {sight:?}");
+    let mut states = SocketStates::default();
+    for (step, (sight, change)) in table.into_iter().enumerate() {
+        assert_eq!(compare(&mut states, sight), change, "step {step}: {sight:?}");
     }
 }
 
 #[test]
-fn the_first_sight_and_another_name_are_no_news_and_who_is_gone_is_forgotten() {
-    let mut memory = Memory::default();
-    assert_eq!(compare(&mut memory, socket(1, 1)), None);
-    assert_eq!(memory.compare(vec![(key("a"), "b.sock".to_owned(), socket(2, 2))]), []);
-    assert_eq!(memory.compare(Vec::new()), []);
-    assert!(memory.0.is_empty());
+fn the_first_state_of_a_socket_is_no_change() {
+    let mut states = SocketStates::default();
+    assert_eq!(compare(&mut states, socket(1, 1)), None);
+    assert_eq!(states.compare(vec![sight("b.sock", socket(2, 2))]), []);
+}
+
+#[test]
+fn the_state_of_a_plugin_that_is_gone_is_forgotten() {
+    let mut states = SocketStates::default();
+    states.first_sight(key("a"), "a.sock", socket(1, 1));
+    assert_eq!(states.compare(Vec::new()), []);
+    assert!(states.0.is_empty());
 }
 
 /// A plugin may be restarted within a second of its first call.
 #[test]
 fn what_was_there_at_the_first_probe_counts_as_seen() {
-    let mut memory = Memory::default();
-    memory.first_sight(key("a"), "a.sock", socket(1, 1));
-    memory.first_sight(key("a"), "a.sock", socket(2, 2));
-    assert_eq!(compare(&mut memory, socket(2, 2)), Some(REPLACED));
-    memory.first_sight(key("a"), "b.sock", Sight::Absent);
-    let sight = (key("a"), "b.sock".to_owned(), socket(3, 3));
-    assert_eq!(memory.compare(vec![sight]), [(key("a"), CHANGED)]);
+    let mut states = SocketStates::default();
+    states.first_sight(key("a"), "a.sock", socket(1, 1));
+    states.first_sight(key("a"), "a.sock", socket(2, 2));
+    assert_eq!(compare(&mut states, socket(2, 2)), Some(REPLACED));
+    states.first_sight(key("a"), "b.sock", Sight::Absent);
+    let changed = SocketChange { plugin: key("a"), change: CHANGED };
+    assert_eq!(states.compare(vec![sight("b.sock", socket(3, 3))]), [changed]);
 }
 
 #[test]
