@@ -1,0 +1,79 @@
+//! The structure of the crates under `controller/`: which of their files import one another. It is read from the source
+//! text.
+#![expect(clippy::unwrap_used, reason = "in tests, what fails must fail loudly")]
+
+mod graph;
+mod imports;
+
+use std::path::PathBuf;
+
+use graph::Siblings;
+use imports::{Import, SourceTree};
+
+/// The layers of this crate, as `src/lib.rs` lists them.
+const LAYERS: [&str; 14] = [
+    "config", "metrics", "model", "pki", "client", "selector", "finalize", "index", "status", "children", "sync",
+    "resource", "engine", "render",
+];
+
+/// The directories of the crates below `controller/`.
+const CRATES: [&str; 6] = ["api", "json-measure", "plugin-engine", "runtime", "scheduler-client", "."];
+
+/// Imports of the crate `dask-operator` that close a circle. Nothing is added here.
+const CLOSING: [[&str; 2]; 18] = [
+    ["args", "kopf"],
+    ["telemetry", "args"],
+    ["autoscaler", "fuzzing"],
+    ["idle", "fuzzing"],
+    ["job", "fuzzing"],
+    ["worker_group", "fuzzing"],
+    ["context", "autoscaler"],
+    ["context", "idle"],
+    ["context", "worker_group"],
+    ["context", "metrics"],
+    ["worker_group", "metrics"],
+    ["autoscaler::validate", "autoscaler::observe"],
+    ["cluster::phase", "cluster::status"],
+    ["cluster::scheduler_status", "cluster::status"],
+    ["cluster::summary", "cluster::status"],
+    ["job::runner", "job::build"],
+    ["job::trouble", "job::runner"],
+    ["worker_group::worker_warnings", "worker_group::status"],
+];
+
+/// Returns the imports between the files of a crate. `directory` is its directory below `controller/`.
+fn imports_of(directory: &str) -> Vec<Import> {
+    let controller = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    SourceTree::read(&controller.join(directory).join("src")).imports()
+}
+
+fn layer_of(module: &[String]) -> Option<usize> {
+    LAYERS.iter().position(|layer| module.first().is_some_and(|first| first == layer))
+}
+
+#[test]
+fn no_layer_uses_one_above_it() {
+    let imports = imports_of("plugin-engine");
+    let is_upward = |import: &&Import| {
+        layer_of(&import.from).is_some_and(|own| layer_of(&import.to).is_some_and(|used| used > own))
+    };
+    let upward = imports.iter().filter(is_upward);
+    let upward: Vec<String> =
+        upward.map(|import| format!("{} uses {}", import.from.join("::"), import.to.join("::"))).collect();
+    assert_eq!(upward, [""; 0], "a module may use only the layers before it in the list");
+}
+
+#[test]
+fn files_import_one_another_without_circles() {
+    let mut found = Vec::new();
+    for directory in CRATES {
+        let mut siblings = Siblings::of(&imports_of(directory));
+        if directory == "." {
+            for [from, to] in CLOSING {
+                assert!(siblings.ignore(from, to), "{from} -> {to} closes no circle any more; remove it from the list");
+            }
+        }
+        found.extend(siblings.circles().iter().map(|circle| format!("{directory}: {circle}")));
+    }
+    assert_eq!(found, [""; 0], "only a parent and its own child may import each other");
+}
