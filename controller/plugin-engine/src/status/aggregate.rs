@@ -58,37 +58,46 @@ pub(crate) struct DesiredStatus {
     pub(crate) conditions: Vec<ConditionUpdate>,
 }
 
-/// The state of one owner with one plugin.
-#[derive(Debug, Default)]
-struct Standing<'a> {
+/// What a plugin achieved for an owner, over all its subjects.
+#[derive(Debug)]
+struct PluginResult<'a> {
+    plugin: &'a str,
     matched: bool,
     children: usize,
-    failing: Option<(&'a SubjectKey, &'static str, &'a str)>,
-    waiting: Option<(&'a SubjectKey, &'a str)>,
+    failing: Option<Unsynced<'a>>,
+    waiting: Option<Unsynced<'a>>,
     conditions: BTreeMap<&'a str, &'a ConditionUpdate>,
+}
+
+/// A subject that is not synced.
+#[derive(Clone, Copy, Debug)]
+struct Unsynced<'a> {
+    subject: &'a SubjectKey,
+    reason: &'static str,
+    message: &'a str,
 }
 
 /// Computes the desired status of an owner. The plugins in `kept` have not reported everything yet, so their part of
 /// the current status (`shown`) is kept. `holders` are the plugins that keep the owner from becoming `Running` and have
 /// not answered.
 pub(crate) fn status_of(
-    accounts: &SubjectReports,
+    reports: &SubjectReports,
     kept: &BTreeSet<String>,
     shown: &CurrentStatus,
     holders: &[String],
 ) -> DesiredStatus {
-    let known = accounts.iter().filter(|(plugin, _)| !kept.contains(*plugin));
-    let standings: Vec<_> = known.map(|(plugin, subjects)| (plugin.as_str(), standing(subjects))).collect();
-    let standings: Vec<_> = standings.into_iter().filter(|(_, standing)| standing.matched).collect();
+    let known = reports.iter().filter(|(plugin, _)| !kept.contains(*plugin));
+    let results = known.map(|(plugin, subjects)| result_of(plugin, subjects));
+    let results: Vec<PluginResult<'_>> = results.filter(|result| result.matched).collect();
     let kept_states: Vec<&PluginState> = shown.plugins.iter().filter(|state| kept.contains(&state.name)).collect();
-    let mut plugins: Vec<PluginState> = standings.iter().map(|(plugin, standing)| state(plugin, standing)).collect();
+    let mut plugins: Vec<PluginState> = results.iter().map(state).collect();
     plugins.extend(kept_states.iter().map(|state| (*state).clone()));
     plugins.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut conditions: Vec<ConditionUpdate> = synced(&standings, &kept_states, shown, holders).into_iter().collect();
-    let said = standings.iter().flat_map(|(_, standing)| standing.conditions.values().take(MAX_SHOWN));
-    conditions.extend(said.map(|verdict| (*verdict).clone()));
+    let mut conditions: Vec<ConditionUpdate> = synced(&results, &kept_states, shown, holders).into_iter().collect();
+    let of_plugins = results.iter().flat_map(|result| result.conditions.values().take(MAX_SHOWN));
+    conditions.extend(of_plugins.map(|condition| (*condition).clone()));
     let of_kept = |condition: &&Condition| kept.iter().any(|plugin| condition.type_.starts_with(&prefix(plugin)));
-    conditions.extend(shown.conditions.iter().filter(of_kept).map(verdict_of));
+    conditions.extend(shown.conditions.iter().filter(of_kept).map(update_of));
     DesiredStatus { plugins, conditions }
 }
 
@@ -97,14 +106,14 @@ pub(crate) fn is_ours(condition: &Condition) -> bool {
     condition.type_ == PLUGINS_SYNCED || condition.type_.contains(".plugin.kubernetes.dask.org/")
 }
 
-/// Converts the conditions in `said` that can be shown. Returns them with the number of those that cannot.
-pub(crate) fn fit(plugin: &str, said: &[plugin_protocol::Condition]) -> (Vec<ConditionUpdate>, usize) {
+/// Converts the conditions in `returned` that can be shown. Returns them with the number of those that cannot.
+pub(crate) fn fit(plugin: &str, returned: &[plugin_protocol::Condition]) -> (Vec<ConditionUpdate>, usize) {
     let fits = |condition: &&plugin_protocol::Condition| {
         is_type(&condition.type_)
             && prefix(plugin).len() + condition.type_.len() <= MAX_TYPE
             && is_reason(&condition.reason)
     };
-    let verdict = |condition: &plugin_protocol::Condition| ConditionUpdate {
+    let update = |condition: &plugin_protocol::Condition| ConditionUpdate {
         type_: format!("{}{}", prefix(plugin), condition.type_).into(),
         status: match condition.status {
             ConditionStatus::True => Some(true),
@@ -114,8 +123,8 @@ pub(crate) fn fit(plugin: &str, said: &[plugin_protocol::Condition]) -> (Vec<Con
         reason: condition.reason.clone(),
         message: limits::cut_message(&condition.message).to_owned(),
     };
-    let shown: Vec<ConditionUpdate> = said.iter().filter(fits).take(MAX_SHOWN).map(verdict).collect();
-    let unfit = said.len() - shown.len();
+    let shown: Vec<ConditionUpdate> = returned.iter().filter(fits).take(MAX_SHOWN).map(update).collect();
+    let unfit = returned.len() - shown.len();
     (shown, unfit)
 }
 
@@ -137,28 +146,31 @@ fn is_reason(reason: &str) -> bool {
         && reason.chars().all(|c| c.is_ascii_alphanumeric() || "_,:".contains(c))
 }
 
-fn standing(subjects: &BTreeMap<SubjectKey, SubjectReport>) -> Standing<'_> {
-    let mut standing = Standing::default();
-    for (subject, account) in subjects {
-        match &account.state {
+/// Combines the reports of a plugin about the subjects of one owner.
+fn result_of<'a>(plugin: &'a str, subjects: &'a BTreeMap<SubjectKey, SubjectReport>) -> PluginResult<'a> {
+    let conditions = BTreeMap::new();
+    let mut result = PluginResult { plugin, matched: false, children: 0, failing: None, waiting: None, conditions };
+    for (subject, report) in subjects {
+        let waiting = |message| Some(Unsynced { subject, reason: WAITING, message });
+        match &report.state {
             SyncState::Unmatched => continue,
             SyncState::Synced => {}
-            SyncState::Waiting => standing.waiting = standing.waiting.or(Some((subject, NOT_ANSWERED))),
-            SyncState::Pending { message } => standing.waiting = standing.waiting.or(Some((subject, message))),
+            SyncState::Waiting => result.waiting = result.waiting.or(waiting(NOT_ANSWERED)),
+            SyncState::Pending { message } => result.waiting = result.waiting.or(waiting(message)),
             SyncState::Failing { reason, message } => {
-                standing.failing = standing.failing.or(Some((subject, reason, message)));
+                result.failing = result.failing.or(Some(Unsynced { subject, reason, message }));
             }
         }
-        standing.matched = true;
-        standing.children += account.children;
-        for condition in &account.conditions {
-            let worst = standing.conditions.entry(&condition.type_).or_insert(condition);
+        result.matched = true;
+        result.children += report.children;
+        for condition in &report.conditions {
+            let worst = result.conditions.entry(&condition.type_).or_insert(condition);
             if rank(condition) < rank(worst) {
                 *worst = condition;
             }
         }
     }
-    standing
+    result
 }
 
 /// Returns the rank of a condition. Of the conditions of one type from several subjects, the one with the lowest rank
@@ -171,37 +183,37 @@ fn rank(condition: &ConditionUpdate) -> u8 {
     }
 }
 
-fn state(plugin: &str, standing: &Standing<'_>) -> PluginState {
-    let failing = standing.failing.map(|(subject, _, message)| (subject, message));
-    let message =
-        failing.or(standing.waiting).map(|(subject, message)| format!("{subject}: {message}")).unwrap_or_default();
+/// Returns the entry of a plugin in the status.
+fn state(result: &PluginResult<'_>) -> PluginState {
+    let unsynced = result.failing.or(result.waiting);
+    let message = unsynced.map(|Unsynced { subject, message, .. }| format!("{subject}: {message}")).unwrap_or_default();
     PluginState {
-        name: plugin.to_owned(),
-        synced: standing.failing.is_none() && standing.waiting.is_none(),
-        children: i64::try_from(standing.children).unwrap_or(i64::MAX),
+        name: result.plugin.to_owned(),
+        synced: unsynced.is_none(),
+        children: i64::try_from(result.children).unwrap_or(i64::MAX),
         message: limits::shorten_message(&message).into_owned(),
     }
 }
 
 /// Returns the `PluginsSynced` condition. Returns `None` if no plugin matches the owner.
 fn synced(
-    standings: &[(&str, Standing<'_>)],
+    results: &[PluginResult<'_>],
     kept: &[&PluginState],
     shown: &CurrentStatus,
     holders: &[String],
 ) -> Option<ConditionUpdate> {
-    let failing = standings.iter().find_map(|(plugin, standing)| Some((plugin, standing.failing?)));
-    if let Some((plugin, (subject, reason, message))) = failing {
+    let failing = results.iter().find_map(|result| Some((result.plugin, result.failing?)));
+    if let Some((plugin, Unsynced { subject, reason, message })) = failing {
         return Some(ConditionUpdate::no(PLUGINS_SYNCED, reason, format!("{plugin}: {subject}: {message}")));
     }
     if let Some(state) = kept.iter().find(|state| !state.synced) {
         let before = shown.conditions.iter().find(|condition| condition.type_ == PLUGINS_SYNCED);
-        let before = before.filter(|condition| condition.status != "True").map(verdict_of);
+        let before = before.filter(|condition| condition.status != "True").map(update_of);
         let message = format!("{}: {}", state.name, state.message);
         return before.or_else(|| Some(ConditionUpdate::no(PLUGINS_SYNCED, "NotSynced", message)));
     }
-    let waiting = standings.iter().find_map(|(plugin, standing)| Some((plugin, standing.waiting?)));
-    if let Some((plugin, (subject, message))) = waiting {
+    let waiting = results.iter().find_map(|result| Some((result.plugin, result.waiting?)));
+    if let Some((plugin, Unsynced { subject, message, .. })) = waiting {
         let message = format!("{plugin}: {subject}: {message}");
         return Some(ConditionUpdate::unknown(PLUGINS_SYNCED, WAITING, message));
     }
@@ -209,11 +221,12 @@ fn synced(
         let message = format!("not answered yet, and failurePolicy is Fail: {}", holders.join(", "));
         return Some(ConditionUpdate::unknown(PLUGINS_SYNCED, WAITING, message));
     }
-    let any = !standings.is_empty() || !kept.is_empty();
-    any.then(|| ConditionUpdate::yes(PLUGINS_SYNCED, "Synced", "everything that plugins asked for stands"))
+    let any = !results.is_empty() || !kept.is_empty();
+    any.then(|| ConditionUpdate::yes(PLUGINS_SYNCED, "Synced", "all objects that plugins requested are up to date"))
 }
 
-fn verdict_of(condition: &Condition) -> ConditionUpdate {
+/// Returns an update that keeps `condition` as it is.
+fn update_of(condition: &Condition) -> ConditionUpdate {
     ConditionUpdate {
         type_: condition.type_.clone().into(),
         status: match condition.status.as_str() {

@@ -9,26 +9,40 @@ use super::aggregate::{SubjectReport, SubjectReports};
 use crate::model::subject::SubjectKey;
 use crate::model::summary::SyncState;
 
-/// Returns whether `plugin` keeps the cluster with `uid` in `namespace` from becoming `Running`. It does if its rules
+/// A plugin resource that may hold clusters.
+pub(crate) struct GatePlugin<'a> {
+    pub(crate) identity: String,
+    /// Whether the plugin serves all namespaces.
+    pub(crate) is_shared: bool,
+    pub(crate) resource: &'a DaskOperatorPlugin,
+}
+
+/// A cluster that plugins may hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GatedCluster<'a> {
+    pub(crate) namespace: &'a str,
+    pub(crate) uid: &'a str,
+}
+
+/// Returns whether `plugin` keeps `cluster` from becoming `Running`. It does if its rules
 /// may match the cluster or its scheduler, and it has not yet reported that they do not match or that everything is
 /// synced.
 pub(crate) fn holds(
-    plugin: &DaskOperatorPlugin,
-    is_shared: bool,
-    (namespace, uid): (&str, &str),
-    accounts: Option<&BTreeMap<SubjectKey, SubjectReport>>,
+    plugin: &GatePlugin<'_>,
+    cluster: GatedCluster<'_>,
+    reports: Option<&BTreeMap<SubjectKey, SubjectReport>>,
 ) -> bool {
-    let spec = &plugin.spec;
-    let serves = is_shared || plugin.namespace().as_deref() == Some(namespace);
-    if spec.failure_policy != FailurePolicy::Fail || spec.suspend || is_refused(plugin) || !serves {
+    let (spec, resource) = (&plugin.resource.spec, plugin.resource);
+    let serves = plugin.is_shared || resource.namespace().as_deref() == Some(cluster.namespace);
+    if spec.failure_policy != FailurePolicy::Fail || spec.suspend || is_refused(resource) || !serves {
         return false;
     }
     let kinds = spec.subjects.iter().filter(|rule| concerns_clusters(rule)).map(|rule| rule.kind);
-    let accounts = || accounts.into_iter().flatten().filter(|(_, account)| account.owner.uid == uid);
-    let is_silent_about = |kind: SubjectKind| !accounts().any(|(subject, _)| subject.kind == kind);
-    let is_well = |account: &SubjectReport| matches!(account.state, SyncState::Synced | SyncState::Unmatched);
+    let reports = || reports.into_iter().flatten().filter(|(_, report)| report.owner.uid == cluster.uid);
+    let is_silent_about = |kind: SubjectKind| !reports().any(|(subject, _)| subject.kind == kind);
+    let is_well = |report: &SubjectReport| matches!(report.state, SyncState::Synced | SyncState::Unmatched);
     let mut kinds = kinds.peekable();
-    kinds.peek().is_some() && (kinds.any(is_silent_about) || !accounts().all(|(_, account)| is_well(account)))
+    kinds.peek().is_some() && (kinds.any(is_silent_about) || !reports().all(|(_, report)| is_well(report)))
 }
 
 /// Returns whether the plugin resource was rejected because it is invalid.
@@ -40,15 +54,13 @@ pub(crate) fn is_refused(plugin: &DaskOperatorPlugin) -> bool {
 
 /// Returns the identities of those of `plugins` that hold a cluster.
 pub(crate) fn holders<'a>(
-    plugins: impl Iterator<Item = (String, bool, &'a DaskOperatorPlugin)>,
-    cluster: (&str, &str),
-    accounts: Option<&SubjectReports>,
+    plugins: impl Iterator<Item = GatePlugin<'a>>,
+    cluster: GatedCluster<'_>,
+    reports: Option<&SubjectReports>,
 ) -> Vec<String> {
     let mut holders: Vec<String> = plugins
-        .filter(|(identity, shared, plugin)| {
-            holds(plugin, *shared, cluster, accounts.and_then(|accounts| accounts.get(identity)))
-        })
-        .map(|(identity, ..)| identity)
+        .filter(|plugin| holds(plugin, cluster, reports.and_then(|reports| reports.get(&plugin.identity))))
+        .map(|plugin| plugin.identity)
         .collect();
     holders.sort();
     holders
@@ -94,14 +106,22 @@ mod tests {
         SubjectKey { kind, namespace: "ns".to_owned(), name: "demo-scheduler".to_owned() }
     }
 
-    fn account(uid: &str, state: SyncState) -> SubjectReport {
+    fn report(uid: &str, state: SyncState) -> SubjectReport {
         let owner = Owner { key: key(SubjectKind::DaskCluster), uid: uid.to_owned() };
         SubjectReport { owner, state, children: 0, conditions: Vec::new(), unfit: 0, warnings: BTreeSet::new() }
     }
 
+    const CLUSTER: GatedCluster<'_> = GatedCluster { namespace: "ns", uid: "uid" };
+
+    /// Returns whether a plugin holds a cluster that it has not reported about.
+    fn holds_at_first(resource: &DaskOperatorPlugin, is_shared: bool, cluster: GatedCluster<'_>) -> bool {
+        holds(&GatePlugin { identity: "strict".to_owned(), is_shared, resource }, cluster, None)
+    }
+
     fn holds_after(plugin: &DaskOperatorPlugin, said: &[(SubjectKind, SubjectReport)]) -> bool {
-        let accounts = said.iter().map(|(kind, account)| (key(*kind), account.clone())).collect();
-        holds(plugin, true, ("ns", "uid"), Some(&accounts))
+        let reports = said.iter().map(|(kind, report)| (key(*kind), report.clone())).collect();
+        let plugin = GatePlugin { identity: "strict".to_owned(), is_shared: true, resource: plugin };
+        holds(&plugin, CLUSTER, Some(&reports))
     }
 
     fn failing() -> SyncState {
@@ -109,9 +129,9 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_holds_until_it_has_said_of_this_very_cluster_that_all_is_well() {
+    fn a_plugin_holds_a_cluster_until_it_reports_success_about_that_cluster() {
         let strict = plugin(|_| {});
-        assert!(holds(&strict, true, ("ns", "uid"), None));
+        assert!(holds_at_first(&strict, true, CLUSTER));
         let table = [
             ("uid", SyncState::Waiting, true),
             ("uid", SyncState::pending("no address yet"), true),
@@ -121,7 +141,7 @@ mod tests {
             ("namesake", SyncState::Synced, true),
         ];
         for (uid, state, expected) in table {
-            let said = [(SubjectKind::Service, account(uid, state.clone()))];
+            let said = [(SubjectKind::Service, report(uid, state.clone()))];
             assert_eq!(holds_after(&strict, &said), expected, "{uid} {state:?}");
         }
     }
@@ -130,11 +150,11 @@ mod tests {
     fn each_kind_of_subject_counts() {
         let kinds = json!([{"kind": "Service"}, {"kind": "Deployment"}, {"kind": "Pod", "component": "worker"}]);
         let strict = plugin(|value| value["spec"]["subjects"] = kinds.clone());
-        let service = (SubjectKind::Service, account("uid", SyncState::Synced));
+        let service = (SubjectKind::Service, report("uid", SyncState::Synced));
         assert!(holds_after(&strict, std::slice::from_ref(&service)));
-        let failed = (SubjectKind::Deployment, account("uid", failing()));
+        let failed = (SubjectKind::Deployment, report("uid", failing()));
         assert!(holds_after(&strict, &[service.clone(), failed]));
-        let synced = (SubjectKind::Deployment, account("uid", SyncState::Synced));
+        let synced = (SubjectKind::Deployment, report("uid", SyncState::Synced));
         assert!(!holds_after(&strict, &[service, synced]), "workers come later");
     }
 
@@ -154,9 +174,9 @@ mod tests {
         for (pointer, value) in edits {
             let (parent, field) = pointer.rsplit_once('/').unwrap();
             let lenient = plugin(|plugin| plugin.pointer_mut(parent).unwrap()[field] = value.clone());
-            assert!(!holds(&lenient, true, ("ns", "uid"), None), "{pointer} {value}");
+            assert!(!holds_at_first(&lenient, true, CLUSTER), "{pointer} {value}");
         }
-        assert!(!holds(&plugin(|_| {}), false, ("ns", "uid"), None), "a plugin of another team");
-        assert!(holds(&plugin(|_| {}), false, ("dask-operator", "uid"), None));
+        assert!(!holds_at_first(&plugin(|_| {}), false, CLUSTER), "a plugin of another team");
+        assert!(holds_at_first(&plugin(|_| {}), false, GatedCluster { namespace: "dask-operator", uid: "uid" }));
     }
 }

@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_namespace_that_has_spent_its_budget_is_told_once_and_leaves_the_others_theirs() {
+    fn a_namespace_that_exhausts_its_budget_gets_one_last_event() {
         let (budget, now) = (EventBudget::default(), Instant::now());
         let rooms: Vec<Room> = (0..100).map(|_| budget.take("flood", now)).collect();
         assert_eq!(rooms.iter().filter(|room| **room == Room::Enough).count(), 49);

@@ -4,4 +4,7 @@ pub(crate) mod aggregate;
 pub(crate) mod cluster_gate;
 pub(crate) mod event_budget;
 pub(crate) mod publisher;
+mod reports;
+mod schedule;
 pub(crate) mod store;
+mod warnings;

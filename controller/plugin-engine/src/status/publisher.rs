@@ -30,7 +30,8 @@ use serde_json::{Map, Value, json};
 use super::{
     aggregate::{self, CurrentStatus, PLUGINS_SYNCED, WAITING},
     event_budget::{EventBudget, Room},
-    store::{Known, StatusStore},
+    store::{Due, OwnerReports, StatusStore},
+    warnings::PluginWarning,
 };
 use crate::model::owner_caches::OwnerCaches;
 use crate::model::subject::{self, SubjectKey};
@@ -71,13 +72,13 @@ impl StatusWriter {
     /// Publishes statuses until it is dropped.
     pub(crate) async fn run(self, _: Leading) {
         loop {
-            let (due, stale) = self.status_store.next().await;
+            let Due { owners, stale } = self.status_store.next().await;
             if stale {
                 self.owners_that_show_something()
                     .iter()
                     .for_each(|owner| self.status_store.retry(owner, Duration::ZERO));
             }
-            stream::iter(due).for_each_concurrent(PARALLEL, |owner| self.publish(owner)).await;
+            stream::iter(owners).for_each_concurrent(PARALLEL, |owner| self.publish(owner)).await;
         }
     }
 
@@ -91,7 +92,7 @@ impl StatusWriter {
     }
 
     async fn publish(&self, owner: SubjectKey) {
-        let known = self.status_store.known(&owner);
+        let known = self.status_store.reports(&owner);
         let (namespace, name) = (&owner.namespace, &owner.name);
         let result = match owner.kind {
             SubjectKind::DaskCluster => {
@@ -111,9 +112,9 @@ impl StatusWriter {
             }
             // The fields of a job's status are defined by dask-kubernetes, so plugins are not shown there.
             _ => {
-                let mut accounts = known.accounts.values().flat_map(BTreeMap::values);
-                if let Some(account) = accounts.next() {
-                    self.warn(&owner, &account.owner.uid, |_| false).await;
+                let mut reports = known.reports.values().flat_map(BTreeMap::values);
+                if let Some(report) = reports.next() {
+                    self.warn(&owner, &report.owner.uid, |_| false).await;
                 }
                 Ok(())
             }
@@ -128,7 +129,7 @@ impl StatusWriter {
         &self,
         key: &SubjectKey,
         owner: Option<Arc<K>>,
-        mut known: Known,
+        mut known: OwnerReports,
         holders: &[String],
     ) -> Result<(), k8s::Error>
     where
@@ -147,7 +148,7 @@ impl StatusWriter {
         let was_told = |plugin: &String| plugins.iter().any(|state| state.name == *plugin);
         let are_old = |plugin: &String| known.incomplete.contains(plugin) && was_told(plugin);
         self.warn(key, uid.as_deref().unwrap_or_default(), are_old).await;
-        let aggregated = aggregate::status_of(&known.accounts, &known.incomplete, &shown, holders);
+        let aggregated = aggregate::status_of(&known.reports, &known.incomplete, &shown, holders);
         let conditions = conditions::updated(&shown.conditions, aggregated.conditions, None, Timestamp::now());
         let desired = CurrentStatus { plugins: aggregated.plugins, conditions };
         if sorted(shown.clone()) == sorted(desired.clone()) {
@@ -177,7 +178,7 @@ impl StatusWriter {
             uid: Some(uid.to_owned()),
             ..ObjectReference::default()
         };
-        for (plugin, warning) in self.status_store.take_warnings(owner) {
+        for PluginWarning { plugin, text: warning } in self.status_store.take_warnings(owner) {
             if are_old(&plugin) {
                 continue;
             }

@@ -12,7 +12,7 @@ fn key(kind: SubjectKind, name: &str) -> SubjectKey {
     SubjectKey { kind, namespace: "ns".to_owned(), name: name.to_owned() }
 }
 
-fn account(state: SyncState, children: usize) -> SubjectReport {
+fn report(state: SyncState, children: usize) -> SubjectReport {
     let owner = Owner { key: key(SubjectKind::DaskCluster, "demo"), uid: "cluster-uid".to_owned() };
     SubjectReport { owner, state, children, conditions: Vec::new(), unfit: 0, warnings: BTreeSet::new() }
 }
@@ -21,16 +21,16 @@ fn failing(reason: &'static str, message: &str) -> SyncState {
     SyncState::Failing { reason, message: message.to_owned() }
 }
 
-fn accounts<const N: usize>(of: [(&str, &str, SubjectReport); N]) -> SubjectReports {
-    let mut accounts = SubjectReports::new();
-    for (plugin, subject, account) in of {
-        accounts.entry(plugin.to_owned()).or_default().insert(key(SubjectKind::Pod, subject), account);
+fn reports<const N: usize>(of: [(&str, &str, SubjectReport); N]) -> SubjectReports {
+    let mut reports = SubjectReports::new();
+    for (plugin, subject, report) in of {
+        reports.entry(plugin.to_owned()).or_default().insert(key(SubjectKind::Pod, subject), report);
     }
-    accounts
+    reports
 }
 
-fn aggregated(accounts: &SubjectReports) -> DesiredStatus {
-    status_of(accounts, &BTreeSet::new(), &CurrentStatus::default(), &[])
+fn aggregated(reports: &SubjectReports) -> DesiredStatus {
+    status_of(reports, &BTreeSet::new(), &CurrentStatus::default(), &[])
 }
 
 fn state(name: &str, synced: bool, children: i64, message: &str) -> PluginState {
@@ -69,13 +69,13 @@ fn subjects_of_a_plugin_are_added_up() {
         (vec![], None),
     ];
     for (states, expected) in table {
-        let mut accounts = SubjectReports::new();
-        let subjects = accounts.entry("echo".to_owned()).or_default();
+        let mut reports = SubjectReports::new();
+        let subjects = reports.entry("echo".to_owned()).or_default();
         for (number, state) in states.into_iter().enumerate() {
             let children = usize::from(state != SyncState::Unmatched);
-            subjects.insert(key(SubjectKind::Pod, &number.to_string()), account(state, children));
+            subjects.insert(key(SubjectKind::Pod, &number.to_string()), report(state, children));
         }
-        let desired = aggregated(&accounts);
+        let desired = aggregated(&reports);
         let Some((status, reason, synced, children, message)) = expected else {
             assert_eq!(desired, DesiredStatus::default());
             continue;
@@ -87,9 +87,9 @@ fn subjects_of_a_plugin_are_added_up() {
 
 #[test]
 fn the_condition_names_the_plugin_and_the_subject_that_fail() {
-    let desired = aggregated(&accounts([
-        ("a", "x", account(SyncState::Synced, 1)),
-        ("b", "y", account(failing("Conflict", "it is held"), 0)),
+    let desired = aggregated(&reports([
+        ("a", "x", report(SyncState::Synced, 1)),
+        ("b", "y", report(failing("Conflict", "it is held"), 0)),
     ]));
     assert_eq!(desired.plugins, [state("a", true, 1, ""), state("b", false, 0, "Pod ns/y: it is held")]);
     assert_eq!(desired.conditions, [ConditionUpdate::no(PLUGINS_SYNCED, "Conflict", "b: Pod ns/y: it is held")]);
@@ -98,18 +98,18 @@ fn the_condition_names_the_plugin_and_the_subject_that_fail() {
 /// A controller that was restarted must not withdraw what the status already shows.
 #[test]
 fn of_a_plugin_that_is_not_known_yet_stays_what_is_shown() {
-    let mut failed = account(failing("ServerError", "500"), 2);
+    let mut failed = report(failing("ServerError", "500"), 2);
     failed.conditions = fit("a", &[said("Exposed", ConditionStatus::False)]).0;
-    let before = shown(&aggregated(&accounts([("a", "x", failed), ("b", "y", account(SyncState::Synced, 1))])));
+    let before = shown(&aggregated(&reports([("a", "x", failed), ("b", "y", report(SyncState::Synced, 1))])));
     let kept = BTreeSet::from(["a".to_owned()]);
-    let now = accounts([("a", "x", account(SyncState::Synced, 0)), ("b", "y", account(SyncState::Synced, 1))]);
+    let now = reports([("a", "x", report(SyncState::Synced, 0)), ("b", "y", report(SyncState::Synced, 1))]);
     assert_eq!(shown(&status_of(&now, &kept, &before, &[])), before);
     let gone = status_of(&SubjectReports::new(), &BTreeSet::new(), &before, &[]);
     assert_eq!(gone, DesiredStatus::default(), "nothing stays of plugins that are gone");
 }
 
 #[test]
-fn who_holds_a_cluster_is_named_before_it_has_answered() {
+fn a_plugin_that_holds_a_cluster_is_named_before_it_responds() {
     let desired =
         status_of(&SubjectReports::new(), &BTreeSet::new(), &CurrentStatus::default(), &["strict".to_owned()]);
     assert_eq!(desired.plugins, []);
@@ -118,14 +118,14 @@ fn who_holds_a_cluster_is_named_before_it_has_answered() {
 }
 
 #[test]
-fn conditions_of_a_plugin_get_its_name_and_the_worst_of_all_subjects_is_shown() {
+fn the_worst_condition_of_all_subjects_is_shown_with_the_name_of_the_plugin() {
     let with = |status| SubjectReport {
         conditions: fit("echo", &[said("Exposed", status)]).0,
-        ..account(SyncState::Synced, 1)
+        ..report(SyncState::Synced, 1)
     };
     let all = [ConditionStatus::True, ConditionStatus::False, ConditionStatus::Unknown].map(with);
     let [one, two, three] = all;
-    let desired = aggregated(&accounts([("echo", "1", one), ("echo", "2", two), ("echo", "3", three)]));
+    let desired = aggregated(&reports([("echo", "1", one), ("echo", "2", two), ("echo", "3", three)]));
     let expected = ConditionUpdate::no("echo.plugin.kubernetes.dask.org/Exposed", "Because", "so");
     assert_eq!(desired.conditions[1..], [expected]);
 }
