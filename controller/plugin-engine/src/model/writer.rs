@@ -38,7 +38,11 @@ pub(crate) struct Writer {
 }
 
 /// The values that distinguish writers.
-pub(crate) type WriterKey = (Option<Account>, Option<String>);
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct WriterKey {
+    account: Option<Account>,
+    namespace: Option<String>,
+}
 
 /// A ServiceAccount.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -68,7 +72,7 @@ impl Writer {
 
     /// Returns the writer's key. Plugins whose writers have the same key share watches.
     pub(crate) fn key(&self) -> WriterKey {
-        (self.account.clone(), self.namespace.clone())
+        WriterKey { account: self.account.clone(), namespace: self.namespace.clone() }
     }
 }
 
@@ -160,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_team_has_a_bounded_number_of_clients_and_those_that_nobody_needs_are_dropped() {
+    async fn a_team_has_a_bounded_number_of_clients() {
         let config = Config::new("http://127.0.0.1:1".parse().unwrap());
         let count = operator_runtime::metrics::RuntimeMetrics::default().requests();
         let writers = Writers::new(test_writer().client, config, count, "dask-operator");

@@ -90,9 +90,9 @@ impl Authority {
             return Err(Error::Foreign(name));
         }
         let held = found.as_ref().and_then(issued_in);
-        let issued = match authorities.issue(held.as_ref(), &names, (now, self.lives))? {
+        let issued = match authorities.issue(held.as_ref(), &names, now, self.lives)? {
             Some(issued) => {
-                let mut manifest = manifest((&namespace, &name), &issued.pair, &issued.bundle);
+                let mut manifest = manifest(&namespace, &name, &issued.pair, &issued.bundle);
                 manifest["metadata"]["ownerReferences"] =
                     json!(meta::owner_ref(plugin).into_iter().collect::<Vec<_>>());
                 k8s::apply(&secrets, k8s::FIELD_MANAGER, Force::Yes, &manifest).await?;
@@ -150,7 +150,7 @@ impl Authority {
     async fn create(&self, authorities: &Authorities) -> Result<(), k8s::Error> {
         let target = format!("Secret {CA_SECRET}");
         let params = PostParams { field_manager: Some(k8s::FIELD_MANAGER.to_owned()), ..PostParams::default() };
-        let manifest = manifest((&self.namespace, CA_SECRET), &authorities.current, &authorities.bundle());
+        let manifest = manifest(&self.namespace, CA_SECRET, &authorities.current, &authorities.bundle());
         let create = async {
             let secret: Secret = serde_json::from_value(manifest).map_err(kube::Error::SerdeError)?;
             self.secrets.create(&params, &secret).await
@@ -160,7 +160,7 @@ impl Authority {
 
     /// Writes `authorities`, unless the Secret has changed since `found` was read.
     async fn replace(&self, found: &Secret, authorities: &Authorities) -> Result<(), k8s::Error> {
-        let mut manifest = manifest((&self.namespace, CA_SECRET), &authorities.current, &authorities.bundle());
+        let mut manifest = manifest(&self.namespace, CA_SECRET, &authorities.current, &authorities.bundle());
         manifest["metadata"]["uid"] = json!(found.uid());
         manifest["metadata"]["resourceVersion"] = json!(found.resource_version());
         if let Some(previous) = &authorities.previous {
@@ -177,7 +177,7 @@ impl Authority {
     }
 }
 
-fn manifest((namespace, name): (&str, &str), pair: &CertificateAndKey, ca: &str) -> Value {
+fn manifest(namespace: &str, name: &str, pair: &CertificateAndKey, ca: &str) -> Value {
     json!({
         "apiVersion": "v1",
         "kind": "Secret",

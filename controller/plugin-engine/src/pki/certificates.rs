@@ -91,12 +91,12 @@ pub(crate) fn make_server(
     now: Timestamp,
     life: Duration,
 ) -> Result<CertificateAndKey, Error> {
-    make_leaf(ca, names, ExtendedKeyUsagePurpose::ServerAuth, (now, life))
+    make_leaf(ca, names, ExtendedKeyUsagePurpose::ServerAuth, now, life)
 }
 
 /// Creates the controller's own certificate.
 pub(crate) fn make_client(ca: &CertificateAndKey, now: Timestamp, life: Duration) -> Result<CertificateAndKey, Error> {
-    make_leaf(ca, &[CLIENT_NAME.to_owned()], ExtendedKeyUsagePurpose::ClientAuth, (now, life))
+    make_leaf(ca, &[CLIENT_NAME.to_owned()], ExtendedKeyUsagePurpose::ClientAuth, now, life)
 }
 
 /// Returns whether the certificate is for exactly these names.
@@ -147,7 +147,8 @@ fn make_leaf(
     ca: &CertificateAndKey,
     names: &[String],
     usage: ExtendedKeyUsagePurpose,
-    (now, life): (Timestamp, Duration),
+    now: Timestamp,
+    life: Duration,
 ) -> Result<CertificateAndKey, Error> {
     // No peer would accept the certificate after the end of its authority.
     let end = end_of(now, life)?.min(Validity::of(&ca.certificate).ok_or(Error::Authority)?.end);

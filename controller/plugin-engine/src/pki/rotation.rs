@@ -83,7 +83,8 @@ impl Authorities {
         &self,
         held: Option<&Issued>,
         names: &[String],
-        (now, lives): (Timestamp, CertificateLifetimes),
+        now: Timestamp,
+        lives: CertificateLifetimes,
     ) -> Result<Option<Issued>, Error> {
         let bundle = self.bundle();
         let serves = |pair: &CertificateAndKey| {

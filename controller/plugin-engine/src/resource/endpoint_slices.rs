@@ -49,13 +49,20 @@ struct TargetView {
     uid: Option<String>,
 }
 
-/// The namespace and the name of a Service.
-pub(crate) type ServiceKey = (String, String);
+/// The key of a Service.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct ServiceKey {
+    namespace: String,
+    name: String,
+}
 
 impl SliceView {
     /// Returns the Service that the slice belongs to.
     pub(crate) fn service(&self) -> ServiceKey {
-        (self.namespace().unwrap_or_default(), self.labels().get(SERVICE_LABEL).cloned().unwrap_or_default())
+        ServiceKey {
+            namespace: self.namespace().unwrap_or_default(),
+            name: self.labels().get(SERVICE_LABEL).cloned().unwrap_or_default(),
+        }
     }
 
     /// Returns the ready endpoints: pods by uid, and other endpoints by address.
@@ -75,13 +82,13 @@ impl SliceView {
 
 /// Creates an empty cache of slices, indexed by the name of their Service.
 pub(crate) fn cache() -> Cache<SliceView> {
-    Cache::new(|slice| Some(slice.service().1))
+    Cache::new(|slice| Some(slice.service().name))
 }
 
 /// Discovers plugins again when the endpoints of their Services change, and calls them about every subject when an
 /// endpoint joins. `changes` are those of `slices`.
 pub(crate) async fn follow(
-    waker: ProbeTrigger,
+    trigger: ProbeTrigger,
     slices: Cache<SliceView>,
     mut changes: UnboundedReceiver<ServiceKey>,
     _: Leading,
@@ -96,19 +103,20 @@ pub(crate) async fn follow(
             services.insert(service);
         }
         for service in services {
-            let mut found = slices.indexed(&service.1);
+            let mut found = slices.indexed(&service.name);
             found.retain(|slice| slice.service() == service);
             let joined = members.update(&service, found.iter().flat_map(|slice| slice.ready()).collect());
-            for plugin in waker.0.plugins.all() {
+            for plugin in trigger.0.plugins.all() {
                 if listens_behind(&plugin, &service) {
-                    waker.wake(&key_of(&plugin), EndpointChange { reconnect: joined, replaced: joined });
+                    trigger.wake(&key_of(&plugin), EndpointChange { reconnect: joined, replaced: joined });
                 }
             }
         }
     }
 }
 
-fn listens_behind(plugin: &DaskOperatorPlugin, (namespace, name): &ServiceKey) -> bool {
+/// Returns whether the plugin is reached by this Service.
+fn listens_behind(plugin: &DaskOperatorPlugin, ServiceKey { namespace, name }: &ServiceKey) -> bool {
     let own = plugin.namespace().unwrap_or_default();
     plugin
         .spec

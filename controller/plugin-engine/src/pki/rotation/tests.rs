@@ -102,7 +102,7 @@ impl Plugin {
     }
 
     fn ensure(&mut self, authorities: &Authorities, second: i64) {
-        if let Some(issued) = authorities.issue(Some(&self.secret), &names(), (at(second), LIVES)).unwrap() {
+        if let Some(issued) = authorities.issue(Some(&self.secret), &names(), at(second), LIVES).unwrap() {
             self.secret = issued.clone();
             self.history.push((second, issued));
         }
@@ -117,7 +117,7 @@ impl Plugin {
 #[test]
 fn no_handshake_fails_while_authorities_and_certificates_rotate() {
     let mut authorities = found();
-    let secret = authorities.issue(None, &names(), (at(0), LIVES)).unwrap().unwrap();
+    let secret = authorities.issue(None, &names(), at(0), LIVES).unwrap().unwrap();
     let mut plugins: Vec<Plugin> =
         [0, 1, 7, OVERLAP - 1, OVERLAP].map(|delay| Plugin::new(delay, secret.clone())).into();
     let mut client = authorities.client(None, at(0), LIVES).unwrap();
@@ -183,7 +183,7 @@ fn the_overlap_is_an_hour_at_most() {
 }
 
 #[test]
-fn what_is_over_signs_nothing_and_is_not_trusted() {
+fn an_expired_authority_is_neither_used_nor_trusted() {
     let new = next(&found(), 240).unwrap();
     assert!(new.previous.is_none());
     assert_eq!(split(&new.bundle()).len(), 1);
@@ -208,12 +208,12 @@ fn the_next_date_is_the_first_at_which_anything_changes() {
 #[test]
 fn a_plugin_keeps_its_certificate_when_only_the_bundle_changes() {
     let (old, new) = rotated();
-    let held = old.issue(None, &names(), (at(ROTATION - 1), LIVES)).unwrap().unwrap();
-    assert!(old.issue(Some(&held), &names(), (at(ROTATION - 1), LIVES)).unwrap().is_none());
-    let issued = new.issue(Some(&held), &names(), (at(ROTATION), LIVES)).unwrap().unwrap();
+    let held = old.issue(None, &names(), at(ROTATION - 1), LIVES).unwrap().unwrap();
+    assert!(old.issue(Some(&held), &names(), at(ROTATION - 1), LIVES).unwrap().is_none());
+    let issued = new.issue(Some(&held), &names(), at(ROTATION), LIVES).unwrap().unwrap();
     assert!(issued.pair == held.pair);
     assert_eq!(issued.bundle, new.bundle());
-    let renamed = new.issue(Some(&issued), &["other.svc".to_owned()], (at(ROTATION), LIVES)).unwrap().unwrap();
+    let renamed = new.issue(Some(&issued), &["other.svc".to_owned()], at(ROTATION), LIVES).unwrap().unwrap();
     assert!(renamed.pair != held.pair);
 }
 

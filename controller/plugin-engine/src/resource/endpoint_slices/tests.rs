@@ -11,7 +11,7 @@ fn slice(namespace: &str, service: &str, endpoints: &Value) -> SliceView {
 }
 
 fn service(namespace: &str, name: &str) -> ServiceKey {
-    (namespace.to_owned(), name.to_owned())
+    ServiceKey { namespace: namespace.to_owned(), name: name.to_owned() }
 }
 
 fn set(members: &[&str]) -> HashSet<String> {
@@ -40,7 +40,7 @@ fn who_is_ready_is_known_by_uid_or_address() {
 }
 
 #[test]
-fn only_who_was_not_there_before_joins() {
+fn only_a_new_endpoint_joins() {
     let mut members = Members::of(&[&slice("ns", "a", &json!([{"addresses": ["1"]}]))]);
     let a = service("ns", "a");
     let table: [(&[&str], bool); 9] = [
@@ -62,7 +62,7 @@ fn only_who_was_not_there_before_joins() {
 
 /// Slices of a Service come and go, and endpoints move between them.
 #[test]
-fn all_slices_of_a_service_count_together_and_those_of_namesakes_do_not() {
+fn only_the_slices_of_the_same_service_count_together() {
     let slices = [
         &slice("ns", "a", &json!([{"addresses": ["1"]}])),
         &slice("ns", "a", &json!([{"addresses": ["2"]}])),

@@ -58,7 +58,7 @@ fn one_macro_costs_as_much_as_its_list_is_long() {
 
 /// Ten bytes cost one unit, so an expression can create at most ten megabytes.
 #[test]
-fn what_is_made_is_paid_for_before_it_is_made() {
+fn memory_is_charged_before_it_is_allocated() {
     let object = json!({"s": "a".repeat(500_000), "x": vec![0; 2_000], "t": vec!["a".repeat(100); 1_000]});
     refused("object.x.map(a, object.s + object.s) == []", &object);
     refused(&format!("object.t{} == []", ".map(b, b + b)".repeat(20)), &object);

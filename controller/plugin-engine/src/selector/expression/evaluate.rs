@@ -124,8 +124,8 @@ impl<'a, 'b> Evaluation<'a, 'b> {
             other => return Err(Error::failed(format!("{} has no elements", other.type_name()))),
         };
         match &each.body {
-            Body::All(test) => self.quantify((&items, each.place), test, false),
-            Body::Exists(test) => self.quantify((&items, each.place), test, true),
+            Body::All(test) => self.quantify(&items, each.place, test, false),
+            Body::Exists(test) => self.quantify(&items, each.place, test, true),
             Body::ExistsOne(test) => {
                 let mut count = 0_u64;
                 for item in items.iter() {
@@ -148,12 +148,7 @@ impl<'a, 'b> Evaluation<'a, 'b> {
     }
 
     /// Evaluates `all` or `exists`. As with two operands, an element that is `decisive` decides, even if others fail.
-    fn quantify(
-        &mut self,
-        (items, place): (&List<'a>, usize),
-        test: &'a Node,
-        decisive: bool,
-    ) -> Result<Value<'a>, Error> {
+    fn quantify(&mut self, items: &List<'a>, place: usize, test: &'a Node, decisive: bool) -> Result<Value<'a>, Error> {
         let mut failed = None;
         for item in items.iter() {
             self.bind(place, item)?;

@@ -83,7 +83,7 @@ fn the_language_is_that_of_kubernetes() {
 }
 
 #[test]
-fn what_cannot_be_said_of_a_subject_is_an_error_and_not_false() {
+fn an_expression_without_a_result_is_an_error_and_not_false() {
     for text in [
         "object.metadata.annotations.x == 'a'",
         "object.metadata.labels.other == 'a'",
