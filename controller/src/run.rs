@@ -214,7 +214,7 @@ fn wire(start: Start, shutdown: &CancellationToken) -> (Vec<Task>, Vec<SyncStatu
     let reconcilers = controllers::wire(&context, &scope, shutdown);
     let dependencies = plugin_dependencies(&context, config);
     let plugin_side = if has_plugins {
-        plugin::wire(&dependencies, (settings, requests), shutdown)
+        plugin::wire(&dependencies, settings, requests, shutdown)
     } else {
         plugin::wire_nothing(&dependencies, shutdown)
     };

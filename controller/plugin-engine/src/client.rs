@@ -6,6 +6,7 @@ pub(crate) mod answer;
 pub(crate) mod breaker;
 pub(crate) mod memory_shares;
 pub(crate) mod response;
+mod route;
 pub(crate) mod signature;
 pub(crate) mod strict_json;
 pub(crate) mod tls;
@@ -13,21 +14,18 @@ pub(crate) mod token;
 pub(crate) mod traceparent;
 pub(crate) mod warnings;
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::{Client, RequestBuilder, Response, redirect};
 
+pub(crate) use self::route::{Base, Https, Route};
 use self::{
     address::Resolver,
     answer::Answer,
     memory_shares::{Reservation, Shares},
-    response::{CallError, RawAnswer},
-    signature::Signer,
-    tls::Roots,
-    token::Tokens,
+    response::{CallError, RawResponse},
 };
-use super::pki::certificates::CertificateAndKey;
 use plugin_protocol::{Discovery, Hook, ReviewRequest, headers, limits, path};
 
 /// The host in the URLs of plugins that listen on a Unix socket.
@@ -40,53 +38,6 @@ const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The pauses before a call is sent again that was not accepted. During a roll-out another endpoint accepts it.
 const RECONNECTS: [Duration; 3] = [Duration::from_millis(100), Duration::from_millis(300), Duration::from_millis(900)];
-
-/// The address of a plugin and the protocol that reaches it.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) enum Route {
-    /// HTTPS.
-    Https(Https),
-    /// A Unix socket in the pod.
-    Socket(PathBuf),
-    /// HTTP on the machine that the controller runs on.
-    Dev(Base),
-}
-
-/// An HTTPS endpoint and the credentials of both sides.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Https {
-    pub(crate) base: Base,
-    /// The host's IP address, if it is not resolved by DNS.
-    pub(crate) address: Option<IpAddr>,
-    pub(crate) roots: Roots,
-    /// The controller's certificate.
-    pub(crate) identity: Option<CertificateAndKey>,
-    pub(crate) tokens: Option<Tokens>,
-    pub(crate) signer: Option<Signer>,
-}
-
-/// The common prefix of all URLs of a plugin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Base {
-    /// A host name, or an IP address in the notation of URLs.
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) path: String,
-    /// Whether the host is an Internet name and not a name inside the cluster.
-    pub(crate) absolute: bool,
-}
-
-impl Base {
-    /// Returns the URL without a trailing `/`. It is also the audience of tokens. The port is always included, so that
-    /// no endpoint has the URL that is the API server's own audience.
-    pub(crate) fn url(&self) -> String {
-        self.url_by("https")
-    }
-
-    fn url_by(&self, scheme: &str) -> String {
-        format!("{scheme}://{}:{}{}", self.host, self.port, self.path.trim_end_matches('/'))
-    }
-}
 
 /// The reason why a route cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -109,17 +60,6 @@ pub(crate) struct Caller {
 impl std::fmt::Debug for Caller {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Caller").field("base", &self.base).finish_non_exhaustive()
-    }
-}
-
-impl Route {
-    /// Returns the endpoint in a readable form.
-    pub(crate) fn describe(&self) -> String {
-        match self {
-            Self::Https(https) => format!("https://{}:{}{}", https.base.host, https.base.port, https.base.path),
-            Self::Dev(base) => format!("http://{}:{}{}", base.host, base.port, base.path),
-            Self::Socket(path) => format!("unix:{}", path.display()),
-        }
     }
 }
 
@@ -164,7 +104,7 @@ impl Caller {
         let mut memory = Shares::unlimited().of("");
         let mut body = Body { most: response::DISCOVERY.bytes, memory: &mut memory };
         let raw = self.send(call, signature::DISCOVERY_ID, Vec::new(), &mut body).await?;
-        response::introduced(&raw)
+        response::parse_discovery(&raw)
     }
 
     /// Calls the hook that the request names. The body of the response is read into `memory`.
@@ -211,7 +151,7 @@ impl Caller {
         id: &str,
         body: Vec<u8>,
         answer: &mut Body<'_>,
-    ) -> Result<RawAnswer, CallError> {
+    ) -> Result<RawResponse, CallError> {
         let (tokens, signer) = match &self.route {
             Route::Https(https) => (https.tokens.as_ref(), https.signer.as_ref()),
             Route::Socket(_) | Route::Dev(_) => (None, None),
@@ -240,7 +180,7 @@ impl Caller {
         }
         let retry_after = response.headers().get(http::header::RETRY_AFTER);
         let retry_after = retry_after.and_then(|value| value.to_str().ok()).map(str::to_owned);
-        Ok(RawAnswer { code, retry_after, at: Timestamp::now(), body: answer.read(response).await? })
+        Ok(RawResponse { code, retry_after, at: Timestamp::now(), body: answer.read(response).await? })
     }
 }
 
@@ -290,7 +230,7 @@ impl Body<'_> {
                 if is_error {
                     break;
                 }
-                return Err(CallError::Protocol(format!("the answer has more than {most} bytes")));
+                return Err(CallError::Protocol(format!("the response has more than {most} bytes")));
             }
             self.memory.grow(chunk.len())?;
             body.extend_from_slice(&chunk);

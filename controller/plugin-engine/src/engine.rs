@@ -1,21 +1,19 @@
 //! Connects the engine's watches, queue, reconciler and background tasks.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+mod tasks;
 
-use dask_operator_api::DaskOperatorPlugin;
+use std::sync::Arc;
+
 use kube::{Client, Config, runtime::reflector};
 use operator_runtime::{
     events::Recorder,
     fair_share::FairShare,
-    leader::{Leadership, Leading},
+    leader::Leadership,
     liveness::Liveness,
     metrics::{CountRequests, Passes},
     reconciler::Reconciler,
     task_set::TaskSet,
-    watch::{Change, KindWatcher, SyncStatus},
+    watch::{KindWatcher, SyncStatus},
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -29,28 +27,14 @@ use super::{
         watches::{WatchConfig, WatchManager},
     },
     metrics::PluginMetrics,
-    model::{
-        key::{PluginKey, key_of},
-        owner_caches::OwnerCaches,
-        writer::Writers,
-    },
+    model::{key::PluginKey, owner_caches::OwnerCaches, writer::Writers},
     pki::authority::Authority,
     resource::{
-        self, Inquiries, Probes,
-        context::PluginContext,
-        deleted_plugins::DeletedPlugins,
-        endpoint_slices::{self, SliceView},
-        finalizer_controller, socket_watch,
-        sockets::Sockets,
-        sweep,
-        teardown::{remains, retire},
-        trigger::ProbeTrigger,
+        self, Inquiries, Probes, context::PluginContext, deleted_plugins::DeletedPlugins, finalizer_controller,
+        socket_watch, sockets::Sockets, sweep, trigger::ProbeTrigger,
     },
-    status::{event_budget::EventBudget, publisher::StatusWriter, store::StatusStore},
+    status::store::StatusStore,
 };
-
-/// How often the counts in a plugin's status may change.
-const SUMMARY_PERIOD: Duration = Duration::from_secs(1);
 
 /// How many deleted plugins may have their children deleted at the same time. Namespaces share this number fairly.
 const RETIREMENTS: usize = 16;
@@ -84,7 +68,8 @@ pub struct Dependencies {
 /// Returns the tasks of the engine, ready to be run.
 pub fn wire(
     dependencies: &Dependencies,
-    (settings, requests): (Settings, WorkQueueReceiver),
+    settings: Settings,
+    requests: WorkQueueReceiver,
     shutdown: &CancellationToken,
 ) -> TaskSet {
     let own = settings.namespace.clone();
@@ -95,12 +80,12 @@ pub fn wire(
     dependencies.metrics.watch_subjects(Box::new(move || workers.subjects()));
     let mut task_set = TaskSet::new((dependencies.liveness.clone(), dependencies.leadership.clone()), shutdown.clone());
     let passes = Arc::clone(&dependencies.passes);
-    let plugins = wire_plugins(&mut task_set, &plugin_context, (requests, passes), shutdown);
-    let status_writer = status_writer(dependencies);
-    task_set.until_shutdown("the plugin status writer", |leading| write_statuses(status_writer, leading));
+    let plugins = wire_plugins(&mut task_set, &plugin_context, requests, passes, shutdown);
+    let status_writer = tasks::status_writer(dependencies);
+    task_set.until_shutdown("the plugin status writer", |leading| tasks::write_statuses(status_writer, leading));
     let trigger = ProbeTrigger(Arc::clone(&plugin_context));
     if plugin_context.settings.endpoints {
-        watch_endpoints(&mut task_set, &trigger);
+        tasks::watch_endpoints(&mut task_set, &trigger);
     }
     task_set.until_shutdown("the plugin socket watcher", |leading| socket_watch::follow(trigger, leading));
     let (kept, caches) = (Arc::clone(&plugin_context), dependencies.caches.clone());
@@ -108,12 +93,12 @@ pub fn wire(
         finalizer_controller::run(kept, caches, plugins, leading)
     });
     let reviewed = Arc::clone(&plugin_context);
-    task_set.until_shutdown("the RBAC review of plugins", |_| review_rights(reviewed, doubted));
+    task_set.until_shutdown("the RBAC review of plugins", |_| tasks::review_rights(reviewed, doubted));
     let registry = Arc::clone(&plugin_context.registry);
     task_set.at_shutdown("the plugin workers", async move { registry.finish().await });
     let swept = Arc::clone(&plugin_context);
     task_set.until_shutdown("the cleanup of unused watches and clients", |_| sweep::sweep(swept));
-    task_set.until_shutdown("the plugin summary publisher", |_| publish_summaries(plugin_context));
+    task_set.until_shutdown("the plugin summary publisher", |_| tasks::publish_summaries(plugin_context));
     task_set
 }
 
@@ -130,7 +115,7 @@ fn engine(
         WatchConfig { scope: settings.watched.clone(), timing: settings.pace, liveness: dependencies.liveness.clone() };
     let watches = WatchManager::new(client.clone(), watch_config, Arc::clone(&registry), shutdown.child_token());
     let (doubts, doubted) = mpsc::unbounded_channel();
-    let shown = (Arc::clone(&dependencies.status_store), dependencies.metrics.clone());
+    let (status_store, metrics) = (Arc::clone(&dependencies.status_store), dependencies.metrics.clone());
     let engine = PluginContext {
         plugins: dependencies.status_store.plugins.clone(),
         authority: Authority::new(client.clone(), &namespace, &dependencies.cluster_domain, settings.lives),
@@ -147,7 +132,7 @@ fn engine(
         liveness: dependencies.liveness.clone(),
         settings,
         recorder: dependencies.recorder.clone(),
-        env: Arc::new(SyncContext::new(client.clone(), watches, doubts, shown)),
+        env: Arc::new(SyncContext::new(client.clone(), watches, doubts, status_store, metrics)),
         registry,
         probes: Probes::default(),
         inquiries: Inquiries::default(),
@@ -167,7 +152,8 @@ pub fn wire_nothing(dependencies: &Dependencies, shutdown: &CancellationToken) -
 fn wire_plugins(
     task_set: &mut TaskSet,
     context: &Arc<PluginContext>,
-    (requests, passes): (WorkQueueReceiver, Arc<Passes>),
+    requests: WorkQueueReceiver,
+    passes: Arc<Passes>,
     shutdown: &CancellationToken,
 ) -> SyncStatus {
     let settings = &context.settings;
@@ -176,7 +162,7 @@ fn wire_plugins(
     let watcher = KindWatcher::new(&context.client, &settings.plugin_scope(), (), settings.pace.config(None), cache)
         .store(writer)
         .optional()
-        .listen(on_plugin_change(Arc::clone(context)));
+        .listen(tasks::on_plugin_change(Arc::clone(context)));
     let progress = task_set.watch(watcher);
     let reconciler = Reconciler {
         name: "DaskOperatorPlugin",
@@ -193,88 +179,6 @@ fn wire_plugins(
         context.registry.finish().await;
     });
     progress
-}
-
-fn status_writer(dependencies: &Dependencies) -> StatusWriter {
-    StatusWriter {
-        client: dependencies.client.clone(),
-        caches: dependencies.caches.clone(),
-        recorder: dependencies.recorder.clone(),
-        status_store: Arc::clone(&dependencies.status_store),
-        budget: EventBudget::default(),
-    }
-}
-
-/// Writes the reports of plugins into the status of Dask resources. The watches of plugin resources have synced
-/// when this is called.
-async fn write_statuses(status_writer: StatusWriter, leading: Leading) {
-    status_writer.status_store.loaded();
-    status_writer.status_store.dask_resources().await;
-    status_writer.run(leading).await;
-}
-
-fn on_plugin_change(context: Arc<PluginContext>) -> impl Fn(&Change<DaskOperatorPlugin>) + Send + 'static {
-    move |change| match change {
-        Change::Applied(plugin) => {
-            context.deleted_plugins.came_back(&key_of(plugin));
-            context.env.status_store.plugin_changed(plugin);
-            context.plugins.push(&key_of(plugin));
-        }
-        Change::Deleted(plugin) => {
-            // Recorded here, so that it happens before the next event of the watch.
-            let came_back = (!context.leadership.is_leading()).then(|| context.deleted_plugins.note(&key_of(plugin)));
-            tokio::spawn(retire(Arc::clone(&context), remains(plugin), came_back));
-        }
-    }
-}
-
-/// Triggers a probe of a plugin when an `EndpointSlice` of its Service changes.
-fn watch_endpoints(task_set: &mut TaskSet, trigger: &ProbeTrigger) {
-    let (client, settings) = (&trigger.0.client, &trigger.0.settings);
-    let slices = endpoint_slices::cache();
-    let (sender, changes) = mpsc::unbounded_channel();
-    let config = settings.pace.config(Some(endpoint_slices::SERVICE_LABEL));
-    let watcher = KindWatcher::new(client, &settings.plugin_scope(), (), config, slices.clone());
-    let leadership = trigger.0.leadership.clone();
-    let watcher = watcher.listen(move |change: &Change<SliceView>| {
-        // A standby replica does not consume these events. It reads the slices themselves when it becomes the leader.
-        if leadership.is_leading() {
-            // An error means that the process is ending.
-            let _ = sender.send(change.object().service());
-        }
-    });
-    task_set.watch(watcher);
-    let trigger = trigger.clone();
-    task_set.until_shutdown("the plugin endpoint watcher", |leading| {
-        endpoint_slices::follow(trigger, slices, changes, leading)
-    });
-}
-
-/// Checks a plugin's RBAC again after a write was refused.
-async fn review_rights(context: Arc<PluginContext>, mut doubted: mpsc::UnboundedReceiver<PluginKey>) {
-    while let Some(key) = doubted.recv().await {
-        if context.probes.doubt(&key, Instant::now()) {
-            context.plugins.push(&key);
-        }
-    }
-}
-
-/// Enqueues the plugins whose counts or failures differ from their status.
-async fn publish_summaries(context: Arc<PluginContext>) {
-    let mut ticks = tokio::time::interval(SUMMARY_PERIOD);
-    loop {
-        ticks.tick().await;
-        for plugin in context.plugins.all() {
-            let key = key_of(&plugin);
-            let Some(worker) = context.registry.get(&key) else { continue };
-            let Some(summary) = worker.summary.borrow().clone() else { continue };
-            let status = plugin.status.as_ref();
-            let shown = status.and_then(|status| Some((status.subjects?, status.failures.as_slice())));
-            if shown != Some((summary.counts, summary.failures.as_slice())) {
-                context.plugins.push(&key);
-            }
-        }
-    }
 }
 
 /// Creates the context that all parts of the engine share, without any plugin.

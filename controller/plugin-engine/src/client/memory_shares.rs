@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_uses_its_share_is_refused_and_another_one_is_not() {
+    fn only_the_namespace_that_exhausts_its_share_is_refused() {
         let shares = Shares::new(100, 5);
         let flood: Vec<_> = std::iter::from_fn(|| reserve(&shares, "flood", 10)).collect();
         assert_eq!(flood.len(), 10, "alone, it may use all");

@@ -25,7 +25,7 @@ const MAX_DISCOVERY_ENTRY: usize = 128;
 
 /// An HTTP response: status code, `Retry-After`, time of arrival and body.
 #[derive(Clone, Debug)]
-pub(crate) struct RawAnswer {
+pub(crate) struct RawResponse {
     pub(crate) code: u16,
     pub(crate) retry_after: Option<String>,
     pub(crate) at: Timestamp,
@@ -120,31 +120,32 @@ fn full_jitter(failures: usize) -> Duration {
 }
 
 /// Returns the answer to the request with `uid`.
-pub(crate) fn interpret(raw: &RawAnswer, uid: &str) -> Result<Answer, CallError> {
+pub(crate) fn interpret(raw: &RawResponse, uid: &str) -> Result<Answer, CallError> {
     check_code(raw)?;
     let Review { response, .. } = parse(&raw.body, &ANSWER)?;
     if response.uid != uid {
-        return Err(CallError::Protocol("the answer has a different uid than the request".to_owned()));
+        return Err(CallError::Protocol("the response has a different uid than the request".to_owned()));
     }
     complete(response.into())
 }
 
 /// Returns the answer in the body of a 200, regardless of the request's uid.
-pub(crate) fn answered(body: &[u8]) -> Result<Answer, CallError> {
+pub(crate) fn parse_response(body: &[u8]) -> Result<Answer, CallError> {
     let Review { response, .. } = parse(body, &ANSWER)?;
     complete(response.into())
 }
 
 fn complete(answer: Answer) -> Result<Answer, CallError> {
     if answer.status == ResponseStatus::Success && answer.children.is_none() {
-        let message = "the answer is a Success without children; an empty list deletes them".to_owned();
+        let message =
+            "the response has the status Success and no children; an empty list deletes all children".to_owned();
         return Err(CallError::Protocol(message));
     }
     Ok(answer)
 }
 
 /// Returns the plugin's discovery. It is written into the status of the plugin resource, which must stay small.
-pub(crate) fn introduced(raw: &RawAnswer) -> Result<Discovery, CallError> {
+pub(crate) fn parse_discovery(raw: &RawResponse) -> Result<Discovery, CallError> {
     check_code(raw)?;
     let discovery: Discovery = parse(&raw.body, &DISCOVERY)?;
     let lists = [&discovery.protocol_versions, &discovery.capabilities];
@@ -165,7 +166,7 @@ pub(crate) fn introduced(raw: &RawAnswer) -> Result<Discovery, CallError> {
 /// Parses the JSON body of a 200. The size is checked before a tree is built.
 fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8], limits: &Limits) -> Result<T, CallError> {
     let refuse = |problem: &str, cause: &dyn std::fmt::Display| {
-        CallError::Protocol(limits::cut_message(&format!("the answer {problem}: {cause}")).to_owned())
+        CallError::Protocol(limits::cut_message(&format!("the response {problem}: {cause}")).to_owned())
     };
     measure(body).check(limits).map_err(|excess| refuse("is too large", &excess))?;
     strict_json::check(body).map_err(|error| refuse("is not JSON", &error))?;
@@ -173,7 +174,7 @@ fn parse<'a, T: serde::Deserialize<'a>>(body: &'a [u8], limits: &Limits) -> Resu
 }
 
 /// Returns an error for every status code other than 200.
-pub(crate) fn check_code(raw: &RawAnswer) -> Result<(), CallError> {
+pub(crate) fn check_code(raw: &RawResponse) -> Result<(), CallError> {
     let code = raw.code;
     Err(match code {
         200 => return Ok(()),
@@ -191,7 +192,7 @@ pub(crate) fn check_code(raw: &RawAnswer) -> Result<(), CallError> {
 }
 
 /// Returns the pause in a `Retry-After` header: seconds, or a date. A date in the past means no pause.
-fn retry_after(raw: &RawAnswer) -> Option<Duration> {
+fn retry_after(raw: &RawResponse) -> Option<Duration> {
     let text = raw.retry_after.as_deref()?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));

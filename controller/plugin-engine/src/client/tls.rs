@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn certificates_that_cannot_be_used_are_told_apart() {
+    fn each_problem_of_a_certificate_has_its_own_message() {
         let ca = make_ca(Timestamp::now(), LIFE).unwrap();
         let client = make_client(&ca, Timestamp::now(), LIFE).unwrap();
         let bundle = Roots::Bundle(ca.certificate.clone());

@@ -150,14 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_token_is_dropped_unless_it_was_just_made_or_replaced_meanwhile() {
+    fn a_refused_token_is_dropped_unless_it_is_new_or_already_replaced() {
         for (token, now, dropped) in [("abc", 10, true), ("abc", 9, false), ("older", 100, false)] {
             assert_eq!(cached(3600).is_worth_dropping(token, after(now)), dropped, "{token} {now}");
         }
     }
 
     #[test]
-    fn a_token_is_for_one_audience_and_bound_to_the_pod_if_that_is_known() {
+    fn a_token_has_one_audience_and_is_bound_to_the_pod_if_known() {
         let mut identity = TokenSubject { service_account: "dask-operator".to_owned(), pod: None };
         let spec = token_request(&identity, "https://a.ns.svc:443").spec.unwrap();
         assert_eq!(spec.audiences, Some(vec!["https://a.ns.svc:443".to_owned()]));

@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn calls_of_one_look_share_a_trace_and_have_spans_of_their_own() {
+    async fn calls_of_one_pass_share_a_trace() {
         let parts = |header: String| header.split('-').map(str::to_owned).collect::<Vec<_>>();
         let two = async { (parts(traceparent()), parts(traceparent())) };
         let (one, other) = TRACE.scope("4bf92f3577b34da6a3ce929d0e0e4736".to_owned(), two).await;

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plugins_are_ready_if_they_say_so_and_suspended_ones_need_not_be() {
+    fn suspended_plugins_do_not_count_for_readiness() {
         let plugin = |namespace: &str, name: &str, suspend: bool, ready: &str| -> DaskOperatorPlugin {
             serde_json::from_value(json!({
                 "apiVersion": "kubernetes.dask.org/v1alpha1",

@@ -3,12 +3,12 @@
 use std::ops::Deref;
 
 use dask_operator_api::{DaskOperatorPluginSpec, SubjectKind, SubjectRule};
-use kube::{Resource, ResourceExt as _, api::DynamicObject};
+use kube::{Resource, ResourceExt as _};
 
 use crate::model::{
     child_kind::ChildKind,
     key::PluginKey,
-    subject,
+    subject::{self, KeyedObject},
     writer::{WatchKey, Writer},
 };
 use crate::{
@@ -64,18 +64,14 @@ impl Registration {
         self.scope.is_none() || self.scope.as_deref() == namespace
     }
 
-    /// Evaluates the match conditions for `object` and its `owner`.
-    pub(crate) fn decide(
-        &self,
-        (kind, object): (SubjectKind, &DynamicObject),
-        (owner_kind, owner): (SubjectKind, &DynamicObject),
-    ) -> Result<bool, Undecided> {
+    /// Evaluates the match conditions for `subject` and its `owner`.
+    pub(crate) fn decide(&self, subject: KeyedObject<'_>, owner: KeyedObject<'_>) -> Result<bool, Undecided> {
         if !self.matcher.has_conditions() {
             return Ok(true);
         }
-        let component = subject::component(kind, object);
-        let object = Subject::new(object, subject::api_resource(kind));
-        let owner = Subject::new(owner, subject::api_resource(owner_kind));
+        let component = subject::component(subject.key.kind, subject.object);
+        let object = Subject::new(subject.object, subject::api_resource(subject.key.kind));
+        let owner = Subject::new(owner.object, subject::api_resource(owner.key.kind));
         self.matcher.decide(&Variables::new(&object, &owner, component))
     }
 }

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn plugins_of_one_name_hear_of_their_own_children_and_namespaces_only() {
+    fn plugins_of_the_same_name_get_only_events_of_their_own() {
         let registry = Registry::default();
         let mut workers = ["dask-operator", "team-a", "team-b"].map(|namespace| insert(&registry, namespace));
         let mut heard = || workers.each_mut().map(|worker| worker.try_recv().is_ok());

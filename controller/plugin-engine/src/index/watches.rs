@@ -3,6 +3,8 @@
 //! Subjects have one watch for each of seven kinds, which is never closed. Children have one watch for each writer and
 //! kind. Teams choose these kinds, so their watches are closed when no plugin needs them any more.
 
+mod start;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError, Weak},
@@ -10,29 +12,25 @@ use std::{
 };
 
 use dask_operator_api::SubjectKind;
-use k8s_openapi::api::core::v1::Namespace;
 use kube::{
-    Client, Resource, ResourceExt as _,
+    Client,
     api::{DynamicObject, PartialObjectMeta},
-    core::{ApiResource, DynamicResourceScope},
+    core::ApiResource,
 };
 use operator_runtime::{
     liveness::Liveness,
     scope::Scope,
-    watch::{Cache, Change, KindWatcher, SyncStatus, WatchTiming},
+    watch::{Cache, SyncStatus, WatchTiming},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::registry::Registry;
 use crate::model::{
     child_meta::ChildMeta,
-    child_version::{ChildChange, ChildName, ChildVersion},
-    labels::{PLUGIN_LABEL, SUBJECT_LABEL},
     stored_object::StoredObject,
-    subject::{self, SubjectKey},
+    subject::SubjectKey,
     writer::{WatchKey, Writer},
 };
-use plugin_protocol::EventReason;
 
 /// An object without its content.
 type Metadata = PartialObjectMeta<DynamicObject>;
@@ -188,101 +186,11 @@ impl WatchManager {
         watched.progress.synced().await;
         watched.cache
     }
-
-    /// Returns the subjects of `kind` that are already watched and are owned by `owner`.
-    fn below(&self, kind: SubjectKind, owner: &SubjectKey) -> Vec<SubjectKey> {
-        let subjects = self.subjects.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(watched) = subjects.get(&kind) else { return Vec::new() };
-        watched.cache.indexed(&owner.to_string()).iter().map(|object| SubjectKey::of(kind, object.as_ref())).collect()
-    }
-
-    fn start_subjects(&self, kind: SubjectKind) -> Watched<StoredObject> {
-        let resource = subject::api_resource(kind);
-        let cache = Cache::new(index_of(kind));
-        let config = self.watch_config.timing.config(subject::label_selector(kind));
-        let (registry, myself) = (Arc::clone(&self.registry), self.myself.clone());
-        let watcher = KindWatcher::new(&self.client, &self.watch_config.scope, resource, config, cache.clone()).listen(
-            move |change| {
-                let key = SubjectKey::of(kind, change.object().as_ref());
-                registry.enqueue(&key, EventReason::Updated);
-                // Requests include the Dask resource that owns the subject, so a change of it also changes the requests
-                // of its subjects.
-                if let (None, Some(watches)) = (subject::label_selector(kind), myself.upgrade()) {
-                    for below in [SubjectKind::Service, SubjectKind::Deployment, SubjectKind::Pod] {
-                        watches.below(below, &key).iter().for_each(|key| registry.enqueue(key, EventReason::Updated));
-                    }
-                }
-            },
-        );
-        self.drive(watcher, cache, self.cancel.clone())
-    }
-
-    fn start_namespaces(&self) -> Watched<Metadata> {
-        let resource = ApiResource::erase::<Namespace>(&());
-        let (cache, registry) = (Cache::new(|_: &Metadata| None), Arc::clone(&self.registry));
-        let config = self.watch_config.timing.config(None);
-        let watcher = KindWatcher::new(&self.client, &Scope::all(), resource, config, cache.clone())
-            .listen(move |change| registry.enqueue_namespace(&change.object().name_any()));
-        self.drive(watcher, cache, self.cancel.clone())
-    }
-
-    fn start_children(&self, writer: &Writer, resource: &ApiResource, cancel: CancellationToken) -> Watched<ChildMeta> {
-        let cache = Cache::new(|child: &ChildMeta| {
-            let labels = child.labels();
-            Some(child_index(labels.get(PLUGIN_LABEL)?, labels.get(SUBJECT_LABEL)?))
-        });
-        let (registry, kind) = (Arc::clone(&self.registry), resource.clone());
-        let (scope, config) =
-            (writer.scope(&self.watch_config.scope), self.watch_config.timing.config(Some(PLUGIN_LABEL)));
-        let watcher =
-            KindWatcher::new(&writer.client, &scope, resource.clone(), config, cache.clone()).listen(move |change| {
-                let child = change.object();
-                let labels = child.labels();
-                let (Some(plugin), Some(subject_uid)) = (labels.get(PLUGIN_LABEL), labels.get(SUBJECT_LABEL)) else {
-                    return;
-                };
-                let state = match change {
-                    Change::Applied(child) => Some(ChildVersion::of(child.as_ref())),
-                    Change::Deleted(_) => None,
-                };
-                let child = ChildName::of(&kind, &child.name_any());
-                registry.child_changed(plugin, &ChildChange { subject_uid: subject_uid.clone(), child, state });
-            });
-        self.drive(watcher, cache, cancel)
-    }
-
-    fn drive<K>(&self, watcher: KindWatcher<K>, cache: Cache<K>, cancel: CancellationToken) -> Watched<K>
-    where
-        K: Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>
-            + Clone
-            + serde::de::DeserializeOwned
-            + std::fmt::Debug
-            + Send
-            + Sync
-            + 'static,
-    {
-        let (progress, run) = watcher.start();
-        self.watch_config.liveness.watch(progress.clone());
-        tokio::spawn(async move {
-            tokio::select! { () = run => {}, () = cancel.cancelled() => {} }
-        });
-        Watched { cache, progress }
-    }
 }
 
 /// Returns the index key of child caches.
 pub(crate) fn child_index(plugin: &str, subject_uid: &str) -> String {
     format!("{plugin}/{subject_uid}")
-}
-
-/// Returns the index of subjects: the Dask resource that owns them.
-fn index_of(kind: SubjectKind) -> fn(&StoredObject) -> Option<String> {
-    match kind {
-        SubjectKind::Service => |object| Some(subject::owner_of(SubjectKind::Service, object)?.to_string()),
-        SubjectKind::Deployment => |object| Some(subject::owner_of(SubjectKind::Deployment, object)?.to_string()),
-        SubjectKind::Pod => |object| Some(subject::owner_of(SubjectKind::Pod, object)?.to_string()),
-        _ => |_| None,
-    }
 }
 
 #[cfg(test)]
@@ -317,7 +225,7 @@ mod tests {
 
     /// Otherwise a caller that is waiting when the watch is closed would wait forever.
     #[tokio::test]
-    async fn a_watch_that_is_closed_while_somebody_waits_for_it_is_opened_again() {
+    async fn a_watch_that_is_closed_while_a_caller_waits_is_opened_again() {
         let (watches, writer, kind) = (watches(), test_writer(), mk_resource("v1", "ConfigMap"));
         let mut waiting = Box::pin(watches.children(&writer, &kind));
         assert!(waiting.as_mut().now_or_never().is_none());

@@ -8,6 +8,8 @@
 //! Objects that cannot be parsed are missing in the caches, or cached in an old version. Their metadata is known, which
 //! is enough: a plugin cannot be called about them, and its finalizer is removed at the deadline.
 
+mod removal;
+
 use std::{
     collections::{HashMap, HashSet},
     fmt::Debug,
@@ -17,12 +19,10 @@ use std::{
 
 use dask_operator_api::{DaskCluster, DaskOperatorPlugin, GROUP, SubjectKind};
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
-use jiff::Timestamp;
 use kube::{
     Resource, ResourceExt,
     api::{ObjectMeta, PartialObjectMeta},
     core::{NamespaceResourceScope, PartialObjectMetaExt as _},
-    runtime::events::{Event, EventType},
 };
 use operator_runtime::{
     backoff::Backoff,
@@ -34,18 +34,12 @@ use operator_runtime::{
 };
 use serde::de::DeserializeOwned;
 
+use self::removal::Removal;
 use super::context::PluginContext;
-use crate::model::key::identity_of;
-use crate::model::owner_caches::OwnerCaches;
 use crate::{
-    finalize::{self, Action, Plugin, finalizers},
-    index::registration::Registered,
-    model::{
-        key::key_of,
-        subject::{self, SubjectKey},
-    },
+    finalize::finalizers,
+    model::{key::key_of, owner_caches::OwnerCaches, subject::SubjectKey},
 };
-use plugin_protocol::Hook;
 
 /// How often deadlines are checked.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -64,7 +58,7 @@ pub(crate) async fn run(context: Arc<PluginContext>, caches: OwnerCaches, plugin
     loop {
         tokio::select! {
             () = tokio::time::sleep_until(next) => {
-                controller.look_at_all(Instant::now());
+                controller.enqueue_all(Instant::now());
                 next = tokio::time::Instant::now() + PERIOD;
             }
             () = controller.context.env.finalize_progress.changed() => next = next.min(tokio::time::Instant::now() + SHORTEST),
@@ -96,13 +90,6 @@ enum State {
     Paused(Instant),
 }
 
-/// The finalizers to remove from an object.
-struct Removal {
-    finalizers: HashSet<String>,
-    /// One Event for each finalizer whose deadline has passed.
-    events: Vec<Event>,
-}
-
 struct FinalizerController {
     context: Arc<PluginContext>,
     caches: OwnerCaches,
@@ -131,40 +118,41 @@ impl FinalizerController {
     }
 
     /// Queues all objects that have a finalizer to remove.
-    fn look_at_all(&mut self, now: Instant) {
+    fn enqueue_all(&mut self, now: Instant) {
         let namespace = &self.context.settings.namespace;
         let plugins = self.context.plugins.all().into_iter();
         self.resources = plugins.map(|plugin| (key_of(&plugin).identity(namespace), plugin)).collect();
         self.unreadable = self.context.liveness.unreadable().iter().filter_map(|object| deleted(object)).collect();
         let caches = self.caches.clone();
         let mut pending = HashSet::new();
-        self.look_at(SubjectKind::DaskCluster, &caches.clusters, (&mut pending, now));
-        self.look_at(SubjectKind::DaskWorkerGroup, &caches.groups, (&mut pending, now));
-        self.look_at(SubjectKind::DaskJob, &caches.jobs, (&mut pending, now));
-        self.look_at(SubjectKind::DaskAutoscaler, &caches.autoscalers, (&mut pending, now));
+        self.enqueue_kind(SubjectKind::DaskCluster, &caches.clusters, &mut pending, now);
+        self.enqueue_kind(SubjectKind::DaskWorkerGroup, &caches.groups, &mut pending, now);
+        self.enqueue_kind(SubjectKind::DaskJob, &caches.jobs, &mut pending, now);
+        self.enqueue_kind(SubjectKind::DaskAutoscaler, &caches.autoscalers, &mut pending, now);
         for (key, metadata) in self.unreadable.clone() {
             // The kind is in the key; the type parameter only says that it is a Dask resource.
             let owner: PartialObjectMeta<DaskCluster> = metadata.into_response_partial();
-            self.look_at_one(key, &owner, &mut pending, now);
+            self.enqueue_if_due(key, &owner, &mut pending, now);
         }
         self.states.retain(|key, state| matches!(state, State::Queued) || pending.contains(key));
         self.failures.retain(|key| pending.contains(key));
     }
 
-    fn look_at<K>(&mut self, kind: SubjectKind, owners: &Cache<K>, (pending, now): (&mut HashSet<SubjectKey>, Instant))
+    /// Queues the objects of one kind that have a finalizer to remove. Adds all of them to `pending`.
+    fn enqueue_kind<K>(&mut self, kind: SubjectKind, owners: &Cache<K>, pending: &mut HashSet<SubjectKey>, now: Instant)
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone,
     {
         for owner in owners.all() {
             let key = key_of_owner(kind, owner.as_ref());
             if !self.unreadable.contains_key(&key) {
-                self.look_at_one(key, owner.as_ref(), pending, now);
+                self.enqueue_if_due(key, owner.as_ref(), pending, now);
             }
         }
     }
 
     /// Queues `owner` if it has a finalizer to remove and is due.
-    fn look_at_one<K>(&mut self, key: SubjectKey, owner: &K, pending: &mut HashSet<SubjectKey>, now: Instant)
+    fn enqueue_if_due<K>(&mut self, key: SubjectKey, owner: &K, pending: &mut HashSet<SubjectKey>, now: Instant)
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
@@ -197,6 +185,7 @@ impl FinalizerController {
         })
     }
 
+    /// Returns a removal of the finalizers of one object.
     fn remove<K>(&self, key: SubjectKey, owners: &Cache<K>) -> BoxFuture<'static, Done>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -228,6 +217,7 @@ impl FinalizerController {
         .boxed()
     }
 
+    /// Records the result of a removal.
     fn finish(&mut self, done: Done, now: Instant) {
         let Done { key, version, result } = done;
         self.queue.release(&key.namespace);
@@ -243,88 +233,6 @@ impl FinalizerController {
             }
         };
         self.states.insert(key, state);
-    }
-
-    /// Returns the finalizers to remove from `owner`, if there are any.
-    fn removal<K>(&self, kind: SubjectKind, owner: &K) -> Option<Removal>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    {
-        // A finalizer may be listed several times.
-        let named = owner.finalizers().iter().filter(|finalizer| identity_of(finalizer).is_some());
-        let named: HashSet<&String> = named.collect();
-        if named.is_empty() || !self.knows_plugins_of(owner) {
-            return None;
-        }
-        let now = Timestamp::now();
-        let since = owner.meta().deletion_timestamp.as_ref().map(|time| time.0);
-        let mut removal = Removal { finalizers: HashSet::new(), events: Vec::new() };
-        for finalizer in named {
-            let resource = identity_of(finalizer).and_then(|identity| self.resources.get(identity));
-            let plugin = self.plugin(resource.map(AsRef::as_ref), kind, owner);
-            let deadline = resource.map(|resource| resource.spec.finalize.deadline()).unwrap_or_default();
-            match finalize::decide(plugin, since, deadline, now) {
-                Action::Keep => continue,
-                Action::Remove => {}
-                Action::RemoveLate => removal.events.push(overdue(finalizer, deadline, plugin)),
-            }
-            removal.finalizers.insert(finalizer.clone());
-        }
-        (!removal.finalizers.is_empty()).then_some(removal)
-    }
-
-    /// Returns whether all plugins that may serve `owner` are known. They are in the operator's namespace or in that of
-    /// the owner.
-    fn knows_plugins_of(&self, owner: &impl Resource) -> bool {
-        self.plugins.knows(&self.context.settings.namespace)
-            && self.plugins.knows(&owner.namespace().unwrap_or_default())
-    }
-
-    fn plugin(&self, resource: Option<&DaskOperatorPlugin>, kind: SubjectKind, owner: &impl Resource) -> Plugin {
-        let Some(resource) = resource.filter(|resource| resource.spec.finalize.enabled) else { return Plugin::Off };
-        let serves = [Some(self.context.settings.namespace.clone()), owner.namespace()].contains(&resource.namespace());
-        if !serves {
-            // A plugin of another team is never called about the object, so it must not block its deletion either.
-            return Plugin::Off;
-        }
-        let Some(worker) = self.context.registry.get(&key_of(resource)) else { return Plugin::Away };
-        let registered = Arc::clone(&worker.registered.borrow());
-        if !registered.hooks.contains(&Hook::Finalize) {
-            return Plugin::Off;
-        }
-        let looked = worker.summary.borrow().is_some();
-        match self.waiting(&registered, kind, owner) {
-            Some(waiting) => Plugin::Called { looked, waiting },
-            None => Plugin::Called { looked: false, waiting: 0 },
-        }
-    }
-
-    /// Returns the number of subjects that keep the finalizer in place, or `None` while not all of them are known.
-    fn waiting(&self, registered: &Registered, kind: SubjectKind, owner: &impl Resource) -> Option<usize> {
-        let env = &self.context.env;
-        let key = key_of_owner(kind, owner);
-        let above = env.watches.subjects(kind).now_or_never()?.get(&key.namespace, &key.name)?;
-        let going = owner.meta().deletion_timestamp.is_some();
-        let kinds: HashSet<SubjectKind> = registered.spec.subjects.iter().map(|rule| rule.kind).collect();
-        let mut waiting = 0;
-        if !kinds.iter().all(|kind| env.watches.knows(*kind, &key.namespace)) {
-            return None;
-        }
-        for kind in kinds {
-            let cache = env.watches.subjects(kind).now_or_never()?;
-            let subjects = match subject::label_selector(kind) {
-                Some(_) => cache.indexed(&key.to_string()),
-                None if kind == key.kind => vec![Arc::clone(&above)],
-                None => Vec::new(),
-            };
-            let counts = subjects.iter().filter(|object| {
-                let mark = env.finalize_progress.get(&registered.identity, &object.uid().unwrap_or_default());
-                subject::is_below(kind, object.as_ref(), above.as_ref())
-                    && finalize::is_waited_for(going, registered.matches(kind, object.as_ref()), mark)
-            });
-            waiting += counts.count();
-        }
-        Some(waiting)
     }
 }
 
@@ -343,29 +251,9 @@ fn deleted(object: &UnreadableObject) -> Option<(SubjectKey, ObjectMeta)> {
     (group == GROUP).then_some((key, metadata))
 }
 
+/// Returns the key of a Dask resource.
 fn key_of_owner(kind: SubjectKind, owner: &impl Resource) -> SubjectKey {
     SubjectKey { kind, namespace: owner.namespace().unwrap_or_default(), name: owner.name_any() }
-}
-
-fn overdue(finalizer: &str, deadline: Duration, plugin: Plugin) -> Event {
-    let why = match plugin {
-        Plugin::Called { looked: true, waiting } => {
-            format!("the plugin has not finalized {waiting} of the objects that it was asked about")
-        }
-        _ => "the plugin could not be called".to_owned(),
-    };
-    let note = format!(
-        "removed the finalizer {finalizer} {} s after the deletion: {why}; what it holds outside of the \
-         cluster may be left",
-        deadline.as_secs()
-    );
-    Event {
-        type_: EventType::Warning,
-        reason: "FinalizeDeadlineExceeded".to_owned(),
-        note: Some(note),
-        action: "Finalize".to_owned(),
-        secondary: None,
-    }
 }
 
 #[cfg(test)]

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn plugins_that_never_answer_do_not_delay_those_of_other_namespaces() {
+    async fn plugins_that_never_respond_do_not_delay_those_of_other_namespaces() {
         let inquiries = Inquiries::default();
         for number in 0..10_000 {
             drop(begin(&inquiries, &key("team-a", &number.to_string()), std::future::pending()));
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_about_a_plugin_that_is_gone_is_dropped_and_its_place_is_free_again() {
+    async fn the_result_about_a_plugin_that_is_gone_is_dropped() {
         let inquiries = Inquiries::default();
         let hangs = |number: usize| key("team-a", &number.to_string());
         for number in 0..PARALLEL {

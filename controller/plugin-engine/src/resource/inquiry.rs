@@ -326,7 +326,7 @@ mod tests {
 
     /// Otherwise a spec that has been refused since could start the plugin's worker.
     #[tokio::test]
-    async fn an_answer_about_an_older_spec_changes_nothing_and_news_wait_for_the_next_inquiry() {
+    async fn a_result_about_an_older_spec_changes_nothing() {
         let (context, _) = mk_dependencies(made).await;
         let engine = test_engine(&context, test_settings(), &CancellationToken::new());
         let change = EndpointChange { reconnect: true, replaced: true };
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_team_is_told_that_it_needs_too_many_watches() {
+    fn a_team_that_needs_too_many_watches_is_refused() {
         assert!(check_watches("team-a", MAX_WATCHES).is_ok());
         let refusal = check_watches("team-a", MAX_WATCHES + 1).unwrap_err();
         assert_eq!(refusal.reason, "TooManyWatches");

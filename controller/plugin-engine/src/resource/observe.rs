@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_right_is_told_with_where_it_is_missing_and_whom_to_grant_it_to() {
+    fn the_message_about_a_missing_right_says_where_and_how_to_grant_it() {
         let account = Account { namespace: "team-a".to_owned(), name: "writer".to_owned() };
         let both = ["create ingresses", "patch ingresses"].as_slice();
         let table = [

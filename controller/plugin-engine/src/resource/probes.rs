@@ -243,7 +243,7 @@ mod tests {
     /// Otherwise a plugin that is replaced and does not answer immediately would never be called about all subjects
     /// again.
     #[test]
-    fn news_add_up_and_stay_until_a_probe_could_act_on_them() {
+    fn changes_add_up_until_a_probe_acts_on_them() {
         let probes = Probes::default();
         probes.notice(key(), EndpointChange { reconnect: true, replaced: false });
         probes.notice(key(), EndpointChange { reconnect: false, replaced: true });
@@ -256,7 +256,7 @@ mod tests {
 
     /// A write may be refused because of a quota, which would otherwise cause endless permission reviews.
     #[test]
-    fn rights_are_looked_at_again_after_a_refusal_unless_they_were_seen_just_now() {
+    fn rights_are_reviewed_again_after_a_refusal_unless_they_just_were() {
         let key = key();
         let (probes, now) = (Probes::default(), Instant::now());
         assert!(!probes.doubt(&key, now), "nothing is known yet");

@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn conditions_of_somebody_else_are_no_reason_to_write_again_and_again() {
+    fn conditions_of_other_controllers_cause_no_write() {
         let condition = |type_: &str, status: &str| Condition {
             type_: type_.to_owned(),
             status: status.to_owned(),

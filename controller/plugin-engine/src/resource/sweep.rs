@@ -59,7 +59,7 @@ mod tests {
     use crate::{config::test_settings, engine::test_engine, finalize::FinalizeState};
 
     #[tokio::test]
-    async fn what_was_noted_of_a_plugin_after_it_went_is_forgotten_and_that_of_others_is_not() {
+    async fn the_state_of_a_plugin_that_is_gone_is_forgotten() {
         let (context, _) = mk_dependencies(made).await;
         let engine = test_engine(&context, test_settings(), &CancellationToken::new());
         let gone = PluginKey { namespace: "team-a".to_owned(), name: "echo".to_owned() };

@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_of_a_team_works_for_its_namespace_only_and_with_a_writer_of_it() {
+    fn a_plugin_of_a_team_serves_only_its_namespace_with_a_writer_from_it() {
         let account = Account { namespace: "team-a".to_owned(), name: "writer".to_owned() };
         let tenancy = Tenancy { account: Some(account), scope: Some("team-a".to_owned()) };
         assert_eq!(team_plugin(|_| {}, None), Ok(tenancy.clone()));
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plugin_of_the_operator_works_for_everybody_with_or_without_a_writer() {
+    fn a_plugin_of_the_operator_serves_all_namespaces_with_or_without_a_writer() {
         let home = |value: &mut Value| value["metadata"]["namespace"] = json!("dask-operator");
         let account = Account { namespace: "dask-operator".to_owned(), name: "writer".to_owned() };
         assert_eq!(team_plugin(home, None), Ok(Tenancy { account: Some(account), scope: None }));

@@ -7,9 +7,9 @@ use plugin_protocol::Child;
 
 const UID: &str = "sha256:0000";
 
-fn raw(code: u16, body: impl Into<Vec<u8>>) -> RawAnswer {
+fn raw(code: u16, body: impl Into<Vec<u8>>) -> RawResponse {
     let at = "2026-11-23T09:00:00Z".parse().unwrap();
-    RawAnswer { code, retry_after: None, at, body: body.into() }
+    RawResponse { code, retry_after: None, at, body: body.into() }
 }
 
 /// Returns the body of a 200 whose `response` has the right uid and `fields`.
@@ -71,7 +71,7 @@ fn every_code_but_200_is_an_error_of_its_own_kind() {
 }
 
 #[test]
-fn a_complete_answer_with_another_code_than_200_is_not_acted_on() {
+fn a_complete_response_with_another_code_than_200_is_an_error() {
     let body = answer(&json!({"status": "Success", "children": []})).to_string();
     for code in [201, 202, 203, 206, 299, 304] {
         assert!(interpret(&raw(code, body.clone()), UID).is_err(), "{code}");
@@ -98,7 +98,7 @@ fn the_children_of_a_success_are_taken_as_they_are() {
 /// empty list.
 #[test]
 fn only_an_empty_list_deletes_all_children() {
-    let missing = protocol("the answer is a Success without children; an empty list deletes them");
+    let missing = protocol("the response has the status Success and no children; an empty list deletes all children");
     assert_eq!(interpreted(&answer(&json!({"status": "Success"}))), Err(missing.clone()));
     assert_eq!(interpreted(&answer(&json!({"status": "Success", "children": null}))), Err(missing));
     let empty = interpreted(&answer(&json!({"status": "Success", "children": []}))).unwrap();
@@ -106,7 +106,7 @@ fn only_an_empty_list_deletes_all_children() {
 }
 
 #[test]
-fn a_plugins_no_and_not_yet_are_answers_and_not_errors() {
+fn failure_and_pending_are_responses_and_no_errors() {
     let failure = json!({"status": "Failure", "reason": "NoHost", "message": "the cluster has no host"});
     let response = interpreted(&answer(&failure)).unwrap();
     assert_eq!(response.status, ResponseStatus::Failure);
@@ -117,15 +117,15 @@ fn a_plugins_no_and_not_yet_are_answers_and_not_errors() {
 
 /// The uid ties a response to its request. A response to an older request has older children.
 #[test]
-fn an_answer_to_another_question_is_refused() {
+fn a_response_to_another_request_is_refused() {
     for uid in ["sha256:1111", "", "SHA256:0000", "sha256:0000 "] {
         let body = answer(&json!({"uid": uid, "status": "Success", "children": []}));
-        assert_eq!(interpreted(&body), Err(protocol("the answer has a different uid than the request")), "{uid:?}");
+        assert_eq!(interpreted(&body), Err(protocol("the response has a different uid than the request")), "{uid:?}");
     }
 }
 
 #[test]
-fn bodies_that_are_no_answer_are_protocol_errors() {
+fn bodies_that_are_no_review_are_protocol_errors() {
     let mut unknown_kind = answer(&json!({"status": "Success", "children": []}));
     unknown_kind["kind"] = json!("AdmissionReview");
     let mut newer = answer(&json!({"status": "Success", "children": []}));
@@ -134,18 +134,18 @@ fn bodies_that_are_no_answer_are_protocol_errors() {
     extra["extra"] = json!(1);
     let misspelt = answer(&json!({"status": "Success", "children": [], "resyncAfter": 5}));
     let table = [
-        (String::new(), "the answer is not JSON: EOF while parsing"),
-        ("<!DOCTYPE html><html>Bad gateway</html>".to_owned(), "the answer is not JSON: expected value"),
-        (format!("{} {{}}", answer(&json!({"status": "Pending"}))), "the answer is not JSON: trailing characters"),
-        ("null".to_owned(), "the answer is malformed: invalid type: null"),
-        ("[]".to_owned(), "the answer is malformed: invalid"),
-        ("{}".to_owned(), "the answer is malformed: missing field `apiVersion`"),
-        (unknown_kind.to_string(), "the answer is malformed: unknown variant `AdmissionReview`"),
-        (newer.to_string(), "the answer is malformed: unknown variant `plugin.kubernetes.dask.org/v2`"),
-        (extra.to_string(), "the answer is malformed: unknown field `extra`"),
-        (misspelt.to_string(), "the answer is malformed: unknown field `resyncAfter`"),
-        (answer(&json!({"status": "Maybe"})).to_string(), "the answer is malformed: unknown variant `Maybe`"),
-        (answer(&json!({})).to_string(), "the answer is malformed: missing field `status`"),
+        (String::new(), "the response is not JSON: EOF while parsing"),
+        ("<!DOCTYPE html><html>Bad gateway</html>".to_owned(), "the response is not JSON: expected value"),
+        (format!("{} {{}}", answer(&json!({"status": "Pending"}))), "the response is not JSON: trailing characters"),
+        ("null".to_owned(), "the response is malformed: invalid type: null"),
+        ("[]".to_owned(), "the response is malformed: invalid"),
+        ("{}".to_owned(), "the response is malformed: missing field `apiVersion`"),
+        (unknown_kind.to_string(), "the response is malformed: unknown variant `AdmissionReview`"),
+        (newer.to_string(), "the response is malformed: unknown variant `plugin.kubernetes.dask.org/v2`"),
+        (extra.to_string(), "the response is malformed: unknown field `extra`"),
+        (misspelt.to_string(), "the response is malformed: unknown field `resyncAfter`"),
+        (answer(&json!({"status": "Maybe"})).to_string(), "the response is malformed: unknown variant `Maybe`"),
+        (answer(&json!({})).to_string(), "the response is malformed: missing field `status`"),
     ];
     for (body, start) in table {
         match interpret(&raw(200, body.clone()), UID) {
@@ -172,16 +172,16 @@ fn nested(depth: usize) -> String {
 }
 
 #[test]
-fn answers_are_nested_at_most_64_deep() {
+fn responses_are_nested_at_most_64_deep() {
     assert!(interpret(&raw(200, nested(64)), UID).is_ok());
-    let too_deep = Err(protocol("the answer is too large: it is nested deeper than 64"));
+    let too_deep = Err(protocol("the response is too large: it is nested deeper than 64"));
     assert_eq!(interpret(&raw(200, nested(65)), UID), too_deep);
     assert_eq!(interpret(&raw(200, nested(100)), UID), too_deep);
 }
 
 /// Two megabytes of small maps take 176 MiB as a tree.
 #[test]
-fn an_answer_of_too_many_values_is_refused_before_anything_is_made_of_it() {
+fn a_response_with_too_many_values_is_refused_before_it_is_parsed() {
     let maps = |count: usize| {
         let child = json!({"key": "a", "manifest": {"x": "MAPS"}});
         let body = answer(&json!({"status": "Success", "children": [child]})).to_string();
@@ -192,7 +192,7 @@ fn an_answer_of_too_many_values_is_refused_before_anything_is_made_of_it() {
     assert!(bomb.len() <= limits::MAX_RESPONSE_BYTES);
     match interpret(&raw(200, bomb), UID) {
         Err(CallError::Protocol(message)) => {
-            assert!(message.starts_with("the answer is too large: it has 7800"), "{message}");
+            assert!(message.starts_with("the response is too large: it has 7800"), "{message}");
             assert!(message.ends_with("values and names of fields, and may have 50000"), "{message}");
         }
         other => panic!("{other:?}"),
@@ -228,7 +228,7 @@ fn error_bodies_become_one_line_of_at_most_512_bytes() {
 }
 
 #[test]
-fn what_a_malformed_answer_says_is_cut() {
+fn the_message_about_a_malformed_response_is_cut() {
     let body = answer(&json!({"status": "x".repeat(5000)}));
     match interpreted(&body) {
         Err(CallError::Protocol(message)) => assert_eq!(message.len(), limits::MAX_MESSAGE_BYTES),
@@ -261,7 +261,7 @@ fn retry_after_is_honoured_between_one_second_and_ten_minutes() {
     ];
     for code in [429, 503] {
         for (text, seconds) in table {
-            let raw = RawAnswer { retry_after: Some(text.to_owned()), ..raw(code, "") };
+            let raw = RawResponse { retry_after: Some(text.to_owned()), ..raw(code, "") };
             let error = interpret(&raw, UID).unwrap_err();
             assert_eq!(error.reason(), "Busy");
             let retry = error.retry(1).unwrap();
@@ -275,7 +275,7 @@ fn retry_after_is_honoured_between_one_second_and_ten_minutes() {
 
 #[test]
 fn retry_after_counts_for_429_and_503_only() {
-    let raw = RawAnswer { retry_after: Some("600".to_owned()), ..raw(500, "no") };
+    let raw = RawResponse { retry_after: Some("600".to_owned()), ..raw(500, "no") };
     assert_eq!(interpret(&raw, UID), Err(server_error(500)));
 }
 
@@ -364,16 +364,16 @@ fn other_bodies_of_a_200_are_held_to_the_same_limits() {
     let parsed: plugin_protocol::Discovery = parse(discovery.to_string().as_bytes(), &DISCOVERY).unwrap();
     assert_eq!(parsed, plugin_protocol::Discovery::new("ingress", "1.2.0"));
     let error = parse::<Value>(format!("{}{}", "[".repeat(65), "]".repeat(65)).as_bytes(), &DISCOVERY);
-    assert_eq!(error, Err(protocol("the answer is too large: it is nested deeper than 64")));
+    assert_eq!(error, Err(protocol("the response is too large: it is nested deeper than 64")));
 }
 
 /// The discovery is written into the status of the plugin resource, and etcd stores at most 1.5 MiB per object.
 #[test]
-fn what_a_plugin_says_of_itself_is_short() {
+fn a_discovery_response_has_bounded_texts_and_lists() {
     let discovery_with = |field: &str, value: Value| {
         let mut discovery = serde_json::to_value(Discovery::new("ingress", "1.2.0")).unwrap();
         discovery[field] = value;
-        introduced(&raw(200, discovery.to_string()))
+        parse_discovery(&raw(200, discovery.to_string()))
     };
     for (field, entry) in [("protocolVersions", "v1"), ("capabilities", "A"), ("hooks", "Sync")] {
         assert!(discovery_with(field, json!(vec![entry; 128])).is_ok(), "{field}");

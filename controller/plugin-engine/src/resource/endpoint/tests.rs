@@ -38,7 +38,7 @@ fn urls_are_refused_unless_the_operator_allows_them() {
 }
 
 #[test]
-fn http_is_for_this_machine_and_for_those_who_ask_for_it() {
+fn http_is_allowed_only_for_this_machine_in_development() {
     let reason = |url: &str, urls| {
         let found = validated_with("dask-operator", &json!({"endpoint": {"url": url}}), urls);
         found.map(|endpoint| assert!(matches!(endpoint, ValidatedEndpoint::Dev(_)))).map_err(|refused| refused.reason)
@@ -162,7 +162,7 @@ fn a_service_endpoint_cannot_name_another_host() {
 }
 
 #[test]
-fn who_makes_the_certificates_follows_from_endpoint_and_mode() {
+fn endpoint_and_mode_decide_who_issues_the_certificates() {
     let kind = |spec: Value| match validated("dask-operator", &spec, true).unwrap() {
         ValidatedEndpoint::Socket(_) => "socket",
         ValidatedEndpoint::Dev(_) => "dev",

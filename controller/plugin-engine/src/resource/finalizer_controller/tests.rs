@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use dask_operator_api::testing::mk_cluster;
+use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Time};
 use kube::runtime::watcher::Event as WatchEvent;
 use operator_runtime::testing::{Writes, made};
@@ -40,7 +41,7 @@ fn made_up(count: usize) -> impl Iterator<Item = String> {
 
 /// Checks all objects once, and runs the removals that are due.
 async fn look(controller: &mut FinalizerController, now: Instant) {
-    controller.look_at_all(now);
+    controller.enqueue_all(now);
     let mut running = Running::new();
     loop {
         running.extend(std::iter::from_fn(|| controller.start()));
@@ -50,7 +51,7 @@ async fn look(controller: &mut FinalizerController, now: Instant) {
 }
 
 #[tokio::test]
-async fn finalizers_that_nobody_needs_cost_one_request_an_object_and_then_none() {
+async fn unneeded_finalizers_cost_one_request_for_each_object() {
     let (mut controller, writes) = controller().await;
     let now = Instant::now();
     hold(&controller, ("team-a", "pill", 1), made_up(20_000).chain(["example.org/mine".to_owned()]));
@@ -121,14 +122,14 @@ fn mk_unreadable(kind: &str, name: &str, finalizer: &str, since: Timestamp) -> U
 }
 
 #[tokio::test]
-async fn the_finalizer_of_an_object_that_cannot_be_read_goes_when_the_plugins_time_is_over() {
+async fn the_finalizer_of_an_unreadable_object_is_removed_at_the_deadline() {
     assert!(!unreadable_group_is_released_after(50).await);
     assert!(unreadable_group_is_released_after(61).await);
 }
 
 /// The object may have been valid before. Then the cache holds an old version that is not being deleted.
 #[tokio::test]
-async fn what_is_known_of_an_object_that_cannot_be_read_counts_and_not_what_it_was() {
+async fn the_known_metadata_of_an_unreadable_object_replaces_its_cached_version() {
     let (context, writes) = mk_dependencies(made).await;
     let watch = SyncStatus::listening("daskclusters", &[Instant::now()]);
     context.liveness.watch(watch.clone());
@@ -150,7 +151,7 @@ async fn a_namespace_full_of_finalizers_delays_no_other() {
         hold(&controller, ("flood", &format!("pill-{number}"), 1), made_up(1));
     }
     hold(&controller, ("calm", "demo", 1), made_up(1));
-    controller.look_at_all(Instant::now());
+    controller.enqueue_all(Instant::now());
     let mut started: BTreeMap<String, usize> = BTreeMap::new();
     let mut running = Running::new();
     running.extend(std::iter::from_fn(|| controller.start()));
@@ -162,7 +163,7 @@ async fn a_namespace_full_of_finalizers_delays_no_other() {
 }
 
 #[tokio::test]
-async fn a_removal_that_fails_is_tried_again_later_and_stops_no_other() {
+async fn a_failed_removal_does_not_stop_others() {
     let refuse = |_: &axum::http::Method, path: &str| {
         if path.ends_with("/bad") {
             operator_runtime::testing::namespace_ends(&axum::http::Method::PATCH, path)

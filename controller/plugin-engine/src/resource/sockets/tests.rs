@@ -63,7 +63,7 @@ fn the_state_of_a_plugin_that_is_gone_is_forgotten() {
 
 /// A plugin may be restarted within a second of its first call.
 #[test]
-fn what_was_there_at_the_first_probe_counts_as_seen() {
+fn a_socket_that_exists_at_the_first_probe_is_known() {
     let mut states = SocketStates::default();
     states.first_sight(key("a"), "a.sock", socket(1, 1));
     states.first_sight(key("a"), "a.sock", socket(2, 2));
@@ -85,7 +85,7 @@ fn each_plugin_has_its_socket_in_the_directory_of_one_sidecar() {
 }
 
 #[test]
-fn a_directory_that_leads_elsewhere_and_a_path_that_is_too_long_are_refused() {
+fn links_to_other_directories_and_long_paths_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir(dir.path().join("theirs")).unwrap();
     let _theirs = UnixListener::bind(dir.path().join("theirs/a.sock")).unwrap();
@@ -136,7 +136,7 @@ fn only_what_is_a_socket_itself_is_connected_to() {
 }
 
 #[test]
-fn a_socket_in_the_place_of_another_is_told_apart() {
+fn a_socket_that_replaces_another_one_is_recognized() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.sock");
     assert_eq!(look(&path), Sight::Absent);
