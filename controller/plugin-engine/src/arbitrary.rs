@@ -8,8 +8,11 @@ use proptest::{collection::vec, option, prelude::*, sample::select};
 use serde_json::{Map, Value, json};
 
 use super::{
-    children::screen::{Approved, Origin, screen},
-    client::response::{RawAnswer, interpret, introduced},
+    children::{
+        origin::Origin,
+        screen::{Approved, Screened, screen},
+    },
+    client::response::{RawResponse, interpret, parse_discovery},
     model::child_kind::ChildKind,
 };
 use plugin_protocol::{Child, ResponseStatus, limits};
@@ -109,7 +112,7 @@ fn fields(of: Value) -> Map<String, Value> {
     if let Value::Object(fields) = of { fields } else { Map::new() }
 }
 
-/// A manifest that is likely to be approved; `value()` alone hardly ever is.
+/// Returns a manifest that is likely to be approved; `value()` alone hardly ever is.
 fn manifest() -> impl Strategy<Value = Value> {
     let kinds = [("v1", "ConfigMap"), ("v1", "ConfigMap"), ("v1", "Secret"), ("cert-manager.io/v1", "ClusterIssuer")];
     let name = option::of(prop_oneof![Just("b.c".to_owned()), "[a-z]{1,3}", text()]);
@@ -134,7 +137,7 @@ fn children() -> impl Strategy<Value = Vec<Child>> {
     vec((key, manifest).prop_map(|(key, manifest)| Child::new(key, manifest)), 0..70)
 }
 
-/// A review with a valid envelope. Its response is valid only by chance.
+/// Returns a review with a valid envelope. Its response is valid only by chance.
 fn review() -> impl Strategy<Value = Value> {
     let status = select(vec!["Success", "Failure", "Pending"]);
     (status, option::of(vec(value(), 0..4)), option::weighted(0.2, (field(), value())), any::<bool>()).prop_map(
@@ -151,7 +154,7 @@ fn review() -> impl Strategy<Value = Value> {
     )
 }
 
-fn raw() -> impl Strategy<Value = RawAnswer> {
+fn raw() -> impl Strategy<Value = RawResponse> {
     let body = prop_oneof![
         6 => review().prop_map(|review| review.to_string().into_bytes()),
         2 => value().prop_map(|value| value.to_string().into_bytes()),
@@ -159,7 +162,7 @@ fn raw() -> impl Strategy<Value = RawAnswer> {
     ];
     let code = prop_oneof![6 => Just(200), 1 => 100..600_u16];
     let retry_after = option::of(prop_oneof![any::<String>(), any::<u64>().prop_map(|seconds| seconds.to_string())]);
-    (code, retry_after, body).prop_map(|(code, retry_after, body)| RawAnswer {
+    (code, retry_after, body).prop_map(|(code, retry_after, body)| RawResponse {
         code,
         retry_after,
         at: jiff::Timestamp::UNIX_EPOCH,
@@ -227,7 +230,7 @@ proptest! {
             kinds: &kinds,
             known: &[],
         };
-        let (approved, rejected) = screen(children, &origin);
+        let Screened { approved, rejected } = screen(children, &origin);
         prop_assert_eq!(approved.len() + rejected.len(), count);
         prop_assert!(approved.len() <= limits::MAX_CHILDREN);
         for child in &approved {
@@ -239,8 +242,8 @@ proptest! {
     }
 
     #[test]
-    fn whatever_comes_back_is_an_answer_to_the_question_or_an_error(raw in raw(), failures in any::<usize>()) {
-        drop(introduced(&raw));
+    fn any_response_is_either_valid_or_an_error(raw in raw(), failures in any::<usize>()) {
+        drop(parse_discovery(&raw));
         match interpret(&raw, UID) {
             Ok(answer) => {
                 prop_assert_eq!(raw.code, 200);

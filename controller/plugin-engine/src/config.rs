@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plugins_are_looked_for_where_they_can_be_accepted() {
+    fn plugins_are_watched_where_they_can_be_accepted() {
         let own = Scope::of(["dask-operator"]);
         let table = [
             (false, Scope::all(), own.clone()),

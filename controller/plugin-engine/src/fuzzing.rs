@@ -16,15 +16,16 @@ use serde_json::{Value, json};
 use super::{
     children::{
         child_ref::Ownership,
+        origin::Origin,
         plan::{self, WantedChild},
-        screen::{self, Origin},
+        screen::{self, Screened},
     },
-    client::response::{self, RawAnswer},
+    client::response::{self, RawResponse},
     index::registration::Registration,
     model::{
         child_kind::ChildKind,
         child_version::ChildVersion,
-        subject::{self, SubjectKey},
+        subject::{self, KeyedObject, SubjectKey},
     },
     resource,
     selector::expression::{Budget, Expression, Variables},
@@ -76,8 +77,9 @@ pub fn subject(bytes: &[u8], kind: &str) {
     if !plugin.matches(kind, &object) {
         return;
     }
-    drop(plugin.decide((kind, &object), (SubjectKind::DaskCluster, &owner)));
     let key = SubjectKey::of(kind, &object);
+    let subject = KeyedObject { key: &key, object: &object };
+    drop(plugin.decide(subject, KeyedObject { key: &owner_key, object: &owner }));
     let question = Question {
         plugin: &plugin,
         key: &key,
@@ -99,15 +101,16 @@ pub fn answer(body: &[u8]) {
     let Some(plugin) = registration() else { return };
     let owner: DynamicObject = known(json!(mk_cluster("demo")));
     let key = SubjectKey::of(SubjectKind::DaskCluster, &owner);
-    let origin = Origin::new(&plugin, (&key, "cluster-uid"), (&key, &owner), &[]);
-    let (approved, _rejected) = screen::screen(answer.parsed().children, &origin);
+    let cluster = KeyedObject { key: &key, object: &owner };
+    let origin = Origin::new(&plugin, cluster, cluster, &[]);
+    let Screened { approved, .. } = screen::screen(answer.parsed().children, &origin);
     let claim = Ownership { plugin: &plugin.identity, subject_uid: "cluster-uid", owner_uid: "cluster-uid" };
     drop(plan::plan(approved.into_iter().map(|child| WantedChild { child, live: None }).collect(), Vec::new(), claim));
 }
 
 /// Reads the response of a plugin to a discovery.
 pub fn discovery(body: &[u8]) {
-    let _speaks = response::introduced(&raw(200, body)).map(|discovery| discovery.speaks_our_version());
+    let _speaks = response::parse_discovery(&raw(200, body)).map(|discovery| discovery.speaks_our_version());
 }
 
 /// Compiles an expression and evaluates it.
@@ -118,9 +121,9 @@ pub fn expression(text: &str, object: &Value) {
     }
 }
 
-fn raw(code: u16, body: &[u8]) -> RawAnswer {
+fn raw(code: u16, body: &[u8]) -> RawResponse {
     let head = String::from_utf8_lossy(body).chars().take(40).collect();
-    RawAnswer { code, retry_after: Some(head), at: now(), body: body.to_vec() }
+    RawResponse { code, retry_after: Some(head), at: now(), body: body.to_vec() }
 }
 
 /// Returns a plugin that is called about all objects, and that may write three kinds.

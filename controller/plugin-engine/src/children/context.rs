@@ -43,28 +43,26 @@ pub(crate) struct SyncContext {
 }
 
 impl SyncContext {
+    /// Returns a context without state of subjects.
     pub(crate) fn new(
         client: Client,
         watches: Arc<WatchManager>,
         doubts: mpsc::UnboundedSender<PluginKey>,
-        (status_store, metrics): (Arc<StatusStore>, PluginMetrics),
+        status_store: Arc<StatusStore>,
+        metrics: PluginMetrics,
     ) -> Self {
-        let (name_locks, prune_guards, finalize_progress) =
-            (NameLocks::default(), PruneGuards::default(), FinalizeProgress::default());
-        let work = Shares::new(WORK_BYTES, WORK_OF_NAMESPACE);
-        let kept = Shares::new(KEPT_BYTES, KEPT_OF_NAMESPACE);
         Self {
             client,
             watches,
-            name_locks,
-            prune_guards,
-            finalize_progress,
+            name_locks: NameLocks::default(),
+            prune_guards: PruneGuards::default(),
+            finalize_progress: FinalizeProgress::default(),
             turns: EvaluationTurns::default(),
             doubts,
             status_store,
             metrics,
-            work,
-            kept,
+            work: Shares::new(WORK_BYTES, WORK_OF_NAMESPACE),
+            kept: Shares::new(KEPT_BYTES, KEPT_OF_NAMESPACE),
         }
     }
 }

@@ -38,7 +38,7 @@ impl Record {
     ///
     /// A version that is older than the write may only be late: an event from before the write. But a watch that went
     /// back behind what it has delivered itself shows that the API server was restored from a backup.
-    pub(crate) fn hears_of(&mut self, now: &ChildVersion) -> bool {
+    pub(crate) fn deliver(&mut self, now: &ChildVersion) -> bool {
         let was_restored = self.delivered.as_ref().is_some_and(|last| now.is_before(last));
         self.delivered = Some(now.clone());
         was_restored || (!now.is_before(&self.version) && self.version.drifted_to(now))
@@ -114,6 +114,15 @@ fn overlaps(fields: &Value, manifest: &Value) -> bool {
     })
 }
 
+/// A child that is repaired again and again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DriftLoop {
+    /// Names the child and the other client.
+    pub(crate) message: String,
+    /// The time until the drift loop may be over.
+    pub(crate) requeue_after: Duration,
+}
+
 /// Recent repairs of a child.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ConflictTracker {
@@ -139,7 +148,7 @@ impl ConflictTracker {
     }
 
     /// Records that the child was found unchanged.
-    pub(crate) fn found_right(&mut self, now: Instant) {
+    pub(crate) fn found_unchanged(&mut self, now: Instant) {
         if self.stable_at().is_some_and(|at| at <= now) {
             *self = Self::default();
         }
@@ -151,16 +160,15 @@ impl ConflictTracker {
         Some(next.saturating_duration_since(now)).filter(|wait| !wait.is_zero())
     }
 
-    /// Describes a drift loop and the other client. Returns the description with the time until the drift loop may be
-    /// over. Returns `None` outside a drift loop.
-    pub(crate) fn account(&self, child: &str, now: Instant) -> Option<(String, Duration)> {
+    /// Describes the drift loop of a child. Returns `None` outside a drift loop.
+    pub(crate) fn drift_loop(&self, child: &str, now: Instant) -> Option<DriftLoop> {
         let requeue_after = self.stable_at()?.saturating_duration_since(now);
         let other = self.other.as_deref().map_or_else(
             || "another client keeps deleting it".to_owned(),
             |other| format!("the field manager {other:?} keeps changing it"),
         );
         let message = format!("{child} was repaired more than {MOST_REPAIRS} times in 10 minutes: {other}");
-        Some((message, requeue_after))
+        Some(DriftLoop { message, requeue_after })
     }
 
     fn pause(&self) -> Option<Duration> {

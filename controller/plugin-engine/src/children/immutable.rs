@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn kinds_say_in_their_own_words_that_a_field_cannot_be_changed() {
+    fn the_messages_of_all_kinds_about_immutable_fields_are_recognized() {
         let table = [
             ("spec.template", "Invalid value: {…}: field is immutable"),
             ("data", "Forbidden: field is immutable when `immutable` is set"),

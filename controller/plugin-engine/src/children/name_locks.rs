@@ -10,8 +10,14 @@ use std::{
 use kube::core::ApiResource;
 use tokio::sync::Notify;
 
-/// Group, plural, namespace and name.
-type Object = (String, String, String, String);
+/// An object of any version of its kind.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Object {
+    group: String,
+    plural: String,
+    namespace: String,
+    name: String,
+}
 
 /// The names that are locked at the moment.
 #[derive(Debug, Default)]
@@ -68,7 +74,12 @@ impl NameLocks {
 }
 
 fn object_of(resource: &ApiResource, namespace: &str, name: &str) -> Object {
-    (resource.group.clone(), resource.plural.clone(), namespace.to_owned(), name.to_owned())
+    Object {
+        group: resource.group.clone(),
+        plural: resource.plural.clone(),
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    }
 }
 
 impl Drop for NameLock<'_> {
@@ -85,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_given_once_at_a_time_in_whatever_version_of_its_kind() {
+    fn a_name_is_locked_once_for_all_versions_of_its_kind() {
         let (name_locks, resource) = (NameLocks::default(), mk_resource("networking.k8s.io/v1", "Ingress"));
         let first = name_locks.take(&resource, "ns", "web");
         assert!(first.is_some());

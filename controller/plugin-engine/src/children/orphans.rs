@@ -23,8 +23,8 @@ pub(crate) struct Orphan {
     child: ChildRef,
 }
 
-/// Returns the children of `plugin` whose subject is not in the result of `existing_subjects`. Namespaces take turns. `existing_subjects` is
-/// called last, because a child is only created after its subject is known.
+/// Returns the children of `plugin` whose subject is not in the result of `existing_subjects`. Namespaces take turns.
+/// `existing_subjects` is called last, because a child is only created after its subject is known.
 pub(crate) async fn orphans(
     env: &SyncContext,
     plugin: &Registered,

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use operator_runtime::k8s;
 
+use super::drift::DriftLoop;
+
 /// A problem that the status shows.
 #[derive(Debug)]
 pub(crate) struct Problem {
@@ -23,6 +25,12 @@ impl Problem {
     pub(super) fn first(problems: Vec<Self>) -> Option<Self> {
         let requeue_after = problems.iter().filter_map(|problem| problem.requeue_after).min();
         problems.into_iter().next().map(|first| Self { requeue_after, ..first })
+    }
+}
+
+impl From<DriftLoop> for Problem {
+    fn from(DriftLoop { message, requeue_after }: DriftLoop) -> Self {
+        Self { reason: "DriftLoop", message, requeue_after: Some(requeue_after) }
     }
 }
 

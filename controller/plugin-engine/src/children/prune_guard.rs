@@ -119,17 +119,21 @@ pub(crate) struct Guarded<'a> {
 }
 
 impl Guarded<'_> {
-    fn key(&self) -> Key {
-        (self.plugin_uid.to_owned(), self.namespace.to_owned())
+    fn key(&self) -> GuardKey {
+        GuardKey { plugin_uid: self.plugin_uid.to_owned(), namespace: self.namespace.to_owned() }
     }
 }
 
-/// The uid of the plugin resource, and the namespace.
-type Key = (String, String);
+/// The owned form of [`Guarded`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct GuardKey {
+    plugin_uid: String,
+    namespace: String,
+}
 
 /// The guards of all plugins and namespaces.
 #[derive(Default)]
-pub(crate) struct PruneGuards(Mutex<HashMap<Key, PruneGuard>>);
+pub(crate) struct PruneGuards(Mutex<HashMap<GuardKey, PruneGuard>>);
 
 impl PruneGuards {
     /// Like [`PruneGuard::admit`], for the guard of `guarded`.
@@ -161,12 +165,12 @@ impl PruneGuards {
         self.lock().remove(&guarded.key());
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, PruneGuard>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<GuardKey, PruneGuard>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn forget(prune_guards: &mut HashMap<Key, PruneGuard>, guarded: Guarded<'_>, subject_uid: &str, now: Instant) {
+fn forget(prune_guards: &mut HashMap<GuardKey, PruneGuard>, guarded: Guarded<'_>, subject_uid: &str, now: Instant) {
     let key = guarded.key();
     if let Some(guard) = prune_guards.get_mut(&key) {
         guard.forget(subject_uid);
@@ -189,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_drops_more_than_half_of_ten_or_more_children_is_held() {
+    fn a_response_that_drops_more_than_half_of_ten_or_more_children_is_paused() {
         let table = [(9, 9, true), (10, 5, true), (10, 6, false), (10, 10, false), (100, 50, true), (100, 51, false)];
         for (all, dropped, goes) in table {
             let verdict = PruneGuard::default().admit("s", &uids(0..dropped), &existing(0..all), Instant::now());
@@ -200,7 +204,7 @@ mod tests {
 
     /// Otherwise a plugin with one child per subject would lose all children, one by one.
     #[test]
-    fn answers_about_many_subjects_add_up_whether_or_not_the_watch_has_seen_the_children_go() {
+    fn dropped_children_of_many_subjects_add_up_even_if_the_watch_lags() {
         for watch_lags in [true, false] {
             let (mut guard, now) = (PruneGuard::default(), Instant::now());
             let went = (0..20)
@@ -214,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn what_went_more_than_a_minute_ago_does_not_count() {
+    fn children_dropped_more_than_a_minute_ago_do_not_count() {
         let (mut guard, now) = (PruneGuard::default(), Instant::now());
         assert_eq!(guard.admit("a", &uids(0..8), &existing(0..20), now), Ok(()));
         let soon = now + Duration::from_secs(59);
@@ -226,7 +230,7 @@ mod tests {
 
     /// Time alone must not resume paused deletions.
     #[test]
-    fn what_is_held_stays_held_and_holds_the_others_until_it_is_taken_back() {
+    fn deletions_stay_paused_until_each_paused_response_is_withdrawn() {
         let (mut guard, now) = (PruneGuard::default(), Instant::now());
         let paused = Paused { dropped: 11, of: 20 };
         assert_eq!(guard.admit("a", &uids(0..11), &existing(0..20), now), Err(paused));
@@ -241,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_in_one_namespace_holds_nothing_in_another() {
+    fn a_pause_in_one_namespace_does_not_affect_another() {
         let prune_guards = PruneGuards::default();
         let guarded = |namespace| Guarded { plugin_uid: "plugin", namespace };
         assert!(prune_guards.admit(guarded("a"), "s", &uids(0..12), &existing(0..12)).is_err());
@@ -264,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn leave_lasts_ten_minutes_and_cannot_be_given_for_ever() {
+    fn an_approval_is_valid_for_ten_minutes() {
         let now: Timestamp = "2026-11-23T12:00:00Z".parse().unwrap();
         let table = [
             (None, false),

@@ -4,23 +4,18 @@
 use std::collections::BTreeSet;
 
 use dask_operator_api::meta;
-use kube::{ResourceExt as _, api::DynamicObject, core::ApiResource};
+use kube::core::ApiResource;
+use operator_runtime::rejection::Rejection;
 use serde_json::{Map, Value, json};
 
 use super::{
-    child_ref::ChildRef,
     names::{DefaultNames, Role},
+    origin::Origin,
 };
 use crate::model::{
+    child_kind::{self, ChildKind},
     labels::{KEY_LABEL, PLUGIN_LABEL, SUBJECT_LABEL},
     rejected_child::Rejected,
-};
-use crate::{
-    index::registration::Registration,
-    model::{
-        child_kind::{self, ChildKind},
-        subject::{self, SubjectKey},
-    },
 };
 use plugin_protocol::{
     Child, ChildKey, limits,
@@ -28,52 +23,6 @@ use plugin_protocol::{
 };
 
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "dask-operator");
-
-/// The plugin, subject and owner that children are screened for.
-#[derive(Clone, Debug)]
-pub(crate) struct Origin<'a> {
-    pub(crate) plugin: &'a str,
-    pub(crate) subject_kind: &'static str,
-    pub(crate) subject_name: &'a str,
-    pub(crate) subject_uid: &'a str,
-    pub(crate) namespace: &'a str,
-    /// The owner reference that children get.
-    pub(crate) owner: Value,
-    pub(crate) kinds: &'a [ChildKind],
-    /// The existing children of this plugin and subject.
-    pub(crate) known: &'a [ChildRef],
-}
-
-impl<'a> Origin<'a> {
-    /// Returns the origin of the children of `registration` for a subject with its uid, owned by the Dask resource
-    /// `owner`. `known` are the existing children.
-    pub(crate) fn new(
-        registration: &'a Registration,
-        (key, uid): (&'a SubjectKey, &'a str),
-        (owner_key, owner): (&SubjectKey, &DynamicObject),
-        known: &'a [ChildRef],
-    ) -> Self {
-        let resource = subject::api_resource(owner_key.kind);
-        Self {
-            plugin: &registration.identity,
-            subject_kind: subject::kind_name(key.kind),
-            subject_name: &key.name,
-            subject_uid: uid,
-            namespace: &key.namespace,
-            // Not blocking: if the cluster checks owner references, blocking would require permissions on the owner.
-            owner: json!({
-                "apiVersion": resource.api_version,
-                "kind": resource.kind,
-                "name": owner.name_any(),
-                "uid": owner.uid(),
-                "controller": true,
-                "blockOwnerDeletion": false,
-            }),
-            kinds: &registration.kinds,
-            known,
-        }
-    }
-}
 
 /// A child that may be written. Its fields are private, so that no other module can create one.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,61 +62,77 @@ impl Approved {
     }
 }
 
+/// The children of a response after screening.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Screened {
+    pub(crate) approved: Vec<Approved>,
+    pub(crate) rejected: Vec<Rejected>,
+}
+
 /// Screens all children before any is written. A rejected child does not stop the others.
-pub(crate) fn screen(children: Vec<Child>, origin: &Origin<'_>) -> (Vec<Approved>, Vec<Rejected>) {
+pub(crate) fn screen(children: Vec<Child>, origin: &Origin<'_>) -> Screened {
     let (mut approved, mut rejected) = (Vec::new(), Vec::new());
     let (mut keys, mut objects) = (BTreeSet::new(), BTreeSet::new());
     for (index, child) in children.into_iter().enumerate() {
         let key = limits::cut_message(&child.key).to_owned();
         let unique = |approved: Approved| {
             if !keys.insert(approved.key.clone()) {
-                return Err(("DuplicateKey", format!("the key {key} is used twice")));
+                return Err(Rejection::new("DuplicateKey", format!("the key {key} is used twice")));
             }
             let object = (approved.resource.plural.clone(), approved.resource.group.clone(), approved.name.clone());
             if !objects.insert(object) {
-                return Err(("DuplicateName", format!("{} {} occurs twice", approved.resource.kind, approved.name)));
+                return Err(Rejection::new(
+                    "DuplicateName",
+                    format!("{} {} occurs twice", approved.resource.kind, approved.name),
+                ));
             }
             Ok(approved)
         };
         let verdict = if index < limits::MAX_CHILDREN {
             screen_one(child, origin).and_then(unique)
         } else {
-            Err(("TooManyChildren", format!("a response may have at most {} children", limits::MAX_CHILDREN)))
+            Err(Rejection::new(
+                "TooManyChildren",
+                format!("a response may have at most {} children", limits::MAX_CHILDREN),
+            ))
         };
         match verdict {
             Ok(child) => approved.push(child),
-            Err((reason, message)) => rejected.push(Rejected { key: key.clone(), reason, message }),
+            Err(Rejection { reason, message }) => rejected.push(Rejected { key: key.clone(), reason, message }),
         }
     }
-    (approved, rejected)
+    Screened { approved, rejected }
 }
 
-type Refusal = (&'static str, String);
-
-fn screen_one(child: Child, origin: &Origin<'_>) -> Result<Approved, Refusal> {
-    let key = ChildKey::new(&child.key).map_err(|error| ("InvalidKey", error.to_string()))?;
+fn screen_one(child: Child, origin: &Origin<'_>) -> Result<Approved, Rejection> {
+    let key = ChildKey::new(&child.key).map_err(|error| Rejection::new("InvalidKey", error.to_string()))?;
     let size = child.manifest.to_string().len();
     if size > limits::MAX_CHILD_BYTES {
         let message = format!("{key}: the manifest has {size} bytes, and may have {}", limits::MAX_CHILD_BYTES);
-        return Err(("TooLarge", message));
+        return Err(Rejection::new("TooLarge", message));
     }
     let Value::Object(mut manifest) = child.manifest else {
-        return Err(("InvalidManifest", format!("{key}: the manifest is not an object")));
+        return Err(Rejection::new("InvalidManifest", format!("{key}: the manifest is not an object")));
     };
     let kind = permitted_kind(&key, &manifest, origin)?;
     let metadata = match manifest.remove("metadata") {
         None => Map::new(),
         Some(Value::Object(metadata)) => metadata,
-        Some(_) => return Err(("InvalidManifest", format!("{key}: metadata is not an object"))),
+        Some(_) => return Err(Rejection::new("InvalidManifest", format!("{key}: metadata is not an object"))),
     };
-    let (name, second_name) = match metadata.get("name") {
-        None => default_name(origin, &key, &kind.resource),
-        Some(Value::String(name)) if is_dns_subdomain(name) => (name.clone(), None),
-        Some(_) => return Err(("InvalidManifest", format!("{key}: metadata.name is not a DNS name in lower case"))),
+    let ChildNames { name, second_name } = match metadata.get("name") {
+        None => default_names(origin, &key, &kind.resource),
+        Some(Value::String(name)) if is_dns_subdomain(name) => ChildNames { name: name.clone(), second_name: None },
+        Some(_) => {
+            return Err(Rejection::new(
+                "InvalidManifest",
+                format!("{key}: metadata.name is not a DNS name in lower case"),
+            ));
+        }
     };
     for field in ["labels", "annotations"] {
         if metadata.get(field).is_some_and(|map| !(map.is_object() || map.is_null())) {
-            return Err(("InvalidManifest", format!("{key}: metadata.{field} is not an object")));
+            return Err(Rejection::new("InvalidManifest", format!("{key}: metadata.{field} is not an object")));
         }
     }
     manifest.remove("status");
@@ -185,25 +150,28 @@ fn permitted_kind<'a>(
     key: &ChildKey,
     manifest: &Map<String, Value>,
     origin: &Origin<'a>,
-) -> Result<&'a ChildKind, Refusal> {
+) -> Result<&'a ChildKind, Rejection> {
     let text = |field| manifest.get(field).and_then(Value::as_str).unwrap_or_default();
     let (api_version, kind) = (text("apiVersion"), text("kind"));
     if api_version.is_empty() || kind.is_empty() {
-        return Err(("InvalidManifest", format!("{key}: apiVersion and kind are required")));
+        return Err(Rejection::new("InvalidManifest", format!("{key}: apiVersion and kind are required")));
     }
     let what = limits::cut_message(&format!("{api_version} {kind}")).to_owned();
     let group = child_kind::group_of(api_version);
     if child_kind::is_denied(group, kind) {
-        return Err(("KindDenied", format!("{key}: no plugin may write {what}")));
+        return Err(Rejection::new("KindDenied", format!("{key}: no plugin may write {what}")));
     }
     let Some(rule) = origin.kinds.iter().find(|rule| rule.is(api_version, kind)) else {
-        return Err(("KindNotAllowed", format!("{key}: {what} is not in spec.children of the plugin")));
+        return Err(Rejection::new("KindNotAllowed", format!("{key}: {what} is not in spec.children of the plugin")));
     };
     if !rule.namespaced {
-        return Err(("ClusterScoped", format!("{key}: {what} is cluster-scoped")));
+        return Err(Rejection::new("ClusterScoped", format!("{key}: {what} is cluster-scoped")));
     }
     if child_kind::is_sensitive(kind) && !rule.allow_sensitive {
-        return Err(("Sensitive", format!("{key}: {what} needs allowSensitive in spec.children of the plugin")));
+        return Err(Rejection::new(
+            "Sensitive",
+            format!("{key}: {what} needs allowSensitive in spec.children of the plugin"),
+        ));
     }
     Ok(rule)
 }
@@ -236,11 +204,21 @@ fn without_reserved_keys(map: Option<Value>) -> Map<String, Value> {
     }
 }
 
-/// Returns the default name, and the second one that may replace it.
-fn default_name(origin: &Origin<'_>, key: &ChildKey, kind: &ApiResource) -> (String, Option<String>) {
+/// The name of a child, and the one that may replace it.
+struct ChildNames {
+    name: String,
+    second_name: Option<String>,
+}
+
+/// Returns the default name of a child, and the second one if the child does not have it already.
+fn default_names(origin: &Origin<'_>, key: &ChildKey, kind: &ApiResource) -> ChildNames {
     let Origin { plugin, subject_kind, subject_name, known, .. } = *origin;
     let names = DefaultNames::of(Role { subject_kind, subject_name, plugin, key });
-    if names.is_second(known, kind, key) { (names.second, None) } else { (names.first, Some(names.second)) }
+    if names.is_second(known, kind, key) {
+        ChildNames { name: names.second, second_name: None }
+    } else {
+        ChildNames { name: names.first, second_name: Some(names.second) }
+    }
 }
 
 /// Returns children of the plugin `p` for the Service `demo`, with the keys `k`, `l` and so on. They are screened,
@@ -261,7 +239,7 @@ pub(crate) fn approved_for_tests(manifests: &[Value]) -> Vec<Approved> {
     };
     let keys = ('k'..='z').map(String::from);
     let children = manifests.iter().zip(keys).map(|(manifest, key)| Child::new(key, manifest.clone())).collect();
-    screen(children, &origin).0
+    screen(children, &origin).approved
 }
 
 #[cfg(test)]

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn two_children_of_one_answer_never_get_one_name() {
+    fn two_children_of_one_response_never_get_the_same_name() {
         let unnamed = json!({"apiVersion": "v1", "kind": "ConfigMap"});
         let second = second_name();
         let thief = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": second}});

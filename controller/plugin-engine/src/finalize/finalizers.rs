@@ -104,7 +104,7 @@ mod tests {
     const OURS: &str = "plugin.kubernetes.dask.org/ingress";
 
     #[test]
-    fn a_finalizer_is_added_beside_others_and_to_the_version_that_was_read() {
+    fn a_finalizer_is_added_to_the_version_of_the_object_that_was_read() {
         let mut cluster = mk_cluster("demo");
         cluster.metadata.resource_version = Some("7".to_owned());
         let unchanged = json!({"op": "test", "path": "/metadata/resourceVersion", "value": "7"});
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn any_number_of_finalizers_goes_in_one_patch_and_others_stay() {
+    fn any_number_of_finalizers_is_removed_by_one_patch() {
         let mut cluster = mk_cluster("demo");
         let ours: HashSet<String> = (0..25_000).map(|number| format!("{OURS}{number}")).collect();
         assert_eq!(removing(&cluster, &ours), None);

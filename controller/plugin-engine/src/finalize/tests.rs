@@ -48,7 +48,7 @@ fn finalizing_is_opted_into_twice() {
 /// A Sync call for a Dask resource that is being deleted would create children, and possibly resources outside the
 /// cluster.
 #[test]
-fn while_the_owner_lives_a_subject_is_synced_and_when_it_goes_it_is_finalized_until_it_has_been() {
+fn a_subject_is_synced_until_its_owner_is_deleted_and_finalized_then() {
     let deleting = Stage::Finalize(EventReason::Deleting);
     let marked = |mark| FinalizeInput { mark, ..synced(TERMINATING) };
     assert_eq!(stage_of(&synced(ACTIVE)), Stage::Sync);
@@ -61,7 +61,7 @@ fn while_the_owner_lives_a_subject_is_synced_and_when_it_goes_it_is_finalized_un
 }
 
 #[test]
-fn a_plugin_that_has_not_opted_in_or_holds_nothing_is_not_asked() {
+fn only_a_plugin_that_opted_in_and_may_hold_something_is_asked_to_finalize() {
     let off = |situation| FinalizeInput { finalizes: false, ..situation };
     assert_eq!(stage_of(&off(synced(TERMINATING))), Stage::Rest);
     assert_eq!(stage_of(&off(unmatched(TERMINATING))), Stage::Prune);
@@ -89,7 +89,7 @@ fn a_subject_that_stops_matching_is_finalized_and_then_pruned() {
 
 /// Otherwise the plugin would be called about each pod of each cluster as soon as the pod no longer matches.
 #[test]
-fn a_subject_that_the_plugin_was_never_asked_about_is_not_finalized() {
+fn a_subject_that_the_plugin_was_never_called_about_is_not_finalized() {
     let never = |owner| FinalizeInput { mark: None, has_children: false, ..unmatched(owner) };
     assert_eq!(stage_of(&never(ACTIVE)), Stage::Prune);
     assert_eq!(stage_of(&never(TERMINATING)), Stage::Prune);
@@ -111,7 +111,7 @@ fn a_deadline_shortens_the_wait_for_the_next_try() {
 }
 
 #[test]
-fn a_finalizer_stays_for_what_is_held_and_for_what_is_still_wanted() {
+fn a_finalizer_stays_while_a_subject_is_engaged_or_matches() {
     let (leaving, done) = (Some(FinalizeState::Leaving(Instant::now())), Some(FinalizeState::Finalized));
     let table = [
         // going, matches, mark, expected
@@ -147,7 +147,7 @@ fn decisions(plugin: Plugin) -> [Action; 3] {
 }
 
 #[test]
-fn nothing_is_held_for_longer_than_the_deadline_whatever_the_plugin_does() {
+fn a_finalizer_is_removed_at_the_deadline() {
     use Action::{Keep, Remove, RemoveLate};
     let called = |looked, waiting| Plugin::Called { looked, waiting };
     assert_eq!(decisions(Plugin::Off), [Remove, Remove, Remove]);

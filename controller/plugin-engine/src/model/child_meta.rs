@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_who_applied_an_object_counts_and_all_else_of_the_metadata_is_kept() {
+    fn only_the_managers_that_applied_an_object_are_kept() {
         let child: ChildMeta = serde_json::from_value(json!({
             "apiVersion": "v1", "kind": "ConfigMap", "data": {"a": "b"},
             "metadata": {
@@ -181,7 +181,7 @@ mod tests {
     /// Each of these changes means that the child is not ours: a user took it over, or none of our managers ever wrote
     /// it.
     #[test]
-    fn a_child_is_ours_with_our_labels_our_owner_and_our_apply_only() {
+    fn a_child_of_the_plugin_has_its_labels_its_owner_and_its_field_manager() {
         let owner = json!({"apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster", "name": "demo", "uid": "owner",
             "controller": true});
         let whole = json!({"metadata": {
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_somebody_created_with_our_labels_was_applied_by_nobody() {
+    fn an_object_created_by_another_client_with_our_labels_is_not_applied_by_us() {
         let forged: ChildMeta = serde_json::from_value(json!({"metadata": {
             "name": "a", "labels": {"plugin.kubernetes.dask.org/plugin": "echo"},
             "managedFields": [{"manager": "kubectl-create", "operation": "Update"}],

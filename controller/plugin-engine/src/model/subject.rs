@@ -5,7 +5,7 @@ use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Pod, Service},
 };
-use kube::{Resource, ResourceExt as _, core::ApiResource};
+use kube::{Resource, ResourceExt as _, api::DynamicObject, core::ApiResource};
 
 /// The kind, namespace and name of a subject. An object that is created later under the same name has the same key, but
 /// another uid.
@@ -26,6 +26,13 @@ impl SubjectKey {
     pub(crate) fn of(kind: SubjectKind, object: &impl Resource) -> Self {
         Self { kind, namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
     }
+}
+
+/// An object that a plugin may be called about, or the Dask resource that owns it, with its key.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeyedObject<'a> {
+    pub(crate) key: &'a SubjectKey,
+    pub(crate) object: &'a DynamicObject,
 }
 
 pub(crate) fn kind_name(kind: SubjectKind) -> &'static str {
@@ -143,7 +150,6 @@ pub(crate) fn has_name_below(kind: SubjectKind, component: &str, name: &str, own
 #[cfg(test)]
 #[expect(clippy::needless_pass_by_value, reason = "literals read better at the call without a reference")]
 mod tests {
-    use kube::api::DynamicObject;
     use serde_json::json;
 
     use super::*;
@@ -212,7 +218,7 @@ mod tests {
     /// Otherwise a user who may create nothing but Services could make a plugin publish an arbitrary Service under the
     /// name of another user's cluster.
     #[test]
-    fn an_object_of_another_name_is_no_subject_whatever_its_labels_and_owner_reference_say() {
+    fn an_object_of_another_name_is_no_subject() {
         for (kind, component, name, owner, expected) in [
             (SubjectKind::Service, "scheduler", "demo-scheduler", "demo", true),
             (SubjectKind::Service, "scheduler", "mine", "demo", false),

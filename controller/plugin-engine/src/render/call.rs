@@ -54,7 +54,7 @@ impl Source {
     pub(crate) async fn answer(&self, review: &ReviewRequest) -> Result<Answer, CallError> {
         match self {
             Self::Plugin(caller) => caller.call(review, &mut Shares::unlimited().of("")).await,
-            Self::File(body) => response::answered(body),
+            Self::File(body) => response::parse_response(body),
         }
     }
 }

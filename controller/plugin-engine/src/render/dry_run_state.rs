@@ -20,7 +20,7 @@ use crate::{
     index::registration::Registration,
     model::{
         child_kind::ChildKind,
-        subject::{self, SubjectKey},
+        subject::{self, KeyedObject, SubjectKey},
     },
 };
 
@@ -169,7 +169,7 @@ impl DryRunState {
                 matched.problems.push(format!("{key}: its name or owner is not that of an object of {owner_key}"));
                 continue;
             }
-            match plugin.decide((key.kind, object), (owner_key.kind, owner)) {
+            match plugin.decide(KeyedObject { key, object }, KeyedObject { key: &owner_key, object: owner }) {
                 Ok(true) => matched.subjects.push(Subject { key, object, owner_key, owner }),
                 Ok(false) => matched.excluded.push(key),
                 Err(undecided) => matched.problems.push(format!("{key}: {undecided}")),

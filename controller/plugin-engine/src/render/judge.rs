@@ -9,8 +9,9 @@ use super::dry_run_state::{DryRunState, Subject};
 use crate::{
     children::{
         child_ref::{ChildRef, Ownership},
-        plan::{self, WantedChild},
-        screen::{self, Approved, Origin},
+        origin::Origin,
+        plan::{self, Conflict, WantedChild},
+        screen::{self, Approved, Screened},
         second_names::with_second_names,
     },
     client::{
@@ -18,7 +19,12 @@ use crate::{
         response::CallError,
     },
     index::registration::Registration,
-    model::{child_version::ChildName, labels::KEY_LABEL, subject::SubjectKey},
+    model::{
+        child_version::ChildName,
+        labels::KEY_LABEL,
+        rejected_child::Rejected,
+        subject::{KeyedObject, SubjectKey},
+    },
 };
 use plugin_protocol::ResponseStatus;
 
@@ -32,16 +38,17 @@ pub(crate) struct Judged {
     /// The children to apply, by key.
     pub(crate) apply: Vec<(String, Value)>,
     pub(crate) prune: Vec<ChildRef>,
-    /// The key, reason and message of each refused child.
-    pub(crate) refused: Vec<(String, &'static str, String)>,
+    pub(crate) refused: Vec<Rejected>,
     pub(crate) warnings: Vec<String>,
     /// The message of a plugin that refuses, or that has no result yet.
     pub(crate) outcome: Option<String>,
 }
 
+/// Determines what the controller would do with an answer about a subject. Adds the children to `given`.
 pub(crate) fn judge(
     plugin: &Registration,
-    (dry_run_state, given): (&DryRunState, &mut Given),
+    dry_run_state: &DryRunState,
+    given: &mut Given,
     subject: &Subject<'_>,
     answer: Result<Answer, CallError>,
 ) -> Result<Judged, CallError> {
@@ -64,8 +71,9 @@ pub(crate) fn judge(
         key: child.object.labels().get(KEY_LABEL).cloned().unwrap_or_default(),
     });
     let known: Vec<ChildRef> = known.collect();
-    let origin = Origin::new(plugin, (subject.key, &subject_uid), (&subject.owner_key, subject.owner), &known);
-    let (approved, rejected) = screen::screen(children, &origin);
+    let owner = KeyedObject { key: &subject.owner_key, object: subject.owner };
+    let origin = Origin::new(plugin, KeyedObject { key: subject.key, object: subject.object }, owner, &known);
+    let Screened { approved, rejected } = screen::screen(children, &origin);
     let namespace = &subject.key.namespace;
     let place = |child: &Approved| (ChildName::of(child.resource(), child.name()), namespace.clone());
     let found = |child: Approved| {
@@ -82,9 +90,9 @@ pub(crate) fn judge(
     for child in &plan.apply {
         given.extend(serde_json::from_value(child.manifest().clone()).ok().map(|object| (place(child), object)));
     }
-    let refused = unparsed.into_iter().chain(rejected).map(|child| (child.key, child.reason, child.message));
-    let conflicts = plan.conflicts.into_iter().map(|conflict| (conflict.key, "Conflict", conflict.message));
-    let refused: Vec<_> = refused.chain(conflicts).collect();
+    let conflict = |Conflict { key, message }| Rejected { key, reason: "Conflict", message };
+    let conflicts = plan.conflicts.into_iter().map(conflict);
+    let refused: Vec<_> = unparsed.into_iter().chain(rejected).chain(conflicts).collect();
     // The controller prunes only after all other changes have succeeded.
     let prune = if refused.is_empty() { plan.prune } else { Vec::new() };
     let apply = plan.apply.iter().map(|child| (child.key().to_string(), child.manifest().clone())).collect();

@@ -34,7 +34,10 @@ use self::{
     manifests::Manifests,
 };
 use super::{
-    client::response::CallError, index::registration::Registration, model::labels::KEY_LABEL, resource,
+    client::response::CallError,
+    index::registration::Registration,
+    model::{labels::KEY_LABEL, rejected_child::Rejected},
+    resource,
     sync::request::Question,
 };
 use plugin_protocol::{EventReason, ReviewRequest};
@@ -149,7 +152,7 @@ pub async fn render(
     for subject in &matched.subjects {
         let review = request(&registration, &dry_run_state, subject)?;
         let answer = source.answer(&review).await;
-        clean &= print(subject, judge::judge(&registration, (&dry_run_state, &mut given), subject, answer), out, err)?;
+        clean &= print(subject, judge::judge(&registration, &dry_run_state, &mut given, subject, answer), out, err)?;
     }
     Ok(clean)
 }
@@ -201,7 +204,7 @@ fn print(
     for warning in &judged.warnings {
         writeln!(err, "{key}: warning: {warning}")?;
     }
-    for (child, reason, message) in &judged.refused {
+    for Rejected { key: child, reason, message } in &judged.refused {
         writeln!(err, "{key}, child {child}: refused: {reason}: {message}")?;
     }
     if let Some(outcome) = &judged.outcome {

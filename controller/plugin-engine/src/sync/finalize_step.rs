@@ -9,7 +9,8 @@ use std::{
 use kube::{ResourceExt as _, api::DynamicObject};
 
 use super::{
-    Error, Observed, Syncing,
+    Observed, OwnerObject, Syncing,
+    error::Error,
     state::{Requeue, Step, SubjectState},
 };
 use crate::{
@@ -17,10 +18,7 @@ use crate::{
     client::{answer::Answer, response::CallError},
     finalize::{self, FinalizeInput, FinalizeState, Owner, Stage, finalizers},
     index::watches::NotSynced,
-    model::{
-        subject::{self, SubjectKey},
-        summary::SyncState,
-    },
+    model::{subject, summary::SyncState},
     selector::matcher::Undecided,
 };
 use plugin_protocol::{EventReason, ResponseStatus};
@@ -33,8 +31,15 @@ pub(crate) enum PreSync {
     Done(Step),
 }
 
+/// What a pass found out about a subject before its stage is decided.
+#[derive(Clone, Copy)]
+struct SubjectFacts {
+    matches: bool,
+    has_children: bool,
+}
+
 /// The plugin wants nothing for the subject until the subject or its Dask resource changes.
-const NOTHING: Step = (SyncState::Unmatched, Requeue::Never);
+const NOTHING: Step = Step::new(SyncState::Unmatched, Requeue::Never);
 
 impl Syncing<'_> {
     /// Does everything except syncing. If this returns [`PreSync::Sync`], the finalizer is in place if the plugin needs
@@ -45,29 +50,33 @@ impl Syncing<'_> {
         reason: EventReason,
     ) -> Result<PreSync, Error> {
         let above = self.above(&object).await?;
-        let owner_uid = above.as_ref().and_then(|(_, owner)| owner.uid());
+        let owner_uid = above.as_ref().and_then(|owner| owner.object.uid());
         let known = self.children().known(self.memory.remembered(), owner_uid.as_deref()).await;
         let engaged = self.marked().is_some() || !known.is_empty();
-        let matches = self.matches(&object, above.as_ref().map(|(key, owner)| (key, &**owner))).await;
+        let matches = self.matches(&object, above.as_ref().map(OwnerObject::keyed)).await;
         let matches = match (matches, &above) {
             (Ok(matches), _) => matches,
-            (Err(undecided), Some((_, owner))) if owner.metadata.deletion_timestamp.is_none() => {
+            (Err(undecided), Some(owner)) if owner.object.metadata.deletion_timestamp.is_none() => {
                 return Ok(PreSync::Done(self.undecided(&undecided)));
             }
             // Only plugins that may hold external resources get a Finalize request.
             (Err(_), _) => engaged,
         };
-        let owner = above.as_ref().map(|(_, owner)| &**owner);
-        let input = self.input(&object, owner, (matches, !known.is_empty()));
+        let facts = SubjectFacts { matches, has_children: !known.is_empty() };
+        let input = self.input(&object, above.as_ref().map(|owner| &*owner.object), facts);
         let stage = finalize::stage(&input, Instant::now());
         self.memory.finalizing = false;
         match (stage, above) {
-            (Stage::Sync, Some((owner_key, owner))) => {
-                self.ensure_finalizer(Observed { object, owner_key, owner, known }, input.finalizes).await
+            (Stage::Sync, Some(owner)) => {
+                let observed = Observed { object, owner, known };
+                if input.finalizes && !self.ensure_finalizer(&observed.owner).await? {
+                    return Ok(PreSync::Done(NOTHING)); // The watch will soon report the deletion of the owner.
+                }
+                Ok(PreSync::Sync(observed))
             }
-            (Stage::Finalize(farewell), Some((owner_key, owner))) => {
+            (Stage::Finalize(farewell), Some(owner)) => {
                 self.memory.finalizing = true;
-                let observed = Observed { object, owner_key, owner, known };
+                let observed = Observed { object, owner, known };
                 self.finalize(&observed, reason, farewell).await.map(PreSync::Done)
             }
             (Stage::Prune | Stage::PruneLate, _) => {
@@ -93,7 +102,7 @@ impl Syncing<'_> {
     fn undecided(&mut self, undecided: &Undecided) -> Step {
         // Otherwise the next pass would skip the subject because its request is unchanged.
         self.memory.settled = None;
-        (SyncState::failing("MatchConditionError", &undecided.to_string()), Requeue::Resync)
+        Step::new(SyncState::failing("MatchConditionError", &undecided.to_string()), Requeue::Resync)
     }
 
     /// Removes the finalization state of a subject that is gone.
@@ -120,19 +129,19 @@ impl Syncing<'_> {
     }
 
     /// Returns the Dask resource that owns the subject, if it exists and the ownership is verified.
-    async fn above(&self, object: &DynamicObject) -> Result<Option<(SubjectKey, Arc<DynamicObject>)>, NotSynced> {
-        let Some(owner_key) = subject::owner_of(self.key.kind, object) else { return Ok(None) };
-        let Some(owner) = self.env.watches.subject(&owner_key).await? else { return Ok(None) };
+    async fn above(&self, object: &DynamicObject) -> Result<Option<OwnerObject>, NotSynced> {
+        let Some(key) = subject::owner_of(self.key.kind, object) else { return Ok(None) };
+        let Some(owner) = self.env.watches.subject(&key).await? else { return Ok(None) };
         let owner = Arc::new(owner.object());
-        let above = owner_key == *self.key || subject::is_below(self.key.kind, object, owner.as_ref());
-        Ok(above.then_some((owner_key, owner)))
+        let is_above = key == *self.key || subject::is_below(self.key.kind, object, owner.as_ref());
+        Ok(is_above.then_some(OwnerObject { key, object: owner }))
     }
 
     fn input(
         &self,
         object: &DynamicObject,
         owner: Option<&DynamicObject>,
-        (matches, has_children): (bool, bool),
+        SubjectFacts { matches, has_children }: SubjectFacts,
     ) -> FinalizeInput {
         let plugin = self.plugin;
         let has_finalizer = owner.is_some_and(|owner| finalizers::has(owner, &finalize::name_of(&plugin.identity)));
@@ -153,18 +162,13 @@ impl Syncing<'_> {
         }
     }
 
-    /// Adds the finalizer before the first child is created, because the controller may be killed in between.
-    async fn ensure_finalizer(&self, observed: Observed, finalizes: bool) -> Result<PreSync, Error> {
-        if finalizes {
-            self.mark(FinalizeState::Engaged);
-            let (name, uid) = (finalize::name_of(&self.plugin.identity), observed.owner.uid().unwrap_or_default());
-            let has_finalizer = finalizers::has(&*observed.owner, &name)
-                || finalizers::hold(&self.env.client, &observed.owner_key, &uid, &name).await?;
-            if !has_finalizer {
-                return Ok(PreSync::Done(NOTHING)); // The watch will soon report the deletion of the owner.
-            }
-        }
-        Ok(PreSync::Sync(observed))
+    /// Adds the finalizer before the first child is created, because the controller may be killed in between. Returns
+    /// whether the owner has it. An owner that is being deleted gets none.
+    async fn ensure_finalizer(&self, owner: &OwnerObject) -> Result<bool, Error> {
+        self.mark(FinalizeState::Engaged);
+        let (name, uid) = (finalize::name_of(&self.plugin.identity), owner.object.uid().unwrap_or_default());
+        Ok(finalizers::has(&*owner.object, &name)
+            || finalizers::hold(&self.env.client, &owner.key, &uid, &name).await?)
     }
 
     async fn prune(&mut self) -> Result<Step, Error> {
@@ -188,10 +192,10 @@ impl Syncing<'_> {
         // failing plugin.
         let may_skip = !matches!(reason, EventReason::Resync | EventReason::PluginChanged);
         if let (true, Some(verdict)) = (may_skip && self.memory.settled.as_ref() == Some(&base), &self.memory.verdict) {
-            return Ok((verdict.clone(), Requeue::Unchanged));
+            return Ok(Step::new(verdict.clone(), Requeue::Unchanged));
         }
         self.memory.settled = None;
-        if self.memory.retired.as_ref() == Some(&self.identity()) {
+        if self.memory.retired.as_ref() == Some(&self.plugin_version()) {
             return Err(CallError::Gone.into());
         }
         let live = self.live(observed).await?;
@@ -202,7 +206,7 @@ impl Syncing<'_> {
         let answer = self.call_plugin(&request, EventReason::Resync).await;
         self.memory.request_uid = None;
         if matches!(answer, Err(Error::Call(CallError::Gone))) {
-            self.memory.retired = Some(self.identity());
+            self.memory.retired = Some(self.plugin_version());
         }
         let answer = answer?;
         self.apply_finalize_response(farewell, &answer, failures).await
@@ -241,12 +245,13 @@ impl Syncing<'_> {
             ResponseStatus::Success | ResponseStatus::Pending => {
                 self.memory.failures = failures.saturating_add(1);
                 let backoff = CallError::Busy { code: 200, retry_after: None }.retry(self.memory.failures as usize);
-                Ok((SyncState::pending(&answer.message), wish.or(backoff).map_or(Requeue::Resync, Requeue::After)))
+                let requeue = wish.or(backoff).map_or(Requeue::Resync, Requeue::After);
+                Ok(Step::new(SyncState::pending(&answer.message), requeue))
             }
             _ => {
                 let message = format!("{}: {}", answer.reason, answer.message);
                 let verdict = SyncState::failing("PluginFailure", &message);
-                Ok((verdict, wish.map_or(Requeue::Resync, Requeue::After)))
+                Ok(Step::new(verdict, wish.map_or(Requeue::Resync, Requeue::After)))
             }
         }
     }

@@ -3,7 +3,7 @@
 use kube::{ResourceExt as _, api::DynamicObject};
 
 use super::Syncing;
-use crate::{model::subject::SubjectKey, selector::matcher::Undecided};
+use crate::{model::subject::KeyedObject, selector::matcher::Undecided};
 
 impl Syncing<'_> {
     /// Returns whether `object` matches the plugin. The match conditions are skipped if the Dask resource `above` is
@@ -11,14 +11,14 @@ impl Syncing<'_> {
     pub(crate) async fn matches(
         &self,
         object: &DynamicObject,
-        above: Option<(&SubjectKey, &DynamicObject)>,
+        above: Option<KeyedObject<'_>>,
     ) -> Result<bool, Undecided> {
         if !self.plugin.matches(self.key.kind, object) || !self.serves_namespace().await {
             return Ok(false);
         }
         let matcher = &self.plugin.matcher;
-        let Some((owner_key, owner)) = above.filter(|_| matcher.has_conditions()) else { return Ok(true) };
-        let decide = || self.plugin.decide((self.key.kind, object), (owner_key.kind, owner));
+        let Some(owner) = above.filter(|_| matcher.has_conditions()) else { return Ok(true) };
+        let decide = || self.plugin.decide(KeyedObject { key: self.key, object }, owner);
         self.env.turns.run(&self.key.namespace, decide).await
     }
 

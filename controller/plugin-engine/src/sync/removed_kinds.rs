@@ -20,28 +20,28 @@ const ROUNDS: usize = 8;
 const LONGEST: Duration = Duration::from_mins(10);
 
 /// Returns the kinds in `before` that are not in `now` in any version.
-pub(crate) fn kinds(before: &[ChildKind], now: &[ChildKind]) -> Vec<ChildKind> {
+pub(crate) fn removed(before: &[ChildKind], now: &[ChildKind]) -> Vec<ChildKind> {
     let same = |a: &ApiResource, b: &ApiResource| (&a.group, &a.plural) == (&b.group, &b.plural);
     before.iter().filter(|kind| !now.iter().any(|now| same(&kind.resource, &now.resource))).cloned().collect()
 }
 
-/// Deletes the children of `former` kinds, except kinds that are listed again. Stops when the plugin is deleted.
-pub(crate) async fn prune(env: Arc<SyncContext>, current: watch::Receiver<Arc<Registered>>, former: Vec<ChildKind>) {
+/// Deletes the children of `removed` kinds, except kinds that are listed again. Stops when the plugin is deleted.
+pub(crate) async fn prune(env: Arc<SyncContext>, current: watch::Receiver<Arc<Registered>>, removed: Vec<ChildKind>) {
     let mut changes = current.clone();
     let gone = async { while changes.changed().await.is_ok() {} };
     // The right to watch may have been removed together with the kind, so the initial list may never arrive.
-    let pruned = tokio::time::timeout(LONGEST, prune_all(&env, &current, &former));
+    let pruned = tokio::time::timeout(LONGEST, prune_all(&env, &current, &removed));
     tokio::select! { _ = pruned => {}, () = gone => {} }
 }
 
-async fn prune_all(env: &SyncContext, current: &watch::Receiver<Arc<Registered>>, former: &[ChildKind]) {
+async fn prune_all(env: &SyncContext, current: &watch::Receiver<Arc<Registered>>, removed: &[ChildKind]) {
     for round in 1..=ROUNDS {
         let plugin = Arc::clone(&current.borrow());
         if plugin.spec.deletion_policy == DeletionPolicy::Orphan {
             return;
         }
         let mut failed = None;
-        for kind in kinds(former, &plugin.kinds) {
+        for kind in self::removed(removed, &plugin.kinds) {
             failed = failed.or(prune_kind(env, &plugin, &kind).await.err());
         }
         let Some(error) = failed else { return };
@@ -77,11 +77,11 @@ mod tests {
     }
 
     #[test]
-    fn a_kind_is_former_when_no_version_of_it_is_listed() {
+    fn a_kind_is_removed_when_no_version_of_it_is_listed() {
         let (old, new) = (kind("networking.k8s.io/v1beta1", "Ingress"), kind("networking.k8s.io/v1", "Ingress"));
         let (config, namesake) = (kind("v1", "ConfigMap"), kind("example.org/v1", "Ingress"));
-        assert_eq!(kinds(&[old, config.clone()], slice::from_ref(&new)), slice::from_ref(&config));
-        assert_eq!(kinds(slice::from_ref(&new), &[namesake]), slice::from_ref(&new));
-        assert_eq!(kinds(slice::from_ref(&config), &[ChildKind { recreate: true, ..config.clone() }]), []);
+        assert_eq!(removed(&[old, config.clone()], slice::from_ref(&new)), slice::from_ref(&config));
+        assert_eq!(removed(slice::from_ref(&new), &[namesake]), slice::from_ref(&new));
+        assert_eq!(removed(slice::from_ref(&config), &[ChildKind { recreate: true, ..config.clone() }]), []);
     }
 }

@@ -30,12 +30,12 @@ pub(crate) async fn publish(
     if !env.status_store.exists(&plugin.key, &plugin.uid) {
         return;
     }
-    let account = match memory {
-        Some(memory) => account(env, plugin, subject, memory).await,
+    let report = match memory {
+        Some(memory) => report_of(env, plugin, subject, memory).await,
         None => None,
     };
-    let unfit = account.as_ref().map_or(0, |account| account.unfit);
-    let known = env.status_store.report(&plugin.identity, subject, account);
+    let unfit = report.as_ref().map_or(0, |report| report.unfit);
+    let known = env.status_store.report(&plugin.identity, subject, report);
     if unfit > known.map_or(0, |known| known.unfit) {
         let plugin = &plugin.identity;
         tracing::warn!(plugin, %subject, unfit, "some conditions of a plugin do not fit into the status");
@@ -44,7 +44,7 @@ pub(crate) async fn publish(
 }
 
 /// Returns the report for the status store. Returns `None` if no Dask resource exists that could show it.
-async fn account(
+async fn report_of(
     env: &SyncContext,
     plugin: &Registered,
     subject: &SubjectKey,

@@ -152,7 +152,7 @@ mod tests {
         }
     }
 
-    /// A Service as a list returns it: without apiVersion and kind.
+    /// Returns a Service as a list contains it: without apiVersion and kind.
     fn service() -> Value {
         json!({
             "metadata": {
@@ -275,7 +275,7 @@ mod tests {
         given.request().request.uid
     }
 
-    /// [`service`] as it is sent.
+    /// Returns [`service`] as it is sent.
     fn redacted_service() -> Value {
         json!({
             "apiVersion": "v1",
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_about_a_service_holds_all_that_a_plugin_needs_and_no_managed_fields() {
+    fn a_request_about_a_service_has_the_documented_fields() {
         let request = serde_json::to_value(Given::service().request()).unwrap();
         let uid = request["request"]["uid"].clone();
         let expected = json!({

@@ -7,10 +7,7 @@ use std::{
 
 use crate::{
     children::{drift::Written, inventory::Remembered},
-    client::{
-        answer::Answer,
-        memory_shares::{Reservation, Shares},
-    },
+    client::{answer::Answer, memory_shares::Reservation},
     model::summary::SyncState,
 };
 use plugin_protocol::EventReason;
@@ -35,8 +32,8 @@ pub(crate) struct SubjectState {
     due: Option<Instant>,
     /// The number of consecutive passes that left children to be written.
     rewrites: u32,
-    /// Generation and version of a plugin that reported that it is gone for good.
-    pub(crate) retired: Option<(i64, String)>,
+    /// The version of the plugin that reported that it is gone for good.
+    pub(crate) retired: Option<PluginVersion>,
     /// The digest of the last request.
     question: Option<String>,
     /// The number of consecutive passes without a result for `question`.
@@ -64,8 +61,25 @@ pub(crate) enum Requeue {
     Resync,
 }
 
-/// The result of a pass: the state of the subject and when to requeue it.
-pub(crate) type Step = (SyncState, Requeue);
+/// The result of a pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) state: SyncState,
+    pub(crate) requeue: Requeue,
+}
+
+impl Step {
+    pub(crate) const fn new(state: SyncState, requeue: Requeue) -> Self {
+        Self { state, requeue }
+    }
+}
+
+/// The version of a plugin and of its resource. A plugin that is gone for good is called again when one of them changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PluginVersion {
+    pub(crate) generation: i64,
+    pub(crate) version: String,
+}
 
 impl SubjectState {
     /// Returns what is remembered of the children.
@@ -79,12 +93,11 @@ impl SubjectState {
     }
 
     /// Keeps the response to the request with the digest `uid`, so that children can be written again without another
-    /// call. If `kept` has no room for its children in `namespace`, keeps the response without them, and the plugin is
+    /// call. If the children exceed what `reservation` may grow to, keeps the response without them, and the plugin is
     /// called again. Returns whether there was room.
-    pub(crate) fn keep(&mut self, uid: &str, answer: &Arc<Answer>, (kept, namespace): (&Shares, &str)) -> bool {
+    pub(crate) fn keep(&mut self, uid: &str, answer: &Arc<Answer>, mut reservation: Reservation) -> bool {
         // Releases the memory of the previous response, which would otherwise count twice.
         self.kept = None;
-        let mut reservation = kept.of(namespace);
         if reservation.grow(answer.bytes()).is_ok() {
             self.kept = Some(Arc::new(reservation));
             self.request_uid = Some(uid.to_owned());
@@ -111,9 +124,9 @@ impl SubjectState {
     }
 
     /// Records the result of a pass. Returns how long to wait before the next one.
-    pub(crate) fn conclude(&mut self, (verdict, requeue): Step, resync: Duration, now: Instant) -> Option<Duration> {
+    pub(crate) fn conclude(&mut self, step: Step, resync: Duration, now: Instant) -> Option<Duration> {
         let rewrites = std::mem::take(&mut self.rewrites);
-        match requeue {
+        match step.requeue {
             Requeue::Unchanged => self.rewrites = rewrites,
             Requeue::Never => self.due = None,
             Requeue::After(delay) => self.due = Some(now + delay),
@@ -127,7 +140,7 @@ impl SubjectState {
             }
             Requeue::Resync => self.due = Some(now + resync),
         }
-        self.verdict = Some(verdict);
+        self.verdict = Some(step.state);
         self.due.map(|due| due.saturating_duration_since(now))
     }
 }
@@ -137,7 +150,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::client::response;
+    use crate::client::{memory_shares::Shares, response};
 
     const RESYNC: Duration = Duration::from_hours(10);
 
@@ -147,16 +160,16 @@ mod tests {
             "response": {"uid": "u", "status": "Success", "warnings": ["soon"],
                 "children": [{"key": "a", "manifest": {"x": "x".repeat(letters)}}]},
         });
-        Arc::new(response::answered(body.to_string().as_bytes()).unwrap())
+        Arc::new(response::parse_response(body.to_string().as_bytes()).unwrap())
     }
 
     /// Responses for other namespaces are kept. Warnings are kept in any case.
     #[test]
-    fn answers_of_a_namespace_that_has_used_its_share_are_not_kept_and_the_plugin_is_asked_again() {
+    fn responses_of_a_namespace_that_exhausted_its_share_are_not_kept() {
         let (shares, long) = (Shares::new(100_000, 1000), answer(40_000));
         let keep = |namespace: &str| {
             let mut memory = SubjectState::of("u");
-            let has_room = memory.keep("uid", &long, (&shares, namespace));
+            let has_room = memory.keep("uid", &long, shares.of(namespace));
             assert_eq!((memory.request_uid.is_some(), has_room), (has_room, has_room));
             assert_eq!(memory.answer.as_ref().unwrap().children.is_some(), has_room);
             assert_eq!(memory.answer.as_ref().unwrap().warnings, ["soon"]);
@@ -170,10 +183,10 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_replaces_another_one_needs_no_room_for_both() {
+    fn a_response_that_replaces_another_one_needs_no_room_for_both() {
         let (shares, mut memory) = (Shares::new(100_000, 1000), SubjectState::of("u"));
         for _ in 0..10 {
-            assert!(memory.keep("uid", &answer(80_000), (&shares, "ns")));
+            assert!(memory.keep("uid", &answer(80_000), shares.of("ns")));
         }
     }
 
@@ -181,9 +194,9 @@ mod tests {
     #[test]
     fn a_pass_that_finds_nothing_to_do_does_not_lose_the_date_of_the_next_resync() {
         let (mut memory, now) = (SubjectState::default(), Instant::now());
-        assert_eq!(memory.conclude((SyncState::Synced, Requeue::Resync), RESYNC, now), Some(RESYNC));
+        assert_eq!(memory.conclude(Step::new(SyncState::Synced, Requeue::Resync), RESYNC, now), Some(RESYNC));
         let later = now + Duration::from_hours(1);
-        let left = memory.conclude((SyncState::Synced, Requeue::Unchanged), RESYNC, later);
+        let left = memory.conclude(Step::new(SyncState::Synced, Requeue::Unchanged), RESYNC, later);
         assert_eq!(left, Some(Duration::from_hours(9)));
     }
 
@@ -191,23 +204,23 @@ mod tests {
     #[test]
     fn a_subject_that_matches_no_longer_has_no_date() {
         let (mut memory, now) = (SubjectState::default(), Instant::now());
-        memory.conclude((SyncState::Synced, Requeue::Resync), RESYNC, now);
-        assert_eq!(memory.conclude((SyncState::Unmatched, Requeue::Never), RESYNC, now), None);
-        assert_eq!(memory.conclude((SyncState::Unmatched, Requeue::Unchanged), RESYNC, now), None);
+        memory.conclude(Step::new(SyncState::Synced, Requeue::Resync), RESYNC, now);
+        assert_eq!(memory.conclude(Step::new(SyncState::Unmatched, Requeue::Never), RESYNC, now), None);
+        assert_eq!(memory.conclude(Step::new(SyncState::Unmatched, Requeue::Unchanged), RESYNC, now), None);
     }
 
     /// Another call of the plugin would not change what the API server refuses.
     #[test]
-    fn children_are_written_again_ever_more_slowly_without_asking_the_plugin() {
+    fn children_are_written_again_with_backoff_without_another_call() {
         let failing = || SyncState::Failing { reason: "Conflict", message: String::new() };
         let (mut memory, now) = (SubjectState::default(), Instant::now());
         let delays: Vec<u64> = (0..7)
-            .filter_map(|_| memory.conclude((failing(), Requeue::Rewrite), RESYNC, now))
+            .filter_map(|_| memory.conclude(Step::new(failing(), Requeue::Rewrite), RESYNC, now))
             .map(|delay| delay.as_secs())
             .collect();
         assert_eq!(delays, [10, 20, 40, 80, 160, 300, 300]);
         assert_eq!(memory.reason_of_date(), EventReason::ChildDrift);
-        memory.conclude((SyncState::Synced, Requeue::Resync), RESYNC, now);
+        memory.conclude(Step::new(SyncState::Synced, Requeue::Resync), RESYNC, now);
         assert_eq!(memory.reason_of_date(), EventReason::Resync);
     }
 

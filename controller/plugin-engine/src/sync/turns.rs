@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_floods_the_queue_keeps_no_other_one_waiting() {
+    fn a_namespace_that_floods_the_queue_does_not_delay_others() {
         let mut turns = Turns::default();
         (0..1000).for_each(|name| turns.push(key("flood", name)));
         turns.push(key("a", 0));
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subject_waits_once_and_may_come_again_when_it_was_served() {
+    fn a_subject_is_queued_once_until_it_is_taken() {
         let mut turns = Turns::default();
         turns.push(key("a", 0));
         turns.push(key("a", 0));
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_that_may_not_go_keep_their_turn() {
+    fn namespaces_that_are_skipped_keep_their_turn() {
         let mut turns = Turns::default();
         for (namespace, name) in [("a", 0), ("b", 0), ("a", 1)] {
             turns.push(key(namespace, name));

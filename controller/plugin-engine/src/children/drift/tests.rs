@@ -44,10 +44,10 @@ fn only_what_is_missing_changed_or_unknown_costs_a_request() {
 /// Otherwise a plugin whose answer differs each time would be called again for each of its own writes; or nothing would
 /// be repaired after a restored backup until the versions have caught up, which may take weeks.
 #[test]
-fn a_late_event_is_no_drift_and_a_version_that_goes_back_is() {
+fn only_a_version_that_is_newer_or_was_restored_is_drift() {
     let hears = |versions: &[&str]| {
         let mut record = record(&config("100"));
-        let hear = |version: &&str| record.hears_of(&ChildVersion::of(&config(version)));
+        let hear = |version: &&str| record.deliver(&ChildVersion::of(&config(version)));
         versions.iter().map(hear).collect::<Vec<_>>()
     };
     assert_eq!(hears(&["98", "99", "100"]), [false, false, false], "events from before the write, and its own");
@@ -57,7 +57,7 @@ fn a_late_event_is_no_drift_and_a_version_that_goes_back_is() {
 }
 
 #[test]
-fn an_apply_that_would_change_what_is_ours_differs_and_bookkeeping_does_not() {
+fn only_changes_of_content_count_as_differences() {
     let live = config("7");
     let but = |pointer: &str, field: &str, value: Value| {
         let mut applied = json!(live);
@@ -125,14 +125,14 @@ fn fighting() -> (ConflictTracker, Instant) {
 }
 
 #[test]
-fn ten_repairs_in_ten_minutes_are_no_fight_and_eleven_are() {
+fn more_than_ten_repairs_in_ten_minutes_are_a_drift_loop() {
     for (repairs, apart, is_fight) in [(10, SECOND, false), (11, SECOND, true), (40, Duration::from_secs(61), false)] {
         let (mut conflict_tracker, mut now) = (ConflictTracker::default(), Instant::now());
         for _ in 0..repairs {
             now += apart;
             conflict_tracker.repaired(None, now);
         }
-        assert_eq!(conflict_tracker.account("a", now).is_some(), is_fight, "{repairs} repairs each {apart:?}");
+        assert_eq!(conflict_tracker.drift_loop("a", now).is_some(), is_fight, "{repairs} repairs each {apart:?}");
         assert!(conflict_tracker.repairs.len() <= MOST_REPAIRS + 1);
     }
 }
@@ -149,16 +149,16 @@ fn repairs_in_a_fight_wait_ever_longer() {
         conflict_tracker.repaired(None, now);
     }
     assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600]);
-    assert!(conflict_tracker.account("a", now).is_some(), "they are fewer than 10 in 10 minutes by now");
+    assert!(conflict_tracker.drift_loop("a", now).is_some(), "they are fewer than 10 in 10 minutes by now");
 }
 
 #[test]
 fn a_fight_is_over_when_the_child_is_left_alone_for_a_minute() {
     let (mut conflict_tracker, now) = fighting();
-    conflict_tracker.found_right(now + 59 * SECOND);
-    assert!(conflict_tracker.account("a", now).is_some());
-    conflict_tracker.found_right(now + 60 * SECOND);
-    assert!(conflict_tracker.account("a", now).is_none());
+    conflict_tracker.found_unchanged(now + 59 * SECOND);
+    assert!(conflict_tracker.drift_loop("a", now).is_some());
+    conflict_tracker.found_unchanged(now + 60 * SECOND);
+    assert!(conflict_tracker.drift_loop("a", now).is_none());
     assert_eq!(conflict_tracker.wait(now), None);
 }
 
@@ -166,7 +166,7 @@ fn a_fight_is_over_when_the_child_is_left_alone_for_a_minute() {
 fn the_rival_is_named_even_if_the_last_change_was_a_deletion() {
     let (mut conflict_tracker, now) = fighting();
     conflict_tracker.repaired(None, now);
-    let (message, requeue_after) = conflict_tracker.account("ConfigMap a", now).unwrap();
+    let DriftLoop { message, requeue_after } = conflict_tracker.drift_loop("ConfigMap a", now).unwrap();
     let expected = "ConfigMap a was repaired more than 10 times in 10 minutes: the field manager \"rival\" keeps \
                     changing it";
     assert_eq!((message.as_str(), requeue_after), (expected, STABLE_AFTER));

@@ -42,7 +42,7 @@ fn read(objects: &[Value]) -> Live {
 
 /// As trees, a hundred of these would take gigabytes.
 #[test]
-fn the_contents_of_children_are_read_up_to_a_sum_and_what_is_left_out_is_told() {
+fn children_are_read_up_to_a_total_size_and_the_rest_is_reported() {
     let bomb = json!(vec![json!({"a": 0}); 15_000]);
     let objects: Vec<Value> = (0..100).map(|number| child(&format!("x{number}"), &bomb)).collect();
     let live = read(&objects);
@@ -57,7 +57,7 @@ fn the_contents_of_children_are_read_up_to_a_sum_and_what_is_left_out_is_told() 
 }
 
 #[test]
-fn what_is_read_whole_is_shown_and_nothing_is_told() {
+fn children_that_fit_are_shown_completely() {
     let live = read(&[child("a", &json!({"x": "y"})), child("b", &json!({}))]);
     assert_eq!(by_key(&live).keys().collect::<Vec<_>>(), ["a", "b"]);
     assert!(live.omitted().is_none());
@@ -65,7 +65,7 @@ fn what_is_read_whole_is_shown_and_nothing_is_told() {
 
 /// Another client created the first one, and took over the second one.
 #[test]
-fn only_what_this_program_wrote_and_nobody_took_over_counts_as_a_child() {
+fn only_an_object_that_this_program_applied_and_still_controls_is_a_child() {
     let mut forged = child("forged", &json!({}));
     forged["metadata"]["managedFields"] = json!([{"manager": "kubectl-create", "operation": "Update"}]);
     let mut taken = child("taken", &json!({}));

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    children::screen::{Origin, screen},
+    children::{origin::Origin, screen::screen},
     model::{child_kind::ChildKind, labels::SUBJECT_LABEL},
 };
 use plugin_protocol::Child;
@@ -26,7 +26,7 @@ fn ingress(key: &str, name: &str) -> Approved {
         known: &[],
     };
     let manifest = json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": name}});
-    screen(vec![Child::new(key, manifest)], &origin).0.remove(0)
+    screen(vec![Child::new(key, manifest)], &origin).approved.remove(0)
 }
 
 fn ingress_resource() -> ApiResource {
@@ -79,7 +79,7 @@ fn plan_over(object: Value) -> Plan {
 }
 
 #[test]
-fn a_child_that_is_not_there_is_made() {
+fn a_missing_child_is_created() {
     let plan = plan(vec![wanted(ingress("web", "web"), None)], vec![], CLAIM);
     assert_eq!(plan, applying(ingress("web", "web")));
 }
@@ -137,7 +137,7 @@ fn a_foreign_object_that_is_being_deleted_is_waited_for() {
 }
 
 #[test]
-fn an_object_that_a_person_hands_over_is_taken_by_the_plugin_they_name_and_no_other() {
+fn an_object_is_adopted_only_by_the_plugin_that_its_annotation_names() {
     let foreign = |adopt: &str| {
         json!({
             "apiVersion": "networking.k8s.io/v1",
@@ -187,7 +187,7 @@ fn only_what_is_no_longer_wanted_is_pruned() {
 }
 
 #[test]
-fn an_empty_answer_prunes_everything() {
+fn an_empty_response_prunes_everything() {
     let plan = plan(vec![], vec![known("a"), known("b")], CLAIM);
     assert_eq!(plan, Plan { prune: vec![known("a"), known("b")], ..Plan::default() });
 }

@@ -3,6 +3,7 @@
 use dask_operator_api::testing::mk_resource;
 
 use super::*;
+use crate::children::child_ref::ChildRef;
 
 /// Returns the allow-list of the tests. It contains Role and `ClusterIssuer` to show that being on it is not enough.
 fn kinds() -> Vec<ChildKind> {
@@ -48,20 +49,20 @@ fn origin(kinds: &[ChildKind]) -> Origin<'_> {
     }
 }
 
-fn screened(children: Vec<Child>) -> (Vec<Approved>, Vec<Rejected>) {
+fn screened(children: Vec<Child>) -> Screened {
     screen(children, &origin(&kinds()))
 }
 
 /// Returns the rejection of the only child.
 fn refused(key: &str, manifest: Value) -> Rejected {
-    let (approved, mut rejected) = screened(vec![Child::new(key, manifest)]);
+    let Screened { approved, mut rejected } = screened(vec![Child::new(key, manifest)]);
     assert_eq!(approved, []);
     assert_eq!(rejected.len(), 1);
     rejected.remove(0)
 }
 
 fn approved(manifest: Value) -> Approved {
-    let (mut approved, rejected) = screened(vec![Child::new("web", manifest)]);
+    let Screened { mut approved, rejected } = screened(vec![Child::new("web", manifest)]);
     assert_eq!(rejected, []);
     approved.remove(0)
 }
@@ -88,7 +89,7 @@ fn reasons(rejected: &[Rejected]) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn metadata_is_rendered_by_the_controller_and_the_rest_stays_as_the_plugin_wrote_it() {
+fn only_the_metadata_is_rendered_by_the_controller() {
     let manifest = json!({
         "apiVersion": "networking.k8s.io/v1",
         "kind": "Ingress",
@@ -201,7 +202,7 @@ fn keys_below_dask_org_are_removed_and_others_stay() {
 }
 
 #[test]
-fn labels_and_annotations_that_are_no_maps_are_refused_and_not_dropped() {
+fn labels_and_annotations_that_are_no_maps_are_rejected() {
     for field in ["labels", "annotations"] {
         for wrong in [json!([]), json!("a=b"), json!(1)] {
             let mut manifest = config_map("a");
@@ -319,12 +320,12 @@ fn keys_outside_of_the_pattern_are_refused() {
         assert_eq!(refused(key, config_map("a")).reason, "InvalidKey", "{key}");
     }
     let longest = "a".repeat(40);
-    assert_eq!(reasons(&screened(vec![Child::new(longest, config_map("a"))]).1), []);
+    assert_eq!(reasons(&screened(vec![Child::new(longest, config_map("a"))]).rejected), []);
 }
 
 #[test]
 fn a_refused_child_does_not_stop_those_around_it() {
-    let (approved, rejected) = screened(vec![
+    let Screened { approved, rejected } = screened(vec![
         Child::new("Bad Key", config_map("a")),
         Child::new("b", config_map("b")),
         Child::new("c", json!({"apiVersion": "v1", "kind": "Secret"})),
@@ -337,7 +338,8 @@ fn a_refused_child_does_not_stop_those_around_it() {
 
 #[test]
 fn of_two_children_with_one_key_the_first_is_written() {
-    let (approved, rejected) = screened(vec![Child::new("web", config_map("a")), Child::new("web", config_map("b"))]);
+    let Screened { approved, rejected } =
+        screened(vec![Child::new("web", config_map("a")), Child::new("web", config_map("b"))]);
     assert_eq!(names(&approved), ["a"]);
     assert_eq!(reasons(&rejected), [("web", "DuplicateKey")]);
 }
@@ -346,7 +348,7 @@ fn of_two_children_with_one_key_the_first_is_written() {
 #[test]
 fn of_two_children_that_are_one_object_the_first_is_written() {
     let unnamed = json!({"apiVersion": "v1", "kind": "ConfigMap"});
-    let (approved, rejected) = screened(vec![
+    let Screened { approved, rejected } = screened(vec![
         Child::new("a", config_map("same")),
         Child::new("b", config_map("same")),
         Child::new("c", unnamed),
@@ -361,7 +363,7 @@ fn objects_of_different_kinds_and_groups_may_share_a_name() {
     let same = |key, api_version, kind| {
         Child::new(key, json!({"apiVersion": api_version, "kind": kind, "metadata": {"name": "same"}}))
     };
-    let (approved, rejected) = screened(vec![
+    let Screened { approved, rejected } = screened(vec![
         same("a", "networking.k8s.io/v1", "Ingress"),
         same("b", "networking.k8s.io/v1", "NetworkPolicy"),
         same("c", "networking.internal.example.org/v1", "Ingress"),
@@ -372,16 +374,16 @@ fn objects_of_different_kinds_and_groups_may_share_a_name() {
 #[test]
 fn children_beyond_the_64th_are_refused() {
     let child = |index| Child::new(format!("key-{index}"), config_map(&format!("name-{index}")));
-    let (approved, rejected) = screened((0..66).map(child).collect());
+    let Screened { approved, rejected } = screened((0..66).map(child).collect());
     assert_eq!((approved.len(), approved[63].name()), (64, "name-63"));
     assert_eq!(reasons(&rejected), [("key-64", "TooManyChildren"), ("key-65", "TooManyChildren")]);
 }
 
 #[test]
-fn a_child_that_stands_under_its_second_default_name_is_not_made_again_under_the_first() {
+fn a_child_with_its_second_default_name_is_not_created_again_under_the_first() {
     let kinds = kinds();
     let unnamed = || vec![Child::new("web", json!({"apiVersion": "v1", "kind": "ConfigMap"}))];
-    let (first, _) = screen(unnamed(), &origin(&kinds));
+    let first = screen(unnamed(), &origin(&kinds)).approved;
     assert_eq!(names(&first), ["demo-scheduler-ingress-web"]);
     let second = first[0].with_second_name().unwrap();
     let known = [ChildRef {
@@ -390,7 +392,7 @@ fn a_child_that_stands_under_its_second_default_name_is_not_made_again_under_the
         uid: "u".to_owned(),
         key: "web".to_owned(),
     }];
-    let (children, _) = screen(unnamed(), &Origin { known: &known, ..origin(&kinds) });
+    let children = screen(unnamed(), &Origin { known: &known, ..origin(&kinds) }).approved;
     assert_eq!(children[0].name(), second.name());
     assert_eq!(children[0].manifest()["metadata"]["name"], second.name());
     assert_eq!(children[0].with_second_name(), None);

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::*;
 
 #[test]
-fn finalizers_of_plugins_are_told_from_others() {
+fn finalizers_of_plugins_are_recognized() {
     let mut cluster = mk_cluster("demo");
     assert_eq!(of_plugins(&cluster), None);
     let other = "kubernetes.dask.org/other".to_owned();
@@ -80,7 +80,7 @@ async fn an_error_with_one_object_or_kind_keeps_no_other_from_its_release() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_kinds_are_gone_through_and_what_was_left_is_told_at_the_end() {
+async fn a_kind_that_fails_does_not_stop_the_cleanup_of_others() {
     let (client, _) = stub_api_server(answer).await;
     let report = release_all(&client, &Scope::all()).await;
     assert_eq!(report.failures.len(), 2, "{report:?}");
