@@ -55,7 +55,7 @@ pub const GROUP: &str = "kubernetes.dask.org";
 /// The generation that a status has observed while no controller has written one.
 const NONE_OBSERVED: i64 = -1;
 
-/// The definitions that `dask-operator crd` prints and the chart ships.
+/// Returns the definitions that `dask-operator crd` prints and the chart contains.
 pub fn all() -> Vec<CustomResourceDefinition> {
     vec![
         with_initial_status(DaskCluster::crd()),

@@ -74,7 +74,7 @@ const TOOL_PREFIXES: [&str; 7] = [
 ];
 const TOOL_LABELS: [&str; 2] = ["app.kubernetes.io/instance", "app.kubernetes.io/managed-by"];
 
-/// The part of an owner's labels or annotations that its children inherit.
+/// Returns the part of an owner's labels or annotations that its children inherit.
 pub fn inherited(map: &Map) -> Map {
     let is_tools = |key: &str| TOOL_LABELS.contains(&key) || TOOL_PREFIXES.iter().any(|prefix| key.starts_with(prefix));
     let mut inherited = of_template(map);
@@ -82,41 +82,42 @@ pub fn inherited(map: &Map) -> Map {
     inherited
 }
 
-/// The part of the labels or annotations of a template that its objects get: all keys but those of `*.dask.org`. These
-/// say what an object is, whose child it is, and which plugin may take it over. The controller alone decides that.
+/// Returns the part of the labels or annotations of a template that its objects get: all keys except those of
+/// `*.dask.org`. These say what an object is, whose child it is, and which plugin may take it over. The controller alone
+/// decides that.
 pub fn of_template(map: &Map) -> Map {
     map.iter().filter(|(key, _)| !is_reserved_key(key)).map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-/// The part of `labels` that `selector` names, for the pods that it has to select. Tools that prune by their labels do
-/// not prune such pods, because a ReplicaSet owns them.
+/// Returns the part of `labels` that `selector` names, for the pods that it has to select. Tools that prune by their
+/// labels do not prune such pods, because a ReplicaSet owns them.
 pub fn selected(labels: &Map, selector: &serde_json::Value) -> Map {
     let mut selected = of_template(labels);
     selected.retain(|key, _| selector.get(key).is_some());
     selected
 }
 
-/// `layers` merged; later ones win.
+/// Merges `layers`. Later ones take precedence.
 pub fn merged<const N: usize>(layers: [&Map; N]) -> Map {
     layers.into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
-/// A map from literal pairs.
+/// Returns a map of literal pairs.
 pub fn map_of<const N: usize>(pairs: [(&str, &str); N]) -> Map {
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
-/// A controller reference to `owner`, or `None` for an object that the API server has not seen.
+/// Returns a controller reference to `owner`, or `None` for an object that the API server has not seen.
 pub fn owner_ref<K: Resource<DynamicType = ()>>(owner: &K) -> Option<OwnerReference> {
     owner.controller_owner_ref(&()).map(|reference| OwnerReference { block_owner_deletion: Some(true), ..reference })
 }
 
-/// The owner of kind `kind` in the Dask group that controls `object`.
+/// Returns the owner of kind `kind` in the Dask group that controls `object`.
 pub fn dask_controller<'a, K: Resource>(object: &'a K, kind: &str) -> Option<&'a OwnerReference> {
     any_dask_controller(object).filter(|owner| owner.kind == kind)
 }
 
-/// Whether some Dask resource controls `object`.
+/// Returns whether a Dask resource controls `object`.
 pub fn is_controlled_by_dask<K: Resource>(object: &K) -> bool {
     any_dask_controller(object).is_some()
 }
@@ -128,30 +129,31 @@ fn any_dask_controller<K: Resource>(object: &K) -> Option<&OwnerReference> {
     owners.iter().find(|owner| owner.controller == Some(true) && is_dask(&owner.api_version))
 }
 
-/// Name of the scheduler's Deployment and Service.
+/// Returns the name of the scheduler's Deployment and Service.
 pub fn scheduler_name(cluster: &str) -> String {
     format!("{cluster}-scheduler")
 }
 
-/// Name of the Deployment of the worker of `group` with this id.
+/// Returns the name of the Deployment of the worker of `group` with this id.
 pub fn worker_name(group: &str, id: &str) -> String {
     format!("{group}-worker-{id}")
 }
 
-/// Whether a worker of `group` can have this name. Ids of workers that dask-kubernetes made are ten random digits;
-/// ours have five of the group's uid and a number of at least five digits.
+/// Returns whether a worker of `group` can have this name. Ids of workers that dask-kubernetes created are ten random
+/// digits. Ours have five digits of the group's uid and a number of at least five digits.
 pub fn is_worker_name(group: &str, name: &str) -> bool {
     let id = name.strip_prefix(&worker_name(group, ""));
     let is_digit = |digit: u8| digit.is_ascii_digit() || (b'a'..=b'f').contains(&digit);
     id.is_some_and(|id| id.len() >= 10 && id.bytes().all(is_digit))
 }
 
-/// Name of the pod that runs a DaskJob.
+/// Returns the name of the pod that runs a DaskJob.
 pub fn runner_name(job: &str) -> String {
     format!("{job}-runner")
 }
 
-/// Name of the Deployment that a pod belongs to: that of the `ReplicaSet` that controls it, less the template's hash.
+/// Returns the name of the Deployment that a pod belongs to: that of the `ReplicaSet` that controls it, without the
+/// template's hash.
 pub fn deployment_of<K: Resource>(pod: &K) -> Option<&str> {
     let controller = pod.meta().owner_references.iter().flatten().find(|owner| owner.controller == Some(true))?;
     if controller.kind != "ReplicaSet" || !controller.api_version.starts_with("apps/") {
@@ -161,8 +163,8 @@ pub fn deployment_of<K: Resource>(pod: &K) -> Option<&str> {
     controller.name.strip_suffix(hash.as_str())?.strip_suffix('-')
 }
 
-/// Name of the Deployment that a pod was created for, also if its `ReplicaSet` has released it because it lost a label.
-/// The names of pods are then all that is left.
+/// Returns the name of the Deployment that a pod was created for, also if its `ReplicaSet` has released it because it
+/// lost a label. The name of the pod is then all that is left.
 pub fn deployment_of_released<K: Resource>(pod: &K) -> Option<&str> {
     let is_controlled = || pod.meta().owner_references.iter().flatten().any(|owner| owner.controller == Some(true));
     deployment_of(pod).or_else(|| {
@@ -172,17 +174,17 @@ pub fn deployment_of_released<K: Resource>(pod: &K) -> Option<&str> {
     })
 }
 
-/// Name of the group that a DaskCluster makes.
+/// Returns the name of the group that a DaskCluster creates.
 pub fn default_group_name(cluster: &str) -> String {
     format!("{cluster}-default")
 }
 
-/// Label selector of the workers of `group`, as text.
+/// Returns the label selector of the workers of `group`, as text.
 pub fn worker_selector(group: &str) -> String {
     format!("{WORKER_GROUP}={group},{COMPONENT}={}", component::WORKER)
 }
 
-/// Whether `name` consists of a-z, 0-9 and '-', and begins and ends with a letter or digit: RFC 1123 without
+/// Returns whether `name` consists of a-z, 0-9 and '-', and begins and ends with a letter or digit: RFC 1123 without
 /// its bound on the length.
 pub fn is_dns_label(name: &str) -> bool {
     let alphanumeric = |c: &u8| c.is_ascii_lowercase() || c.is_ascii_digit();
@@ -192,7 +194,8 @@ pub fn is_dns_label(name: &str) -> bool {
         && bytes.iter().all(|c| alphanumeric(c) || *c == b'-')
 }
 
-/// Whether `name` may be that of an object such as a Secret: an RFC 1123 subdomain. Others must not become part of a URL.
+/// Returns whether `name` may be that of an object such as a Secret: an RFC 1123 subdomain. Others must not become part
+/// of a URL.
 pub fn is_object_name(name: &str) -> bool {
     name.len() <= MAX_OBJECT_NAME && name.split('.').all(is_dns_label)
 }

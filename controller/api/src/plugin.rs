@@ -10,7 +10,6 @@ mod status;
 use std::time::Duration;
 
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::ranges::seconds;

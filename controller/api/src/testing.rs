@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{DaskCluster, DaskWorkerGroup};
 
-/// The smallest cluster that dask-kubernetes' client would make, with uid `cluster-uid` in namespace `ns`.
+/// Returns the smallest cluster that dask-kubernetes' client would create, with uid `cluster-uid` in namespace `ns`.
 pub fn mk_cluster(name: &str) -> DaskCluster {
     serde_json::from_value(json!({
         "apiVersion": "kubernetes.dask.org/v1",
@@ -25,7 +25,7 @@ pub fn mk_cluster(name: &str) -> DaskCluster {
     .unwrap()
 }
 
-/// A group of the cluster of [`mk_cluster`], with uid `group-uid`.
+/// Returns a group of the cluster of [`mk_cluster`], with uid `group-uid`.
 pub fn mk_group(name: &str, cluster: &str) -> DaskWorkerGroup {
     serde_json::from_value(json!({
         "apiVersion": "kubernetes.dask.org/v1",
@@ -40,7 +40,7 @@ fn pod(container: &str) -> Value {
     json!({"containers": [{"name": container, "image": "dask"}]})
 }
 
-/// A kind as API discovery describes it; the plural is guessed.
+/// Returns a kind as API discovery describes it. The plural is guessed.
 pub fn mk_resource(api_version: &str, kind: &str) -> ApiResource {
     let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
     ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind))
