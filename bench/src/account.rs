@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 
 use crate::{
     Error,
-    cluster::wait_until,
     requests::{self, RequestCounts, since},
+    wait::wait_until,
 };
 
 /// Name of the account and of everything that belongs to it.

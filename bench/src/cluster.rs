@@ -1,9 +1,6 @@
 //! The cluster on which an operator is measured. Each measurement runs in a namespace of its own.
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::path::{Path, PathBuf};
 
 use dask_operator::crd::{self, DaskAutoscaler, DaskCluster, DaskOperatorPlugin, DaskWorkerGroup};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -29,13 +26,11 @@ use crate::{
     account::{self, Account},
     components::Components,
     operator::{Operator, OperatorConfig, Program},
+    wait::{TIMEOUT, wait_until},
 };
 
 /// Concurrent requests of the bench's own client: as many as the controller sends for one plugin.
 pub(crate) const CONCURRENCY: usize = 8;
-/// How long to wait for anything before the measurement fails.
-const TIMEOUT: Duration = Duration::from_mins(10);
-const POLL: Duration = Duration::from_millis(100);
 const FIELD_MANAGER: &str = "bench";
 
 /// A kind that measurements read or write.
@@ -139,26 +134,6 @@ fn upstream_definitions(environment: &Path) -> Result<Vec<CustomResourceDefiniti
         }
     }
     Ok(definitions)
-}
-
-/// Polls `check` until it holds, for conditions whose duration is not measured.
-pub(crate) async fn wait_until(what: &str, check: impl AsyncFnMut() -> Result<bool, Error>) -> Result<(), Error> {
-    wait_until_every(POLL, what, check).await
-}
-
-/// Like [`wait_until`], with a polling interval that suits a measured duration.
-pub(crate) async fn wait_until_every(
-    pause: Duration,
-    what: &str,
-    mut check: impl AsyncFnMut() -> Result<bool, Error>,
-) -> Result<(), Error> {
-    let wait = async {
-        while !check().await? {
-            tokio::time::sleep(pause).await;
-        }
-        Ok(())
-    };
-    tokio::time::timeout(TIMEOUT, wait).await.map_err(|_| Error::Timeout(what.to_owned()))?
 }
 
 impl BenchNamespace<'_> {

@@ -10,10 +10,7 @@ use kube::{
 use serde_json::json;
 use tokio::process::{Child, Command};
 
-use crate::{
-    Error,
-    cluster::{BenchCluster, wait_until},
-};
+use crate::{Error, cluster::BenchCluster, wait::wait_until};
 
 const NODES: usize = 10;
 const LABEL: &str = "bench-operator";

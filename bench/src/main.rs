@@ -21,6 +21,7 @@ mod requests;
 mod scale;
 mod schedulers;
 mod steady;
+mod wait;
 mod watch_latency;
 
 use std::{

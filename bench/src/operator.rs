@@ -14,7 +14,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::{Error, cluster::wait_until_every, process};
+use crate::{Error, process, wait::wait_until_every};
 
 /// Interval of the readiness probe. It is short because the time until the operator is ready is measured.
 const POLL: Duration = Duration::from_millis(10);

@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use crate::{
     Error,
-    cluster::{BenchNamespace, Kind, wait_until},
+    cluster::{BenchNamespace, Kind},
     operator::Operator,
     schedulers::Schedulers,
+    wait::wait_until,
 };
 
 const GROUP: &str = "c0-default";

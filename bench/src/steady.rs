@@ -8,11 +8,12 @@ use serde_json::{Value, json};
 
 use crate::{
     Error,
-    cluster::{BenchNamespace, CONCURRENCY, Kind, wait_until, wait_until_every},
+    cluster::{BenchNamespace, CONCURRENCY, Kind},
     components::Usage,
     operator::Operator,
     requests::{RequestCounts, since},
     schedulers::Schedulers,
+    wait::{wait_until, wait_until_every},
 };
 
 /// Workers of each cluster.

@@ -14,10 +14,11 @@ use serde_json::{Value, json};
 
 use crate::{
     Error,
-    cluster::{BenchCluster, BenchNamespace, CONCURRENCY, Kind, cluster_manifest, wait_until},
+    cluster::{BenchCluster, BenchNamespace, CONCURRENCY, Kind, cluster_manifest},
     components::Usage,
     operator::Operator,
     requests::{RequestCounts, since},
+    wait::wait_until,
 };
 use observer::BurstObserver;
 pub(crate) use template::Template;

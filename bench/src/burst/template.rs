@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::{
     Error,
-    cluster::{BenchNamespace, Kind, wait_until},
+    cluster::{BenchNamespace, Kind},
+    wait::wait_until,
 };
 
 /// Name of the cluster that is copied. The word must not occur anywhere else in its objects, since it is replaced.

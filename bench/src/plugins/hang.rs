@@ -6,8 +6,9 @@ use serde_json::json;
 
 use crate::{
     Error,
-    cluster::{BenchNamespace, Kind, wait_until},
+    cluster::{BenchNamespace, Kind},
     plugins::plugin::{Behaviour, InstalledPlugin},
+    wait::wait_until,
     watch_latency::WatchLatency,
 };
 

@@ -25,7 +25,8 @@ use tokio::task::AbortHandle;
 
 use crate::{
     Error,
-    cluster::{BenchNamespace, Kind, wait_until},
+    cluster::{BenchNamespace, Kind},
+    wait::wait_until,
 };
 
 /// Label selector of the children of all plugins.

@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 
 use crate::{
     Error,
-    cluster::{BenchNamespace, CONCURRENCY, Kind, wait_until},
+    cluster::{BenchNamespace, CONCURRENCY, Kind},
     operator::Operator,
     plugins::plugin::{Behaviour, CHILD_SELECTOR, InstalledPlugin, names},
     requests::{self, RequestCounts},
+    wait::wait_until,
     watch_latency::WatchLatency,
 };
 
