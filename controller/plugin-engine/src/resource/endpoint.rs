@@ -158,7 +158,7 @@ fn validate_service(service: &ServiceEndpoint, namespace: &str) -> Result<Servic
     let wrong = if !is_service_name(&service.name) {
         "endpoint.service.name is not the name of a Service"
     } else if !is_plain_path(&service.path) {
-        "endpoint.service.path must begin with / and hold no query or fragment"
+        "endpoint.service.path must begin with / and contain no query or fragment"
     } else if service.namespace.as_deref().is_some_and(|other| other != namespace) {
         "endpoint.service must be in the namespace of the plugin resource"
     } else if (namespace, service.name.as_str()) == ("default", "kubernetes") {
@@ -176,10 +176,10 @@ pub(crate) fn parse_url(text: &str, scheme: &str) -> Result<Base, String> {
         return Err(format!("must begin with {scheme}://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("must not hold a user; see auth for credentials".to_owned());
+        return Err("must not contain a user; see auth for credentials".to_owned());
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err("must not hold a query or a fragment".to_owned());
+        return Err("must not contain a query or a fragment".to_owned());
     }
     if !is_plain_path(url.path()) {
         return Err("may have A-Z, a-z, 0-9 and ._~/- in its path only".to_owned());

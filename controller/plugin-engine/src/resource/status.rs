@@ -113,7 +113,7 @@ fn discovered(findings: &Findings) -> ConditionUpdate {
         }
         Some(Ok(_)) => ConditionUpdate::yes(DISCOVERED, "Answered", "the plugin said what it serves"),
         Some(Err(refusal)) => ConditionUpdate::no(DISCOVERED, refusal.reason, refusal.message.as_str()),
-        None => ConditionUpdate::unknown(DISCOVERED, NOT_TRIED, "the plugin was not asked"),
+        None => ConditionUpdate::unknown(DISCOVERED, NOT_TRIED, "the plugin has not been called"),
     }
 }
 
@@ -148,7 +148,7 @@ fn ready(findings: &Findings) -> ConditionUpdate {
     if findings.is_ready() {
         return ConditionUpdate::yes(READY, "Ready", "the plugin answers and is asked about its subjects");
     }
-    ConditionUpdate::no(READY, "Pending", "the plugin was not asked yet")
+    ConditionUpdate::no(READY, "Pending", "the plugin has not been called yet")
 }
 
 /// Returns the Stalled condition. Only an invalid resource has to be changed: the plugin, and rights, are probed again and

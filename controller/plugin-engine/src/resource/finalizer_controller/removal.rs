@@ -118,7 +118,7 @@ impl FinalizerController {
 fn overdue(finalizer: &str, deadline: Duration, plugin: Plugin) -> Event {
     let why = match plugin {
         Plugin::Called { looked: true, waiting } => {
-            format!("the plugin has not finalized {waiting} of the objects that it was asked about")
+            format!("the plugin has not finalized {waiting} of the objects that it was called about")
         }
         _ => "the plugin could not be called".to_owned(),
     };
