@@ -214,6 +214,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::status::aggregate::{FittedConditions, fit};
 
     fn answered(response: &Value) -> Answer {
         let mut whole = json!({"uid": "u", "status": "Success"});
@@ -278,7 +279,7 @@ mod tests {
         }));
         assert!(answer.bytes() < 400_000, "{}", answer.bytes());
         assert_eq!(answer.children.as_deref().unwrap().len(), limits::MAX_CHILDREN + 1);
-        let (shown, unfit) = crate::status::aggregate::fit("echo", &answer.conditions);
+        let FittedConditions { shown, unfit } = fit("echo", &answer.conditions);
         assert_eq!((shown.len(), unfit), (0, MAX_CONDITIONS), "cut words are not taken for valid");
     }
 }

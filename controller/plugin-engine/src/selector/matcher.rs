@@ -19,8 +19,14 @@ const MAX_PATTERN_MEMORY: u64 = 1024;
 pub(crate) struct Matcher {
     namespaces: Option<Selector>,
     objects: Option<Selector>,
-    /// The conditions with their names.
-    conditions: Vec<(String, Expression)>,
+    conditions: Vec<NamedExpression>,
+}
+
+/// A compiled match condition.
+#[derive(Clone, Debug)]
+struct NamedExpression {
+    name: String,
+    expression: Expression,
 }
 
 /// The error of a condition that has no result for a subject.
@@ -41,7 +47,7 @@ impl Matcher {
         let namespaces = selector("namespaceSelector", &rules.namespace_selector)?;
         let objects = selector("objectSelector", &rules.object_selector)?;
         let conditions = rules.conditions.iter().map(compile).collect::<Result<Vec<_>, _>>()?;
-        let memory: u64 = conditions.iter().map(|(_, expression)| expression.memory).sum();
+        let memory: u64 = conditions.iter().map(|condition| condition.expression.memory).sum();
         if memory > MAX_PATTERN_MEMORY {
             let message = format!(
                 "match.conditions: all patterns together take {memory} KiB, and may take {MAX_PATTERN_MEMORY} KiB: use \
@@ -76,12 +82,12 @@ impl Matcher {
     /// regardless of the others. Otherwise a condition that fails leaves the result undecided.
     pub(crate) fn decide(&self, variables: &Variables<'_>) -> Result<bool, Undecided> {
         let (mut open, mut budget) = (None, Budget::new());
-        for (condition, expression) in &self.conditions {
+        for NamedExpression { name, expression } in &self.conditions {
             match expression.evaluate(variables, &mut budget) {
                 Ok(true) => {}
                 Ok(false) => return Ok(false),
                 Err(error) => {
-                    open = open.or_else(|| Some(Undecided { condition: condition.clone(), error }));
+                    open = open.or_else(|| Some(Undecided { condition: name.clone(), error }));
                 }
             }
         }
@@ -89,12 +95,13 @@ impl Matcher {
     }
 }
 
-fn compile(condition: &MatchCondition) -> Result<(String, Expression), Rejection> {
+/// Compiles a condition.
+fn compile(condition: &MatchCondition) -> Result<NamedExpression, Rejection> {
     let MatchCondition { name, expression } = condition;
     let compiled = Expression::compile(expression);
     let compiled =
         compiled.map_err(|error| Rejection::new("InvalidExpression", format!("match.conditions {name}: {error}")))?;
-    Ok((name.clone(), compiled))
+    Ok(NamedExpression { name: name.clone(), expression: compiled })
 }
 
 #[cfg(test)]

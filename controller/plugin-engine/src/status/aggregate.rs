@@ -106,8 +106,16 @@ pub(crate) fn is_ours(condition: &Condition) -> bool {
     condition.type_ == PLUGINS_SYNCED || condition.type_.contains(".plugin.kubernetes.dask.org/")
 }
 
-/// Converts the conditions in `returned` that can be shown. Returns them with the number of those that cannot.
-pub(crate) fn fit(plugin: &str, returned: &[plugin_protocol::Condition]) -> (Vec<ConditionUpdate>, usize) {
+/// The conditions of a response, as the status shows them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FittedConditions {
+    pub(crate) shown: Vec<ConditionUpdate>,
+    /// The number of conditions that cannot be shown.
+    pub(crate) unfit: usize,
+}
+
+/// Converts the conditions in `returned` that can be shown.
+pub(crate) fn fit(plugin: &str, returned: &[plugin_protocol::Condition]) -> FittedConditions {
     let fits = |condition: &&plugin_protocol::Condition| {
         is_type(&condition.type_)
             && prefix(plugin).len() + condition.type_.len() <= MAX_TYPE
@@ -125,7 +133,7 @@ pub(crate) fn fit(plugin: &str, returned: &[plugin_protocol::Condition]) -> (Vec
     };
     let shown: Vec<ConditionUpdate> = returned.iter().filter(fits).take(MAX_SHOWN).map(update).collect();
     let unfit = returned.len() - shown.len();
-    (shown, unfit)
+    FittedConditions { shown, unfit }
 }
 
 fn prefix(plugin: &str) -> String {

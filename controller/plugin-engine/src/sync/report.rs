@@ -13,7 +13,7 @@ use crate::{
         subject::{self, SubjectKey},
         summary::SyncState,
     },
-    status::aggregate::{self, Owner, SubjectReport},
+    status::aggregate::{self, FittedConditions, Owner, SubjectReport},
 };
 
 /// Reports the result of a pass over `subject`. `memory` is its state now, and `before` is the sync state after the
@@ -62,7 +62,8 @@ async fn report_of(
         }
     };
     let answer = memory.answer.as_ref();
-    let (conditions, unfit) = aggregate::fit(&plugin.identity, answer.map_or(&[], |answer| &answer.conditions));
+    let FittedConditions { shown: conditions, unfit } =
+        aggregate::fit(&plugin.identity, answer.map_or(&[], |answer| &answer.conditions));
     let warnings = answer.map_or_else(BTreeSet::new, |answer| fit_warnings(&answer.warnings));
     Some(SubjectReport { owner, state, children, conditions, unfit, warnings })
 }

@@ -99,7 +99,7 @@ fn the_condition_names_the_plugin_and_the_subject_that_fail() {
 #[test]
 fn of_a_plugin_that_is_not_known_yet_stays_what_is_shown() {
     let mut failed = report(failing("ServerError", "500"), 2);
-    failed.conditions = fit("a", &[said("Exposed", ConditionStatus::False)]).0;
+    failed.conditions = fit("a", &[said("Exposed", ConditionStatus::False)]).shown;
     let before = shown(&aggregated(&reports([("a", "x", failed), ("b", "y", report(SyncState::Synced, 1))])));
     let kept = BTreeSet::from(["a".to_owned()]);
     let now = reports([("a", "x", report(SyncState::Synced, 0)), ("b", "y", report(SyncState::Synced, 1))]);
@@ -120,7 +120,7 @@ fn a_plugin_that_holds_a_cluster_is_named_before_it_responds() {
 #[test]
 fn the_worst_condition_of_all_subjects_is_shown_with_the_name_of_the_plugin() {
     let with = |status| SubjectReport {
-        conditions: fit("echo", &[said("Exposed", status)]).0,
+        conditions: fit("echo", &[said("Exposed", status)]).shown,
         ..report(SyncState::Synced, 1)
     };
     let all = [ConditionStatus::True, ConditionStatus::False, ConditionStatus::Unknown].map(with);
@@ -138,9 +138,9 @@ fn conditions_that_cannot_be_shown_are_left_out() {
     bad.push(Said::new("A", ConditionStatus::True, "", "so"));
     bad.push(Said::new("A", ConditionStatus::True, "two words", "so"));
     let count = bad.len();
-    assert_eq!(fit("echo", &bad), (Vec::new(), count));
+    assert_eq!(fit("echo", &bad), FittedConditions { shown: Vec::new(), unfit: count });
     let many: Vec<Said> = (0..10).map(|number| said(&format!("C{number}"), ConditionStatus::True)).collect();
-    let (shown, unfit) = fit("echo", &many);
+    let FittedConditions { shown, unfit } = fit("echo", &many);
     assert_eq!((shown.len(), unfit), (8, 2));
 }
 
