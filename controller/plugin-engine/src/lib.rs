@@ -17,8 +17,9 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | `config`, `metrics` | the engine's settings; counters and durations |
+//! | `config` | the engine's settings |
 //! | `model` | keys, labels, subjects, kinds, versions and writers of children |
+//! | `metrics` | counters and durations |
 //! | `pki` | the controller's certificate authority and client certificates |
 //! | `client` | calls a plugin, within limits, and reads its response |
 //! | `selector` | decides which subjects a plugin is called about |

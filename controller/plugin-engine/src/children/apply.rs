@@ -16,9 +16,7 @@ use super::{
     prune_guard,
     write::WriteResult,
 };
-use crate::model::{
-    child_meta::Ours, child_version::ChildName, rejected_child::Rejected, summary::PRUNE_HELD,
-};
+use crate::model::{child_meta::Ours, child_version::ChildName, rejected_child::Rejected, summary::PRUNE_HELD};
 
 /// The work that results from one response.
 pub(crate) struct Work<'a> {

@@ -12,7 +12,7 @@ use imports::{Import, SourceTree};
 
 /// The layers of this crate, as `src/lib.rs` lists them.
 const LAYERS: [&str; 14] = [
-    "config", "metrics", "model", "pki", "client", "selector", "finalize", "index", "status", "children", "sync",
+    "config", "model", "metrics", "pki", "client", "selector", "finalize", "index", "status", "children", "sync",
     "resource", "engine", "render",
 ];
 
