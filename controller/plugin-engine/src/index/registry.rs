@@ -188,6 +188,7 @@ mod tests {
         let mut heard = || workers.each_mut().map(|worker| worker.try_recv().is_ok());
 
         let change = ChildChange {
+            namespace: String::new(),
             subject_uid: String::new(),
             child: ChildName { kind: String::new(), name: String::new() },
             state: None,

@@ -21,6 +21,7 @@ impl ChildName {
 /// A change of a child that a watch reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ChildChange {
+    pub(crate) namespace: String,
     pub(crate) subject_uid: String,
     pub(crate) child: ChildName,
     /// The version of the child after the change, or `None` if it was deleted.

@@ -12,6 +12,8 @@ use plugin_protocol::{Hook, limits};
 
 /// The reason of a subject whose deletions the prune guard holds back.
 pub(crate) const PRUNE_HELD: &str = "PruneHeld";
+/// The reasons of a subject that needs a name which an object still has.
+const NAME_IN_USE: [&str; 2] = ["BeingDeleted", "Conflict"];
 /// The maximum number of failures that the status shows.
 const MAX_FAILURES: usize = 5;
 
@@ -34,6 +36,11 @@ impl SyncState {
     /// Returns a failure. The message is cut, because messages of plugins may have any length and are kept and logged.
     pub(crate) fn failing(reason: &'static str, message: &str) -> Self {
         Self::Failing { reason, message: limits::shorten_message(message).into_owned() }
+    }
+
+    /// Returns whether another object has the name of a child, or the child itself is still being deleted.
+    pub(crate) fn waits_for_name(&self) -> bool {
+        matches!(self, Self::Failing { reason, .. } if NAME_IN_USE.contains(reason))
     }
 
     /// Returns the state after an answer without a result. The message is cut, too.
@@ -133,6 +140,11 @@ impl SyncCounter {
         failures.sort_by(|a, b| b.since.0.cmp(&a.since.0).then_with(|| a.subject.cmp(&b.subject)));
         failures.truncate(MAX_FAILURES);
         Summary { counts: self.counts, failures, subjects: self.states.clone() }
+    }
+
+    /// Returns whether any subject waits for the name of a child, see [`SyncState::waits_for_name`].
+    pub(crate) fn waits_for_name(&self) -> bool {
+        NAME_IN_USE.iter().any(|reason| self.states.failing.contains_key(reason))
     }
 
     /// Returns the subjects to retry when the plugin recovers.

@@ -4,6 +4,7 @@
 mod breaker;
 mod child_changes;
 mod commands;
+mod name_waiters;
 mod schedule;
 
 use std::{
@@ -24,6 +25,7 @@ use kube::runtime::scheduler::{ScheduleRequest, Scheduler, scheduler};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use self::name_waiters::NameWaiters;
 use super::{Pass, call, report, state::SubjectState, turns::Turns};
 use crate::{
     children::context::SyncContext,
@@ -68,6 +70,7 @@ pub(crate) fn spawn(env: Arc<SyncContext>, registered: Arc<Registered>) -> Worke
         waiting: Turns::default(),
         counter: SyncCounter::default(),
         kinds: Vec::new(),
+        name_waiters: NameWaiters::default(),
     };
     let run = worker.run(received, requested);
     let stop = cancel.clone();
@@ -101,6 +104,7 @@ struct Worker {
     counter: SyncCounter,
     /// The kinds that may have children.
     kinds: Vec<ChildKind>,
+    name_waiters: NameWaiters,
 }
 
 /// A pass over a subject that has ended.
@@ -177,15 +181,15 @@ impl Worker {
     }
 
     /// Records the result of a pass and schedules the next one.
-    fn finish(&mut self, FinishedPass { subject: key, pass }: FinishedPass) {
-        self.in_flight.remove(&key);
-        self.initial_subjects.remove(&key);
+    fn finish(&mut self, FinishedPass { subject, pass }: FinishedPass) {
+        self.in_flight.remove(&subject);
+        self.initial_subjects.remove(&subject);
         match pass.reached {
             Some(true) => self.change_breaker(|breaker, _| breaker.answered()),
             Some(false) => self.change_breaker(Breaker::failed),
             None => {}
         }
-        let old = self.states.remove(&key);
+        let old = self.states.remove(&subject);
         if let Some(uid) = old.as_ref().map(|old| &old.subject_uid) {
             self.subjects.remove(uid);
         }
@@ -197,24 +201,28 @@ impl Worker {
                     // An error means that the process is ending.
                     let _ = self.env.doubts.send(self.current.borrow().key.clone());
                 }
-                self.counter.update(&key, old_verdict.as_ref(), &verdict, Timestamp::now());
+                self.counter.update(&subject, old_verdict.as_ref(), &verdict, Timestamp::now());
                 if memory.finalizing {
-                    self.counter.finalizing(&key);
+                    self.counter.finalizing(&subject);
                 }
-                self.subjects.insert(memory.subject_uid.clone(), key.clone());
-                self.states.insert(key.clone(), memory);
+                self.subjects.insert(memory.subject_uid.clone(), subject.clone());
+                self.states.insert(subject.clone(), memory);
             }
             None => {
                 if let Some(old) = &old_verdict {
-                    self.counter.forget(&key, old);
+                    self.counter.forget(&subject, old);
                 }
             }
         }
         if let Some(requeue_after) = pass.requeue_after {
-            self.schedule(key, Instant::now() + requeue_after);
+            self.schedule(subject.clone(), Instant::now() + requeue_after);
         }
         for change in std::mem::take(&mut self.deferred) {
             self.child_changed(change);
+        }
+        let waits_for_name = self.waits_for_name(&subject);
+        if self.name_waiters.ended(&subject, waits_for_name) {
+            self.enqueue(subject, EventReason::ChildDrift);
         }
         self.publish();
     }

@@ -90,8 +90,13 @@ impl WatchManager {
                     Change::Applied(child) => Some(ChildVersion::of(child.as_ref())),
                     Change::Deleted(_) => None,
                 };
-                let child = ChildName::of(&kind, &child.name_any());
-                registry.child_changed(plugin, &ChildChange { subject_uid: subject_uid.clone(), child, state });
+                let change = ChildChange {
+                    namespace: child.namespace().unwrap_or_default(),
+                    subject_uid: subject_uid.clone(),
+                    child: ChildName::of(&kind, &child.name_any()),
+                    state,
+                };
+                registry.child_changed(plugin, &change);
             });
         self.run(watcher, cache, cancel)
     }

@@ -7,7 +7,11 @@ use futures::{FutureExt as _, future::BoxFuture};
 use kube::ResourceExt as _;
 
 use super::{super::removed_kinds, Worker};
-use crate::{children::orphans, index::registration::Registered, model::child_version::ChildChange};
+use crate::{
+    children::orphans,
+    index::registration::Registered,
+    model::{child_version::ChildChange, subject::SubjectKey, summary::SyncState},
+};
 use plugin_protocol::EventReason;
 
 impl Worker {
@@ -33,6 +37,24 @@ impl Worker {
         };
         let orphans = orphans::orphans(&env, &plugin, existing).await;
         async move { orphans::prune_orphans(&env, &plugin, orphans).await }.boxed()
+    }
+
+    /// Enqueues the subjects in `namespace` that wait for a name, because a child is gone that may have had it.
+    pub(super) fn name_freed(&mut self, namespace: &str) {
+        self.name_waiters.freed(namespace, &self.in_flight);
+        if !self.counter.waits_for_name() {
+            return;
+        }
+        let waiting = |key: &&SubjectKey| key.namespace == namespace && self.waits_for_name(key);
+        for subject in self.counter.failing().filter(waiting).cloned().collect::<Vec<_>>() {
+            self.enqueue(subject, EventReason::ChildDrift);
+        }
+    }
+
+    /// Returns whether the last pass over a subject found the name of a child in use.
+    pub(super) fn waits_for_name(&self, subject: &SubjectKey) -> bool {
+        let verdict = self.states.get(subject).and_then(|state| state.verdict.as_ref());
+        verdict.is_some_and(SyncState::waits_for_name)
     }
 
     /// Enqueues the subject of a child that another client changed. A change during a pass is handled after it.

@@ -20,7 +20,12 @@ impl Worker {
             Command::EnqueueNamespace(namespace) => {
                 drop(self.enqueue_all(EventReason::Updated, Some(&namespace)).await);
             }
-            Command::ChildChanged(change) => self.child_changed(change),
+            Command::ChildChanged(change) => {
+                if change.state.is_none() {
+                    self.name_freed(&change.namespace);
+                }
+                self.child_changed(change);
+            }
             // Ends the loop in `run`.
             Command::Finish => {}
             Command::Recovered => {
