@@ -28,7 +28,7 @@ pub(super) fn of(seen: &Snapshot) -> Option<Finding> {
 fn refused(seen: &Snapshot) -> Option<Finding> {
     let name = dask_operator_api::meta::scheduler_name(&seen.name);
     let deployment = seen.deployments.iter().find(|deployment| crate::json::name(deployment) == name)?;
-    let failure = condition(deployment, "ReplicaFailure").filter(|failure| failure.is_true())?;
+    let failure = condition(deployment, "ReplicaFailure").filter(Condition::is_true)?;
     refusal::of(seen, WHAT, failure.message)
 }
 

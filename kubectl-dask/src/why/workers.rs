@@ -52,7 +52,7 @@ fn not_scaled(seen: &Snapshot, group: &Value, what: &str, scaled: &Condition<'_>
 fn refused(seen: &Snapshot, group: &Value) -> Option<Finding> {
     let of_group = |deployment: &&Value| crate::json::label(deployment, meta::WORKER_GROUP) == name(group);
     let messages = seen.deployments.iter().filter(of_group).filter_map(|deployment| {
-        condition(deployment, "ReplicaFailure").filter(|failure| failure.is_true()).map(|failure| failure.message)
+        condition(deployment, "ReplicaFailure").filter(Condition::is_true).map(|failure| failure.message)
     });
     let mut found =
         messages.filter_map(|message| refusal::of(seen, &format!("workers of group {}", name(group)), message));

@@ -28,7 +28,8 @@ pub(super) fn other_failure(seen: &Snapshot) -> Option<Finding> {
     let (object, bad) = all.find(|(_, condition)| {
         // A scheduler that is starting cannot be asked anything.
         let unasked = condition.reason.starts_with("Scheduler") && !seen.has_ready_scheduler();
-        let counts = !["Stalled", "PluginsSynced"].contains(&condition.type_);
+        let counts =
+            !["Stalled", "PluginsSynced"].contains(&condition.type_) && condition.reason != "WaitingForDeletion";
         condition.is_false() && counts && !condition.is_progress() && !unasked
     })?;
     let cause =
