@@ -91,7 +91,7 @@ async fn why_names_the_cause_of_a_cluster_that_is_refused() {
 async fn why_names_the_cause_of_a_scheduler_that_does_not_run() {
     with_controller(|context| async move {
         context.create(&cluster("nodes", 1)).await;
-        why(&context, "nodes", "the cluster has no nodes at all for the scheduler", 1).await;
+        why(&context, "nodes", "all nodes are cordoned, for the scheduler", 1).await;
 
         for name in ["image", "crash", "memory", "config"] {
             context.create(&cluster(name, 0)).await;
@@ -141,7 +141,7 @@ async fn why_names_the_cause_of_a_cluster_that_nobody_looks_after_of_its_workers
         let scheduler = FakeScheduler::start().await;
         context.create(&cluster_of(&scheduler, 1)).await;
         mark_scheduler_ready(&context, "demo").await;
-        why(&context, "demo", "the cluster has no nodes at all for worker demo-default-worker-", 1).await;
+        why(&context, "demo", "all nodes are cordoned, for worker demo-default-worker-", 1).await;
 
         quota(&context, "pods", json!({"pods": "0"})).await;
         let mut failing = job("failing");
@@ -249,7 +249,7 @@ async fn a_user_who_lacks_rights_sees_the_rest_and_is_told_which_rights_are_miss
             if said.code == 1 { Ok(said) } else { Err(format!("{said:?}")) }
         })
         .await;
-        assert!(said.first_line().starts_with("the cluster has no nodes at all for the scheduler"), "{said:?}");
+        assert!(said.first_line().starts_with("all nodes are cordoned, for the scheduler"), "{said:?}");
         let missing = format!("you lack the right to list events in namespace {}", context.namespace);
         assert!(said.stderr.contains(&missing), "{said:?}");
         let listed = kubectl_dask(&context, &["--kubeconfig", &kubeconfig, "get"]).await;
