@@ -181,8 +181,8 @@ pub(crate) async fn write(
     Ok(true)
 }
 
-/// Returns the conditions whose changes from `old` to `new` emit Events. `Ready` repeats another condition if that one has,
-/// or had, the same reason: its Event would have the same text.
+/// Returns the conditions whose changes from `old` to `new` emit Events. `Ready` repeats another condition if that one is
+/// false for the same reason: its Event would have the same text. So does its recovery.
 pub(crate) fn reported(old: &[Condition], new: &[Condition]) -> Vec<Condition> {
     let find = |conditions: &[Condition]| conditions.iter().find(|condition| condition.type_ == READY).cloned();
     let repeats = |conditions: &[Condition], ready: Option<Condition>| {
@@ -191,7 +191,8 @@ pub(crate) fn reported(old: &[Condition], new: &[Condition]) -> Vec<Condition> {
         };
         ready.is_some_and(|ready| conditions.iter().any(|other| is_same(other, &ready)))
     };
-    let repeated = repeats(new, find(new)) || repeats(old, find(old));
+    let is_ready = find(new).is_some_and(|ready| ready.status == "True");
+    let repeated = repeats(new, find(new)) || (is_ready && repeats(old, find(old)));
     new.iter().filter(|condition| condition.type_ != READY || !repeated).cloned().collect()
 }
 
@@ -297,6 +298,7 @@ mod tests {
         assert!(!has_ready(&ready, &unreachable));
         assert!(!has_ready(&unreachable, &ready), "the condition that was repeated reports the recovery");
         assert!(has_ready(&ready, &suspended));
+        assert!(has_ready(&unreachable, &suspended));
         assert!(has_ready(&suspended, &ready));
         assert!(has_ready(&[], &ready));
     }
