@@ -109,6 +109,10 @@ observability: prepare ## Test metrics, dashboard and alert rules with Prometheu
 pages: prepare images ## Type the listings of README, book and examples on a node; PAGES="README.md ..." for some
 	@testbed/with-cluster.sh node docs/pages.sh $(PAGES)
 
+.PHONY: pictures
+pictures: prepare ## Draw the dashboard's panels for the book, from scrapes of a controller at work
+	@testbed/with-cluster.sh control-plane testbed/prometheus.sh docs/pictures.sh
+
 .PHONY: e2e
 e2e: prepare images ## Type the pages, run the demo and the tests that need a node, with real Dask
 	cargo build --quiet --locked -p kubectl-dask
