@@ -16,6 +16,7 @@ use super::PluginState;
     kind = "DaskAutoscaler",
     plural = "daskautoscalers",
     singular = "daskautoscaler",
+    shortname = "das",
     namespaced,
     validation = Rule::new("self.spec.minimum <= self.spec.maximum")
         .message("minimum must not be greater than maximum"),
@@ -23,7 +24,32 @@ use super::PluginState;
     printcolumn(name = "Cluster", type_ = "string", json_path = ".spec.cluster"),
     printcolumn(name = "Minimum", type_ = "integer", json_path = ".spec.minimum"),
     printcolumn(name = "Maximum", type_ = "integer", json_path = ".spec.maximum"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(
+        name = "Target",
+        type_ = "integer",
+        json_path = ".status.targetWorkers",
+        description = "Workers that the scheduler asked for, for the whole cluster."
+    ),
+    printcolumn(
+        name = "Desired",
+        type_ = "integer",
+        json_path = ".status.desiredReplicas",
+        description = "Workers that the scaled group is to have, within the bounds."
+    ),
+    printcolumn(name = "Connected", type_ = "integer", json_path = ".status.connectedReplicas"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        description = "Why the autoscaler works or not."
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
+        priority = 1
+    )
 )]
 pub struct DaskAutoscalerSpec {
     /// Name of the DaskCluster, in the same namespace.

@@ -26,9 +26,29 @@ use super::{PodSpec, ServiceSpec, TemplateMetadata};
         status_replicas_path = ".status.replicas",
         label_selector_path = ".status.selector"
     ),
-    printcolumn(name = "Workers", type_ = "integer", json_path = ".spec.worker.replicas"),
     printcolumn(name = "Status", type_ = "string", json_path = ".status.phase"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        description = "Why the cluster is ready for clients or not."
+    ),
+    printcolumn(
+        name = "Desired",
+        type_ = "integer",
+        json_path = ".status.workers.desired",
+        description = "Workers that all groups of the cluster ask for."
+    ),
+    printcolumn(name = "Ready", type_ = "integer", json_path = ".status.workers.ready"),
+    printcolumn(name = "Connected", type_ = "integer", json_path = ".status.workers.connected"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.message",
+        priority = 1,
+        description = "The first failure of the cluster, its workers or its plugins."
+    )
 )]
 #[serde(rename_all = "camelCase")]
 pub struct DaskClusterSpec {
@@ -224,6 +244,12 @@ pub struct DaskClusterStatus {
     /// Workers of the default group that are registered with the scheduler.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connected_replicas: Option<i64>,
+    /// Workers of all groups of the cluster.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workers: Option<WorkerCounts>,
+    /// The first failure of the cluster, its worker groups or its plugins. Empty if there is none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
     /// Label selector of the default group's workers, for autoscalers that read the scale subresource.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
@@ -235,6 +261,20 @@ pub struct DaskClusterStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub plugins: Vec<PluginState>,
+}
+
+/// Workers of all groups of a cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkerCounts {
+    /// Workers that the groups ask for.
+    #[serde(default)]
+    pub desired: i64,
+    /// Workers whose pods are ready.
+    #[serde(default)]
+    pub ready: i64,
+    /// Workers that are registered with the scheduler, when it was last asked.
+    #[serde(default)]
+    pub connected: i64,
 }
 
 /// What one plugin added to a Dask resource.

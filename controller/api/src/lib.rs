@@ -27,8 +27,8 @@ mod worker_group;
 pub use autoscaler::{AutoscalerBehavior, DaskAutoscaler, DaskAutoscalerSpec, DaskAutoscalerStatus, ScalingRules};
 pub use cluster::{
     ClusterPhase, CountOrPercentage, DaskCluster, DaskClusterSpec, DaskClusterStatus, IdleAction, PluginState,
-    SchedulerSpec, SchedulerTls, SchedulerUpdatePolicy, WorkerAllocation, WorkerSpec, WorkerUpdateStrategy,
-    WorkerUpdateType,
+    SchedulerSpec, SchedulerTls, SchedulerUpdatePolicy, WorkerAllocation, WorkerCounts, WorkerSpec,
+    WorkerUpdateStrategy, WorkerUpdateType,
 };
 pub use job::{
     DaskJob, DaskJobSpec, DaskJobStatus, DeletionCondition, DeletionRule, EmbeddedAutoscaler, EmbeddedCluster,

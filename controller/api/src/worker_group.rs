@@ -22,10 +22,23 @@ use super::{PluginState, WorkerSpec};
         status_replicas_path = ".status.replicas",
         label_selector_path = ".status.selector"
     ),
-    printcolumn(name = "Workers", type_ = "integer", json_path = ".spec.worker.replicas"),
+    printcolumn(name = "Cluster", type_ = "string", json_path = ".spec.cluster"),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        description = "Why the group is as wanted or not."
+    ),
+    printcolumn(name = "Desired", type_ = "integer", json_path = ".spec.worker.replicas"),
     printcolumn(name = "Ready", type_ = "integer", json_path = ".status.readyReplicas"),
     printcolumn(name = "Connected", type_ = "integer", json_path = ".status.connectedReplicas"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = r#".status.conditions[?(@.type=="Ready")].message"#,
+        priority = 1
+    )
 )]
 pub struct DaskWorkerGroupSpec {
     /// Name of the DaskCluster, in the same namespace.

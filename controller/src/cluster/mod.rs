@@ -12,6 +12,7 @@ mod summary;
 mod update;
 mod validate;
 mod warnings;
+mod workers;
 
 use std::{pin::pin, sync::Arc, time::Duration};
 

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt as _;
 
 use crate::{
-    context::Context,
+    context::{Context, cluster_key},
     pod_labels::Home,
     view::{DeploymentView, PodView},
 };
@@ -28,6 +28,8 @@ pub(super) struct Observed {
     pub(super) scheduler: Option<Arc<DeploymentView>>,
     pub(super) service: Option<Arc<Service>>,
     pub(super) group: Option<Arc<DaskWorkerGroup>>,
+    /// All groups that name the cluster, including the default one.
+    pub(super) groups: Vec<Arc<DaskWorkerGroup>>,
     pub(super) scheduler_pods: Vec<Arc<PodView>>,
     /// Pods that were created for the scheduler and whose labels say something else.
     pub(super) astray_pods: Vec<Arc<PodView>>,
@@ -45,6 +47,7 @@ pub(super) fn observe(cluster: &DaskCluster, context: &Context) -> Observed {
         scheduler_pods: caches.scheduler_pods(&namespace, &name),
         astray_pods: caches.astray_pods(&namespace, Home { component: component::SCHEDULER, name: &name }),
         group: caches.groups.get(&namespace, &group),
+        groups: caches.groups.indexed(&cluster_key(&namespace, &name)),
         unseen: BTreeSet::new(),
     };
     let stands = [

@@ -18,7 +18,7 @@ use super::{
     phase::{components_exist, phase},
     scheduler_status, summary,
     validate::ValidatedCluster,
-    warnings,
+    warnings, workers,
 };
 use crate::{context::Context, field_warnings, pod};
 
@@ -37,7 +37,11 @@ pub(crate) const CONDITIONS: &[&str] =
 pub(super) fn of_invalid(cluster: &DaskCluster, invalid: &Rejection, now: Timestamp) -> DaskClusterStatus {
     let verdicts = conditions::of_rejected(CONDITIONS, invalid, true);
     let old = cluster.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    DaskClusterStatus { phase: Some(ClusterPhase::Error), ..with_conditions(cluster, old, verdicts, now) }
+    DaskClusterStatus {
+        phase: Some(ClusterPhase::Error),
+        message: conditions::cut(invalid.message.clone()),
+        ..with_conditions(cluster, old, verdicts, now)
+    }
 }
 
 pub(super) fn of_created(cluster: &DaskCluster, valid: &ValidatedCluster, now: Timestamp) -> DaskClusterStatus {
@@ -51,7 +55,9 @@ pub(super) fn of_created(cluster: &DaskCluster, valid: &ValidatedCluster, now: T
     verdicts.extend(summary::of(&verdicts, None));
     DaskClusterStatus {
         phase: Some(ClusterPhase::Created),
+        message: workers::first_failure(cluster, &verdicts, &Observed::default()),
         replicas: Some(0),
+        workers: Some(workers::counts(valid, &Observed::default())),
         selector: Some(meta::worker_selector(&meta::default_group_name(&valid.name))),
         ..with_conditions(cluster, &[], verdicts, now)
     }
@@ -84,12 +90,15 @@ pub(super) fn of_observed(
         summary::workers_available(cluster, valid, seen),
     ];
     verdicts.extend(summary::of(&verdicts, Some(seen)));
+    let message = workers::first_failure(cluster, &verdicts, observed);
     let group = observed.group.as_ref().and_then(|group| group.status.as_ref());
     DaskClusterStatus {
         phase: Some(phase(valid, seen)),
+        message,
         replicas: Some(group.and_then(|status| status.replicas).unwrap_or(0)),
         ready_replicas: group.and_then(|status| status.ready_replicas),
         connected_replicas: group.and_then(|status| status.connected_replicas),
+        workers: Some(workers::counts(valid, observed)),
         selector: Some(meta::worker_selector(&meta::default_group_name(&valid.name))),
         ..with_conditions(cluster, &current.conditions, verdicts, now)
     }
@@ -129,6 +138,8 @@ fn same(old: &DaskClusterStatus, desired: &DaskClusterStatus) -> bool {
         && old.replicas == desired.replicas
         && old.ready_replicas == desired.ready_replicas
         && old.connected_replicas == desired.connected_replicas
+        && old.workers == desired.workers
+        && old.message == desired.message
         && old.selector == desired.selector
         && old.conditions.iter().filter(ours).eq(desired.conditions.iter())
 }

@@ -28,7 +28,7 @@ use serde_json::Value;
 pub(crate) use connected_workers::ConnectedWorkersCache;
 pub(crate) use losses::Losses;
 pub(crate) use remove::RemovalBackoff;
-pub(crate) use status::{ACCEPTED, AVAILABLE, CONDITIONS};
+pub(crate) use status::{ACCEPTED, AVAILABLE, CONDITIONS, IN_PROGRESS, SCALED};
 pub(crate) use worker_matching::registered;
 pub(crate) use worker_warnings::shown as warnings;
 

@@ -19,9 +19,11 @@ use crate::{context::Context, diagnosis, field_warnings};
 
 pub(crate) use operator_runtime::conditions::ACCEPTED;
 /// The condition that the wanted number of workers exists, all of the current template.
-const SCALED: &str = "Scaled";
+pub(crate) const SCALED: &str = "Scaled";
 /// The condition that all workers run and are registered with the scheduler.
 pub(crate) const AVAILABLE: &str = "Available";
+/// Reasons of [`SCALED`] while workers are created, removed or replaced.
+pub(crate) const IN_PROGRESS: &[&str] = &["Scaling", "RollingUpdate"];
 /// All conditions of a group. Each status has them all.
 pub(crate) const CONDITIONS: &[&str] = &[ACCEPTED, SCALED, AVAILABLE, READY, STALLED];
 /// Reasons that last until the group, or an object that it names, is changed. A group may be created before its cluster.

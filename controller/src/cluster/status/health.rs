@@ -80,6 +80,7 @@ fn working() -> Seen {
         group: Some(Arc::new(object(group.manifest, available("True", "Available")))),
         scheduler_pods: vec![ready_pod(0)],
         astray_pods: Vec::new(),
+        groups: Vec::new(),
         unseen: BTreeSet::new(),
     };
     let (phase, observed_generation) = (Some(ClusterPhase::Running), Some(1));

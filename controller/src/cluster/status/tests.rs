@@ -44,6 +44,7 @@ pub(in crate::cluster) fn observed_with(service: &Value) -> Observed {
         group: Some(component(OURS, &group)),
         scheduler_pods: vec![scheduler_pod(&json!({"phase": "Pending"}))],
         astray_pods: Vec::new(),
+        groups: Vec::new(),
         unseen: std::collections::BTreeSet::new(),
     }
 }
