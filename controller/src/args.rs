@@ -13,7 +13,7 @@ use std::{
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 use crate::{telemetry::Verbosity, version};
-use operator_runtime::events;
+use operator_runtime::{events, scope::Scope};
 
 use dask_operator_api::meta;
 use operator_runtime::watch::{SILENCE_SECONDS, WATCH_SECONDS};
@@ -61,6 +61,16 @@ pub struct ReleaseArgs {
     /// Look at this namespace only, and others that are named like it; at all of them unless given.
     #[arg(long = "namespace", value_name = "NAMESPACE", env = "WATCH_NAMESPACE", value_delimiter = ',')]
     pub namespaces: Vec<String>,
+    /// Leave out this namespace, and others that are named like it.
+    #[arg(long = "exclude-namespace", value_name = "NAMESPACE", env = "EXCLUDE_NAMESPACES", value_delimiter = ',', value_parser = namespace_name)]
+    pub excluded: Vec<String>,
+    /// Also delete what the controller keeps in its own namespace, which is this one: its Lease and the certificate
+    /// authority for plugins.
+    #[arg(long, value_name = "NAMESPACE")]
+    pub leftovers: Option<String>,
+    /// Name of the Lease.
+    #[arg(long, env = "LEASE_NAME", default_value = "dask-operator")]
+    pub lease_name: String,
 }
 
 /// Flags of `run`.
@@ -70,6 +80,9 @@ pub struct RunArgs {
     /// Watch these namespaces only, each by its name; all of them unless given.
     #[arg(long = "namespace", value_name = "NAMESPACE", env = "WATCH_NAMESPACE", value_delimiter = ',', value_parser = namespace_name)]
     pub namespaces: Vec<String>,
+    /// Watch all namespaces but these, each by its name. Not together with `--namespace`.
+    #[arg(long = "exclude-namespace", value_name = "NAMESPACE", env = "EXCLUDE_NAMESPACES", value_delimiter = ',', value_parser = namespace_name)]
+    pub excluded: Vec<String>,
     /// Of several controllers let one work and the others stand by.
     #[arg(long, env = "LEADER_ELECTION")]
     pub leader_election: bool,
@@ -169,6 +182,26 @@ pub struct RunArgs {
     /// What of kopf's flags is not followed.
     #[arg(skip)]
     pub warnings: Vec<String>,
+}
+
+impl RunArgs {
+    /// Returns the namespaces that are watched.
+    pub fn scope(&self) -> Scope {
+        scope(&self.namespaces, &self.excluded)
+    }
+}
+
+impl ReleaseArgs {
+    /// Returns the namespaces that are gone through.
+    pub fn scope(&self) -> Scope {
+        scope(&self.namespaces, &self.excluded)
+    }
+}
+
+/// Returns the namespaces of `names`, or all but those of `excluded`.
+fn scope(names: &[String], excluded: &[String]) -> Scope {
+    let names = Scope::of(names.iter().map(String::as_str));
+    if names.is_limited() { names } else { Scope::all_but(excluded.iter().map(String::as_str)) }
 }
 
 /// An empty name is that of a variable which is set to nothing.

@@ -205,7 +205,7 @@ struct Start {
 
 /// Returns all tasks that run until shutdown, and the sync states of their watches.
 fn wire(start: Start, shutdown: &CancellationToken) -> (Vec<Task>, Vec<SyncStatus>) {
-    let scope = Scope::of(start.args.namespaces.clone());
+    let scope = start.args.scope();
     let settings = start.plugin_settings(&scope);
     let has_plugins = start.findings.has(Feature::Plugins);
     let (status_store, requests) = plugin::StatusStore::new(&settings);

@@ -16,6 +16,17 @@ pub enum Error {
     /// kopf's flags are wrong.
     #[error(transparent)]
     Kopf(#[from] kopf::Error),
+    /// Namespaces are named and excluded at the same time.
+    #[error(
+        "--exclude-namespace {excluded} is for a controller that watches all namespaces, and this one watches \
+         {watched} only: use one of the two"
+    )]
+    Excluded {
+        /// The excluded namespaces.
+        excluded: String,
+        /// The watched namespaces.
+        watched: String,
+    },
 }
 
 /// Reads the command line `args`, the program's name first. Beside sub-commands it may be what
@@ -26,6 +37,9 @@ pub enum Error {
 pub fn parse(args: impl IntoIterator<Item = OsString>, env: impl Fn(&str) -> Option<String>) -> Result<Cli, Error> {
     let matches = Cli::command().try_get_matches_from(with_command(args.into_iter().collect()))?;
     let mut cli = Cli::from_arg_matches(&matches)?;
+    if let Command::ReleaseFinalizers(release) = &cli.command {
+        one_of(&release.namespaces, &release.excluded)?;
+    }
     if let (Command::Run(run), Some(("run", matches))) = (&mut cli.command, matches.subcommand()) {
         merge(run, matches, env)?;
     }
@@ -45,6 +59,13 @@ fn with_command(mut args: Vec<OsString>) -> Vec<OsString> {
     args
 }
 
+/// Checks that namespaces are either named or excluded.
+fn one_of(names: &[String], excluded: &[String]) -> Result<(), Error> {
+    let list = |names: &[String]| names.iter().filter(|name| !name.is_empty()).cloned().collect::<Vec<_>>().join(", ");
+    let (watched, excluded) = (list(names), list(excluded));
+    if watched.is_empty() || excluded.is_empty() { Ok(()) } else { Err(Error::Excluded { excluded, watched }) }
+}
+
 /// Has kopf's flags say what our own flags and variables do not.
 fn merge(run: &mut RunArgs, matches: &ArgMatches, env: impl Fn(&str) -> Option<String>) -> Result<(), Error> {
     let is_default = |id| matches!(matches.value_source(id), None | Some(ValueSource::DefaultValue));
@@ -60,6 +81,7 @@ fn merge(run: &mut RunArgs, matches: &ArgMatches, env: impl Fn(&str) -> Option<S
             run.namespaces.join(", ")
         ));
     }
+    one_of(&run.namespaces, &run.excluded)?;
     if let Some(format) = flags.log_format.filter(|_| is_default("log_format")) {
         run.log_format = format;
     }
@@ -118,6 +140,24 @@ mod tests {
         let run = run("run --cluster-domain x -- -n a -n b --log-format=json -L http://0.0.0.0:2/healthz");
         assert_eq!((run.namespaces.join(","), run.log_format), ("a,b".to_owned(), LogFormat::Json));
         assert_eq!((run.admin_address.to_string(), run.cluster_domain), ("0.0.0.0:2".to_owned(), "x".to_owned()));
+    }
+
+    #[test]
+    fn namespaces_are_named_or_excluded_and_not_both() {
+        for words in ["run --exclude-namespace a --exclude-namespace b", "run --exclude-namespace=b,,a -- -A"] {
+            assert_eq!(run(words).scope().to_string(), "all namespaces except a, b", "{words}");
+        }
+        assert_eq!(run("run --namespace a --exclude-namespace=").scope().to_string(), "the namespace a");
+        for words in [
+            "run --namespace a --exclude-namespace b",
+            "run --exclude-namespace b -- -n a",
+            "release-finalizers --namespace a --exclude-namespace b",
+        ] {
+            let expected = "--exclude-namespace b is for a controller that watches all namespaces, and this one \
+                            watches a only: use one of the two";
+            assert_eq!(usage(words), expected, "{words}");
+        }
+        assert!(usage("run --exclude-namespace team-*").contains("no name of a namespace"));
     }
 
     #[test]

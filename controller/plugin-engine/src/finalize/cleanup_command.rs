@@ -48,32 +48,32 @@ struct Report {
     failures: Vec<String>,
 }
 
-/// Removes plugins' finalizers, and no others, from the Dask resources of the given namespaces, or of all namespaces if
-/// none is given. Prints how many were removed. An error with one object or kind does not stop the others; all errors
-/// are returned at the end.
+/// Removes plugins' finalizers, and no others, from the Dask resources of `scope`. Prints how many were removed. An
+/// error with one object or kind does not stop the others; all errors are returned at the end.
 ///
 /// The controller must not be running, because it would add the finalizers again.
-pub async fn release_finalizers(namespaces: &[String], output: &mut impl io::Write) -> Result<(), Error> {
+pub async fn release_finalizers(scope: &Scope, output: &mut impl io::Write) -> Result<(), Error> {
     let client = Client::try_default().await?;
-    let scope = Scope::of(namespaces.iter().map(String::as_str));
-    let Report { released, failures } = release_all(&client, &scope).await;
+    let Report { released, failures } = release_all(&client, scope).await;
     writeln!(output, "finalizers removed from Dask resources: {released}")?;
     if failures.is_empty() { Ok(()) } else { Err(Error::Left(failures)) }
 }
 
 async fn release_all(client: &Client, scope: &Scope) -> Report {
     let mut report = Report::default();
+    let fields = scope.field_selector();
     for namespace in scope.parts() {
-        release_kind::<DaskCluster>(client, namespace, &mut report).await;
-        release_kind::<DaskWorkerGroup>(client, namespace, &mut report).await;
-        release_kind::<DaskJob>(client, namespace, &mut report).await;
-        release_kind::<DaskAutoscaler>(client, namespace, &mut report).await;
+        let part = (namespace, fields.as_deref());
+        release_kind::<DaskCluster>(client, part, &mut report).await;
+        release_kind::<DaskWorkerGroup>(client, part, &mut report).await;
+        release_kind::<DaskJob>(client, part, &mut report).await;
+        release_kind::<DaskAutoscaler>(client, part, &mut report).await;
     }
     report
 }
 
 /// Processes all objects of a kind until none has a plugin's finalizer, at most [`ROUNDS`] times.
-async fn release_kind<K>(client: &Client, namespace: Option<&str>, report: &mut Report)
+async fn release_kind<K>(client: &Client, (namespace, fields): (Option<&str>, Option<&str>), report: &mut Report)
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
 {
@@ -83,7 +83,7 @@ where
     };
     let mut failures = Vec::new();
     for round in 1..=ROUNDS {
-        let found = go_through(client, &api).await;
+        let found = go_through(client, &api, fields).await;
         report.released += found.released;
         failures = found.failures;
         if failures.is_empty() {
@@ -97,11 +97,12 @@ where
 }
 
 /// Removes the finalizers from each object once.
-async fn go_through<K>(client: &Client, api: &Api<K>) -> Report
+async fn go_through<K>(client: &Client, api: &Api<K>, fields: Option<&str>) -> Report
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
 {
     let (plural, mut report, mut params) = (K::plural(&()), Report::default(), ListParams::default().limit(PAGE));
+    params.field_selector = fields.map(str::to_owned);
     loop {
         let found = match k8s::timed("list", &plural, api.list_metadata(&params)).await {
             Ok(found) => found,

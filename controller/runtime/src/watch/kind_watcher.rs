@@ -95,13 +95,16 @@ where
         client: &Client,
         scope: &Scope,
         dynamic_type: K::DynamicType,
-        config: watcher::Config,
+        mut config: watcher::Config,
         cache: Cache<K>,
     ) -> Self
     where
         K::Scope: ApiScope<Received<K>>,
     {
         let (kind, now) = (K::plural(&dynamic_type).into_owned(), Instant::now());
+        if let Some(fields) = scope.field_selector() {
+            config = config.fields(&fields);
+        }
         let part = |namespace: Option<&str>| {
             let health = Arc::new(WatchHealth::new(&kind, namespace, now));
             let client = health.listen(client);

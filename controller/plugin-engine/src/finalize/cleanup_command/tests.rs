@@ -66,16 +66,16 @@ fn answer(method: &Method, path: &str) -> Response {
 #[tokio::test]
 async fn an_error_with_one_object_or_kind_keeps_no_other_from_its_release() {
     let (client, writes) = stub_api_server(answer).await;
-    let clusters = go_through(&client, &Api::<DaskCluster>::all(client.clone())).await;
+    let clusters = go_through(&client, &Api::<DaskCluster>::all(client.clone()), None).await;
     assert_eq!(clusters.released, 300);
     assert_eq!(clusters.failures, ["DaskCluster ns/bad: failed to patch DaskCluster bad: no"]);
     assert_eq!(writes.take().len(), 2, "one request for each object, however many finalizers it has");
 
-    let groups = go_through(&client, &Api::<DaskWorkerGroup>::all(client.clone())).await;
+    let groups = go_through(&client, &Api::<DaskWorkerGroup>::all(client.clone()), None).await;
     assert_eq!((groups.released, groups.failures.len()), (0, 1));
-    let jobs = go_through(&client, &Api::<DaskJob>::all(client.clone())).await;
+    let jobs = go_through(&client, &Api::<DaskJob>::all(client.clone()), None).await;
     assert_eq!(jobs, Report::default());
-    let scalers = go_through(&client, &Api::<DaskAutoscaler>::all(client.clone())).await;
+    let scalers = go_through(&client, &Api::<DaskAutoscaler>::all(client.clone()), None).await;
     assert_eq!((scalers.released, scalers.failures.len()), (21, 0));
 }
 
