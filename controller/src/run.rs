@@ -269,6 +269,7 @@ impl Start {
     fn context(self, status_store: plugin::StatusStore) -> Context {
         let Self { args, client, pace, caches, liveness, leadership, metrics, findings, .. } = self;
         let reporter = Reporter { controller: "dask-operator".to_owned(), instance: std::env::var("POD_NAME").ok() };
+            strays: !args.plugin_tenants && self.findings.has(Feature::StrayPlugins),
         let wanted = Wanted::of(args.events && findings.has(Feature::Events), args.events_level);
         Context {
             recorder: Recorder::new(client.clone(), reporter, wanted),

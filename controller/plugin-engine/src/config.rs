@@ -26,6 +26,8 @@ pub struct Settings {
     pub lives: CertificateLifetimes,
     /// Enables the watch of the `EndpointSlice`s of plugins' Services.
     pub endpoints: bool,
+    /// Enables the watch of plugin resources in namespaces whose plugins are not accepted.
+    pub strays: bool,
 }
 
 impl Settings {
@@ -77,6 +79,7 @@ pub fn test_settings() -> Settings {
         identity: TokenSubject { service_account: "dask-operator".to_owned(), pod: None },
         lives: CertificateLifetimes { authority: Duration::ZERO, certificate: Duration::ZERO },
         endpoints: true,
+        strays: false,
     }
 }
 

@@ -87,6 +87,7 @@ pub fn wire(
     if plugin_context.settings.endpoints {
         tasks::watch_endpoints(&mut task_set, &trigger);
     }
+    tasks::watch_strays(&mut task_set, &plugin_context);
     task_set.until_shutdown("the plugin socket watcher", |leading| socket_watch::follow(trigger, leading));
     let (kept, caches) = (Arc::clone(&plugin_context), dependencies.caches.clone());
     task_set.until_shutdown("the finalizer controller", |leading| {

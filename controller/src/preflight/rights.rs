@@ -67,10 +67,14 @@ pub enum Feature {
     PluginEndpoints,
 }
 
+    /// Reporting plugin resources in namespaces whose plugins are not accepted.
+    StrayPlugins,
+    /// Noticing other releases that watch the same namespaces.
+    Releases,
 impl Feature {
     /// Returns whether the feature is useless without [`Feature::Plugins`].
     pub(super) fn serves_plugins(self) -> bool {
-        matches!(self, Self::NamespaceLabels | Self::PluginWork | Self::PluginEndpoints)
+        matches!(self, Self::NamespaceLabels | Self::PluginWork | Self::PluginEndpoints | Self::StrayPlugins)
     }
 }
 
@@ -93,6 +97,10 @@ enum Place {
     Plugins,
     Cluster,
 }
+    /// The watched namespaces whose plugins are not accepted.
+    Strays,
+    /// All namespaces, whose Leases show other releases.
+    Releases,
 
 /// Permissions: each of the verbs on each of the resources, which may be `plural/subresource`.
 struct Rule {
@@ -124,7 +132,8 @@ const RULES: [Rule; 25] = {
         BlockingOwners, Events, NamespaceLabels, PluginEndpoints, PluginWork, Plugins as Plugin, SchedulerSecrets,
     };
     use Need::{Essential, Optional};
-    use Place::{Cluster, Operator, Plugins, Watched};
+        StrayPlugins,
+    use Place::{Cluster, Operator, Plugins, Releases, Strays, Watched};
     [
         rule(Watched, Essential, GROUP, &["daskclusters", "daskworkergroups", "daskjobs", "daskautoscalers"], READ),
         rule(Watched, Essential, GROUP, &["daskworkergroups"], &["create", "patch"]),
@@ -143,6 +152,9 @@ const RULES: [Rule; 25] = {
         rule(Watched, Optional(Events), "events.k8s.io", &["events"], &["create", "patch"]),
         rule(Plugins, Optional(Plugin), GROUP, &["daskoperatorplugins"], READ),
         rule(Plugins, Optional(PluginWork), GROUP, &["daskoperatorplugins/status"], &["patch"]),
+        rule(Releases, Optional(Feature::Releases), "coordination.k8s.io", &["leases"], &["list", "watch"]),
+        rule(Strays, Optional(StrayPlugins), GROUP, &["daskoperatorplugins"], &["list", "watch"]),
+        rule(Strays, Optional(StrayPlugins), GROUP, &["daskoperatorplugins/status"], &["patch"]),
         rule(Plugins, Optional(BlockingOwners), GROUP, &["daskoperatorplugins/finalizers"], &["update"]),
         rule(Plugins, Optional(PluginWork), "", &["secrets"], &["get", "create", "patch"]),
         rule(Plugins, Optional(PluginWork), "", &["configmaps"], &["get"]),
@@ -198,6 +210,10 @@ fn places(place: Place, questions: &Questions) -> Vec<At> {
         Place::Watched => watched().collect(),
         Place::Plugins if !questions.tenants => vec![own],
         Place::Plugins if questions.namespaces.is_empty() => vec![At::Everywhere],
+        Place::Releases if questions.releases && questions.namespaces.is_empty() => vec![At::Everywhere],
+        Place::Strays if !questions.tenants && questions.namespaces.is_empty() => vec![At::Everywhere],
+        Place::Strays if !questions.tenants => watched().filter(|at| *at != own).collect(),
+        Place::Releases | Place::Strays => Vec::new(),
         Place::Plugins => std::iter::once(own).chain(watched()).collect(),
     }
 }

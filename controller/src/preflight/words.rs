@@ -69,6 +69,8 @@ pub(super) fn without(feature: Feature) -> &'static str {
         Feature::NamespaceLabels => "plugins that choose by labels of namespaces are refused",
         Feature::Plugins => "plugins are off",
         Feature::PluginWork => "plugins may fail",
+        Feature::StrayPlugins => "plugins in namespaces where none are accepted get no condition that says so",
+        Feature::Releases => "other releases that watch the same namespaces are not noticed",
         Feature::PluginEndpoints => "it is not noticed when the pods of a plugin change",
     }
 }

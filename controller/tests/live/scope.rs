@@ -14,7 +14,7 @@ use kube::{
 use serde_json::{Value, json};
 
 use crate::support::{
-    TestContext, cluster, condition, eventually, name,
+    TestContext, cluster, condition, eventually, message, name,
     plugin::{Reply, TestPlugin, config},
     proxy::{Fault, FaultProxy, Target},
     uid, with_temp_ns, within,
@@ -141,6 +141,24 @@ async fn two_namespaces_are_served_and_a_third_is_not_without_a_request_to_the_w
         for other in [&second, &third] {
             remove(other).await;
         }
+    })
+    .await;
+}
+
+/// Nothing else looks at such a plugin.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn the_author_of_a_plugin_that_is_not_accepted_in_its_namespace_sees_why() {
+    with_temp_ns(|first| async move {
+        let second = beside(&first);
+        second.create_namespace().await;
+        let _controller = first.start_controller_with(&["--namespace", &both(&first, &second)]).await;
+        let plugin = TestPlugin::new(&second, "echo");
+        second.create(&plugin.manifest()).await;
+        let is_refused = |plugin: &Value| condition(plugin, "Accepted") == ("False", "TenantsDisabled");
+        let refused = second.until("DaskOperatorPlugin", "echo", is_refused).await;
+        assert!(message(&refused, "Accepted").contains(&format!("the operator's namespace {} only", first.namespace)));
+        remove(&second).await;
     })
     .await;
 }

@@ -9,7 +9,7 @@ use dask_operator_api::DaskOperatorPlugin;
 use operator_runtime::{
     leader::Leading,
     task_set::TaskSet,
-    watch::{Change, KindWatcher},
+    watch::{Cache, Change, KindWatcher},
 };
 use tokio::sync::mpsc;
 
@@ -19,6 +19,7 @@ use crate::{
     resource::{
         context::PluginContext,
         endpoint_slices::{self, SliceView},
+        strays,
         teardown::{remains, retire},
         trigger::ProbeTrigger,
     },
@@ -82,6 +83,20 @@ pub(super) fn watch_endpoints(task_set: &mut TaskSet, trigger: &ProbeTrigger) {
     let trigger = trigger.clone();
     task_set.until_shutdown("the plugin endpoint watcher", |leading| {
         endpoint_slices::follow(trigger, slices, changes, leading)
+    });
+}
+
+/// Watches the plugin resources outside of the operator's namespace, if none are accepted there, and reports them.
+pub(super) fn watch_strays(task_set: &mut TaskSet, context: &Arc<PluginContext>) {
+    let settings = &context.settings;
+    let elsewhere = settings.watched.without(&settings.namespace);
+    let Some(scope) = elsewhere.filter(|_| settings.strays) else { return };
+    let cache = Cache::new(|_: &DaskOperatorPlugin| None);
+    let config = settings.pace.config(None);
+    task_set.watch(KindWatcher::new(&context.client, &scope, (), config, cache.clone()).optional());
+    let context = Arc::clone(context);
+    task_set.until_shutdown("the reporter of plugins that are not accepted where they are", |leading| {
+        strays::run(context, cache, leading)
     });
 }
 

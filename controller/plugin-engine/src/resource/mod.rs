@@ -19,6 +19,7 @@ mod route;
 pub(crate) mod socket_watch;
 pub(crate) mod sockets;
 mod status;
+pub(crate) mod strays;
 pub(crate) mod sweep;
 pub(crate) mod teardown;
 pub(crate) mod trigger;
@@ -149,6 +150,7 @@ pub(crate) fn without_cluster(
         identity: TokenSubject { service_account: String::new(), pod: None },
         lives: CertificateLifetimes { authority: Duration::ZERO, certificate: Duration::ZERO },
         endpoints: false,
+        strays: false,
     };
     let valid = validate::validate(plugin, &settings)?;
     Ok(validate::registration(plugin, &valid, kinds, home))

@@ -146,8 +146,7 @@ fn a_namespaced_installation_asks_for_nothing_in_the_whole_cluster() {
 fn plugins_of_teams_need_rights_where_the_teams_are() {
     let at = |namespaces: &[&str], tenants| -> Vec<At> {
         let wanted = wanted(&questions(namespaces, tenants), &Served::Unknown);
-        let plugins =
-            wanted.into_keys().filter(|right| right.resource == "daskoperatorplugins" && right.verb == "list");
+        let plugins = wanted.into_keys().filter(|right| right.resource == "daskoperatorplugins" && right.verb == "get");
         plugins.map(|right| right.at).collect()
     };
     let namespace = |name: &str| At::Namespace(name.to_owned());
@@ -160,6 +159,29 @@ fn plugins_of_teams_need_rights_where_the_teams_are() {
 #[test]
 fn events_that_are_off_need_no_rights() {
     let quiet = Questions { events: false, ..questions(&[], false) };
+#[test]
+fn plugins_that_are_not_accepted_are_looked_for_in_watched_namespaces_only() {
+    let at = |namespaces: &[&str], tenants| -> Vec<At> {
+        let wanted = wanted(&questions(namespaces, tenants), &Served::Unknown);
+        let is_stray = |needs: &BTreeSet<Need>| needs.contains(&Need::Optional(Feature::StrayPlugins));
+        let strays = wanted.into_iter().filter(|(right, needs)| right.verb == "list" && is_stray(needs));
+        strays.map(|(right, _)| right.at).collect()
+    };
+    assert_eq!(at(&[], false), [At::Everywhere]);
+    assert_eq!(at(&["a", OWN], false), [At::Namespace("a".to_owned())]);
+    assert_eq!((at(&[], true), at(&["a"], true)), (vec![], vec![]));
+}
+
+#[test]
+fn leases_of_other_releases_are_read_only_by_a_controller_that_watches_all_namespaces() {
+    let asks = |questions: &Questions| {
+        wanted(questions, &Served::Unknown).keys().any(|right| right.resource == "leases" && right.at == At::Everywhere)
+    };
+    assert!(asks(&questions(&[], false)));
+    assert!(!asks(&questions(&["a"], false)));
+    assert!(!asks(&Questions { releases: false, ..questions(&[], false) }), "there is no leader election");
+}
+
     assert!(wanted(&quiet, &Served::Unknown).keys().all(|right| right.resource != "events"));
     assert!(wanted(&questions(&[], false), &Served::Unknown).keys().any(|right| right.resource == "events"));
 }
