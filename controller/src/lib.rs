@@ -28,6 +28,7 @@ mod idle;
 mod job;
 mod kopf;
 mod kopf_finalizer;
+pub mod leftovers;
 pub mod metrics;
 mod pod;
 mod pod_labels;

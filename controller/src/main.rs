@@ -6,7 +6,7 @@ use dask_operator::{
     args::{self, Command, RenderArgs, RunArgs},
     crd_yaml,
     exit::Exit,
-    metrics, removal, render, run, schema, telemetry, version,
+    leftovers, metrics, removal, render, run, schema, telemetry, version,
 };
 
 fn main() -> ExitCode {
@@ -34,7 +34,10 @@ async fn command() -> ExitCode {
         Command::Crd => crd_yaml::print(&mut stdout().lock()).map_err(|error| error.to_string()),
         Command::Metrics => metrics::print(&mut stdout().lock()).map_err(|error| error.to_string()),
         Command::ReleaseFinalizers(args) => {
-            removal::release_finalizers(&args.namespaces, &mut stdout()).await.map_err(|error| error.to_string())
+            let released = removal::release_finalizers(&args.scope(), &mut stdout()).await;
+            // What is left of finalizers does not depend on what is left in the controller's namespace.
+            let deleted = leftovers::delete(&args).await;
+            released.map_err(|error| error.to_string()).and(deleted.map_err(|error| error.to_string()))
         }
         Command::Version { output } => version::print(output, &mut stdout().lock()).map_err(|error| error.to_string()),
     };

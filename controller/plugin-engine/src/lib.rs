@@ -58,5 +58,6 @@ pub use config::{CertificateLifetimes, Settings, TokenSubject, Urls};
 pub use engine::{Dependencies, wire, wire_nothing};
 pub use finalize::cleanup_command as removal;
 pub use model::owner_caches::OwnerCaches;
+pub use pki::authority::CA_SECRET as AUTHORITY_SECRET;
 pub use resource::CONDITIONS;
 pub use status::store::StatusStore;

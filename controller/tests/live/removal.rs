@@ -6,6 +6,39 @@ use serde_json::{Value, json};
 
 use crate::support::{TestContext, cluster, with_temp_ns};
 
+/// The private key and a Lease that is held would outlive the installation.
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn the_lease_and_the_authority_go_with_the_installation_and_foreign_secrets_stay() {
+    with_temp_ns(|context| async move {
+        let release = || {
+            let program = env!("CARGO_BIN_EXE_dask-operator");
+            let namespace = context.namespace.as_str();
+            let arguments = ["release-finalizers", "--namespace", namespace, "--leftovers", namespace];
+            let output = Command::new(program).args(arguments).output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        };
+        release();
+        let lease = json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "dask-operator"},
+            "spec": {"holderIdentity": "pod_1", "leaseDurationSeconds": 15},
+        });
+        let authority = "dask-operator-plugin-ca";
+        let secret = |labels: Value| {
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": authority, "labels": labels}})
+        };
+        context.create(&lease).await;
+        context.create(&secret(json!({}))).await;
+        release();
+        assert_eq!(context.get("Lease", "dask-operator").await, None);
+        context.delete("Secret", authority).await;
+        context.create(&secret(json!({"app.kubernetes.io/managed-by": "dask-operator"}))).await;
+        release();
+        assert_eq!(context.get("Secret", authority).await, None);
+    })
+    .await;
+}
+
 const FOREIGN: &str = "example.org/mine";
 
 fn finalizers(object: &Value) -> &Value {

@@ -17,7 +17,7 @@ use super::{
 use crate::config::CertificateLifetimes;
 
 /// The name of the authority's Secret in the operator's namespace.
-const CA_SECRET: &str = "dask-operator-plugin-ca";
+pub const CA_SECRET: &str = "dask-operator-plugin-ca";
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 const PREVIOUS_CERTIFICATE: &str = "previous.crt";
 const PREVIOUS_KEY: &str = "previous.key";
