@@ -1,6 +1,10 @@
 //! Removes the finalizer of kopf (the framework of dask-kubernetes) from objects that dask-kubernetes created.
 
-use std::fmt::Debug;
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    sync::{Mutex, PoisonError},
+};
 
 use dask_operator_api::{DaskAutoscaler, DaskCluster};
 use kube::{
@@ -28,7 +32,38 @@ where
     match k8s::json_patch(&api, object, operations).await {
         // The object was deleted or changed in the meantime. Either triggers another pass.
         Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => Ok(()),
+        Ok(()) => {
+            if REMOVALS.note(&object.uid().unwrap_or_default()) {
+                tracing::warn!(
+                    kind = %K::kind(&()), namespace = object.namespace(), name = object.name_any(),
+                    "kopf's finalizer was added again: the operator of dask-kubernetes works on the same objects; stop it"
+                );
+            }
+            Ok(())
+        }
         result => result,
+    }
+}
+
+/// The objects from which this process has removed kopf's finalizer.
+static REMOVALS: Removals = Removals(Mutex::new(BTreeMap::new()));
+
+/// How many objects are remembered. More are forgotten all at once, which costs one more removal each.
+const MAX_REMEMBERED: usize = 10_000;
+
+/// Counts removals by uid. Only kopf adds its finalizer, so a second removal shows that its operator runs.
+struct Removals(Mutex<BTreeMap<String, u32>>);
+
+impl Removals {
+    /// Counts a removal. Returns whether it is the second one of the object, which is the time to say so.
+    fn note(&self, uid: &str) -> bool {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if counts.len() >= MAX_REMEMBERED && !counts.contains_key(uid) {
+            counts.clear();
+        }
+        let count = counts.entry(uid.to_owned()).or_default();
+        *count = count.saturating_add(1);
+        *count == 2
     }
 }
 
@@ -72,6 +107,12 @@ mod tests {
         let expected =
             vec![json!({"op": "test", "path": path, "value": KOPF_FINALIZER}), json!({"op": "remove", "path": path})];
         assert_eq!(without_kopf(&cluster), Some(expected));
+    }
+
+    #[test]
+    fn a_finalizer_that_comes_back_is_logged_once_for_each_object() {
+        let removals = Removals(Mutex::default());
+        assert_eq!(["a", "b", "a", "a", "b"].map(|uid| removals.note(uid)), [false, false, true, false, true]);
     }
 
     #[tokio::test]
