@@ -14,6 +14,7 @@ use operator_runtime::{
     fair_share::FairShare,
     leader::Leadership,
     liveness::Liveness,
+    releases::Releases,
     watch::{Cache, Expectations, WatchTiming},
 };
 
@@ -166,6 +167,8 @@ pub(crate) struct Context {
     pub idle: idle::IdleTracker,
     /// The results of plugins for Dask resources.
     pub(crate) status_store: Arc<plugin::StatusStore>,
+    /// The other releases on the cluster.
+    pub releases: Releases,
     /// The leadership of this process.
     pub leadership: Leadership,
     /// The metrics of this process.

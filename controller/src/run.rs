@@ -11,6 +11,7 @@ use operator_runtime::{
     fair_share::FairShare,
     leader::{self, Election, Leadership},
     liveness::Liveness,
+    releases::Releases,
     scope::Scope,
     shutdown,
     task_runner::{self, drive},
@@ -146,6 +147,7 @@ fn election(args: &RunArgs, namespace: &str, client: Client) -> (Election, Leade
         name: args.lease_name.clone(),
         seconds: args.lease_seconds,
         pod: args.pod_name.clone(),
+        watches: args.scope(),
     };
     Election::new(Some((client, settings)))
 }
@@ -185,6 +187,7 @@ fn questions(args: &RunArgs, home: &str) -> Questions {
         service_account: args.service_account.clone(),
         tenants: args.plugin_tenants,
         events: Wanted::of(args.events, args.events_level) != Wanted::Nothing,
+        releases: args.leader_election,
     }
 }
 
@@ -222,6 +225,8 @@ fn wire(start: Start, shutdown: &CancellationToken) -> (Vec<Task>, Vec<SyncStatu
     let (liveness, leadership) = (context.liveness.clone(), context.leadership.clone());
     context.metrics.runtime.watch(Box::new(move || liveness.watches()));
     context.metrics.runtime.lead(Box::new(move || leadership.is_leading()));
+    let releases = context.releases.clone();
+    context.metrics.runtime.overlap(Box::new(move || releases.overlapping()));
     tokio::spawn(announce(watches.clone(), context.leadership.clone()));
     (reconcilers.tasks.into_iter().chain(plugin_side.tasks).collect(), watches)
 }
@@ -237,6 +242,7 @@ fn plugin_dependencies(context: &Context, config: Config) -> plugin::Dependencie
         metrics: context.metrics.plugins.clone(),
         count_requests: context.metrics.runtime.requests(),
         passes: context.metrics.runtime.passes("DaskOperatorPlugin"),
+        releases: context.releases.clone(),
         leadership: context.leadership.clone(),
         liveness: context.liveness.clone(),
         cluster_domain: context.defaults.cluster_domain.clone(),
@@ -263,16 +269,25 @@ impl Start {
                 certificate: Duration::from_secs(args.plugin_certificate_seconds),
             },
             endpoints: self.findings.has(Feature::PluginEndpoints),
+            strays: !args.plugin_tenants && self.findings.has(Feature::StrayPlugins),
         }
     }
 
     fn context(self, status_store: plugin::StatusStore) -> Context {
-        let Self { args, client, pace, caches, liveness, leadership, metrics, findings, .. } = self;
+        let Self { args, home, client, pace, caches, liveness, leadership, metrics, findings, .. } = self;
         let reporter = Reporter { controller: "dask-operator".to_owned(), instance: std::env::var("POD_NAME").ok() };
-            strays: !args.plugin_tenants && self.findings.has(Feature::StrayPlugins),
         let wanted = Wanted::of(args.events && findings.has(Feature::Events), args.events_level);
+        let recorder = Recorder::new(client.clone(), reporter, wanted);
+        let scope = args.scope();
+        // A release that names its namespaces acts on them in any case.
+        let releases = if args.leader_election && !scope.is_limited() && findings.has(Feature::Releases) {
+            Releases::new((home.as_str(), args.lease_name.as_str()), scope, Some(recorder.clone()))
+        } else {
+            Releases::unknown()
+        };
         Context {
-            recorder: Recorder::new(client.clone(), reporter, wanted),
+            recorder,
+            releases,
             caches,
             expectations: Expectations::default(),
             defaults: Defaults {

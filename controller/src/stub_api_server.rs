@@ -31,6 +31,7 @@ pub(crate) async fn mk_context(
         autoscaling: crate::autoscaler::ScalingHistory::default(),
         idle: crate::idle::IdleTracker::default(),
         status_store: Arc::new(dask_plugin_engine::StatusStore::new(&dask_plugin_engine::test_settings()).0),
+        releases: operator_runtime::releases::Releases::unknown(),
         leadership: operator_runtime::leader::Election::new(None).1,
         metrics: Arc::default(),
         pace: operator_runtime::watch::WatchTiming::default(),

@@ -12,6 +12,7 @@ use operator_runtime::{
     liveness::Liveness,
     metrics::{CountRequests, Passes},
     reconciler::Reconciler,
+    releases::Releases,
     task_set::TaskSet,
     watch::{KindWatcher, SyncStatus},
 };
@@ -57,6 +58,8 @@ pub struct Dependencies {
     pub count_requests: CountRequests,
     /// Counts the reconcile passes over plugin resources.
     pub passes: Arc<Passes>,
+    /// The other releases on the cluster.
+    pub releases: Releases,
     /// Whether this process is the leader.
     pub leadership: Leadership,
     /// Liveness of watches and reconcile passes.
@@ -117,6 +120,8 @@ fn engine(
     let watches = WatchManager::new(client.clone(), watch_config, Arc::clone(&registry), shutdown.child_token());
     let (doubts, doubted) = mpsc::unbounded_channel();
     let (status_store, metrics) = (Arc::clone(&dependencies.status_store), dependencies.metrics.clone());
+    let releases = dependencies.releases.clone();
+    let env = SyncContext { releases, ..SyncContext::new(client.clone(), watches, doubts, status_store, metrics) };
     let engine = PluginContext {
         plugins: dependencies.status_store.plugins.clone(),
         authority: Authority::new(client.clone(), &namespace, &dependencies.cluster_domain, settings.lives),
@@ -133,7 +138,7 @@ fn engine(
         liveness: dependencies.liveness.clone(),
         settings,
         recorder: dependencies.recorder.clone(),
-        env: Arc::new(SyncContext::new(client.clone(), watches, doubts, status_store, metrics)),
+        env: Arc::new(env),
         registry,
         probes: Probes::default(),
         inquiries: Inquiries::default(),
@@ -172,6 +177,8 @@ fn wire_plugins(
         category: resource::Error::category,
         liveness: task_set.liveness.clone(),
         passes,
+        // Plugin resources are in the operator's own namespace, or in one whose plugins it accepts.
+        releases: Releases::unknown(),
     };
     let (context, shutdown) = (Arc::clone(context), shutdown.clone());
     task_set.after_sync("the DaskOperatorPlugin reconciler", |leading| async move {

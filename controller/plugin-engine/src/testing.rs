@@ -9,6 +9,7 @@ use operator_runtime::{
     leader::Election,
     liveness::Liveness,
     metrics::RuntimeMetrics,
+    releases::Releases,
     testing::{Writes, stub_api_server},
     watch::Cache,
 };
@@ -39,6 +40,7 @@ pub(crate) async fn mk_dependencies(
         metrics: PluginMetrics::default(),
         count_requests: metrics.requests(),
         passes: metrics.passes("DaskOperatorPlugin"),
+        releases: Releases::unknown(),
         leadership: Election::new(None).1,
         liveness: Liveness::default(),
         cluster_domain: "cluster.local".to_owned(),

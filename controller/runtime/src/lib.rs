@@ -8,6 +8,7 @@
 //! | [`watch`] | watches kinds, keeps caches, and enqueues requests |
 //! | [`reconciler`] | runs the passes of one reconciler over its work queue |
 //! | [`leader`] | elects one of several replicas, and proves that it leads |
+//! | [`releases`] | finds other releases that watch the same namespaces |
 //! | [`k8s`] | reads and writes objects with time limits, field managers and preconditions |
 //! | [`report`], [`events`], [`conditions`] | report to users what happened to their objects |
 //! | [`received`], [`unreadable`] | parse objects one by one; report those that do not parse |
@@ -28,6 +29,7 @@ pub mod moment;
 pub mod received;
 pub mod reconciler;
 pub mod rejection;
+pub mod releases;
 pub mod report;
 pub mod scope;
 pub mod shutdown;

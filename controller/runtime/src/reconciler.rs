@@ -22,7 +22,14 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::{backoff::Backoff, leader::Leading, liveness::Liveness, metrics::Passes, watch::WorkQueueReceiver};
+use crate::{
+    backoff::Backoff,
+    leader::Leading,
+    liveness::Liveness,
+    metrics::Passes,
+    releases::{RECHECK, Releases},
+    watch::WorkQueueReceiver,
+};
 use work_queue::{Key, WorkQueue};
 
 /// The number of objects of one kind that are reconciled at the same time. Namespaces share these slots: a single
@@ -63,6 +70,8 @@ pub struct Reconciler<K: Resource<DynamicType = ()> + 'static, Reconcile, Error>
     pub liveness: Liveness,
     /// The metrics of the passes.
     pub passes: Arc<Passes>,
+    /// The other releases. Objects in a namespace that one of them serves alone are skipped.
+    pub releases: Releases,
 }
 
 impl<K, Reconcile, Error> Reconciler<K, Reconcile, Error>
@@ -163,6 +172,15 @@ where
             self.queue.end(key, None, TokioInstant::now());
             return;
         };
+        let overlap = self.reconciler.releases.overlap_at(&key.namespace);
+        if let Some(overlap) = &overlap {
+            self.reconciler.releases.report(overlap, object.object_ref(&()));
+        }
+        if overlap.is_some_and(|overlap| overlap.serves_alone) {
+            self.passes.dropped(&key.namespace, &key.name);
+            self.queue.end(key, Some(RECHECK), TokioInstant::now());
+            return;
+        }
         let counted = self.passes.begin(&key.namespace, &key.name);
         let under_way = self.reconciler.liveness.begin(self.reconciler.name, Instant::now());
         let category = self.reconciler.category;

@@ -54,6 +54,9 @@ struct Stores {
 pub(crate) fn wire(context: &Arc<Context>, scope: &Scope, shutdown: &CancellationToken) -> TaskSet {
     let (queues, requests) = queues(&context.expectations);
     let mut task_set = TaskSet::new((context.liveness.clone(), context.leadership.clone()), shutdown.clone());
+    if context.releases.is_on() {
+        task_set.watch(context.releases.watch(&context.client, context.pace));
+    }
     let stores = watch_dask_kinds(&mut task_set, context, scope, &queues);
     watch_children(&mut task_set, context, scope, &queues);
     queues.wait_for(&task_set.watches);
@@ -199,6 +202,7 @@ fn run_reconcilers(
         category: cluster::Error::category,
         liveness: liveness.clone(),
         passes: context.metrics.runtime.passes("DaskCluster"),
+        releases: context.releases.clone(),
     };
     let idle = Reconciler {
         name: "DaskClusterIdle",
@@ -207,6 +211,7 @@ fn run_reconcilers(
         category: idle::Error::category,
         liveness: liveness.clone(),
         passes: context.metrics.runtime.passes("DaskClusterIdle"),
+        releases: context.releases.clone(),
     };
     let groups = Reconciler {
         name: "DaskWorkerGroup",
@@ -215,6 +220,7 @@ fn run_reconcilers(
         category: worker_group::Error::category,
         liveness: liveness.clone(),
         passes: context.metrics.runtime.passes("DaskWorkerGroup"),
+        releases: context.releases.clone(),
     };
     let jobs = Reconciler {
         name: "DaskJob",
@@ -223,6 +229,7 @@ fn run_reconcilers(
         category: job::Error::category,
         liveness: liveness.clone(),
         passes: context.metrics.runtime.passes("DaskJob"),
+        releases: context.releases.clone(),
     };
     let autoscalers = Reconciler {
         name: "DaskAutoscaler",
@@ -231,6 +238,7 @@ fn run_reconcilers(
         category: autoscaler::Error::category,
         liveness: liveness.clone(),
         passes: context.metrics.runtime.passes("DaskAutoscaler"),
+        releases: context.releases.clone(),
     };
     let share = || (Arc::clone(context), shutdown.clone());
     let (context, shutdown) = share();

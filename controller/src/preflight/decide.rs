@@ -94,6 +94,7 @@ mod tests {
             service_account: "operator".to_owned(),
             tenants: false,
             events: true,
+            releases: true,
         };
         wanted(&questions, &Served::Unknown)
     }

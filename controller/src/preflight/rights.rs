@@ -18,6 +18,8 @@ pub struct Questions {
     pub tenants: bool,
     /// Whether Events are published.
     pub events: bool,
+    /// Whether the Leases of other releases are read.
+    pub releases: bool,
 }
 
 /// The scope of a permission.
@@ -65,12 +67,12 @@ pub enum Feature {
     PluginWork,
     /// Detecting that the pods behind a plugin's Service have changed.
     PluginEndpoints,
-}
-
     /// Reporting plugin resources in namespaces whose plugins are not accepted.
     StrayPlugins,
     /// Noticing other releases that watch the same namespaces.
     Releases,
+}
+
 impl Feature {
     /// Returns whether the feature is useless without [`Feature::Plugins`].
     pub(super) fn serves_plugins(self) -> bool {
@@ -95,12 +97,12 @@ enum Place {
     Operator,
     /// The namespaces whose plugins are accepted.
     Plugins,
-    Cluster,
-}
     /// The watched namespaces whose plugins are not accepted.
     Strays,
     /// All namespaces, whose Leases show other releases.
     Releases,
+    Cluster,
+}
 
 /// Permissions: each of the verbs on each of the resources, which may be `plural/subresource`.
 struct Rule {
@@ -127,12 +129,12 @@ const STATUS: &[&str] =
 const FINALIZERS: &[&str] = &["daskclusters/finalizers", "daskworkergroups/finalizers", "daskjobs/finalizers"];
 
 /// The permissions, in the order of the chart's roles, where comments explain the purpose of each.
-const RULES: [Rule; 25] = {
+const RULES: [Rule; 28] = {
     use Feature::{
         BlockingOwners, Events, NamespaceLabels, PluginEndpoints, PluginWork, Plugins as Plugin, SchedulerSecrets,
+        StrayPlugins,
     };
     use Need::{Essential, Optional};
-        StrayPlugins,
     use Place::{Cluster, Operator, Plugins, Releases, Strays, Watched};
     [
         rule(Watched, Essential, GROUP, &["daskclusters", "daskworkergroups", "daskjobs", "daskautoscalers"], READ),
@@ -150,11 +152,11 @@ const RULES: [Rule; 25] = {
         rule(Watched, Optional(SchedulerSecrets), "", &["secrets"], &["get"]),
         rule(Cluster, Optional(NamespaceLabels), "", &["namespaces"], &["list", "watch"]),
         rule(Watched, Optional(Events), "events.k8s.io", &["events"], &["create", "patch"]),
-        rule(Plugins, Optional(Plugin), GROUP, &["daskoperatorplugins"], READ),
-        rule(Plugins, Optional(PluginWork), GROUP, &["daskoperatorplugins/status"], &["patch"]),
         rule(Releases, Optional(Feature::Releases), "coordination.k8s.io", &["leases"], &["list", "watch"]),
         rule(Strays, Optional(StrayPlugins), GROUP, &["daskoperatorplugins"], &["list", "watch"]),
         rule(Strays, Optional(StrayPlugins), GROUP, &["daskoperatorplugins/status"], &["patch"]),
+        rule(Plugins, Optional(Plugin), GROUP, &["daskoperatorplugins"], READ),
+        rule(Plugins, Optional(PluginWork), GROUP, &["daskoperatorplugins/status"], &["patch"]),
         rule(Plugins, Optional(BlockingOwners), GROUP, &["daskoperatorplugins/finalizers"], &["update"]),
         rule(Plugins, Optional(PluginWork), "", &["secrets"], &["get", "create", "patch"]),
         rule(Plugins, Optional(PluginWork), "", &["configmaps"], &["get"]),
@@ -208,12 +210,12 @@ fn places(place: Place, questions: &Questions) -> Vec<At> {
         Place::Cluster => Vec::new(),
         Place::Watched if questions.namespaces.is_empty() => vec![At::Everywhere],
         Place::Watched => watched().collect(),
-        Place::Plugins if !questions.tenants => vec![own],
-        Place::Plugins if questions.namespaces.is_empty() => vec![At::Everywhere],
         Place::Releases if questions.releases && questions.namespaces.is_empty() => vec![At::Everywhere],
         Place::Strays if !questions.tenants && questions.namespaces.is_empty() => vec![At::Everywhere],
         Place::Strays if !questions.tenants => watched().filter(|at| *at != own).collect(),
         Place::Releases | Place::Strays => Vec::new(),
+        Place::Plugins if !questions.tenants => vec![own],
+        Place::Plugins if questions.namespaces.is_empty() => vec![At::Everywhere],
         Place::Plugins => std::iter::once(own).chain(watched()).collect(),
     }
 }

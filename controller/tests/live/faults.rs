@@ -236,6 +236,7 @@ fn startup_checks() -> usize {
         service_account: "dask-operator".to_owned(),
         tenants: false,
         events: true,
+        releases: false,
     };
     preflight::wanted(&questions, &Served::Unknown).len()
 }

@@ -5,6 +5,7 @@
 mod alone;
 mod autoscaler;
 mod cluster;
+mod columns;
 mod dashboard;
 mod definitions;
 mod faults;

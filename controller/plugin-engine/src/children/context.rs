@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kube::Client;
+use operator_runtime::releases::Releases;
 use tokio::sync::mpsc;
 
 use super::{name_locks::NameLocks, prune_guard::PruneGuards};
@@ -36,6 +37,8 @@ pub(crate) struct SyncContext {
     pub(crate) turns: EvaluationTurns,
     /// Receives plugins whose RBAC may be insufficient, because the API server rejected a request.
     pub(crate) doubts: mpsc::UnboundedSender<PluginKey>,
+    /// The other releases on the cluster.
+    pub(crate) releases: Releases,
     pub(crate) status_store: Arc<StatusStore>,
     pub(crate) metrics: PluginMetrics,
     pub(crate) work: Shares,
@@ -43,7 +46,7 @@ pub(crate) struct SyncContext {
 }
 
 impl SyncContext {
-    /// Returns a context without state of subjects.
+    /// Returns a context without state of subjects, and without other releases.
     pub(crate) fn new(
         client: Client,
         watches: Arc<WatchManager>,
@@ -59,6 +62,7 @@ impl SyncContext {
             finalize_progress: FinalizeProgress::default(),
             turns: EvaluationTurns::default(),
             doubts,
+            releases: Releases::unknown(),
             status_store,
             metrics,
             work: Shares::new(WORK_BYTES, WORK_OF_NAMESPACE),

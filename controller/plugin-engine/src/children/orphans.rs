@@ -62,11 +62,12 @@ fn interleaved_by_namespace(orphans: Vec<Orphan>) -> Vec<Orphan> {
     numbered.into_iter().map(|(_, orphan)| orphan).collect()
 }
 
-/// Deletes `orphans`. Deletes nothing in namespaces whose subjects are not known yet. Returns whether every deletion
-/// succeeded.
+/// Deletes `orphans`. Deletes nothing in namespaces whose subjects are not known yet, or that another release
+/// serves. Returns whether every deletion succeeded.
 pub(crate) async fn prune_orphans(env: &SyncContext, plugin: &Registered, orphans: Vec<Orphan>) -> bool {
     let prune = async |orphan: Orphan| {
-        if !plugin.spec.subjects.iter().all(|rule| env.watches.knows(rule.kind, &orphan.namespace)) {
+        let is_known = plugin.spec.subjects.iter().all(|rule| env.watches.knows(rule.kind, &orphan.namespace));
+        if !is_known || env.releases.is_served_alone(&orphan.namespace) {
             return false;
         }
         let children = Children { env, plugin, namespace: &orphan.namespace };

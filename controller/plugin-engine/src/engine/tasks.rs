@@ -37,6 +37,7 @@ pub(super) fn status_writer(dependencies: &Dependencies) -> StatusWriter {
         recorder: dependencies.recorder.clone(),
         status_store: Arc::clone(&dependencies.status_store),
         budget: EventBudget::default(),
+        releases: dependencies.releases.clone(),
     }
 }
 

@@ -156,7 +156,8 @@ impl FinalizerController {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
-        if self.removal(key.kind, owner).is_none() {
+        // The finalizers of another release's plugins look like those of plugins that do not exist.
+        if self.removal(key.kind, owner).is_none() || self.context.env.releases.is_served_alone(&key.namespace) {
             return;
         }
         let is_due = match self.states.get(&key) {

@@ -141,6 +141,9 @@ async fn delete_in(
     let client = all.into_client();
     for child in children.items.iter().filter(|child| meta::is_controlled_by_dask(*child)) {
         let namespace = child.namespace().unwrap_or_default();
+        if !is_ours(&namespace) {
+            continue;
+        }
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind.resource);
         k8s::delete(&api, &child.name_any(), &child.uid().unwrap_or_default()).await?;
     }

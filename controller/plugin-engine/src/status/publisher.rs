@@ -21,6 +21,7 @@ use operator_runtime::{
     events::Recorder,
     k8s::{self, Class},
     leader::Leading,
+    releases::{RECHECK, Releases},
     report,
     watch::Cache,
 };
@@ -50,6 +51,8 @@ pub(crate) struct StatusWriter {
     pub(crate) recorder: Recorder,
     pub(crate) status_store: Arc<StatusStore>,
     pub(crate) budget: EventBudget,
+    /// The other releases on the cluster.
+    pub(crate) releases: Releases,
 }
 
 /// A kind whose status shows plugins.
@@ -92,6 +95,11 @@ impl StatusWriter {
     }
 
     async fn publish(&self, owner: SubjectKey) {
+        // The entries in the status are those of the plugins of the release that serves the namespace.
+        if self.releases.is_served_alone(&owner.namespace) {
+            self.status_store.retry(&owner, RECHECK);
+            return;
+        }
         let known = self.status_store.reports(&owner);
         let (namespace, name) = (&owner.namespace, &owner.name);
         let result = match owner.kind {

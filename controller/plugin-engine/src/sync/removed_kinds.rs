@@ -56,6 +56,9 @@ async fn prune_kind(env: &SyncContext, plugin: &Registered, kind: &ChildKind) ->
     for child in env.watches.children(&plugin.writer, &kind.resource).await.all() {
         if ours.holds(&child) {
             let namespace = child.namespace().unwrap_or_default();
+            if env.releases.is_served_alone(&namespace) {
+                continue;
+            }
             let children = Children { env, plugin, namespace: &namespace };
             children.delete(&ChildRef::of(&kind.resource, child.as_ref()), ours).await?;
         }

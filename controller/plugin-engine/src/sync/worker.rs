@@ -22,6 +22,7 @@ use futures::{
 };
 use jiff::Timestamp;
 use kube::runtime::scheduler::{ScheduleRequest, Scheduler, scheduler};
+use operator_runtime::releases::RECHECK;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -134,6 +135,12 @@ impl Worker {
             let pause = self.breaker.open_until();
             self.env.metrics.breaker(&self.current.borrow().identity, self.breaker.state() != State::Closed);
             while let Some(key) = self.next_subject(running.len()) {
+                // Another release serves the namespace: nothing is called, written or pruned there.
+                if self.env.releases.is_served_alone(&key.namespace) {
+                    self.initial_subjects.remove(&key);
+                    self.schedule(key, Instant::now() + RECHECK);
+                    continue;
+                }
                 running.push(self.start(key));
             }
             let (in_flight, orphans_due) = (&self.in_flight, self.orphans_due);

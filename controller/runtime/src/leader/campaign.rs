@@ -49,7 +49,7 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    pub fn new(client: Client, settings: Settings, leading: watch::Sender<bool>) -> Self {
+    pub fn new(client: Client, settings: &Settings, leading: watch::Sender<bool>) -> Self {
         let timing = Timing::new(settings.seconds);
         // The pod's name alone is not enough: a process that restarts in the same pod must not take the Lease of its
         // predecessor for its own.
@@ -57,7 +57,7 @@ impl Candidate {
         let identity = format!("{pod}_{:08x}", fastrand::u32(..));
         let now = Instant::now();
         Self {
-            lease: LeaseClient::new(client, &settings.namespace, settings.name, timing.request()),
+            lease: LeaseClient::new(client, settings, timing.request()),
             identity,
             timing,
             observed: Observed::new(now),

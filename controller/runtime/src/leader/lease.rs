@@ -12,10 +12,14 @@ use kube::{
     core::Request,
 };
 
-use super::decide::{self, Timing};
+use super::{
+    Settings,
+    decide::{self, Timing},
+};
 use crate::{
     k8s::{self, Class},
     received::Received,
+    releases,
 };
 
 /// The number of attempts to release the Lease. Each may conflict with an earlier write that is still in flight.
@@ -26,6 +30,8 @@ pub(super) struct LeaseClient {
     pub(super) api: Api<Received<Lease>>,
     pub(super) name: String,
     namespace: String,
+    /// What the annotation says that the leader watches.
+    watches: String,
     /// How long one request may take.
     limit: Duration,
 }
@@ -37,8 +43,14 @@ impl fmt::Display for LeaseClient {
 }
 
 impl LeaseClient {
-    pub(super) fn new(client: Client, namespace: &str, name: String, limit: Duration) -> Self {
-        Self { api: Api::namespaced(client, namespace), name, namespace: namespace.to_owned(), limit }
+    pub(super) fn new(client: Client, settings: &Settings, limit: Duration) -> Self {
+        Self {
+            api: Api::namespaced(client, &settings.namespace),
+            name: settings.name.clone(),
+            namespace: settings.namespace.clone(),
+            watches: releases::text_of(&settings.watches),
+            limit,
+        }
     }
 
     pub(super) async fn get(&self) -> Result<Option<Received<Lease>>, k8s::Error> {
@@ -64,6 +76,8 @@ impl LeaseClient {
         let mut metadata = object.map_or_else(new, |object| object.metadata);
         // The managers were read without their fields. The API server keeps its own.
         metadata.managed_fields = None;
+        metadata.labels.get_or_insert_default().insert(releases::LABEL.to_owned(), String::new());
+        metadata.annotations.get_or_insert_default().insert(releases::WATCHES.to_owned(), self.watches.clone());
         let lease = Lease { metadata, spec: Some(record.clone()) };
         let body = serde_json::to_vec(&lease).map_err(kube::Error::SerdeError)?;
         let request = Request::new(self.api.resource_url());

@@ -25,6 +25,7 @@ use self::campaign::Candidate;
 #[cfg(any(test, feature = "testing"))]
 pub use self::leadership::leading;
 pub use self::leadership::{Leadership, Leading};
+use crate::scope::Scope;
 
 /// The settings of the election.
 #[derive(Clone, Debug)]
@@ -37,6 +38,8 @@ pub struct Settings {
     pub seconds: u16,
     /// The name of the controller's pod, if it has one.
     pub pod: Option<String>,
+    /// The namespaces that the leader watches, for other releases.
+    pub watches: Scope,
 }
 
 /// The reason why a process that led has to end.
@@ -74,7 +77,7 @@ impl Election {
     pub fn new(settings: Option<(Client, Settings)>) -> (Self, Leadership) {
         let (leading, leadership) = Leadership::new();
         let election = match settings {
-            Some((client, settings)) => Self::Candidate(Box::new(Candidate::new(client, settings, leading))),
+            Some((client, settings)) => Self::Candidate(Box::new(Candidate::new(client, &settings, leading))),
             None => Self::Alone(leading),
         };
         (election, leadership)

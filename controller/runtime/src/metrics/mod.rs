@@ -21,7 +21,7 @@ use prometheus_client::{
 
 pub use family::{Described, Family, Word};
 pub use reconcile::Passes;
-pub use replica::{Leads, Watches};
+pub use replica::{Leads, Overlaps, Watches};
 pub use requests::{CountRequests, Counted};
 
 use reconcile::Reconcilers;
@@ -64,6 +64,11 @@ impl RuntimeMetrics {
     /// Reports from now on whether this replica leads, according to `leads`.
     pub fn lead(&self, leads: Leads) {
         let _ = self.replica.leads.set(leads);
+    }
+
+    /// Reports from now on how many other releases overlap with this one, according to `count`.
+    pub fn overlap(&self, count: Overlaps) {
+        let _ = self.replica.overlaps.set(count);
     }
 
     /// Returns the counters of the passes over one kind.

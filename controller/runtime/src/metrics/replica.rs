@@ -22,17 +22,27 @@ const LEADER: Family<0> =
     Family::gauge("dask_operator_leader", [], "1 while this replica is the one that acts, else 0.");
 const BUILD: Family<1> = Family::gauge("dask_operator_build_info", ["version"], "Always 1; the version that runs.");
 
+const OVERLAPS: Family<0> = Family::gauge(
+    "dask_operator_overlapping_releases",
+    [],
+    "Other releases on the cluster that watch namespaces of this one; exclude these from one of the two.",
+);
+
 /// Returns all current watches.
 pub type Watches = Box<dyn Fn() -> Vec<SyncStatus> + Send + Sync>;
 
 /// Returns whether this replica leads.
 pub type Leads = Box<dyn Fn() -> bool + Send + Sync>;
 
+/// Returns how many other releases watch namespaces of this one.
+pub type Overlaps = Box<dyn Fn() -> usize + Send + Sync>;
+
 /// The sources of this replica's metrics, which are set when the controller starts.
 #[derive(Default)]
 pub(super) struct Replica {
     pub watches: OnceLock<Watches>,
     pub leads: OnceLock<Leads>,
+    pub overlaps: OnceLock<Overlaps>,
 }
 
 impl fmt::Debug for Replica {
@@ -59,10 +69,12 @@ impl Collector for Replica {
         UNREADABLE.encode(&mut encoder, counts)?;
         let leads = i64::from(self.leads.get().is_some_and(|leads| leads()));
         LEADER.encode(&mut encoder, [([], ConstGauge::new(leads))])?;
+        let overlaps = self.overlaps.get().map_or(0, |overlaps| overlaps());
+        OVERLAPS.encode(&mut encoder, [([], ConstGauge::new(i64::try_from(overlaps).unwrap_or(i64::MAX)))])?;
         BUILD.encode(&mut encoder, [([env!("CARGO_PKG_VERSION")], ConstGauge::new(1))])
     }
 }
 
 pub(super) fn described() -> Vec<Described> {
-    vec![AGE.described(), UNREADABLE.described(), LEADER.described(), BUILD.described()]
+    vec![AGE.described(), UNREADABLE.described(), LEADER.described(), OVERLAPS.described(), BUILD.described()]
 }

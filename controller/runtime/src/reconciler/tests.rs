@@ -64,6 +64,7 @@ async fn begun(objects: &[(&str, String)], count: usize) -> Vec<String> {
         category: |_: &Failed| "Failed",
         liveness: Liveness::default(),
         passes: RuntimeMetrics::default().passes("ConfigMap"),
+        releases: Releases::unknown(),
     };
     let (_queue, requests) = queue::<ConfigMap>(&Expectations::default());
     let stage = Arc::new(Stage::default());

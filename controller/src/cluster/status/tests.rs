@@ -107,7 +107,9 @@ fn the_status_of_a_cluster_that_runs() {
     let expected = json!({
         "phase": "Running",
         "observedGeneration": 1,
+        "message": "the scheduler is starting",
         "replicas": 2,
+        "workers": {"desired": 2, "ready": 0, "connected": 0},
         "selector": "dask.org/workergroup-name=demo-default,dask.org/component=worker",
         "conditions": [
             condition("Accepted", "True", "Valid", "the spec is valid"),

@@ -17,6 +17,7 @@ fn questions(namespaces: &[&str], tenants: bool) -> Questions {
         service_account: OWN.to_owned(),
         tenants,
         events: true,
+        releases: true,
     }
 }
 
@@ -36,6 +37,7 @@ fn questions_of(chart: &[Value]) -> Questions {
         service_account: env("SERVICE_ACCOUNT"),
         tenants: env("PLUGIN_TENANTS") == "true",
         events: true,
+        releases: env("LEADER_ELECTION") == "true",
     }
 }
 
@@ -46,7 +48,8 @@ fn words(value: &Value) -> Vec<String> {
 /// Returns all permissions that the roles of a rendered chart grant.
 fn granted(chart: &[Value]) -> BTreeSet<Granted> {
     let mut granted = BTreeSet::new();
-    for document in chart {
+    // Hooks have accounts of their own.
+    for document in chart.iter().filter(|document| document["metadata"]["annotations"]["helm.sh/hook"].is_null()) {
         let at = match document["kind"].as_str().unwrap_or_default() {
             "ClusterRole" => At::Everywhere,
             "Role" => At::Namespace(document["metadata"]["namespace"].as_str().unwrap().to_owned()),
@@ -157,9 +160,6 @@ fn plugins_of_teams_need_rights_where_the_teams_are() {
 }
 
 #[test]
-fn events_that_are_off_need_no_rights() {
-    let quiet = Questions { events: false, ..questions(&[], false) };
-#[test]
 fn plugins_that_are_not_accepted_are_looked_for_in_watched_namespaces_only() {
     let at = |namespaces: &[&str], tenants| -> Vec<At> {
         let wanted = wanted(&questions(namespaces, tenants), &Served::Unknown);
@@ -182,6 +182,9 @@ fn leases_of_other_releases_are_read_only_by_a_controller_that_watches_all_names
     assert!(!asks(&Questions { releases: false, ..questions(&[], false) }), "there is no leader election");
 }
 
+#[test]
+fn events_that_are_off_need_no_rights() {
+    let quiet = Questions { events: false, ..questions(&[], false) };
     assert!(wanted(&quiet, &Served::Unknown).keys().all(|right| right.resource != "events"));
     assert!(wanted(&questions(&[], false), &Served::Unknown).keys().any(|right| right.resource == "events"));
 }

@@ -4,4 +4,5 @@
 mod clusters;
 mod idle;
 mod jobs;
+mod releases;
 mod tenants;

@@ -71,8 +71,8 @@ fn client(stored: &Stored) -> Client {
 fn mk_candidate(stored: &Stored, seconds: u16) -> (Candidate, watch::Receiver<bool>) {
     let (leading, leads) = watch::channel(false);
     let (namespace, name) = ("ns".to_owned(), "dask-operator".to_owned());
-    let settings = Settings { namespace, name, seconds, pod: None };
-    (Candidate::new(client(stored), settings, leading), leads)
+    let settings = Settings { namespace, name, seconds, pod: None, watches: crate::scope::Scope::all() };
+    (Candidate::new(client(stored), &settings, leading), leads)
 }
 
 fn holder(stored: &Stored) -> Value {
