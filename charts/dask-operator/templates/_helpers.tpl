@@ -70,6 +70,20 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $namespaces | uniq | sortAlpha | toJson -}}
 {{- end -}}
 
+{{- /* Returns the excluded namespaces as a JSON list. */ -}}
+{{- define "dask-operator.excluded" -}}
+{{- $excluded := .Values.excludeNamespaces | default list -}}
+{{- range $excluded -}}
+{{- if not (regexMatch "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" .) -}}
+{{- fail (printf "excludeNamespaces: %q is no namespace: patterns are not supported" .) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $excluded (include "dask-operator.namespaces" . | fromJsonArray) -}}
+{{- fail "excludeNamespaces is for a release that watches all namespaces: remove it, or watchNamespaces, the namespaces in kopfArgs and rbac.cluster=false" -}}
+{{- end -}}
+{{- $excluded | uniq | sortAlpha | toJson -}}
+{{- end -}}
+
 {{- /* Returns the arguments of the container. WATCH_NAMESPACE contains the watched namespaces, so the flags must not. */ -}}
 {{- define "dask-operator.args" -}}
 {{- $kopf := .Values.kopfArgs | default list -}}
@@ -95,6 +109,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $_ := set $plain "RUST_LOG" $values.logLevel -}}
 {{- $_ := set $plain "STARTUP_SECONDS" $values.startupSeconds -}}
 {{- $_ := set $plain "WATCH_NAMESPACE" (include "dask-operator.namespaces" . | fromJsonArray | join ",") -}}
+{{- $_ := set $plain "EXCLUDE_NAMESPACES" (include "dask-operator.excluded" . | fromJsonArray | join ",") -}}
 {{- if $values.leaderElection.enabled -}}
 {{- $_ := set $plain "LEADER_ELECTION" true -}}
 {{- $_ := set $plain "LEASE_NAME" (include "dask-operator.fullname" .) -}}

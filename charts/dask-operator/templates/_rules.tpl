@@ -52,7 +52,21 @@
   resources: [namespaces]
   verbs: [list, watch]
 {{- end }}
-{{- if .Values.plugins.tenants.enabled }}
+{{- if and .Values.rbac.cluster .Values.leaderElection.enabled }}
+# Find other releases that watch the same namespaces, by their Leases.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [list, watch]
+{{- end }}
+{{- if not .Values.plugins.tenants.enabled }}
+# Report to their authors that plugins are not accepted in these namespaces.
+- apiGroups: [kubernetes.dask.org]
+  resources: [daskoperatorplugins]
+  verbs: [list, watch]
+- apiGroups: [kubernetes.dask.org]
+  resources: [daskoperatorplugins/status]
+  verbs: [patch]
+{{- else }}
 # Plugins of teams in their own namespaces: plugin resources, certificates, authorities and endpoints.
 - apiGroups: [kubernetes.dask.org]
   resources: [daskoperatorplugins]
