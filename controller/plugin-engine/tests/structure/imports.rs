@@ -177,7 +177,12 @@ impl SourceFile {
                 Some(&"{") => {
                     at += 1;
                     while tokens.get(at).is_some_and(|token| *token != "}") {
-                        at = if tokens[at] == "," { at + 1 } else { self.add_tree(tokens, at, &path, is_use) };
+                        // Text that is no use tree, such as the marks of a merge conflict, must not stop the reader.
+                        at = if tokens[at] == "," {
+                            at + 1
+                        } else {
+                            self.add_tree(tokens, at, &path, is_use).max(at + 1)
+                        };
                     }
                     return at + 1;
                 }
