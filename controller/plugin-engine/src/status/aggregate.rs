@@ -163,8 +163,8 @@ fn result_of<'a>(plugin: &'a str, subjects: &'a BTreeMap<SubjectKey, SubjectRepo
         match &report.state {
             SyncState::Unmatched => continue,
             SyncState::Synced => {}
-            SyncState::Waiting => result.waiting = result.waiting.or(waiting(NOT_ANSWERED)),
-            SyncState::Pending { message } => result.waiting = result.waiting.or(waiting(message)),
+            SyncState::Waiting => result.waiting = result.waiting.or_else(|| waiting(NOT_ANSWERED)),
+            SyncState::Pending { message } => result.waiting = result.waiting.or_else(|| waiting(message)),
             SyncState::Failing { reason, message } => {
                 result.failing = result.failing.or(Some(Unsynced { subject, reason, message }));
             }

@@ -53,7 +53,9 @@ impl Warnings {
             return;
         }
         let counts = self.counts.entry(owner.clone()).or_default().entry(plugin.to_owned()).or_default();
-        warnings.iter().for_each(|warning| *counts.entry(warning.clone()).or_default() += 1);
+        for warning in warnings {
+            *counts.entry(warning.clone()).or_default() += 1;
+        }
     }
 
     /// Removes the warnings of one subject from the counts.

@@ -79,9 +79,8 @@ impl Syncing<'_> {
         let work = Work { plan, rejected, existing, keys, claim };
         let problem = children.apply_plan(work, &mut self.memory.written).await.or(omitted);
         drop(name_locks);
-        Ok(problem.map_or(Step::new(SyncState::Synced, requeue), |problem| {
-            let requeue = problem.requeue_after.map_or(Requeue::Rewrite, Requeue::RewriteAfter);
-            Step::new(SyncState::failing(problem.reason, &problem.message), requeue)
-        }))
+        let Some(problem) = problem else { return Ok(Step::new(SyncState::Synced, requeue)) };
+        let requeue = problem.requeue_after.map_or(Requeue::Rewrite, Requeue::RewriteAfter);
+        Ok(Step::new(SyncState::failing(problem.reason, &problem.message), requeue))
     }
 }
