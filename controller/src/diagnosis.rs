@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_api_server_refuses_is_told_apart_by_its_words() {
+    fn refusals_are_distinguished_by_the_message_of_the_api_server() {
         let table = [
             ("pods \"a\" is forbidden: exceeded quota: q, requested: pods=1", "QuotaExceeded"),
             (
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crash_tells_the_exit_code() {
+    fn a_crash_is_described_with_its_exit_code() {
         let status = json!({"containerStatuses": [{"name": "worker",
             "state": {"waiting": {"reason": "CrashLoopBackOff"}},
             "lastState": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}]});

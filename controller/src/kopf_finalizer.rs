@@ -99,7 +99,7 @@ mod tests {
     use crate::test_fixtures::mk_cluster;
 
     #[test]
-    fn kopfs_finalizer_goes_and_others_stay() {
+    fn only_the_finalizer_of_kopf_is_removed() {
         let mut cluster = mk_cluster("demo");
         assert_eq!(without_kopf(&cluster), None);
         cluster.metadata.finalizers = Some(vec!["example.org/mine".to_owned(), KOPF_FINALIZER.to_owned()]);

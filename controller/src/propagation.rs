@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_the_owner_lost_goes_and_one_of_somebody_else_stays() {
+    fn only_keys_that_the_owner_had_are_removed() {
         let mut live = live(&with(map_of([("team", "a"), ("lost", "x")])));
         live.labels.as_mut().unwrap().insert("other".to_owned(), "x".to_owned());
         let patch = with(map_of([("team", "b")])).patch(&live).unwrap();

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_cannot_be_read_is_told() {
+    fn an_invalid_filter_is_reported() {
         let error = filter(Some("dask_operator=loud".to_owned()), Verbosity::Normal).unwrap_err();
         assert!(error.to_string().starts_with("RUST_LOG says \"dask_operator=loud\", which is no filter"), "{error}");
     }

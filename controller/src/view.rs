@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pod_is_told_its_deployment_by_its_replica_set() {
+    fn the_deployment_of_a_pod_is_known_by_its_replica_set() {
         let pod: PodView = serde_json::from_value(json!({"metadata": {
             "name": "demo-default-worker-0123456789-5d8f7c-abcde",
             "labels": {"pod-template-hash": "5d8f7c"},

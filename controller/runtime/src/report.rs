@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_and_its_end_are_told_once() {
+    fn a_failure_and_its_end_have_one_event_each() {
         assert_eq!(reasons(&[], ConditionUpdate::no("Created", "Forbidden", "a")), ["Forbidden"]);
         let failed = conditions(ConditionUpdate::no("Created", "Forbidden", "a"));
         assert!(reasons(&failed, ConditionUpdate::no("Created", "Forbidden", "b")).is_empty());

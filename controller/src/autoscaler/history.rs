@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_remembered_of_autoscalers_that_are_gone_goes_when_a_new_one_comes() {
+    fn entries_of_deleted_autoscalers_are_evicted_when_a_new_one_is_added() {
         let memory = ScalingHistory::default();
         let at = |second| Moment { wall: jiff::Timestamp::UNIX_EPOCH, steady: SignedDuration::from_secs(second) };
         memory.failed("gone", at(0));

@@ -249,19 +249,19 @@ mod tests {
     }
 
     #[test]
-    fn missing_components_are_made() {
+    fn missing_components_are_created() {
         assert_eq!(kinds(&planned(&Observed::default())), ["Deployment", "Service", "DaskWorkerGroup"]);
     }
 
     /// Without this, the API server would have to answer that it exists.
     #[test]
-    fn a_component_that_was_made_and_is_not_seen_yet_is_not_made_again() {
+    fn a_component_that_is_not_in_the_cache_yet_is_not_created_again() {
         let observed = Observed { unseen: ["Service"].into(), ..Observed::default() };
         assert_eq!(kinds(&planned(&observed)), ["Deployment", "DaskWorkerGroup"]);
     }
 
     #[test]
-    fn a_component_that_stands_is_left_alone() {
+    fn an_existing_component_is_not_created() {
         let plan = planned(&service(owner("cluster-uid")));
         assert_eq!(kinds(&plan), ["Deployment", "DaskWorkerGroup"]);
         assert!(plan.blocked.is_empty());
@@ -269,14 +269,14 @@ mod tests {
 
     /// Adopting it would let the garbage collector delete a running scheduler.
     #[test]
-    fn a_left_over_of_an_older_namesake_is_waited_for() {
+    fn a_left_over_of_an_older_cluster_of_the_same_name_is_waited_for() {
         let plan = planned(&service(owner("older-uid")));
         assert_eq!(kinds(&plan), ["Deployment", "DaskWorkerGroup"]);
         assert_eq!(plan.blocked[0].reason, "WaitingForDeletion");
     }
 
     #[test]
-    fn an_object_of_somebody_else_is_never_taken_over() {
+    fn an_object_of_another_owner_is_never_adopted() {
         let plan = planned(&service(json!([])));
         assert_eq!(kinds(&plan), ["Deployment", "DaskWorkerGroup"]);
         assert_eq!(plan.blocked[0].reason, "NameTaken");

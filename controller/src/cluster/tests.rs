@@ -31,7 +31,7 @@ async fn pass(cluster: &DaskCluster, context: &Arc<Context>) -> Action {
 
 /// Status writes compete with the creations that other clusters wait for.
 #[tokio::test]
-async fn components_are_made_once_and_told_of_when_the_watches_know_them_all() {
+async fn components_are_created_once_and_reported_when_all_caches_contain_them() {
     let (context, writes) = mk_context(made).await;
     let (context, demo) = (Arc::new(context), mk_cluster("demo"));
     pass(&demo, &context).await;

@@ -101,7 +101,7 @@ mod tests {
 
     /// Writing more than these would mean a write for each probe of each cluster.
     #[test]
-    fn only_a_failure_and_its_end_are_news() {
+    fn a_condition_is_written_for_a_failure_and_for_its_end_only() {
         assert_eq!(news_of(None, Reached::Yes), None);
         let failed = condition(news_of(None, Reached::No(&error("connect"))).unwrap());
         assert_eq!((failed.status.as_str(), failed.reason.as_str()), ("False", "SchedulerUnreachable"));
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_condition_goes_with_the_time_out() {
+    fn the_condition_is_removed_with_the_time_out() {
         assert_eq!(changed_verdicts(None, Reached::Unasked, None), None);
         let failed = condition(changed_verdicts(None, Reached::No(&error("connect")), None).unwrap());
         assert_eq!(changed_verdicts(Some(&failed), Reached::Unasked, None), Some(Vec::new()));

@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_seen_of_clusters_that_are_gone_goes_when_a_new_one_comes() {
+    fn entries_of_deleted_clusters_are_evicted_when_a_new_one_is_added() {
         let memory = IdleTracker::default();
         let look = |uid: &str, second: i64| {
             let now = Moment { wall: Timestamp::UNIX_EPOCH, steady: SignedDuration::from_secs(second) };

@@ -57,7 +57,7 @@ mod tests {
 
     /// The annotation of `ScaleToZero` must not keep a cluster whose action became `Delete`.
     #[test]
-    fn what_was_scaled_to_zero_may_be_deleted_later() {
+    fn a_cluster_that_was_scaled_to_zero_may_be_deleted_later() {
         let mut cluster = mk_cluster("demo");
         cluster.spec.idle_timeout = 1;
         cluster.annotations_mut().insert(SCALED_TO_ZERO.to_owned(), "12.5".to_owned());

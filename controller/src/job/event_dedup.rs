@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_reason_is_news_once_until_it_is_forgotten() {
+    fn the_same_reason_is_new_once_until_it_is_forgotten() {
         use About::{Cluster, Creation};
         let dedup = EventDedup::new();
         let all_exist = HashSet::new; // Not called for so few entries.
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_of_jobs_that_are_gone_does_not_grow() {
+    fn entries_of_deleted_jobs_are_evicted() {
         let dedup = EventDedup::new();
         for number in 0..10 * ROOM {
             let here = || HashSet::from(["here".to_owned()]);
@@ -117,7 +117,7 @@ mod tests {
 
     /// Listing all jobs for each of them would take minutes.
     #[test]
-    fn thousands_of_jobs_that_wait_are_told_of_at_once() {
+    fn thousands_of_waiting_jobs_are_reported_without_listing_all_jobs_for_each() {
         let (dedup, looks) = (EventDedup::new(), std::cell::Cell::new(0));
         let all: HashSet<String> = (0..100_000).map(|number| number.to_string()).collect();
         for uid in &all {

@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_the_jobs_cluster_is_told_from_what_belongs_to_an_older_one() {
+    fn objects_of_the_jobs_cluster_are_distinguished_from_those_of_an_older_one() {
         let worker = json!({"spec": {"containers": [{"name": "worker"}]}});
         let named = |name: &str| json!({"name": name, "worker": worker});
         let job = mk_job(|job| {

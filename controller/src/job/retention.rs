@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_rule_for_an_outcome_the_cluster_goes_at_once_and_the_job_is_kept() {
+    fn without_a_rule_for_an_outcome_only_the_cluster_is_deleted() {
         let default = seconds(None, Some(0), None);
         assert_eq!(Retentions::of(&spec(None, &[])), Retentions { successful: default, failed: default });
         let only_failed = Retentions::of(&spec(Some(9), &[rule("DeleteCluster", "Failed", 3)]));

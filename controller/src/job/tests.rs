@@ -62,14 +62,14 @@ async fn pass(cached: DaskJob, live: &DaskJob) -> (Result<Action, Error>, Vec<St
 }
 
 #[tokio::test]
-async fn children_that_no_cache_knows_yet_are_not_lost() {
+async fn children_that_are_not_in_a_cache_yet_are_not_taken_for_lost() {
     let job = with_status("Running");
     let (result, writes) = pass(job.clone(), &job).await;
     assert_eq!((result.unwrap(), writes), (Action::requeue(CACHE_RETRY), vec![]));
 }
 
 #[tokio::test]
-async fn an_older_copy_of_a_job_that_was_made_again_is_left_alone() {
+async fn a_pass_over_an_older_job_of_the_same_name_writes_nothing() {
     let mut namesake = with_status("Running");
     namesake.metadata.uid = Some("other-uid".to_owned());
     let (result, writes) = pass(with_status("Running"), &namesake).await;
@@ -78,7 +78,7 @@ async fn an_older_copy_of_a_job_that_was_made_again_is_left_alone() {
 
 /// Only the deletion of its children is left to do; the status is final.
 #[tokio::test]
-async fn a_job_that_has_ended_is_not_judged_again_by_an_older_status() {
+async fn an_ended_job_is_not_decided_again_by_an_older_status() {
     let (result, writes) = pass(with_status("Running"), &with_status("Successful")).await;
     assert_eq!(result.unwrap_err().category(), "ApiServerError");
     let expected = [

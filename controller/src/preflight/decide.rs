@@ -118,7 +118,7 @@ mod tests {
 
     /// A team whose Role does not exist yet must not prevent the others from being served.
     #[test]
-    fn an_essential_right_that_is_missing_in_one_of_two_namespaces_is_told_and_not_waited_for() {
+    fn an_essential_right_that_is_missing_in_one_of_two_namespaces_is_reported_without_waiting() {
         let decide = |is_denied: &dyn Fn(&Right) -> bool| {
             let wanted = in_namespaces(&["a", "b"]);
             rights(&wanted, &wanted.keys().filter(|right| is_denied(right)).collect())
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn without_plugins_nothing_is_told_of_what_they_need() {
+    fn without_plugins_rights_that_they_need_are_not_reported() {
         let findings =
             decide(|right| right.at == At::Namespace("own".to_owned()) && right.resource != "events").unwrap();
         let missing: Vec<&Feature> = findings.missing_optional.keys().collect();

@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn rights_are_told_together_where_verbs_and_places_are_the_same() {
+    fn rights_with_the_same_verbs_and_places_are_listed_together() {
         let mut rights = Vec::new();
         for namespace in ["a", "b"] {
             for resource in ["pods", "services"] {
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_right_is_told_with_its_group_its_part_its_object_and_its_place() {
+    fn a_right_is_described_with_its_group_subresource_object_and_place() {
         let of_cluster = Right {
             group: "kubernetes.dask.org",
             resource: "daskjobs",

@@ -203,7 +203,7 @@ async fn children_that_stand_are_shown_to_the_plugin_and_pruned_if_it_drops_them
 }
 
 #[tokio::test]
-async fn what_no_plugin_asks_about_is_said() {
+async fn files_that_are_no_subjects_are_reported() {
     let plugin = PLUGIN.replace("kind: Service, component: scheduler", "kind: DaskJob");
     let printed = Case::new(&plugin, CLUSTER).with_children(&json!([])).printed().await;
     assert!(!printed.clean && printed.out.is_empty());

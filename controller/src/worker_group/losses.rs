@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_worker_that_is_gone_is_doubtful_once_for_as_long_as_it_has_pods() {
+    fn a_deleted_worker_is_looked_up_once_for_as_long_as_it_has_pods() {
         let (losses, now) = (Losses::default(), Instant::now());
         let set = |names: &[&str]| -> BTreeSet<String> { names.iter().map(|name| (*name).to_owned()).collect() };
         losses.grew("uid", 0, now);
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_loss_since_the_last_look_is_news() {
+    fn losses_grow_only_if_more_workers_are_lost_than_in_the_previous_pass() {
         let (losses, now) = (Losses::default(), Instant::now());
         let grew = [3, 3, 4, 4, 2, 3].map(|lost| losses.grew("uid", lost, now));
         assert_eq!(grew, [false, false, true, false, false, true]);

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_made_and_the_next_one_after_the_delay() {
+    fn a_batch_is_followed_by_the_next_one_after_the_delay() {
         assert_eq!(paced_at(5, (2, 10), &[], 100), (2, Some(10)));
         assert_eq!(paced_at(3, (2, 10), &[100, 100], 104), (0, Some(6)));
         assert_eq!(paced_at(3, (2, 10), &[100, 100], 110), (2, Some(10)));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_batch_size_all_are_made_at_once() {
+    fn without_a_batch_size_all_workers_are_created_at_once() {
         let create = plan(3, &workers(&[], 0));
         let paced = paced(create, WorkerAllocation::default(), std::iter::empty(), Timestamp::UNIX_EPOCH);
         assert_eq!((paced.create.len(), paced.next), (3, None));
@@ -196,7 +196,7 @@ mod tests {
     /// The watch delivers objects that were created in parallel in any order. Taking the gaps for lost workers would
     /// create too many.
     #[test]
-    fn workers_that_the_cache_has_not_seen_yet_are_named_again_and_not_replaced() {
+    fn workers_that_are_not_in_the_cache_yet_keep_their_names() {
         let lagging = workers(&[0, 2, 4], 0).advanced();
         assert_eq!(lagging.created, 1);
         assert_eq!(created(5, &lagging), ["abcde00001", "abcde00003"]);
@@ -227,7 +227,7 @@ mod tests {
 
     /// The names alone of this many workers would take more memory than any node has.
     #[test]
-    fn whatever_number_a_group_asks_for_a_pass_plans_for_a_slice_and_leads_to_the_next() {
+    fn a_pass_plans_at_most_one_slice_of_workers() {
         for replicas in [2_147_483_647, usize::MAX] {
             let plan = plan(replicas, &workers(&[], 0));
             assert_eq!((plan.create.len(), plan.more), (SLICE, true));

@@ -42,7 +42,7 @@ fn deliver(context: &Context, group: &DaskWorkerGroup) {
 /// In a burst, each status that is out of date when it is sent costs as much as two workers. Each worker that is
 /// created again is rejected by the API server, and read.
 #[tokio::test]
-async fn workers_are_made_once_and_told_of_once_however_late_the_watch_is() {
+async fn workers_are_created_and_reported_once_however_late_the_watch_is() {
     let (context, writes) = world(made).await;
     let group = group();
     reconcile(Arc::new(group.clone()), Arc::clone(&context)).await.unwrap();
@@ -59,7 +59,7 @@ fn count(writes: &[String], of: &str) -> usize {
 }
 
 #[tokio::test]
-async fn a_group_of_two_billion_workers_is_made_in_slices_that_follow_at_once_and_tells_how_far_it_is() {
+async fn a_group_of_two_billion_workers_is_created_in_slices_that_each_report_progress() {
     let (context, writes) = world(made).await;
     let mut group = group();
     group.spec.worker.replicas = 2_147_483_647;

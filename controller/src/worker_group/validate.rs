@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pace_is_the_groups_own_then_the_clusters_then_the_controllers() {
+    fn the_allocation_is_that_of_the_group_then_of_the_cluster_then_of_the_controller() {
         let allocation = |batch_size, delay_seconds| WorkerAllocation { batch_size, delay_seconds };
         let layers = [Some(allocation(Some(1), None)), None, Some(allocation(Some(3), Some(30)))];
         assert_eq!(pace(&layers), allocation(Some(1), Some(30)));

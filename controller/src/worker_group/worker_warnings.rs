@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn warnings_are_recorded_once_and_go_with_the_first_worker_that_has_none() {
+    fn warnings_are_recorded_until_a_worker_is_created_without_any() {
         let fresh = noted(None);
         assert_eq!(note(&fresh, "a", Warnings::default()), None);
         let recorded_group = noted(note(&fresh, "a", warnings()));

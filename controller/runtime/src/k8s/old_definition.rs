@@ -91,7 +91,7 @@ mod tests {
 
     /// dask-kubernetes' Roles do not grant access to subresources that its CRDs do not have.
     #[test]
-    fn a_status_that_is_forbidden_goes_with_the_object_only_if_the_kind_has_none_of_its_own() {
+    fn a_forbidden_status_is_written_with_the_object_if_the_kind_has_no_status_subresource() {
         let error = |code| {
             let status = kube::core::Status { code, ..kube::core::Status::default() };
             Error::new("apply", "the status", kube::Error::Api(Box::new(status)))

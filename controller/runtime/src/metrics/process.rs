@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn the_process_tells_of_itself_in_seconds_and_bytes() {
+    fn the_metrics_of_the_process_are_in_seconds_and_bytes() {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
         let age = now - value("process_start_time_seconds");
         assert!((-2.0..3600.0).contains(&age), "{age}");

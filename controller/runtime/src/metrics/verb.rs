@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn requests_are_told_apart_as_rbac_does() {
+    fn requests_have_the_verbs_of_rbac() {
         const DASK: &str = "/apis/kubernetes.dask.org/v1";
         let table = [
             ("GET", "/api/v1/pods?limit=500", "list", "pods"),

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_object_without_delay_goes_behind_those_of_its_namespace_that_wait() {
+    async fn an_object_without_delay_is_queued_behind_others_of_its_namespace() {
         let (mut queue, now) = (WorkQueue::new(1), Instant::now());
         queue.request(key("ns", "a"));
         assert_eq!(begun(&mut queue), ["a"]);

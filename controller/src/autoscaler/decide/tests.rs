@@ -197,7 +197,7 @@ fn workers_are_removed_when_fewer_were_asked_for_all_the_window_long() {
 
 /// Otherwise a scheduler that comes back after an hour would be believed at once.
 #[test]
-fn a_window_begins_anew_after_a_time_in_which_nobody_was_asked() {
+fn a_window_restarts_after_a_time_without_answers() {
     let (mut recent, rules) = (RecentTargets::default(), windows(15, 15));
     for second in [0, 5, 10, 15] {
         recent.decide(&connected(4, 9), &rules, at(second));
@@ -219,7 +219,7 @@ fn windows_do_not_hold_up_minimum_and_maximum() {
 // --- Clocks that are changed ---
 
 #[test]
-fn a_group_goes_on_growing_when_the_clock_is_set_back() {
+fn a_group_keeps_growing_when_the_clock_is_set_back() {
     let mut recent = RecentTargets::default();
     let mut decide = |target, second| {
         let until = Some(seconds(wall(10) + COOL_DOWN));
@@ -248,7 +248,7 @@ fn the_largest_numbers_lead_to_the_maximum() {
 // --- Failures ---
 
 #[test]
-fn one_unanswered_question_is_no_news_and_an_answer_starts_over() {
+fn only_failures_in_a_row_are_reported() {
     let mut recent = RecentTargets::default();
     assert!(!recent.failed());
     recent.decide(&connected(1, 1), &rules(0, 1), at(0));

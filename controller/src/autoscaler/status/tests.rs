@@ -60,7 +60,7 @@ fn the_same_situation_gives_the_same_status_however_much_later() {
 }
 
 #[test]
-fn a_decision_is_told_with_its_numbers_and_its_reason() {
+fn a_decision_is_shown_with_its_numbers_and_its_reason() {
     let grow = (situation(2, 1, 4), Decision { desired: 4, why: Why::More });
     let enough = (situation(4, 1, 4), Decision { desired: 4, why: Why::Enough });
     let statuses = after(&[
@@ -79,7 +79,7 @@ fn a_decision_is_told_with_its_numbers_and_its_reason() {
 
 /// The target of a busy scheduler changes with every tick.
 #[test]
-fn a_target_that_changes_nothing_is_not_told() {
+fn a_target_that_changes_nothing_is_not_written() {
     let decision = Decision { desired: 5, why: Why::AtMaximum };
     let (low, high) = (situation(5, 5, 100), situation(5, 5, 101));
     let seen = |situation| StatusInput::Decided { situation, decision: &decision, scaled: None };
@@ -88,7 +88,7 @@ fn a_target_that_changes_nothing_is_not_told() {
 }
 
 #[test]
-fn a_scheduler_that_cannot_be_asked_is_told_and_the_latest_decision_stays() {
+fn an_unreachable_scheduler_is_reported_beside_the_latest_decision() {
     let refused =
         |cause: &str| dask_scheduler_client::Error::Connect { address: "a:1".to_owned(), cause: cause.to_owned() };
     let (first, second) = (refused("refused"), refused("no route"));
@@ -127,7 +127,7 @@ fn a_scheduler_that_is_starting_makes_no_event() {
 
 /// A server-side apply of everything that was read would make it the owner of the plugins' entries.
 #[test]
-fn what_plugins_wrote_is_neither_written_again_nor_news() {
+fn conditions_of_plugins_are_neither_written_nor_compared() {
     let conditions = conditions::updated(&[], vec![ConditionUpdate::yes("PluginsSynced", "Synced", "")], None, at(60));
     let plugins = vec![dask_operator_api::PluginState {
         name: "a".to_owned(),

@@ -279,7 +279,7 @@ fn what_hinders_the_components_is_in_the_condition_errors_first() {
 }
 
 #[test]
-fn a_restart_policy_that_is_not_followed_is_told() {
+fn an_ignored_restart_policy_is_reported() {
     let with = |scheduler: &str, worker: &str| {
         let mut cluster = mk_cluster("demo");
         cluster.spec.scheduler.spec.set("restartPolicy", json!(scheduler));

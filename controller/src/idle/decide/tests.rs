@@ -86,7 +86,7 @@ fn one_probe_is_not_enough() {
 }
 
 #[test]
-fn a_missed_probe_between_two_makes_them_count_anew_but_not_the_time_out() {
+fn a_missed_probe_restarts_the_count_of_probes_but_not_the_time_out() {
     for missed in [Probe::Failed, Probe::NotReady] {
         let mut controller = Controller::new(10);
         controller.sees(BUSY, 0);
@@ -173,7 +173,7 @@ fn an_old_scheduler_is_idle_since_it_was_first_seen_so() {
 
 /// It is unknown what happened meanwhile.
 #[test]
-fn an_old_scheduler_that_was_not_asked_begins_anew() {
+fn an_old_scheduler_that_was_not_asked_starts_a_new_idle_period() {
     let mut controller = Controller::new(10);
     controller.sees(COUNTED, 0);
     controller.sees(Probe::Failed, 5);
@@ -224,7 +224,7 @@ fn the_same_idle_period_has_the_same_name_after_a_restart() {
 // --- Failures ---
 
 #[test]
-fn only_a_second_failure_in_a_row_is_told() {
+fn a_failure_is_reported_if_it_is_the_second_in_a_row() {
     let mut controller = Controller::new(5);
     let mut told = |probe: Probe| controller.watched.take_in(&probe, wall(0), &controller.rules, at(0)).unreachable;
     let said = [Probe::Failed, BUSY, Probe::Failed, Probe::NotReady, Probe::Failed, Probe::Failed].map(&mut told);

@@ -184,7 +184,7 @@ fn a_job_runs_when_its_runner_does() {
 }
 
 #[test]
-fn an_object_of_somebody_else_blocks_the_making_and_is_told() {
+fn an_object_of_another_owner_blocks_the_job_with_a_reason() {
     let (foreign_cluster, foreign_runner) = (Lookup::Foreign(taken()), Lookup::Foreign(taken()));
     let table = [
         ObservedChildren { cluster: foreign_cluster, runner: Lookup::Nothing, ..ObservedChildren::default() },

@@ -87,7 +87,7 @@ fn variables_say_what_flags_do_not() {
 }
 
 #[test]
-fn what_is_not_followed_is_told() {
+fn ignored_flags_are_reported() {
     let idle = "without effect, since they concern kopf alone:";
     let table = [
         (

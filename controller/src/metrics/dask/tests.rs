@@ -94,7 +94,7 @@ fn what_is_being_deleted_waits_for_nothing_and_wants_no_workers() {
 
 /// An alert on a state without objects must find a 0, not a missing series.
 #[test]
-fn every_state_is_told_before_there_is_anything_and_objects_are_counted_once() {
+fn every_state_is_present_and_each_object_is_counted_once() {
     let caches = Caches::new();
     let metrics = Metrics::new(caches.clone());
     let names = ["dask_operator_clusters", "dask_operator_workers", "dask_operator_jobs"];

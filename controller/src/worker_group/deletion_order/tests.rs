@@ -67,7 +67,7 @@ fn a_worker_that_was_chosen_before_is_chosen_again() {
 }
 
 #[test]
-fn nothing_goes_when_enough_workers_are_wanted_again() {
+fn no_worker_is_removed_when_enough_are_wanted_again() {
     assert!(chosen(&[registered("retired", 0)], &["retired"], surplus(0)).is_empty());
 }
 
@@ -120,7 +120,7 @@ fn outdated_workers_that_do_no_work_yet_go_at_once() {
 
 /// An interrupted update continues with the worker that it had begun to retire.
 #[test]
-fn an_update_that_was_cut_short_goes_on_with_the_same_worker() {
+fn an_interrupted_update_continues_with_the_same_worker() {
     let candidates = [outdated(registered("a", 0)), outdated(registered("b", 1))];
     assert_eq!(chosen(&candidates, &["b"], rolling(2, 1)), ["b"]);
 }
@@ -144,7 +144,7 @@ fn process(address: &str) -> dask_scheduler_client::Worker {
 }
 
 #[test]
-fn a_worker_stands_as_its_pods_and_the_scheduler_say() {
+fn the_cost_of_removing_a_worker_follows_from_its_pods_and_the_scheduler() {
     let running = || pod(Some("n"), &json!({"running": {}}));
     let pulling = || pod(Some("n"), &json!({"waiting": {"reason": "ContainerCreating"}}));
     let pending = || pod(None, &json!(null));

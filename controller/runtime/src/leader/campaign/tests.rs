@@ -94,7 +94,7 @@ async fn a_lease_that_cannot_be_read_is_taken_when_it_has_run_out() {
 }
 
 #[tokio::test]
-async fn a_leader_replaces_a_lease_that_cannot_be_read_and_goes_on_leading() {
+async fn a_leader_replaces_an_unreadable_lease() {
     let stored = Stored::default();
     let (mut candidate, mut leads) = mk_candidate(&stored, 3);
     let identity = candidate.identity.clone();

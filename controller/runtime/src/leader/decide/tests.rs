@@ -158,7 +158,7 @@ fn seeing_the_same_record_again_prolongs_nothing() {
 }
 
 #[test]
-fn the_record_tells_people_who_leads_since_when_and_how_often_that_changed() {
+fn the_lease_records_the_leader_its_start_and_the_number_of_changes() {
     let now: Timestamp = "2026-02-02T02:02:02Z".parse().unwrap();
     let table = [
         ("first", LeaseSpec::default(), json!({"holder": ME, "acquired": "now", "transitions": 0})),
