@@ -10,9 +10,12 @@ use std::{
     path::PathBuf,
 };
 
-use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand};
 
-use crate::{telemetry::Verbosity, version};
+use crate::{
+    telemetry::{LogFormat, Verbosity},
+    version,
+};
 use operator_runtime::{events, scope::Scope};
 
 use dask_operator_api::meta;
@@ -30,12 +33,12 @@ pub struct Cli {
 /// Sub-commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Run the controller. Flags of `kopf run` may follow after `--`, or stand without any sub-command.
+    /// Run the controller. Flags of `kopf run` may follow after `--`, or be given without any sub-command.
     Run(Box<RunArgs>),
     /// Print the CustomResourceDefinitions as YAML.
     Crd,
-    /// Print the children that a plugin's answers lead to, without a cluster: those that the controller would apply,
-    /// and why it would refuse the others.
+    /// Print the children that a plugin's responses lead to, without a Kubernetes cluster: those that the controller would
+    /// apply, and why it would refuse the others.
     Render(RenderArgs),
     /// Print the table of all metrics, as Markdown.
     Metrics,
@@ -47,11 +50,11 @@ pub enum Command {
     },
     /// Print the version of the program, of the plugin protocol and of the Kubernetes API.
     Version {
-        /// How it is printed.
+        /// The format of the output.
         #[arg(long, short, value_enum, default_value_t)]
         output: version::Output,
     },
-    /// Take plugins' finalizers off all Dask resources, once the controller is removed for good.
+    /// Remove the finalizers of plugins from all Dask resources, after the controller was uninstalled for good.
     ReleaseFinalizers(ReleaseArgs),
 }
 
@@ -83,80 +86,81 @@ pub struct RunArgs {
     /// Watch all namespaces but these, each by its name. Not together with `--namespace`.
     #[arg(long = "exclude-namespace", value_name = "NAMESPACE", env = "EXCLUDE_NAMESPACES", value_delimiter = ',', value_parser = namespace_name)]
     pub excluded: Vec<String>,
-    /// Of several controllers let one work and the others stand by.
+    /// Let one of several replicas act while the others stand by. Without this flag, there must be one replica only.
     #[arg(long, env = "LEADER_ELECTION")]
     pub leader_election: bool,
-    /// Name of the Lease that they share, in the operator's namespace.
+    /// Name of the Lease that the replicas share, in the operator's namespace.
     #[arg(long, env = "LEASE_NAME", default_value = "dask-operator")]
     pub lease_name: String,
-    /// Seconds after which a leader that died is replaced. It renews the Lease each third of this, and stops when it
-    /// could not for two thirds.
+    /// Seconds after which a leader that died is replaced. A leader renews the Lease after each third of this time, and
+    /// stops after two thirds without success.
     #[arg(long, env = "LEASE_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u16).range(2..=3600))]
     pub lease_seconds: u16,
-    /// Namespace that the operator runs in; plugins and their certificates live there.
+    /// Namespace of the operator, its plugins and their certificates. Defaults to that of the kubeconfig or of the pod.
     #[arg(long, env = "POD_NAMESPACE")]
     pub operator_namespace: Option<String>,
     /// DNS domain of the Kubernetes cluster.
     #[arg(long, env = "CLUSTER_DOMAIN", default_value = "cluster.local")]
     pub cluster_domain: String,
-    /// Where probes are answered.
+    /// Address on which probes and metrics are served.
     #[arg(long, env = "ADMIN_ADDRESS", default_value = "0.0.0.0:8080")]
     pub admin_address: SocketAddr,
-    /// Directory of the Unix sockets of plugins that run as sidecars: `{container}/{file}`.
+    /// Directory of the Unix sockets of plugins that run as sidecars. Each socket is at `{container}/{file}` in it.
     #[arg(long, env = "PLUGIN_SOCKET_DIR", default_value = "/run/dask-operator/plugins")]
     pub plugin_socket_dir: PathBuf,
-    /// Connect to plugin Services at this address instead of by DNS, keeping their name for TLS: for a
-    /// controller that runs outside of the cluster, such as in tests.
+    /// Connect to the Services of plugins at this address instead of by DNS. TLS still uses their names. This is for a
+    /// controller that runs outside of the Kubernetes cluster, such as in tests.
     #[arg(long, env = "PLUGIN_SERVICE_IP", hide = true)]
     pub plugin_service_ip: Option<IpAddr>,
-    /// Accept plugin resources outside of the operator's namespace, for subjects of their own namespace.
+    /// Accept plugin resources in other namespaces than the operator's. They are called about their own namespace only.
     #[arg(long, env = "PLUGIN_TENANTS")]
     pub plugin_tenants: bool,
-    /// Accept plugins at addresses outside of the cluster.
+    /// Accept plugins at https addresses outside of the Kubernetes cluster.
     #[arg(long, env = "ALLOW_PLUGIN_URLS")]
     pub allow_plugin_urls: bool,
-    /// Accept plugins at http://127.0.0.1:PORT, without TLS: for a controller on the machine where a plugin is
-    /// written. Not for a cluster that others use.
+    /// Accept plugins at http://127.0.0.1:PORT without TLS, for a controller on the machine where a plugin is developed. Do
+    /// not use this on a Kubernetes cluster that others use.
     #[arg(long, env = "DEV_PLUGINS")]
     pub dev_plugins: bool,
-    /// The controller's ServiceAccount, for the tokens that it shows to plugins.
+    /// ServiceAccount of the controller, for the tokens that it sends to plugins.
     #[arg(long, env = "SERVICE_ACCOUNT", default_value = "dask-operator")]
     pub service_account: String,
-    /// Name of the controller's pod, to which these tokens are bound if its uid is given too.
+    /// Name of the controller's pod. The tokens for plugins are bound to it if `--pod-uid` is given too.
     #[arg(long, env = "POD_NAME")]
     pub pod_name: Option<String>,
     /// Uid of the controller's pod.
     #[arg(long, env = "POD_UID")]
     pub pod_uid: Option<String>,
-    /// Seconds that the authority for plugins lives.
+    /// Seconds for which the certificate authority for plugins is valid.
     #[arg(long, env = "PLUGIN_AUTHORITY_SECONDS", default_value_t = 315_360_000, hide = true)]
     pub plugin_authority_seconds: u64,
-    /// Seconds that certificates of this authority live.
+    /// Seconds for which certificates of this authority are valid.
     #[arg(long, env = "PLUGIN_CERTIFICATE_SECONDS", default_value_t = 7_776_000, hide = true)]
     pub plugin_certificate_seconds: u64,
-    /// Make at most so many workers of a group in one step; 0 means all.
+    /// The most workers of a group that are created in one step, unless the group or its cluster says otherwise. 0 means all
+    /// of them, which is the default.
     #[arg(long, env = "DASK_KUBERNETES__CONTROLLER__WORKER_ALLOCATION__BATCH_SIZE")]
     pub worker_batch_size: Option<u32>,
-    /// Seconds between these steps.
+    /// Seconds between steps in which workers are created. Defaults to 0.
     #[arg(long, env = "DASK_KUBERNETES__CONTROLLER__WORKER_ALLOCATION__DELAY")]
     pub worker_batch_delay: Option<u32>,
-    /// Connect to schedulers at this address and their Service's port: for a controller that runs outside
-    /// of the cluster, such as in tests.
+    /// Connect to schedulers at this address and the port of their Service. This is for a controller that runs outside of the
+    /// Kubernetes cluster, such as in tests.
     #[arg(long, env = "SCHEDULER_IP", hide = true)]
     pub scheduler_ip: Option<IpAddr>,
-    /// Seconds that one watch request lasts: for tests.
+    /// Seconds that one watch request lasts. This is for tests.
     #[arg(long, env = "WATCH_SECONDS", default_value_t = WATCH_SECONDS, hide = true)]
     pub watch_seconds: u32,
-    /// Seconds that a connection to the API server may say nothing: for tests.
+    /// Seconds after which a silent connection to the API server is given up. This is for tests.
     #[arg(long, env = "SILENCE_SECONDS", default_value_t = SILENCE_SECONDS, hide = true)]
     pub silence_seconds: u32,
-    /// How log lines look.
+    /// The format of log lines.
     #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
     /// How much is logged where `RUST_LOG` does not say: kopf's flags.
     #[arg(skip)]
     pub verbosity: Verbosity,
-    /// Publish Events.
+    /// Whether Events are published.
     #[arg(
         long,
         env = "DASK_KUBERNETES__CONTROLLER__EVENTS__ENABLED",
@@ -165,7 +169,7 @@ pub struct RunArgs {
         action = ArgAction::Set,
     )]
     pub events: bool,
-    /// Publish Events from this level of Python's logging on, a name or a number: above INFO only warnings.
+    /// The lowest level of Events that are published: a name or a number of Python's logging. Above INFO, only warnings are.
     #[arg(
         long,
         env = "DASK_KUBERNETES__CONTROLLER__EVENTS__LEVEL",
@@ -173,10 +177,10 @@ pub struct RunArgs {
         default_value = "INFO"
     )]
     pub events_level: u32,
-    /// Seconds that a start may wait for the API server, the Dask kinds and rights, if they are not there.
+    /// Seconds for which the start waits for the API server, the definitions of the Dask kinds and missing rights.
     #[arg(long, env = "STARTUP_SECONDS", default_value_t = 120)]
     pub startup_seconds: u64,
-    /// Flags of `kopf run`. Those above win over them.
+    /// Flags of `kopf run`. The options above take precedence.
     #[arg(last = true, value_name = "KOPF FLAGS")]
     pub kopf: Vec<OsString>,
     /// What of kopf's flags is not followed.
@@ -221,20 +225,20 @@ pub struct RenderArgs {
     /// File with the DaskOperatorPlugin.
     #[arg(long, short)]
     pub plugin: PathBuf,
-    /// Files with the Dask resources that the plugin is asked about, and with what else is in the cluster; `-` is
-    /// the standard input. What the controller makes of Dask resources is added.
+    /// Files with the Dask resources that the plugin is called about, and with other objects of the Kubernetes cluster. `-` is
+    /// the standard input. What the controller creates for Dask resources is added.
     #[arg(long = "filename", short, required = true)]
     pub files: Vec<PathBuf>,
-    /// Ask the plugin here: `http://127.0.0.1:PORT` or `unix:PATH`.
+    /// Address of the plugin to call: `http://127.0.0.1:PORT` or `unix:PATH`.
     #[arg(long)]
     pub endpoint: Option<String>,
-    /// Take the answer in this file for each subject, instead of asking.
+    /// File with a response that is used for each subject, instead of calling a plugin.
     #[arg(long)]
     pub answer: Option<PathBuf>,
-    /// Print the requests that the controller would send, one JSON document a line, and nothing else.
+    /// Print only the requests that the controller would send, one JSON document per line.
     #[arg(long)]
     pub requests: bool,
-    /// Namespace of manifests that name none.
+    /// Namespace of manifests that have none.
     #[arg(long, short, default_value = "default")]
     pub namespace: String,
     /// Namespace that the operator runs in.
@@ -243,15 +247,6 @@ pub struct RenderArgs {
     /// DNS domain of the Kubernetes cluster.
     #[arg(long, env = "CLUSTER_DOMAIN", default_value = "cluster.local")]
     pub cluster_domain: String,
-}
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 #[cfg(test)]

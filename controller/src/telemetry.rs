@@ -2,9 +2,8 @@
 
 use std::io::{IsTerminal as _, stderr};
 
+use clap::ValueEnum;
 use tracing_subscriber::{EnvFilter, filter::ParseError};
-
-use crate::args::LogFormat;
 
 /// Filters for messages that kube logs at each attempt of a failing call. The caller logs the failure too, once.
 const QUIET: &str = "kube_runtime::watcher=error,kube_client::client::builder=off,kube_client::client=error";
@@ -20,6 +19,15 @@ pub enum Error {
         /// The parser's error.
         source: ParseError,
     },
+}
+
+/// The format of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
 }
 
 /// The log level if `RUST_LOG` is not set.

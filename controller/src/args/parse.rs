@@ -96,7 +96,7 @@ fn merge(run: &mut RunArgs, matches: &ArgMatches, env: impl Fn(&str) -> Option<S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::args::LogFormat;
+    use crate::telemetry::LogFormat;
 
     fn run(words: &str) -> RunArgs {
         let args = std::iter::once("dask-operator").chain(words.split_whitespace()).map(OsString::from);

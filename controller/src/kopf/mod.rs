@@ -11,7 +11,7 @@ pub(crate) use read::read;
 
 use std::net::SocketAddr;
 
-use crate::{args::LogFormat, telemetry::Verbosity};
+use crate::telemetry::{LogFormat, Verbosity};
 
 /// The settings of `kopf run`, from flags and from `KOPF_RUN_*` variables.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

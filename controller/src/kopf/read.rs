@@ -9,7 +9,7 @@ use lexopt::{
 };
 
 use super::{Error, KopfFlags, liveness};
-use crate::{args::LogFormat, telemetry::Verbosity};
+use crate::telemetry::{LogFormat, Verbosity};
 
 /// The arguments and variables, before validation.
 #[derive(Default)]
