@@ -18,7 +18,7 @@ use serde_json::json;
 use crate::scheduler;
 use crate::{
     autoscaler, cluster,
-    context::Defaults,
+    defaults::Defaults,
     diagnosis, idle, job, kopf,
     view::{DeploymentView, PodView},
     worker_group,

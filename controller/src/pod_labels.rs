@@ -5,7 +5,8 @@
 //! that the controller created it, and need not be one: who can create a pod of such a name can also give it the labels.
 
 use dask_operator_api::meta::{self, Map, component};
-use kube::{Resource, ResourceExt as _};
+use kube::ResourceExt as _;
+use operator_runtime::k8s;
 use serde_json::{Value, json};
 
 use crate::view::PodView;
@@ -49,17 +50,13 @@ pub(crate) fn home(pod: &PodView) -> Option<Home<'_>> {
 /// Returns the labels to set on `pod`: those of `exact` that it does not have with this value, and those of `present`
 /// whose key it does not have. `None` if there are none, or if the pod has ended or is being deleted.
 pub(crate) fn lost(pod: &PodView, exact: &Map, present: &Map) -> Option<Value> {
-    if pod.metadata.deletion_timestamp.is_some() || pod.has_ended() {
+    if pod.has_ended() {
         return None;
     }
     let absent = present.iter().filter(|(key, _)| !pod.labels().contains_key(*key));
-    let lost: Map = absent.chain(differing(pod, exact)).map(|(key, value)| (key.clone(), value.clone())).collect();
+    let wanted: Map = absent.chain(exact).map(|(key, value)| (key.clone(), value.clone())).collect();
+    let lost = k8s::lost_labels(&pod.metadata, &wanted);
     (!lost.is_empty()).then(|| json!(lost))
-}
-
-/// Returns the labels of `exact` that `object` does not have with this value.
-pub(crate) fn differing<'a>(object: &impl Resource, exact: &'a Map) -> impl Iterator<Item = (&'a String, &'a String)> {
-    exact.iter().filter(|(key, value)| object.labels().get(*key) != Some(*value))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use dask_operator_api::{DaskCluster, DaskJob, DaskWorkerGroup, WorkerAllocation}
 use operator_runtime::rejection::Rejection;
 use serde_json::Value;
 
-use crate::{args::RenderArgs, cluster, context::Defaults, job, worker_group};
+use crate::{args::RenderArgs, cluster, defaults::Defaults, job, worker_group};
 pub use dask_plugin_engine::render::Error;
 use dask_plugin_engine::render::{self, DaskManifests, RenderOptions};
 

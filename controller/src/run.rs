@@ -8,7 +8,7 @@ use futures::future::join_all;
 use kube::{Client, Config, client::ClientBuilder, runtime::events::Reporter};
 use operator_runtime::{
     events::{Recorder, Wanted},
-    fair_share::FairShare,
+    k8s::OldDefinitions,
     leader::{self, Election, Leadership},
     liveness::Liveness,
     releases::Releases,
@@ -24,14 +24,13 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin::{self, Probes},
     args::RunArgs,
-    autoscaler,
-    context::{Caches, Context, Defaults},
+    caches::Caches,
     controllers,
+    defaults::Defaults,
     exit::Exit,
-    idle,
     metrics::Metrics,
     preflight::{Feature, Findings, Preflight, Problem, Questions},
-    worker_group::{ConnectedWorkersCache, Losses, RemovalBackoff},
+    shared::Shared,
 };
 
 /// Why the controller could not run.
@@ -86,10 +85,6 @@ fn why(error: &kube::config::InferConfigError) -> String {
     error.source().map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// How many schedulers worker groups may talk to at the same time. The slots are shared among namespaces: a single
-/// namespace gets half of them.
-const CONVERSATIONS: usize = 32;
-
 /// Runs the controller until SIGTERM or SIGINT. Work in progress is then completed; a second signal ends it
 /// immediately.
 pub async fn run(args: RunArgs) -> Result<(), Error> {
@@ -117,15 +112,29 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
     let admin = admin::serve_apart(listener, health, Arc::clone(&metrics))?;
     tokio::spawn(liveness.clone().keep_heartbeat());
     let control = async {
+        let old_definitions = OldDefinitions::default();
         let client = client_of(&config, &metrics)?;
         let preflight = Preflight {
             client: client.clone(),
             questions: questions(&args, &home),
             probes: probes.clone(),
             limit: Duration::from_secs(args.startup_seconds),
+            old_definitions: old_definitions.clone(),
         };
         let Some(findings) = preflight.pass(&shutdown).await? else { return Ok(()) };
-        let start = Start { args, home, config, client, pace, caches, liveness, leadership, metrics, findings };
+        let start = Start {
+            args,
+            home,
+            config,
+            client,
+            pace,
+            caches,
+            liveness,
+            leadership,
+            metrics,
+            findings,
+            old_definitions,
+        };
         let (tasks, watches) = wire(start, &shutdown);
         probes.follow(watches.clone());
         drive_elected(drive(tasks, shutdown), election, watches).await
@@ -204,6 +213,7 @@ struct Start {
     leadership: Leadership,
     metrics: Arc<Metrics>,
     findings: Findings,
+    old_definitions: OldDefinitions,
 }
 
 /// Returns all tasks that run until shutdown, and the sync states of their watches.
@@ -213,39 +223,39 @@ fn wire(start: Start, shutdown: &CancellationToken) -> (Vec<Task>, Vec<SyncStatu
     let has_plugins = start.findings.has(Feature::Plugins);
     let (status_store, requests) = plugin::StatusStore::new(&settings);
     let config = start.config.clone();
-    let context = Arc::new(start.context(status_store));
-    let reconcilers = controllers::wire(&context, &scope, shutdown);
-    let dependencies = plugin_dependencies(&context, config);
+    let shared = start.shared(status_store);
+    let reconcilers = controllers::wire(&shared, &scope, shutdown);
+    let dependencies = plugin_dependencies(&shared, config);
     let plugin_side = if has_plugins {
         plugin::wire(&dependencies, settings, requests, shutdown)
     } else {
         plugin::wire_nothing(&dependencies, shutdown)
     };
     let watches = [reconcilers.watches, plugin_side.watches].concat();
-    let (liveness, leadership) = (context.liveness.clone(), context.leadership.clone());
-    context.metrics.runtime.watch(Box::new(move || liveness.watches()));
-    context.metrics.runtime.lead(Box::new(move || leadership.is_leading()));
-    let releases = context.releases.clone();
-    context.metrics.runtime.overlap(Box::new(move || releases.overlapping()));
-    tokio::spawn(announce(watches.clone(), context.leadership.clone()));
+    let (liveness, leadership) = (shared.liveness.clone(), shared.leadership.clone());
+    shared.metrics.runtime.watch(Box::new(move || liveness.watches()));
+    shared.metrics.runtime.lead(Box::new(move || leadership.is_leading()));
+    let releases = shared.releases.clone();
+    shared.metrics.runtime.overlap(Box::new(move || releases.overlapping()));
+    tokio::spawn(announce(watches.clone(), shared.leadership.clone()));
     (reconcilers.tasks.into_iter().chain(plugin_side.tasks).collect(), watches)
 }
 
 /// Returns the parts of this process that the plugin engine depends on.
-fn plugin_dependencies(context: &Context, config: Config) -> plugin::Dependencies {
+fn plugin_dependencies(shared: &Shared, config: Config) -> plugin::Dependencies {
     plugin::Dependencies {
-        client: context.client.clone(),
+        client: shared.client.clone(),
         config,
-        caches: context.caches.owners(),
-        recorder: context.recorder.clone(),
-        status_store: Arc::clone(&context.status_store),
-        metrics: context.metrics.plugins.clone(),
-        count_requests: context.metrics.runtime.requests(),
-        passes: context.metrics.runtime.passes("DaskOperatorPlugin"),
-        releases: context.releases.clone(),
-        leadership: context.leadership.clone(),
-        liveness: context.liveness.clone(),
-        cluster_domain: context.defaults.cluster_domain.clone(),
+        caches: shared.caches.owners(),
+        reporter: shared.reporter(),
+        status_store: Arc::clone(&shared.status_store),
+        metrics: shared.metrics.plugins.clone(),
+        count_requests: shared.metrics.runtime.requests(),
+        passes: shared.metrics.runtime.passes("DaskOperatorPlugin"),
+        releases: shared.releases.clone(),
+        leadership: shared.leadership.clone(),
+        liveness: shared.liveness.clone(),
+        cluster_domain: shared.defaults.cluster_domain.clone(),
     }
 }
 
@@ -273,8 +283,9 @@ impl Start {
         }
     }
 
-    fn context(self, status_store: plugin::StatusStore) -> Context {
-        let Self { args, home, client, pace, caches, liveness, leadership, metrics, findings, .. } = self;
+    fn shared(self, status_store: plugin::StatusStore) -> Shared {
+        let Self { args, home, client, pace, caches, liveness, leadership, metrics, findings, old_definitions, .. } =
+            self;
         let reporter = Reporter { controller: "dask-operator".to_owned(), instance: std::env::var("POD_NAME").ok() };
         let wanted = Wanted::of(args.events && findings.has(Feature::Events), args.events_level);
         let recorder = Recorder::new(client.clone(), reporter, wanted);
@@ -285,10 +296,11 @@ impl Start {
         } else {
             Releases::unknown()
         };
-        Context {
+        Shared {
             recorder,
             releases,
             caches,
+            old_definitions,
             expectations: Expectations::default(),
             defaults: Defaults {
                 cluster_domain: args.cluster_domain,
@@ -298,12 +310,6 @@ impl Start {
                 },
                 scheduler_ip: args.scheduler_ip,
             },
-            connected_workers: ConnectedWorkersCache::default(),
-            removal_backoff: RemovalBackoff::default(),
-            scheduler_limiter: FairShare::new(CONVERSATIONS),
-            losses: Losses::default(),
-            autoscaling: autoscaler::ScalingHistory::default(),
-            idle: idle::IdleTracker::default(),
             status_store: Arc::new(status_store),
             leadership,
             metrics,

@@ -4,6 +4,8 @@
 //! of the controller, so that an upgrade replaces no worker. The one of the meaning tells that an edit changed only the
 //! spelling, such as `8Gi` to `8192Mi`.
 
+use std::sync::{Arc, LazyLock};
+
 use dask_operator_api::{
     JsonObject,
     kubernetes::canonical_pod_spec,
@@ -14,17 +16,34 @@ use operator_runtime::fingerprint::fingerprint;
 use serde::Serialize;
 use serde_json::Value;
 
-/// The fingerprints of a template.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The fingerprints of a template. That of the meaning is computed when it is first needed, because most passes find that
+/// nothing was edited.
+#[derive(Clone, Debug)]
 pub(crate) struct TemplateVersion {
     text: String,
-    meaning: String,
+    meaning: Arc<LazyLock<String, Fingerprinting>>,
 }
 
+/// The computation of a fingerprint.
+type Fingerprinting = Box<dyn FnOnce() -> String + Send>;
+
+/// Templates of the same text have the same meaning.
+impl PartialEq for TemplateVersion {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for TemplateVersion {}
+
 impl TemplateVersion {
-    /// Returns the version of a template with this text and this canonical form.
-    pub(crate) fn new(text: &impl Serialize, canonical: &impl Serialize) -> Self {
-        Self { text: fingerprint(text), meaning: fingerprint(canonical) }
+    /// Returns the version of a template with this text, whose canonical form `canonical` returns.
+    pub(crate) fn new<Form: Serialize>(
+        text: &impl Serialize,
+        canonical: impl FnOnce() -> Form + Send + 'static,
+    ) -> Self {
+        let meaning: Fingerprinting = Box::new(move || fingerprint(&canonical()));
+        Self { text: fingerprint(text), meaning: Arc::new(LazyLock::new(meaning)) }
     }
 
     /// Returns the fingerprint of the meaning.
@@ -34,27 +53,33 @@ impl TemplateVersion {
 
     /// Returns the annotations that record this version on an object.
     pub(crate) fn annotations(&self) -> Map {
-        map_of([(meta::TEMPLATE, &self.text), (meta::TEMPLATE_MEANING, &self.meaning)])
+        map_of([(meta::TEMPLATE, self.text.as_str()), (meta::TEMPLATE_MEANING, self.meaning())])
     }
 
     /// Returns whether `live` was made from a template of another meaning. An object that records nothing was made by
     /// dask-kubernetes or an older controller, and counts as made from this version.
     pub(crate) fn is_outdated(&self, live: &ObjectMeta) -> bool {
-        let recorded = |key| live.annotations.as_ref().and_then(|annotations| annotations.get(key));
-        let is_same_text = recorded(meta::TEMPLATE).is_none_or(|text| *text == self.text);
-        !is_same_text && recorded(meta::TEMPLATE_MEANING) != Some(&self.meaning)
+        let is_same_text = recorded(live, meta::TEMPLATE).is_none_or(|text| text == self.text);
+        !is_same_text && recorded(live, meta::TEMPLATE_MEANING) != Some(self.meaning())
     }
 
-    /// Returns the annotations that `live` should have: this version if `live` was made from it, so that later edits
-    /// are compared with the present text, and what it records otherwise.
+    /// Returns the annotations that `live` should have: this version if `live` was made from another spelling of it, so
+    /// that later edits are compared with the present text, and what it records otherwise.
     pub(crate) fn recorded(&self, live: &ObjectMeta) -> Map {
-        if !self.is_outdated(live) {
+        let has_this_text = recorded(live, meta::TEMPLATE) == Some(self.text.as_str());
+        let is_complete = has_this_text && recorded(live, meta::TEMPLATE_MEANING).is_some();
+        if !is_complete && !self.is_outdated(live) {
             return self.annotations();
         }
         let mut annotations = live.annotations.clone().unwrap_or_default();
         annotations.retain(|key, _| key == meta::TEMPLATE || key == meta::TEMPLATE_MEANING);
         annotations
     }
+}
+
+/// Returns what `live` records in the annotation `key`.
+fn recorded<'a>(live: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    live.annotations.as_ref().and_then(|annotations| annotations.get(key)).map(String::as_str)
 }
 
 /// Returns the canonical form of the template of a Deployment's pods. Their restart policy is always `Always`, whatever
@@ -72,7 +97,17 @@ mod tests {
     use super::*;
 
     fn version(text: &str, meaning: &str) -> TemplateVersion {
-        TemplateVersion::new(&text, &meaning)
+        let meaning = meaning.to_owned();
+        TemplateVersion::new(&text, move || meaning)
+    }
+
+    /// The canonical form costs more than all the rest of a pass.
+    #[test]
+    fn the_meaning_of_a_template_that_was_not_edited_is_not_computed() {
+        let live = made_from(version("8Gi", "8").annotations());
+        let unedited = TemplateVersion::new(&"8Gi", || -> String { panic!("it was computed") });
+        assert!(!unedited.is_outdated(&live));
+        assert_eq!(Some(unedited.recorded(&live)), live.annotations);
     }
 
     fn made_from(annotations: Map) -> ObjectMeta {

@@ -3,7 +3,7 @@
 use dask_operator_api::WorkerAllocation;
 pub(crate) use dask_operator_api::testing::{mk_cluster, mk_group};
 
-use crate::context::Defaults;
+use crate::defaults::Defaults;
 
 /// Parses an object from YAML.
 pub(crate) fn from_yaml<K: serde::de::DeserializeOwned>(yaml: &str) -> K {

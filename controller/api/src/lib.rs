@@ -12,7 +12,9 @@
 
 mod autoscaler;
 mod cluster;
+pub mod conditions;
 mod job;
+pub mod job_status;
 mod json_object;
 pub mod kubernetes;
 mod lenient;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use kube::{Client, Config, runtime::reflector};
 use operator_runtime::{
-    events::Recorder,
     fair_share::FairShare,
     leader::Leadership,
     liveness::Liveness,
     metrics::{CountRequests, Passes},
     reconciler::Reconciler,
     releases::Releases,
+    report::StatusReporter,
     task_set::TaskSet,
     watch::{KindWatcher, SyncStatus},
 };
@@ -48,8 +48,8 @@ pub struct Dependencies {
     pub config: Config,
     /// Caches of Dask resources.
     pub caches: OwnerCaches,
-    /// Publishes Events.
-    pub recorder: Recorder,
+    /// Writes statuses and publishes Events.
+    pub reporter: StatusReporter,
     /// The reports of plugins about Dask resources.
     pub status_store: Arc<StatusStore>,
     /// Metrics of plugins.
@@ -81,7 +81,7 @@ pub fn wire(
     dependencies.metrics.watch(Box::new(move || known.readiness(&own)));
     let workers = Arc::clone(&plugin_context.registry);
     dependencies.metrics.watch_subjects(Box::new(move || workers.subjects()));
-    let mut task_set = TaskSet::new((dependencies.liveness.clone(), dependencies.leadership.clone()), shutdown.clone());
+    let mut task_set = TaskSet::new(dependencies.liveness.clone(), dependencies.leadership.clone(), shutdown.clone());
     let passes = Arc::clone(&dependencies.passes);
     let plugins = wire_plugins(&mut task_set, &plugin_context, requests, passes, shutdown);
     let status_writer = tasks::status_writer(dependencies);
@@ -137,7 +137,7 @@ fn engine(
         deleted_plugins: DeletedPlugins::default(),
         liveness: dependencies.liveness.clone(),
         settings,
-        recorder: dependencies.recorder.clone(),
+        reporter: dependencies.reporter.clone(),
         env: Arc::new(env),
         registry,
         probes: Probes::default(),
@@ -151,7 +151,7 @@ fn engine(
 /// plugin then. Existing children of plugins stay, and so do plugins' finalizers.
 pub fn wire_nothing(dependencies: &Dependencies, shutdown: &CancellationToken) -> TaskSet {
     dependencies.status_store.loaded();
-    TaskSet::new((dependencies.liveness.clone(), dependencies.leadership.clone()), shutdown.clone())
+    TaskSet::new(dependencies.liveness.clone(), dependencies.leadership.clone(), shutdown.clone())
 }
 
 /// Adds the watch of plugin resources and their reconciler.
@@ -182,7 +182,7 @@ fn wire_plugins(
     };
     let (context, shutdown) = (Arc::clone(context), shutdown.clone());
     task_set.after_sync("the DaskOperatorPlugin reconciler", |leading| async move {
-        reconciler.run(requests, Arc::clone(&context), (leading, shutdown)).await;
+        reconciler.run(requests, Arc::clone(&context), leading, shutdown).await;
         // The last reconcile passes may have started workers.
         context.registry.finish().await;
     });

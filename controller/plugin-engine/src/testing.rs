@@ -6,10 +6,12 @@ use axum::{http::Method, response::Response};
 use kube::{Config, runtime::events::Reporter};
 use operator_runtime::{
     events::{Recorder, Wanted},
+    k8s::OldDefinitions,
     leader::Election,
     liveness::Liveness,
     metrics::RuntimeMetrics,
     releases::Releases,
+    report::StatusReporter,
     testing::{Writes, stub_api_server},
     watch::Cache,
 };
@@ -25,9 +27,10 @@ pub(crate) async fn mk_dependencies(
 ) -> (Dependencies, Writes) {
     let (client, writes) = stub_api_server(answer).await;
     let reporter = Reporter { controller: "test".to_owned(), instance: None };
+    let recorder = Recorder::new(client.clone(), reporter, Wanted::Everything);
     let metrics = RuntimeMetrics::default();
     let dependencies = Dependencies {
-        recorder: Recorder::new(client.clone(), reporter, Wanted::Everything),
+        reporter: StatusReporter::new(client.clone(), recorder, OldDefinitions::default()),
         client,
         config: Config::new("http://127.0.0.1:1".parse().unwrap()),
         caches: OwnerCaches {

@@ -74,10 +74,7 @@ impl Recorder {
     }
 
     /// Publishes `event` about `object`, if Events of its type are wanted.
-    ///
-    /// # Errors
-    /// Fails if the API server does not accept the Event.
-    pub async fn publish(&self, event: &Event, object: &ObjectReference) -> kube::Result<()> {
+    pub(crate) async fn publish(&self, event: &Event, object: &ObjectReference) -> kube::Result<()> {
         if !self.wanted.includes(event.type_) {
             return Ok(());
         }

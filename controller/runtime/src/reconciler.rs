@@ -85,7 +85,8 @@ where
         self,
         mut queue: WorkQueueReceiver<K>,
         context: Arc<Context>,
-        (leading, shutdown): (Leading, CancellationToken),
+        leading: Leading,
+        shutdown: CancellationToken,
     ) where
         Reconcile: Fn(Arc<K>, Arc<Context>) -> Pass,
         Pass: Future<Output = Result<Action, Error>> + Send + 'static,

@@ -1,15 +1,19 @@
-//! Reports changes of conditions to users as Events.
+//! Reports to users how their objects are: by statuses, and by Events about changes of conditions.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use std::fmt::Debug;
+
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{
-    Resource,
+    Api, Client, Resource, ResourceExt as _,
+    core::NamespaceResourceScope,
     runtime::events::{Event, EventType},
 };
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     conditions,
     events::Recorder,
-    k8s::{self, Class},
+    k8s::{self, Class, OldDefinitions},
 };
 
 /// Reasons of conditions that are false only until an operation in progress is done.
@@ -24,27 +28,61 @@ pub fn is_progress(reason: &str) -> bool {
 /// Reasons of conditions that are true although users have to know something.
 const CAUTIONS: [&str; 2] = ["FieldsIgnored", "ApiServerWarnings"];
 
-/// Publishes an Event for each condition that became false, or true again, or true with a caution. A condition that is
-/// simply true from the start has no Event, and neither has `Stalled`, which repeats another one. A failure to publish is
-/// only logged, because Events are best effort.
-pub async fn condition_changes<K: Resource<DynamicType = ()>>(
-    recorder: &Recorder,
-    object: &K,
-    old: &[Condition],
-    new: &[Condition],
-) {
-    for event in events_of(old, new) {
-        publish(recorder, object, event).await;
-    }
+/// Writes statuses and publishes Events: the only way in which reconcilers report to users. Clones share the record of
+/// published Events.
+#[derive(Clone)]
+pub struct StatusReporter {
+    client: Client,
+    recorder: Recorder,
+    definitions: OldDefinitions,
 }
 
-/// Publishes one Event about `object`.
-pub async fn publish<K: Resource<DynamicType = ()>>(recorder: &Recorder, object: &K, mut event: Event) {
-    event.note = event.note.map(conditions::cut);
-    let reference = object.object_ref(&());
-    match k8s::timed("create", "an Event", recorder.publish(&event, &reference)).await {
-        Err(error) if error.class() != Class::NamespaceEnding => tracing::warn!(%error, "failed to publish an Event"),
-        _ => {}
+impl StatusReporter {
+    /// Returns a reporter that publishes Events with `recorder`, and knows which of the installed CRDs are old.
+    pub fn new(client: Client, recorder: Recorder, definitions: OldDefinitions) -> Self {
+        Self { client, recorder, definitions }
+    }
+
+    /// Applies `status` to the status subresource of `object` as `manager`. Returns whether anything was written: an old
+    /// CRD drops most of a status, so that the same one is not sent again and again. An object that was deleted has no
+    /// status.
+    ///
+    /// # Errors
+    /// Fails if the API server does not accept the status.
+    pub async fn apply<K>(&self, manager: &str, object: &K, status: &impl Serialize) -> Result<bool, k8s::Error>
+    where
+        K: Clone + Serialize + DeserializeOwned + Debug + Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), &object.namespace().unwrap_or_default());
+        k8s::apply_status(&api, manager, object, status, &self.definitions).await
+    }
+
+    /// Publishes an Event for each condition that became false, or true again, or true with a caution. A condition that
+    /// is simply true from the start has no Event, and neither has `Stalled`, which repeats another one.
+    pub async fn condition_changes<K>(&self, object: &K, old: &[Condition], new: &[Condition])
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        for event in events_of(old, new) {
+            self.publish(object, event).await;
+        }
+    }
+
+    /// Publishes one Event about `object`.
+    pub async fn publish<K: Resource<DynamicType = ()>>(&self, object: &K, event: Event) {
+        self.publish_about(&object.object_ref(&()), event).await;
+    }
+
+    /// Publishes one Event about the object that `reference` names. A failure is only logged, because Events are best
+    /// effort.
+    pub async fn publish_about(&self, reference: &ObjectReference, mut event: Event) {
+        event.note = event.note.map(conditions::cut);
+        match k8s::timed("create", "an Event", self.recorder.publish(&event, reference)).await {
+            Err(error) if error.class() != Class::NamespaceEnding => {
+                tracing::warn!(%error, "failed to publish an Event");
+            }
+            _ => {}
+        }
     }
 }
 

@@ -31,7 +31,7 @@ pub struct TaskSet {
 
 impl TaskSet {
     /// Returns an empty set whose tasks end when `shutdown` is cancelled.
-    pub fn new((liveness, leadership): (Liveness, Leadership), shutdown: CancellationToken) -> Self {
+    pub fn new(liveness: Liveness, leadership: Leadership, shutdown: CancellationToken) -> Self {
         Self { watches: Vec::new(), tasks: Vec::new(), liveness, leadership, shutdown }
     }
 

@@ -3,27 +3,27 @@
 use dask_operator_api::{DaskAutoscaler, DaskWorkerGroup};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::{
-    Api, Client, ResourceExt as _,
-    api::{Patch, PatchParams},
-};
-use operator_runtime::k8s::{self, Class, Force};
-use serde_json::{Value, json};
+use kube::{Api, Client, ResourceExt as _};
+use operator_runtime::k8s::{self, Class};
+use serde_json::json;
 
 use super::{
     decide::{COOL_DOWN, seconds},
-    validate::{COOL_DOWN_UNTIL, Validated},
+    validate::COOL_DOWN_UNTIL,
+};
+use crate::{
+    ownership,
+    replicas::{self, Outcome, Scaling},
 };
 
-/// Field manager of the owner reference. It is separate, so that applying the reference does not give up other fields.
-const OWNER_MANAGER: &str = "dask-operator/owner";
-
-/// The result of [`scale`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    Scaled,
-    /// The autoscaler or the group is gone, or has changed since the decision.
-    Outdated,
+/// The group that an autoscaler scales, and the number that was decided.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ScalingDecision<'a> {
+    pub(super) autoscaler: &'a DaskAutoscaler,
+    /// The group that the decision was made by.
+    pub(super) group: &'a DaskWorkerGroup,
+    pub(super) desired: i64,
+    pub(super) now: Timestamp,
 }
 
 /// Sets the cluster as the autoscaler's owner.
@@ -32,15 +32,9 @@ pub(super) async fn adopt(
     autoscaler: &DaskAutoscaler,
     owner: &OwnerReference,
 ) -> Result<(), k8s::Error> {
-    let api: Api<DaskAutoscaler> = Api::namespaced(client.clone(), &autoscaler.namespace().unwrap_or_default());
-    let manifest = json!({
-        "apiVersion": "kubernetes.dask.org/v1",
-        "kind": "DaskAutoscaler",
-        "metadata": {"name": autoscaler.name_any(), "uid": autoscaler.uid(), "ownerReferences": [owner]},
-    });
-    match k8s::apply(&api, OWNER_MANAGER, Force::Yes, &manifest).await {
+    match ownership::adopt(client, autoscaler, owner).await {
         Err(error) if is_outdated(&error) => Ok(()),
-        result => result.map(|_| ()),
+        result => result,
     }
 }
 
@@ -49,49 +43,28 @@ pub(super) async fn adopt(
 /// `KubeCluster.scale()` deletes the autoscaler and then sets the replicas. So the group is read first. Then the
 /// cool-down is written, which fails if the autoscaler is gone. Then the group is changed, which fails if it has
 /// changed since it was read. The client's number is kept, regardless of the order of the requests.
-pub(super) async fn scale(
-    client: &Client,
-    autoscaler: &DaskAutoscaler,
-    valid: &Validated,
-    desired: i64,
-    now: Timestamp,
-) -> Result<Outcome, k8s::Error> {
-    let groups: Api<DaskWorkerGroup> = Api::namespaced(client.clone(), &valid.namespace);
-    let name = valid.group.name_any();
+pub(super) async fn scale(client: &Client, decision: ScalingDecision<'_>) -> Result<Outcome, k8s::Error> {
+    let ScalingDecision { autoscaler, group, desired, now } = decision;
+    let namespace = autoscaler.namespace().unwrap_or_default();
+    let groups: Api<DaskWorkerGroup> = Api::namespaced(client.clone(), &namespace);
+    let name = group.name_any();
     let Some(live) = k8s::timed("get", &name, groups.get_opt(&name)).await? else {
         return Ok(Outcome::Outdated);
     };
-    let same = live.uid() == valid.group.uid()
+    let same = live.uid() == group.uid()
         && live.metadata.deletion_timestamp.is_none()
-        && live.spec.worker.replicas == valid.group.spec.worker.replicas;
+        && live.spec.worker.replicas == group.spec.worker.replicas;
     if !same {
         return Ok(Outcome::Outdated);
     }
     let until = format!("{:.3}", seconds(now) + COOL_DOWN.as_secs_f64());
     let cool_down = json!({"metadata": {
-        "uid": autoscaler.uid(),
         "resourceVersion": autoscaler.resource_version(),
         "annotations": {COOL_DOWN_UNTIL: until},
     }});
-    let autoscalers: Api<DaskAutoscaler> = Api::namespaced(client.clone(), &valid.namespace);
-    if merge(&autoscalers, &autoscaler.name_any(), cool_down).await? == Outcome::Outdated {
-        return Ok(Outcome::Outdated);
-    }
-    let replicas = json!({
-        "metadata": {"uid": live.uid(), "resourceVersion": live.resource_version()},
-        "spec": {"worker": {"replicas": desired}},
-    });
-    merge(&groups, &name, replicas).await
-}
-
-/// Applies `patch` and nothing else. Its `resourceVersion` makes the request fail if another client was faster.
-async fn merge<K>(api: &Api<K>, name: &str, patch: Value) -> Result<Outcome, k8s::Error>
-where
-    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
-{
-    let params = PatchParams { field_manager: Some(k8s::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    match k8s::timed("patch", name, api.patch(name, &params, &Patch::Merge(patch))).await {
-        Ok(_) => Ok(Outcome::Scaled),
+    let autoscalers: Api<DaskAutoscaler> = Api::namespaced(client.clone(), &namespace);
+    match k8s::merge(&autoscalers, autoscaler, cool_down).await {
+        Ok(_) => replicas::scale(client, Scaling::of_unchanged(&live, desired)).await,
         Err(error) if is_outdated(&error) => Ok(Outcome::Outdated),
         Err(error) => Err(error),
     }

@@ -10,8 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use kube::{Resource, ResourceExt as _};
 
 use crate::{
+    scheduler,
     view::{DeploymentView, PodView},
-    worker_group,
 };
 
 /// How long a worker that is not registered counts as starting: Kubernetes considers a Deployment failed after this
@@ -54,7 +54,7 @@ pub(super) fn count_all(groups: &[Group], workers: &[Worker], now: Timestamp) ->
     let deployments = groups.iter().flat_map(|group| &group.deployments);
     let names = deployments.filter_map(|worker| worker.metadata.name.as_deref());
     let pods = groups.iter().flat_map(|group| &group.pods).map(AsRef::as_ref);
-    let registered = worker_group::registered(names, pods, workers);
+    let registered = scheduler::registered(names, pods, workers);
     groups.iter().map(|group| count(group, &registered, now)).collect()
 }
 

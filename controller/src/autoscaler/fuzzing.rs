@@ -11,7 +11,7 @@ use super::{
     count::{self, Group, to_i64},
     decide::{RecentTargets, Rules, ScalingInput},
     observe::Observed,
-    validate,
+    survey, validate,
 };
 use crate::{
     fuzzing::{known, moment, now},
@@ -27,7 +27,7 @@ pub(crate) fn decide(autoscaler: DaskAutoscaler, (cluster, group): (&DaskCluster
     let observed = Observed {
         cluster: Some(Arc::new(cluster.clone())),
         group: Some(Arc::new(group.clone())),
-        survey: Arc::new(validate::survey(Some(cluster), &[Arc::clone(&autoscaler)])),
+        survey: Arc::new(survey::survey(Some(cluster), &[Arc::clone(&autoscaler)])),
         scheduler_ready: true,
         scheduler_starting: false,
     };

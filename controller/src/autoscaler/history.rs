@@ -8,10 +8,7 @@ use std::{
 use jiff::SignedDuration;
 use operator_runtime::moment::Moment;
 
-use super::{
-    decide::{Decision, RecentTargets, Rules, ScalingInput},
-    survey::Surveys,
-};
+use super::decide::{Decision, RecentTargets, Rules, ScalingInput};
 
 /// Entries that have not been used for this long belong to autoscalers that were deleted.
 const STALE: SignedDuration = SignedDuration::from_mins(10);
@@ -20,8 +17,6 @@ const STALE: SignedDuration = SignedDuration::from_mins(10);
 #[derive(Debug, Default)]
 pub(crate) struct ScalingHistory {
     entries: Mutex<HashMap<String, Entry>>,
-    /// The surveys that decide which autoscalers may scale.
-    pub(super) surveys: Surveys,
 }
 
 #[derive(Debug)]

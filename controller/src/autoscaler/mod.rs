@@ -1,9 +1,10 @@
 //! The DaskAutoscaler reconciler: scales a worker group to the number of workers that the scheduler asks for.
 //!
-//! observe → validate → ask → decide → apply → status; only the requests of `observe` to the scheduler, `apply` and
-//! `status` do I/O.
+//! observe → validate → ask → decide → apply → status; `observe` sees the caches, and only `ask`, `apply` and `status` do
+//! I/O.
 
 mod apply;
+mod ask;
 mod count;
 mod decide;
 #[cfg(feature = "fuzzing")]
@@ -17,16 +18,17 @@ mod validate;
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kube::ResourceExt as _;
+use kube::{Client, ResourceExt as _};
 
 pub(crate) use history::ScalingHistory;
 pub(crate) use status::CONDITIONS;
+pub(crate) use survey::Surveys;
 
-use crate::{context::Context, kopf_finalizer};
-use apply::Outcome;
+use crate::{caches::Caches, kopf_finalizer, replicas::Outcome, scheduler::SchedulerClients};
+use apply::ScalingDecision;
 use dask_operator_api::DaskAutoscaler;
 use decide::{Decision, ScalingInput};
-use operator_runtime::{k8s, moment::Moment, reconciler::Action};
+use operator_runtime::{k8s, moment::Moment, reconciler::Action, report::StatusReporter};
 use status::StatusInput;
 use validate::Validated;
 
@@ -34,6 +36,22 @@ use validate::Validated;
 const PERIOD: Duration = Duration::from_secs(5);
 /// How soon the reconciler retries after another client changed an object in the meantime.
 const SOON: Duration = Duration::from_secs(1);
+
+/// What this reconciler works with.
+pub(crate) struct Context {
+    /// The caches, for `observe`.
+    pub(crate) caches: Caches,
+    /// The surveys that decide which autoscalers may scale, for `observe`.
+    pub(crate) surveys: Surveys,
+    /// The clients of schedulers, for `ask`.
+    pub(crate) schedulers: SchedulerClients,
+    /// The recent targets that schedulers requested.
+    pub(crate) history: ScalingHistory,
+    /// The client of the API server, for `apply`.
+    pub(crate) client: Client,
+    /// Writes statuses and publishes Events.
+    pub(crate) reporter: StatusReporter,
+}
 
 /// Why a pass ended early. Each variant is retried with growing delays.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +79,7 @@ pub(crate) async fn reconcile(autoscaler: Arc<DaskAutoscaler>, context: Arc<Cont
     if autoscaler.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
-    let observed = observe::observe(&autoscaler, &context, Moment::now());
+    let observed = observe::observe(&autoscaler, &context.caches, &context.surveys, Moment::now());
     if let Some(owner) = validate::adoption(&autoscaler, observed.cluster.as_deref()) {
         apply::adopt(&context.client, &autoscaler, &owner).await.map_err(Error::Apply)?;
         return Ok(Action::requeue(SOON));
@@ -75,7 +93,7 @@ pub(crate) async fn reconcile(autoscaler: Arc<DaskAutoscaler>, context: Arc<Cont
     if !observed.scheduler_ready {
         return report(&context, &autoscaler, &StatusInput::NotReady).await;
     }
-    match observe::ask(&context, &valid, Timestamp::now()).await {
+    match ask::ask(&context.schedulers, &context.caches, &valid, Timestamp::now()).await {
         Ok(situation) => act(&context, &autoscaler, &valid, &situation).await,
         Err(error) if observed.scheduler_starting && error.is_unreachable() => {
             report(&context, &autoscaler, &StatusInput::NotReady).await
@@ -91,10 +109,12 @@ async fn act(
     situation: &ScalingInput,
 ) -> Result<Action, Error> {
     let now = Moment::now();
-    let decision = context.autoscaling.decide(&valid.uid, situation, &valid.rules, now);
+    let decision = context.history.decide(&valid.uid, situation, &valid.rules, now);
     let mut scaled = None;
     if decision.desired != situation.current {
-        match apply::scale(&context.client, autoscaler, valid, decision.desired, now.wall).await {
+        let desired = decision.desired;
+        let scaling = ScalingDecision { autoscaler, group: &valid.group, desired, now: now.wall };
+        match apply::scale(&context.client, scaling).await {
             Ok(Outcome::Scaled) => {
                 log_scaled(autoscaler, valid, &decision, situation.current);
                 scaled = Some(now.wall);
@@ -116,7 +136,7 @@ async fn unreachable(
     autoscaler: &DaskAutoscaler,
     error: &dask_scheduler_client::Error,
 ) -> Result<Action, Error> {
-    if context.autoscaling.failed(&autoscaler.uid().unwrap_or_default(), Moment::now()) {
+    if context.history.failed(&autoscaler.uid().unwrap_or_default(), Moment::now()) {
         return report(context, autoscaler, &StatusInput::Unreachable(error)).await;
     }
     Ok(Action::requeue(PERIOD))
@@ -124,7 +144,7 @@ async fn unreachable(
 
 async fn report(context: &Context, autoscaler: &DaskAutoscaler, seen: &StatusInput<'_>) -> Result<Action, Error> {
     let desired = status::of(autoscaler, seen, Timestamp::now());
-    status::write(context, autoscaler, &desired).await.map_err(Error::Status)?;
+    status::write(&context.reporter, autoscaler, &desired).await.map_err(Error::Status)?;
     Ok(Action::requeue(PERIOD))
 }
 

@@ -3,16 +3,14 @@
 use dask_operator_api::{DaskAutoscaler, DaskAutoscalerStatus};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::{Api, ResourceExt as _};
 use operator_runtime::{
     conditions::{self, ACCEPTED, ConditionUpdate, READY, STALLED, whole_seconds},
     k8s,
     rejection::Rejection,
-    report,
+    report::StatusReporter,
 };
 
 use super::decide::{Decision, ScalingInput};
-use crate::context::Context;
 
 /// The condition that the scheduler reports how many workers it needs.
 const ACTIVE: &str = "Active";
@@ -118,7 +116,7 @@ fn unreachable(old: &[Condition], error: &dask_scheduler_client::Error) -> Condi
 
 /// Writes `desired` if it differs from the autoscaler's current status.
 pub(super) async fn write(
-    context: &Context,
+    reporter: &StatusReporter,
     autoscaler: &DaskAutoscaler,
     desired: &DaskAutoscalerStatus,
 ) -> Result<(), k8s::Error> {
@@ -126,20 +124,13 @@ pub(super) async fn write(
     if old == *desired {
         return Ok(());
     }
-    let api: Api<DaskAutoscaler> = Api::namespaced(context.client.clone(), &autoscaler.namespace().unwrap_or_default());
-    match k8s::apply_status(&api, k8s::FIELD_MANAGER, autoscaler, desired).await {
+    match reporter.apply(k8s::FIELD_MANAGER, autoscaler, desired).await {
         // It was deleted in the meantime, as `KubeCluster.scale()` does.
         Err(error) if matches!(error.class(), k8s::Class::NotFound | k8s::Class::Conflict) => return Ok(()),
         Ok(false) => return Ok(()),
         result => result?,
     };
-    report::condition_changes(
-        &context.recorder,
-        autoscaler,
-        &reported(&old.conditions),
-        &reported(&desired.conditions),
-    )
-    .await;
+    reporter.condition_changes(autoscaler, &reported(&old.conditions), &reported(&desired.conditions)).await;
     Ok(())
 }
 

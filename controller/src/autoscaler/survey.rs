@@ -8,10 +8,11 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use dask_operator_api::DaskAutoscaler;
+use dask_operator_api::{DaskAutoscaler, DaskCluster, meta};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
+use operator_runtime::rejection::Rejection;
 
 /// How long a survey is valid.
 const FRESH: SignedDuration = SignedDuration::from_secs(1);
@@ -36,7 +37,7 @@ pub(super) type Survey = HashMap<String, Age>;
 
 /// The latest survey by cluster.
 #[derive(Debug, Default)]
-pub(super) struct Surveys(Mutex<HashMap<String, Entry>>);
+pub(crate) struct Surveys(Mutex<HashMap<String, Entry>>);
 
 #[derive(Debug)]
 struct Entry {
@@ -66,6 +67,45 @@ impl Surveys {
         surveys.insert(cluster.to_owned(), Entry { at: now, survey: Arc::clone(&survey) });
         survey
     }
+}
+
+/// Returns the oldest of `all` autoscalers of `cluster` for each group, of those that could scale it.
+pub(super) fn survey(cluster: Option<&DaskCluster>, all: &[Arc<DaskAutoscaler>]) -> Survey {
+    let competes = |one: &&Arc<DaskAutoscaler>| {
+        one.metadata.deletion_timestamp.is_none()
+            && invalid_bounds(one).is_none()
+            && cluster.is_some_and(|cluster| !belongs_elsewhere(one, cluster))
+    };
+    let mut survey = Survey::new();
+    for one in all.iter().filter(competes) {
+        let age = Age::of(one);
+        let eldest = survey.entry(group_name(one)).or_insert_with(|| age.clone());
+        if age < *eldest {
+            *eldest = age;
+        }
+    }
+    survey
+}
+
+/// Returns the name of the group to scale.
+pub(super) fn group_name(autoscaler: &DaskAutoscaler) -> String {
+    let spec = &autoscaler.spec;
+    spec.worker_group.clone().unwrap_or_else(|| meta::default_group_name(&spec.cluster))
+}
+
+/// Returns why the bounds are invalid. The CRD rejects such bounds, but one that is older than this operator may have
+/// accepted them.
+pub(super) fn invalid_bounds(autoscaler: &DaskAutoscaler) -> Option<Rejection> {
+    let (minimum, maximum) = (autoscaler.spec.minimum, autoscaler.spec.maximum);
+    if minimum < 0 {
+        return Some(Rejection::new("InvalidBounds", "minimum must not be negative"));
+    }
+    (minimum > maximum).then(|| Rejection::new("InvalidBounds", "minimum must not be greater than maximum"))
+}
+
+/// Returns whether the autoscaler belongs to another cluster of the same name than `cluster`.
+pub(super) fn belongs_elsewhere(autoscaler: &DaskAutoscaler, cluster: &DaskCluster) -> bool {
+    meta::dask_controller(autoscaler, "DaskCluster").is_some_and(|owner| Some(&owner.uid) != cluster.uid().as_ref())
 }
 
 #[cfg(test)]

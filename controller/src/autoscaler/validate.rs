@@ -11,7 +11,7 @@ use operator_runtime::rejection::Rejection;
 use super::{
     decide::Rules,
     observe::Observed,
-    survey::{Age, Survey},
+    survey::{Age, belongs_elsewhere, group_name, invalid_bounds},
 };
 
 /// Annotation with the end of the cool-down: epoch seconds as text. dask-kubernetes writes and honours it too.
@@ -62,44 +62,6 @@ pub(super) fn validate(autoscaler: &DaskAutoscaler, observed: &Observed) -> Resu
         return Err(Rejection::new("NotStored", "the object has no namespace or uid"));
     };
     Ok(Validated { namespace, uid, cluster: Arc::clone(cluster), group: Arc::clone(group), rules: rules(autoscaler) })
-}
-
-/// Returns why the bounds are invalid. The CRD rejects such bounds, but one that is older than this operator may have
-/// accepted them.
-fn invalid_bounds(autoscaler: &DaskAutoscaler) -> Option<Rejection> {
-    let (minimum, maximum) = (autoscaler.spec.minimum, autoscaler.spec.maximum);
-    if minimum < 0 {
-        return Some(Rejection::new("InvalidBounds", "minimum must not be negative"));
-    }
-    (minimum > maximum).then(|| Rejection::new("InvalidBounds", "minimum must not be greater than maximum"))
-}
-
-/// Returns the name of the group to scale.
-pub(super) fn group_name(autoscaler: &DaskAutoscaler) -> String {
-    let spec = &autoscaler.spec;
-    spec.worker_group.clone().unwrap_or_else(|| meta::default_group_name(&spec.cluster))
-}
-
-/// Returns the oldest of `all` autoscalers of `cluster` for each group, of those that could scale it.
-pub(super) fn survey(cluster: Option<&DaskCluster>, all: &[Arc<DaskAutoscaler>]) -> Survey {
-    let competes = |one: &&Arc<DaskAutoscaler>| {
-        one.metadata.deletion_timestamp.is_none()
-            && invalid_bounds(one).is_none()
-            && cluster.is_some_and(|cluster| !belongs_elsewhere(one, cluster))
-    };
-    let mut survey = Survey::new();
-    for one in all.iter().filter(competes) {
-        let age = Age::of(one);
-        let eldest = survey.entry(group_name(one)).or_insert_with(|| age.clone());
-        if age < *eldest {
-            *eldest = age;
-        }
-    }
-    survey
-}
-
-fn belongs_elsewhere(autoscaler: &DaskAutoscaler, cluster: &DaskCluster) -> bool {
-    meta::dask_controller(autoscaler, "DaskCluster").is_some_and(|owner| Some(&owner.uid) != cluster.uid().as_ref())
 }
 
 fn living(cluster: Option<&DaskCluster>) -> Option<&DaskCluster> {

@@ -2,27 +2,24 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use dask_operator_api::{DaskWorkerGroup, meta};
+use dask_operator_api::meta;
 use futures::{TryFutureExt as _, future::join_all};
-use kube::{
-    Api, Client, Resource, ResourceExt as _,
-    core::{ApiResource, NamespaceResourceScope},
+use kube::{Api, Client, Resource, ResourceExt as _, core::NamespaceResourceScope};
+use operator_runtime::{
+    k8s::{self, Class, CreatedObject, Creation, Warned},
+    watch::Expectations,
 };
-use operator_runtime::k8s::{self, Class, Creation, Warned};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::{
-    build::{Component, Desired},
+    build::Desired,
+    component::{Component, ComponentKind},
     observe::Observed,
     update::{self, Update},
     validate::ValidatedCluster,
 };
-use crate::{
-    context::Context,
-    field_warnings::{self, Origin},
-    view::DeploymentView,
-};
+use crate::view::DeploymentView;
 
 /// The reason of a component whose name is taken by an object that nobody will delete by itself.
 pub(super) const NAME_TAKEN: &str = "NameTaken";
@@ -30,9 +27,16 @@ pub(super) const NAME_TAKEN: &str = "NameTaken";
 /// The writes that each component needs.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    pub(super) create: Vec<Value>,
+    pub(super) create: Vec<NewComponent>,
     pub(super) update: Vec<Update>,
     pub(super) blocked: Vec<Blocked>,
+}
+
+/// A component to create.
+#[derive(Clone, Debug)]
+pub(super) struct NewComponent {
+    pub(super) kind: ComponentKind,
+    pub(super) manifest: Value,
 }
 
 /// A component whose name is taken by an object that is not this cluster's.
@@ -61,12 +65,12 @@ pub(super) fn plan(cluster: &ValidatedCluster, observed: &Observed, desired: &De
     // No `..`: a component without a plan is a compile error.
     let Desired { scheduler, service, group } = desired;
     let mut plan = Plan::default();
-    plan.component(cluster, observed.scheduler.as_ref(), (scheduler, update::of_scheduler));
-    plan.component(cluster, observed.service.as_ref(), (service, update::of_service));
-    plan.component(cluster, observed.group.as_ref(), (group, update::of_group));
+    plan.component(cluster, observed.scheduler.as_ref(), scheduler, update::of_scheduler);
+    plan.component(cluster, observed.service.as_ref(), service, update::of_service);
+    plan.component(cluster, observed.group.as_ref(), group, update::of_group);
     plan.update.extend(update::of_pods(cluster, observed));
     // A component that was created but is not in the caches yet is not created again.
-    plan.create.retain(|manifest| manifest["kind"].as_str().is_none_or(|kind| !observed.unseen.contains(kind)));
+    plan.create.retain(|component| !observed.unseen.contains(&component.kind));
     plan
 }
 
@@ -77,10 +81,11 @@ impl Plan {
         &mut self,
         cluster: &ValidatedCluster,
         live: Option<&Arc<K>>,
-        (wanted, updater): (&Component, Updater<K>),
+        wanted: &Component,
+        updater: Updater<K>,
     ) {
         match live {
-            None => self.create.push(wanted.manifest.clone()),
+            None => self.create.push(NewComponent { kind: wanted.kind, manifest: wanted.manifest() }),
             Some(live) if !operator_runtime::k8s::is_controlled_by(live.as_ref(), &cluster.uid) => {
                 self.blocked.push(blocked_by(&K::kind(&()), live.as_ref()));
             }
@@ -102,48 +107,57 @@ fn blocked_by(kind: &str, live: &impl Resource) -> Blocked {
     Blocked { reason: NAME_TAKEN, message }
 }
 
-pub(super) async fn apply(context: &Context, cluster: &ValidatedCluster, plan: Plan) -> Outcome {
-    let owner_uid = cluster.uid.as_str();
-    let (client, Plan { create, update, blocked }) = (&context.client, plan);
+/// What the components of a cluster are written with.
+#[derive(Clone, Copy)]
+pub(super) struct Writer<'a> {
+    pub(super) client: &'a Client,
+    pub(super) expectations: &'a Expectations,
+}
+
+pub(super) async fn apply(writer: Writer<'_>, cluster: &ValidatedCluster, plan: Plan) -> Outcome {
+    let Plan { create, update, blocked } = plan;
     let recreating = update.iter().any(|update| matches!(update, Update::RecreateScheduler(_)));
     let mut outcome = Outcome { blocked, made: false, stands: false, recreating, error: None };
-    let resources: Vec<ApiResource> = create.iter().map(resource_of).collect();
-    let expectations = create.iter().zip(&resources).map(async |(manifest, resource)| {
-        let creating = context.expectations.begin(&cluster.namespace, &resource.kind).await;
-        let creation = k8s::create(client, resource, manifest, owner_uid).await;
-        if let Ok(Creation::Made(warned)) = &creation {
-            let name = manifest["metadata"]["name"].as_str().unwrap_or_default();
-            creating.made(owner_uid, name);
-            if let Some(warned) = warned {
-                record(client, (resource, manifest), warned).await;
-            }
-        }
-        creation
-    });
-    for (creation, resource) in join_all(expectations).await.into_iter().zip(&resources) {
+    let creations = join_all(create.iter().map(|component| create_one(writer, cluster, component))).await;
+    for (creation, component) in creations.into_iter().zip(&create) {
         match creation {
             Ok(Creation::Made(_)) => outcome.made = true,
             Ok(Creation::Stands) => outcome.stands = true,
-            Ok(Creation::Foreign(found)) => outcome.blocked.push(blocked_by(&resource.kind, found.as_ref())),
+            Ok(Creation::Foreign(found)) => outcome.blocked.push(blocked_by(component.kind.name(), found.as_ref())),
             Err(error) => outcome.error = outcome.error.or(Some(error)),
         }
     }
-    for result in join_all(update.into_iter().map(|update| write(client, update))).await {
+    for result in join_all(update.into_iter().map(|update| write(writer.client, update))).await {
         outcome.error = outcome.error.or_else(|| result.err());
     }
     outcome
 }
 
+async fn create_one(
+    writer: Writer<'_>,
+    cluster: &ValidatedCluster,
+    component: &NewComponent,
+) -> Result<Creation, k8s::Error> {
+    let Writer { client, expectations } = writer;
+    let creating = expectations.begin(&cluster.namespace, component.kind.name()).await;
+    let resource = component.kind.resource();
+    let creation = k8s::create(client, &resource, &component.manifest, &cluster.uid).await?;
+    if let Creation::Made(warned) = &creation {
+        creating.made(&cluster.uid, component.manifest["metadata"]["name"].as_str().unwrap_or_default());
+        if let Some(warned) = warned {
+            record(client, component, warned).await;
+        }
+    }
+    Ok(creation)
+}
+
 /// Records on a component what the API server warned about when it was created. A failure is only logged: the component
 /// exists, and the warnings are lost.
-async fn record(client: &Client, (resource, manifest): (&ApiResource, &Value), warned: &Warned) {
-    let warnings = match resource.kind.as_str() {
-        "Deployment" => field_warnings::SCHEDULER.of(&warned.warnings),
-        "Service" => field_warnings::SERVICE.of(&warned.warnings),
-        _ => warned.warnings.clone(),
-    };
-    let note = warnings.to_json();
-    let note = || k8s::annotate(client, resource, (manifest, &warned.uid), (meta::WARNINGS, &note));
+async fn record(client: &Client, component: &NewComponent, warned: &Warned) {
+    let note = component.kind.origin().of(&warned.warnings).to_json();
+    let resource = component.kind.resource();
+    let created = CreatedObject { resource: &resource, manifest: &component.manifest, uid: &warned.uid };
+    let note = || k8s::annotate(client, created, meta::WARNINGS, &note);
     // Nothing else repeats this request: the API server warns only once.
     if let Err(error) = note().or_else(|_| note()).await {
         tracing::warn!(%error, "failed to record warnings of the API server");
@@ -155,8 +169,8 @@ async fn write(client: &Client, update: Update) -> Result<(), k8s::Error> {
         Update::SchedulerMetadata(live, metadata) => merge(client, &live, metadata).await,
         Update::ServiceMetadata(live, metadata) => merge(client, &live, metadata).await,
         Update::GroupMetadata(live, metadata) => merge(client, &live, metadata).await,
-        Update::ServiceSpec(live, operations) => patch(client, &live, (operations, field_warnings::SERVICE)).await,
-        Update::GroupSpec(live, operations) => patch(client, &live, (operations, field_warnings::GROUP)).await,
+        Update::ServiceSpec(live, operations) => patch(client, &live, operations, ComponentKind::Service).await,
+        Update::GroupSpec(live, operations) => patch(client, &live, operations, ComponentKind::Group).await,
         Update::PodLabels(live, labels) => merge(client, &live, metadata("labels", labels)).await,
         Update::RecreateScheduler(live) => {
             let api: Api<DeploymentView> = api_of(client, live.as_ref());
@@ -187,7 +201,7 @@ where
 
 /// Patches the spec of a component, and records what the API server warned about. The patch itself removes an older
 /// record.
-async fn patch<K>(client: &Client, live: &Arc<K>, (operations, origin): (Vec<Value>, Origin)) -> Result<(), k8s::Error>
+async fn patch<K>(client: &Client, live: &Arc<K>, operations: Vec<Value>, kind: ComponentKind) -> Result<(), k8s::Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
 {
@@ -195,7 +209,7 @@ where
     if warnings.is_empty() {
         return Ok(());
     }
-    let note = json!({meta::WARNINGS: origin.of(&warnings).to_json()});
+    let note = json!({meta::WARNINGS: kind.origin().of(&warnings).to_json()});
     merge(client, live, metadata("annotations", note)).await
 }
 
@@ -204,15 +218,6 @@ fn metadata(field: &str, value: Value) -> Map<String, Value> {
     let mut metadata = Map::new();
     metadata.insert(field.to_owned(), value);
     metadata
-}
-
-/// Returns the API resource of one of the three kinds that a cluster consists of.
-fn resource_of(manifest: &Value) -> ApiResource {
-    match manifest["kind"].as_str() {
-        Some("Deployment") => ApiResource::erase::<k8s_openapi::api::apps::v1::Deployment>(&()),
-        Some("Service") => ApiResource::erase::<k8s_openapi::api::core::v1::Service>(&()),
-        _ => ApiResource::erase::<DaskWorkerGroup>(&()),
-    }
 }
 
 #[cfg(test)]
@@ -245,7 +250,7 @@ mod tests {
     }
 
     fn kinds(plan: &Plan) -> Vec<&str> {
-        plan.create.iter().filter_map(|manifest| manifest["kind"].as_str()).collect()
+        plan.create.iter().filter_map(|component| component.manifest["kind"].as_str()).collect()
     }
 
     #[test]
@@ -256,7 +261,7 @@ mod tests {
     /// Without this, the API server would have to answer that it exists.
     #[test]
     fn a_component_that_is_not_in_the_cache_yet_is_not_created_again() {
-        let observed = Observed { unseen: ["Service"].into(), ..Observed::default() };
+        let observed = Observed { unseen: [ComponentKind::Service].into(), ..Observed::default() };
         assert_eq!(kinds(&planned(&observed)), ["Deployment", "DaskWorkerGroup"]);
     }
 

@@ -1,13 +1,15 @@
 //! The DaskCluster reconciler: a scheduler Deployment, its Service, and the default worker group.
 //!
-//! observe → validate → build → apply → status; only `apply` and `status` hold a client.
+//! observe → validate → build → apply → status; `observe` sees the caches, and only `apply` and `status` hold a client.
 
 mod apply;
 mod build;
+mod component;
 mod observe;
 mod phase;
 mod scheduler_status;
 mod status;
+mod status_input;
 mod summary;
 mod update;
 mod validate;
@@ -16,12 +18,15 @@ mod workers;
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
+use dask_plugin_engine::StatusStore;
 use futures::future::join;
 use jiff::Timestamp;
+use kube::Client;
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::{context::Context, kopf_finalizer};
+use crate::{caches::Caches, kopf_finalizer};
+use apply::Writer;
 use build::Desired;
 use dask_operator_api::{ClusterPhase, DaskCluster, DaskClusterStatus};
 use observe::{Observed, PHASE};
@@ -29,15 +34,31 @@ use operator_runtime::{
     k8s::{self, Class},
     reconciler::Action,
     rejection::Rejection,
-    watch::EXPECTATION_TTL,
+    report::StatusReporter,
+    watch::{EXPECTATION_TTL, Expectations},
 };
-pub(crate) use status::{CONDITIONS, SCHEDULER_READY};
+pub(crate) use status::CONDITIONS;
+use status_input::StatusInput;
 use validate::ValidatedCluster;
 
 /// How soon the reconciler retries when a component's name is taken: objects of other owners are not watched.
 const BLOCKED_RETRY: Duration = Duration::from_secs(10);
 /// How long the first status waits for the components. Components that take longer do not delay phase `Created`.
 const SOON: Duration = Duration::from_secs(5);
+
+/// What this reconciler works with.
+pub(crate) struct Context {
+    /// The caches, for `observe`.
+    pub(crate) caches: Caches,
+    /// What was created and is not in the caches yet, for `observe` and `apply`.
+    pub(crate) expectations: Expectations,
+    /// The client of the API server, for `apply`.
+    pub(crate) client: Client,
+    /// Writes statuses and publishes Events.
+    pub(crate) reporter: StatusReporter,
+    /// The results of plugins, for which a cluster may have to wait.
+    pub(crate) plugins: Arc<StatusStore>,
+}
 
 /// Why a pass ended early. Each variant is retried with growing delays.
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +86,7 @@ impl Error {
 /// Returns the manifests of the components of `cluster`: scheduler Deployment, Service and default group.
 pub(crate) fn manifests(cluster: &DaskCluster) -> Result<[Value; 3], Rejection> {
     let Desired { scheduler, service, group } = build::build(&validate::validate(cluster)?);
-    Ok([scheduler.manifest, service.manifest, group.manifest])
+    Ok([scheduler.manifest(), service.manifest(), group.manifest()])
 }
 
 /// Returns whether `cluster` is invalid, so that nothing is created for it until its author changes it.
@@ -80,39 +101,40 @@ pub(crate) async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) 
         return Ok(Action::await_change()); // Kubernetes' garbage collector does the rest.
     }
     let mut current = cluster.status.clone().unwrap_or_default();
-    let observed = observe::observe(&cluster, &context);
+    let observed = observe::observe(&cluster, &context.caches, &context.expectations);
     let valid = match validate::validate(&cluster) {
         Ok(valid) => valid,
         Err(invalid) => {
             let desired = status::of_invalid(&cluster, &invalid, Timestamp::now());
-            status::write(&context, &cluster, &current, &desired).await.map_err(Error::Status)?;
+            status::write(&context.reporter, &cluster, &current, &desired).await.map_err(Error::Status)?;
             return Ok(Action::await_change());
         }
     };
     let live_scheduler = observed.scheduler.as_deref().map(|live| &live.metadata);
     let desired = build::build(&valid).beside(live_scheduler);
     let plan = apply::plan(&valid, &observed, &desired);
-    let mut applying = pin!(apply::apply(&context, &valid, plan));
+    let writer = Writer { client: &context.client, expectations: &context.expectations };
+    let mut applying = pin!(apply::apply(writer, &valid, plan));
+    let first = FirstStatus { context: &context, cluster: &cluster, valid: &valid, observed: &observed };
     let outcome = if let Ok(outcome) = timeout(SOON, &mut applying).await {
         outcome
     } else {
-        let writing = write_created(&context, &cluster, (&valid, &observed), &mut current);
-        let (written, outcome) = join(writing, applying).await;
+        let (written, outcome) = join(first.write(&mut current), applying).await;
         written?;
         outcome
     };
-    if (outcome.made || !observed.unseen.is_empty()) && outcome.error.is_none() && outcome.blocked.is_empty() {
+    if (outcome.made || observed.lags()) && outcome.error.is_none() && outcome.blocked.is_empty() {
         return Ok(Action::requeue(EXPECTATION_TTL)); // The watch event of the created object triggers a pass sooner.
     }
     if outcome.error.as_ref().is_some_and(|error| error.class() == Class::NamespaceEnding) {
         return Ok(Action::await_change()); // The cluster itself is deleted next.
     }
-    write_created(&context, &cluster, (&valid, &observed), &mut current).await?;
+    first.write(&mut current).await?;
     // Read after the components are created: plugins delay the phase and nothing else.
-    let held = current.phase != Some(ClusterPhase::Running) && context.status_store.holds(&cluster);
-    let seen = status::StatusInput { current: &current, observed: &observed, built: &desired, outcome: &outcome, held };
+    let held = current.phase != Some(ClusterPhase::Running) && context.plugins.holds(&cluster);
+    let seen = StatusInput { current: &current, observed: &observed, built: &desired, outcome: &outcome, held };
     let desired = status::of_observed(&cluster, &valid, &seen, Timestamp::now());
-    status::write(&context, &cluster, &current, &desired).await.map_err(Error::Status)?;
+    status::write(&context.reporter, &cluster, &current, &desired).await.map_err(Error::Status)?;
     match outcome.error {
         Some(error) => Err(Error::Apply(error)),
         // An existing component's watch event triggers a pass. The requeue covers the case that no event arrives.
@@ -121,20 +143,26 @@ pub(crate) async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) 
     }
 }
 
-/// Writes phase `Created` if the cluster has no phase yet: clients expect to see it before any other phase.
-async fn write_created(
-    context: &Context,
-    cluster: &DaskCluster,
-    (valid, observed): (&ValidatedCluster, &Observed),
-    current: &mut DaskClusterStatus,
-) -> Result<(), Error> {
-    if current.phase.is_none() && !observed.unseen.contains(PHASE) {
-        let created = status::of_created(cluster, valid, Timestamp::now());
-        status::write(context, cluster, current, &created).await.map_err(Error::Status)?;
-        context.expectations.remember((PHASE, &valid.uid), "");
-        *current = created;
+/// The first status of a cluster: phase `Created`, which clients expect to see before any other phase.
+struct FirstStatus<'a> {
+    context: &'a Context,
+    cluster: &'a DaskCluster,
+    valid: &'a ValidatedCluster,
+    observed: &'a Observed,
+}
+
+impl FirstStatus<'_> {
+    /// Writes the status if the cluster has no phase yet, and puts it into `current`.
+    async fn write(&self, current: &mut DaskClusterStatus) -> Result<(), Error> {
+        if current.phase.is_none() && !self.observed.is_phase_unseen {
+            let created = status::of_created(self.cluster, self.valid, Timestamp::now());
+            let written = status::write(&self.context.reporter, self.cluster, current, &created).await;
+            written.map_err(Error::Status)?;
+            self.context.expectations.remember((PHASE, &self.valid.uid), "");
+            *current = created;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]

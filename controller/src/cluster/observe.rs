@@ -8,17 +8,15 @@ use dask_operator_api::{
 };
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt as _;
+use operator_runtime::watch::Expectations;
 
+use super::component::ComponentKind;
 use crate::{
-    context::{Context, cluster_key},
+    caches::{Caches, cluster_key},
     pod_labels::Home,
     view::{DeploymentView, PodView},
 };
 
-/// Kinds of the components. A cluster has one of each.
-const SCHEDULER: &str = "Deployment";
-const SERVICE: &str = "Service";
-const GROUP: &str = "DaskWorkerGroup";
 /// The cluster's phase, tracked in the expectations like a kind of its own.
 pub(super) const PHASE: &str = "phase";
 
@@ -33,14 +31,22 @@ pub(super) struct Observed {
     pub(super) scheduler_pods: Vec<Arc<PodView>>,
     /// Pods that were created for the scheduler and whose labels say something else.
     pub(super) astray_pods: Vec<Arc<PodView>>,
-    /// Kinds of components that were created but are not in the caches yet, and [`PHASE`] if the first phase was
-    /// written but is not in the cache yet.
-    pub(super) unseen: BTreeSet<&'static str>,
+    /// Components that were created but are not in the caches yet.
+    pub(super) unseen: BTreeSet<ComponentKind>,
+    /// Whether the first phase was written but is not in the cache yet.
+    pub(super) is_phase_unseen: bool,
 }
 
-pub(super) fn observe(cluster: &DaskCluster, context: &Context) -> Observed {
+impl Observed {
+    /// Returns whether the caches lag behind what this process has written.
+    pub(super) fn lags(&self) -> bool {
+        !self.unseen.is_empty() || self.is_phase_unseen
+    }
+}
+
+pub(super) fn observe(cluster: &DaskCluster, caches: &Caches, expectations: &Expectations) -> Observed {
     let (namespace, name) = (cluster.namespace().unwrap_or_default(), cluster.name_any());
-    let (caches, scheduler, group) = (&context.caches, meta::scheduler_name(&name), meta::default_group_name(&name));
+    let (scheduler, group) = (meta::scheduler_name(&name), meta::default_group_name(&name));
     let mut observed = Observed {
         scheduler: caches.schedulers.get(&namespace, &scheduler),
         service: caches.services.get(&namespace, &scheduler),
@@ -48,17 +54,18 @@ pub(super) fn observe(cluster: &DaskCluster, context: &Context) -> Observed {
         astray_pods: caches.astray_pods(&namespace, Home { component: component::SCHEDULER, name: &name }),
         group: caches.groups.get(&namespace, &group),
         groups: caches.groups.indexed(&cluster_key(&namespace, &name)),
-        unseen: BTreeSet::new(),
+        ..Observed::default()
     };
-    let stands = [
-        (SCHEDULER, observed.scheduler.is_some()),
-        (SERVICE, observed.service.is_some()),
-        (GROUP, observed.group.is_some()),
-        (PHASE, cluster.status.as_ref().is_some_and(|status| status.phase.is_some())),
-    ];
     let uid = cluster.uid().unwrap_or_default();
-    let is_unseen =
-        |(kind, stands): &(&'static str, bool)| !context.expectations.unseen((kind, &uid), |_| *stands).is_empty();
-    observed.unseen = stands.into_iter().filter(is_unseen).map(|(kind, _)| kind).collect();
+    let is_unseen = |kind: &'static str, stands: bool| !expectations.unseen((kind, &uid), |_| stands).is_empty();
+    let stands = |kind: &ComponentKind| match kind {
+        ComponentKind::Scheduler => observed.scheduler.is_some(),
+        ComponentKind::Service => observed.service.is_some(),
+        ComponentKind::Group => observed.group.is_some(),
+    };
+    let unseen = ComponentKind::ALL.into_iter().filter(|kind| is_unseen(kind.name(), stands(kind)));
+    observed.unseen = unseen.collect();
+    let has_phase = cluster.status.as_ref().is_some_and(|status| status.phase.is_some());
+    observed.is_phase_unseen = is_unseen(PHASE, has_phase);
     observed
 }

@@ -12,7 +12,7 @@ use super::{
     apply::{NAME_TAKEN, Outcome},
     observe::Observed,
     scheduler_status,
-    status::StatusInput,
+    status_input::StatusInput,
     validate::ValidatedCluster,
 };
 

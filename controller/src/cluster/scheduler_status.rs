@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::{
     build,
     observe::Observed,
-    status::{SCHEDULER_READY, SCHEDULER_UP_TO_DATE, StatusInput},
+    status_input::{SCHEDULER_READY, SCHEDULER_UP_TO_DATE, StatusInput},
     validate::ValidatedCluster,
 };
 use crate::{

@@ -3,33 +3,25 @@
 use dask_operator_api::{ClusterPhase, DaskCluster, DaskClusterStatus, meta};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::{Api, ResourceExt as _};
 use operator_runtime::{
     conditions::{self, ACCEPTED, ConditionUpdate, READY, STALLED},
     k8s::{self, Warnings},
     rejection::Rejection,
-    report,
+    report::StatusReporter,
 };
 
 use super::{
     apply::Outcome,
-    build::Desired,
     observe::Observed,
     phase::{components_exist, phase},
-    scheduler_status, summary,
+    scheduler_status,
+    status_input::{COMPONENTS_CREATED, SCHEDULER_READY, SCHEDULER_UP_TO_DATE, StatusInput, WORKERS_AVAILABLE},
+    summary,
     validate::ValidatedCluster,
     warnings, workers,
 };
-use crate::{context::Context, field_warnings, pod};
+use crate::{field_warnings, pod};
 
-/// The condition that scheduler Deployment, Service and default group exist.
-pub(super) const COMPONENTS_CREATED: &str = "ComponentsCreated";
-/// The condition that the scheduler runs.
-pub(crate) const SCHEDULER_READY: &str = "SchedulerReady";
-/// The condition that the running scheduler matches the spec.
-pub(super) const SCHEDULER_UP_TO_DATE: &str = "SchedulerUpToDate";
-/// The condition that the default group's workers run and are connected.
-pub(super) const WORKERS_AVAILABLE: &str = "WorkersAvailable";
 /// All conditions of a cluster that this reconciler writes. Each status has them all.
 pub(crate) const CONDITIONS: &[&str] =
     &[ACCEPTED, COMPONENTS_CREATED, SCHEDULER_READY, SCHEDULER_UP_TO_DATE, WORKERS_AVAILABLE, READY, STALLED];
@@ -61,17 +53,6 @@ pub(super) fn of_created(cluster: &DaskCluster, valid: &ValidatedCluster, now: T
         selector: Some(meta::worker_selector(&meta::default_group_name(&valid.name))),
         ..with_conditions(cluster, &[], verdicts, now)
     }
-}
-
-/// The values that a status is computed from.
-pub(super) struct StatusInput<'a> {
-    /// The status that was written last, which the cache may not contain yet.
-    pub(super) current: &'a DaskClusterStatus,
-    pub(super) observed: &'a Observed,
-    pub(super) built: &'a Desired,
-    pub(super) outcome: &'a Outcome,
-    /// Whether a plugin keeps the cluster from becoming `Running`.
-    pub(super) held: bool,
 }
 
 pub(super) fn of_observed(
@@ -106,7 +87,7 @@ pub(super) fn of_observed(
 
 /// Writes `desired` if it differs from the current status.
 pub(super) async fn write(
-    context: &Context,
+    reporter: &StatusReporter,
     cluster: &DaskCluster,
     current: &DaskClusterStatus,
     desired: &DaskClusterStatus,
@@ -114,8 +95,7 @@ pub(super) async fn write(
     if same(current, desired) {
         return Ok(());
     }
-    let api: Api<DaskCluster> = Api::namespaced(context.client.clone(), &cluster.namespace().unwrap_or_default());
-    if !k8s::apply_status(&api, k8s::FIELD_MANAGER, cluster, desired).await? {
+    if !reporter.apply(k8s::FIELD_MANAGER, cluster, desired).await? {
         return Ok(());
     }
     // The others repeat a condition of the group or of the cluster, for which an Event is emitted already.
@@ -126,7 +106,7 @@ pub(super) async fn write(
         _ => true,
     };
     let own: Vec<Condition> = desired.conditions.iter().filter(own).cloned().collect();
-    report::condition_changes(&context.recorder, cluster, &current.conditions, &own).await;
+    reporter.condition_changes(cluster, &current.conditions, &own).await;
     Ok(())
 }
 

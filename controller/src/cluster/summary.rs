@@ -8,10 +8,9 @@ use operator_runtime::{
 
 use super::{
     phase::waits_for_load_balancer,
-    status::{COMPONENTS_CREATED, SCHEDULER_READY, SCHEDULER_UP_TO_DATE, StatusInput, WORKERS_AVAILABLE},
+    status_input::{COMPONENTS_CREATED, SCHEDULER_READY, SCHEDULER_UP_TO_DATE, StatusInput, WORKERS_AVAILABLE},
     validate::ValidatedCluster,
 };
-use crate::worker_group;
 
 /// What has to hold for the cluster to be ready, in the order in which a user would fix it. Workers do not count: clients
 /// connect to the scheduler, and a cluster may have none.
@@ -29,7 +28,8 @@ pub(super) fn workers_available(
         return no_group();
     };
     let status = group.status.as_ref().filter(|status| status.observed_generation == group.metadata.generation);
-    let reported = status.and_then(|status| conditions::find(&status.conditions, worker_group::AVAILABLE));
+    let reported = status
+        .and_then(|status| conditions::find(&status.conditions, dask_operator_api::conditions::WORKERS_AVAILABLE));
     let earlier = conditions::find(&seen.current.conditions, WORKERS_AVAILABLE);
     let earlier = earlier.filter(|condition| condition.status != "Unknown");
     // A change of the group alone, as by an autoscaler, does not make what is known of the workers unknown.

@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    stub_api_server::{made, mk_context, namespace_ends},
+    controllers::contexts,
+    stub_api_server::{made, mk_shared, namespace_ends},
     test_fixtures::mk_cluster,
 };
 
@@ -32,8 +33,8 @@ async fn pass(cluster: &DaskCluster, context: &Arc<Context>) -> Action {
 /// Status writes compete with the creations that other clusters wait for.
 #[tokio::test]
 async fn components_are_created_once_and_reported_when_all_caches_contain_them() {
-    let (context, writes) = mk_context(made).await;
-    let (context, demo) = (Arc::new(context), mk_cluster("demo"));
+    let (shared, writes) = mk_shared(made).await;
+    let (context, demo) = (Arc::new(contexts::cluster(&shared)), mk_cluster("demo"));
     pass(&demo, &context).await;
     let mut components = writes.take();
     components.sort_unstable();
@@ -51,8 +52,8 @@ async fn components_are_created_once_and_reported_when_all_caches_contain_them()
 
 #[tokio::test]
 async fn a_namespace_that_ends_is_no_failure_of_a_cluster() {
-    let (context, writes) = mk_context(namespace_ends).await;
-    let action = pass(&mk_cluster("demo"), &Arc::new(context)).await;
+    let (shared, writes) = mk_shared(namespace_ends).await;
+    let action = pass(&mk_cluster("demo"), &Arc::new(contexts::cluster(&shared))).await;
     assert_eq!(action, Action::await_change());
     let mut tried = writes.take();
     tried.sort_unstable();

@@ -12,11 +12,7 @@ use kube::ResourceExt as _;
 use operator_runtime::k8s::is_controlled_by;
 use serde_json::{Map, Value, json};
 
-use super::{
-    build::{self, Component},
-    observe::Observed,
-    validate::ValidatedCluster,
-};
+use super::{build, component::Component, observe::Observed, validate::ValidatedCluster};
 use crate::{
     pod_labels,
     propagation::Propagation,

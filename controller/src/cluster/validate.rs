@@ -1,7 +1,7 @@
 //! Validates a cluster and computes what its components are built from. Pure.
 
 use dask_operator_api::{
-    DaskCluster, SchedulerSpec, WorkerSpec,
+    DaskCluster, SchedulerSpec, ServiceSpec, WorkerSpec,
     kubernetes::canonical_service_spec,
     meta::{self, Map},
 };
@@ -65,10 +65,7 @@ pub(super) fn validate(cluster: &DaskCluster) -> Result<ValidatedCluster, Reject
         annotations: meta::inherited(cluster.annotations()),
         dashboard: dashboard::of_service(cluster),
         scheduler_template: scheduler_template(&cluster.spec.scheduler),
-        service_template: TemplateVersion::new(
-            &cluster.spec.scheduler.service,
-            &canonical_service_spec(&cluster.spec.scheduler.service),
-        ),
+        service_template: service_template(&cluster.spec.scheduler.service),
         worker_template: worker_template(&cluster.spec.worker),
         scheduler: cluster.spec.scheduler.clone(),
         worker: cluster.spec.worker.clone(),
@@ -77,14 +74,23 @@ pub(super) fn validate(cluster: &DaskCluster) -> Result<ValidatedCluster, Reject
 
 fn scheduler_template(scheduler: &SchedulerSpec) -> TemplateVersion {
     let SchedulerSpec { spec, metadata, .. } = scheduler;
-    TemplateVersion::new(&(spec, metadata), &(deployment_pod(spec), metadata))
+    let own = (spec.clone(), metadata.clone());
+    TemplateVersion::new(&(spec, metadata), move || (deployment_pod(&own.0), own.1))
+}
+
+fn service_template(service: &ServiceSpec) -> TemplateVersion {
+    let own = service.clone();
+    TemplateVersion::new(service, move || canonical_service_spec(&own))
 }
 
 fn worker_template(worker: &WorkerSpec) -> TemplateVersion {
     let text = WorkerSpec { replicas: 0, ..worker.clone() };
-    let mut canonical = json!(text);
-    canonical["spec"] = deployment_pod(&worker.spec);
-    TemplateVersion::new(&text, &canonical)
+    let own = text.clone();
+    TemplateVersion::new(&text, move || {
+        let mut canonical = json!(own);
+        canonical["spec"] = deployment_pod(&own.spec);
+        canonical
+    })
 }
 
 /// Returns the labels that the Service selects by and that the cluster has, or the job that it belongs to.

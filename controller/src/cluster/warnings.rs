@@ -3,11 +3,7 @@
 use kube::Resource;
 use operator_runtime::k8s::{self, Warnings};
 
-use super::{
-    build::{Component, Desired},
-    observe::Observed,
-    validate::ValidatedCluster,
-};
+use super::{build::Desired, component::Component, observe::Observed, validate::ValidatedCluster};
 use crate::{field_warnings, worker_group};
 
 /// Returns the warnings about the present spec: those of components that were built from it, and those of the default
@@ -47,7 +43,7 @@ mod tests {
     fn warnings(edit: impl FnOnce(&mut Value)) -> Vec<String> {
         let cluster = validate(&mk_cluster("demo")).unwrap();
         let desired = build(&cluster);
-        let mut scheduler = desired.scheduler.manifest.clone();
+        let mut scheduler = desired.scheduler.manifest();
         scheduler["metadata"]["annotations"][meta::WARNINGS] = json!(json!([TEXT]).to_string());
         edit(&mut scheduler["metadata"]);
         let scheduler = Some(Arc::new(serde_json::from_value(scheduler).unwrap()));

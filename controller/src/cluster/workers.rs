@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 use operator_runtime::conditions::{self, ConditionUpdate, READY};
 
-use super::{observe::Observed, status::WORKERS_AVAILABLE, validate::ValidatedCluster};
+use super::{observe::Observed, status_input::WORKERS_AVAILABLE, validate::ValidatedCluster};
 use crate::worker_group;
 
 /// The condition of the plugin engine.
@@ -65,7 +65,9 @@ fn failure_of_group(group: &DaskWorkerGroup) -> Option<&Condition> {
             .filter(|condition| condition.status == "False")
             .filter(|condition| !worker_group::IN_PROGRESS.contains(&condition.reason.as_str()))
     };
-    [worker_group::ACCEPTED, worker_group::SCALED, worker_group::AVAILABLE].iter().find_map(fails)
+    [conditions::ACCEPTED, worker_group::SCALED, dask_operator_api::conditions::WORKERS_AVAILABLE]
+        .iter()
+        .find_map(fails)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Wires the reconcilers of Dask resources: which watch fills which cache and triggers which reconciler.
 
+pub(crate) mod contexts;
 mod triggers;
 
 use std::sync::Arc;
@@ -10,7 +11,6 @@ use dask_operator_api::{
 };
 use kube::runtime::reflector;
 use operator_runtime::{
-    k8s,
     reconciler::Reconciler,
     scope::Scope,
     task_set::TaskSet,
@@ -19,7 +19,7 @@ use operator_runtime::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{autoscaler, cluster, context::Context, idle, job, kopf_finalizer, worker_group};
+use crate::{autoscaler, cluster, idle, job, kopf_finalizer, shared::Shared, worker_group};
 
 /// The sending ends of the reconcilers' work queues.
 #[derive(Clone)]
@@ -51,24 +51,24 @@ struct Stores {
 }
 
 /// Connects caches, queues and reconcilers.
-pub(crate) fn wire(context: &Arc<Context>, scope: &Scope, shutdown: &CancellationToken) -> TaskSet {
-    let (queues, requests) = queues(&context.expectations);
-    let mut task_set = TaskSet::new((context.liveness.clone(), context.leadership.clone()), shutdown.clone());
-    if context.releases.is_on() {
-        task_set.watch(context.releases.watch(&context.client, context.pace));
+pub(crate) fn wire(shared: &Shared, scope: &Scope, shutdown: &CancellationToken) -> TaskSet {
+    let (queues, requests) = queues(&shared.expectations);
+    let mut task_set = TaskSet::new(shared.liveness.clone(), shared.leadership.clone(), shutdown.clone());
+    if shared.releases.is_on() {
+        task_set.watch(shared.releases.watch(&shared.client, shared.pace));
     }
-    let stores = watch_dask_kinds(&mut task_set, context, scope, &queues);
-    watch_children(&mut task_set, context, scope, &queues);
+    let stores = watch_dask_kinds(&mut task_set, shared, scope, &queues);
+    watch_children(&mut task_set, shared, scope, &queues);
     queues.wait_for(&task_set.watches);
-    context.status_store.wake_by(queues.clusters.clone(), task_set.watches.clone());
-    run_reconcilers(&mut task_set, context, (requests, stores), shutdown);
+    shared.status_store.wake_by(queues.clusters.clone(), task_set.watches.clone());
+    run_reconcilers(&mut task_set, shared, (requests, stores), shutdown);
     let reporter = unreadable::Reporter {
-        client: context.client.clone(),
-        recorder: context.recorder.clone(),
-        liveness: context.liveness.clone(),
+        client: shared.client.clone(),
+        recorder: shared.recorder.clone(),
+        liveness: shared.liveness.clone(),
         conditions_of,
         release: {
-            let client = context.client.clone();
+            let client = shared.client.clone();
             Box::new(move |object| {
                 let client = client.clone();
                 Box::pin(async move { kopf_finalizer::release_unreadable(&client, &object).await })
@@ -118,8 +118,10 @@ fn queues(expectations: &Expectations) -> (Queues, AllRequests) {
     (queues, requests)
 }
 
-fn watch_dask_kinds(task_set: &mut TaskSet, context: &Arc<Context>, scope: &Scope, queues: &Queues) -> Stores {
-    let (caches, client, pace) = (&context.caches, &context.client, context.pace);
+fn watch_dask_kinds(task_set: &mut TaskSet, shared: &Shared, scope: &Scope, queues: &Queues) -> Stores {
+    let (caches, client, pace) = (&shared.caches, &shared.client, shared.pace);
+    let definitions = shared.old_definitions.clone();
+    let forget = move || definitions.forget_sent();
     let (clusters, cluster_writer) = reflector::store();
     let (groups, group_writer) = reflector::store();
     let (jobs, job_writer) = reflector::store();
@@ -127,32 +129,32 @@ fn watch_dask_kinds(task_set: &mut TaskSet, context: &Arc<Context>, scope: &Scop
     task_set.watch(
         KindWatcher::new(client, scope, (), pace.config(None), caches.clusters.clone())
             .store(cluster_writer)
-            .resync(k8s::forget_old_definitions)
+            .resync(forget.clone())
             .listen(triggers::on_cluster(caches, queues)),
     );
     task_set.watch(
         KindWatcher::new(client, scope, (), pace.config(None), caches.groups.clone())
             .store(group_writer)
-            .resync(k8s::forget_old_definitions)
+            .resync(forget.clone())
             .listen(triggers::on_group(caches, queues)),
     );
     task_set.watch(
         KindWatcher::new(client, scope, (), pace.config(None), caches.jobs.clone())
             .store(job_writer)
-            .resync(k8s::forget_old_definitions)
+            .resync(forget.clone())
             .listen(triggers::on_job(queues)),
     );
     task_set.watch(
         KindWatcher::new(client, scope, (), pace.config(None), caches.autoscalers.clone())
             .store(autoscaler_writer)
-            .resync(k8s::forget_old_definitions)
+            .resync(forget.clone())
             .listen(triggers::on_autoscaler(caches, queues)),
     );
     Stores { clusters, groups, jobs, autoscalers }
 }
 
-fn watch_children(task_set: &mut TaskSet, context: &Arc<Context>, scope: &Scope, queues: &Queues) {
-    let (caches, client, pace) = (&context.caches, &context.client, context.pace);
+fn watch_children(task_set: &mut TaskSet, shared: &Shared, scope: &Scope, queues: &Queues) {
+    let (caches, client, pace) = (&shared.caches, &shared.client, shared.pace);
     let of_scheduler = format!("{}={}", meta::COMPONENT, component::SCHEDULER);
     let of_worker = format!("{}={}", meta::COMPONENT, component::WORKER);
     let of_any =
@@ -190,19 +192,19 @@ fn watch_children(task_set: &mut TaskSet, context: &Arc<Context>, scope: &Scope,
 
 fn run_reconcilers(
     task_set: &mut TaskSet,
-    context: &Arc<Context>,
+    shared: &Shared,
     (requests, stores): (AllRequests, Stores),
     shutdown: &CancellationToken,
 ) {
-    let liveness = &context.liveness;
+    let (liveness, runtime) = (&shared.liveness, &shared.metrics.runtime);
     let clusters = Reconciler {
         name: "DaskCluster",
         store: stores.clusters.clone(),
         reconcile: cluster::reconcile,
         category: cluster::Error::category,
         liveness: liveness.clone(),
-        passes: context.metrics.runtime.passes("DaskCluster"),
-        releases: context.releases.clone(),
+        passes: runtime.passes("DaskCluster"),
+        releases: shared.releases.clone(),
     };
     let idle = Reconciler {
         name: "DaskClusterIdle",
@@ -210,8 +212,8 @@ fn run_reconcilers(
         reconcile: idle::reconcile,
         category: idle::Error::category,
         liveness: liveness.clone(),
-        passes: context.metrics.runtime.passes("DaskClusterIdle"),
-        releases: context.releases.clone(),
+        passes: runtime.passes("DaskClusterIdle"),
+        releases: shared.releases.clone(),
     };
     let groups = Reconciler {
         name: "DaskWorkerGroup",
@@ -219,8 +221,8 @@ fn run_reconcilers(
         reconcile: worker_group::reconcile,
         category: worker_group::Error::category,
         liveness: liveness.clone(),
-        passes: context.metrics.runtime.passes("DaskWorkerGroup"),
-        releases: context.releases.clone(),
+        passes: runtime.passes("DaskWorkerGroup"),
+        releases: shared.releases.clone(),
     };
     let jobs = Reconciler {
         name: "DaskJob",
@@ -228,8 +230,8 @@ fn run_reconcilers(
         reconcile: job::reconcile,
         category: job::Error::category,
         liveness: liveness.clone(),
-        passes: context.metrics.runtime.passes("DaskJob"),
-        releases: context.releases.clone(),
+        passes: runtime.passes("DaskJob"),
+        releases: shared.releases.clone(),
     };
     let autoscalers = Reconciler {
         name: "DaskAutoscaler",
@@ -237,24 +239,23 @@ fn run_reconcilers(
         reconcile: autoscaler::reconcile,
         category: autoscaler::Error::category,
         liveness: liveness.clone(),
-        passes: context.metrics.runtime.passes("DaskAutoscaler"),
-        releases: context.releases.clone(),
+        passes: runtime.passes("DaskAutoscaler"),
+        releases: shared.releases.clone(),
     };
-    let share = || (Arc::clone(context), shutdown.clone());
-    let (context, shutdown) = share();
+    let (context, ends) = (Arc::new(contexts::cluster(shared)), shutdown.clone());
     task_set.after_sync("the DaskCluster reconciler", move |leading| {
-        clusters.run(requests.clusters, context, (leading, shutdown))
+        clusters.run(requests.clusters, context, leading, ends)
     });
-    let (context, shutdown) = share();
-    task_set.after_sync("the idle time-out", move |leading| idle.run(requests.idle, context, (leading, shutdown)));
-    let (context, shutdown) = share();
+    let (context, ends) = (Arc::new(contexts::idle(shared)), shutdown.clone());
+    task_set.after_sync("the idle time-out", move |leading| idle.run(requests.idle, context, leading, ends));
+    let (context, ends) = (Arc::new(contexts::worker_group(shared)), shutdown.clone());
     task_set.after_sync("the DaskWorkerGroup reconciler", move |leading| {
-        groups.run(requests.groups, context, (leading, shutdown))
+        groups.run(requests.groups, context, leading, ends)
     });
-    let (context, shutdown) = share();
-    task_set.after_sync("the DaskJob reconciler", move |leading| jobs.run(requests.jobs, context, (leading, shutdown)));
-    let (context, shutdown) = share();
+    let (context, ends) = (Arc::new(contexts::job(shared)), shutdown.clone());
+    task_set.after_sync("the DaskJob reconciler", move |leading| jobs.run(requests.jobs, context, leading, ends));
+    let (context, ends) = (Arc::new(contexts::autoscaler(shared)), shutdown.clone());
     task_set.after_sync("the DaskAutoscaler reconciler", move |leading| {
-        autoscalers.run(requests.autoscalers, context, (leading, shutdown))
+        autoscalers.run(requests.autoscalers, context, leading, ends)
     });
 }

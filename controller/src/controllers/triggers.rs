@@ -9,7 +9,7 @@ use operator_runtime::watch::{Cache, Change, Queue};
 
 use super::Queues;
 use crate::{
-    context::{Caches, cluster_key},
+    caches::{Caches, cluster_key},
     pod_labels::{self, Home},
     view::PodView,
 };

@@ -1,16 +1,21 @@
 //! Deletes an idle cluster or scales it to 0.
 
+use std::sync::Arc;
+
 use dask_operator_api::{DaskCluster, DaskWorkerGroup};
 use kube::{
-    Api, Resource as _, ResourceExt as _,
-    api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy},
+    Api, Client, ResourceExt as _,
+    api::{DeleteParams, Preconditions, PropagationPolicy},
     runtime::events::{Event, EventType},
 };
-use operator_runtime::k8s::{self, Class};
-use serde_json::{Value, json};
+use operator_runtime::{
+    k8s::{self, Class},
+    report::StatusReporter,
+};
+use serde_json::json;
 
 use super::validate::{SCALED_TO_ZERO, Validated};
-use crate::context::{Context, cluster_key};
+use crate::replicas::{self, Scaling};
 
 /// The result of acting on an idle cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,15 +25,23 @@ pub(super) enum Outcome {
     Outdated,
 }
 
+/// What an idle cluster is deleted or scaled with.
+pub(super) struct Actor<'a> {
+    pub(super) client: &'a Client,
+    pub(super) reporter: &'a StatusReporter,
+    pub(super) cluster: &'a DaskCluster,
+    pub(super) valid: &'a Validated,
+}
+
 /// Deletes the cluster, unless it has been changed since the decision.
-pub(super) async fn delete(context: &Context, cluster: &DaskCluster, valid: &Validated) -> Result<Outcome, k8s::Error> {
-    let api: Api<DaskCluster> = Api::namespaced(context.client.clone(), &valid.namespace);
+pub(super) async fn delete(actor: &Actor<'_>) -> Result<Outcome, k8s::Error> {
+    let Actor { client, cluster, valid, .. } = actor;
+    let api: Api<DaskCluster> = Api::namespaced((*client).clone(), &valid.namespace);
     let Some(live) = live(&api, cluster, valid).await? else {
         return Ok(Outcome::Outdated);
     };
     let timeout = valid.rules.timeout.as_secs();
-    publish_event(context, cluster, "IdleTimeout", format!("idle for more than {timeout} s; deleting the cluster"))
-        .await;
+    actor.publish(format!("idle for more than {timeout} s; deleting the cluster")).await;
     tracing::info!(namespace = valid.namespace, cluster = valid.name, timeout, "deleting an idle cluster");
     let params = DeleteParams {
         propagation_policy: Some(PropagationPolicy::Background),
@@ -40,43 +53,32 @@ pub(super) async fn delete(context: &Context, cluster: &DaskCluster, valid: &Val
 
 /// Scales all groups to 0 and then records the idle period for which that was done.
 pub(super) async fn scale_to_zero(
-    context: &Context,
-    cluster: &DaskCluster,
-    valid: &Validated,
+    actor: &Actor<'_>,
+    groups: &[Arc<DaskWorkerGroup>],
     period: &str,
 ) -> Result<Outcome, k8s::Error> {
-    let clusters: Api<DaskCluster> = Api::namespaced(context.client.clone(), &valid.namespace);
+    let Actor { client, cluster, valid, .. } = actor;
+    let clusters: Api<DaskCluster> = Api::namespaced((*client).clone(), &valid.namespace);
     let Some(live) = live(&clusters, cluster, valid).await? else {
         return Ok(Outcome::Outdated);
     };
     if live.annotations().get(SCALED_TO_ZERO).is_some_and(|handled| handled == period) {
         return Ok(Outcome::Done); // The cache is stale.
     }
-    let groups: Api<DaskWorkerGroup> = Api::namespaced(context.client.clone(), &valid.namespace);
     let mut scaled = false;
-    for group in context.caches.groups.indexed(&cluster_key(&valid.namespace, &valid.name)) {
+    for group in groups {
         if group.spec.worker.replicas > 0 && group.metadata.deletion_timestamp.is_none() {
-            let patch = json!({
-                "metadata": {"uid": group.uid(), "resourceVersion": group.resource_version()},
-                "spec": {"worker": {"replicas": 0}},
-            });
-            if merge(&groups, &group.name_any(), patch).await? == Outcome::Outdated {
+            if replicas::scale(client, Scaling::of_unchanged(group, 0)).await? == replicas::Outcome::Outdated {
                 return Ok(Outcome::Outdated);
             }
             scaled = true;
         }
     }
-    let patch = json!({"metadata": {"uid": live.uid(), "annotations": {SCALED_TO_ZERO: period}}});
-    let outcome = merge(&clusters, &valid.name, patch).await?;
+    let patch = json!({"metadata": {"annotations": {SCALED_TO_ZERO: period}}});
+    let outcome = done(k8s::merge(&clusters, &live, patch).await)?;
     if scaled {
         let timeout = valid.rules.timeout.as_secs();
-        publish_event(
-            context,
-            cluster,
-            "IdleTimeout",
-            format!("idle for more than {timeout} s; scaled all groups to 0"),
-        )
-        .await;
+        actor.publish(format!("idle for more than {timeout} s; scaled all groups to 0")).await;
         tracing::info!(namespace = valid.namespace, cluster = valid.name, timeout, "scaled an idle cluster to 0");
     }
     Ok(outcome)
@@ -96,14 +98,6 @@ async fn live(
     }))
 }
 
-async fn merge<K>(api: &Api<K>, name: &str, patch: Value) -> Result<Outcome, k8s::Error>
-where
-    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
-{
-    let params = PatchParams { field_manager: Some(k8s::FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    done(k8s::timed("patch", name, api.patch(name, &params, &Patch::Merge(patch))).await)
-}
-
 fn done<T>(result: Result<T, k8s::Error>) -> Result<Outcome, k8s::Error> {
     match result {
         Ok(_) => Ok(Outcome::Done),
@@ -112,15 +106,15 @@ fn done<T>(result: Result<T, k8s::Error>) -> Result<Outcome, k8s::Error> {
     }
 }
 
-async fn publish_event(context: &Context, cluster: &DaskCluster, reason: &str, note: String) {
-    let event = Event {
-        type_: EventType::Normal,
-        reason: reason.to_owned(),
-        note: Some(note),
-        action: "IdleTimeout".to_owned(),
-        secondary: None,
-    };
-    if let Err(error) = context.recorder.publish(&event, &cluster.object_ref(&())).await {
-        tracing::warn!(%error, "failed to publish an Event");
+impl Actor<'_> {
+    async fn publish(&self, note: String) {
+        let event = Event {
+            type_: EventType::Normal,
+            reason: "IdleTimeout".to_owned(),
+            note: Some(note),
+            action: "IdleTimeout".to_owned(),
+            secondary: None,
+        };
+        self.reporter.publish(self.cluster, event).await;
     }
 }

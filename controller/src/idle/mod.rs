@@ -1,9 +1,11 @@
 //! The idle time-out of DaskClusters: a cluster whose scheduler has had nothing to do for too long is deleted, or
 //! scaled to 0 workers. The scheduler is only asked, never changed.
 //!
-//! validate → observe → decide → apply → status; only `observe`, `apply` and `status` do I/O.
+//! validate → observe → ask → decide → apply → status; `observe` sees the caches, and only `ask`, `apply` and `status` do
+//! I/O.
 
 mod apply;
+mod ask;
 mod decide;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
@@ -14,21 +16,33 @@ mod validate;
 
 use std::{sync::Arc, time::Duration};
 
-use kube::ResourceExt as _;
+use kube::{Client, ResourceExt as _};
 
 pub(crate) use tracker::IdleTracker;
 
-use crate::context::Context;
-use apply::Outcome;
+use crate::{caches::Caches, scheduler::SchedulerClients};
+use apply::{Actor, Outcome};
 use dask_operator_api::{DaskCluster, IdleAction};
 use decide::{Decision, Probe};
-use observe::Probed;
-use operator_runtime::{k8s, moment::Moment, reconciler::Action};
+use operator_runtime::{k8s, moment::Moment, reconciler::Action, report::StatusReporter};
 use status::Reached;
-use validate::Validated;
 
 /// How soon the reconciler retries after the cluster was changed in the meantime.
 const SOON: Duration = Duration::from_secs(1);
+
+/// What this reconciler works with.
+pub(crate) struct Context {
+    /// The caches, for `observe`.
+    pub(crate) caches: Caches,
+    /// The clients of schedulers, for `ask`.
+    pub(crate) schedulers: SchedulerClients,
+    /// The client of the API server, for `apply`.
+    pub(crate) client: Client,
+    /// Writes statuses and publishes Events.
+    pub(crate) reporter: StatusReporter,
+    /// The idle times that schedulers reported.
+    pub(crate) tracker: IdleTracker,
+}
 
 /// Why a pass ended early. Each variant is retried with growing delays.
 #[derive(Debug, thiserror::Error)]
@@ -54,40 +68,43 @@ impl Error {
 pub(crate) async fn reconcile(cluster: Arc<DaskCluster>, context: Arc<Context>) -> Result<Action, Error> {
     let uid = cluster.uid().unwrap_or_default();
     if cluster.metadata.deletion_timestamp.is_some() {
-        context.idle.forget(&uid);
+        context.tracker.forget(&uid);
         return Ok(Action::await_change());
     }
     let Some(valid) = validate::validate(&cluster) else {
-        context.idle.forget(&uid);
-        status::write(&context, &cluster, Reached::Unasked).await.map_err(Error::Status)?;
+        context.tracker.forget(&uid);
+        status::write(&context.reporter, &cluster, Reached::Unasked).await.map_err(Error::Status)?;
         return Ok(Action::await_change());
     };
-    let probed = observe::probe(&context, &cluster).await;
-    let now = Moment::now();
-    let (probe, not_before) = match &probed {
-        Probed::NotReady => (Probe::NotReady, now.wall),
-        Probed::Failed(_) => (Probe::Failed, now.wall),
-        Probed::Answered { idleness, not_before } => (Probe::Answered(*idleness), *not_before),
+    let observed = observe::observe(&cluster, &context.caches);
+    let answer = match observed.ready_since {
+        Some(_) => Some(ask::idleness(&context.schedulers, &cluster).await),
+        None => None,
     };
-    let verdict = context.idle.take_in(&uid, &probe, not_before, (&valid.rules, now));
-    let reached = match &probed {
-        Probed::NotReady => Some(Reached::NotReady),
-        Probed::Failed(error) => verdict.unreachable.then_some(Reached::No(error)),
-        Probed::Answered { .. } => Some(Reached::Yes),
+    let now = Moment::now();
+    let (probe, not_before) = match &answer {
+        None => (Probe::NotReady, now.wall),
+        Some(Err(_)) => (Probe::Failed, now.wall),
+        Some(Ok(idleness)) => (Probe::Answered(*idleness), observed.ready_since.unwrap_or(now.wall)),
+    };
+    let verdict = context.tracker.with(&uid, now, |period| period.take_in(&probe, not_before, &valid.rules, now));
+    let reached = match &answer {
+        None => Some(Reached::NotReady),
+        Some(Err(error)) => verdict.unreachable.then_some(Reached::No(error)),
+        Some(Ok(_)) => Some(Reached::Yes),
     };
     if let Some(reached) = reached {
-        status::write(&context, &cluster, reached).await.map_err(Error::Status)?;
+        status::write(&context.reporter, &cluster, reached).await.map_err(Error::Status)?;
     }
-    match verdict.decision {
-        Decision::Wait(wait) => Ok(Action::requeue(wait)),
-        Decision::Act { period } => act(&context, &cluster, &valid, &period).await,
-    }
-}
-
-async fn act(context: &Context, cluster: &DaskCluster, valid: &Validated, period: &str) -> Result<Action, Error> {
+    let period = match verdict.decision {
+        Decision::Wait(wait) => return Ok(Action::requeue(wait)),
+        Decision::Act { period } => period,
+    };
+    let Context { client, reporter, .. } = context.as_ref();
+    let actor = Actor { client, reporter, cluster: &cluster, valid: &valid };
     let outcome = match valid.action {
-        IdleAction::Delete => apply::delete(context, cluster, valid).await,
-        IdleAction::ScaleToZero => apply::scale_to_zero(context, cluster, valid, period).await,
+        IdleAction::Delete => apply::delete(&actor).await,
+        IdleAction::ScaleToZero => apply::scale_to_zero(&actor, &observed.groups, &period).await,
     };
     match (outcome.map_err(Error::Apply)?, valid.action) {
         (Outcome::Outdated, _) => Ok(Action::requeue(SOON)),

@@ -3,15 +3,12 @@
 use dask_operator_api::DaskCluster;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::{Api, ResourceExt as _};
 use operator_runtime::{
     conditions::{self, ConditionUpdate},
     k8s::{self, Class},
-    report,
+    report::StatusReporter,
 };
 use serde_json::json;
-
-use crate::context::Context;
 
 /// Field manager of this condition. The rest of the status belongs to the cluster reconciler.
 const MANAGER: &str = "dask-operator/idle";
@@ -30,21 +27,24 @@ pub(super) enum Reached<'a> {
 }
 
 /// Writes the condition if its status or reason changes.
-pub(super) async fn write(context: &Context, cluster: &DaskCluster, reached: Reached<'_>) -> Result<(), k8s::Error> {
+pub(super) async fn write(
+    reporter: &StatusReporter,
+    cluster: &DaskCluster,
+    reached: Reached<'_>,
+) -> Result<(), k8s::Error> {
     let old = of_cluster(cluster);
     let generation = cluster.metadata.generation;
     let Some(verdicts) = changed_verdicts(old.first(), reached, generation) else {
         return Ok(());
     };
     let desired = conditions::updated(&old, verdicts, generation, Timestamp::now());
-    let api: Api<DaskCluster> = Api::namespaced(context.client.clone(), &cluster.namespace().unwrap_or_default());
-    match k8s::apply_status(&api, MANAGER, cluster, &json!({"conditions": desired})).await {
+    match reporter.apply(MANAGER, cluster, &json!({"conditions": desired})).await {
         // The cluster was deleted in the meantime.
         Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => return Ok(()),
         Ok(false) => return Ok(()),
         result => result?,
     };
-    report::condition_changes(&context.recorder, cluster, &old, &desired).await;
+    reporter.condition_changes(cluster, &old, &desired).await;
     Ok(())
 }
 

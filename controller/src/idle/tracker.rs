@@ -5,10 +5,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use operator_runtime::moment::Moment;
 
-use super::decide::{IdleDecision, IdlePeriod, Probe, Rules};
+use super::decide::IdlePeriod;
 
 /// Entries that have not been used for this long belong to clusters that were deleted.
 const STALE: SignedDuration = SignedDuration::from_mins(10);
@@ -21,27 +21,22 @@ pub(crate) struct IdleTracker {
 
 #[derive(Debug)]
 struct Entry {
-    watched: IdlePeriod,
+    period: IdlePeriod,
     /// The time of the last use, by the steady clock.
     used: SignedDuration,
 }
 
 impl IdleTracker {
-    pub(super) fn take_in(
-        &self,
-        uid: &str,
-        probe: &Probe,
-        not_before: Timestamp,
-        (rules, now): (&Rules, Moment),
-    ) -> IdleDecision {
+    /// Calls `run` with the idle period of the cluster with `uid`, and returns what it returns.
+    pub(super) fn with<T>(&self, uid: &str, now: Moment, run: impl FnOnce(&mut IdlePeriod) -> T) -> T {
         let mut entries = self.lock();
         if !entries.contains_key(uid) {
             entries.retain(|_, entry| now.steady - entry.used < STALE);
         }
         let entry =
-            entries.entry(uid.to_owned()).or_insert_with(|| Entry { watched: IdlePeriod::default(), used: now.steady });
+            entries.entry(uid.to_owned()).or_insert_with(|| Entry { period: IdlePeriod::default(), used: now.steady });
         entry.used = now.steady;
-        entry.watched.take_in(probe, not_before, rules, now)
+        run(&mut entry.period)
     }
 
     pub(super) fn forget(&self, uid: &str) {
@@ -61,8 +56,8 @@ mod tests {
     fn entries_of_deleted_clusters_are_evicted_when_a_new_one_is_added() {
         let memory = IdleTracker::default();
         let look = |uid: &str, second: i64| {
-            let now = Moment { wall: Timestamp::UNIX_EPOCH, steady: SignedDuration::from_secs(second) };
-            memory.take_in(uid, &Probe::NotReady, now.wall, (&Rules::default(), now));
+            let now = Moment { wall: jiff::Timestamp::UNIX_EPOCH, steady: SignedDuration::from_secs(second) };
+            memory.with(uid, now, |_| ());
         };
         look("gone", 0);
         look("forgotten", 500);

@@ -1,20 +1,14 @@
 //! Creates and deletes a job's cluster with what belongs to it, and its runner.
 
-use dask_operator_api::{DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup};
-use k8s_openapi::api::core::v1::Pod;
-use kube::{
-    Api, Client, Resource, ResourceExt as _,
-    api::{ObjectMeta, PartialObjectMeta},
-    core::{ApiResource, PartialObjectMetaExt as _},
-};
+use dask_operator_api::{DaskAutoscaler, DaskCluster, DaskJob};
+use kube::{Api, Client, ResourceExt as _};
 use operator_runtime::{
     k8s::{self, Class, Creation, Warnings},
     rejection::Rejection,
 };
-use serde_json::{Value, json};
 
 use super::{
-    build::{build_cluster, build_extra, build_runner},
+    build::{Child, build_cluster, build_extra, build_runner},
     children::{Lookup, ObservedChildren, Scaled, ScaledKind},
     extras::Extra,
     next::Next,
@@ -22,7 +16,7 @@ use super::{
     validate::{Terms, ValidatedJob},
 };
 use crate::{
-    field_warnings::{self, Origin},
+    replicas::{self, Scaling},
     view::PodView,
 };
 
@@ -57,14 +51,6 @@ pub(super) struct Made {
     pub(super) warnings: Warnings,
 }
 
-/// An object to create.
-struct NewChild<'a> {
-    manifest: &'a Value,
-    /// The uid of the object that is to control it.
-    owner: &'a str,
-    origin: Origin,
-}
-
 /// Deletes an autoscaler, or scales a worker group to 0. The job has ended, so that what its workers hold is not needed:
 /// the scheduler is asked to move it, but cannot refuse for long.
 async fn remove_workers(client: &Client, namespace: &str, scaled: &Scaled) -> Result<(), k8s::Error> {
@@ -74,15 +60,8 @@ async fn remove_workers(client: &Client, namespace: &str, scaled: &Scaled) -> Re
             k8s::delete(&api, &scaled.name, &scaled.uid).await
         }
         ScaledKind::WorkerGroup => {
-            let api: Api<PartialObjectMeta<DaskWorkerGroup>> = Api::namespaced(client.clone(), namespace);
-            let (name, uid) = (Some(scaled.name.clone()), Some(scaled.uid.clone()));
-            let group = ObjectMeta { name, uid, ..ObjectMeta::default() }.into_request_partial();
-            let patch = json!({"spec": {"worker": {"replicas": 0, "retireDeadlineSeconds": 1}}});
-            match k8s::merge(&api, &group, patch).await {
-                // It is gone, or one of the same name was created.
-                Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => Ok(()),
-                result => result.map(|_| ()),
-            }
+            // If the group is outdated, it is gone, or one of the same name was created.
+            replicas::scale(client, Scaling::to_zero(namespace, &scaled.name, &scaled.uid)).await.map(|_| ())
         }
     }
 }
@@ -96,14 +75,10 @@ pub(super) async fn make(
 ) -> Result<Made, k8s::Error> {
     let (mut made, owner) = (Made::default(), job.owner.uid.as_str());
     if world.cluster == Lookup::Nothing {
-        let manifest = build_cluster(job);
-        let child = NewChild { manifest: &manifest, owner, origin: field_warnings::JOB_CLUSTER };
-        made.create::<DaskCluster>(client, job, child).await?;
+        made.create(client, job, owner, &build_cluster(job)).await?;
     }
     if world.runner == Lookup::Nothing && made.blocked.is_none() {
-        let manifest = build_runner(job, predecessors);
-        let child = NewChild { manifest: &manifest, owner, origin: field_warnings::RUNNER };
-        made.create::<Pod>(client, job, child).await?;
+        made.create(client, job, owner, &build_runner(job, predecessors)).await?;
     }
     Ok(made)
 }
@@ -117,33 +92,28 @@ pub(super) async fn make_extras(
 ) -> Result<Made, k8s::Error> {
     let (mut made, mut failed) = (Made::default(), None);
     for extra in extras {
-        let Some(manifest) = build_extra(job, Some(cluster), extra) else { continue };
-        let child = |origin| NewChild { manifest: &manifest, owner: cluster, origin };
-        let created = match extra {
-            Extra::WorkerGroup(_) => {
-                made.create::<DaskWorkerGroup>(client, job, child(field_warnings::JOB_WORKER_GROUP)).await
-            }
-            Extra::Autoscaler => {
-                made.create::<DaskAutoscaler>(client, job, child(field_warnings::JOB_AUTOSCALER)).await
-            }
-        };
+        let Some(child) = build_extra(job, Some(cluster), extra) else { continue };
+        let created = made.create(client, job, cluster, &child).await;
         failed = failed.or_else(|| created.err());
     }
     failed.map_or(Ok(made), Err)
 }
 
 impl Made {
-    /// Creates the object unless it exists, and notes what blocks it or what the API server warns about.
-    async fn create<K: Resource<DynamicType = ()>>(
+    /// Creates the child, which the object with the uid `owner` is to control, unless it exists. Notes what blocks it or
+    /// what the API server warns about.
+    async fn create(
         &mut self,
         client: &Client,
         job: &ValidatedJob,
-        child: NewChild<'_>,
+        owner: &str,
+        child: &Child,
     ) -> Result<(), k8s::Error> {
-        let resource = ApiResource::erase::<K>(&());
-        match k8s::create(client, &resource, child.manifest, child.owner).await? {
+        let resource = child.kind.resource();
+        match k8s::create(client, &resource, &child.manifest, owner).await? {
             Creation::Made(warned) => {
-                self.warnings.extend(&warned.map(|warned| child.origin.of(&warned.warnings)).unwrap_or_default());
+                let warnings = warned.map(|warned| child.kind.origin().of(&warned.warnings));
+                self.warnings.extend(&warnings.unwrap_or_default());
             }
             Creation::Foreign(found) if self.blocked.is_none() => {
                 self.blocked = Some(in_the_way(&resource.kind, &job.name, found.as_ref()));

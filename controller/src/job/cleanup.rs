@@ -1,14 +1,14 @@
 //! Decides what is left to do for a job that has ended. Pure.
 
-use dask_operator_api::DaskJobStatus;
+use dask_operator_api::{
+    DaskJobStatus,
+    job_status::{FAILED, SUCCESSFUL},
+};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
     children::{Lookup, ObservedChildren},
-    next::{
-        Next,
-        job_status::{FAILED, SUCCESSFUL},
-    },
+    next::Next,
     validate::Terms,
 };
 

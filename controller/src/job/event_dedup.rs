@@ -32,7 +32,7 @@ struct Content {
 }
 
 impl EventDedup {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(Mutex::new(Content { reasons: BTreeMap::new(), room: ROOM }))
     }
 

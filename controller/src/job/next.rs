@@ -6,18 +6,6 @@ use operator_runtime::rejection::Rejection;
 
 use super::{children::Scaled, extras::Extra};
 
-/// Values of `jobStatus`, which clients compare.
-pub(crate) mod job_status {
-    pub(in crate::job) const CREATED: &str = "JobCreated";
-    pub(in crate::job) const CLUSTER_CREATED: &str = "ClusterCreated";
-    pub(in crate::job) const RUNNING: &str = "Running";
-    pub(in crate::job) const SUCCESSFUL: &str = "Successful";
-    pub(in crate::job) const FAILED: &str = "Failed";
-    pub(in crate::job) const SUSPENDED: &str = "Suspended";
-    /// All values.
-    pub(crate) const ALL: [&str; 6] = [CREATED, CLUSTER_CREATED, RUNNING, SUCCESSFUL, FAILED, SUSPENDED];
-}
-
 /// What to do next: first the status, then the rest.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Next {

@@ -1,7 +1,7 @@
-//! Reads a job's children from the caches or from the API server.
+//! Reads a job's children from the caches.
 
 use dask_operator_api::{DaskCluster, DaskJob, meta};
-use kube::{Api, Resource, ResourceExt as _};
+use kube::{Resource, ResourceExt as _};
 use operator_runtime::{k8s, rejection::Rejection};
 
 use super::{
@@ -12,8 +12,8 @@ use super::{
     validate::listed_containers,
 };
 use crate::{
+    caches::{Caches, cluster_key},
     cluster,
-    context::{Caches, Context, cluster_key},
     view::PodView,
 };
 
@@ -25,29 +25,13 @@ pub(super) fn cached(job: &DaskJob, caches: &Caches) -> ObservedChildren {
     world(job, cluster.as_deref(), runner.as_deref(), caches)
 }
 
-/// Returns the job and its children, read from the API server. `None` if the job is gone. Worker groups and autoscalers
-/// are read from the caches: what is done to them may be repeated.
-pub(super) async fn live(job: &DaskJob, context: &Context) -> Result<Option<(DaskJob, ObservedChildren)>, k8s::Error> {
-    let (namespace, name) = (job.namespace().unwrap_or_default(), job.name_any());
-    let runner_name = meta::runner_name(&name);
-    let jobs: Api<DaskJob> = Api::namespaced(context.client.clone(), &namespace);
-    let clusters: Api<DaskCluster> = Api::namespaced(context.client.clone(), &namespace);
-    let pods: Api<PodView> = Api::namespaced(context.client.clone(), &namespace);
-    // The children are read last: they must not be older than the job's status.
-    let found = k8s::timed("get", &name, jobs.get_opt(&name)).await?;
-    let is_same = |found: &DaskJob| found.uid() == job.uid() && found.metadata.deletion_timestamp.is_none();
-    let Some(current) = found.filter(is_same) else {
-        return Ok(None);
-    };
-    let (cluster, runner) = tokio::try_join!(
-        k8s::timed("get", &name, clusters.get_opt(&name)),
-        k8s::timed("get", &runner_name, pods.get_opt(&runner_name)),
-    )?;
-    let world = world(&current, cluster.as_ref(), runner.as_ref(), &context.caches);
-    Ok(Some((current, world)))
-}
-
-fn world(job: &DaskJob, cluster: Option<&DaskCluster>, runner: Option<&PodView>, caches: &Caches) -> ObservedChildren {
+/// Returns the children of `job`, of which the cluster and the runner may be newer than the caches.
+pub(super) fn world(
+    job: &DaskJob,
+    cluster: Option<&DaskCluster>,
+    runner: Option<&PodView>,
+    caches: &Caches,
+) -> ObservedChildren {
     let owner = job.uid().unwrap_or_default();
     let own_cluster = cluster.filter(|cluster| k8s::is_controlled_by(*cluster, &owner));
     ObservedChildren {

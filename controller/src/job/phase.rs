@@ -1,23 +1,21 @@
 //! Decides what to do for a job: a pure function of the recorded status, the observed children and the time.
 
-use dask_operator_api::DaskJobStatus;
-use jiff::{SignedDuration, Timestamp};
+use dask_operator_api::{
+    DaskJobStatus,
+    job_status::{CLUSTER_CREATED, CREATED, FAILED, RUNNING, SUCCESSFUL, SUSPENDED},
+};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use operator_runtime::{conditions::whole_seconds, rejection::Rejection};
 
 use super::{
-    children::{Cluster, Lookup, ObservedChildren},
+    children::{Lookup, ObservedChildren},
     cleanup::{clean_up, earliest, is_finished},
-    next::{
-        Next,
-        job_status::{CLUSTER_CREATED, CREATED, FAILED, RUNNING, SUCCESSFUL, SUSPENDED},
-    },
-    runner::{Runner, State},
+    container::State,
+    next::Next,
+    runner::Runner,
     validate::Terms,
 };
-
-/// How much longer than announced the deletion of a runner may take before its node counts as lost.
-const NODE_LOST: SignedDuration = SignedDuration::from_mins(1);
 
 pub(super) fn next(recorded: &DaskJobStatus, terms: &Terms, world: &ObservedChildren, now: Timestamp) -> Next {
     if is_finished(recorded) {
@@ -70,12 +68,12 @@ pub(super) struct Pass<'a> {
     pub(super) recorded: &'a DaskJobStatus,
     pub(super) terms: &'a Terms,
     pub(super) world: &'a ObservedChildren,
-    now: Timestamp,
+    pub(super) now: Timestamp,
 }
 
 impl Pass<'_> {
     /// Returns the recorded number of failed runners.
-    fn failed(&self) -> i64 {
+    pub(super) fn failed(&self) -> i64 {
         self.recorded.failed_runners.unwrap_or(0)
     }
 
@@ -96,7 +94,8 @@ impl Pass<'_> {
         self.recorded.start_time.clone().or_else(seen)
     }
 
-    fn fail(&self, why: Rejection) -> Next {
+    /// Ends the job, because it cannot run or failed too often.
+    pub(super) fn fail(&self, why: Rejection) -> Next {
         let at = match self.runner() {
             Some(Runner { state: State::Failed(at), .. }) => *at,
             _ => None,
@@ -151,65 +150,6 @@ impl Pass<'_> {
         Pass { recorded: &status, terms: self.terms, world: self.world, now: self.now }.make(status.clone())
     }
 
-    fn cluster_is_lost(&self) -> Option<Rejection> {
-        let was_there = self.recorded.cluster_name.is_some();
-        match &self.world.cluster {
-            Lookup::Ours(Cluster { is_broken: true, health, .. }) => {
-                let why = health.trouble().map(|trouble| format!(": {}", trouble.message)).unwrap_or_default();
-                Some(Rejection::new("ClusterFailed", format!("the job's DaskCluster is in phase Error{why}")))
-            }
-            Lookup::Ours(Cluster { is_going: false, .. }) => None,
-            _ if was_there => Some(Rejection::new("ClusterLost", "the job's DaskCluster was deleted")),
-            _ => None,
-        }
-    }
-
-    /// Returns what follows from a runner that failed or was lost, if one did.
-    fn failure(&self) -> Option<Next> {
-        let (failures, will_go_on, why) = self.failures()?;
-        let limit = self.terms.backoff_limit.unwrap_or(0);
-        if failures > limit {
-            return Some(self.fail(why));
-        }
-        if will_go_on {
-            return None;
-        }
-        let status = DaskJobStatus {
-            job_runner_pod_name: None,
-            start_time: self.start_time(),
-            failed_runners: Some(failures),
-            ..self.recorded.clone()
-        };
-        let delete_runner = self.world.standing_runner();
-        Some(Next { reported: Some(why), delete_runner, ..Next::wait(status) })
-    }
-
-    /// Returns how many runners failed so far, whether the kubelet restarts the last one inside its pod, and why.
-    fn failures(&self) -> Option<(i64, bool, Rejection)> {
-        let lost =
-            || (self.failed().saturating_add(1), false, Rejection::new("RunnerLost", "the runner's pod was deleted"));
-        let was_there = self.recorded.job_runner_pod_name.is_some();
-        let Some(runner) = self.runner() else {
-            // A runner of a later attempt only shows that the recorded status is out of date.
-            return (was_there && !matches!(self.world.runner, Lookup::Ours(_))).then(lost);
-        };
-        let failures = self.failed().saturating_add(runner.restarts);
-        match runner.state {
-            State::Failed(_) => {
-                let failures = failures.saturating_add(1);
-                let why = Rejection::new("RunnerFailed", format!("the runner failed (failure {failures})"));
-                Some((failures, false, why))
-            }
-            _ if overdue(runner).is_some_and(|overdue| overdue <= self.now) => Some(lost()),
-            // Without a limit, the kubelet restarts a runner forever, as with dask-kubernetes.
-            _ if runner.restarts > 0 && self.terms.backoff_limit.is_some() => {
-                let why = Rejection::new("BackoffLimitExceeded", format!("the runner failed {failures} times"));
-                Some((failures, true, why))
-            }
-            _ => None,
-        }
-    }
-
     fn go_on(&self, runner: Option<&Runner>) -> Next {
         if self.recorded.job_status.is_none() {
             return self.make(DaskJobStatus { job_status: Some(CREATED.to_owned()), ..self.recorded.clone() });
@@ -222,7 +162,7 @@ impl Pass<'_> {
             status.job_status = Some(RUNNING.to_owned());
             status.start_time = self.start_time().or_else(|| Some(Time(whole_seconds(self.now))));
         }
-        let wake = earliest(self.next_deadline(), runner.and_then(overdue));
+        let wake = earliest(self.next_deadline(), runner.and_then(Runner::lost_at));
         self.with_extras(Next { wake, ..Next::wait(status) })
     }
 
@@ -254,11 +194,6 @@ impl Pass<'_> {
             _ => Next { make: true, ..wait },
         }
     }
-}
-
-/// Returns when a runner that is being deleted counts as lost, even if the API server never reports that it is gone.
-fn overdue(runner: &Runner) -> Option<Timestamp> {
-    runner.gone_by?.checked_add(NODE_LOST).ok()
 }
 
 #[cfg(test)]

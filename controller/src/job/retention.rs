@@ -1,10 +1,8 @@
 //! Reads from a job's spec how long its workers, its cluster and itself are kept after its end. Pure.
 
-use dask_operator_api::{DaskJobSpec, DaskJobStatus, DeletionRule, JobDeletionPolicy, JobOutcome};
+use dask_operator_api::{DaskJobSpec, DaskJobStatus, DeletionRule, JobDeletionPolicy, JobOutcome, job_status::FAILED};
 use jiff::SignedDuration;
 use operator_runtime::rejection::Rejection;
-
-use super::next::job_status::FAILED;
 
 /// How many policies there are.
 const POLICIES: usize = 4;
@@ -101,10 +99,11 @@ fn contradiction_after(spec: &DaskJobSpec, outcome: JobOutcome) -> Option<&'stat
 
 #[cfg(test)]
 mod tests {
+    use dask_operator_api::job_status::SUCCESSFUL;
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::job::{build::tests::mk_job, next::job_status::SUCCESSFUL};
+    use crate::job::build::tests::mk_job;
 
     fn spec(ttl: Option<i64>, rules: &[Value]) -> DaskJobSpec {
         mk_job(|job| {

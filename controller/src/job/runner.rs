@@ -3,15 +3,19 @@
 //! The runner is the containers that the job lists. It ends when all of them have ended. Containers that others inject
 //! into the pod, and init containers, do not count.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use operator_runtime::conditions::whole_seconds;
 
 use super::{
-    build::PREDECESSORS,
+    container::{Listed, State},
+    identity::PREDECESSORS,
     trouble::{self, Health},
 };
 use crate::view::{ContainerView, PodView};
+
+/// How much longer than announced the deletion of a runner may take before its node counts as lost.
+const NODE_LOST: SignedDuration = SignedDuration::from_mins(1);
 
 /// The properties of a runner's pod that decisions depend on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,27 +38,12 @@ pub(super) struct Runner {
     pub(super) health: Health,
 }
 
-/// The state of a runner, or of one of its containers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    Waiting,
-    Running,
-    /// Succeeded, with the time if the pod reports it.
-    Succeeded(Option<Timestamp>),
-    Failed(Option<Timestamp>),
-}
-
-/// A container that the job lists.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Listed {
-    pub(super) name: String,
-    /// Whether the kubelet may start it again after a failure.
-    pub(super) restarts_after_failure: bool,
-    /// Whether the kubelet starts it again after a success.
-    pub(super) restarts_after_success: bool,
-}
-
 impl Runner {
+    /// Returns when a runner that is being deleted counts as lost, even if the API server never reports that it is gone.
+    pub(super) fn lost_at(&self) -> Option<Timestamp> {
+        self.gone_by?.checked_add(NODE_LOST).ok()
+    }
+
     pub(super) fn of(pod: &PodView, listed: &[Listed]) -> Self {
         let statuses = &pod.status.container_statuses;
         let status = |listed: &Listed| statuses.iter().find(|container| container.name == listed.name);

@@ -8,7 +8,7 @@ use axum::{
 use serde_json::{Value, json};
 
 use super::{build::tests::mk_job, *};
-use crate::stub_api_server::mk_context;
+use crate::{controllers::contexts, stub_api_server::mk_shared};
 
 /// Answers like an API server that has `job` and both of its children, and fails all writes.
 fn answer(job: &Value, method: &Method, path: &str) -> Response {
@@ -56,8 +56,10 @@ fn with_status(job_status: &str) -> DaskJob {
 /// Runs a pass over `cached` with empty caches, where the API server has `live`.
 async fn pass(cached: DaskJob, live: &DaskJob) -> (Result<Action, Error>, Vec<String>) {
     let live = serde_json::to_value(live).unwrap();
-    let (context, writes) = mk_context(move |method, path| answer(&live, method, path)).await;
-    let result = reconcile(Arc::new(cached), Arc::new(context)).await;
+    let (shared, writes) = mk_shared(move |method, path| answer(&live, method, path)).await;
+    let context = Arc::new(contexts::job(&shared));
+    // The future of a pass and of its stub server would be large together.
+    let result = Box::pin(reconcile(Arc::new(cached), context)).await;
     (result, writes.take())
 }
 

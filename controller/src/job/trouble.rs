@@ -6,7 +6,7 @@ use dask_operator_api::{ClusterPhase, DaskClusterStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use operator_runtime::{rejection::Rejection, report};
 
-use super::runner::State;
+use super::container::State;
 use crate::{diagnosis, view::PodView};
 
 /// The conditions of a cluster that works, the most basic first.

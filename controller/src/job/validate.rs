@@ -11,9 +11,9 @@ use operator_runtime::rejection::Rejection;
 use serde_json::Value;
 
 use super::{
+    container::Listed,
     extras,
     retention::{self, Retentions},
-    runner::Listed,
 };
 use crate::scheduler::scheduler_address;
 

@@ -3,17 +3,21 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use dask_operator_api::{ClusterPhase, DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup};
+use dask_operator_api::{
+    ClusterPhase, DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup,
+    conditions::{SCHEDULER_READY, WORKERS_AVAILABLE},
+    job_status,
+};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Resource, ResourceExt as _};
 use operator_runtime::{
-    conditions,
+    conditions::{self, ACCEPTED},
     metrics::{Described, Family, Word},
 };
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, metrics::gauge::ConstGauge};
 
-use crate::{cluster, context::Caches, job::job_status, worker_group};
+use crate::{caches::Caches, cluster};
 
 const CLUSTERS: Family<1> =
     Family::gauge("dask_operator_clusters", ["phase"], "DaskClusters by phase; `New` ones have none yet.");
@@ -116,7 +120,7 @@ impl Tallies {
         let waiting_since = match phase {
             Some(ClusterPhase::Error) if cluster::is_invalid(cluster) => None,
             // A cluster that is Running stays in this phase.
-            Some(ClusterPhase::Running) => failing_since(conditions, cluster::SCHEDULER_READY),
+            Some(ClusterPhase::Running) => failing_since(conditions, SCHEDULER_READY),
             _ => cluster.creation_timestamp().map(|time| time.0),
         };
         self.waits("DaskCluster", cluster, waiting_since);
@@ -133,7 +137,7 @@ impl Tallies {
         self.workers.add("wanted", group.spec.worker.replicas.max(0));
         self.workers.add("connected", status.and_then(|status| status.connected_replicas).unwrap_or(0));
         let waiting_since = match state {
-            "Unavailable" => failing_since(conditions, worker_group::AVAILABLE),
+            "Unavailable" => failing_since(conditions, WORKERS_AVAILABLE),
             NEW => group.creation_timestamp().map(|time| time.0),
             _ => None,
         };
@@ -174,7 +178,7 @@ fn group_state(group: &DaskWorkerGroup, conditions: &[Condition]) -> Word {
         return "Deleting";
     }
     let status = |type_: &str| conditions::find(conditions, type_).map(|condition| condition.status.as_str());
-    match (status(worker_group::ACCEPTED), status(worker_group::AVAILABLE)) {
+    match (status(ACCEPTED), status(WORKERS_AVAILABLE)) {
         // Of a group whose workers the API server refused, it is known that they are not available.
         (Some("False"), None | Some("Unknown")) => "Invalid",
         (_, Some("True")) => "Available",

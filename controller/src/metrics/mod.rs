@@ -2,7 +2,7 @@
 //! program. Users and plugins cannot add arbitrary values.
 
 mod dask;
-mod retirements;
+pub(crate) mod retirements;
 
 use std::{fmt, io, sync::Arc};
 
@@ -10,9 +10,7 @@ pub use operator_runtime::metrics::Described;
 use operator_runtime::metrics::{self as runtime, RuntimeMetrics};
 use prometheus_client::registry::Registry;
 
-pub(crate) use retirements::Retirement;
-
-use crate::context::Caches;
+use crate::caches::Caches;
 use dask_plugin_engine::metrics::{self as plugin, PluginMetrics};
 use retirements::Retirements;
 
@@ -44,9 +42,9 @@ impl Metrics {
         runtime::encode(&self.registry, accept)
     }
 
-    /// Counts retired workers by outcome.
-    pub(crate) fn retired(&self, retirement: Retirement, workers: usize) {
-        self.retirements.add(retirement, workers);
+    /// Returns what counts retired workers by outcome.
+    pub(crate) fn retirements(&self) -> Arc<Retirements> {
+        Arc::clone(&self.retirements)
     }
 }
 

@@ -63,7 +63,7 @@ impl Retirement {
 
 /// The number of retirements so far, by outcome.
 #[derive(Debug)]
-pub(super) struct Retirements(Mutex<BTreeMap<Retirement, u64>>);
+pub(crate) struct Retirements(Mutex<BTreeMap<Retirement, u64>>);
 
 impl Default for Retirements {
     fn default() -> Self {
@@ -72,7 +72,8 @@ impl Default for Retirements {
 }
 
 impl Retirements {
-    pub(super) fn add(&self, retirement: Retirement, workers: usize) {
+    /// Counts the retirements of `workers` workers.
+    pub(crate) fn add(&self, retirement: Retirement, workers: usize) {
         *self.lock().entry(retirement).or_default() += u64::try_from(workers).unwrap_or(u64::MAX);
     }
 
@@ -101,9 +102,9 @@ mod tests {
     #[test]
     fn workers_are_counted_from_zero_by_strategy_and_outcome() {
         let metrics = Metrics::default();
-        metrics.retired(Retirement::Refused(Side::Http), 2);
-        metrics.retired(Retirement::Forced, 2);
-        metrics.retired(Retirement::Forced, 1);
+        metrics.retirements().add(Retirement::Refused(Side::Http), 2);
+        metrics.retirements().add(Retirement::Forced, 2);
+        metrics.retirements().add(Retirement::Forced, 1);
         let expected = [
             r#"dask_operator_retirements_total{strategy="rpc",outcome="retired"} 0"#,
             r#"dask_operator_retirements_total{strategy="http",outcome="retired"} 0"#,

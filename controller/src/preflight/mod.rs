@@ -26,7 +26,7 @@ use kube::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::{admin::Probes, exit::Exit};
-use operator_runtime::k8s;
+use operator_runtime::k8s::{self, OldDefinitions};
 
 /// The pause between the first checks.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -91,6 +91,8 @@ pub struct Preflight {
     pub probes: Probes,
     /// How long to wait for essential parts.
     pub limit: Duration,
+    /// Where the kinds are recorded whose definitions are old.
+    pub old_definitions: OldDefinitions,
 }
 
 impl Preflight {
@@ -102,7 +104,7 @@ impl Preflight {
     pub async fn pass(&self, shutdown: &CancellationToken) -> Result<Option<Findings>, Problem> {
         let begin = Instant::now();
         let (mut granted, mut logged) = (HashSet::new(), None);
-        let mut removal_backoff = removal_backoff();
+        let mut backoff = backoff();
         loop {
             let look = tokio::select! {
                 look = self.look(&mut granted) => look,
@@ -125,7 +127,7 @@ impl Preflight {
                 self.probes.wait_for(problem.to_string());
                 logged = Some(problem);
             }
-            let pause = removal_backoff.next().unwrap_or(LONGEST_PAUSE).min(left);
+            let pause = backoff.next().unwrap_or(LONGEST_PAUSE).min(left);
             tokio::select! { () = tokio::time::sleep(pause) => {}, () = shutdown.cancelled() => return Ok(None) }
         }
     }
@@ -133,14 +135,14 @@ impl Preflight {
     async fn look(&self, granted: &mut HashSet<Right>) -> Result<Findings, Problem> {
         let served = observe::served(&self.client).await?;
         decide::definitions(&served)?;
-        k8s::kinds_without_status(served.without_status());
+        self.old_definitions.set_without_status(served.without_status());
         let wanted = wanted(&self.questions, &served);
         let denied = observe::denied(&self.client, wanted.keys(), granted).await?;
         decide::rights(&wanted, &denied)
     }
 }
 
-fn removal_backoff() -> impl Iterator<Item = Duration> {
+fn backoff() -> impl Iterator<Item = Duration> {
     ExponentialBuilder::new()
         .with_min_delay(FIRST_PAUSE)
         .with_max_delay(LONGEST_PAUSE)

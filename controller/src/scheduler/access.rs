@@ -1,37 +1,59 @@
 //! Creates clients of the schedulers of clusters, and decides whether a scheduler runs.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use dask_operator_api::{DaskCluster, SchedulerTls, meta};
-use dask_scheduler_client::{Client, Error, tls_config};
+use dask_scheduler_client::{Client, Endpoint, Error, tls_config};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Secret, Service};
 use kube::{Api, ResourceExt as _};
-use operator_runtime::k8s;
+use operator_runtime::{k8s, watch::Cache};
 
 use super::endpoint_of;
-use crate::{context::Context, view::PodView};
+use crate::{defaults::Defaults, view::PodView};
 
-/// Returns a client of the scheduler of `cluster`. It connects to the scheduler's Service. If the scheduler listens
-/// with TLS, the client uses the certificate from the Secret that the cluster names.
-pub(crate) async fn client_of(context: &Context, cluster: &DaskCluster) -> Result<Client, Error> {
-    let namespace = cluster.namespace().unwrap_or_default();
-    let name = meta::scheduler_name(&cluster.name_any());
-    let service = context.caches.services.get(&namespace, &name);
-    let endpoint = service
-        .as_deref()
-        .and_then(|service| endpoint_of(service, &context.defaults.cluster_domain, context.defaults.scheduler_ip));
-    let Some(mut endpoint) = endpoint else {
-        let cause = "there is no Service with a port named tcp-comm, or it is of type ExternalName".to_owned();
-        return Err(Error::Connect { address: name, cause });
-    };
-    if let Some(SchedulerTls { secret_name }) = &cluster.spec.scheduler.tls {
+/// Makes clients of schedulers. The API server is only asked for the Secret of a scheduler that listens with TLS.
+#[derive(Clone)]
+pub(crate) struct SchedulerClients {
+    api_server: kube::Client,
+    services: Cache<Service>,
+    cluster_domain: String,
+    address_override: Option<IpAddr>,
+}
+
+impl SchedulerClients {
+    /// Returns a maker of clients that finds schedulers by their `services`.
+    pub(crate) fn new(api_server: kube::Client, services: Cache<Service>, defaults: &Defaults) -> Self {
+        let (cluster_domain, address_override) = (defaults.cluster_domain.clone(), defaults.scheduler_ip);
+        Self { api_server, services, cluster_domain, address_override }
+    }
+
+    /// Returns a client of the scheduler of `cluster`. It connects to the scheduler's Service. If the scheduler listens
+    /// with TLS, the client uses the certificate from the Secret that the cluster names.
+    pub(crate) async fn of(&self, cluster: &DaskCluster) -> Result<Client, Error> {
+        let namespace = cluster.namespace().unwrap_or_default();
+        let name = meta::scheduler_name(&cluster.name_any());
+        let service = self.services.get(&namespace, &name);
+        let endpoint =
+            service.as_deref().and_then(|service| endpoint_of(service, &self.cluster_domain, self.address_override));
+        let Some(mut endpoint) = endpoint else {
+            let cause = "there is no Service with a port named tcp-comm, or it is of type ExternalName".to_owned();
+            return Err(Error::Connect { address: name, cause });
+        };
+        if let Some(SchedulerTls { secret_name }) = &cluster.spec.scheduler.tls {
+            self.add_certificates(&mut endpoint, &namespace, secret_name).await?;
+        }
+        Ok(Client::new(endpoint))
+    }
+
+    /// Reads the certificates for TLS from a Secret.
+    async fn add_certificates(&self, endpoint: &mut Endpoint, namespace: &str, secret_name: &str) -> Result<(), Error> {
         if !meta::is_object_name(secret_name) {
             let cause =
                 "scheduler.tls.secretName is not the name of a Secret: it must consist of a-z, 0-9, '-' and '.'";
             return Err(Error::Certificates(cause.to_owned()));
         }
-        let api: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
+        let api: Api<Secret> = Api::namespaced(self.api_server.clone(), namespace);
         let secret = k8s::timed("get", &format!("Secret {secret_name}"), api.get(secret_name)).await;
         let secret = secret.map_err(|error| Error::Certificates(error.message()))?;
         let key = |key: &str| {
@@ -41,8 +63,8 @@ pub(crate) async fn client_of(context: &Context, cluster: &DaskCluster) -> Resul
                 .ok_or_else(|| Error::Certificates(format!("the Secret {secret_name} has no key {key}")))
         };
         endpoint.tls = Some(tls_config(key("ca.crt")?, key("tls.crt")?, key("tls.key")?)?);
+        Ok(())
     }
-    Ok(Client::new(endpoint))
 }
 
 /// Returns whether the container of a scheduler runs in one of `pods`. If not, all data of its workers is lost
@@ -103,17 +125,17 @@ mod tests {
     #[tokio::test]
     async fn a_secret_whose_name_is_none_is_not_asked_for() {
         let answer = |_: &axum::http::Method, _: &str| panic!("it was asked for");
-        let (context, _) = crate::stub_api_server::mk_context(answer).await;
+        let (shared, _) = crate::stub_api_server::mk_shared(answer).await;
         let service = serde_json::from_value(json!({
             "metadata": {"name": "demo-scheduler", "namespace": "ns"},
             "spec": {"ports": [{"name": "tcp-comm", "port": 8786}]},
         }));
         let event = kube::runtime::watcher::Event::Apply(service.unwrap());
-        context.caches.services.apply(None, event, &mut Arc::new);
+        shared.caches.services.apply(None, event, &mut Arc::new);
         let mut cluster = mk_cluster("demo");
         for name in ["", "?limit=500", "../pods/a", "a/b"] {
             cluster.spec.scheduler.tls = Some(SchedulerTls { secret_name: name.to_owned() });
-            let error = client_of(&context, &cluster).await.unwrap_err();
+            let error = shared.schedulers().of(&cluster).await.unwrap_err();
             assert!(error.to_string().contains("scheduler.tls.secretName"), "{name}: {error}");
         }
     }

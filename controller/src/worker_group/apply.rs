@@ -1,45 +1,39 @@
 //! Creates a group's missing workers, updates their labels and annotations, and sets the group's owner.
 
 use std::{
-    collections::BTreeMap,
     fmt::Debug,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use dask_operator_api::{DaskWorkerGroup, meta};
+use dask_operator_api::DaskWorkerGroup;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
-    Api, Resource, ResourceExt as _,
-    api::ObjectMeta,
+    Api, Client, Resource, ResourceExt as _,
     core::{ApiResource, NamespaceResourceScope},
 };
 use operator_runtime::{
     conditions::ConditionUpdate,
-    k8s::{self, Class, Creation, Force, Warned, Warnings},
+    k8s::{self, Class, Creation, Warned, Warnings},
+    watch::{Cache, Expectations},
 };
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::{
     build,
-    observe::{Observed, WORKER},
-    scale::{SLICE, WorkerId},
+    observe::WORKER,
+    scale::WorkerId,
     validate::ValidatedGroup,
     worker_warnings,
+    writes::{Change, Writes},
 };
-use crate::{
-    context::Context,
-    pod_labels,
-    view::{DeploymentView, PodView},
-};
+use crate::ownership;
 
 /// Number of a group's Deployments that are written concurrently.
 const PARALLEL: usize = 8;
-/// Field manager of the owner reference. It is separate, so that applying the reference does not give up other fields.
-const OWNER_MANAGER: &str = "dask-operator/owner";
 /// A pass starts no write after this time, so that the group is observed again and other groups get their turn.
 const BUDGET: Duration = Duration::from_secs(5);
 /// A creation that has not been allowed to start within this time is left to the next pass.
@@ -95,27 +89,6 @@ impl Error {
     }
 }
 
-/// The writes to a group's workers, at most [`SLICE`] of each kind.
-#[derive(Debug, Default)]
-pub(super) struct Writes {
-    /// Deployments to create. Their manifests are built one at a time.
-    create: Vec<WorkerId>,
-    /// Deployments whose labels or annotations are out of date, with their changes.
-    update: Vec<Change<DeploymentView>>,
-    /// Pods that lost labels by which they are selected, with these labels.
-    restore: Vec<Change<PodView>>,
-    /// Whether more Deployments or pods are out of date than `update` and `restore` contain.
-    more: bool,
-}
-
-/// A change of the labels and annotations of one object.
-#[derive(Debug)]
-struct Change<K> {
-    /// Name and uid of the object.
-    live: K,
-    metadata: Value,
-}
-
 /// The result of [`apply`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Applied {
@@ -127,44 +100,18 @@ pub(super) struct Applied {
     pub(super) updating: bool,
 }
 
-/// Returns the writes that bring the observed workers to the spec.
-pub(super) fn writes(valid: &ValidatedGroup, observed: &Observed, create: Vec<WorkerId>) -> Writes {
-    let watched = observed.deployments.iter().map(|worker| &worker.metadata);
-    let changes = watched.chain(&observed.strays).filter_map(|live| {
-        let metadata = Value::Object(build::propagated(valid, live).patch(live)?);
-        Some(Change { live: DeploymentView { metadata: identity(live), ..DeploymentView::default() }, metadata })
-    });
-    let mut update: Vec<_> = changes.take(SLICE + 1).collect();
-    let mut restore: Vec<_> = restorations(valid, observed).take(SLICE + 1).collect();
-    let more = update.len() > SLICE || restore.len() > SLICE;
-    update.truncate(SLICE);
-    restore.truncate(SLICE);
-    Writes { create, update, restore, more }
-}
-
-/// Returns the labels that pods of the group's workers have lost. A ReplicaSet releases such a pod and creates another
-/// one; it adopts the pod when it has its labels back, and deletes one of both.
-fn restorations<'a>(
-    valid: &'a ValidatedGroup,
-    observed: &'a Observed,
-) -> impl Iterator<Item = Change<PodView>> + use<'a> {
-    let by_name = |worker: &'a Arc<DeploymentView>| Some((worker.metadata.name.as_deref()?, worker));
-    let workers: BTreeMap<&str, &Arc<DeploymentView>> = observed.deployments.iter().filter_map(by_name).collect();
-    observed.all_pods.iter().filter_map(move |pod| {
-        let worker = workers.get(meta::deployment_of_released(pod.as_ref())?)?;
-        let labels = pod_labels::lost(pod, &build::selector(valid, &worker.metadata), &meta::Map::new())?;
-        let live = PodView { metadata: identity(&pod.metadata), ..PodView::default() };
-        Some(Change { live, metadata: json!({"labels": labels}) })
-    })
-}
-
-fn identity(live: &ObjectMeta) -> ObjectMeta {
-    ObjectMeta { name: live.name.clone(), uid: live.uid.clone(), ..ObjectMeta::default() }
+/// What workers are written with.
+#[derive(Clone, Copy)]
+pub(super) struct Writer<'a> {
+    pub(super) client: &'a Client,
+    pub(super) expectations: &'a Expectations,
+    /// The groups, by which a pass notices that it is no longer current.
+    pub(super) groups: &'a Cache<DaskWorkerGroup>,
 }
 
 /// One pass over a group that writes.
 struct Pass<'a> {
-    context: &'a Context,
+    writer: Writer<'a>,
     group: &'a DaskWorkerGroup,
     valid: &'a ValidatedGroup,
     begin: Instant,
@@ -175,28 +122,22 @@ struct Pass<'a> {
 /// Sets the group's owner if it has none, then creates and updates the workers. A failing worker does not stop the
 /// others.
 pub(super) async fn apply(
-    context: &Context,
+    writer: Writer<'_>,
     group: &DaskWorkerGroup,
     valid: &ValidatedGroup,
-    writes: Writes,
+    planned: Writes,
 ) -> Result<Applied, Error> {
     if let Some(owner) = &valid.adopt_by {
-        let api: Api<DaskWorkerGroup> = Api::namespaced(context.client.clone(), &valid.namespace);
-        let manifest = json!({
-            "apiVersion": "kubernetes.dask.org/v1",
-            "kind": "DaskWorkerGroup",
-            "metadata": {"name": valid.name, "uid": group.uid(), "ownerReferences": [owner]},
-        });
-        k8s::apply(&api, OWNER_MANAGER, Force::Yes, &manifest).await?;
+        ownership::adopt(writer.client, group, owner).await?;
     }
-    let pass = Pass { context, group, valid, begin: Instant::now(), warnings: Mutex::default() };
-    let created = pass.create(writes.create).await;
-    let updated = pass.update(writes.update).await;
-    let restored = pass.update(writes.restore).await;
+    let pass = Pass { writer, group, valid, begin: Instant::now(), warnings: Mutex::default() };
+    let created = pass.create(planned.create).await;
+    let updated = pass.update(planned.update).await;
+    let restored = pass.update(planned.restore).await;
     let warnings = pass.warnings.into_inner().unwrap_or_else(PoisonError::into_inner);
-    worker_warnings::record(context, group, (valid, warnings)).await?;
+    worker_warnings::record(writer.client, group, &valid.template, warnings).await?;
     let (created, updated, restored) = (created?, updated?, restored?);
-    Ok(Applied { updating: updated.cut || restored.cut || writes.more, ..created })
+    Ok(Applied { updating: updated.cut || restored.cut || planned.more, ..created })
 }
 
 impl Pass<'_> {
@@ -207,7 +148,7 @@ impl Pass<'_> {
 
     /// Returns whether the cached group still is the version that the pass is about. A group that was never cached is.
     fn is_current(&self) -> bool {
-        let cached = self.context.caches.groups.get(&self.valid.namespace, &self.valid.name);
+        let cached = self.writer.groups.get(&self.valid.namespace, &self.valid.name);
         cached.is_none_or(|cached| {
             let (cached, seen) = (&cached.metadata, &self.group.metadata);
             let is_same = cached.uid == seen.uid && cached.deletion_timestamp.is_none();
@@ -220,8 +161,8 @@ impl Pass<'_> {
     async fn create(&self, ids: Vec<WorkerId>) -> Result<Applied, Error> {
         let mut applied = Ok(Applied::default());
         let begun = ids.into_iter().map(|id| self.goes_on().then_some(id));
-        let mut expectations = stream::iter(begun).map(|id| self.create_one(id)).buffered(PARALLEL);
-        while let Some(result) = expectations.next().await {
+        let mut creations = stream::iter(begun).map(|id| self.create_one(id)).buffered(PARALLEL);
+        while let Some(result) = creations.next().await {
             let stop = result.as_ref().map_or_else(Error::is_refusal, |one| one.cut);
             applied = applied.and_then(|before: Applied| {
                 result.map(|one| Applied { made: before.made || one.made, cut: before.cut || one.cut, ..before })
@@ -239,7 +180,7 @@ impl Pass<'_> {
         let Some(id) = id else { return Ok(cut) };
         let creating = tokio::select! {
             biased;
-            creating = self.context.expectations.begin(&self.valid.namespace, WORKER) => creating,
+            creating = self.writer.expectations.begin(&self.valid.namespace, WORKER) => creating,
             () = self.superseded() => return Ok(cut),
         };
         if !self.is_current() {
@@ -247,7 +188,7 @@ impl Pass<'_> {
         }
         let (manifest, owner) = (build::build_worker(self.valid, &id), &self.valid.owner.uid);
         let resource = ApiResource::erase::<Deployment>(&());
-        match k8s::create(&self.context.client, &resource, &manifest, owner).await? {
+        match k8s::create(self.writer.client, &resource, &manifest, owner).await? {
             Creation::Made(warned) => {
                 creating.made(owner, manifest["metadata"]["name"].as_str().unwrap_or_default());
                 self.note(warned);
@@ -275,7 +216,7 @@ impl Pass<'_> {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
     {
-        let api: Api<K> = Api::namespaced(self.context.client.clone(), &self.valid.namespace);
+        let api: Api<K> = Api::namespaced(self.writer.client.clone(), &self.valid.namespace);
         let begun = changes.into_iter().map(|change| self.goes_on().then_some(change));
         let mut updates = stream::iter(begun).map(|change| update_one(&api, change)).buffered(PARALLEL);
         let mut all = Ok(Applied::default());

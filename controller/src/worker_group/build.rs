@@ -23,7 +23,7 @@ pub(super) fn build_worker(group: &ValidatedGroup, id: &WorkerId) -> Value {
         (meta::WORKER_GROUP, &group.name),
         (meta::WORKER_ID, id.as_str()),
     ]);
-    let (labels, annotations) = template_metadata(group, &base);
+    let PodMetadata { labels, annotations } = PodMetadata::of(group, &base);
     let propagated = Propagation::new(labels.clone(), merged([&annotations, &group.template.annotations()]));
     // For monitors, which find pods. It describes this pod, so that it is not among the annotations that change later.
     let dashboard = dashboard::of_worker(&group.worker.spec);
@@ -57,7 +57,7 @@ pub(super) fn build_worker(group: &ValidatedGroup, id: &WorkerId) -> Value {
 /// Returns the labels and annotations that the Deployment of an existing worker should have. Its pod keeps the
 /// template that it was created with.
 pub(super) fn propagated(group: &ValidatedGroup, live: &ObjectMeta) -> Propagation {
-    let (labels, annotations) = template_metadata(group, &selector(group, live));
+    let PodMetadata { labels, annotations } = PodMetadata::of(group, &selector(group, live));
     Propagation::new(labels, merged([&annotations, &group.template.recorded(live)]))
 }
 
@@ -86,11 +86,22 @@ fn id_of(group: &ValidatedGroup, live: &ObjectMeta) -> Option<String> {
     named().or_else(|| labelled.cloned())
 }
 
-fn template_metadata(group: &ValidatedGroup, base: &Map) -> (Map, Map) {
-    let no_mesh = map_of([(ISTIO_INJECT, "false")]);
-    let own = &group.worker.metadata;
-    let labels = merged([&no_mesh, &group.labels, &of_template(&own.labels), base]);
-    (labels, merged([&group.annotations, &of_template(&own.annotations)]))
+/// Labels and annotations of the pods of workers.
+struct PodMetadata {
+    labels: Map,
+    annotations: Map,
+}
+
+impl PodMetadata {
+    /// Returns those of `group`. `base` are labels that nothing overrides.
+    fn of(group: &ValidatedGroup, base: &Map) -> Self {
+        let no_mesh = map_of([(ISTIO_INJECT, "false")]);
+        let own = &group.worker.metadata;
+        Self {
+            labels: merged([&no_mesh, &group.labels, &of_template(&own.labels), base]),
+            annotations: merged([&group.annotations, &of_template(&own.annotations)]),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -9,10 +9,10 @@ use std::{
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
+use operator_runtime::fair_share::FairShare;
 
-use super::{observe::Observed, validate::ValidatedGroup, worker_matching::registered};
-use crate::context::Context;
-use crate::scheduler;
+use super::{observe::Observed, validate::ValidatedGroup};
+use crate::scheduler::{self, SchedulerClients, registered};
 
 /// The polling interval while workers are missing.
 const SOON: Duration = Duration::from_secs(3);
@@ -39,42 +39,49 @@ pub(super) struct ConnectedWorkers {
 #[derive(Debug, Default)]
 pub(crate) struct ConnectedWorkersCache(Mutex<HashMap<String, (Instant, ConnectedWorkers)>>);
 
-/// Polls the scheduler, unless that was done a short time ago.
-pub(super) async fn take(context: &Context, valid: &ValidatedGroup, observed: &Observed) -> ConnectedWorkers {
-    let Some(cluster) = observed.cluster.as_deref() else { return ConnectedWorkers::default() };
-    let nobody = valid.replicas == 0 && observed.deployments.is_empty();
-    if nobody || !scheduler::is_running(cluster, &observed.scheduler_pods) {
-        context.connected_workers.forget(&valid.owner.uid);
-        // Without a scheduler or without workers, nothing is connected. When the scheduler starts, its watch event
-        // triggers a pass.
-        return ConnectedWorkers { connected: Some(0), ..ConnectedWorkers::default() };
-    }
-    if let Some(fresh) = context.connected_workers.fresh(&valid.owner.uid, observed, valid.replicas) {
-        return fresh;
-    }
-    let Some(_slot) = context.scheduler_limiter.try_acquire(&valid.namespace) else {
-        return context.connected_workers.last(&valid.owner.uid);
-    };
-    let answer = async { scheduler::client_of(context, cluster).await?.workers().await };
-    let connected = match answer.await {
-        Ok(workers) => {
-            let names = observed.deployments.iter().map(|worker| worker.name_any()).collect::<Vec<_>>();
-            let pods = observed.pods.values().flatten().map(AsRef::as_ref);
-            let connected = registered(names.iter().map(String::as_str), pods, &workers).len();
-            let next = if connected == valid.replicas { LATER } else { SOON };
-            ConnectedWorkers { connected: Some(connected), next: Some(next), ..ConnectedWorkers::default() }
-        }
-        Err(error) => {
-            let starting = error.is_unreachable() && scheduler::is_starting(&observed.scheduler_pods, Timestamp::now());
-            let next = if starting { SOON } else { AFTER_ERROR };
-            ConnectedWorkers { connected: None, error: Some(error), starting, next: Some(next) }
-        }
-    };
-    context.connected_workers.keep(&valid.owner.uid, &connected);
-    connected
-}
-
 impl ConnectedWorkersCache {
+    /// Polls the scheduler, unless that was done a short time ago.
+    pub(super) async fn poll(
+        &self,
+        schedulers: &SchedulerClients,
+        limiter: &FairShare,
+        valid: &ValidatedGroup,
+        observed: &Observed,
+    ) -> ConnectedWorkers {
+        let Some(cluster) = observed.cluster.as_deref() else { return ConnectedWorkers::default() };
+        let nobody = valid.replicas == 0 && observed.deployments.is_empty();
+        if nobody || !scheduler::is_running(cluster, &observed.scheduler_pods) {
+            self.forget(&valid.owner.uid);
+            // Without a scheduler or without workers, nothing is connected. When the scheduler starts, its watch event
+            // triggers a pass.
+            return ConnectedWorkers { connected: Some(0), ..ConnectedWorkers::default() };
+        }
+        if let Some(fresh) = self.fresh(&valid.owner.uid, observed, valid.replicas) {
+            return fresh;
+        }
+        let Some(_slot) = limiter.try_acquire(&valid.namespace) else {
+            return self.last(&valid.owner.uid);
+        };
+        let answer = async { schedulers.of(cluster).await?.workers().await };
+        let connected = match answer.await {
+            Ok(workers) => {
+                let names = observed.deployments.iter().map(|worker| worker.name_any()).collect::<Vec<_>>();
+                let pods = observed.pods.values().flatten().map(AsRef::as_ref);
+                let connected = registered(names.iter().map(String::as_str), pods, &workers).len();
+                let next = if connected == valid.replicas { LATER } else { SOON };
+                ConnectedWorkers { connected: Some(connected), next: Some(next), ..ConnectedWorkers::default() }
+            }
+            Err(error) => {
+                let is_starting = || scheduler::is_starting(&observed.scheduler_pods, Timestamp::now());
+                let starting = error.is_unreachable() && is_starting();
+                let next = if starting { SOON } else { AFTER_ERROR };
+                ConnectedWorkers { connected: None, error: Some(error), starting, next: Some(next) }
+            }
+        };
+        self.keep(&valid.owner.uid, &connected);
+        connected
+    }
+
     /// Returns the latest poll, if the next one is not due yet.
     fn fresh(&self, uid: &str, observed: &Observed, replicas: usize) -> Option<ConnectedWorkers> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -11,10 +11,11 @@ use super::{
     build,
     deletion_order::{self, Candidate, ScaleDownRequest, Scheduler},
     observe::Observed,
-    retiring, scale, status, validate, worker_matching,
+    retiring, scale, status, validate,
 };
 use crate::{
     fuzzing::{defaults, now},
+    scheduler,
     view::PodView,
 };
 
@@ -36,8 +37,8 @@ pub(crate) fn decide(group: &DaskWorkerGroup, cluster: DaskCluster) {
     };
     let workers = workers.advanced();
     let missing = scale::plan(valid.replicas.min(FEW), &workers);
-    let paced = scale::paced(missing, valid.pace, std::iter::empty(), now());
-    for id in &paced.create {
+    let batch = scale::next_batch(missing, valid.allocation, std::iter::empty(), now());
+    for id in &batch.create {
         drop(build::build_worker(&valid, id));
     }
     let record = retiring::RetirementRecord::of(group);
@@ -50,7 +51,7 @@ pub(crate) fn stand(pods: &[PodView], said: &Said) {
     let pods: Vec<Arc<PodView>> = pods.iter().cloned().map(Arc::new).collect();
     let names: Vec<String> = pods.iter().filter_map(|pod| pod.deployment().map(str::to_owned)).collect();
     let scheduler = Scheduler::Answers {
-        registered: worker_matching::registered(
+        registered: scheduler::registered(
             names.iter().map(String::as_str),
             pods.iter().map(AsRef::as_ref),
             &said.workers,

@@ -102,24 +102,24 @@ pub(super) fn plan(replicas: usize, workers: &Workers) -> Plan {
 
 /// The part of a plan that is done now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Paced {
+pub(super) struct Batch {
     /// Workers to create now.
     pub(super) create: Vec<WorkerId>,
     /// When the next pass is due, if more workers are missing.
     pub(super) next: Option<Duration>,
 }
 
-/// Returns the part of `plan` that `pace` allows, if workers were created at the times `made`.
-pub(super) fn paced(
+/// Returns the part of `plan` that `allocation` allows, if workers were created at the times `made`.
+pub(super) fn next_batch(
     Plan { mut create, more }: Plan,
-    pace: WorkerAllocation,
+    allocation: WorkerAllocation,
     made: impl Iterator<Item = Timestamp>,
     now: Timestamp,
-) -> Paced {
+) -> Batch {
     let at_once = more.then_some(Duration::ZERO);
-    let size = pace.batch_size.and_then(|size| usize::try_from(size).ok()).filter(|size| *size > 0);
-    let Some(size) = size.filter(|_| !create.is_empty()) else { return Paced { create, next: at_once } };
-    let delay = Duration::from_secs(u64::try_from(pace.delay_seconds.unwrap_or(0)).unwrap_or(0));
+    let size = allocation.batch_size.and_then(|size| usize::try_from(size).ok()).filter(|size| *size > 0);
+    let Some(size) = size.filter(|_| !create.is_empty()) else { return Batch { create, next: at_once } };
+    let delay = Duration::from_secs(u64::try_from(allocation.delay_seconds.unwrap_or(0)).unwrap_or(0));
     // Ages that are below the delay. A time in the near future comes from another machine's clock. One further ahead
     // means that a clock was set back, and must not stop all creations until that time is reached.
     let recent: Vec<Duration> = made
@@ -130,43 +130,43 @@ pub(super) fn paced(
     let room = size.saturating_sub(recent.len());
     let rest = create.split_off(room.min(create.len()));
     if rest.is_empty() && room > create.len() {
-        return Paced { create, next: at_once };
+        return Batch { create, next: at_once };
     }
     let oldest = recent.into_iter().max().filter(|_| room == 0).unwrap_or_default();
     let next = (more || !rest.is_empty()).then(|| delay.saturating_sub(oldest).max(SHORTEST_STEP));
-    Paced { create, next }
+    Batch { create, next }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn paced_at(missing: usize, pace: (i64, i64), made: &[i64], now: i64) -> (usize, Option<u64>) {
+    fn batch_at(missing: usize, steps: (i64, i64), made: &[i64], now: i64) -> (usize, Option<u64>) {
         let create = plan(missing, &workers(&[], 0));
-        let pace = WorkerAllocation { batch_size: Some(pace.0), delay_seconds: Some(pace.1) };
+        let allocation = WorkerAllocation { batch_size: Some(steps.0), delay_seconds: Some(steps.1) };
         let time = |second: i64| Timestamp::from_second(second).unwrap();
-        let paced = paced(create, pace, made.iter().map(|second| time(*second)), time(now));
-        (paced.create.len(), paced.next.map(|next| next.as_secs()))
+        let batch = next_batch(create, allocation, made.iter().map(|second| time(*second)), time(now));
+        (batch.create.len(), batch.next.map(|next| next.as_secs()))
     }
 
     #[test]
     fn a_batch_is_followed_by_the_next_one_after_the_delay() {
-        assert_eq!(paced_at(5, (2, 10), &[], 100), (2, Some(10)));
-        assert_eq!(paced_at(3, (2, 10), &[100, 100], 104), (0, Some(6)));
-        assert_eq!(paced_at(3, (2, 10), &[100, 100], 110), (2, Some(10)));
-        assert_eq!(paced_at(1, (2, 10), &[100, 100, 110, 110], 120), (1, None));
+        assert_eq!(batch_at(5, (2, 10), &[], 100), (2, Some(10)));
+        assert_eq!(batch_at(3, (2, 10), &[100, 100], 104), (0, Some(6)));
+        assert_eq!(batch_at(3, (2, 10), &[100, 100], 110), (2, Some(10)));
+        assert_eq!(batch_at(1, (2, 10), &[100, 100, 110, 110], 120), (1, None));
     }
 
     #[test]
-    fn a_worker_that_is_replaced_counts_for_the_pace_too() {
-        assert_eq!(paced_at(2, (2, 10), &[95], 100), (1, Some(10)));
+    fn a_worker_that_is_replaced_counts_for_the_batch_too() {
+        assert_eq!(batch_at(2, (2, 10), &[95], 100), (1, Some(10)));
     }
 
     #[test]
     fn without_a_batch_size_all_workers_are_created_at_once() {
         let create = plan(3, &workers(&[], 0));
-        let paced = paced(create, WorkerAllocation::default(), std::iter::empty(), Timestamp::UNIX_EPOCH);
-        assert_eq!((paced.create.len(), paced.next), (3, None));
+        let batch = next_batch(create, WorkerAllocation::default(), std::iter::empty(), Timestamp::UNIX_EPOCH);
+        assert_eq!((batch.create.len(), batch.next), (3, None));
     }
 
     fn workers(indices: &[u32], created: u32) -> Workers {
@@ -220,9 +220,9 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_was_set_back_does_not_stop_a_paced_group() {
-        assert_eq!(paced_at(2, (2, 10), &[3600, 3600], 0), (2, None));
-        assert_eq!(paced_at(2, (2, 10), &[5, 5], 0), (0, Some(10)), "clocks of two machines may differ");
+    fn a_clock_that_was_set_back_does_not_stop_a_group() {
+        assert_eq!(batch_at(2, (2, 10), &[3600, 3600], 0), (2, None));
+        assert_eq!(batch_at(2, (2, 10), &[5, 5], 0), (0, Some(10)), "clocks of two machines may differ");
     }
 
     /// The names alone of this many workers would take more memory than any node has.
@@ -231,11 +231,11 @@ mod tests {
         for replicas in [2_147_483_647, usize::MAX] {
             let plan = plan(replicas, &workers(&[], 0));
             assert_eq!((plan.create.len(), plan.more), (SLICE, true));
-            let at_once = paced(plan, WorkerAllocation::default(), std::iter::empty(), Timestamp::UNIX_EPOCH);
+            let at_once = next_batch(plan, WorkerAllocation::default(), std::iter::empty(), Timestamp::UNIX_EPOCH);
             assert_eq!((at_once.create.len(), at_once.next), (SLICE, Some(Duration::ZERO)));
         }
-        assert_eq!(paced_at(1_000_000, (1000, 10), &[], 100), (SLICE, Some(0)), "the batch goes on");
-        assert_eq!(paced_at(1_000_000, (256, 10), &[], 100), (SLICE, Some(10)), "the batch is made");
+        assert_eq!(batch_at(1_000_000, (1000, 10), &[], 100), (SLICE, Some(0)), "the batch goes on");
+        assert_eq!(batch_at(1_000_000, (256, 10), &[], 100), (SLICE, Some(10)), "the batch is made");
         assert!(!plan(SLICE, &workers(&[], 0)).more);
     }
 

@@ -1,27 +1,24 @@
 //! Computes and writes a worker group's status: worker counts and conditions.
 
-use dask_operator_api::{DaskWorkerGroup, DaskWorkerGroupStatus, meta};
+use dask_operator_api::{DaskWorkerGroup, DaskWorkerGroupStatus, conditions::WORKERS_AVAILABLE as AVAILABLE, meta};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::{Api, ResourceExt as _};
+use kube::ResourceExt as _;
 use operator_runtime::{
-    conditions::{self, ConditionUpdate, NOT_OBSERVED, READY, STALLED},
+    conditions::{self, ACCEPTED, ConditionUpdate, NOT_OBSERVED, READY, STALLED},
     k8s,
     rejection::Rejection,
-    report,
+    report::StatusReporter,
 };
 
 use super::{
-    apply, connected_workers::ConnectedWorkers, observe::Observed, remove::Removal, scale::Paced,
+    apply, connected_workers::ConnectedWorkers, observe::Observed, removal::Removal, scale::Batch,
     validate::ValidatedGroup, worker_warnings,
 };
-use crate::{context::Context, diagnosis, field_warnings};
+use crate::{diagnosis, field_warnings};
 
-pub(crate) use operator_runtime::conditions::ACCEPTED;
 /// The condition that the wanted number of workers exists, all of the current template.
 pub(crate) const SCALED: &str = "Scaled";
-/// The condition that all workers run and are registered with the scheduler.
-pub(crate) const AVAILABLE: &str = "Available";
 /// Reasons of [`SCALED`] while workers are created, removed or replaced.
 pub(crate) const IN_PROGRESS: &[&str] = &["Scaling", "RollingUpdate"];
 /// All conditions of a group. Each status has them all.
@@ -33,7 +30,7 @@ const STALLING: &[&str] = &["Invalid", "InvalidMaxUnavailable", "InvalidName", "
 pub(super) struct StatusInput<'a> {
     pub(super) valid: &'a ValidatedGroup,
     pub(super) observed: &'a Observed,
-    pub(super) paced: &'a Paced,
+    pub(super) batch: &'a Batch,
     pub(super) removal: &'a Removal,
     pub(super) connected: &'a ConnectedWorkers,
 }
@@ -55,7 +52,7 @@ pub(super) fn of_observed(
     now: Timestamp,
 ) -> DaskWorkerGroupStatus {
     let refused = error.and_then(apply::Error::refusal);
-    let warnings = worker_warnings::of(group, seen.valid.template.meaning());
+    let warnings = worker_warnings::of(group, &seen.valid.template);
     let accepted = refused.unwrap_or_else(|| field_warnings::accepted(ACCEPTED, &warnings));
     let mut verdicts = vec![accepted, scaled(seen, error), available(group, seen)];
     let ready = conditions::ready(&verdicts, "the wanted workers run and are registered with the scheduler");
@@ -71,7 +68,7 @@ pub(super) fn of_observed(
 }
 
 fn scaled(seen: &StatusInput<'_>, error: Option<&apply::Error>) -> ConditionUpdate {
-    let StatusInput { valid, observed, paced, removal, .. } = seen;
+    let StatusInput { valid, observed, batch, removal, .. } = seen;
     if let Some(error) = error {
         return ConditionUpdate::no(SCALED, error.category(), error.message());
     }
@@ -82,7 +79,7 @@ fn scaled(seen: &StatusInput<'_>, error: Option<&apply::Error>) -> ConditionUpda
     if count > valid.replicas {
         return ConditionUpdate::no(SCALED, "Scaling", "workers are being removed");
     }
-    if count < valid.replicas || !paced.create.is_empty() {
+    if count < valid.replicas || !batch.create.is_empty() {
         return ConditionUpdate::no(SCALED, "Scaling", "workers are being created");
     }
     let outdated = observed.deployments.len() - observed.updated(&valid.template);
@@ -162,7 +159,7 @@ fn with(
 
 /// Writes `desired` if it differs from the group's current status.
 pub(super) async fn write(
-    context: &Context,
+    reporter: &StatusReporter,
     group: &DaskWorkerGroup,
     desired: DaskWorkerGroupStatus,
 ) -> Result<(), k8s::Error> {
@@ -176,9 +173,8 @@ pub(super) async fn write(
     if comparable == desired {
         return Ok(());
     }
-    let api: Api<DaskWorkerGroup> = Api::namespaced(context.client.clone(), &group.namespace().unwrap_or_default());
-    if k8s::apply_status(&api, k8s::FIELD_MANAGER, group, &desired).await? {
-        report::condition_changes(&context.recorder, group, &old.conditions, &reported(&desired.conditions)).await;
+    if reporter.apply(k8s::FIELD_MANAGER, group, &desired).await? {
+        reporter.condition_changes(group, &old.conditions, &reported(&desired.conditions)).await;
     }
     Ok(())
 }

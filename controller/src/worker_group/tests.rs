@@ -9,7 +9,8 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    stub_api_server::{Writes, made, mk_context, namespace_ends},
+    controllers::contexts,
+    stub_api_server::{Writes, made, mk_shared, namespace_ends},
     test_fixtures::{mk_cluster, mk_defaults, mk_group},
     view::{DeploymentView, PodView},
 };
@@ -25,9 +26,9 @@ fn group() -> DaskWorkerGroup {
 }
 
 async fn world(answer: fn(&Method, &str) -> Response) -> (Arc<Context>, Writes) {
-    let (context, writes) = mk_context(answer).await;
-    context.caches.clusters.apply(None, Event::Apply(mk_cluster("demo")), &mut Arc::new);
-    (Arc::new(context), writes)
+    let (shared, writes) = mk_shared(answer).await;
+    shared.caches.clusters.apply(None, Event::Apply(mk_cluster("demo")), &mut Arc::new);
+    (Arc::new(contexts::worker_group(&shared)), writes)
 }
 
 /// Delivers the Deployments of `group` to the cache, as the watch does.

@@ -10,7 +10,7 @@ use operator_runtime::rejection::Rejection;
 
 use super::observe::Observed;
 use crate::{
-    context::Defaults,
+    defaults::Defaults,
     scheduler::scheduler_address,
     template_version::{TemplateVersion, deployment_pod},
 };
@@ -42,7 +42,7 @@ pub(super) struct ValidatedGroup {
     /// How many workers may be missing during the replacement.
     pub(super) max_unavailable: MaxUnavailable,
     /// How fast workers are created.
-    pub(super) pace: WorkerAllocation,
+    pub(super) allocation: WorkerAllocation,
 }
 
 /// A number of workers, absolute or as a percentage.
@@ -110,13 +110,10 @@ pub(super) fn validate(
         annotations: meta::inherited(group.annotations()),
         worker: group.spec.worker.clone(),
         replicas: usize::try_from(group.spec.worker.replicas).unwrap_or(0),
-        template: TemplateVersion::new(
-            &(&worker.spec, &worker.metadata, &scheduler_address),
-            &(deployment_pod(&worker.spec), &worker.metadata, &scheduler_address),
-        ),
+        template: template(worker, &scheduler_address),
         rolling: strategy.type_.unwrap_or_default() == WorkerUpdateType::RollingUpdate,
         max_unavailable,
-        pace: pace(&[worker.allocation, cluster.spec.worker.allocation, Some(defaults.allocation)]),
+        allocation: merged_allocation(&[worker.allocation, cluster.spec.worker.allocation, Some(defaults.allocation)]),
         scheduler_address,
         adopt_by: (!controlled).then_some(cluster_ref),
         cluster: group.spec.cluster.clone(),
@@ -126,8 +123,15 @@ pub(super) fn validate(
     })
 }
 
+/// Returns the version of what workers are built from.
+fn template(worker: &WorkerSpec, scheduler_address: &str) -> TemplateVersion {
+    let (spec, metadata, address) = (worker.spec.clone(), worker.metadata.clone(), scheduler_address.to_owned());
+    let canonical = move || (deployment_pod(&spec), metadata, address);
+    TemplateVersion::new(&(&worker.spec, &worker.metadata, scheduler_address), canonical)
+}
+
 /// Returns, for each of the two numbers, the value of the first of `layers` that sets it.
-fn pace(layers: &[Option<WorkerAllocation>]) -> WorkerAllocation {
+fn merged_allocation(layers: &[Option<WorkerAllocation>]) -> WorkerAllocation {
     let given = || layers.iter().flatten();
     WorkerAllocation {
         batch_size: given().find_map(|layer| layer.batch_size),
@@ -269,8 +273,8 @@ mod tests {
     fn the_allocation_is_that_of_the_group_then_of_the_cluster_then_of_the_controller() {
         let allocation = |batch_size, delay_seconds| WorkerAllocation { batch_size, delay_seconds };
         let layers = [Some(allocation(Some(1), None)), None, Some(allocation(Some(3), Some(30)))];
-        assert_eq!(pace(&layers), allocation(Some(1), Some(30)));
-        assert_eq!(pace(&layers[1..]), allocation(Some(3), Some(30)));
+        assert_eq!(merged_allocation(&layers), allocation(Some(1), Some(30)));
+        assert_eq!(merged_allocation(&layers[1..]), allocation(Some(3), Some(30)));
     }
 
     /// A new number of workers must not restart existing ones.

@@ -4,13 +4,15 @@
 //! each of perhaps a thousand Deployments.
 
 use dask_operator_api::{DaskWorkerGroup, meta};
-use kube::{Api, ResourceExt as _};
-use operator_runtime::k8s::{self, Warnings};
+use kube::{Api, Client, ResourceExt as _};
+use operator_runtime::{
+    conditions::ACCEPTED,
+    k8s::{self, Warnings},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{status::ACCEPTED, validate::ValidatedGroup};
-use crate::{context::Context, field_warnings};
+use crate::{field_warnings, template_version::TemplateVersion};
 
 /// The warnings about the workers of one template.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,8 +29,11 @@ fn recorded(group: &DaskWorkerGroup) -> Option<Record> {
 }
 
 /// Returns the warnings about workers of `template`.
-pub(super) fn of(group: &DaskWorkerGroup, template: &str) -> Warnings {
-    recorded(group).filter(|record| record.template == template).map(|record| record.warnings).unwrap_or_default()
+pub(super) fn of(group: &DaskWorkerGroup, template: &TemplateVersion) -> Warnings {
+    recorded(group)
+        .filter(|record| record.template == template.meaning())
+        .map(|record| record.warnings)
+        .unwrap_or_default()
 }
 
 /// Returns the warnings that the group's own status shows, for the status of its cluster.
@@ -39,17 +44,18 @@ pub(crate) fn shown(group: &DaskWorkerGroup) -> Warnings {
     recorded(group).filter(|_| is_shown).map(|record| record.warnings).unwrap_or_default()
 }
 
-/// Records the warnings of a pass that created workers. Writes nothing if they are recorded already.
+/// Records the warnings of a pass that created workers of `template`. Writes nothing if they are recorded already.
 pub(super) async fn record(
-    context: &Context,
+    client: &Client,
     group: &DaskWorkerGroup,
-    (valid, warnings): (&ValidatedGroup, Option<Warnings>),
+    template: &TemplateVersion,
+    warnings: Option<Warnings>,
 ) -> Result<(), k8s::Error> {
     let warnings = warnings.map(|warnings| field_warnings::WORKER.of(&warnings));
-    let Some(note) = warnings.and_then(|warnings| note(group, valid.template.meaning(), warnings)) else {
+    let Some(note) = warnings.and_then(|warnings| note(group, template.meaning(), warnings)) else {
         return Ok(());
     };
-    let api: Api<DaskWorkerGroup> = Api::namespaced(context.client.clone(), &valid.namespace);
+    let api: Api<DaskWorkerGroup> = Api::namespaced(client.clone(), &group.namespace().unwrap_or_default());
     k8s::merge(&api, group, json!({"metadata": {"annotations": {meta::WORKER_WARNINGS: note}}})).await.map(|_| ())
 }
 
@@ -92,8 +98,9 @@ mod tests {
 
     #[test]
     fn warnings_are_of_the_template_that_they_were_about() {
-        let mut group = noted(note(&noted(None), "a", warnings()));
-        assert_eq!((of(&group, "a"), of(&group, "b")), (warnings(), Warnings::default()));
+        let (a, b) = (TemplateVersion::new(&"a", || "a"), TemplateVersion::new(&"b", || "b"));
+        let mut group = noted(note(&noted(None), a.meaning(), warnings()));
+        assert_eq!((of(&group, &a), of(&group, &b)), (warnings(), Warnings::default()));
         assert_eq!(shown(&group), Warnings::default(), "the group does not say so yet, or no longer");
         group.status = Some(
             serde_json::from_value(json!({"conditions": [{"type": ACCEPTED, "status": "True", "message": "",

@@ -32,9 +32,8 @@ const SUMMARY_PERIOD: Duration = Duration::from_secs(1);
 /// Returns the writer of the plugins' part of the statuses of Dask resources.
 pub(super) fn status_writer(dependencies: &Dependencies) -> StatusWriter {
     StatusWriter {
-        client: dependencies.client.clone(),
         caches: dependencies.caches.clone(),
-        recorder: dependencies.recorder.clone(),
+        reporter: dependencies.reporter.clone(),
         status_store: Arc::clone(&dependencies.status_store),
         budget: EventBudget::default(),
         releases: dependencies.releases.clone(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kube::Client;
-use operator_runtime::{events::Recorder, fair_share::FairShare, leader::Leadership, liveness::Liveness};
+use operator_runtime::{fair_share::FairShare, leader::Leadership, liveness::Liveness, report::StatusReporter};
 
 use super::{
     deleted_plugins::DeletedPlugins, inquiries::Inquiries, inquiry_result::InquiryResult, probes::Probes,
@@ -22,7 +22,7 @@ pub(crate) struct PluginContext {
     pub(crate) client: Client,
     pub(crate) settings: Settings,
     pub(crate) authority: Authority,
-    pub(crate) recorder: Recorder,
+    pub(crate) reporter: StatusReporter,
     /// All plugin resources.
     pub(crate) plugins: Plugins,
     pub(crate) writers: Writers,

@@ -29,7 +29,6 @@ use operator_runtime::{
     fair_share::FairQueue,
     k8s,
     leader::Leading,
-    report,
     watch::{Cache, SyncStatus, UnreadableObject},
 };
 use serde::de::DeserializeOwned;
@@ -210,7 +209,7 @@ impl FinalizerController {
             let result = finalizers::release(&context.client, &owner, &finalizers).await;
             if matches!(result, Ok(true)) {
                 for event in events {
-                    report::publish(&context.recorder, &owner, event).await;
+                    context.reporter.publish(&owner, event).await;
                 }
             }
             Done { key, version, result }

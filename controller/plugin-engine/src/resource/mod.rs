@@ -50,7 +50,7 @@ use super::{
     },
 };
 use dask_operator_api::DaskOperatorPlugin;
-use operator_runtime::{k8s, reconciler::Action, rejection::Rejection, report, scope::Scope, watch::WatchTiming};
+use operator_runtime::{k8s, reconciler::Action, rejection::Rejection, scope::Scope, watch::WatchTiming};
 
 /// When a plugin is reconciled again while an inquiry is running. The end of the inquiry triggers a pass anyway.
 const INQUIRY_PERIOD: Duration = Duration::from_mins(1);
@@ -181,10 +181,10 @@ pub(crate) fn writer_of(context: &PluginContext, plugin: &DaskOperatorPlugin) ->
 
 async fn write_status(context: &PluginContext, plugin: &DaskOperatorPlugin, findings: &Findings) -> Result<(), Error> {
     let desired = status::status_of(plugin, findings, Timestamp::now());
-    if status::write(&context.client, plugin, &desired).await.map_err(Error::Status)? {
+    if status::write(&context.reporter, plugin, &desired).await.map_err(Error::Status)? {
         let old = plugin.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
         let desired = status::reported(old, &desired.conditions);
-        report::condition_changes(&context.recorder, plugin, old, &desired).await;
+        context.reporter.condition_changes(plugin, old, &desired).await;
     }
     Ok(())
 }

@@ -3,11 +3,12 @@
 use dask_operator_api::{DaskOperatorPlugin, DaskOperatorPluginStatus, DiscoveredPlugin};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::{Api, Client, ResourceExt as _};
+use kube::ResourceExt as _;
 use operator_runtime::{
     conditions::{self, ACCEPTED, ConditionUpdate, NOT_TRIED, STALLED},
     k8s,
     rejection::Rejection,
+    report::StatusReporter,
 };
 
 use crate::model::labels::READY;
@@ -168,15 +169,14 @@ fn shows(status: &DaskOperatorPluginStatus, desired: &DaskOperatorPluginStatus) 
 
 /// Writes `desired` if it differs from the current status. Returns whether it wrote.
 pub(crate) async fn write(
-    client: &Client,
+    reporter: &StatusReporter,
     plugin: &DaskOperatorPlugin,
     desired: &DaskOperatorPluginStatus,
 ) -> Result<bool, k8s::Error> {
     if plugin.status.as_ref().is_some_and(|status| shows(status, desired)) {
         return Ok(false);
     }
-    let api: Api<DaskOperatorPlugin> = Api::namespaced(client.clone(), &plugin.namespace().unwrap_or_default());
-    k8s::apply_status(&api, k8s::FIELD_MANAGER, plugin, desired).await?;
+    reporter.apply(k8s::FIELD_MANAGER, plugin, desired).await?;
     log(plugin, desired);
     Ok(true)
 }

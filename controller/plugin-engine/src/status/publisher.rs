@@ -12,17 +12,16 @@ use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{
-    Api, Client, Resource, ResourceExt as _,
+    Resource, ResourceExt as _,
     core::NamespaceResourceScope,
     runtime::events::{Event, EventType},
 };
 use operator_runtime::{
     conditions,
-    events::Recorder,
     k8s::{self, Class},
     leader::Leading,
     releases::{RECHECK, Releases},
-    report,
+    report::StatusReporter,
     watch::Cache,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -46,9 +45,8 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// Writes the contents of the status store to the statuses of owners.
 pub(crate) struct StatusWriter {
-    pub(crate) client: Client,
     pub(crate) caches: OwnerCaches,
-    pub(crate) recorder: Recorder,
+    pub(crate) reporter: StatusReporter,
     pub(crate) status_store: Arc<StatusStore>,
     pub(crate) budget: EventBudget,
     /// The other releases on the cluster.
@@ -162,15 +160,14 @@ impl StatusWriter {
         if sorted(shown.clone()) == sorted(desired.clone()) {
             return Ok(());
         }
-        let api: Api<K> = Api::namespaced(self.client.clone(), &key.namespace);
-        match k8s::apply_status(&api, MANAGER, owner.as_ref(), &body(&desired)).await {
+        match self.reporter.apply(MANAGER, owner.as_ref(), &body(&desired)).await {
             // The owner was deleted in the meantime.
             Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => return Ok(()),
             Ok(false) => return Ok(()),
             result => result?,
         };
         let (old, new) = (reported(&shown), reported(&desired));
-        report::condition_changes(&self.recorder, owner.as_ref(), &old, &new).await;
+        self.reporter.condition_changes(owner.as_ref(), &old, &new).await;
         Ok(())
     }
 
@@ -205,10 +202,7 @@ impl StatusWriter {
                 action: "CallPlugin".to_owned(),
                 secondary: None,
             };
-            let published = k8s::timed("create", "an Event", self.recorder.publish(&event, &reference)).await;
-            if let Err(error) = published {
-                tracing::warn!(%error, "failed to publish an Event");
-            }
+            self.reporter.publish_about(&reference, event).await;
         }
     }
 }

@@ -2,20 +2,30 @@
 //! precondition, and every error has a class.
 
 mod access;
+mod apply;
+mod create;
+mod delete;
 mod error;
+mod labels;
+mod manifest;
 mod old_definition;
+mod owner;
+mod patch;
 mod response;
+mod status;
 mod warnings;
-mod write;
 
 pub use access::may;
+pub use apply::{Force, apply, apply_new, dry_apply};
+pub use create::{CreatedObject, Creation, annotate, create};
+pub use delete::{delete, delete_foreground};
 pub use error::{Class, Error};
-pub use old_definition::{forget as forget_old_definitions, without_status as kinds_without_status};
+pub use labels::lost_labels;
+pub use old_definition::OldDefinitions;
+pub use owner::is_controlled_by;
+pub use patch::{json_patch, json_patch_warned, merge, set_owners};
+pub(crate) use status::apply_status;
 pub use warnings::{Warned, Warnings};
-pub use write::{
-    Creation, Force, annotate, apply, apply_new, apply_status, create, delete, delete_foreground, dry_apply,
-    is_controlled_by, json_patch, json_patch_warned, merge, set_owners,
-};
 
 use std::time::Duration;
 

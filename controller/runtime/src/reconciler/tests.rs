@@ -68,7 +68,7 @@ async fn begun(objects: &[(&str, String)], count: usize) -> Vec<String> {
     };
     let (_queue, requests) = queue::<ConfigMap>(&Expectations::default());
     let stage = Arc::new(Stage::default());
-    let run = reconciler.run(requests, Arc::clone(&stage), (leader::leading(), CancellationToken::new()));
+    let run = reconciler.run(requests, Arc::clone(&stage), leader::leading(), CancellationToken::new());
     tokio::select! {
         () = run => panic!("it ended"),
         begun = stage.begun(count) => begun,

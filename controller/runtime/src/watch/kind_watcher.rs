@@ -65,7 +65,7 @@ where
     store: Option<Shared<K>>,
     listeners: Vec<Listener<K>>,
     optional: bool,
-    on_list: Option<fn()>,
+    on_list: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// Removes the `managedFields`, which no user of the caches needs.
@@ -148,8 +148,8 @@ where
     /// Calls `on_list` after each list, and reports all objects of the namespace as changed. Lists are rare, and one
     /// takes place whenever the kind's CRD is replaced.
     #[must_use]
-    pub fn resync(mut self, on_list: fn()) -> Self {
-        self.on_list = Some(on_list);
+    pub fn resync(mut self, on_list: impl Fn() + Send + Sync + 'static) -> Self {
+        self.on_list = Some(Box::new(on_list));
         self
     }
 
@@ -300,7 +300,7 @@ where
         if is_list {
             health.delivery.send_replace(Delivery::Delivered);
         }
-        if let (Some(on_list), true) = (self.on_list, is_list) {
+        if let (Some(on_list), true) = (&self.on_list, is_list) {
             on_list();
             changes.retain(|change| matches!(change, Change::Deleted(_)));
             changes.extend(self.cache.part(part).into_iter().map(Change::Applied));

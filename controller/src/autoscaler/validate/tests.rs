@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::autoscaler::survey::survey;
 use crate::test_fixtures::{mk_cluster, mk_group};
 
 fn mk_autoscaler(name: &str, created: &str, spec: &Value) -> DaskAutoscaler {

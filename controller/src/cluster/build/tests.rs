@@ -1,6 +1,7 @@
 //! Tests of the manifests of a cluster's components.
 
 use dask_operator_api::DaskCluster;
+use serde_json::Value;
 
 use super::*;
 use crate::{cluster::validate::validate, test_fixtures::from_yaml};
@@ -64,12 +65,12 @@ struct Manifests {
 impl Manifests {
     fn of(cluster: &DaskCluster) -> Self {
         let Desired { scheduler, service, group } = build(&validate(cluster).unwrap());
-        Self { scheduler: plain(scheduler), service: plain(service), group: plain(group) }
+        Self { scheduler: plain(&scheduler), service: plain(&service), group: plain(&group) }
     }
 }
 
-fn plain(component: Component) -> Value {
-    let mut manifest = component.manifest;
+fn plain(component: &Component) -> Value {
+    let mut manifest = component.manifest();
     let annotations = manifest["metadata"]["annotations"].as_object_mut().unwrap();
     annotations.retain(|key, _| !key.starts_with("operator.dask.org/"));
     manifest
@@ -90,17 +91,18 @@ fn built_from(edit: impl FnOnce(&mut Value)) -> Manifests {
 fn each_component_remembers_what_it_was_made_from() {
     let Desired { scheduler, service, group } = build(&validate(&from_yaml(CLUSTER)).unwrap());
     let notes = |component: &Component| -> Vec<String> {
-        let annotations = component.manifest["metadata"]["annotations"].as_object().unwrap();
+        let manifest = component.manifest();
+        let annotations = manifest["metadata"]["annotations"].as_object().unwrap();
         annotations.keys().filter_map(|key| key.strip_prefix("operator.dask.org/")).map(str::to_owned).collect()
     };
     assert_eq!(notes(&scheduler), ["propagated", "template", "template-meaning"]);
     assert_eq!(notes(&service), ["propagated", "service-fields", "template", "template-meaning"]);
     assert_eq!(notes(&group), ["cluster-replicas", "propagated", "template", "template-meaning"]);
     assert_eq!(
-        service.manifest["metadata"]["annotations"][meta::SERVICE_FIELDS],
+        service.manifest()["metadata"]["annotations"][meta::SERVICE_FIELDS],
         "ports,selector,trafficDistribution,type"
     );
-    assert_eq!(group.manifest["metadata"]["annotations"][meta::CLUSTER_REPLICAS], "3");
+    assert_eq!(group.manifest()["metadata"]["annotations"][meta::CLUSTER_REPLICAS], "3");
 }
 
 fn owner() -> Value {
@@ -306,7 +308,7 @@ fn the_schedulers_pods_have_every_label_that_the_service_selects_by_and_the_clus
 fn what_is_recorded_of_a_component_does_not_depend_on_the_labels_that_its_service_selects_by() {
     let notes = |cluster: &Value| {
         let desired = build(&validate(&serde_json::from_value(cluster.clone()).unwrap()).unwrap());
-        desired.scheduler.manifest["metadata"].clone()
+        desired.scheduler.manifest()["metadata"].clone()
     };
     let mut cluster: Value = from_yaml(CLUSTER);
     let before = notes(&cluster);
@@ -328,8 +330,11 @@ fn the_service_says_where_the_dashboard_is_if_it_is_elsewhere() {
         let mut cluster: DaskCluster = from_yaml(CLUSTER);
         cluster.spec.scheduler.spec.set("containers", json!([{"name": "scheduler", "args": args}]));
         let Desired { service, scheduler, .. } = build(&validate(&cluster).unwrap());
-        assert_eq!(scheduler.manifest["spec"]["template"]["metadata"]["annotations"].get(meta::DASHBOARD_PREFIX), None);
-        let annotations = service.manifest["metadata"]["annotations"].clone();
+        assert_eq!(
+            scheduler.manifest()["spec"]["template"]["metadata"]["annotations"].get(meta::DASHBOARD_PREFIX),
+            None
+        );
+        let annotations = service.manifest()["metadata"]["annotations"].clone();
         // Otherwise it would not be removed later.
         let propagated = annotations[meta::PROPAGATED].as_str().unwrap().contains(meta::DASHBOARD_PREFIX);
         (annotations[meta::DASHBOARD_PREFIX].clone(), propagated)

@@ -10,7 +10,11 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    cluster::{apply::Blocked, build, validate::validate},
+    cluster::{
+        apply::Blocked,
+        build::{self, Desired},
+        validate::validate,
+    },
     test_fixtures::mk_cluster,
     view::{DeploymentStatusView, PodView},
 };
@@ -75,13 +79,14 @@ fn working() -> Seen {
     let cluster = demo();
     let Desired { scheduler, service, group } = build::build(&validate(&cluster).unwrap());
     let observed = Observed {
-        scheduler: Some(Arc::new(object(scheduler.manifest, json!({"observedGeneration": 1})))),
-        service: Some(Arc::new(object(service.manifest, json!({})))),
-        group: Some(Arc::new(object(group.manifest, available("True", "Available")))),
+        scheduler: Some(Arc::new(object(scheduler.manifest(), json!({"observedGeneration": 1})))),
+        service: Some(Arc::new(object(service.manifest(), json!({})))),
+        group: Some(Arc::new(object(group.manifest(), available("True", "Available")))),
         scheduler_pods: vec![ready_pod(0)],
         astray_pods: Vec::new(),
         groups: Vec::new(),
         unseen: BTreeSet::new(),
+        is_phase_unseen: false,
     };
     let (phase, observed_generation) = (Some(ClusterPhase::Running), Some(1));
     Seen {
@@ -303,7 +308,8 @@ fn unreachable() -> Vec<State> {
             after(|seen| {
                 seen.cluster = mk_cluster("demo");
                 let Desired { scheduler, .. } = build::build(&validate(&seen.cluster).unwrap());
-                seen.observed.scheduler = Some(Arc::new(object(scheduler.manifest, json!({"observedGeneration": 1}))));
+                seen.observed.scheduler =
+                    Some(Arc::new(object(scheduler.manifest(), json!({"observedGeneration": 1}))));
             }),
             ["++-++-+", "ServicePortNotFound", "Failed", "Degraded"],
         ),

@@ -46,6 +46,7 @@ pub(in crate::cluster) fn observed_with(service: &Value) -> Observed {
         astray_pods: Vec::new(),
         groups: Vec::new(),
         unseen: std::collections::BTreeSet::new(),
+        is_phase_unseen: false,
     }
 }
 

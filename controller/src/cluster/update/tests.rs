@@ -67,24 +67,24 @@ fn set<'a>(operations: &'a [Value], path: &str) -> Option<&'a Value> {
 #[test]
 fn components_that_are_up_to_date_are_left_alone() {
     let cluster = mk_cluster("demo");
-    assert!(scheduler_update(&cluster, &live(&old().scheduler.manifest)).is_none());
-    assert!(service_update(&cluster, &live(&old().service.manifest)).is_none());
-    assert!(group_update(&cluster, &live(&old().group.manifest)).is_none());
+    assert!(scheduler_update(&cluster, &live(&old().scheduler.manifest())).is_none());
+    assert!(service_update(&cluster, &live(&old().service.manifest())).is_none());
+    assert!(group_update(&cluster, &live(&old().group.manifest())).is_none());
 }
 
 #[test]
 fn a_label_of_the_cluster_reaches_all_components_and_restarts_none() {
     let cluster = edited(|cluster| cluster.metadata.labels = Some(meta::map_of([("team", "a")])));
     let labels = json!({"team": "a"});
-    match scheduler_update(&cluster, &live(&old().scheduler.manifest)) {
+    match scheduler_update(&cluster, &live(&old().scheduler.manifest())) {
         Some(Update::SchedulerMetadata(_, patch)) => assert_eq!(patch["labels"], labels),
         other => panic!("{other:?}"),
     }
-    match service_update(&cluster, &live(&old().service.manifest)) {
+    match service_update(&cluster, &live(&old().service.manifest())) {
         Some(Update::ServiceMetadata(_, patch)) => assert_eq!(patch["labels"], labels),
         other => panic!("{other:?}"),
     }
-    match group_update(&cluster, &live(&old().group.manifest)) {
+    match group_update(&cluster, &live(&old().group.manifest())) {
         Some(Update::GroupMetadata(_, patch)) => assert_eq!(patch["labels"], labels),
         other => panic!("{other:?}"),
     }
@@ -96,7 +96,7 @@ fn the_scheduler_is_replaced_only_if_the_cluster_says_so() {
     let change = |cluster: &mut DaskCluster| {
         cluster.spec.scheduler.spec.set("nodeName", json!("n"));
     };
-    let live: Arc<DeploymentView> = live(&old().scheduler.manifest);
+    let live: Arc<DeploymentView> = live(&old().scheduler.manifest());
     assert!(scheduler_update(&edited(change), &live).is_none());
     let recreate = edited(|cluster| {
         change(cluster);
@@ -107,7 +107,7 @@ fn the_scheduler_is_replaced_only_if_the_cluster_says_so() {
 
 #[test]
 fn the_service_gets_the_users_fields_and_keeps_kubernetes_own() {
-    let mut manifest = old().service.manifest;
+    let mut manifest = old().service.manifest();
     manifest["spec"]["clusterIP"] = json!("10.96.0.7");
     let cluster = edited(|cluster| {
         let mut service = cluster.spec.scheduler.service.object();
@@ -125,7 +125,7 @@ fn the_service_gets_the_users_fields_and_keeps_kubernetes_own() {
 
 #[test]
 fn a_new_template_reaches_the_group_and_leaves_its_size() {
-    let mut manifest = old().group.manifest;
+    let mut manifest = old().group.manifest();
     manifest["spec"]["worker"]["replicas"] = json!(9); // Scaled by a client.
     let cluster = edited(|cluster| cluster.spec.worker.spec.set("nodeName", json!("n")));
     let Some(Update::GroupSpec(_, operations)) = group_update(&cluster, &live(&manifest)) else { panic!() };
@@ -137,7 +137,9 @@ fn a_new_template_reaches_the_group_and_leaves_its_size() {
 #[test]
 fn a_new_number_of_workers_reaches_the_group() {
     let cluster = edited(|cluster| cluster.spec.worker.replicas = 5);
-    let Some(Update::GroupSpec(_, operations)) = group_update(&cluster, &live(&old().group.manifest)) else { panic!() };
+    let Some(Update::GroupSpec(_, operations)) = group_update(&cluster, &live(&old().group.manifest())) else {
+        panic!()
+    };
     assert_eq!(set(&operations, "/spec/worker/replicas"), Some(&json!(5)));
     let noted = set(&operations, "/metadata/annotations/operator.dask.org~1cluster-replicas");
     assert_eq!(noted, Some(&json!("5")));
@@ -146,7 +148,7 @@ fn a_new_number_of_workers_reaches_the_group() {
 /// `helm upgrade` with the same number must not undo what `scale()` or an autoscaler did.
 #[test]
 fn the_same_number_of_workers_again_does_not_undo_a_scaling_of_the_group() {
-    let mut manifest = old().group.manifest;
+    let mut manifest = old().group.manifest();
     manifest["spec"]["worker"]["replicas"] = json!(9);
     assert!(group_update(&mk_cluster("demo"), &live(&manifest)).is_none());
 }
@@ -165,19 +167,19 @@ fn components_of_an_older_controller_get_notes_and_nothing_else() {
         assert_eq!(patch.len(), 1, "{patch:?}");
         annotations.keys().map(|key| key.strip_prefix("operator.dask.org/").unwrap().to_owned()).collect()
     };
-    match scheduler_update(&cluster, &foreign(&old().scheduler.manifest)) {
+    match scheduler_update(&cluster, &foreign(&old().scheduler.manifest())) {
         Some(Update::SchedulerMetadata(_, patch)) => {
             assert_eq!(notes(&patch), ["propagated", "template", "template-meaning"]);
         }
         other => panic!("{other:?}"),
     }
-    match service_update(&cluster, &foreign(&old().service.manifest)) {
+    match service_update(&cluster, &foreign(&old().service.manifest())) {
         Some(Update::ServiceMetadata(_, patch)) => {
             assert_eq!(notes(&patch), ["propagated", "service-fields", "template", "template-meaning"]);
         }
         other => panic!("{other:?}"),
     }
-    match group_update(&cluster, &foreign(&old().group.manifest)) {
+    match group_update(&cluster, &foreign(&old().group.manifest())) {
         Some(Update::GroupMetadata(_, patch)) => {
             assert_eq!(notes(&patch), ["cluster-replicas", "propagated", "template", "template-meaning"]);
         }
@@ -206,14 +208,14 @@ fn another_spelling_of_the_spec_updates_nothing_but_the_record() {
         cluster.spec.worker.spec.set("nodeSelector", json!({}));
     });
     let old = old();
-    let scheduler = scheduler_update(&respelled, &live(&old.scheduler.manifest));
+    let scheduler = scheduler_update(&respelled, &live(&old.scheduler.manifest()));
     assert!(matches!(scheduler, Some(Update::SchedulerMetadata(..))), "{scheduler:?}");
-    let service = service_update(&respelled, &live(&old.service.manifest));
+    let service = service_update(&respelled, &live(&old.service.manifest()));
     assert!(matches!(service, Some(Update::ServiceMetadata(..))), "{service:?}");
-    let group = group_update(&respelled, &live(&old.group.manifest));
+    let group = group_update(&respelled, &live(&old.group.manifest()));
     assert!(matches!(group, Some(Update::GroupMetadata(..))), "{group:?}");
     let changed = edited(|cluster| cluster.spec.worker.spec.set("nodeSelector", json!({"gpu": ""})));
-    let group = group_update(&changed, &live(&old.group.manifest));
+    let group = group_update(&changed, &live(&old.group.manifest()));
     assert!(matches!(group, Some(Update::GroupSpec(..))), "{group:?}");
 }
 
@@ -227,7 +229,7 @@ fn prefixed(prefix: &str) -> DaskCluster {
 
 /// Returns the annotation that the Service gets, if it is updated.
 fn prefix_after(cluster: &DaskCluster, running: &DaskCluster, service: &Arc<Service>) -> Option<Value> {
-    let live: Arc<DeploymentView> = live(&built(running).1.scheduler.manifest);
+    let live: Arc<DeploymentView> = live(&built(running).1.scheduler.manifest());
     let (valid, desired) = built(cluster);
     let desired = desired.beside(Some(&live.metadata));
     match of_service(&valid, service, &desired.service)? {
@@ -238,9 +240,9 @@ fn prefix_after(cluster: &DaskCluster, running: &DaskCluster, service: &Arc<Serv
 
 #[test]
 fn an_existing_service_says_where_the_dashboard_is() {
-    let without: Arc<Service> = live(&old().service.manifest);
+    let without: Arc<Service> = live(&old().service.manifest());
     assert_eq!(prefix_after(&prefixed("/p"), &prefixed("/p"), &without), Some(json!("/p")));
-    let with: Arc<Service> = live(&built(&prefixed("/p")).1.service.manifest);
+    let with: Arc<Service> = live(&built(&prefixed("/p")).1.service.manifest());
     assert!(prefix_after(&prefixed("/p"), &prefixed("/p"), &with).is_none());
     let none = mk_cluster("demo");
     assert_eq!(prefix_after(&none, &none, &with), Some(Value::Null));
@@ -249,13 +251,13 @@ fn an_existing_service_says_where_the_dashboard_is() {
 /// The scheduler that runs still has the old prefix until it is created again.
 #[test]
 fn the_service_says_what_applies_to_the_scheduler_that_runs() {
-    let with: Arc<Service> = live(&built(&prefixed("/p")).1.service.manifest);
+    let with: Arc<Service> = live(&built(&prefixed("/p")).1.service.manifest());
     assert!(prefix_after(&prefixed("/new"), &prefixed("/p"), &with).is_none());
     assert_eq!(prefix_after(&prefixed("/new"), &prefixed("/new"), &with), Some(json!("/new")));
     // A change of the Service itself does not change it either.
     let mut cluster = prefixed("/new");
     cluster.spec.scheduler.service.set("type", json!("NodePort"));
-    let live: Arc<DeploymentView> = live(&built(&prefixed("/p")).1.scheduler.manifest);
+    let live: Arc<DeploymentView> = live(&built(&prefixed("/p")).1.scheduler.manifest());
     let (valid, desired) = built(&cluster);
     let desired = desired.beside(Some(&live.metadata));
     let Some(Update::ServiceSpec(_, operations)) = of_service(&valid, &with, &desired.service) else { unreachable!() };
@@ -274,7 +276,7 @@ fn restored(cluster: &DaskCluster, labels: Labels<'_>, name: &str) -> Option<Val
     all.insert("pod-template-hash", "5d8f7c");
     let pod = json!({"metadata": {"name": name, "namespace": "ns", "labels": all}});
     let observed = Observed {
-        scheduler: Some(live(&desired.scheduler.manifest)),
+        scheduler: Some(live(&desired.scheduler.manifest())),
         astray_pods: vec![Arc::new(serde_json::from_value(pod).unwrap())],
         ..Observed::default()
     };
@@ -318,7 +320,7 @@ fn a_pod_that_the_service_cannot_select_gets_the_labels_that_it_lacks() {
 /// A warning about a spec that was fixed would stay for ever.
 #[test]
 fn a_new_spec_of_the_service_removes_the_warnings_about_the_old_one() {
-    let mut before = old().service.manifest;
+    let mut before = old().service.manifest();
     before["metadata"]["annotations"][meta::WARNINGS] = json!("[]");
     let cluster =
         edited(|cluster| cluster.spec.scheduler.service = serde_json::from_value(json!({"ports": []})).unwrap());

@@ -106,7 +106,7 @@ fn the_cluster_has_the_jobs_name_and_all_of_the_embedded_spec() {
             "worker": {"metadata": {}, "replicas": 3, "spec": {"containers": [{"name": "worker"}]}},
         },
     });
-    assert_eq!(build_cluster(&valid(|_| {})), expected);
+    assert_eq!(build_cluster(&valid(|_| {})).manifest, expected);
 }
 
 fn runner(predecessors: i64, annotations: &Value) -> Value {
@@ -146,7 +146,7 @@ fn runner(predecessors: i64, annotations: &Value) -> Value {
 #[test]
 fn the_runner_is_the_users_pod_that_knows_its_scheduler() {
     let expected = runner(0, &json!({"from-job": "job", "overridden": "runner"}));
-    assert_eq!(build_runner(&valid(|_| {}), 0), expected);
+    assert_eq!(build_runner(&valid(|_| {}), 0).manifest, expected);
 }
 
 /// A failure that was counted must not be counted again under the same name.
@@ -154,13 +154,13 @@ fn the_runner_is_the_users_pod_that_knows_its_scheduler() {
 fn a_runner_that_replaces_failed_ones_says_how_many() {
     let never = |job: &mut Value| job["spec"]["job"]["spec"]["restartPolicy"] = json!("Never");
     let expected = runner(2, &json!({"from-job": "job", "overridden": "runner", "dask.org/failed-runners": "2"}));
-    assert_eq!(build_runner(&valid(never), 2), expected);
+    assert_eq!(build_runner(&valid(never), 2).manifest, expected);
 }
 
 #[test]
 fn a_user_can_have_the_runner_in_the_mesh() {
     let in_mesh = |job: &mut Value| job["spec"]["job"]["metadata"]["labels"][ISTIO_INJECT] = json!("true");
-    assert_eq!(build_runner(&valid(in_mesh), 0)["metadata"]["labels"][ISTIO_INJECT], "true");
+    assert_eq!(build_runner(&valid(in_mesh), 0).manifest["metadata"]["labels"][ISTIO_INJECT], "true");
 }
 
 #[test]
@@ -179,14 +179,14 @@ fn what_the_job_adds_to_its_cluster_belongs_to_the_cluster() {
         "apiVersion": "kubernetes.dask.org/v1", "kind": "DaskCluster", "name": "demo", "uid": "cluster-uid",
         "controller": true, "blockOwnerDeletion": true,
     }]);
-    let group = build_extra(&job, Some("cluster-uid"), &Extra::WorkerGroup("gpu".to_owned())).unwrap();
+    let group = build_extra(&job, Some("cluster-uid"), &Extra::WorkerGroup("gpu".to_owned())).unwrap().manifest;
     assert_eq!((&group["kind"], &group["metadata"]["name"]), (&json!("DaskWorkerGroup"), &json!("demo-gpu")));
     assert_eq!(group["metadata"]["ownerReferences"], owner);
     assert_eq!(group["metadata"]["labels"], json!({"from-job": "job", "overridden": "gpu"}));
     assert_eq!((&group["spec"]["cluster"], &group["spec"]["worker"]["replicas"]), (&json!("demo"), &json!(2)));
     assert_eq!(group["spec"]["worker"]["spec"]["containers"][0]["futureField"], 1);
 
-    let scaler = build_extra(&job, Some("cluster-uid"), &Extra::Autoscaler).unwrap();
+    let scaler = build_extra(&job, Some("cluster-uid"), &Extra::Autoscaler).unwrap().manifest;
     assert_eq!((&scaler["kind"], &scaler["metadata"]["name"]), (&json!("DaskAutoscaler"), &json!("demo")));
     assert_eq!(scaler["metadata"]["ownerReferences"], owner);
     let spec = json!({
@@ -194,6 +194,6 @@ fn what_the_job_adds_to_its_cluster_belongs_to_the_cluster() {
         "behavior": {"scaleDown": {"stabilizationWindowSeconds": 9}},
     });
     assert_eq!(scaler["spec"], spec);
-    assert_eq!(build_cluster(&job)["spec"]["workerGroups"], Value::Null);
+    assert_eq!(build_cluster(&job).manifest["spec"]["workerGroups"], Value::Null);
     assert_eq!(build_extra(&valid(|_| {}), None, &Extra::Autoscaler), None);
 }

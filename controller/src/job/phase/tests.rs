@@ -1,8 +1,10 @@
 //! Tests of the state machine of jobs.
 
+use jiff::SignedDuration;
+
 use super::*;
 use crate::job::{
-    children::{ObservedExtra, Scaled, ScaledKind},
+    children::{Cluster, ObservedExtra, Scaled, ScaledKind},
     extras::Extra,
     retention::{Retention, Retentions},
     trouble::{Health, Trouble},

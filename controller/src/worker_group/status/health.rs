@@ -10,7 +10,7 @@ use crate::{
     template_version::TemplateVersion,
     test_fixtures::{mk_cluster, mk_defaults, mk_group},
     view::DeploymentView,
-    worker_group::{scale::Paced, validate::validate},
+    worker_group::{scale::Batch, validate::validate},
 };
 
 /// A state, and what is expected of its status: `+` for true, `-` for false and `?` for unknown, in the order of
@@ -55,11 +55,11 @@ fn after(change: impl FnOnce(&mut Seen)) -> DaskWorkerGroup {
     let Seen { mut group, observed, removal, connected, error } = seen;
     group.status = Some(match validate(&group, &observed, &mk_defaults("cluster.local")) {
         Ok(valid) => {
-            let paced = Paced { create: Vec::new(), next: None };
+            let batch = Batch { create: Vec::new(), next: None };
             let input = StatusInput {
                 valid: &valid,
                 observed: &observed,
-                paced: &paced,
+                batch: &batch,
                 removal: &removal,
                 connected: &connected,
             };
@@ -86,7 +86,7 @@ fn no_workers(seen: &mut Seen) {
 }
 
 fn of_another_template(seen: &mut Seen) {
-    let older = TemplateVersion::new(&"older", &"older").annotations();
+    let older = TemplateVersion::new(&"older", || "older").annotations();
     seen.observed.deployments[0] = worker("demo-default-worker-abcde00000", &older, &json!({"readyReplicas": 1}));
 }
 

@@ -1,29 +1,19 @@
-//! The context that all reconcilers share: a client, the caches that the watches fill, and defaults from flags.
+//! The objects that the watches have delivered. A step that holds nothing else cannot call the API server.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use dask_operator_api::{
-    DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup, WorkerAllocation,
+    DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup,
     meta::{self, component},
 };
-use dask_plugin_engine::{self as plugin, OwnerCaches};
+use dask_plugin_engine::OwnerCaches;
 use k8s_openapi::api::core::v1::Service;
-use kube::{Client, ResourceExt as _};
-use operator_runtime::{
-    events::Recorder,
-    fair_share::FairShare,
-    leader::Leadership,
-    liveness::Liveness,
-    releases::Releases,
-    watch::{Cache, Expectations, WatchTiming},
-};
+use kube::ResourceExt as _;
+use operator_runtime::watch::Cache;
 
 use crate::{
-    autoscaler, idle,
-    metrics::Metrics,
     pod_labels::{self, Home},
     view::{DeploymentView, PodView},
-    worker_group::{ConnectedWorkersCache, Losses, RemovalBackoff},
 };
 
 /// The objects that the watches have delivered.
@@ -127,56 +117,6 @@ fn home_key(namespace: &str, Home { component, name }: Home<'_>) -> String {
 
 fn astray_key(home: &str) -> String {
     format!("astray/{home}")
-}
-
-/// Defaults that are set by flags.
-#[derive(Clone, Debug)]
-pub(crate) struct Defaults {
-    /// The DNS domain of the Kubernetes cluster.
-    pub cluster_domain: String,
-    /// How fast workers are created if neither the group nor the cluster specifies it.
-    pub allocation: WorkerAllocation,
-    /// The address of all schedulers, instead of that of their Services.
-    pub scheduler_ip: Option<IpAddr>,
-}
-
-/// The state that reconcilers share.
-pub(crate) struct Context {
-    /// The client of the API server.
-    pub client: Client,
-    /// The objects that the watches have delivered.
-    pub caches: Caches,
-    /// The creations by this process that the watches have not reported yet.
-    pub expectations: Expectations,
-    /// Publishes Events.
-    pub recorder: Recorder,
-    /// Defaults that are set by flags.
-    pub defaults: Defaults,
-    /// The number of connected workers, by group.
-    pub connected_workers: ConnectedWorkersCache,
-    /// Backoff of worker removals that have to be retried.
-    pub removal_backoff: RemovalBackoff,
-    /// Limits how many schedulers groups talk to at the same time; the slots are shared among namespaces. The limit is
-    /// below the number of concurrent passes, so that schedulers that hang do not delay other clusters.
-    pub scheduler_limiter: FairShare,
-    /// Workers that were lost, by group.
-    pub losses: Losses,
-    /// The recent targets that schedulers requested.
-    pub autoscaling: autoscaler::ScalingHistory,
-    /// The idle times that schedulers reported.
-    pub idle: idle::IdleTracker,
-    /// The results of plugins for Dask resources.
-    pub(crate) status_store: Arc<plugin::StatusStore>,
-    /// The other releases on the cluster.
-    pub releases: Releases,
-    /// The leadership of this process.
-    pub leadership: Leadership,
-    /// The metrics of this process.
-    pub metrics: Arc<Metrics>,
-    /// The timeouts of watches.
-    pub pace: WatchTiming,
-    /// The progress of watches and passes.
-    pub liveness: Liveness,
 }
 
 #[cfg(test)]

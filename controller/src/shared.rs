@@ -1,0 +1,57 @@
+//! The parts of this process that the reconcilers' contexts are made of.
+
+use std::sync::Arc;
+
+use dask_plugin_engine as plugin;
+use kube::Client;
+use operator_runtime::{
+    events::Recorder,
+    k8s::OldDefinitions,
+    leader::Leadership,
+    liveness::Liveness,
+    releases::Releases,
+    report::StatusReporter,
+    watch::{Expectations, WatchTiming},
+};
+
+use crate::{caches::Caches, defaults::Defaults, metrics::Metrics, scheduler::SchedulerClients};
+
+/// The parts of this process that the reconcilers' contexts are made of. No reconciler gets all of them.
+pub(crate) struct Shared {
+    /// The client of the API server.
+    pub client: Client,
+    /// The objects that the watches have delivered.
+    pub caches: Caches,
+    /// The creations by this process that the watches have not reported yet.
+    pub expectations: Expectations,
+    /// Publishes Events.
+    pub recorder: Recorder,
+    /// What is known of installed CRDs that are older than this program.
+    pub old_definitions: OldDefinitions,
+    /// Defaults that are set by flags.
+    pub defaults: Defaults,
+    /// The results of plugins for Dask resources.
+    pub(crate) status_store: Arc<plugin::StatusStore>,
+    /// The other releases on the cluster.
+    pub releases: Releases,
+    /// The leadership of this process.
+    pub leadership: Leadership,
+    /// The metrics of this process.
+    pub metrics: Arc<Metrics>,
+    /// The timeouts of watches.
+    pub pace: WatchTiming,
+    /// The progress of watches and passes.
+    pub liveness: Liveness,
+}
+
+impl Shared {
+    /// Returns what reconcilers report to users with.
+    pub(crate) fn reporter(&self) -> StatusReporter {
+        StatusReporter::new(self.client.clone(), self.recorder.clone(), self.old_definitions.clone())
+    }
+
+    /// Returns what reconcilers reach schedulers with.
+    pub(crate) fn schedulers(&self) -> SchedulerClients {
+        SchedulerClients::new(self.client.clone(), self.caches.services.clone(), &self.defaults)
+    }
+}
