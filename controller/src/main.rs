@@ -37,7 +37,7 @@ async fn command() -> ExitCode {
             let released = removal::release_finalizers(&args.scope(), &mut stdout()).await;
             // What is left of finalizers does not depend on what is left in the controller's namespace.
             let deleted = leftovers::delete(&args).await;
-            released.map_err(|error| error.to_string()).and(deleted.map_err(|error| error.to_string()))
+            released.map_err(|error| error.to_string()).and_then(|()| deleted.map_err(|error| error.to_string()))
         }
         Command::Version { output } => version::print(output, &mut stdout().lock()).map_err(|error| error.to_string()),
     };

@@ -190,58 +190,39 @@ fn watch_children(task_set: &mut TaskSet, shared: &Shared, scope: &Scope, queues
     );
 }
 
+/// Returns a reconciler of objects in `store`, with what all reconcilers need of this process.
+fn reconciler<K: kube::Resource<DynamicType = ()> + 'static, Reconcile, Error>(
+    shared: &Shared,
+    name: &'static str,
+    store: reflector::Store<K>,
+    reconcile: Reconcile,
+    category: fn(&Error) -> &'static str,
+) -> Reconciler<K, Reconcile, Error> {
+    Reconciler {
+        name,
+        store,
+        reconcile,
+        category,
+        liveness: shared.liveness.clone(),
+        passes: shared.metrics.runtime.passes(name),
+        releases: shared.releases.clone(),
+    }
+}
+
 fn run_reconcilers(
     task_set: &mut TaskSet,
     shared: &Shared,
     (requests, stores): (AllRequests, Stores),
     shutdown: &CancellationToken,
 ) {
-    let (liveness, runtime) = (&shared.liveness, &shared.metrics.runtime);
-    let clusters = Reconciler {
-        name: "DaskCluster",
-        store: stores.clusters.clone(),
-        reconcile: cluster::reconcile,
-        category: cluster::Error::category,
-        liveness: liveness.clone(),
-        passes: runtime.passes("DaskCluster"),
-        releases: shared.releases.clone(),
-    };
-    let idle = Reconciler {
-        name: "DaskClusterIdle",
-        store: stores.clusters,
-        reconcile: idle::reconcile,
-        category: idle::Error::category,
-        liveness: liveness.clone(),
-        passes: runtime.passes("DaskClusterIdle"),
-        releases: shared.releases.clone(),
-    };
-    let groups = Reconciler {
-        name: "DaskWorkerGroup",
-        store: stores.groups,
-        reconcile: worker_group::reconcile,
-        category: worker_group::Error::category,
-        liveness: liveness.clone(),
-        passes: runtime.passes("DaskWorkerGroup"),
-        releases: shared.releases.clone(),
-    };
-    let jobs = Reconciler {
-        name: "DaskJob",
-        store: stores.jobs,
-        reconcile: job::reconcile,
-        category: job::Error::category,
-        liveness: liveness.clone(),
-        passes: runtime.passes("DaskJob"),
-        releases: shared.releases.clone(),
-    };
-    let autoscalers = Reconciler {
-        name: "DaskAutoscaler",
-        store: stores.autoscalers,
-        reconcile: autoscaler::reconcile,
-        category: autoscaler::Error::category,
-        liveness: liveness.clone(),
-        passes: runtime.passes("DaskAutoscaler"),
-        releases: shared.releases.clone(),
-    };
+    let clusters =
+        reconciler(shared, "DaskCluster", stores.clusters.clone(), cluster::reconcile, cluster::Error::category);
+    let idle = reconciler(shared, "DaskClusterIdle", stores.clusters, idle::reconcile, idle::Error::category);
+    let groups =
+        reconciler(shared, "DaskWorkerGroup", stores.groups, worker_group::reconcile, worker_group::Error::category);
+    let jobs = reconciler(shared, "DaskJob", stores.jobs, job::reconcile, job::Error::category);
+    let autoscalers =
+        reconciler(shared, "DaskAutoscaler", stores.autoscalers, autoscaler::reconcile, autoscaler::Error::category);
     let (context, ends) = (Arc::new(contexts::cluster(shared)), shutdown.clone());
     task_set.after_sync("the DaskCluster reconciler", move |leading| {
         clusters.run(requests.clusters, context, leading, ends)

@@ -207,15 +207,13 @@ fn places(place: Place, questions: &Questions) -> Vec<At> {
     match place {
         Place::Operator => vec![own],
         Place::Cluster if questions.namespaces.is_empty() => vec![At::Cluster],
-        Place::Cluster => Vec::new(),
-        Place::Watched if questions.namespaces.is_empty() => vec![At::Everywhere],
-        Place::Watched => watched().collect(),
         Place::Releases if questions.releases && questions.namespaces.is_empty() => vec![At::Everywhere],
-        Place::Strays if !questions.tenants && questions.namespaces.is_empty() => vec![At::Everywhere],
-        Place::Strays if !questions.tenants => watched().filter(|at| *at != own).collect(),
-        Place::Releases | Place::Strays => Vec::new(),
+        Place::Cluster | Place::Releases => Vec::new(),
+        Place::Strays if questions.tenants => Vec::new(),
         Place::Plugins if !questions.tenants => vec![own],
-        Place::Plugins if questions.namespaces.is_empty() => vec![At::Everywhere],
+        Place::Watched | Place::Strays | Place::Plugins if questions.namespaces.is_empty() => vec![At::Everywhere],
+        Place::Watched => watched().collect(),
+        Place::Strays => watched().filter(|at| *at != own).collect(),
         Place::Plugins => std::iter::once(own).chain(watched()).collect(),
     }
 }
