@@ -148,6 +148,10 @@ pub struct RunArgs {
     /// Kubernetes cluster, such as in tests.
     #[arg(long, env = "SCHEDULER_IP", hide = true)]
     pub scheduler_ip: Option<IpAddr>,
+    /// Memory that the objects of one namespace may take in the controller, in MiB. Those that do not fit are left
+    /// alone.
+    #[arg(long, env = "NAMESPACE_MEMORY_MIB", default_value_t = 320, value_parser = clap::value_parser!(u16).range(1..))]
+    pub namespace_memory_mib: u16,
     /// Seconds that one watch request lasts. This is for tests.
     #[arg(long, env = "WATCH_SECONDS", default_value_t = WATCH_SECONDS, hide = true)]
     pub watch_seconds: u32,

@@ -132,6 +132,7 @@ mod tests {
             conditions: Vec::new(),
             generation: None,
             bytes: 1000,
+            is_reconciled: true,
             deletion: finalizer.map(|finalizer| Deletion {
                 since: Time(Timestamp::UNIX_EPOCH),
                 finalizers: vec![finalizer.to_owned()],

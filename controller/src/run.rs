@@ -16,7 +16,7 @@ use operator_runtime::{
     shutdown,
     task_runner::{self, drive},
     task_set::Task,
-    watch::{Expectations, SyncStatus, WatchTiming},
+    watch::{Expectations, MemoryBudget, SyncStatus, WatchTiming},
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -235,6 +235,7 @@ fn wire(start: Start, shutdown: &CancellationToken) -> (Vec<Task>, Vec<SyncStatu
     let (liveness, leadership) = (shared.liveness.clone(), shared.leadership.clone());
     shared.metrics.runtime.watch(Box::new(move || liveness.watches()));
     shared.metrics.runtime.lead(Box::new(move || leadership.is_leading()));
+    shared.metrics.runtime.budget(shared.memory_budget.clone());
     let releases = shared.releases.clone();
     shared.metrics.runtime.overlap(Box::new(move || releases.overlapping()));
     tokio::spawn(announce(watches.clone(), shared.leadership.clone()));
@@ -255,6 +256,7 @@ fn plugin_dependencies(shared: &Shared, config: Config) -> plugin::Dependencies 
         releases: shared.releases.clone(),
         leadership: shared.leadership.clone(),
         liveness: shared.liveness.clone(),
+        memory_budget: shared.memory_budget.clone(),
         cluster_domain: shared.defaults.cluster_domain.clone(),
     }
 }
@@ -315,6 +317,7 @@ impl Start {
             metrics,
             pace,
             liveness,
+            memory_budget: MemoryBudget::new(usize::from(args.namespace_memory_mib) << 20),
             client,
         }
     }

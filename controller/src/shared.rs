@@ -11,7 +11,7 @@ use operator_runtime::{
     liveness::Liveness,
     releases::Releases,
     report::StatusReporter,
-    watch::{Expectations, WatchTiming},
+    watch::{Expectations, MemoryBudget, WatchTiming},
 };
 
 use crate::{caches::Caches, defaults::Defaults, metrics::Metrics, scheduler::SchedulerClients};
@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     pub pace: WatchTiming,
     /// The progress of watches and passes.
     pub liveness: Liveness,
+    /// The memory that the objects of one namespace may take in the caches.
+    pub memory_budget: MemoryBudget,
 }
 
 impl Shared {

@@ -28,6 +28,7 @@ pub(crate) async fn mk_shared(
         metrics: Arc::default(),
         pace: operator_runtime::watch::WatchTiming::default(),
         liveness: operator_runtime::liveness::Liveness::default(),
+        memory_budget: operator_runtime::watch::MemoryBudget::unlimited(),
     };
     (shared, writes)
 }

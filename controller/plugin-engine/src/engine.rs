@@ -14,7 +14,7 @@ use operator_runtime::{
     releases::Releases,
     report::StatusReporter,
     task_set::TaskSet,
-    watch::{KindWatcher, SyncStatus},
+    watch::{KindWatcher, MemoryBudget, SyncStatus},
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -64,6 +64,8 @@ pub struct Dependencies {
     pub leadership: Leadership,
     /// Liveness of watches and reconcile passes.
     pub liveness: Liveness,
+    /// The memory that the objects of one namespace may take in the caches.
+    pub memory_budget: MemoryBudget,
     /// The DNS domain of the Kubernetes cluster.
     pub cluster_domain: String,
 }
@@ -81,7 +83,7 @@ pub fn wire(
     dependencies.metrics.watch(Box::new(move || known.readiness(&own)));
     let workers = Arc::clone(&plugin_context.registry);
     dependencies.metrics.watch_subjects(Box::new(move || workers.subjects()));
-    let mut task_set = TaskSet::new(dependencies.liveness.clone(), dependencies.leadership.clone(), shutdown.clone());
+    let mut task_set = task_set(dependencies, shutdown);
     let passes = Arc::clone(&dependencies.passes);
     let plugins = wire_plugins(&mut task_set, &plugin_context, requests, passes, shutdown);
     let status_writer = tasks::status_writer(dependencies);
@@ -115,8 +117,12 @@ fn engine(
 ) -> (Arc<PluginContext>, mpsc::UnboundedReceiver<PluginKey>) {
     let (client, namespace) = (&dependencies.client, settings.namespace.clone());
     let registry = Arc::new(Registry::default());
-    let watch_config =
-        WatchConfig { scope: settings.watched.clone(), timing: settings.pace, liveness: dependencies.liveness.clone() };
+    let watch_config = WatchConfig {
+        scope: settings.watched.clone(),
+        timing: settings.pace,
+        liveness: dependencies.liveness.clone(),
+        memory_budget: dependencies.memory_budget.clone(),
+    };
     let watches = WatchManager::new(client.clone(), watch_config, Arc::clone(&registry), shutdown.child_token());
     let (doubts, doubted) = mpsc::unbounded_channel();
     let (status_store, metrics) = (Arc::clone(&dependencies.status_store), dependencies.metrics.clone());
@@ -151,7 +157,12 @@ fn engine(
 /// plugin then. Existing children of plugins stay, and so do plugins' finalizers.
 pub fn wire_nothing(dependencies: &Dependencies, shutdown: &CancellationToken) -> TaskSet {
     dependencies.status_store.loaded();
-    TaskSet::new(dependencies.liveness.clone(), dependencies.leadership.clone(), shutdown.clone())
+    task_set(dependencies, shutdown)
+}
+
+fn task_set(dependencies: &Dependencies, shutdown: &CancellationToken) -> TaskSet {
+    let (liveness, leadership) = (dependencies.liveness.clone(), dependencies.leadership.clone());
+    TaskSet::new(liveness, leadership, dependencies.memory_budget.clone(), shutdown.clone())
 }
 
 /// Adds the watch of plugin resources and their reconciler.

@@ -13,7 +13,7 @@ use operator_runtime::{
     releases::Releases,
     report::StatusReporter,
     testing::{Writes, stub_api_server},
-    watch::Cache,
+    watch::{Cache, MemoryBudget},
 };
 
 use super::{
@@ -46,6 +46,7 @@ pub(crate) async fn mk_dependencies(
         releases: Releases::unknown(),
         leadership: Election::new(None).1,
         liveness: Liveness::default(),
+        memory_budget: MemoryBudget::unlimited(),
         cluster_domain: "cluster.local".to_owned(),
     };
     (dependencies, writes)

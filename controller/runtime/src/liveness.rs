@@ -100,7 +100,8 @@ impl Liveness {
             let reference = &object.reference;
             (object.plural.clone(), reference.namespace.clone(), reference.name.clone())
         };
-        all.sort_by_cached_key(key);
+        // A record by the watch of the reconciler comes before those of copies.
+        all.sort_by_cached_key(|object| (key(object), !object.is_reconciled));
         all.dedup_by_key(|object| key(object));
         all
     }

@@ -4,8 +4,11 @@
 //! too deeply, more small values than memory can hold as a tree. kube parses a whole page of a list at once, so that
 //! one such object would prevent the delivery of all others. [`Received`] parses any object. If an object cannot be
 //! read, its name and the reason are kept, and the other objects are delivered.
+//!
+//! A tree takes up to 80 times the memory of its text, and a page of a list has many objects. [`Unparsed`] keeps the text, so
+//! that one object at a time is parsed.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, marker::PhantomData};
 
 use json_measure::{Excess, Limits, measure};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -15,8 +18,13 @@ use serde_json::value::{RawValue, to_raw_value};
 
 /// The largest object that is read, without its managed fields. Kubernetes stores up to 1.5 MiB.
 pub const LIMITS: Limits = Limits { bytes: 1 << 20, nodes: 50_000, depth: 100 };
-/// The number of conditions above which those of an unreadable object are ignored.
+/// The number of conditions, and their length in all, above which those of an unreadable object are ignored.
 const CONDITIONS: usize = 32;
+const CONDITIONS_BYTES: usize = 16 << 10;
+/// The length of the list of finalizers above which those of an unreadable object are ignored.
+const FINALIZERS_BYTES: usize = 16 << 10;
+/// The length to which the message about an unreadable object is cut. It may quote a string of the object.
+const MESSAGE_BYTES: usize = 1 << 10;
 
 /// One object of a list or watch.
 #[derive(Clone, Debug)]
@@ -30,6 +38,15 @@ pub enum Received<K> {
     },
     /// The object cannot be parsed, or is too large to be parsed.
     Unreadable(Box<Unreadable>),
+}
+
+/// One object of a list or watch that has not been parsed yet.
+#[derive(Clone, Debug)]
+pub struct Unparsed<K> {
+    text: Box<RawValue>,
+    /// The metadata that identify the object.
+    metadata: ObjectMeta,
+    kind: PhantomData<fn() -> K>,
 }
 
 /// The known parts of an object that cannot be read.
@@ -54,6 +71,26 @@ impl Unreadable {
         let ObjectMeta { namespace, name, .. } = &self.metadata;
         (namespace.as_deref().unwrap_or_default(), name.as_deref().unwrap_or_default())
     }
+
+    /// Returns the known parts of an object that is not held although it can be read. `bytes` is the length of its text
+    /// unless that is not known any more.
+    pub(crate) fn over_budget<K: Serialize>(
+        object: &K,
+        bytes: Option<usize>,
+        (reason, message): (&'static str, String),
+    ) -> Self {
+        let text = serde_json::to_string(object).unwrap_or_default();
+        let fields: Fields<'_> = serde_json::from_str(&text).unwrap_or_default();
+        Self::new(&fields, (reason, message), bytes.unwrap_or(text.len()))
+    }
+
+    fn new(fields: &Fields<'_>, (reason, mut message): (&'static str, String), bytes: usize) -> Self {
+        let metadata = fields.get("metadata").map(|metadata| identity(metadata.get())).unwrap_or_default();
+        let status = fields.get("status").map(|status| status.get()).unwrap_or_default();
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
+        message.shrink_to_fit();
+        Self { metadata, reason, message, conditions: conditions(status), bytes }
+    }
 }
 
 /// The fields of a JSON object, unparsed. Finding their ends takes no recursion.
@@ -62,6 +99,27 @@ type Fields<'a> = BTreeMap<String, &'a RawValue>;
 impl<'de, K: DeserializeOwned> Deserialize<'de> for Received<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(Self::parse(Box::<RawValue>::deserialize(deserializer)?.get()))
+    }
+}
+
+impl<'de, K> Deserialize<'de> for Unparsed<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Object<'a> {
+            #[serde(borrow)]
+            metadata: &'a RawValue,
+        }
+        let text = Box::<RawValue>::deserialize(deserializer)?;
+        let object = serde_json::from_str::<Object<'_>>(text.get());
+        let metadata = object.map(|object| identity(object.metadata.get())).unwrap_or_default();
+        Ok(Self { text, metadata, kind: PhantomData })
+    }
+}
+
+impl<K: DeserializeOwned> Unparsed<K> {
+    /// Parses the object.
+    pub fn read(&self) -> Received<K> {
+        Received::parse(self.text.get())
     }
 }
 
@@ -104,10 +162,8 @@ impl<K: DeserializeOwned> Received<K> {
         }
     }
 
-    fn unreadable(fields: &Fields<'_>, (reason, message): (&'static str, String), bytes: usize) -> Self {
-        let metadata = fields.get("metadata").map(|metadata| identity(metadata.get())).unwrap_or_default();
-        let status = fields.get("status").map(|status| status.get()).unwrap_or_default();
-        Self::Unreadable(Box::new(Unreadable { metadata, reason, message, conditions: conditions(status), bytes }))
+    fn unreadable(fields: &Fields<'_>, cause: (&'static str, String), bytes: usize) -> Self {
+        Self::Unreadable(Box::new(Unreadable::new(fields, cause, bytes)))
     }
 }
 
@@ -147,7 +203,10 @@ fn identity(metadata: &str) -> ObjectMeta {
         resource_version: field(&fields, "resourceVersion"),
         generation: field(&fields, "generation"),
         deletion_timestamp: field(&fields, "deletionTimestamp"),
-        finalizers: field(&fields, "finalizers"),
+        finalizers: fields
+            .get("finalizers")
+            .filter(|finalizers| finalizers.get().len() <= FINALIZERS_BYTES)
+            .and_then(|finalizers| serde_json::from_str(finalizers.get()).ok()),
         ..ObjectMeta::default()
     }
 }
@@ -156,37 +215,58 @@ fn field<T: DeserializeOwned>(fields: &Fields<'_>, key: &str) -> Option<T> {
     fields.get(key).and_then(|value| serde_json::from_str(value.get()).ok())
 }
 
-/// Returns the conditions in a status that can be read, or none if there are too many.
+/// Returns the conditions in a status that can be read, or none if there are too many. They are kept as long as the object
+/// cannot be read.
 fn conditions(status: &str) -> Vec<Condition> {
     let fields: Fields<'_> = serde_json::from_str(status).unwrap_or_default();
     let all = fields.get("conditions").and_then(|all| serde_json::from_str::<Vec<&RawValue>>(all.get()).ok());
-    let all = all.filter(|all| all.len() <= CONDITIONS).unwrap_or_default();
+    let length = |all: &Vec<&RawValue>| all.iter().map(|condition| condition.get().len()).sum::<usize>();
+    let all = all.filter(|all| all.len() <= CONDITIONS && length(all) <= CONDITIONS_BYTES).unwrap_or_default();
     all.into_iter().filter_map(|condition| serde_json::from_str(condition.get()).ok()).collect()
 }
 
+/// Implements the functions of [`Resource`] that are those of the kind itself.
+macro_rules! same_kind {
+    ($kind:ident) => {
+        type DynamicType = $kind::DynamicType;
+        type Scope = $kind::Scope;
+
+        fn kind(dynamic_type: &Self::DynamicType) -> Cow<'_, str> {
+            $kind::kind(dynamic_type)
+        }
+
+        fn group(dynamic_type: &Self::DynamicType) -> Cow<'_, str> {
+            $kind::group(dynamic_type)
+        }
+
+        fn version(dynamic_type: &Self::DynamicType) -> Cow<'_, str> {
+            $kind::version(dynamic_type)
+        }
+
+        fn api_version(dynamic_type: &Self::DynamicType) -> Cow<'_, str> {
+            $kind::api_version(dynamic_type)
+        }
+
+        fn plural(dynamic_type: &Self::DynamicType) -> Cow<'_, str> {
+            $kind::plural(dynamic_type)
+        }
+    };
+}
+
+impl<K: Resource> Resource for Unparsed<K> {
+    same_kind!(K);
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
 impl<K: Resource> Resource for Received<K> {
-    type DynamicType = K::DynamicType;
-    type Scope = K::Scope;
-
-    fn kind(dynamic_type: &Self::DynamicType) -> Cow<'_, str> {
-        K::kind(dynamic_type)
-    }
-
-    fn group(dynamic_type: &Self::DynamicType) -> Cow<'_, str> {
-        K::group(dynamic_type)
-    }
-
-    fn version(dynamic_type: &Self::DynamicType) -> Cow<'_, str> {
-        K::version(dynamic_type)
-    }
-
-    fn api_version(dynamic_type: &Self::DynamicType) -> Cow<'_, str> {
-        K::api_version(dynamic_type)
-    }
-
-    fn plural(dynamic_type: &Self::DynamicType) -> Cow<'_, str> {
-        K::plural(dynamic_type)
-    }
+    same_kind!(K);
 
     fn meta(&self) -> &ObjectMeta {
         match self {

@@ -4,13 +4,13 @@ use std::{fmt::Debug, hash::Hash, time::Instant};
 
 use futures::future::{BoxFuture, join_all};
 use kube::Resource;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     leader::{Leadership, Leading},
     liveness::Liveness,
-    watch::{KindWatcher, SyncStatus},
+    watch::{KindWatcher, MemoryBudget, SyncStatus},
 };
 
 /// A future that runs until shutdown, with its name for errors.
@@ -26,22 +26,23 @@ pub struct TaskSet {
     /// The liveness of watches and passes.
     pub liveness: Liveness,
     leadership: Leadership,
+    budget: MemoryBudget,
     shutdown: CancellationToken,
 }
 
 impl TaskSet {
-    /// Returns an empty set whose tasks end when `shutdown` is cancelled.
-    pub fn new(liveness: Liveness, leadership: Leadership, shutdown: CancellationToken) -> Self {
-        Self { watches: Vec::new(), tasks: Vec::new(), liveness, leadership, shutdown }
+    /// Returns an empty set whose tasks end when `shutdown` is cancelled, and whose watches share `budget`.
+    pub fn new(liveness: Liveness, leadership: Leadership, budget: MemoryBudget, shutdown: CancellationToken) -> Self {
+        Self { watches: Vec::new(), tasks: Vec::new(), liveness, leadership, budget, shutdown }
     }
 
     /// Adds a watch. Returns its sync status.
     pub fn watch<K>(&mut self, watcher: KindWatcher<K>) -> SyncStatus
     where
-        K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+        K: Resource + Clone + Serialize + DeserializeOwned + Debug + Send + Sync + 'static,
         K::DynamicType: Eq + Hash + Clone + Debug + Unpin + Send + Sync,
     {
-        let (progress, run) = watcher.start();
+        let (progress, run) = watcher.start(self.budget.clone());
         self.watches.push(progress.clone());
         self.liveness.watch(progress.clone());
         let shutdown = self.shutdown.clone();

@@ -70,6 +70,11 @@ pub fn namespace_terminating() -> Value {
     })
 }
 
+/// Returns about how many bytes `object` takes in a cache.
+pub fn footprint<T: serde::Serialize>(object: &T) -> usize {
+    crate::watch::footprint(object)
+}
+
 /// Returns an object of a kind that every API server serves.
 pub fn mk_config_map(namespace: &str, name: &str) -> ConfigMap {
     serde_json::from_value(json!({"metadata": {"name": name, "namespace": namespace}})).unwrap()

@@ -2,8 +2,8 @@
 //! any.
 //!
 //! The watches keep objects that cannot be read by name ([`crate::watch::UnreadableObject`]). The leader reports each
-//! object once, and again when the reason or the spec changes. Namespaces take turns, so that one with thousands of such objects
-//! does not delay the reports of another.
+//! object once, and again when the reason or the spec changes. Namespaces take turns, and a few objects are reported at a
+//! time, so that a namespace with thousands of such objects does not delay the reports of another.
 //!
 //! This module also releases such objects when they are being deleted: the reconciler that would remove a finalizer
 //! never receives the object.
@@ -38,6 +38,9 @@ use crate::{
 
 /// How often the watches are checked for changes.
 const PERIOD: Duration = Duration::from_secs(1);
+/// The number of objects that are reported in one such period. The others follow in the next one, in which namespaces take
+/// turns again.
+const AT_ONCE: usize = 64;
 /// The largest object whose status is written, in bytes. For each write the API server processes the whole object,
 /// which takes seconds for a million small values. The cost of an Event does not depend on the object.
 const LARGEST_STATUS: usize = 128 << 10;
@@ -82,10 +85,12 @@ impl Reporter {
                 continue;
             }
             let objects = self.liveness.unreadable();
-            for object in unreported(&objects, &mut reported) {
+            let batch = unreported(&objects, &mut reported, AT_ONCE);
+            let is_full = batch.len() == AT_ONCE;
+            for object in batch {
                 self.report(&object).await;
             }
-            if !self.release(&objects).await {
+            if !self.release(&objects).await || is_full {
                 changes = None;
             }
         }
@@ -143,16 +148,19 @@ fn resource_of(object: &UnreadableObject) -> ApiResource {
     ApiResource::from_gvk_with_plural(&kind, &object.plural)
 }
 
-/// Returns the objects that have not been reported yet, one of each namespace in turn, and records them as reported.
-/// Objects that are gone or can be read are forgotten.
-fn unreported(objects: &[Arc<UnreadableObject>], reported: &mut Reported) -> Vec<Arc<UnreadableObject>> {
+/// Returns at most `count` objects that have not been reported yet, one of each namespace in turn, and records them as
+/// reported. Objects that are gone or can be read are forgotten.
+fn unreported(objects: &[Arc<UnreadableObject>], reported: &mut Reported, count: usize) -> Vec<Arc<UnreadableObject>> {
     let uid = |object: &UnreadableObject| object.reference.uid.clone().unwrap_or_default();
-    let present: Reported = objects
+    let mut present: Reported = objects
         .iter()
         .map(|object| (uid(object), (object.reason, object.message.clone(), object.generation)))
         .collect();
     let is_new = |object: &&Arc<UnreadableObject>| reported.get(&uid(object)) != present.get(&uid(object));
-    let unreported = interleaved_by_namespace(objects.iter().filter(is_new));
+    let mut unreported = interleaved_by_namespace(objects.iter().filter(is_new));
+    for object in unreported.split_off(count.min(unreported.len())) {
+        present.remove(&uid(&object));
+    }
     *reported = present;
     unreported
 }
@@ -173,13 +181,13 @@ fn interleaved_by_namespace<'a>(
 }
 
 /// Returns the merge patch that reports in the object's status that it is not accepted. Of the other conditions nothing is
-/// known any more. Returns `None` if the kind has no conditions, if the object is too large, or if the status says so
+/// known any more. Returns `None` if the kind has no conditions, if only a copy cannot be held, if the object is too large, or if the status says so
 /// already. The patch fails if the object has changed since.
 fn status_patch(object: &UnreadableObject, conditions_of: ConditionsOf, now: Timestamp) -> Option<Value> {
     let ObjectReference { api_version, kind, resource_version, .. } = &object.reference;
     let group = api_version.as_deref()?.split('/').next()?;
     let types = conditions_of(group, kind.as_deref()?);
-    if types.is_empty() || object.bytes > LARGEST_STATUS {
+    if types.is_empty() || !object.is_reconciled || object.bytes > LARGEST_STATUS {
         return None;
     }
     let rejection = Rejection::new(object.reason, object.message.as_str());
@@ -229,6 +237,7 @@ mod tests {
             conditions: Vec::new(),
             generation: Some(2),
             bytes: 1000,
+            is_reconciled: true,
             deletion: None,
         }
     }
@@ -247,13 +256,29 @@ mod tests {
             .map(|(namespace, name)| Arc::new(object("Cluster", namespace, name)))
             .to_vec();
         let mut reported = Reported::new();
-        assert_eq!(names(&unreported(&objects, &mut reported)), ["a-1", "b-1", "a-2", "a-3"]);
-        assert_eq!(names(&unreported(&objects, &mut reported)), [""; 0]);
+        assert_eq!(names(&unreported(&objects, &mut reported, 10)), ["a-1", "b-1", "a-2", "a-3"]);
+        assert_eq!(names(&unreported(&objects, &mut reported, 10)), [""; 0]);
         let changed = UnreadableObject { reason: "TooLarge", ..object("Cluster", "b", "1") };
-        assert_eq!(names(&unreported(&[Arc::new(changed)], &mut reported)), ["b-1"]);
+        assert_eq!(names(&unreported(&[Arc::new(changed)], &mut reported, 10)), ["b-1"]);
         assert_eq!(reported.len(), 1, "what is gone is forgotten");
         let edited = UnreadableObject { generation: Some(3), reason: "TooLarge", ..object("Cluster", "b", "1") };
-        assert_eq!(names(&unreported(&[Arc::new(edited)], &mut reported)), ["b-1"], "the status is about a generation");
+        assert_eq!(
+            names(&unreported(&[Arc::new(edited)], &mut reported, 10)),
+            ["b-1"],
+            "the status is about a generation"
+        );
+    }
+
+    /// Otherwise the objects of a namespace with thousands of them would delay what is found later in another one.
+    #[test]
+    fn a_few_objects_are_reported_at_a_time() {
+        let mut objects: Vec<_> = ["1", "2", "3", "4"].map(|name| Arc::new(object("Cluster", "a", name))).to_vec();
+        let mut reported = Reported::new();
+        assert_eq!(names(&unreported(&objects, &mut reported, 2)), ["a-1", "a-2"]);
+        objects.push(Arc::new(object("Cluster", "b", "1")));
+        assert_eq!(names(&unreported(&objects, &mut reported, 2)), ["a-3", "b-1"]);
+        assert_eq!(names(&unreported(&objects, &mut reported, 2)), ["a-4"]);
+        assert_eq!(names(&unreported(&objects, &mut reported, 2)), [""; 0]);
     }
 
     #[tokio::test]
@@ -316,6 +341,8 @@ mod tests {
         assert_eq!(status_patch(&object("Job", "a", "1"), conditions_of, Timestamp::UNIX_EPOCH), None);
         let large = UnreadableObject { bytes: 1 << 20, ..object("Cluster", "a", "1") };
         assert_eq!(status_patch(&large, conditions_of, Timestamp::UNIX_EPOCH), None);
+        let copy = UnreadableObject { is_reconciled: false, ..object("Cluster", "a", "1") };
+        assert_eq!(status_patch(&copy, conditions_of, Timestamp::UNIX_EPOCH), None);
         let mut pod = object("Pod", "a", "1");
         pod.reference.api_version = Some("v1".to_owned());
         assert_eq!(status_patch(&pod, conditions_of, Timestamp::UNIX_EPOCH), None);

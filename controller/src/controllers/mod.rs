@@ -53,7 +53,12 @@ struct Stores {
 /// Connects caches, queues and reconcilers.
 pub(crate) fn wire(shared: &Shared, scope: &Scope, shutdown: &CancellationToken) -> TaskSet {
     let (queues, requests) = queues(&shared.expectations);
-    let mut task_set = TaskSet::new(shared.liveness.clone(), shared.leadership.clone(), shutdown.clone());
+    let mut task_set = TaskSet::new(
+        shared.liveness.clone(),
+        shared.leadership.clone(),
+        shared.memory_budget.clone(),
+        shutdown.clone(),
+    );
     if shared.releases.is_on() {
         task_set.watch(shared.releases.watch(&shared.client, shared.pace));
     }

@@ -20,7 +20,7 @@ use kube::{
 use operator_runtime::{
     liveness::Liveness,
     scope::Scope,
-    watch::{Cache, SyncStatus, WatchTiming},
+    watch::{Cache, MemoryBudget, SyncStatus, WatchTiming},
 };
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -66,6 +66,7 @@ pub(crate) struct WatchConfig {
     pub(crate) timing: WatchTiming,
     /// The liveness check, which reports watches that receive nothing.
     pub(crate) liveness: Liveness,
+    pub(crate) memory_budget: MemoryBudget,
 }
 
 /// The error for subjects in a namespace that may not be read or has not been read yet.
@@ -202,8 +203,12 @@ mod tests {
     use dask_operator_api::testing::mk_resource;
 
     fn watches() -> Arc<WatchManager> {
-        let watch_config =
-            WatchConfig { scope: Scope::all(), timing: WatchTiming::default(), liveness: Liveness::default() };
+        let watch_config = WatchConfig {
+            scope: Scope::all(),
+            timing: WatchTiming::default(),
+            liveness: Liveness::default(),
+            memory_budget: MemoryBudget::unlimited(),
+        };
         WatchManager::new(test_writer().client, watch_config, Arc::default(), CancellationToken::new())
     }
 

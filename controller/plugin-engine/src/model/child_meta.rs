@@ -11,13 +11,13 @@ use kube::{
     core::{ApiResource, DynamicResourceScope},
 };
 use operator_runtime::k8s::FIELD_MANAGER;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::model::labels::{PLUGIN_LABEL, SUBJECT_LABEL};
 
-/// A child without its content.
-#[derive(Clone, Debug, Default)]
+/// A child without its content. It is serialised only to measure it.
+#[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct ChildMeta {
     metadata: ObjectMeta,
     /// Field managers of this program that applied the object.

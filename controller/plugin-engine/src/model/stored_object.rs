@@ -10,10 +10,10 @@ use kube::{
     api::{DynamicObject, ObjectMeta, TypeMeta},
     core::{ApiResource, DynamicResourceScope},
 };
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
-/// An object of any kind.
-#[derive(Clone, Debug)]
+/// An object of any kind. It is serialised only to measure it.
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct StoredObject {
     types: Option<TypeMeta>,
     metadata: ObjectMeta,

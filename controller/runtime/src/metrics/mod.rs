@@ -28,6 +28,8 @@ use reconcile::Reconcilers;
 use replica::Replica;
 use requests::Requests;
 
+use crate::watch::MemoryBudget;
+
 /// The media types of a scrape.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -59,6 +61,11 @@ impl RuntimeMetrics {
     pub fn watch(&self, watches: Watches) {
         // This is called once, when the controller starts.
         let _ = self.replica.watches.set(watches);
+    }
+
+    /// Reports how much of `budget` the largest namespace uses from now on.
+    pub fn budget(&self, budget: MemoryBudget) {
+        let _ = self.replica.budget.set(budget);
     }
 
     /// Reports from now on whether this replica leads, according to `leads`.

@@ -1,12 +1,12 @@
-//! Metrics of this replica: the time since the last response on each watch, the number of unreadable objects, and
-//! whether the replica leads.
+//! Metrics of this replica: the time since the last response on each watch, the number of unreadable objects, the memory
+//! of the largest namespace, and whether the replica leads.
 
 use std::{collections::BTreeMap, fmt, sync::OnceLock, time::Instant};
 
 use prometheus_client::{collector::Collector, encoding::DescriptorEncoder, metrics::gauge::ConstGauge};
 
 use super::family::{Described, Family};
-use crate::watch::SyncStatus;
+use crate::watch::{MemoryBudget, SyncStatus};
 
 const AGE: Family<1> = Family::gauge(
     "dask_operator_watch_age_seconds",
@@ -17,6 +17,12 @@ const UNREADABLE: Family<1> = Family::gauge(
     "dask_operator_unreadable_objects",
     ["kind"],
     "Objects that the API server has and the controller cannot read; each is skipped and has an Event.",
+);
+const LARGEST: Family<0> = Family::gauge(
+    "dask_operator_largest_namespace_bytes",
+    [],
+    "Memory that the objects of one namespace take: of all namespaces, the one with the most. None may take more than \
+     `--namespace-memory-mib` says.",
 );
 const LEADER: Family<0> =
     Family::gauge("dask_operator_leader", [], "1 while this replica is the one that acts, else 0.");
@@ -43,6 +49,7 @@ pub(super) struct Replica {
     pub watches: OnceLock<Watches>,
     pub leads: OnceLock<Leads>,
     pub overlaps: OnceLock<Overlaps>,
+    pub budget: OnceLock<MemoryBudget>,
 }
 
 impl fmt::Debug for Replica {
@@ -67,6 +74,8 @@ impl Collector for Replica {
             .iter()
             .map(|(kind, count)| ([*kind], ConstGauge::new(i64::try_from(*count).unwrap_or(i64::MAX))));
         UNREADABLE.encode(&mut encoder, counts)?;
+        let largest = self.budget.get().map(MemoryBudget::largest).unwrap_or_default();
+        LARGEST.encode(&mut encoder, [([], ConstGauge::new(i64::try_from(largest).unwrap_or(i64::MAX)))])?;
         let leads = i64::from(self.leads.get().is_some_and(|leads| leads()));
         LEADER.encode(&mut encoder, [([], ConstGauge::new(leads))])?;
         let overlaps = self.overlaps.get().map_or(0, |overlaps| overlaps());
@@ -76,5 +85,12 @@ impl Collector for Replica {
 }
 
 pub(super) fn described() -> Vec<Described> {
-    vec![AGE.described(), UNREADABLE.described(), LEADER.described(), OVERLAPS.described(), BUILD.described()]
+    vec![
+        AGE.described(),
+        UNREADABLE.described(),
+        LARGEST.described(),
+        LEADER.described(),
+        OVERLAPS.described(),
+        BUILD.described(),
+    ]
 }

@@ -118,14 +118,14 @@ fn the_others_of_a_list_are_delivered_and_the_watch_goes_on() {
     let list = format!(
         r#"{{"apiVersion": "v1", "kind": "ConfigMapList", "metadata": {{"resourceVersion": "3"}}, "items": [{bad}, {good}]}}"#
     );
-    let list: ObjectList<Received<ConfigMap>> = serde_json::from_str(&list).unwrap();
+    let list: ObjectList<Unparsed<ConfigMap>> = serde_json::from_str(&list).unwrap();
     let seen: Vec<(Option<&str>, bool)> = list
         .iter()
-        .map(|object| (object.meta().name.as_deref(), matches!(object, Received::Readable { .. })))
+        .map(|object| (object.meta().name.as_deref(), matches!(object.read(), Received::Readable { .. })))
         .collect();
     assert_eq!(seen, [(Some("bad"), false), (Some("good"), true)]);
     let event = format!(r#"{{"type": "MODIFIED", "object": {bad}}}"#);
-    let WatchEvent::Modified(object) = serde_json::from_str::<WatchEvent<Received<ConfigMap>>>(&event).unwrap() else {
+    let WatchEvent::Modified(object) = serde_json::from_str::<WatchEvent<Unparsed<ConfigMap>>>(&event).unwrap() else {
         panic!()
     };
     assert_eq!(object.meta().resource_version.as_deref(), Some("2"));
@@ -135,6 +135,9 @@ fn the_others_of_a_list_are_delivered_and_the_watch_goes_on() {
 fn text_that_is_no_object_is_unreadable_and_nothing_else_happens() {
     for text in ["", "null", "[]", "7", "{\"metadata\": 3}", "{\"metadata\": {\"name\": 3}}", "{"] {
         assert!(matches!(Received::<ConfigMap>::parse(text), Received::Unreadable(_)), "{text}");
+        if let Ok(object) = serde_json::from_str::<Unparsed<ConfigMap>>(text) {
+            assert!(matches!(object.read(), Received::Unreadable(_)), "{text}");
+        }
     }
 }
 
@@ -146,4 +149,16 @@ fn an_object_that_does_not_parse_says_what_its_deletion_waits_for() {
     let Received::Unreadable(unreadable) = Received::<Deployment>::parse(&object.to_string()) else { panic!() };
     assert!(unreadable.metadata.deletion_timestamp.is_some());
     assert_eq!(unreadable.metadata.finalizers, Some(vec!["example.org/mine".to_owned()]));
+}
+
+/// Otherwise a user could fill memory with the records of unreadable objects.
+#[test]
+fn what_is_kept_of_an_unreadable_object_is_bounded() {
+    let mut object = deployment(&json!({"replicas": "x".repeat(1 << 19)}));
+    object["metadata"]["finalizers"] = json!(["example.org/a".repeat(10_000)]);
+    let condition = json!({"type": "A", "status": "True", "reason": "R", "message": "m".repeat(1 << 17), "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    object["status"] = json!({"conditions": [condition]});
+    let Received::Unreadable(unreadable) = Received::<Deployment>::parse(&object.to_string()) else { panic!() };
+    assert!(unreadable.message.len() <= MESSAGE_BYTES && unreadable.message.starts_with("spec.replicas: "));
+    assert_eq!((unreadable.metadata.finalizers, unreadable.conditions), (None, vec![]));
 }

@@ -119,6 +119,13 @@ impl<K: Resource + Clone> Cache<K> {
         let relist = content.relists.entry(part.map(str::to_owned)).or_default();
         relist.insert((namespace.to_owned(), name.to_owned()), None);
     }
+
+    /// Takes an object out of a list in progress. The version of an earlier list, if any, is kept.
+    pub fn unlist(&self, part: Option<&str>, namespace: &str, name: &str) -> Option<K> {
+        let mut content = self.content.write().unwrap_or_else(PoisonError::into_inner);
+        let relist = content.relists.get_mut(&part.map(str::to_owned))?;
+        relist.get_mut(&(namespace.to_owned(), name.to_owned()))?.take()
+    }
 }
 
 impl<K: Resource + Clone> Content<K> {

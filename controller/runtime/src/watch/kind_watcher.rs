@@ -1,12 +1,19 @@
 //! The watches of one kind. They fill its cache and notify listeners of changes.
 
-use std::{fmt::Debug, hash::Hash, sync::Arc, time::Instant};
+mod reading;
+mod rereading;
+
+use std::{
+    fmt::Debug,
+    hash::Hash,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures::{
     StreamExt as _,
-    stream::{BoxStream, SelectAll},
+    stream::{BoxStream, FuturesUnordered, SelectAll},
 };
-use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{
     Api, Client, Resource, ResourceExt as _,
     core::{DynamicResourceScope, NamespaceResourceScope},
@@ -16,18 +23,18 @@ use kube::{
         watcher,
     },
 };
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::time::MissedTickBehavior;
 
+use self::rereading::Reread;
 use super::{
-    Cache, Change, SyncStatus,
+    Cache, Change, MemoryBudget, SyncStatus,
+    admission::Admission,
+    footprint::footprint,
     health::{Delivery, WatchHealth, is_refused},
     timing,
-    unreadable::{Deletion, UnreadableObject},
 };
-use crate::{
-    received::{Received, Unreadable},
-    scope::Scope,
-};
+use crate::{received::Unparsed, scope::Scope};
 
 /// How the API of a kind in one namespace is constructed. kube has a separate function for kinds that are known only at
 /// run time.
@@ -49,8 +56,17 @@ impl<K: Resource<Scope = Self>> ApiScope<K> for DynamicResourceScope {
 }
 
 /// A result of a watch, with the health of that watch.
-type WatchEvent<K> = (Arc<WatchHealth>, watcher::Result<watcher::Event<Received<K>>>);
+type WatchEvent<K> = (Arc<WatchHealth>, watcher::Result<watcher::Event<Unparsed<K>>>);
 type Listener<K> = Box<dyn Fn(&Change<K>) + Send>;
+
+/// How often the watch looks for room for objects that its namespace's memory budget left out.
+const REREAD_PERIOD: Duration = Duration::from_secs(2);
+
+/// The watch of one namespace, or of all.
+struct Part<K> {
+    health: Arc<WatchHealth>,
+    api: Api<Unparsed<K>>,
+}
 
 /// The watches of one kind, one in each namespace, with their listeners.
 pub struct KindWatcher<K>
@@ -58,7 +74,9 @@ where
     K: Resource + Clone + 'static,
     K::DynamicType: Eq + Hash + Clone,
 {
-    parts: Vec<(Arc<WatchHealth>, Api<Received<K>>)>,
+    parts: Vec<Part<K>>,
+    /// Returns the API of the objects in a namespace, or of those that are in none.
+    within: Box<dyn Fn(&str) -> Api<Unparsed<K>> + Send>,
     dynamic_type: K::DynamicType,
     config: watcher::Config,
     cache: Cache<K>,
@@ -66,12 +84,7 @@ where
     listeners: Vec<Listener<K>>,
     optional: bool,
     on_list: Option<Box<dyn Fn() + Send + Sync>>,
-}
-
-/// Removes the `managedFields`, which no user of the caches needs.
-fn without_managers<K: Resource>(mut object: K) -> K {
-    object.meta_mut().managed_fields = None;
-    object
+    admission: Admission,
 }
 
 /// A store that holds the same instances as the cache.
@@ -87,7 +100,7 @@ where
 
 impl<K> KindWatcher<K>
 where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+    K: Resource + Clone + Serialize + DeserializeOwned + Debug + Send + Sync + 'static,
     K::DynamicType: Eq + Hash + Clone + Debug + Unpin + Send + Sync,
 {
     /// Returns watches of `scope`, restricted by `config`, that fill `cache`.
@@ -99,7 +112,7 @@ where
         cache: Cache<K>,
     ) -> Self
     where
-        K::Scope: ApiScope<Received<K>>,
+        K::Scope: ApiScope<Unparsed<K>>,
     {
         let (kind, now) = (K::plural(&dynamic_type).into_owned(), Instant::now());
         if let Some(fields) = scope.field_selector() {
@@ -112,10 +125,15 @@ where
                 Some(namespace) => K::Scope::within(client, namespace, &dynamic_type),
                 None => Api::all_with(client, &dynamic_type),
             };
-            (health, api)
+            Part { health, api }
         };
+        let (client, within_type) = (client.clone(), dynamic_type.clone());
         Self {
             parts: scope.parts().into_iter().map(part).collect(),
+            within: Box::new(move |namespace| match namespace {
+                "" => Api::all_with(client.clone(), &within_type),
+                namespace => K::Scope::within(client.clone(), namespace, &within_type),
+            }),
             dynamic_type,
             config,
             cache,
@@ -123,6 +141,7 @@ where
             listeners: Vec::new(),
             optional: false,
             on_list: None,
+            admission: Admission::new(MemoryBudget::unlimited()),
         }
     }
 
@@ -160,28 +179,42 @@ where
         self
     }
 
-    /// Returns the sync status of the watches, and the future that runs them for as long as the process lives.
-    pub fn start(self) -> (SyncStatus, impl Future<Output = ()> + Send) {
-        let health = self.parts.iter().map(|(health, _)| Arc::clone(health)).collect();
+    /// Returns the sync status of the watches, and the future that runs them for as long as the process lives. The
+    /// objects of a namespace are held as far as `budget` allows.
+    pub fn start(mut self, budget: MemoryBudget) -> (SyncStatus, impl Future<Output = ()> + Send) {
+        self.admission = Admission::new(budget);
+        let health = self.parts.iter().map(|part| Arc::clone(&part.health)).collect();
         (SyncStatus::new(&K::plural(&self.dynamic_type), health), self.run())
     }
 
     async fn run(mut self) {
-        let mut events: SelectAll<_> = self.parts.iter().map(|(health, api)| self.events(health, api)).collect();
-        while let Some((health, result)) = events.next().await {
-            self.on_event(&health, result);
+        let mut events: SelectAll<_> = self.parts.iter().map(|part| self.events(part)).collect();
+        let mut rereads: FuturesUnordered<Reread<K>> = FuturesUnordered::new();
+        let mut ticks = tokio::time::interval(REREAD_PERIOD);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                event = events.next() => match event {
+                    Some((health, result)) => self.on_event(&health, result),
+                    None => return,
+                },
+                Some(found) = rereads.next(), if !rereads.is_empty() => self.on_reread(found),
+                _ = ticks.tick(), if rereads.is_empty() && self.admission.has_waiting() => {
+                    rereads.extend(self.rereads());
+                }
+            }
         }
     }
 
-    fn events(&self, health: &Arc<WatchHealth>, api: &Api<Received<K>>) -> BoxStream<'static, WatchEvent<K>> {
-        let health = Arc::clone(health);
-        watcher(api.clone(), self.config.clone())
+    fn events(&self, part: &Part<K>) -> BoxStream<'static, WatchEvent<K>> {
+        let health = Arc::clone(&part.health);
+        watcher(part.api.clone(), self.config.clone())
             .backoff(timing::pauses(&self.config))
             .map(move |result| (Arc::clone(&health), result))
             .boxed()
     }
 
-    fn on_event(&mut self, health: &WatchHealth, result: watcher::Result<watcher::Event<Received<K>>>) {
+    fn on_event(&mut self, health: &WatchHealth, result: watcher::Result<watcher::Event<Unparsed<K>>>) {
         match result {
             Ok(event) => {
                 health.delivers();
@@ -206,84 +239,12 @@ where
         }
     }
 
-    /// Filters out objects that cannot be read. Such an object stays in the cache as it was, for the objects that
-    /// depend on it. It is removed from the store of its own reconciler, which would act on an old spec.
-    fn readable(&mut self, health: &WatchHealth, event: watcher::Event<Received<K>>) -> Option<watcher::Event<K>> {
-        use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
-        match event {
-            Init => {
-                health.unreadable.begin_list();
-                Some(Init)
-            }
-            InitApply(Received::Readable { object, .. }) => Some(InitApply(without_managers(object))),
-            InitApply(Received::Unreadable(object)) => {
-                let (namespace, name) = object.key();
-                self.cache.keep_listed(health.namespace.as_deref(), namespace, name);
-                self.set_aside(namespace, name);
-                health.unreadable.note(self.reported(*object));
-                None
-            }
-            InitDone => {
-                health.unreadable.end_list();
-                Some(InitDone)
-            }
-            Apply(Received::Readable { object, .. }) => {
-                health.unreadable.forget(&object.namespace().unwrap_or_default(), &object.name_any());
-                Some(Apply(without_managers(object)))
-            }
-            Apply(Received::Unreadable(object)) => {
-                let (namespace, name) = object.key();
-                self.set_aside(namespace, name);
-                health.unreadable.note(self.reported(*object));
-                None
-            }
-            Delete(object) => {
-                let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-                health.unreadable.forget(&namespace, &name);
-                if let Received::Readable { object, .. } = object {
-                    return Some(Delete(object));
-                }
-                let last = self.cache.get(&namespace, &name)?;
-                Some(Delete(last.as_ref().clone()))
-            }
-        }
-    }
-
-    fn set_aside(&mut self, namespace: &str, name: &str) {
-        if let (Some(store), Some(known)) = (&mut self.store, self.cache.get(namespace, name)) {
-            store.forget(&known);
-        }
-    }
-
-    fn reported(&self, object: Unreadable) -> UnreadableObject {
-        let dynamic_type = &self.dynamic_type;
-        let reference = ObjectReference {
-            api_version: Some(K::api_version(dynamic_type).into_owned()),
-            kind: Some(K::kind(dynamic_type).into_owned()),
-            namespace: object.metadata.namespace,
-            name: object.metadata.name,
-            uid: object.metadata.uid,
-            resource_version: object.metadata.resource_version,
-            field_path: None,
-        };
-        let plural = K::plural(dynamic_type).into_owned();
-        let finalizers = object.metadata.finalizers.unwrap_or_default();
-        let deletion = object.metadata.deletion_timestamp.map(|since| Deletion { since, finalizers });
-        UnreadableObject {
-            reference,
-            plural,
-            reason: object.reason,
-            message: object.message,
-            conditions: object.conditions,
-            generation: object.metadata.generation,
-            bytes: object.bytes,
-            deletion,
-        }
-    }
-
     fn take(&mut self, health: &WatchHealth, event: watcher::Event<K>) {
         let part = health.namespace.as_deref();
         let is_list = matches!(event, watcher::Event::InitDone);
+        if let watcher::Event::Delete(object) = &event {
+            self.release(object);
+        }
         let mut share = |object: K| match &mut self.store {
             Some(store) => store.share(object),
             // A clone has no spare capacity, which takes up to a third of a parsed object.
@@ -298,6 +259,11 @@ where
             }
         }
         if is_list {
+            for change in &changes {
+                if let Change::Deleted(object) = change {
+                    self.admission.release(&object.namespace().unwrap_or_default(), footprint(object.as_ref()));
+                }
+            }
             health.delivery.send_replace(Delivery::Delivered);
         }
         if let (Some(on_list), true) = (&self.on_list, is_list) {

@@ -8,10 +8,13 @@
 //! kube's own `Controller::owns` keeps no cache of children, and its relists do not report objects that vanished while
 //! the watch was broken. Here every change since the last known state reaches the listeners.
 
+mod admission;
 mod cache;
 mod expectations;
+mod footprint;
 mod health;
 mod kind_watcher;
+mod memory_budget;
 mod queue;
 mod sync_status;
 mod timing;
@@ -19,7 +22,10 @@ mod unreadable;
 
 pub use cache::{Cache, Change};
 pub use expectations::{EXPECTATION_TTL, Expectations};
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use footprint::footprint;
 pub use kind_watcher::{ApiScope, KindWatcher};
+pub use memory_budget::MemoryBudget;
 pub use queue::{Queue, WorkQueueReceiver, queue};
 pub use sync_status::SyncStatus;
 pub use timing::{SILENCE_SECONDS, WATCH_SECONDS, WatchTiming};

@@ -9,7 +9,9 @@ use k8s_openapi::{
     api::core::v1::ObjectReference,
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
 };
-use kube::api::ObjectMeta;
+use kube::{Resource, api::ObjectMeta};
+
+use crate::received::Unreadable;
 
 /// An object that the API server has and the controller cannot read.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +30,8 @@ pub struct UnreadableObject {
     pub generation: Option<i64>,
     /// The length of the object's text.
     pub bytes: usize,
+    /// Whether a reconciler writes the conditions of the object. Other watches have copies for plugins.
+    pub is_reconciled: bool,
     /// The state of the object's deletion, if it has begun.
     pub deletion: Option<Deletion>,
 }
@@ -42,6 +46,31 @@ pub struct Deletion {
 }
 
 impl UnreadableObject {
+    /// Returns the record of an object of kind `K`.
+    pub(crate) fn new<K: Resource>(object: Unreadable, dynamic_type: &K::DynamicType, is_reconciled: bool) -> Self {
+        let reference = ObjectReference {
+            api_version: Some(K::api_version(dynamic_type).into_owned()),
+            kind: Some(K::kind(dynamic_type).into_owned()),
+            namespace: object.metadata.namespace,
+            name: object.metadata.name,
+            uid: object.metadata.uid,
+            resource_version: object.metadata.resource_version,
+            field_path: None,
+        };
+        let finalizers = object.metadata.finalizers.unwrap_or_default();
+        Self {
+            reference,
+            plural: K::plural(dynamic_type).into_owned(),
+            reason: object.reason,
+            message: object.message,
+            conditions: object.conditions,
+            generation: object.metadata.generation,
+            bytes: object.bytes,
+            is_reconciled,
+            deletion: object.metadata.deletion_timestamp.map(|since| Deletion { since, finalizers }),
+        }
+    }
+
     /// Returns the known metadata of an object that is being deleted.
     pub fn deleted_metadata(&self) -> Option<ObjectMeta> {
         let Deletion { since, finalizers } = self.deletion.clone()?;
@@ -174,6 +203,7 @@ mod tests {
             conditions: Vec::new(),
             generation: None,
             bytes: 1000,
+            is_reconciled: true,
             deletion: None,
         }
     }

@@ -106,13 +106,14 @@ impl WatchManager {
     where
         K: Resource<DynamicType = ApiResource, Scope = DynamicResourceScope>
             + Clone
+            + serde::Serialize
             + serde::de::DeserializeOwned
             + std::fmt::Debug
             + Send
             + Sync
             + 'static,
     {
-        let (progress, run) = watcher.start();
+        let (progress, run) = watcher.start(self.watch_config.memory_budget.clone());
         self.watch_config.liveness.watch(progress.clone());
         tokio::spawn(async move {
             tokio::select! { () = run => {}, () = cancel.cancelled() => {} }

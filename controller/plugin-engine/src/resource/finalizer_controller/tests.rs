@@ -117,6 +117,7 @@ fn mk_unreadable(kind: &str, name: &str, finalizer: &str, since: Timestamp) -> U
         conditions: Vec::new(),
         generation: None,
         bytes: 1000,
+        is_reconciled: true,
         deletion: Some(Deletion { since: Time(since), finalizers: vec![finalizer.to_owned()] }),
     }
 }

@@ -1,0 +1,175 @@
+//! What a watch does with objects that cannot be read, or that do not fit into the memory budget of their namespace.
+
+use std::{fmt::Debug, hash::Hash};
+
+use kube::{Resource, ResourceExt as _, runtime::watcher};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::KindWatcher;
+use crate::{
+    received::{Received, Unparsed, Unreadable},
+    watch::{
+        admission::{Admission, Candidate, Decision},
+        footprint::footprint,
+        health::WatchHealth,
+        unreadable::UnreadableObject,
+    },
+};
+
+/// The reason why an object is left alone whose namespace has used up its memory budget.
+const OVER_BUDGET: &str = "NamespaceTooLarge";
+
+/// Removes the `managedFields`, which no user of the caches needs.
+pub(super) fn without_managers<K: Resource>(mut object: K) -> K {
+    object.meta_mut().managed_fields = None;
+    object
+}
+
+impl<K> KindWatcher<K>
+where
+    K: Resource + Clone + Serialize + DeserializeOwned + Debug + Send + Sync + 'static,
+    K::DynamicType: Eq + Hash + Clone + Debug + Unpin + Send + Sync,
+{
+    /// Filters out objects that cannot be read. Such an object stays in the cache as it was, for the objects that
+    /// depend on it. It is removed from the store of its own reconciler, which would act on an old spec.
+    pub(super) fn readable(
+        &mut self,
+        health: &WatchHealth,
+        event: watcher::Event<Unparsed<K>>,
+    ) -> Option<watcher::Event<K>> {
+        use watcher::Event::{Apply, Delete, Init, InitApply, InitDone};
+        let part = health.namespace.as_deref();
+        match event {
+            Init => {
+                health.unreadable.begin_list();
+                self.admission.begin_list(part);
+                Some(Init)
+            }
+            InitApply(object) => match object.read() {
+                Received::Readable { object, bytes } => {
+                    self.listed(health, without_managers(object), bytes).map(InitApply)
+                }
+                Received::Unreadable(object) => {
+                    let (namespace, name) = object.key();
+                    self.cache.keep_listed(part, namespace, name);
+                    self.leave_out(health, *object);
+                    None
+                }
+            },
+            InitDone => {
+                health.unreadable.end_list();
+                self.admission.end_list(part);
+                Some(InitDone)
+            }
+            Apply(object) => match object.read() {
+                Received::Readable { object, bytes } => {
+                    self.applied(health, without_managers(object), bytes).map(Apply)
+                }
+                Received::Unreadable(object) => {
+                    let (namespace, name) = object.key();
+                    self.admission.forget(namespace, name);
+                    self.leave_out(health, *object);
+                    None
+                }
+            },
+            Delete(object) => {
+                let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+                health.unreadable.forget(&namespace, &name);
+                self.admission.forget(&namespace, &name);
+                if let Received::Readable { object, .. } = object.read() {
+                    return Some(Delete(object));
+                }
+                let last = self.cache.get(&namespace, &name)?;
+                Some(Delete(last.as_ref().clone()))
+            }
+        }
+    }
+
+    /// Returns an object of a list if it is to be held. Objects that have not changed are not exchanged.
+    fn listed(&mut self, health: &WatchHealth, object: K, bytes: usize) -> Option<K> {
+        let (part, candidate) = (health.namespace.as_deref(), candidate(&object));
+        let known = self.cache.get(&candidate.namespace, &candidate.name);
+        if known.is_some_and(|known| known.resource_version() == candidate.resource_version) {
+            self.cache.keep_listed(part, &candidate.namespace, &candidate.name);
+            return None;
+        }
+        let old = self.held(&candidate);
+        match self.admission.list(part, &candidate, old) {
+            Decision::Held(replaced) => {
+                for name in replaced {
+                    if let Some(other) = self.cache.unlist(part, &candidate.namespace, &name) {
+                        self.leave_waiting(health, &other, None);
+                    }
+                }
+                Some(object)
+            }
+            Decision::LeftOut => {
+                self.cache.keep_listed(part, &candidate.namespace, &candidate.name);
+                self.leave_waiting(health, &object, Some(bytes));
+                None
+            }
+        }
+    }
+
+    /// Returns an object that was created or changed if it is to be held.
+    pub(super) fn applied(&mut self, health: &WatchHealth, object: K, bytes: usize) -> Option<K> {
+        let candidate = candidate(&object);
+        let old = self.held(&candidate);
+        if !self.admission.apply(&candidate, old) {
+            self.leave_waiting(health, &object, Some(bytes));
+            return None;
+        }
+        self.admission.forget(&candidate.namespace, &candidate.name);
+        health.unreadable.forget(&candidate.namespace, &candidate.name);
+        Some(object)
+    }
+
+    /// Leaves out an object for which its namespace has no room, until there is room.
+    fn leave_waiting(&mut self, health: &WatchHealth, object: &K, bytes: Option<usize>) {
+        let message = message(&self.admission);
+        self.leave_out(health, Unreadable::over_budget(object, bytes, (OVER_BUDGET, message)));
+        self.admission.wait(candidate(object));
+    }
+
+    /// Reports an object that cannot be read, and keeps its own reconciler from acting on the last version.
+    fn leave_out(&mut self, health: &WatchHealth, object: Unreadable) {
+        let (namespace, name) = object.key();
+        if let (Some(store), Some(known)) = (&mut self.store, self.cache.get(namespace, name)) {
+            store.forget(&known);
+        }
+        let is_reconciled = self.store.is_some();
+        health.unreadable.note(UnreadableObject::new::<K>(object, &self.dynamic_type, is_reconciled));
+    }
+
+    /// Returns the bytes of the version of an object that the cache has.
+    pub(super) fn held(&self, object: &Candidate) -> usize {
+        self.cache.get(&object.namespace, &object.name).map(|known| footprint(known.as_ref())).unwrap_or_default()
+    }
+
+    /// Gives back the bytes of an object that was deleted.
+    pub(super) fn release(&mut self, object: &K) {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        if let Some(known) = self.cache.get(&namespace, &name) {
+            self.admission.release(&namespace, footprint(known.as_ref()));
+        }
+    }
+}
+
+/// Returns what is said of an object for which there is no room. It names no number that changes.
+fn message(admission: &Admission) -> String {
+    format!(
+        "the objects of this namespace that the controller watches take more than the {} MiB that it holds for a \
+         namespace; this one is left alone until others are deleted or become smaller",
+        admission.limit() >> 20
+    )
+}
+
+fn candidate<K: Resource + Serialize>(object: &K) -> Candidate {
+    Candidate {
+        namespace: object.namespace().unwrap_or_default(),
+        name: object.name_any(),
+        resource_version: object.resource_version(),
+        created: object.creation_timestamp().map(|time| time.0),
+        bytes: footprint(object),
+    }
+}
