@@ -108,6 +108,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $_ := set $plain "LOG_FORMAT" $values.logFormat -}}
 {{- $_ := set $plain "RUST_LOG" $values.logLevel -}}
 {{- $_ := set $plain "STARTUP_SECONDS" $values.startupSeconds -}}
+{{- $_ := set $plain "NAMESPACE_MEMORY_MIB" $values.namespaceMemoryMiB -}}
 {{- $_ := set $plain "WATCH_NAMESPACE" (include "dask-operator.namespaces" . | fromJsonArray | join ",") -}}
 {{- $_ := set $plain "EXCLUDE_NAMESPACES" (include "dask-operator.excluded" . | fromJsonArray | join ",") -}}
 {{- if $values.leaderElection.enabled -}}
