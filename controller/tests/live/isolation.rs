@@ -10,7 +10,7 @@ use crate::support::{
     Controller, TestContext, alone_with_temp_ns, cluster, condition,
     controller::EVERYWHERE,
     eventually,
-    hostile::{Hostile, SECRET, catalogue, delete_unreadable, set_odd_times},
+    hostile::{Hostile, SECRET, catalogue, delete_unreadable, group_of_small_maps, set_odd_times},
     name,
 };
 
@@ -24,12 +24,19 @@ const ROUNDS: usize = 3;
 /// How much slower the other user's clusters may be.
 const RATIO: f64 = 1.3;
 
-/// Clusters of one user that are made at once.
+/// Clusters of one user that are made at once, unless the variable `FLOOD` says another number.
 const FLOOD: usize = 150;
 /// What a flood of another user may add to what the API server needs.
 const DELAY: Duration = Duration::from_secs(1);
 /// Attempts of which the best counts: the API server does not serve all requests equally soon.
 const ATTEMPTS: usize = 5;
+
+/// Groups of one user that are made of small maps. In memory they take 1.6 MB each, and so more than the chart's limit.
+const LARGE_GROUPS: usize = 400;
+/// What the controller holds for each namespace in that test, in MiB.
+const BUDGET: &str = "8";
+/// The memory in which it has to get by then, in bytes. A page of a list is in memory as a whole.
+const MEMORY_WITH_BUDGET: u64 = 160 << 20;
 
 /// Creates, scales and deletes some clusters as a user of another namespace. Returns how long that took.
 async fn round(context: &TestContext) -> Duration {
@@ -291,7 +298,8 @@ async fn a_user_who_makes_many_clusters_at_once_does_not_delay_anothers() {
         let other_user = TestContext::of(flooding_user.client.clone(), &format!("{}-other", flooding_user.namespace));
         other_user.create_namespace().await;
         let _controller = flooding_user.start_controller_with(&[EVERYWHERE]).await;
-        let names: Vec<String> = (0..FLOOD).map(|number| format!("flood-{number}")).collect();
+        let flood = std::env::var("FLOOD").map_or(FLOOD, |number| number.parse().expect("it is a number"));
+        let names: Vec<String> = (0..flood).map(|number| format!("flood-{number}")).collect();
         join_all(names.iter().map(|name| async { flooding_user.create(&cluster(name, 2)).await })).await;
         let mut best = Duration::MAX;
         for attempt in 0..ATTEMPTS {
@@ -301,11 +309,80 @@ async fn a_user_who_makes_many_clusters_at_once_does_not_delay_anothers() {
             );
             let made = flooding_user.count("Service", "dask.org/component=scheduler").await;
             println!(
-                "beside a flood of which {made} of {FLOOD} are made: {took:?}, and the API server alone {floor:?}"
+                "beside a flood of which {made} of {flood} are made: {took:?}, and the API server alone {floor:?}"
             );
             best = best.min(took.saturating_sub(floor));
         }
         assert!(best <= DELAY, "the other user's cluster took {best:?} longer than the API server needs");
+        other_user.delete_namespace().await;
+    })
+    .await;
+}
+
+/// Returns the reason of a group's condition `Accepted`.
+async fn accepted(context: &TestContext, group: &str) -> String {
+    condition(&context.get("DaskWorkerGroup", group).await.unwrap(), "Accepted").1.to_owned()
+}
+
+/// Waits until the reason is that the namespace is over its budget, or until it is another one.
+async fn until_left_out(context: &TestContext, group: &str, expected: bool) {
+    let is_expected = |found: &str| !found.is_empty() && (found == "NamespaceTooLarge") == expected;
+    eventually(&format!("{group} to be left out: {expected}"), async || match accepted(context, group).await {
+        found if is_expected(&found) => Ok(()),
+        found => Err(format!("its reason is {found}")),
+    })
+    .await;
+}
+
+async fn until_many_are_left_out(controller: &Controller) {
+    let prefix = "dask_operator_unreadable_objects{kind=\"daskworkergroups\"} ";
+    eventually("most groups to be left out", async || {
+        let metrics = controller.metrics().await;
+        let count = metrics.lines().find_map(|line| line.strip_prefix(prefix)?.parse::<usize>().ok());
+        if count > Some(LARGE_GROUPS * 9 / 10) { Ok(()) } else { Err(format!("there are {count:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs a cluster: make live"]
+async fn a_namespace_with_more_than_the_controller_holds_costs_the_others_nothing() {
+    alone_with_temp_ns(async |large_user| {
+        let other_user = TestContext::of(large_user.client.clone(), &format!("{}-other", large_user.namespace));
+        other_user.create_namespace().await;
+        let flags = [EVERYWHERE, "--namespace-memory-mib", BUDGET];
+        let controller = large_user.start_controller_with(&flags).await;
+        let without = fastest(&other_user).await;
+
+        large_user.create(&group_of_small_maps("a-first")).await;
+        until_left_out(&large_user, "a-first", false).await;
+        let names: Vec<String> = (1..LARGE_GROUPS).map(|number| format!("group-{number}")).collect();
+        join_all(names.iter().map(|name| async { large_user.create(&group_of_small_maps(name)).await })).await;
+        until_many_are_left_out(&controller).await;
+        let with = nearly_as_fast(&other_user, without).await;
+        let peak = controller.peak_memory();
+        controller.kill().await;
+
+        let restarted = large_user.start_controller_with(&flags).await;
+        until_many_are_left_out(&restarted).await;
+        let after = nearly_as_fast(&other_user, without).await;
+        assert_ne!(accepted(&large_user, "a-first").await, "NamespaceTooLarge", "the oldest is held");
+        let peak_after = restarted.peak_memory();
+        println!("{with:?}, after a restart {after:?} beside {without:?}; {} and {} MiB", peak >> 20, peak_after >> 20);
+        assert!(peak.max(peak_after) < MEMORY_WITH_BUDGET, "{} and {} MiB", peak >> 20, peak_after >> 20);
+
+        // There is room again.
+        let last = names.last().unwrap();
+        until_left_out(&large_user, last, true).await;
+        let others = names.iter().filter(|name| *name != last);
+        join_all(others.map(|name| large_user.delete("DaskWorkerGroup", name))).await;
+        until_left_out(&large_user, last, false).await;
+        let mut baseline = without;
+        if with.max(after) > without.mul_f64(RATIO) {
+            // The machine may have become slower since.
+            baseline = baseline.max(fastest(&other_user).await);
+        }
+        assert!(with.max(after) <= baseline.mul_f64(RATIO), "{with:?} and {after:?} beside {baseline:?}");
         other_user.delete_namespace().await;
     })
     .await;

@@ -124,6 +124,16 @@ fn hostile_job(name: &str, value: &str, reason: &'static str) -> Hostile {
     hostile(json!({"kind": "DaskJob", "spec": spec}), name, (value, reason))
 }
 
+/// Returns a worker group that can be read and has 2,500 small maps, which take 1.6 MB as trees.
+pub(crate) fn group_of_small_maps(name: &str) -> Value {
+    let maps = vec![json!({"a": 0}); 2_500];
+    let worker = json!({"spec": {"containers": [{"name": "a"}], "x": maps}});
+    json!({
+        "apiVersion": "kubernetes.dask.org/v1", "kind": "DaskWorkerGroup", "metadata": {"name": name},
+        "spec": {"cluster": "nope", "worker": worker},
+    })
+}
+
 /// All hostile objects.
 pub(crate) fn catalogue() -> Vec<Hostile> {
     let long = format!("\"{}\"", SECRET.repeat(60_000));
