@@ -22,12 +22,12 @@ const TIME: &str = "2026-01-01T00:00:00Z";
 
 /// Returns what an object takes in the controller's caches, and its text in those of plugins.
 fn sizes<K: Serialize + DeserializeOwned>(object: &Value) -> (usize, usize) {
-    let held: K = serde_json::from_value(object.clone()).unwrap();
     #[derive(Serialize)]
     struct Copy<'a> {
         metadata: &'a Value,
         text: String,
     }
+    let held: K = serde_json::from_value(object.clone()).unwrap();
     let copy = Copy { metadata: &object["metadata"], text: object.to_string() };
     (footprint(&held), footprint(&copy))
 }

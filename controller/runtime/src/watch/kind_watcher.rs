@@ -68,6 +68,9 @@ struct Part<K> {
     api: Api<Unparsed<K>>,
 }
 
+/// Returns the API of the objects in a namespace, or of those that are in none.
+type ApiWithin<K> = Box<dyn Fn(&str) -> Api<Unparsed<K>> + Send>;
+
 /// The watches of one kind, one in each namespace, with their listeners.
 pub struct KindWatcher<K>
 where
@@ -76,7 +79,7 @@ where
 {
     parts: Vec<Part<K>>,
     /// Returns the API of the objects in a namespace, or of those that are in none.
-    within: Box<dyn Fn(&str) -> Api<Unparsed<K>> + Send>,
+    within: ApiWithin<K>,
     dynamic_type: K::DynamicType,
     config: watcher::Config,
     cache: Cache<K>,

@@ -133,23 +133,23 @@ async fn what_a_namespace_has_no_room_for_is_left_out_until_there_is_room() {
         .listen(move |change| sender.send(change.clone()).unwrap());
     let (progress, run) = watcher.start(budget.clone());
     let task = tokio::spawn(run);
-    let changed = |change: Change<ConfigMap>| (matches!(change, Change::Applied(_)), change.object().name_any());
+    let what = |change: Change<ConfigMap>| (matches!(change, Change::Applied(_)), change.object().name_any());
 
-    assert_eq!(changed(changes.recv().await.unwrap()), (true, "second".to_owned()), "it is older");
+    assert_eq!(what(changes.recv().await.unwrap()), (true, "second".to_owned()), "it is older");
     assert_eq!(unreadable(&progress), [("first".to_owned(), "NamespaceTooLarge")]);
     assert!((600 << 10..700 << 10).contains(&budget.used("a")), "{}", budget.used("a"));
 
     // It becomes too large itself.
     let grown = event("MODIFIED", &large("second", 3, old, 1023));
     events.send(vec![grown, event("ADDED", &large("third", 4, young, 1))]).unwrap();
-    assert_eq!(changed(changes.recv().await.unwrap()), (true, "third".to_owned()), "there is room for small objects");
+    assert_eq!(what(changes.recv().await.unwrap()), (true, "third".to_owned()), "there is room for small objects");
     assert_eq!(unreadable(&progress).len(), 2, "{:?}", unreadable(&progress));
     assert_eq!(cache.get("a", "second").unwrap().resource_version().as_deref(), Some("1"), "others depend on it");
     assert!(store.get(&ObjectRef::new("second").within("a")).is_none(), "its own reconciler does not see it");
 
     events.send(vec![event("DELETED", &large("second", 5, old, 1023))]).unwrap();
-    assert_eq!(changed(changes.recv().await.unwrap()), (false, "second".to_owned()));
-    assert_eq!(changed(changes.recv().await.unwrap()), (true, "first".to_owned()), "it is read again");
+    assert_eq!(what(changes.recv().await.unwrap()), (false, "second".to_owned()));
+    assert_eq!(what(changes.recv().await.unwrap()), (true, "first".to_owned()), "it is read again");
     assert_eq!(unreadable(&progress), []);
     assert!((600 << 10..700 << 10).contains(&budget.used("a")), "{}", budget.used("a"));
 
