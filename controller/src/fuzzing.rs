@@ -7,19 +7,18 @@
 
 use std::sync::Arc;
 
-use dask_operator_api::{DaskAutoscaler, DaskCluster, DaskJob, DaskOperatorPlugin, DaskWorkerGroup, WorkerAllocation};
+use dask_operator_api::{DaskAutoscaler, DaskCluster, DaskJob, DaskOperatorPlugin, DaskWorkerGroup};
 use dask_plugin_engine as plugin;
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
-use operator_runtime::{moment::Moment, received::Received};
+use operator_runtime::received::Received;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 
 use crate::scheduler;
 use crate::{
-    autoscaler, cluster,
-    defaults::Defaults,
-    diagnosis, idle, job, kopf,
+    autoscaler, cluster, diagnosis,
+    fuzzing_fixtures::known,
+    idle, job, kopf,
     view::{DeploymentView, PodView},
     worker_group,
 };
@@ -41,21 +40,6 @@ pub const ENTRIES: [(&str, Entry); 8] = [
 
 /// A worker of [`demo_group`].
 const WORKER: &str = "demo-default-worker-0000000000";
-
-/// Returns the time of all decisions. It is fixed, so that an input always leads to the same decisions.
-pub(crate) fn now() -> Timestamp {
-    Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(1_800_000_000)
-}
-
-/// Returns the same time by both clocks.
-pub(crate) fn moment() -> Moment {
-    Moment { wall: now(), steady: jiff::SignedDuration::from_secs(1_000_000) }
-}
-
-/// Returns the defaults of a controller.
-pub(crate) fn defaults() -> Defaults {
-    Defaults { cluster_domain: "cluster.local".to_owned(), allocation: WorkerAllocation::default(), scheduler_ip: None }
-}
 
 /// Returns a cluster `demo` with the uid `cluster-uid`, which exists besides the input.
 pub(crate) fn demo_cluster() -> DaskCluster {
@@ -81,12 +65,6 @@ pub(crate) fn demo_group() -> DaskWorkerGroup {
         "metadata": {"name": "demo-default", "namespace": "ns", "uid": "group-uid", "generation": 1},
         "spec": {"cluster": "demo", "worker": {"replicas": 2, "spec": {"containers": [{"name": "worker"}]}}},
     }))
-}
-
-/// Parses an object that is written in this file.
-#[expect(clippy::unwrap_used, reason = "its text is part of the program")]
-pub(crate) fn known<T: DeserializeOwned>(value: serde_json::Value) -> T {
-    serde_json::from_value(value).unwrap()
 }
 
 /// Reads an object of a watched kind, as JSON.

@@ -27,6 +27,8 @@ mod field_warnings;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(feature = "fuzzing")]
+mod fuzzing_fixtures;
 mod idle;
 mod job;
 mod kopf;
@@ -40,6 +42,7 @@ pub mod preflight;
 mod propagation;
 pub mod render;
 mod replicas;
+mod retirements;
 pub mod run;
 mod scheduler;
 pub mod schema;

@@ -24,20 +24,16 @@ use kube::{
 };
 
 use self::decide::Release;
-pub(crate) use self::decide::format as text_of;
 pub use self::decide::{Id, Overlap};
 use crate::{
     conditions,
     events::Recorder,
     k8s,
+    leader::{LABEL, WATCHES},
     scope::Scope,
     watch::{Cache, Change, KindWatcher, WatchTiming},
 };
 
-/// The label of the Leases of this operator.
-pub const LABEL: &str = "kubernetes.dask.org/release";
-/// The annotation of a Lease with the namespaces that its holder watches.
-pub const WATCHES: &str = "kubernetes.dask.org/watches";
 /// How long an object of a namespace that another release serves waits until it is looked at again.
 pub const RECHECK: Duration = Duration::from_secs(15);
 /// How many other releases are remembered. Anybody may create Leases that look like theirs.
@@ -206,7 +202,7 @@ fn record(state: &mut State, id: Id, change: &Change<Lease>, now: Instant) {
     let has_room = state.others.len() < MAX_OTHERS || state.others.contains_key(&id);
     match (change, change.object().annotations().get(WATCHES)) {
         (Change::Applied(lease), Some(watches)) if has_room => {
-            let release = Release { id: id.clone(), scope: decide::parse(watches) };
+            let release = Release { id: id.clone(), scope: Scope::from_text(watches) };
             // A list repeats Leases that have not changed, and their time goes on.
             let before = state.others.get(&id).filter(|other| other.lease.spec == lease.spec);
             let since = before.map_or(now, |other| other.since);

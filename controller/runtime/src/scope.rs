@@ -51,6 +51,24 @@ impl Scope {
         Self(Namespaces::AllBut(collect(names)))
     }
 
+    /// Reads the text that [`Self::to_text`] returns.
+    pub(crate) fn from_text(text: &str) -> Self {
+        let terms = || text.split(',').map(str::trim).filter(|term| !term.is_empty());
+        if terms().any(|term| term == "*") {
+            return Self::all_but(terms().filter_map(|term| term.strip_prefix('!')));
+        }
+        Self::of(terms())
+    }
+
+    /// Returns the scope as text: `*`, `*,!a` or `a,b`.
+    pub(crate) fn to_text(&self) -> String {
+        if self.is_limited() {
+            return self.parts().into_iter().flatten().collect::<Vec<_>>().join(",");
+        }
+        let excluded = self.excluded().map(|name| format!("!{name}"));
+        std::iter::once("*".to_owned()).chain(excluded).collect::<Vec<_>>().join(",")
+    }
+
     /// Returns whether only named namespaces are watched, so that no cluster-wide requests are made.
     pub fn is_limited(&self) -> bool {
         matches!(self.0, Namespaces::Only(_))
@@ -134,6 +152,14 @@ impl fmt::Display for Scope {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_scope_survives_its_text() {
+        for text in ["*", "*,!a,!b", "a", "a,b"] {
+            assert_eq!(Scope::from_text(text).to_text(), text);
+        }
+        assert_eq!(Scope::from_text(" a , b,"), Scope::of(["a", "b"]));
+    }
 
     #[test]
     fn no_name_means_all_namespaces_and_parts_are_requests() {

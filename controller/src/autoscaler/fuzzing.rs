@@ -14,7 +14,7 @@ use super::{
     survey, validate,
 };
 use crate::{
-    fuzzing::{known, moment, now},
+    fuzzing_fixtures::{known, moment, now},
     view::PodView,
 };
 

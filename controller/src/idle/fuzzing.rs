@@ -7,7 +7,7 @@ use super::{
     decide::{IdlePeriod, Probe},
     validate,
 };
-use crate::fuzzing::{moment, now};
+use crate::fuzzing_fixtures::{moment, now};
 
 /// Runs the decision about `cluster`, whose scheduler has been idle since `since`.
 pub(crate) fn decide(cluster: &DaskCluster, since: Option<f64>) {

@@ -10,7 +10,7 @@ use super::{
     runner::Runner,
     trouble, validate,
 };
-use crate::{fuzzing::now, view::PodView};
+use crate::{fuzzing_fixtures::now, view::PodView};
 
 /// Runs the decisions about `job`, without children and with `pod` as its runner.
 pub(crate) fn decide(job: &DaskJob, pod: &PodView) {

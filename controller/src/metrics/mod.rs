@@ -2,7 +2,6 @@
 //! program. Users and plugins cannot add arbitrary values.
 
 mod dask;
-pub(crate) mod retirements;
 
 use std::{fmt, io, sync::Arc};
 
@@ -11,8 +10,8 @@ use operator_runtime::metrics::{self as runtime, RuntimeMetrics};
 use prometheus_client::registry::Registry;
 
 use crate::caches::Caches;
+use crate::retirements::{self, Retirements};
 use dask_plugin_engine::metrics::{self as plugin, PluginMetrics};
-use retirements::Retirements;
 
 /// All metrics.
 #[derive(Debug)]

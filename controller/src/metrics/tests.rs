@@ -1,6 +1,8 @@
 //! Tests of scrapes of all metrics.
 
 use super::*;
+use crate::retirements::Retirement;
+use dask_scheduler_client::Side;
 
 /// Returns the samples with these names, in the order of the scrape.
 pub(super) fn samples(metrics: &Metrics, names: &[&str]) -> Vec<String> {
@@ -36,4 +38,22 @@ fn the_books_table_is_as_the_families_are() {
     print(&mut table).unwrap();
     let book = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/src/metrics-table.md")).unwrap();
     assert!(table == book, "docs/src/metrics-table.md is out of date: make generate");
+}
+
+#[test]
+fn workers_are_counted_from_zero_by_strategy_and_outcome() {
+    let metrics = Metrics::default();
+    metrics.retirements().add(Retirement::Refused(Side::Http), 2);
+    metrics.retirements().add(Retirement::Forced, 2);
+    metrics.retirements().add(Retirement::Forced, 1);
+    let expected = [
+        r#"dask_operator_retirements_total{strategy="rpc",outcome="retired"} 0"#,
+        r#"dask_operator_retirements_total{strategy="http",outcome="retired"} 0"#,
+        r#"dask_operator_retirements_total{strategy="rpc",outcome="refused"} 0"#,
+        r#"dask_operator_retirements_total{strategy="http",outcome="refused"} 2"#,
+        r#"dask_operator_retirements_total{strategy="rpc",outcome="unanswered"} 0"#,
+        r#"dask_operator_retirements_total{strategy="unregistered",outcome="removed"} 0"#,
+        r#"dask_operator_retirements_total{strategy="forced",outcome="removed"} 3"#,
+    ];
+    assert_eq!(samples(&metrics, &["dask_operator_retirements_total"]), expected);
 }

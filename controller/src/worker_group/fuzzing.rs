@@ -14,7 +14,7 @@ use super::{
     retiring, scale, status, validate,
 };
 use crate::{
-    fuzzing::{defaults, now},
+    fuzzing_fixtures::{defaults, now},
     scheduler,
     view::PodView,
 };

@@ -39,7 +39,7 @@ use live::LiveReader;
 use losses::Losses;
 use removal::{Removal, RemovalBackoff};
 
-use crate::{caches::Caches, defaults::Defaults, metrics::retirements::Retirements, scheduler::SchedulerClients};
+use crate::{caches::Caches, defaults::Defaults, retirements::Retirements, scheduler::SchedulerClients};
 use dask_operator_api::{DaskCluster, DaskWorkerGroup};
 use operator_runtime::{
     fair_share::FairShare,

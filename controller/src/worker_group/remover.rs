@@ -25,7 +25,7 @@ use super::{
     scale::SLICE,
     validate::ValidatedGroup,
 };
-use crate::{metrics::retirements::Retirement, view::DeploymentView};
+use crate::{retirements::Retirement, view::DeploymentView};
 
 /// Workers that are retired in one call to the scheduler.
 const AT_ONCE: usize = 100;

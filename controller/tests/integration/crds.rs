@@ -31,6 +31,6 @@ fn names_are_those_of_dask_kubernetes() {
     assert_eq!(names("DaskCluster"), expected("daskclusters", "daskcluster", "daskcluster dsk"));
     assert_eq!(names("DaskWorkerGroup"), expected("daskworkergroups", "daskworkergroup", "daskworkers"));
     assert_eq!(names("DaskJob"), expected("daskjobs", "daskjob", "djb"));
-    assert_eq!(names("DaskAutoscaler"), expected("daskautoscalers", "daskautoscaler", ""));
+    assert_eq!(names("DaskAutoscaler"), expected("daskautoscalers", "daskautoscaler", "das"));
     assert_eq!(names("DaskOperatorPlugin"), expected("daskoperatorplugins", "daskoperatorplugin", "daskplugin"));
 }

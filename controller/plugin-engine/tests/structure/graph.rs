@@ -22,12 +22,6 @@ impl Siblings {
         Self(siblings)
     }
 
-    /// Ignores an import. Returns whether it is part of a circle.
-    pub(crate) fn ignore(&mut self, from: &str, to: &str) -> bool {
-        let is_in_circle = self.shortest_path(to, from).is_some();
-        self.0.get_mut(from).is_some_and(|targets| targets.remove(to)) && is_in_circle
-    }
-
     /// Returns the shortest circle through each import.
     pub(crate) fn circles(&self) -> BTreeSet<String> {
         let mut found = BTreeSet::new();

@@ -19,8 +19,12 @@ use super::{
 use crate::{
     k8s::{self, Class},
     received::Received,
-    releases,
 };
+
+/// The label of the Leases of this operator.
+pub(crate) const LABEL: &str = "kubernetes.dask.org/release";
+/// The annotation of a Lease with the namespaces that its holder watches.
+pub(crate) const WATCHES: &str = "kubernetes.dask.org/watches";
 
 /// The number of attempts to release the Lease. Each may conflict with an earlier write that is still in flight.
 const RELEASES: usize = 3;
@@ -48,7 +52,7 @@ impl LeaseClient {
             api: Api::namespaced(client, &settings.namespace),
             name: settings.name.clone(),
             namespace: settings.namespace.clone(),
-            watches: releases::text_of(&settings.watches),
+            watches: settings.watches.to_text(),
             limit,
         }
     }
@@ -76,8 +80,8 @@ impl LeaseClient {
         let mut metadata = object.map_or_else(new, |object| object.metadata);
         // The managers were read without their fields. The API server keeps its own.
         metadata.managed_fields = None;
-        metadata.labels.get_or_insert_default().insert(releases::LABEL.to_owned(), String::new());
-        metadata.annotations.get_or_insert_default().insert(releases::WATCHES.to_owned(), self.watches.clone());
+        metadata.labels.get_or_insert_default().insert(LABEL.to_owned(), String::new());
+        metadata.annotations.get_or_insert_default().insert(WATCHES.to_owned(), self.watches.clone());
         let lease = Lease { metadata, spec: Some(record.clone()) };
         let body = serde_json::to_vec(&lease).map_err(kube::Error::SerdeError)?;
         let request = Request::new(self.api.resource_url());

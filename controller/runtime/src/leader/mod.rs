@@ -25,6 +25,7 @@ use self::campaign::Candidate;
 #[cfg(any(test, feature = "testing"))]
 pub use self::leadership::leading;
 pub use self::leadership::{Leadership, Leading};
+pub(crate) use self::lease::{LABEL, WATCHES};
 use crate::scope::Scope;
 
 /// The settings of the election.

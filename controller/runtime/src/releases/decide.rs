@@ -61,35 +61,9 @@ pub(super) fn overlap(a: &Scope, b: &Scope) -> bool {
     }
 }
 
-/// Returns the text of the annotation: `*`, `*,!a` or `a,b`.
-pub(crate) fn format(scope: &Scope) -> String {
-    if scope.is_limited() {
-        return scope.parts().into_iter().flatten().collect::<Vec<_>>().join(",");
-    }
-    let excluded = scope.excluded().map(|name| format!("!{name}"));
-    std::iter::once("*".to_owned()).chain(excluded).collect::<Vec<_>>().join(",")
-}
-
-/// Reads the text of the annotation.
-pub(super) fn parse(text: &str) -> Scope {
-    let terms = || text.split(',').map(str::trim).filter(|term| !term.is_empty());
-    if terms().any(|term| term == "*") {
-        return Scope::all_but(terms().filter_map(|term| term.strip_prefix('!')));
-    }
-    Scope::of(terms())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_scope_survives_its_text() {
-        for text in ["*", "*,!a,!b", "a", "a,b"] {
-            assert_eq!(format(&parse(text)), text);
-        }
-        assert_eq!(parse(" a , b,"), Scope::of(["a", "b"]));
-    }
 
     #[test]
     fn scopes_overlap_if_a_namespace_is_in_both() {
@@ -103,8 +77,8 @@ mod tests {
             ("a", "b", false),
         ];
         for (a, b, expected) in table {
-            assert_eq!(overlap(&parse(a), &parse(b)), expected, "{a} {b}");
-            assert_eq!(overlap(&parse(b), &parse(a)), expected, "{b} {a}");
+            assert_eq!(overlap(&Scope::from_text(a), &Scope::from_text(b)), expected, "{a} {b}");
+            assert_eq!(overlap(&Scope::from_text(b), &Scope::from_text(a)), expected, "{b} {a}");
         }
     }
 
@@ -113,7 +87,7 @@ mod tests {
     fn a_lease_is_believed_about_its_own_namespace_only() {
         let release = |namespace: &str, watches: &str| Release {
             id: Id { namespace: namespace.to_owned(), name: "other".to_owned() },
-            scope: parse(watches),
+            scope: Scope::from_text(watches),
         };
         let table = [
             (release("a", "a"), Some(true)),

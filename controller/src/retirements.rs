@@ -90,30 +90,6 @@ impl Collector for Retirements {
     }
 }
 
-pub(super) fn described() -> Vec<Described> {
+pub(crate) fn described() -> Vec<Described> {
     vec![RETIREMENTS.described()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::metrics::{Metrics, tests::samples};
-
-    #[test]
-    fn workers_are_counted_from_zero_by_strategy_and_outcome() {
-        let metrics = Metrics::default();
-        metrics.retirements().add(Retirement::Refused(Side::Http), 2);
-        metrics.retirements().add(Retirement::Forced, 2);
-        metrics.retirements().add(Retirement::Forced, 1);
-        let expected = [
-            r#"dask_operator_retirements_total{strategy="rpc",outcome="retired"} 0"#,
-            r#"dask_operator_retirements_total{strategy="http",outcome="retired"} 0"#,
-            r#"dask_operator_retirements_total{strategy="rpc",outcome="refused"} 0"#,
-            r#"dask_operator_retirements_total{strategy="http",outcome="refused"} 2"#,
-            r#"dask_operator_retirements_total{strategy="rpc",outcome="unanswered"} 0"#,
-            r#"dask_operator_retirements_total{strategy="unregistered",outcome="removed"} 0"#,
-            r#"dask_operator_retirements_total{strategy="forced",outcome="removed"} 3"#,
-        ];
-        assert_eq!(samples(&metrics, &["dask_operator_retirements_total"]), expected);
-    }
 }
