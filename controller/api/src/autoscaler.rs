@@ -1,4 +1,4 @@
-//! The kind DaskAutoscaler.
+//! The resource DaskAutoscaler.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
@@ -60,10 +60,10 @@ pub struct DaskAutoscalerSpec {
     /// The most workers.
     #[schemars(range(min = 0, max = 2_147_483_647))]
     pub maximum: i64,
-    /// Name of the DaskWorkerGroup to scale; the cluster's default group unless given.
+    /// Name of the DaskWorkerGroup to scale. Defaults to the cluster's default group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker_group: Option<String>,
-    /// How long the scheduler must ask for a change before it is made; as dask-kubernetes does unless given.
+    /// How long the scheduler must ask for a change before it is made. Defaults to what dask-kubernetes does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub behavior: Option<AutoscalerBehavior>,
 }
@@ -84,7 +84,8 @@ pub struct AutoscalerBehavior {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScalingRules {
-    /// Of what was asked for in this time, the number closest to the current one counts.
+    /// The seconds in which the scheduler's requests are compared: the number closest to the current one counts. Defaults to
+    /// 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 3600))]
     pub stabilization_window_seconds: Option<i64>,

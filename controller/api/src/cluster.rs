@@ -1,4 +1,4 @@
-//! The kind DaskCluster.
+//! The resource DaskCluster, and the parts of its spec that other resources have, too.
 
 use std::borrow::Cow;
 
@@ -52,11 +52,11 @@ use super::{PodSpec, ServiceSpec, TemplateMetadata};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct DaskClusterSpec {
-    /// Act on a cluster that was idle for so many seconds; 0 means never.
+    /// After how many idle seconds `idleAction` is taken. Defaults to 0, which means never.
     #[serde(default)]
     #[schemars(range(max = 2_147_483_647))]
     pub idle_timeout: i64,
-    /// What to do with an idle cluster; `Delete` unless given.
+    /// What to do with an idle cluster. Defaults to `Delete`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_action: Option<IdleAction>,
     /// The scheduler.
@@ -86,7 +86,7 @@ pub struct SchedulerSpec {
     pub spec: PodSpec,
     /// The scheduler's Service.
     pub service: ServiceSpec,
-    /// When a change of the scheduler's pod takes effect; `OnDelete` unless given.
+    /// When a change of the scheduler's pod takes effect. Defaults to `OnDelete`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_policy: Option<SchedulerUpdatePolicy>,
     /// Set if the scheduler listens with TLS.
@@ -117,7 +117,7 @@ pub struct SchedulerTls {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkerSpec {
-    /// How many workers; negative numbers count as 0. Some hundreds at a time are made.
+    /// The number of workers. Defaults to 1. Negative numbers count as 0. Some hundreds are created at a time.
     #[serde(default = "one")]
     #[schemars(range(max = 2_147_483_647))]
     pub replicas: i64,
@@ -129,11 +129,11 @@ pub struct WorkerSpec {
     /// How a change of `spec` or `metadata` reaches workers that exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub update_strategy: Option<WorkerUpdateStrategy>,
-    /// How fast workers are made; the controller's flags unless given.
+    /// How fast workers are created. Defaults to the controller's flags.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allocation: Option<WorkerAllocation>,
-    /// Remove a worker that the scheduler does not let go after so many seconds, and lose what it holds.
-    /// Without it such a worker is kept for as long as the scheduler says so.
+    /// After how many seconds a worker is removed that the scheduler refuses to let go. What it holds is lost. Without a
+    /// deadline, such a worker is kept for as long as the scheduler refuses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2_147_483_647))]
     pub retire_deadline_seconds: Option<i64>,
@@ -147,10 +147,10 @@ fn one() -> i64 {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkerUpdateStrategy {
-    /// `RollingUpdate` unless given.
+    /// Which workers a change reaches. Defaults to `RollingUpdate`.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub type_: Option<WorkerUpdateType>,
-    /// How many workers, or which part of them ("25%", rounded up), may be missing at a time; 1 unless given.
+    /// How many workers may be missing at a time: a number, or a percentage such as "25%" that is rounded up. Defaults to 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_unavailable: Option<CountOrPercentage>,
 }
@@ -189,31 +189,31 @@ impl JsonSchema for CountOrPercentage {
 /// Which workers a change of the template reaches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum WorkerUpdateType {
-    /// All: they are retired and replaced, a few at a time.
+    /// All workers: they are retired and replaced, a few at a time.
     #[default]
     RollingUpdate,
-    /// Those that are made later.
+    /// Workers that are created later.
     OnDelete,
 }
 
-/// How fast the workers of one group are made.
+/// How fast the workers of one group are created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkerAllocation {
-    /// How many workers are made in one step.
+    /// How many workers are created in one step. Defaults to the controller's `--worker-batch-size`, or to all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2_147_483_647))]
     pub batch_size: Option<i64>,
-    /// Seconds between steps.
+    /// Seconds between steps. Defaults to the controller's `--worker-batch-delay`, or to 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2_147_483_647))]
     pub delay_seconds: Option<i64>,
 }
 
-/// Where a cluster is on its way.
+/// The phase of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ClusterPhase {
-    /// Accepted; its components are being made.
+    /// The cluster is accepted, and its components are being created.
     Created,
     /// The components exist, but the scheduler's load balancer has no address yet, its Service does not select the
     /// scheduler, or a plugin whose `failurePolicy` is `Fail` is not synced.

@@ -1,4 +1,4 @@
-//! The kind DaskJob.
+//! The resource DaskJob.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
@@ -41,22 +41,23 @@ pub struct DaskJobSpec {
     pub job: JobSpec,
     /// The cluster that the runner uses.
     pub cluster: EmbeddedCluster,
-    /// While true, the job has neither cluster nor runner: a queue decides when it may start.
+    /// While true, the job has neither cluster nor runner: a queue decides when it may start. Defaults to false.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
-    /// How many runners may fail before the job does; 0 unless given.
+    /// How many runners may fail before the job does. Defaults to 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2_147_483_647))]
     pub backoff_limit: Option<i64>,
-    /// The job fails after running for so many seconds.
+    /// After how many seconds of running the job fails. Defaults to no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2_147_483_647))]
     pub active_deadline_seconds: Option<i64>,
-    /// The job fails if its runner has not started so many seconds after the job was created, or was resumed.
+    /// How many seconds the runner may take to start after the job was created, or resumed. After that, the job fails.
+    /// Defaults to no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 2_147_483_647))]
     pub start_deadline_seconds: Option<i64>,
-    /// The DaskJob is deleted so many seconds after it ended.
+    /// How many seconds after its end the DaskJob is deleted. Defaults to never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 2_147_483_647))]
     pub ttl_seconds_after_finished: Option<i64>,
@@ -110,7 +111,7 @@ pub enum JobDeletionPolicy {
 pub struct DeletionCondition {
     /// The outcome of the job that the rule is for.
     pub job_status: JobOutcome,
-    /// Seconds after the job's end.
+    /// Seconds after the job's end. Defaults to 0.
     #[serde(default)]
     #[schemars(range(min = 0, max = 2_147_483_647))]
     pub ttl_seconds: i64,
@@ -136,7 +137,7 @@ pub struct JobSpec {
     pub spec: Option<RunnerPodSpec>,
 }
 
-/// The DaskCluster that a job makes.
+/// The DaskCluster that a job creates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new(
@@ -154,7 +155,7 @@ pub struct EmbeddedCluster {
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub worker_groups: Vec<EmbeddedWorkerGroup>,
-    /// Makes a DaskAutoscaler for the cluster.
+    /// The DaskAutoscaler that is created for the cluster. Defaults to none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscaler: Option<EmbeddedAutoscaler>,
 }
@@ -183,7 +184,7 @@ pub struct EmbeddedAutoscaler {
     /// The most workers.
     #[schemars(range(min = 0, max = 2_147_483_647))]
     pub maximum: i64,
-    /// The name in `workerGroups` of the group to scale; the default group unless given.
+    /// The name in `workerGroups` of the group to scale. Defaults to the default group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 61))]
     pub worker_group: Option<String>,
@@ -192,8 +193,8 @@ pub struct EmbeddedAutoscaler {
     pub behavior: Option<AutoscalerBehavior>,
 }
 
-/// How far the job is. The first five keys and no others, unless the job uses a feature that
-/// dask-kubernetes does not have: clients compare them as a set.
+/// The progress of a job. It has the first five keys and no others, unless the job uses a feature that dask-kubernetes does
+/// not have: clients compare the keys as a set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DaskJobStatus {

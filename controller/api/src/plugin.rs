@@ -23,10 +23,10 @@ pub use self::{
 };
 use super::{Settings, lenient};
 
-/// An HTTP service that is asked which further objects a Dask resource needs.
+/// An HTTP service that is called to find out which further objects a Dask resource needs.
 ///
-/// In the operator's namespace it is asked about all Dask resources. In any other namespace, where the operator
-/// must be told to look (`--plugin-tenants`), it is asked about those of that namespace only, and needs a writer.
+/// In the operator's namespace, it is called about all Dask resources. In any other namespace, which needs the operator's
+/// flag `--plugin-tenants`, it is called about those of that namespace only, and needs a writer.
 #[derive(CustomResource, Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[kube(
     group = "kubernetes.dask.org",
@@ -80,42 +80,43 @@ pub struct DaskOperatorPluginSpec {
     /// How the controller proves who it is, besides TLS.
     #[serde(default)]
     pub auth: PluginAuth,
-    /// How long one call may take.
+    /// How many seconds one call may take. Defaults to 10.
     #[serde(default = "default_timeout", deserialize_with = "lenient::integer")]
     #[schemars(with = "i32", range(min = 1, max = 30))]
     pub timeout_seconds: i64,
-    /// What the plugin is asked about.
+    /// The kinds of objects that the plugin is called about.
     #[schemars(length(min = 1, max = 16))]
     pub subjects: Vec<SubjectRule>,
-    /// Narrows the subjects.
+    /// Restricts the subjects to those that match. Defaults to all.
     #[serde(default, rename = "match")]
     pub match_: MatchRules,
-    /// The kinds that the plugin may answer with; also what is watched for drift.
+    /// The kinds of objects that the plugin may return. The controller watches these kinds for drift.
     #[schemars(length(min = 1, max = 32))]
     pub children: Vec<ChildRule>,
-    /// The identity that writes children. Without it, the controller's own.
+    /// The identity that writes children. Defaults to that of the controller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writer: Option<WriterRef>,
-    /// Whether a cluster waits for this plugin before it is `Running`.
+    /// Whether a cluster waits for this plugin before it is `Running`. Defaults to `Ignore`: it does not wait.
     #[serde(default)]
     pub failure_policy: FailurePolicy,
-    /// Whether changes that somebody else makes to children are undone.
+    /// Whether changes that others make to children are undone. Defaults to `Correct`: they are.
     #[serde(default)]
     pub drift: DriftPolicy,
-    /// What becomes of the children when this resource goes.
+    /// Whether children are deleted when this resource is. Defaults to `Delete`: they are.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
-    /// Whether the plugin is called before a Dask resource goes.
+    /// Whether the plugin is called before a Dask resource is deleted. Defaults to no.
     #[serde(default)]
     pub finalize: FinalizePolicy,
-    /// How often every subject is asked about again although nothing changed.
+    /// After how many seconds the plugin is called again about a subject that did not change. Defaults to 36000, which is 10
+    /// hours.
     #[serde(default = "default_resync", deserialize_with = "lenient::integer")]
     #[schemars(with = "i32", range(min = 10, max = 31_536_000))]
     pub resync_seconds: i64,
-    /// Sent with each call, up to 64 KiB and 64 levels of nesting.
+    /// Settings that are sent with each call. They may have up to 64 KiB and 64 levels of nesting. Defaults to none.
     #[serde(default)]
     pub settings: Settings,
-    /// Stops all calls; children stay.
+    /// Stops all calls while it is true. Children stay. Defaults to false.
     #[serde(default)]
     pub suspend: bool,
 }

@@ -1,4 +1,4 @@
-//! The kind DaskWorkerGroup.
+//! The resource DaskWorkerGroup.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};

@@ -40,7 +40,7 @@ pub struct KeyRef {
     pub kind: KeyRefKind,
     /// Its name.
     pub name: String,
-    /// The key.
+    /// The key. Defaults to `ca.crt`.
     #[serde(default = "default_ca_key")]
     pub key: String,
 }

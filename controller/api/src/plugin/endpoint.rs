@@ -40,14 +40,14 @@ pub struct ServiceEndpoint {
     /// The Service's name.
     #[schemars(regex(pattern = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"))]
     pub name: String,
-    /// The Service's namespace; the plugin resource's own unless given.
+    /// The Service's namespace. Defaults to that of the plugin resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// The Service's port.
+    /// The Service's port. Defaults to 443.
     #[serde(default = "default_port", deserialize_with = "lenient::integer")]
     #[schemars(with = "i32", range(min = 1, max = 65535))]
     pub port: i64,
-    /// Prefix of all paths.
+    /// Prefix of all paths. Defaults to `/`.
     #[serde(default = "default_path")]
     #[schemars(regex(pattern = r"^/[A-Za-z0-9._~/-]*$"))]
     pub path: String,

@@ -11,40 +11,40 @@ use crate::lenient;
 /// Whether a cluster waits for a plugin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum FailurePolicy {
-    /// It does not.
+    /// The cluster does not wait.
     #[default]
     Ignore,
-    /// It stays `Pending` until the plugin's children stand.
+    /// The cluster stays `Pending` until the plugin's children exist.
     Fail,
 }
 
 /// What happens when somebody else changes a child.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DriftPolicy {
-    /// It is put back.
+    /// The change is undone.
     #[default]
     Correct,
-    /// It stays until the next call.
+    /// The change stays until the plugin is called again.
     Ignore,
 }
 
-/// What becomes of children when the plugin resource goes.
+/// What happens to children when the plugin resource is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
-    /// They go.
+    /// They are deleted.
     #[default]
     Delete,
-    /// They stay, and go with their Dask resource.
+    /// They stay until their Dask resource is deleted.
     Orphan,
 }
 
-/// Whether the plugin is called before a Dask resource goes.
+/// Whether the plugin is called before a Dask resource is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct FinalizePolicy {
-    /// Puts a finalizer on the Dask resource, if the plugin serves the hook.
+    /// Puts a finalizer on the Dask resource, if the plugin serves the hook. Defaults to false.
     pub enabled: bool,
-    /// The finalizer goes after so many seconds whatever the plugin says.
+    /// After how many seconds the finalizer is removed, whatever the plugin responds. Defaults to 300.
     #[serde(deserialize_with = "lenient::integer")]
     #[schemars(with = "i32", range(min = 1, max = 31_536_000))]
     pub deadline_seconds: i64,

@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 pub struct SubjectRule {
     /// The kind.
     pub kind: SubjectKind,
-    /// `scheduler`, `worker` or `job-runner`; all of them unless given.
+    /// `scheduler`, `worker` or `job-runner`. Defaults to all of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("enum" = ["scheduler", "worker", "job-runner"]))]
     pub component: Option<String>,
-    /// Also ask when only the status changed.
+    /// Whether the plugin is also called when only the status changed. Defaults to false.
     #[serde(default)]
     pub on_status: bool,
 }
@@ -75,10 +75,10 @@ pub struct ChildRule {
     /// The kind.
     #[schemars(length(max = 63), regex(pattern = r"^[A-Z][A-Za-z0-9]*$"))]
     pub kind: String,
-    /// Delete and create again if a change hits an immutable field.
+    /// Whether a child is deleted and created again when an immutable field changes. Defaults to false.
     #[serde(default)]
     pub recreate_on_immutable: bool,
-    /// Needed for Secrets and for kinds that run pods.
+    /// Allows kinds that are sensitive: Secrets, and kinds that run pods. Defaults to false.
     #[serde(default)]
     pub allow_sensitive: bool,
 }
