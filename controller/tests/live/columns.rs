@@ -62,9 +62,7 @@ async fn kubectl_get_shows_what_is_asked_for_now_and_that_something_is_wrong() {
         shows(&context, ("daskworkergroups", "gpu"), &[("Desired", json!(1)), ("Ready", json!(0))]).await;
 
         let mut invalid = cluster("invalid", 1);
-        invalid["spec"]["worker"]["spec"]["containers"] = json!([{"name": "worker", "image": "dask", "resources": {
-            "limits": {"memory": "2Gib"},
-        }}]);
+        invalid["spec"]["scheduler"]["spec"]["containers"][0]["resources"] = json!({"limits": {"memory": "2Gib"}});
         context.create(&invalid).await;
         eventually("the message of the invalid cluster", async || {
             let row = row(&context, "daskclusters", "invalid").await;

@@ -89,11 +89,11 @@ fn normalised(kind: &str, object: &Value) -> Value {
         },
         "spec": spec,
         // The status of other kinds is not the controller's.
-        "status": if kind.starts_with("Dask") { without_times(&object["status"]) } else { Value::Null },
+        "status": if kind.starts_with("Dask") { comparable(&object["status"]) } else { Value::Null },
     })
 }
 
-fn without_times(status: &Value) -> Value {
+fn comparable(status: &Value) -> Value {
     let mut status = status.clone();
     for condition in status.get_mut("conditions").and_then(Value::as_array_mut).into_iter().flatten() {
         // The controller does not decide when Kubernetes says that no node has room.
@@ -103,7 +103,8 @@ fn without_times(status: &Value) -> Value {
         condition.as_object_mut().unwrap().retain(|field, _| ["type", "status", "reason"].contains(&field.as_str()));
     }
     if let Some(status) = status.as_object_mut() {
-        status.retain(|field, _| !field.ends_with("Time"));
+        // Messages name pods, whose names are random.
+        status.retain(|field, _| !field.ends_with("Time") && field != "message");
     }
     status
 }
