@@ -273,7 +273,7 @@ async fn the_plugins_own_no_is_shown_and_a_broken_answer_is_an_error() {
     let without = json!({"uid": "any", "status": "Success"});
     let printed = Case::new(PLUGIN, CLUSTER).answered(&without).printed().await;
     assert!(
-        !printed.clean && printed.err.contains("ProtocolError: the response is a Success without children"),
+        !printed.clean && printed.err.contains("ProtocolError: the response has the status Success and no children"),
         "{}",
         printed.err
     );

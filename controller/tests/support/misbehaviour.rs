@@ -213,12 +213,12 @@ fn envelopes() -> Rows {
         (
             "no-children",
             |call| ok(review(call, &json!({"status": "Success"})).to_string()),
-            not_json("without children"),
+            not_json("no children"),
         ),
         (
             "null-children",
             |call| ok(review(call, &json!({"status": "Success", "children": null})).to_string()),
-            not_json("without children"),
+            not_json("no children"),
         ),
         (
             "unknown-field",
