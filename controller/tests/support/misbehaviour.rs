@@ -210,11 +210,7 @@ fn envelopes() -> Rows {
             },
             not_json("a different uid"),
         ),
-        (
-            "no-children",
-            |call| ok(review(call, &json!({"status": "Success"})).to_string()),
-            not_json("no children"),
-        ),
+        ("no-children", |call| ok(review(call, &json!({"status": "Success"})).to_string()), not_json("no children")),
         (
             "null-children",
             |call| ok(review(call, &json!({"status": "Success", "children": null})).to_string()),
