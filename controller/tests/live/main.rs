@@ -30,6 +30,7 @@ mod plugin_tenants;
 mod plugin_visibility;
 mod python_client;
 mod readiness;
+mod recording_plugin;
 mod removal;
 mod scaling;
 mod scope;

@@ -10,8 +10,6 @@ use std::{
 };
 
 use plugin_server_kit::{
-    Answer, Plugin, PluginError,
-    protocol::{Discovery, PluginRequest},
     router,
     serve::{Listener, serve},
     tls::Tls,
@@ -23,30 +21,11 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::support::{
-    TestContext, condition,
-    plugin::{TestPlugin, config},
-    with_controller, within,
-};
+use crate::recording_plugin::RecordingPlugin;
+use crate::support::{TestContext, condition, plugin::TestPlugin, with_controller};
 
 /// Much less than the backoff of calls that fail several times.
 const SOON: Duration = Duration::from_secs(10);
-
-/// A plugin that records the annotation of the cluster in each request.
-#[derive(Clone, Default)]
-struct Recording(Arc<Mutex<Vec<Value>>>);
-
-impl Plugin for Recording {
-    fn discovery(&self) -> Discovery {
-        Discovery::new("recording", "1.0.0")
-    }
-
-    async fn sync(&self, request: &PluginRequest) -> Result<Answer, PluginError> {
-        let asked = request.owner.object["metadata"]["annotations"]["example.com/nudge"].clone();
-        self.0.lock().unwrap().push(asked);
-        Ok(vec![config("config", "first")].into())
-    }
-}
 
 /// A Service in front of replicas: connections go to its endpoints in turn. One that has ended accepts none, and the
 /// connection is closed.
@@ -86,7 +65,7 @@ struct Replica {
 }
 
 impl Replica {
-    async fn start(folder: &Path, plugin: Recording) -> Self {
+    async fn start(folder: &Path, plugin: RecordingPlugin) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let listener = Listener::tls(listener.into_std().unwrap(), Tls::load(folder).await.unwrap()).unwrap();
@@ -100,16 +79,6 @@ impl Replica {
         self.stop.send(()).unwrap();
         self.task.await.unwrap();
     }
-}
-
-/// Makes the controller call the plugin about the cluster, and waits for the call.
-async fn ask(context: &TestContext, plugin: &Recording, value: &str) {
-    context.annotate("DaskCluster", "demo", "example.com/nudge", value).await;
-    within(SOON, "the question", async || {
-        let asked = plugin.0.lock().unwrap().contains(&json!(value));
-        if asked { Ok(()) } else { Err(format!("{value} was not asked")) }
-    })
-    .await;
 }
 
 /// Writes which pods are behind the plugin's Service, as the kubelet and the endpoints' controller do.
@@ -143,7 +112,7 @@ async fn warnings(context: &TestContext) -> Vec<Value> {
 async fn a_plugin_stays_ready_and_each_question_is_answered_while_its_replicas_are_replaced() {
     with_controller(async |context| {
         context.create_settled("demo", 0).await;
-        let (plugin, service) = (Recording::default(), Service::default());
+        let (plugin, service) = (RecordingPlugin::default(), Service::default());
         let resource = TestPlugin::new(&context, "echo");
         let mut manifest = resource.manifest();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -164,23 +133,23 @@ async fn a_plugin_stays_ready_and_each_question_is_answered_while_its_replicas_a
         write_endpoints(&context, &pods(&replicas)).await;
         resource.until_ready("True", "Ready").await;
         resource.until_counts(1, 1, 0).await;
-        ask(&context, &plugin, "before").await;
+        plugin.is_called_again(&context, "before", SOON).await;
         let before = context.expect("DaskOperatorPlugin", "echo").await;
 
         for round in 0..4 {
             replicas.push(Replica::start(&folder, plugin.clone()).await);
             set(&replicas);
             write_endpoints(&context, &pods(&replicas)).await;
-            ask(&context, &plugin, &format!("{round} joined")).await;
+            plugin.is_called_again(&context, &format!("{round} joined"), SOON).await;
             // It ends, and its endpoint stays for some more questions.
             let old = replicas.remove(0);
             old.end().await;
             for question in 0..3 {
-                ask(&context, &plugin, &format!("{round} ended {question}")).await;
+                plugin.is_called_again(&context, &format!("{round} ended {question}"), SOON).await;
             }
             set(&replicas);
             write_endpoints(&context, &pods(&replicas)).await;
-            ask(&context, &plugin, &format!("{round} left")).await;
+            plugin.is_called_again(&context, &format!("{round} left"), SOON).await;
         }
         assert!(service.refused.load(Ordering::SeqCst) > 0, "some connections met a replica that had ended");
         let after = resource.until(|plugin| condition(plugin, "Ready").0 == "True").await;

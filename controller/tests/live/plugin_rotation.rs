@@ -4,7 +4,7 @@ use std::{
     os::unix::fs::symlink,
     path::Path,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -12,8 +12,7 @@ use std::{
 
 use axum::{extract::Request, http::header::CONNECTION, middleware::Next, response::Response};
 use plugin_server_kit::{
-    Answer, Plugin, PluginError,
-    protocol::{Discovery, EventReason, PluginRequest},
+    protocol::EventReason,
     router,
     serve::{Listener, serve},
     tls::Tls,
@@ -21,6 +20,7 @@ use plugin_server_kit::{
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use crate::recording_plugin::RecordingPlugin;
 use crate::support::{
     TestContext, cluster, condition, eventually, message,
     plugin::{Reply, TestPlugin, config},
@@ -31,21 +31,6 @@ const AUTHORITY: &str = "dask-operator-plugin-ca";
 const SUBJECTS: [&str; 2] = ["demo-scheduler", "other-scheduler"];
 /// Much less than the minute after which a plugin is discovered anyway.
 const SOON: Duration = Duration::from_secs(15);
-
-/// A plugin that records each request, and so which attempt was the first to arrive.
-#[derive(Clone, Default)]
-struct Counting(Arc<Mutex<Vec<PluginRequest>>>);
-
-impl Plugin for Counting {
-    fn discovery(&self) -> Discovery {
-        Discovery::new("counting", "1.0.0")
-    }
-
-    async fn sync(&self, request: &PluginRequest) -> Result<Answer, PluginError> {
-        self.0.lock().unwrap().push(request.clone());
-        Ok(vec![config("config", "first")].into())
-    }
-}
 
 /// Closes the connection after each call, so that each makes a handshake of its own.
 async fn hang_up(call: Request, next: Next) -> Response {
@@ -80,17 +65,6 @@ fn write_mount(folder: &Path, data: &Value, change: usize) {
     std::fs::rename(folder.join("..new"), folder.join("..data")).unwrap();
 }
 
-/// Makes the controller call the cluster's plugins again, and waits for the call.
-async fn ask_again(context: &TestContext, plugin: &Counting, value: &str) {
-    context.annotate("DaskCluster", "demo", "example.com/nudge", value).await;
-    let asked = |request: &PluginRequest| request.owner.object["metadata"]["annotations"]["example.com/nudge"] == value;
-    within(SOON, "the question", async || {
-        let found = plugin.0.lock().unwrap().iter().any(asked);
-        if found { Ok(()) } else { Err(format!("{value} was not asked")) }
-    })
-    .await;
-}
-
 fn trusted(secret: &Value) -> usize {
     let bytes: k8s_openapi::ByteString = serde_json::from_value(secret["data"]["ca.crt"].clone()).unwrap();
     String::from_utf8(bytes.0).unwrap().matches("BEGIN CERTIFICATE").count()
@@ -106,7 +80,7 @@ async fn no_call_fails_while_certificates_and_their_authority_rotate_even_if_the
         let mut controllers = vec![context.start_controller_with(&flags).await];
         controllers.push(context.start_controller_with(&flags).await);
         context.create_settled("demo", 0).await;
-        let (plugin, listener) = (Counting::default(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let (plugin, listener) = (RecordingPlugin::default(), TcpListener::bind("127.0.0.1:0").await.unwrap());
         let mut manifest = TestPlugin::new(&context, "echo").manifest();
         manifest["spec"]["endpoint"]["service"]["port"] = json!(listener.local_addr().unwrap().port());
         context.create(&manifest).await;
@@ -124,7 +98,7 @@ async fn no_call_fails_while_certificates_and_their_authority_rotate_even_if_the
         let first = context.expect("Secret", AUTHORITY).await;
         let mut phases = vec![(1, false)];
         for number in 0.. {
-            ask_again(&context, &plugin, &number.to_string()).await;
+            plugin.is_called_again(&context, &number.to_string(), SOON).await;
             let secret = context.expect("Secret", AUTHORITY).await;
             let phase = (trusted(&secret), secret["data"].get("previous.key").is_some());
             if phases.last() == Some(&phase) {
@@ -143,7 +117,7 @@ async fn no_call_fails_while_certificates_and_their_authority_rotate_even_if_the
         }
         assert_eq!(phases, [(1, false), (2, true), (2, false), (1, false)]);
         assert!(changes.load(Ordering::SeqCst) >= 6, "leaves and bundles changed several times");
-        let asked = plugin.0.lock().unwrap().clone();
+        let asked = plugin.requests();
         assert!(asked.iter().all(|request| request.attempt == 1), "each question came through at once");
         let now = context.expect("DaskOperatorPlugin", "echo").await;
         assert_eq!(now["status"]["conditions"], resource["status"]["conditions"], "it was ready all the time");
