@@ -141,9 +141,10 @@ async fn a_plugin_stays_ready_and_each_question_is_answered_while_its_replicas_a
             set(&replicas);
             write_endpoints(&context, &pods(&replicas)).await;
             plugin.is_called_again(&context, &format!("{round} joined"), SOON).await;
-            // It ends, and its endpoint stays for some more questions.
+            // It ends, and its endpoint stays for some more questions. The next connection is made to it.
             let old = replicas.remove(0);
             old.end().await;
+            service.turn.store(0, Ordering::SeqCst);
             for question in 0..3 {
                 plugin.is_called_again(&context, &format!("{round} ended {question}"), SOON).await;
             }
