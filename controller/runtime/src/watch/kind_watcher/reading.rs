@@ -87,25 +87,27 @@ where
 
     /// Returns an object of a list if it is to be held. Objects that have not changed are not exchanged.
     fn listed(&mut self, health: &WatchHealth, object: K, bytes: usize) -> Option<K> {
-        let (part, candidate) = (health.namespace.as_deref(), candidate(&object));
-        let known = self.cache.get(&candidate.namespace, &candidate.name);
-        if known.is_some_and(|known| known.resource_version() == candidate.resource_version) {
-            self.cache.keep_listed(part, &candidate.namespace, &candidate.name);
+        let (part, namespace, name) =
+            (health.namespace.as_deref(), object.namespace().unwrap_or_default(), object.name_any());
+        let known = self.cache.get(&namespace, &name);
+        if known.is_some_and(|known| known.resource_version() == object.resource_version()) {
+            self.cache.keep_listed(part, &namespace, &name);
             return None;
         }
-        let old = self.held(&candidate);
-        match self.admission.list(part, &candidate, old) {
+        let wanted = candidate(&object);
+        let old = self.held(&wanted);
+        match self.admission.list(part, &wanted, old) {
             Decision::Held(replaced) => {
                 for name in replaced {
-                    if let Some(other) = self.cache.unlist(part, &candidate.namespace, &name) {
-                        self.leave_waiting(health, &other, None);
+                    if let Some(other) = self.cache.unlist(part, &wanted.namespace, &name) {
+                        self.leave_waiting(health, &other, candidate(&other), None);
                     }
                 }
                 Some(object)
             }
             Decision::LeftOut => {
-                self.cache.keep_listed(part, &candidate.namespace, &candidate.name);
-                self.leave_waiting(health, &object, Some(bytes));
+                self.cache.keep_listed(part, &wanted.namespace, &wanted.name);
+                self.leave_waiting(health, &object, wanted, Some(bytes));
                 None
             }
         }
@@ -116,7 +118,7 @@ where
         let candidate = candidate(&object);
         let old = self.held(&candidate);
         if !self.admission.apply(&candidate, old) {
-            self.leave_waiting(health, &object, Some(bytes));
+            self.leave_waiting(health, &object, candidate, Some(bytes));
             return None;
         }
         self.admission.forget(&candidate.namespace, &candidate.name);
@@ -125,10 +127,10 @@ where
     }
 
     /// Leaves out an object for which its namespace has no room, until there is room.
-    fn leave_waiting(&mut self, health: &WatchHealth, object: &K, bytes: Option<usize>) {
+    fn leave_waiting(&mut self, health: &WatchHealth, object: &K, wanted: Candidate, bytes: Option<usize>) {
         let message = message(&self.admission);
         self.leave_out(health, Unreadable::over_budget(object, bytes, (OVER_BUDGET, message)));
-        self.admission.wait(candidate(object));
+        self.admission.wait(wanted);
     }
 
     /// Reports an object that cannot be read, and keeps its own reconciler from acting on the last version.
