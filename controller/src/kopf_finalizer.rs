@@ -11,10 +11,7 @@ use kube::{
     Api, Client, Resource, ResourceExt as _,
     core::{NamespaceResourceScope, PartialObjectMetaExt as _},
 };
-use operator_runtime::{
-    k8s::{self, Class},
-    watch::UnreadableObject,
-};
+use operator_runtime::{k8s, watch::UnreadableObject};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -31,7 +28,7 @@ where
     let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
     match k8s::json_patch(&api, object, operations).await {
         // The object was deleted or changed in the meantime. Either triggers another pass.
-        Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => Ok(()),
+        Err(error) if error.is_outdated() => Ok(()),
         Ok(()) => {
             if REMOVALS.note(&object.uid().unwrap_or_default()) {
                 tracing::warn!(

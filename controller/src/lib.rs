@@ -35,6 +35,7 @@ mod kopf;
 mod kopf_finalizer;
 pub mod leftovers;
 pub mod metrics;
+mod outcome;
 mod ownership;
 mod pod;
 mod pod_labels;

@@ -9,8 +9,10 @@ use kube::{
     api::{ObjectMeta, PartialObjectMeta},
     core::PartialObjectMetaExt as _,
 };
-use operator_runtime::k8s::{self, Class};
+use operator_runtime::k8s;
 use serde_json::json;
+
+use crate::outcome::Outcome;
 
 /// A change of a group's number of workers.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,15 +21,6 @@ pub(crate) struct Scaling {
     group: ObjectMeta,
     replicas: i64,
     retire_deadline_seconds: Option<i64>,
-}
-
-/// The result of scaling a group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// The number was written.
-    Scaled,
-    /// The group is gone, or has changed since it was read.
-    Outdated,
 }
 
 impl Scaling {
@@ -60,11 +53,7 @@ pub(crate) async fn scale(client: &Client, scaling: Scaling) -> Result<Outcome, 
     if let Some(seconds) = retire_deadline_seconds {
         patch["spec"]["worker"]["retireDeadlineSeconds"] = json!(seconds);
     }
-    match k8s::merge(&api, &group.into_request_partial(), patch).await {
-        Ok(_) => Ok(Outcome::Scaled),
-        Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => Ok(Outcome::Outdated),
-        Err(error) => Err(error),
-    }
+    Outcome::of(k8s::merge(&api, &group.into_request_partial(), patch).await)
 }
 
 #[cfg(test)]

@@ -46,6 +46,10 @@ pub const WORKER_WARNINGS: &str = "operator.dask.org/worker-warnings";
 /// On the DaskCluster of a DaskJob: labels of the job that the cluster does not inherit and that its Service selects by.
 pub const SELECTED_LABELS: &str = "operator.dask.org/selected-labels";
 
+/// On a DaskCluster: the idle period for which all groups were scaled to 0, so that a user who scales up during it is left
+/// alone.
+pub const SCALED_TO_ZERO: &str = "operator.dask.org/scaled-to-zero";
+
 /// Values of [`COMPONENT`].
 pub mod component {
     /// The scheduler.

@@ -4,7 +4,7 @@ use dask_operator_api::{DaskAutoscaler, DaskWorkerGroup};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{Api, Client, ResourceExt as _};
-use operator_runtime::k8s::{self, Class};
+use operator_runtime::k8s;
 use serde_json::json;
 
 use super::{
@@ -12,8 +12,9 @@ use super::{
     validate::COOL_DOWN_UNTIL,
 };
 use crate::{
+    outcome::Outcome,
     ownership,
-    replicas::{self, Outcome, Scaling},
+    replicas::{self, Scaling},
 };
 
 /// The group that an autoscaler scales, and the number that was decided.
@@ -33,7 +34,7 @@ pub(super) async fn adopt(
     owner: &OwnerReference,
 ) -> Result<(), k8s::Error> {
     match ownership::adopt(client, autoscaler, owner).await {
-        Err(error) if is_outdated(&error) => Ok(()),
+        Err(error) if error.is_outdated() => Ok(()),
         result => result,
     }
 }
@@ -63,13 +64,8 @@ pub(super) async fn scale(client: &Client, decision: ScalingDecision<'_>) -> Res
         "annotations": {COOL_DOWN_UNTIL: until},
     }});
     let autoscalers: Api<DaskAutoscaler> = Api::namespaced(client.clone(), &namespace);
-    match k8s::merge(&autoscalers, autoscaler, cool_down).await {
-        Ok(_) => replicas::scale(client, Scaling::of_unchanged(&live, desired)).await,
-        Err(error) if is_outdated(&error) => Ok(Outcome::Outdated),
-        Err(error) => Err(error),
+    match Outcome::of(k8s::merge(&autoscalers, autoscaler, cool_down).await)? {
+        Outcome::Done => replicas::scale(client, Scaling::of_unchanged(&live, desired)).await,
+        Outcome::Outdated => Ok(Outcome::Outdated),
     }
-}
-
-fn is_outdated(error: &k8s::Error) -> bool {
-    matches!(error.class(), Class::NotFound | Class::Conflict)
 }

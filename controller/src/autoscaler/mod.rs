@@ -24,7 +24,7 @@ pub(crate) use history::ScalingHistory;
 pub(crate) use status::CONDITIONS;
 pub(crate) use survey::Surveys;
 
-use crate::{caches::Caches, kopf_finalizer, replicas::Outcome, scheduler::SchedulerClients};
+use crate::{caches::Caches, kopf_finalizer, outcome::Outcome, scheduler::SchedulerClients};
 use apply::ScalingDecision;
 use dask_operator_api::DaskAutoscaler;
 use decide::{Decision, ScalingInput};
@@ -115,7 +115,7 @@ async fn act(
         let desired = decision.desired;
         let scaling = ScalingDecision { autoscaler, group: &valid.group, desired, now: now.wall };
         match apply::scale(&context.client, scaling).await {
-            Ok(Outcome::Scaled) => {
+            Ok(Outcome::Done) => {
                 log_scaled(autoscaler, valid, &decision, situation.current);
                 scaled = Some(now.wall);
             }

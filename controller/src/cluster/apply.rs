@@ -6,7 +6,7 @@ use dask_operator_api::meta;
 use futures::{TryFutureExt as _, future::join_all};
 use kube::{Api, Client, Resource, ResourceExt as _, core::NamespaceResourceScope};
 use operator_runtime::{
-    k8s::{self, Class, CreatedObject, Creation, Warned},
+    k8s::{self, CreatedObject, Creation, Warned},
     watch::Expectations,
 };
 use serde::de::DeserializeOwned;
@@ -180,7 +180,7 @@ async fn write(client: &Client, update: Update) -> Result<(), k8s::Error> {
     };
     match written {
         // It was deleted or changed in between, which triggers another pass.
-        Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => Ok(()),
+        Err(error) if error.is_outdated() => Ok(()),
         result => result,
     }
 }

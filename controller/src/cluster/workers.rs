@@ -1,15 +1,16 @@
 //! Sums up the worker groups of a cluster for `kubectl get`: how many workers there are, and what fails first. Pure.
 
-use dask_operator_api::{DaskCluster, DaskWorkerGroup, WorkerCounts, meta};
+use dask_operator_api::{
+    DaskCluster, DaskWorkerGroup, WorkerCounts,
+    conditions::{PLUGINS_SYNCED, WORKERS_AVAILABLE as AVAILABLE},
+    meta,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 use operator_runtime::conditions::{self, ConditionUpdate, READY};
 
 use super::{observe::Observed, status_input::WORKERS_AVAILABLE, validate::ValidatedCluster};
 use crate::worker_group;
-
-/// The condition of the plugin engine.
-const PLUGINS_SYNCED: &str = "PluginsSynced";
 
 /// Returns the workers of all groups. A default group that does not exist yet counts as its spec says.
 pub(super) fn counts(valid: &ValidatedCluster, observed: &Observed) -> WorkerCounts {
@@ -65,9 +66,7 @@ fn failure_of_group(group: &DaskWorkerGroup) -> Option<&Condition> {
             .filter(|condition| condition.status == "False")
             .filter(|condition| !worker_group::IN_PROGRESS.contains(&condition.reason.as_str()))
     };
-    [conditions::ACCEPTED, worker_group::SCALED, dask_operator_api::conditions::WORKERS_AVAILABLE]
-        .iter()
-        .find_map(fails)
+    [conditions::ACCEPTED, worker_group::SCALED, AVAILABLE].iter().find_map(fails)
 }
 
 #[cfg(test)]

@@ -2,28 +2,20 @@
 
 use std::sync::Arc;
 
-use dask_operator_api::{DaskCluster, DaskWorkerGroup};
+use dask_operator_api::{DaskCluster, DaskWorkerGroup, meta::SCALED_TO_ZERO};
 use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, Preconditions, PropagationPolicy},
     runtime::events::{Event, EventType},
 };
-use operator_runtime::{
-    k8s::{self, Class},
-    report::StatusReporter,
-};
+use operator_runtime::{k8s, report::StatusReporter};
 use serde_json::json;
 
-use super::validate::{SCALED_TO_ZERO, Validated};
-use crate::replicas::{self, Scaling};
-
-/// The result of acting on an idle cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
-    Done,
-    /// The cluster is gone, or has changed since the decision.
-    Outdated,
-}
+use super::validate::Validated;
+use crate::{
+    outcome::Outcome,
+    replicas::{self, Scaling},
+};
 
 /// What an idle cluster is deleted or scaled with.
 pub(super) struct Actor<'a> {
@@ -48,7 +40,7 @@ pub(super) async fn delete(actor: &Actor<'_>) -> Result<Outcome, k8s::Error> {
         preconditions: Some(Preconditions { uid: live.uid(), resource_version: live.resource_version() }),
         ..DeleteParams::default()
     };
-    done(k8s::timed("delete", &valid.name, api.delete(&valid.name, &params)).await)
+    Outcome::of(k8s::timed("delete", &valid.name, api.delete(&valid.name, &params)).await)
 }
 
 /// Scales all groups to 0 and then records the idle period for which that was done.
@@ -68,14 +60,14 @@ pub(super) async fn scale_to_zero(
     let mut scaled = false;
     for group in groups {
         if group.spec.worker.replicas > 0 && group.metadata.deletion_timestamp.is_none() {
-            if replicas::scale(client, Scaling::of_unchanged(group, 0)).await? == replicas::Outcome::Outdated {
+            if replicas::scale(client, Scaling::of_unchanged(group, 0)).await? == Outcome::Outdated {
                 return Ok(Outcome::Outdated);
             }
             scaled = true;
         }
     }
     let patch = json!({"metadata": {"annotations": {SCALED_TO_ZERO: period}}});
-    let outcome = done(k8s::merge(&clusters, &live, patch).await)?;
+    let outcome = Outcome::of(k8s::merge(&clusters, &live, patch).await)?;
     if scaled {
         let timeout = valid.rules.timeout.as_secs();
         actor.publish(format!("idle for more than {timeout} s; scaled all groups to 0")).await;
@@ -96,14 +88,6 @@ async fn live(
             && live.metadata.deletion_timestamp.is_none()
             && live.metadata.generation == cluster.metadata.generation
     }))
-}
-
-fn done<T>(result: Result<T, k8s::Error>) -> Result<Outcome, k8s::Error> {
-    match result {
-        Ok(_) => Ok(Outcome::Done),
-        Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => Ok(Outcome::Outdated),
-        Err(error) => Err(error),
-    }
 }
 
 impl Actor<'_> {

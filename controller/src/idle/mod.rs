@@ -20,8 +20,8 @@ use kube::{Client, ResourceExt as _};
 
 pub(crate) use tracker::IdleTracker;
 
-use crate::{caches::Caches, scheduler::SchedulerClients};
-use apply::{Actor, Outcome};
+use crate::{caches::Caches, outcome::Outcome, scheduler::SchedulerClients};
+use apply::Actor;
 use dask_operator_api::{DaskCluster, IdleAction};
 use decide::{Decision, Probe};
 use operator_runtime::{k8s, moment::Moment, reconciler::Action, report::StatusReporter};

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use operator_runtime::{
     conditions::{self, ConditionUpdate},
-    k8s::{self, Class},
+    k8s,
     report::StatusReporter,
 };
 use serde_json::json;
@@ -40,7 +40,7 @@ pub(super) async fn write(
     let desired = conditions::updated(&old, verdicts, generation, Timestamp::now());
     match reporter.apply(MANAGER, cluster, &json!({"conditions": desired})).await {
         // The cluster was deleted in the meantime.
-        Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => return Ok(()),
+        Err(error) if error.is_outdated() => return Ok(()),
         Ok(false) => return Ok(()),
         result => result?,
     };

@@ -1,14 +1,10 @@
 //! Reads the idle time-out of a cluster. Pure.
 
-use dask_operator_api::{DaskCluster, IdleAction};
+use dask_operator_api::{DaskCluster, IdleAction, meta::SCALED_TO_ZERO};
 use jiff::SignedDuration;
 use kube::ResourceExt as _;
 
 use super::decide::Rules;
-
-/// Annotation with the idle period for which all groups were scaled to 0, so that a user who scales up during it is
-/// left alone.
-pub(super) const SCALED_TO_ZERO: &str = "operator.dask.org/scaled-to-zero";
 
 /// A cluster that has an idle time-out.
 #[derive(Clone, Debug)]

@@ -7,7 +7,7 @@ use dask_operator_api::{
     meta::{self, Map},
 };
 use kube::{Api, Client, Resource, ResourceExt as _, core::NamespaceResourceScope};
-use operator_runtime::k8s::{self, Class};
+use operator_runtime::k8s;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
@@ -56,7 +56,7 @@ where
     let api: Api<K> = Api::namespaced(client.clone(), &job.namespace().unwrap_or_default());
     match k8s::merge(&api, child, json!({"metadata": {"labels": lost}})).await {
         // The child was deleted or replaced in the meantime.
-        Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => Ok(()),
+        Err(error) if error.is_outdated() => Ok(()),
         result => result.map(|_| ()),
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A DaskJob has no conditions, because clients compare the keys of its status. Its author sees an Event instead.
 
-use dask_operator_api::{ClusterPhase, DaskClusterStatus};
+use dask_operator_api::{ClusterPhase, DaskClusterStatus, conditions::PLUGINS_SYNCED};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use operator_runtime::{rejection::Rejection, report};
 
@@ -11,9 +11,7 @@ use crate::{diagnosis, view::PodView};
 
 /// The conditions of a cluster that works, the most basic first.
 const CONDITIONS: [&str; 4] = ["Accepted", "ComponentsCreated", "SchedulerReady", "WorkersAvailable"];
-/// The condition that plugins have done what the cluster needs.
-const PLUGINS_SYNCED: &str = "PluginsSynced";
-/// The reason of that condition while no plugin has failed.
+/// The reason of [`PLUGINS_SYNCED`] while no plugin has failed.
 const PLUGINS_WAITING: &str = "Waiting";
 /// The condition that summarizes all others.
 const READY: &str = "Ready";

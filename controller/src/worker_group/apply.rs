@@ -240,7 +240,7 @@ where
     };
     match k8s::merge(api, &live, json!({"metadata": metadata})).await {
         // The object was deleted or replaced in between.
-        Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => Ok(Applied::default()),
+        Err(error) if error.is_outdated() => Ok(Applied::default()),
         result => result.map(|_| Applied::default()).map_err(Error::Api),
     }
 }

@@ -1,5 +1,6 @@
-//! Describes clusters of which nothing is broken, and what no other rule knows.
+//! Describes clusters that work, and what no other rule knows.
 
+use dask_operator_api::meta::SCALED_TO_ZERO;
 use serde_json::Value;
 
 use super::Finding;
@@ -7,9 +8,6 @@ use crate::{
     json::{annotation, condition, conditions, failed, name, number, text},
     snapshot::Snapshot,
 };
-
-/// On a DaskCluster: the idle period after which its groups were scaled to 0.
-const SCALED_TO_ZERO: &str = "operator.dask.org/scaled-to-zero";
 
 /// Returns fields that the API server does not know.
 pub(super) fn ignored_fields(seen: &Snapshot) -> Option<Finding> {

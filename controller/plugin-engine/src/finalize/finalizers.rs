@@ -57,7 +57,7 @@ where
     let Some(operations) = removing(object, finalizers) else { return Ok(false) };
     let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
     match k8s::json_patch(&api, object, operations).await {
-        Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => Ok(false),
+        Err(error) if error.is_outdated() => Ok(false),
         result => result.map(|()| true),
     }
 }

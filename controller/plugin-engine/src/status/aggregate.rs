@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dask_operator_api::PluginState;
+use dask_operator_api::{PluginState, conditions::PLUGINS_SYNCED};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use operator_runtime::conditions::ConditionUpdate;
 
@@ -11,8 +11,6 @@ use crate::model::subject::SubjectKey;
 use crate::model::summary::SyncState;
 use plugin_protocol::{ConditionStatus, limits};
 
-/// The condition type that says whether everything that plugins requested has been applied.
-pub(crate) const PLUGINS_SYNCED: &str = "PluginsSynced";
 /// The reason while no plugin has failed and not all of them have answered.
 pub(crate) const WAITING: &str = "Waiting";
 /// The message about a subject that the plugin has not answered about.

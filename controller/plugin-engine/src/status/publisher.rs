@@ -7,7 +7,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dask_operator_api::{ClusterPhase, DaskAutoscaler, DaskCluster, DaskWorkerGroup, PluginState, SubjectKind};
+use dask_operator_api::{
+    ClusterPhase, DaskAutoscaler, DaskCluster, DaskWorkerGroup, PluginState, SubjectKind, conditions::PLUGINS_SYNCED,
+};
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
@@ -17,8 +19,7 @@ use kube::{
     runtime::events::{Event, EventType},
 };
 use operator_runtime::{
-    conditions,
-    k8s::{self, Class},
+    conditions, k8s,
     leader::Leading,
     releases::{RECHECK, Releases},
     report::StatusReporter,
@@ -28,7 +29,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
 use super::{
-    aggregate::{self, CurrentStatus, PLUGINS_SYNCED, WAITING},
+    aggregate::{self, CurrentStatus, WAITING},
     event_budget::{EventBudget, Room},
     store::{Due, OwnerReports, StatusStore},
     warnings::PluginWarning,
@@ -162,7 +163,7 @@ impl StatusWriter {
         }
         match self.reporter.apply(MANAGER, owner.as_ref(), &body(&desired)).await {
             // The owner was deleted in the meantime.
-            Err(error) if matches!(error.class(), Class::NotFound | Class::Conflict) => return Ok(()),
+            Err(error) if error.is_outdated() => return Ok(()),
             Ok(false) => return Ok(()),
             result => result?,
         };

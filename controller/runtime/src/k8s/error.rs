@@ -71,6 +71,11 @@ impl Error {
         Self::Timeout { verb, object: object.to_owned(), limit }
     }
 
+    /// Returns whether a write was refused because its object is gone, or has changed since it was read.
+    pub fn is_outdated(&self) -> bool {
+        matches!(self.class(), Class::NotFound | Class::Conflict)
+    }
+
     /// Returns the error's class, which depends on the status code of the response.
     pub fn class(&self) -> Class {
         let source = match self {
