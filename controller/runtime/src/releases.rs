@@ -55,7 +55,7 @@ struct Shared {
 #[derive(Default)]
 struct State {
     others: HashMap<Id, Other>,
-    /// The releases of which the log has said that they overlap with this one.
+    /// The releases that the log has reported as overlapping with this one.
     logged: HashSet<Id>,
     /// The namespaces and kinds in which an Event has named another release.
     reported: HashSet<(String, String)>,

@@ -25,7 +25,7 @@ pub(super) fn cached(job: &DaskJob, caches: &Caches) -> ObservedChildren {
     world(job, cluster.as_deref(), runner.as_deref(), caches)
 }
 
-/// Returns the children of `job`, of which the cluster and the runner may be newer than the caches.
+/// Returns the children of `job`. The cluster and the runner may be newer than the caches.
 pub(super) fn world(
     job: &DaskJob,
     cluster: Option<&DaskCluster>,

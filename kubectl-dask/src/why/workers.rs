@@ -96,7 +96,7 @@ fn not_registered(seen: &Snapshot, group: &Value, available: &Condition<'_>) -> 
     );
     if let Some(address) = foreign_address(seen, group) {
         let cause =
-            format!("{missing}: they are told to use the address {address}, which is not this cluster's scheduler");
+            format!("{missing}: they are configured with the address {address}, which is not this cluster's scheduler");
         let action =
             "remove the address from args or env of the worker's spec; the operator sets DASK_SCHEDULER_ADDRESS";
         return Finding::broken("wrong-scheduler-address", cause, action);

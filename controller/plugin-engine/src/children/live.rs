@@ -64,7 +64,7 @@ impl Default for Left {
 }
 
 impl Live {
-    /// Returns children without any content yet, of which `unread` will not be read.
+    /// Returns children without any content yet. Those in `unread` will not be read.
     pub(super) fn without(unread: &[ChildRef]) -> Self {
         Self { unread: unread.iter().map(ObjectName::of).collect(), ..Self::default() }
     }

@@ -37,8 +37,8 @@ pub(crate) fn since(before: Before, found: &Findings, now: Instant) -> Option<In
     (now.saturating_duration_since(since) < GRACE).then_some(since)
 }
 
-/// Returns the pause before the next attempt, after `failures` attempts of which the last ended at `at`. The last attempt
-/// is at the end of the grace.
+/// Returns the pause before the next attempt. `failures` attempts have failed, the last one at `at`. The final attempt is at
+/// the end of the grace.
 pub(crate) fn pause(since: Instant, at: Instant, failures: usize) -> Duration {
     let doublings = u32::try_from(failures.saturating_sub(1)).unwrap_or(u32::MAX).min(8);
     let backoff = (FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE);

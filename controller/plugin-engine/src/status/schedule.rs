@@ -1,4 +1,4 @@
-//! Decides when the status of which owner is published; pure.
+//! Decides which owners' statuses are published, and when. Pure.
 
 use std::{
     collections::HashMap,

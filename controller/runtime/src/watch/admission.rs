@@ -82,7 +82,7 @@ impl Admission {
         self.waiting.retain(|namespace, _| part.is_some_and(|part| part != namespace));
     }
 
-    /// Decides about an object of a list in progress, of which the cache has a version of `old` bytes.
+    /// Decides about an object of a list in progress. The version in the cache takes `old` bytes.
     pub(crate) fn list(&mut self, part: Option<&str>, object: &Candidate, old: usize) -> Decision {
         let (namespace, bytes) = (object.namespace.as_str(), object.bytes);
         let list = self.lists.entry(part.map(str::to_owned)).or_default();
@@ -119,8 +119,8 @@ impl Admission {
         self.lists.contains_key(&part.map(str::to_owned))
     }
 
-    /// Decides about an object that was created or changed, of which the cache has a version of `old` bytes. Returns
-    /// whether it is held.
+    /// Decides about an object that was created or changed. The version in the cache takes `old` bytes. Returns whether
+    /// the object is held.
     pub(crate) fn apply(&mut self, object: &Candidate, old: usize) -> bool {
         self.charges.replace(&object.namespace, old, object.bytes)
     }

@@ -17,7 +17,8 @@ const NODE_ENTRIES: usize = 11;
 const LEAST_NODE_ENTRIES: usize = 5;
 /// One JSON value in a list, or one field of a struct.
 const VALUE: usize = 32;
-/// The smallest piece of memory that `malloc` returns, the multiple of which all are, and what it needs for each.
+/// The smallest piece of memory that `malloc` returns, the number that all sizes are multiples of, and what `malloc` needs
+/// for each piece.
 const SMALLEST_PIECE: usize = 32;
 const PIECE_MULTIPLE: usize = 16;
 const PIECE_HEADER: usize = 8;
