@@ -100,6 +100,8 @@ async fn a_service_that_leads_to_no_pod_is_reported_with_its_cause() {
         };
         let mut manifest = cluster("demo", 0);
         manifest["spec"]["scheduler"]["service"]["selector"].take();
+        // Kubernetes' own scheduler would report at any later moment that the pod fits on no node.
+        manifest["spec"]["scheduler"]["spec"]["schedulerName"] = json!("none");
         context.create(&manifest).await;
         mark_scheduler_unready(&context, "demo").await;
         says("Starting", "runs and is not ready, so the Service leads to no pod").await;
