@@ -13,7 +13,10 @@ use rustls::CertificateError;
 
 use crate::connection::ConnectionError;
 use crate::files::FileError;
-use crate::hook_response::RETRY_SECONDS;
+
+/// The number of seconds after which a hook with an invalid response is called again. Metacontroller retries, too, because
+/// the hook may have been corrected.
+pub(crate) const RETRY_SECONDS: u32 = 60;
 
 /// The maximum number of bytes of the hook's text in a message.
 const MAX_SHOWN: usize = 256;

@@ -8,13 +8,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::attachments::{Children, children, identity};
-use crate::call_error::excerpt;
+use crate::call_error::{RETRY_SECONDS, excerpt};
 use crate::config::ResponseMode;
 use crate::fields::{self, KnownFields};
-
-/// The number of seconds after which a hook with an invalid response is called again. Metacontroller retries, too, because
-/// the hook may have been corrected.
-pub(crate) const RETRY_SECONDS: u32 = 60;
 
 const ATTACHMENTS: &str = "attachments";
 /// The fields of a response in Metacontroller.

@@ -16,9 +16,11 @@ static TEXT: LazyLock<Regex> = LazyLock::new(|| {
     let strings = r#"b?"(?:\\.|[^"\\])*"|'(?:\\[^']*|[^'\\])'"#;
     Regex::new(&format!(r"(?s)//[^\n]*|/\*.*?\*/|{raw_strings}|{strings}")).unwrap()
 });
-/// A module in a file of its own, with the condition under which it is compiled.
-static CONDITIONAL_MODULE: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"#\[cfg\(([^\]]*)\)\]\s*(?:pub(?:\([^)]*\))? )?mod (\w+);").unwrap());
+/// A module in a file of its own, with its attributes.
+static MODULE_WITH_ATTRIBUTES: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"((?:#\[[^\]]*\]\s*)+)(?:pub(?:\([^)]*\))? )?mod (\w+);").unwrap());
+/// A condition under which a module is compiled.
+static CONDITION: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"#\[cfg\(([^\]]*)\)\]").unwrap());
 /// A module in a file of its own.
 static MODULE: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\bmod (\w+);").unwrap());
 /// The definition of an item.
@@ -143,8 +145,10 @@ impl SourceFile {
         let code = without_comments_and_strings(text);
         let code = code.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
         let mut file = Self::default();
-        for found in CONDITIONAL_MODULE.captures_iter(code) {
-            if found[1].split(|c: char| !c.is_alphanumeric()).any(|word| word == "test") {
+        for found in MODULE_WITH_ATTRIBUTES.captures_iter(code) {
+            let mut conditions = CONDITION.captures_iter(&found[1]);
+            if conditions.any(|condition| condition[1].split(|c: char| !c.is_alphanumeric()).any(|word| word == "test"))
+            {
                 file.test_modules.insert(found[2].to_owned());
             }
         }
