@@ -1,5 +1,7 @@
 //! Runs a plugin as a process: configuration, log, signals and probes.
 
+mod probes;
+
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,31 +11,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
+use axum::http::HeaderValue;
 use axum::http::header::CONNECTION;
-use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::get;
 use futures::FutureExt as _;
 use futures::future::Shared;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::probes::{Probed, serve_probes};
 use crate::config::{Config, ConfigError, Endpoint, LogFormat};
-use crate::router::{HEALTHZ, healthz};
 use crate::serve::{HttpService, Listener, serve};
 use crate::socket::SocketError;
 #[cfg(feature = "tls")]
 use crate::tls::Tls;
 use crate::{Metrics, Plugin, Router, router_with};
-
-/// The path of the readiness probe.
-const READYZ: &str = "/readyz";
-/// The path of the metrics.
-#[cfg(feature = "metrics")]
-const METRICS: &str = "/metrics";
-#[cfg(feature = "metrics")]
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The error for a server that could not start.
 #[derive(Debug, thiserror::Error)]
@@ -196,49 +189,6 @@ async fn bind_all(port: u16) -> Result<TcpListener, RunError> {
 
 /// The error "Address family not supported by protocol", which has no [`io::ErrorKind`].
 const EAFNOSUPPORT: i32 = 97;
-
-/// Serves the probes and the metrics, if they have a port.
-async fn serve_probes<F: Future<Output = ()>>(
-    port: Option<u16>,
-    probed: Probed,
-    shutdown: Shared<F>,
-) -> Result<(), RunError> {
-    if let Some(port) = port {
-        let listener = Listener::plain(bind_all(port).await?);
-        serve(listener, probes(probed), shutdown).await;
-    }
-    Ok(())
-}
-
-/// The state that probes and metrics report.
-#[derive(Clone)]
-struct Probed {
-    phase: Arc<Phase>,
-    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "there is no path of metrics"))]
-    metrics: Metrics,
-}
-
-/// Returns the routes of the probes and of the metrics.
-fn probes(probed: Probed) -> axum::Router {
-    async fn readyz(State(probed): State<Probed>) -> (StatusCode, &'static str) {
-        if probed.phase.draining.load(Ordering::Relaxed) {
-            (StatusCode::SERVICE_UNAVAILABLE, "shutting down")
-        } else if probed.phase.listening.load(Ordering::Relaxed) {
-            (StatusCode::OK, "ok")
-        } else {
-            (StatusCode::SERVICE_UNAVAILABLE, "no certificate yet")
-        }
-    }
-    let router = axum::Router::new().route(HEALTHZ, get(healthz)).route(READYZ, get(readyz));
-    #[cfg(feature = "metrics")]
-    let router = router.route(METRICS, get(metrics));
-    router.with_state(probed)
-}
-
-#[cfg(feature = "metrics")]
-async fn metrics(State(probed): State<Probed>) -> ([(http::HeaderName, &'static str); 1], String) {
-    ([(http::header::CONTENT_TYPE, OPEN_METRICS)], probed.metrics.encode())
-}
 
 /// Returns a future that completes on SIGTERM and SIGINT.
 fn shutdown_signal() -> io::Result<impl Future<Output = ()> + Send> {

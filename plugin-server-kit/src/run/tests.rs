@@ -6,8 +6,10 @@ use tokio::net::UnixStream;
 use tokio::sync::oneshot;
 use tower::ServiceExt as _;
 
+use super::probes::{READYZ, probes};
 use super::*;
 use crate::raw_http::{get_and_close, get_and_keep};
+use crate::router::HEALTHZ;
 use crate::{Answer, PluginError};
 
 struct Nothing;
