@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use dask_operator_api::conditions::PROGRESS;
 use dask_plugin_engine as plugin;
 use kube::Client;
 use operator_runtime::{
@@ -49,7 +50,8 @@ pub(crate) struct Shared {
 impl Shared {
     /// Returns what reconcilers report to users with.
     pub(crate) fn reporter(&self) -> StatusReporter {
-        StatusReporter::new(self.client.clone(), self.recorder.clone(), self.old_definitions.clone())
+        let (client, recorder) = (self.client.clone(), self.recorder.clone());
+        StatusReporter::new(client, recorder, self.old_definitions.clone(), PROGRESS)
     }
 
     /// Returns what reconcilers reach schedulers with.

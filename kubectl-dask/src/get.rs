@@ -141,7 +141,7 @@ fn describe_group(group: &Value) -> Group {
 /// Returns the first condition that is not as it should be. What is in progress counts only if nothing failed.
 fn first_failure(object: &Value) -> Option<String> {
     let bad = || conditions(object).filter(|condition| condition.is_false() && condition.type_ != "Stalled");
-    let first = bad().find(|condition| !condition.is_progress()).or_else(|| bad().next())?;
+    let first = bad().find(|condition| !condition.may_pass()).or_else(|| bad().next())?;
     Some(format!("{}: {}", first.reason, first.message.split_whitespace().collect::<Vec<_>>().join(" ")))
 }
 

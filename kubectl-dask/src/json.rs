@@ -1,6 +1,7 @@
 //! Reads fields of objects as the API server sends them. Objects are not parsed into types: `why` has to explain those
 //! as well that no type can be parsed from.
 
+use dask_operator_api::conditions::may_pass;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -63,20 +64,9 @@ impl Condition<'_> {
         self.status == "True"
     }
 
-    /// Returns whether the condition is false only until an operation in progress is done.
-    pub(crate) fn is_progress(&self) -> bool {
-        const PROGRESS: [&str; 9] = [
-            "Creating",
-            "Scaling",
-            "Pending",
-            "Starting",
-            "RollingUpdate",
-            "Connecting",
-            "Recreating",
-            "Updating",
-            "Waiting",
-        ];
-        PROGRESS.contains(&self.reason)
+    /// Returns whether the condition may become true just by waiting.
+    pub(crate) fn may_pass(&self) -> bool {
+        may_pass(self.reason)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is known of one cluster: the objects that could be read, and what could not be read.
 
+use dask_operator_api::conditions::SCHEDULER_READY;
 use dask_operator_api::meta::{self, component};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -62,7 +63,7 @@ impl Snapshot {
 
     /// Returns whether the operator says that clients can connect to the scheduler.
     pub(crate) fn has_ready_scheduler(&self) -> bool {
-        let ready = self.cluster.as_ref().and_then(|cluster| condition(cluster, "SchedulerReady"));
+        let ready = self.cluster.as_ref().and_then(|cluster| condition(cluster, SCHEDULER_READY));
         ready.is_some_and(|ready| ready.is_true())
     }
 

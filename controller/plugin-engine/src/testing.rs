@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{http::Method, response::Response};
+use dask_operator_api::conditions::PROGRESS;
 use kube::{Config, runtime::events::Reporter};
 use operator_runtime::{
     events::{Recorder, Wanted},
@@ -30,7 +31,7 @@ pub(crate) async fn mk_dependencies(
     let recorder = Recorder::new(client.clone(), reporter, Wanted::Everything);
     let metrics = RuntimeMetrics::default();
     let dependencies = Dependencies {
-        reporter: StatusReporter::new(client.clone(), recorder, OldDefinitions::default()),
+        reporter: StatusReporter::new(client.clone(), recorder, OldDefinitions::default(), PROGRESS),
         client,
         config: Config::new("http://127.0.0.1:1".parse().unwrap()),
         caches: OwnerCaches {

@@ -16,15 +16,6 @@ use crate::{
     k8s::{self, Class, OldDefinitions},
 };
 
-/// Reasons of conditions that are false only until an operation in progress is done.
-const PROGRESS: [&str; 8] =
-    ["Creating", "Scaling", "Pending", "Starting", "RollingUpdate", "Connecting", "Recreating", "Updating"];
-
-/// Returns whether a condition with this reason is false only until an operation in progress is done.
-pub fn is_progress(reason: &str) -> bool {
-    PROGRESS.contains(&reason)
-}
-
 /// Reasons of conditions that are true although users have to know something.
 const CAUTIONS: [&str; 2] = ["FieldsIgnored", "ApiServerWarnings"];
 
@@ -35,12 +26,20 @@ pub struct StatusReporter {
     client: Client,
     recorder: Recorder,
     definitions: OldDefinitions,
+    /// Reasons of conditions that are false only until an operation in progress is done. There are no Events about them.
+    progress: &'static [&'static str],
 }
 
 impl StatusReporter {
     /// Returns a reporter that publishes Events with `recorder`, and knows which of the installed CRDs are old.
-    pub fn new(client: Client, recorder: Recorder, definitions: OldDefinitions) -> Self {
-        Self { client, recorder, definitions }
+    /// `progress` are the reasons of conditions that are false only until an operation in progress is done.
+    pub fn new(
+        client: Client,
+        recorder: Recorder,
+        definitions: OldDefinitions,
+        progress: &'static [&'static str],
+    ) -> Self {
+        Self { client, recorder, definitions, progress }
     }
 
     /// Applies `status` to the status subresource of `object` as `manager`. Returns whether anything was written: an old
@@ -63,7 +62,7 @@ impl StatusReporter {
     where
         K: Resource<DynamicType = ()>,
     {
-        for event in events_of(old, new) {
+        for event in events_of(old, new, self.progress) {
             self.publish(object, event).await;
         }
     }
@@ -86,15 +85,18 @@ impl StatusReporter {
     }
 }
 
-fn events_of(old: &[Condition], new: &[Condition]) -> Vec<Event> {
+fn events_of(old: &[Condition], new: &[Condition], progress: &[&str]) -> Vec<Event> {
+    let is_progress = |condition: &Condition| progress.contains(&condition.reason.as_str());
     let is_reported = |condition: &&Condition| {
         let before = old.iter().find(|other| other.type_ == condition.type_);
         let same = before.is_some_and(|before| before.status == condition.status && before.reason == condition.reason);
-        let progress = is_progress(&condition.reason);
-        let failed = |before: &Condition| before.status == "False" && !is_progress(&before.reason);
+        let failed = |before: &Condition| before.status == "False" && !is_progress(before);
         let recovered = condition.status == "True" && before.is_some_and(|before| failed(before) || is_caution(before));
         let is_summary = condition.type_ == conditions::STALLED;
-        !is_summary && !same && !progress && (condition.status == "False" || recovered || is_caution(condition))
+        !is_summary
+            && !same
+            && !is_progress(condition)
+            && (condition.status == "False" || recovered || is_caution(condition))
     };
     let is_warning = |condition: &Condition| condition.status == "False" || is_caution(condition);
     let event = |condition: &Condition| Event {
@@ -118,12 +120,14 @@ mod tests {
     use super::*;
     use crate::conditions::{ConditionUpdate, updated};
 
+    const PROGRESS: &[&str] = &["Creating"];
+
     fn conditions(verdict: ConditionUpdate) -> Vec<Condition> {
         updated(&[], vec![verdict], None, Timestamp::UNIX_EPOCH)
     }
 
     fn reasons(old: &[Condition], new: ConditionUpdate) -> Vec<String> {
-        events_of(old, &conditions(new)).into_iter().map(|event| event.reason).collect()
+        events_of(old, &conditions(new), PROGRESS).into_iter().map(|event| event.reason).collect()
     }
 
     #[test]
@@ -154,7 +158,7 @@ mod tests {
         let ignored = |message: &str| ConditionUpdate::yes("Accepted", "FieldsIgnored", message);
         let valid = conditions(ConditionUpdate::yes("Accepted", "Valid", ""));
         for old in [&[] as &[Condition], &valid] {
-            let events = events_of(old, &conditions(ignored("a")));
+            let events = events_of(old, &conditions(ignored("a")), PROGRESS);
             assert_eq!(events.len(), 1);
             assert!(matches!(events[0].type_, EventType::Warning));
         }

@@ -1,7 +1,10 @@
 //! Decides what is known about a cluster's scheduler: whether clients can connect to it, and whether it is as the spec
 //! says. Pure.
 
-use dask_operator_api::{DaskCluster, PodSpec};
+use dask_operator_api::{
+    DaskCluster, PodSpec,
+    conditions::{SCHEDULER_READY, SCHEDULER_UP_TO_DATE},
+};
 use k8s_openapi::{api::core::v1::Service, apimachinery::pkg::util::intstr::IntOrString};
 use kube::ResourceExt as _;
 use operator_runtime::{
@@ -11,12 +14,7 @@ use operator_runtime::{
 };
 use serde_json::Value;
 
-use super::{
-    build,
-    observe::Observed,
-    status_input::{SCHEDULER_READY, SCHEDULER_UP_TO_DATE, StatusInput},
-    validate::ValidatedCluster,
-};
+use super::{build, observe::Observed, status_input::StatusInput, validate::ValidatedCluster};
 use crate::{
     diagnosis, scheduler,
     view::{ContainerView, DeploymentView, PodView},

@@ -1,6 +1,10 @@
 //! Computes and writes a cluster's status: phase, worker counts and conditions.
 
-use dask_operator_api::{ClusterPhase, DaskCluster, DaskClusterStatus, meta};
+use dask_operator_api::{
+    ClusterPhase, DaskCluster, DaskClusterStatus,
+    conditions::{COMPONENTS_CREATED, SCHEDULER_READY, SCHEDULER_UP_TO_DATE, WORKERS_AVAILABLE},
+    meta,
+};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use operator_runtime::{
@@ -15,7 +19,7 @@ use super::{
     observe::Observed,
     phase::{components_exist, phase},
     scheduler_status,
-    status_input::{COMPONENTS_CREATED, SCHEDULER_READY, SCHEDULER_UP_TO_DATE, StatusInput, WORKERS_AVAILABLE},
+    status_input::StatusInput,
     summary,
     validate::ValidatedCluster,
     warnings, workers,

@@ -1,16 +1,16 @@
 //! Decides what is known about a cluster's workers, and sums up its conditions. Pure.
 
-use dask_operator_api::{DaskCluster, meta};
+use dask_operator_api::{
+    DaskCluster,
+    conditions::{AVAILABLE, COMPONENTS_CREATED, SCHEDULER_READY, SCHEDULER_UP_TO_DATE, WORKERS_AVAILABLE},
+    meta,
+};
 use operator_runtime::{
     conditions::{self, ACCEPTED, ConditionUpdate, NOT_OBSERVED, READY},
     k8s::{Class, is_controlled_by},
 };
 
-use super::{
-    phase::waits_for_load_balancer,
-    status_input::{COMPONENTS_CREATED, SCHEDULER_READY, SCHEDULER_UP_TO_DATE, StatusInput, WORKERS_AVAILABLE},
-    validate::ValidatedCluster,
-};
+use super::{phase::waits_for_load_balancer, status_input::StatusInput, validate::ValidatedCluster};
 
 /// What has to hold for the cluster to be ready, in the order in which a user would fix it. Workers do not count: clients
 /// connect to the scheduler, and a cluster may have none.
@@ -28,8 +28,7 @@ pub(super) fn workers_available(
         return no_group();
     };
     let status = group.status.as_ref().filter(|status| status.observed_generation == group.metadata.generation);
-    let reported = status
-        .and_then(|status| conditions::find(&status.conditions, dask_operator_api::conditions::WORKERS_AVAILABLE));
+    let reported = status.and_then(|status| conditions::find(&status.conditions, AVAILABLE));
     let earlier = conditions::find(&seen.current.conditions, WORKERS_AVAILABLE);
     let earlier = earlier.filter(|condition| condition.status != "Unknown");
     // A change of the group alone, as by an autoscaler, does not make what is known of the workers unknown.

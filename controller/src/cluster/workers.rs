@@ -2,14 +2,14 @@
 
 use dask_operator_api::{
     DaskCluster, DaskWorkerGroup, WorkerCounts,
-    conditions::{PLUGINS_SYNCED, WORKERS_AVAILABLE as AVAILABLE},
+    conditions::{AVAILABLE, PLUGINS_SYNCED, SCALED, WORKERS_AVAILABLE},
     meta,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 use operator_runtime::conditions::{self, ConditionUpdate, READY};
 
-use super::{observe::Observed, status_input::WORKERS_AVAILABLE, validate::ValidatedCluster};
+use super::{observe::Observed, validate::ValidatedCluster};
 use crate::worker_group;
 
 /// Returns the workers of all groups. A default group that does not exist yet counts as its spec says.
@@ -66,7 +66,7 @@ fn failure_of_group(group: &DaskWorkerGroup) -> Option<&Condition> {
             .filter(|condition| condition.status == "False")
             .filter(|condition| !worker_group::IN_PROGRESS.contains(&condition.reason.as_str()))
     };
-    [conditions::ACCEPTED, worker_group::SCALED, AVAILABLE].iter().find_map(fails)
+    [conditions::ACCEPTED, SCALED, AVAILABLE].iter().find_map(fails)
 }
 
 #[cfg(test)]

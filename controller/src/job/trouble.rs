@@ -2,19 +2,21 @@
 //!
 //! A DaskJob has no conditions, because clients compare the keys of its status. Its author sees an Event instead.
 
-use dask_operator_api::{ClusterPhase, DaskClusterStatus, conditions::PLUGINS_SYNCED};
+use dask_operator_api::{
+    ClusterPhase, DaskClusterStatus,
+    conditions::{self, COMPONENTS_CREATED, PLUGINS_SYNCED, SCHEDULER_READY, WORKERS_AVAILABLE},
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use operator_runtime::{rejection::Rejection, report};
+use operator_runtime::{
+    conditions::{ACCEPTED, READY},
+    rejection::Rejection,
+};
 
 use super::container::State;
 use crate::{diagnosis, view::PodView};
 
 /// The conditions of a cluster that works, the most basic first.
-const CONDITIONS: [&str; 4] = ["Accepted", "ComponentsCreated", "SchedulerReady", "WorkersAvailable"];
-/// The reason of [`PLUGINS_SYNCED`] while no plugin has failed.
-const PLUGINS_WAITING: &str = "Waiting";
-/// The condition that summarizes all others.
-const READY: &str = "Ready";
+const CONDITIONS: [&str; 4] = [ACCEPTED, COMPONENTS_CREATED, SCHEDULER_READY, WORKERS_AVAILABLE];
 
 /// A problem of the cluster or the runner, in the words of its condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,8 +67,7 @@ pub(super) fn of_cluster(status: Option<&DaskClusterStatus>) -> Health {
 }
 
 fn is_bad(condition: &Condition) -> bool {
-    let may_pass = report::is_progress(&condition.reason) || condition.reason == PLUGINS_WAITING;
-    condition.status == "False" && !may_pass
+    condition.status == "False" && !conditions::may_pass(&condition.reason)
 }
 
 /// Returns how the runner in this pod is, unless it has ended.

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 
 use dask_operator_api::{
     ClusterPhase, DaskAutoscaler, DaskCluster, DaskJob, DaskWorkerGroup,
-    conditions::{SCHEDULER_READY, WORKERS_AVAILABLE},
+    conditions::{AVAILABLE, SCHEDULER_READY},
     job_status,
 };
 use jiff::Timestamp;
@@ -137,7 +137,7 @@ impl Tallies {
         self.workers.add("wanted", group.spec.worker.replicas.max(0));
         self.workers.add("connected", status.and_then(|status| status.connected_replicas).unwrap_or(0));
         let waiting_since = match state {
-            "Unavailable" => failing_since(conditions, WORKERS_AVAILABLE),
+            "Unavailable" => failing_since(conditions, AVAILABLE),
             NEW => group.creation_timestamp().map(|time| time.0),
             _ => None,
         };
@@ -178,7 +178,7 @@ fn group_state(group: &DaskWorkerGroup, conditions: &[Condition]) -> Word {
         return "Deleting";
     }
     let status = |type_: &str| conditions::find(conditions, type_).map(|condition| condition.status.as_str());
-    match (status(ACCEPTED), status(WORKERS_AVAILABLE)) {
+    match (status(ACCEPTED), status(AVAILABLE)) {
         // Of a group whose workers the API server refused, it is known that they are not available.
         (Some("False"), None | Some("Unknown")) => "Invalid",
         (_, Some("True")) => "Available",

@@ -30,7 +30,7 @@ use jiff::Timestamp;
 use kube::{Client, ResourceExt as _};
 use serde_json::Value;
 
-pub(crate) use status::{CONDITIONS, IN_PROGRESS, SCALED};
+pub(crate) use status::{CONDITIONS, IN_PROGRESS};
 pub(crate) use worker_warnings::shown as warnings;
 
 use apply::{Applied, Writer};

@@ -1,6 +1,10 @@
 //! Computes and writes a worker group's status: worker counts and conditions.
 
-use dask_operator_api::{DaskWorkerGroup, DaskWorkerGroupStatus, conditions::WORKERS_AVAILABLE as AVAILABLE, meta};
+use dask_operator_api::{
+    DaskWorkerGroup, DaskWorkerGroupStatus,
+    conditions::{AVAILABLE, SCALED},
+    meta,
+};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
@@ -17,8 +21,6 @@ use super::{
 };
 use crate::{diagnosis, field_warnings};
 
-/// The condition that the wanted number of workers exists, all of the current template.
-pub(crate) const SCALED: &str = "Scaled";
 /// Reasons of [`SCALED`] while workers are created, removed or replaced.
 pub(crate) const IN_PROGRESS: &[&str] = &["Scaling", "RollingUpdate"];
 /// All conditions of a group. Each status has them all.

@@ -5,6 +5,7 @@ use crate::{
     json::{Condition, failed},
     snapshot::Snapshot,
 };
+use dask_operator_api::conditions::COMPONENTS_CREATED;
 
 /// Reasons of an object that the API server accepts and the operator cannot parse.
 const UNREADABLE: [&str; 5] = ["InvalidField", "TooDeep", "TooLarge", "TooManyValues", "Unreadable"];
@@ -15,7 +16,7 @@ pub(super) fn of(seen: &Snapshot) -> Option<Finding> {
 }
 
 pub(super) fn components(seen: &Snapshot) -> Option<Finding> {
-    let created = failed(seen.cluster.as_ref()?, "ComponentsCreated").filter(|created| !created.is_progress())?;
+    let created = failed(seen.cluster.as_ref()?, COMPONENTS_CREATED).filter(|created| !created.may_pass())?;
     Some(rejected(seen, "the cluster's scheduler, Service or worker group", &created))
 }
 

@@ -1,5 +1,6 @@
 //! Explains what plugins have not done for a cluster.
 
+use dask_operator_api::conditions::PLUGINS_SYNCED;
 use serde_json::Value;
 
 use super::Finding;
@@ -17,7 +18,7 @@ pub(super) fn holding(seen: &Snapshot) -> Option<Finding> {
     };
     let unsynced = || list(cluster, "/status/plugins").iter().filter(|entry| entry["synced"] == false);
     let Some(entry) = unsynced().find(is_strict).or_else(|| unsynced().next()) else {
-        let message = failed(cluster, "PluginsSynced").map_or("it has no result yet", |synced| synced.message);
+        let message = failed(cluster, PLUGINS_SYNCED).map_or("it has no result yet", |synced| synced.message);
         let cause = format!("a plugin with failurePolicy Fail holds the cluster at Pending: {message}");
         return Some(Finding::broken("plugin-holds", cause, action(seen, "")));
     };
@@ -31,7 +32,7 @@ pub(super) fn of(seen: &Snapshot) -> Option<Finding> {
     let cluster = seen.cluster.as_ref()?;
     let objects = std::iter::once(cluster).chain(&seen.groups);
     let mut entries = objects.flat_map(|object| list(object, "/status/plugins"));
-    let waits = failed(cluster, "PluginsSynced").is_some_and(|synced| synced.is_progress());
+    let waits = failed(cluster, PLUGINS_SYNCED).is_some_and(|synced| synced.may_pass());
     let entry = entries.find(|entry| entry["synced"] == false && !(waits && text(entry, "/message").is_empty()))?;
     let plugin_name = text(entry, "/name");
     let (kind, verb) = match trouble(seen, plugin_name) {

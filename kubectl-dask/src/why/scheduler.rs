@@ -1,5 +1,6 @@
 //! Explains why clients cannot connect to the scheduler.
 
+use dask_operator_api::conditions::{SCHEDULER_READY, SCHEDULER_UP_TO_DATE};
 use dask_operator_api::meta::component;
 
 use super::{Finding, container, pods, refusal, scheduling, volumes};
@@ -11,7 +12,7 @@ use crate::{
 const WHAT: &str = "the scheduler";
 
 pub(super) fn of(seen: &Snapshot) -> Option<Finding> {
-    let ready = seen.cluster.as_ref().and_then(|cluster| condition(cluster, "SchedulerReady"));
+    let ready = seen.cluster.as_ref().and_then(|cluster| condition(cluster, SCHEDULER_READY));
     if ready.is_some_and(|ready| ready.is_true()) {
         return None;
     }
@@ -73,7 +74,7 @@ fn as_said(seen: &Snapshot, unready: &Condition<'_>) -> Option<Finding> {
             "scheduler-starting",
             format!("the scheduler is starting, for {}", age(unready.since, seen.now)),
         )),
-        _ if unready.is_progress() => None,
+        _ if unready.may_pass() => None,
         _ => Some(Finding::broken(
             "scheduler-not-ready",
             format!("the scheduler is not ready: {message}"),
@@ -84,7 +85,7 @@ fn as_said(seen: &Snapshot, unready: &Condition<'_>) -> Option<Finding> {
 
 pub(super) fn differs(seen: &Snapshot) -> Option<Finding> {
     let differs =
-        failed(seen.cluster.as_ref()?, "SchedulerUpToDate").filter(|condition| condition.reason == "SpecDiffers")?;
+        failed(seen.cluster.as_ref()?, SCHEDULER_UP_TO_DATE).filter(|condition| condition.reason == "SpecDiffers")?;
     let delete = seen.kubectl(&format!("delete deployment {}-scheduler", seen.name));
     let cause = format!("the scheduler was created from an older spec and keeps running: {}", differs.message);
     Some(Finding::broken("scheduler-outdated", cause, format!("if its results may be lost: {delete}")))

@@ -1,5 +1,6 @@
 //! Explains why workers do not run, or do not register with the scheduler.
 
+use dask_operator_api::conditions::{AVAILABLE, SCALED};
 use dask_operator_api::meta::{self, component};
 use jiff::SignedDuration;
 use serde_json::Value;
@@ -27,12 +28,12 @@ fn of_group(seen: &Snapshot, group: &Value) -> Option<Finding> {
     if let Some(rejected) = failed(group, "Accepted") {
         return Some(acceptance::rejected(seen, &what, &rejected));
     }
-    let scaled = failed(group, "Scaled").filter(|scaled| !scaled.is_progress());
+    let scaled = failed(group, SCALED).filter(|scaled| !scaled.may_pass());
     if let Some(scaled) = scaled {
         return Some(not_scaled(seen, group, &what, &scaled));
     }
     let troubled = refused(seen, group).or_else(|| pods::of(seen, seen.workers_of(name(group))));
-    let available = failed(group, "Available");
+    let available = failed(group, AVAILABLE);
     troubled.or_else(|| available.and_then(|available| unavailable(seen, group, &available)))
 }
 
@@ -81,7 +82,7 @@ fn unavailable(seen: &Snapshot, group: &Value, available: &Condition<'_>) -> Opt
             "workers-starting",
             format!("workers of group {} are starting, for {}", name(group), age(available.since, seen.now)),
         )),
-        _ if available.is_progress() => None,
+        _ if available.may_pass() => None,
         _ => Some(Finding::broken("workers-unavailable", format!("{what}: {message}"), "do what the message says")),
     }
 }

@@ -1,5 +1,6 @@
 //! Describes clusters that work, and what no other rule knows.
 
+use dask_operator_api::conditions::{PLUGINS_SYNCED, SCALED, WORKERS_AVAILABLE};
 use dask_operator_api::meta::SCALED_TO_ZERO;
 use serde_json::Value;
 
@@ -27,8 +28,8 @@ pub(super) fn other_failure(seen: &Snapshot) -> Option<Finding> {
         // A scheduler that is starting cannot be asked anything.
         let unasked = condition.reason.starts_with("Scheduler") && !seen.has_ready_scheduler();
         let counts =
-            !["Stalled", "PluginsSynced"].contains(&condition.type_) && condition.reason != "WaitingForDeletion";
-        condition.is_false() && counts && !condition.is_progress() && !unasked
+            !["Stalled", PLUGINS_SYNCED].contains(&condition.type_) && condition.reason != "WaitingForDeletion";
+        condition.is_false() && counts && !condition.may_pass() && !unasked
     })?;
     let cause =
         format!("{} {} is not {} ({}): {}", text(object, "/kind"), name(object), bad.type_, bad.reason, bad.message);
@@ -40,8 +41,8 @@ pub(super) fn progress(seen: &Snapshot) -> Option<Finding> {
     let cluster = seen.cluster.as_ref()?;
     let mut objects = std::iter::once(cluster).chain(&seen.groups);
     let (object, waits) = objects.find_map(|object| {
-        let ready = failed(object, "Ready").or_else(|| failed(object, "WorkersAvailable"));
-        ready.or_else(|| failed(object, "Scaled")).map(|condition| (object, condition))
+        let ready = failed(object, "Ready").or_else(|| failed(object, WORKERS_AVAILABLE));
+        ready.or_else(|| failed(object, SCALED)).map(|condition| (object, condition))
     })?;
     Some(Finding::waiting("in-progress", format!("{} {}: {}", text(object, "/kind"), name(object), waits.message)))
 }

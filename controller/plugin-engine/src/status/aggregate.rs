@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dask_operator_api::{PluginState, conditions::PLUGINS_SYNCED};
+use dask_operator_api::{
+    PluginState,
+    conditions::{PLUGINS_SYNCED, PLUGINS_WAITING},
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use operator_runtime::conditions::ConditionUpdate;
 
@@ -11,8 +14,6 @@ use crate::model::subject::SubjectKey;
 use crate::model::summary::SyncState;
 use plugin_protocol::{ConditionStatus, limits};
 
-/// The reason while no plugin has failed and not all of them have answered.
-pub(crate) const WAITING: &str = "Waiting";
 /// The message about a subject that the plugin has not answered about.
 const NOT_ANSWERED: &str = "not answered yet";
 /// The limits of Kubernetes for types and reasons of conditions.
@@ -157,7 +158,7 @@ fn result_of<'a>(plugin: &'a str, subjects: &'a BTreeMap<SubjectKey, SubjectRepo
     let conditions = BTreeMap::new();
     let mut result = PluginResult { plugin, matched: false, children: 0, failing: None, waiting: None, conditions };
     for (subject, report) in subjects {
-        let waiting = |message| Some(Unsynced { subject, reason: WAITING, message });
+        let waiting = |message| Some(Unsynced { subject, reason: PLUGINS_WAITING, message });
         match &report.state {
             SyncState::Unmatched => continue,
             SyncState::Synced => {}
@@ -221,11 +222,11 @@ fn synced(
     let waiting = results.iter().find_map(|result| Some((result.plugin, result.waiting?)));
     if let Some((plugin, Unsynced { subject, message, .. })) = waiting {
         let message = format!("{plugin}: {subject}: {message}");
-        return Some(ConditionUpdate::unknown(PLUGINS_SYNCED, WAITING, message));
+        return Some(ConditionUpdate::unknown(PLUGINS_SYNCED, PLUGINS_WAITING, message));
     }
     if !holders.is_empty() {
         let message = format!("not answered yet, and failurePolicy is Fail: {}", holders.join(", "));
-        return Some(ConditionUpdate::unknown(PLUGINS_SYNCED, WAITING, message));
+        return Some(ConditionUpdate::unknown(PLUGINS_SYNCED, PLUGINS_WAITING, message));
     }
     let any = !results.is_empty() || !kept.is_empty();
     any.then(|| ConditionUpdate::yes(PLUGINS_SYNCED, "Synced", "all objects that plugins requested are up to date"))

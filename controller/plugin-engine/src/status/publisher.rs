@@ -8,7 +8,8 @@ use std::{
 };
 
 use dask_operator_api::{
-    ClusterPhase, DaskAutoscaler, DaskCluster, DaskWorkerGroup, PluginState, SubjectKind, conditions::PLUGINS_SYNCED,
+    ClusterPhase, DaskAutoscaler, DaskCluster, DaskWorkerGroup, PluginState, SubjectKind,
+    conditions::{PLUGINS_SYNCED, PLUGINS_WAITING},
 };
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
@@ -29,7 +30,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 
 use super::{
-    aggregate::{self, CurrentStatus, WAITING},
+    aggregate::{self, CurrentStatus},
     event_budget::{EventBudget, Room},
     store::{Due, OwnerReports, StatusStore},
     warnings::PluginWarning,
@@ -240,6 +241,6 @@ fn body(desired: &CurrentStatus) -> Value {
 /// Returns the conditions whose changes are published as Events. A waiting plugin is not an Event, because each owner
 /// begins with plugins that have not answered.
 fn reported(shown: &CurrentStatus) -> Vec<Condition> {
-    let is_reported = |condition: &&Condition| condition.type_ == PLUGINS_SYNCED && condition.reason != WAITING;
+    let is_reported = |condition: &&Condition| condition.type_ == PLUGINS_SYNCED && condition.reason != PLUGINS_WAITING;
     shown.conditions.iter().filter(is_reported).cloned().collect()
 }

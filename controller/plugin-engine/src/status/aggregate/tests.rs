@@ -114,7 +114,7 @@ fn a_plugin_that_holds_a_cluster_is_named_before_it_responds() {
         status_of(&SubjectReports::new(), &BTreeSet::new(), &CurrentStatus::default(), &["strict".to_owned()]);
     assert_eq!(desired.plugins, []);
     let message = "not answered yet, and failurePolicy is Fail: strict";
-    assert_eq!(desired.conditions, [ConditionUpdate::unknown(PLUGINS_SYNCED, WAITING, message)]);
+    assert_eq!(desired.conditions, [ConditionUpdate::unknown(PLUGINS_SYNCED, PLUGINS_WAITING, message)]);
 }
 
 #[test]
