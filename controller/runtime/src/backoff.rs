@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_grow_to_a_bound_and_a_success_starts_over() {
+    fn delays_of_an_object_grow_until_it_succeeds() {
         let backoff = Backoff::default();
         let first = backoff.failed("a");
         assert!(first >= FIRST && first < FIRST * 3, "{first:?}");

@@ -162,13 +162,17 @@ mod tests {
     }
 
     #[test]
-    fn no_name_means_all_namespaces_and_parts_are_requests() {
+    fn a_scope_of_no_name_is_that_of_all_namespaces() {
         for names in [&[][..], &[""], &["", ""]] {
             let scope = Scope::of(names.iter().copied());
             assert_eq!(scope, Scope::all(), "{names:?}");
             assert!(!scope.is_limited() && scope.contains("anything"));
             assert_eq!(scope.parts(), [None]);
         }
+    }
+
+    #[test]
+    fn a_scope_of_names_has_a_part_for_each() {
         let scope = Scope::of(["b", "", "a", "b"]);
         assert!(scope.is_limited() && !scope.contains("") && !scope.contains("c"));
         assert_eq!(scope.parts(), [Some("a"), Some("b")]);

@@ -179,10 +179,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_added_to_the_cluster_and_the_rules_of_deletion_are_validated() {
+    fn what_is_added_to_the_cluster_is_validated() {
         let bounds = json!({"minimum": 2, "maximum": 1});
         let job = mk_job(|job| job["spec"]["cluster"]["autoscaler"] = bounds);
         assert_eq!(reason(&job), Some("InvalidBounds"));
+    }
+
+    #[test]
+    fn the_rules_of_deletion_are_validated() {
         let rule = json!({"policy": "DeleteSelf", "condition": {"jobStatus": "Failed"}});
         let job = mk_job(|job| job["spec"]["deletionRules"] = json!([rule, rule]));
         assert_eq!(reason(&job), Some("InvalidDeletionRules"));

@@ -95,10 +95,14 @@ mod tests {
     }
 
     #[test]
-    fn another_body_and_an_old_timestamp_are_not_accepted() {
-        let verifier = Webhook::new(ENCODED).unwrap();
+    fn the_signature_of_another_body_is_not_accepted() {
         let headers = signed(ENCODED.as_bytes(), Timestamp::now());
-        assert!(verifier.verify(b"{ }", &headers).is_err());
+        assert!(Webhook::new(ENCODED).unwrap().verify(b"{ }", &headers).is_err());
+    }
+
+    #[test]
+    fn an_old_signature_is_not_accepted() {
+        let verifier = Webhook::new(ENCODED).unwrap();
         let old = Timestamp::now() - jiff::SignedDuration::from_mins(6);
         assert!(verifier.verify(b"{}", &signed(ENCODED.as_bytes(), old)).is_err());
     }

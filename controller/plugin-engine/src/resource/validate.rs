@@ -268,12 +268,20 @@ mod tests {
     }
 
     #[test]
-    fn settings_are_refused_for_their_size_and_their_depth() {
+    fn settings_that_are_nested_too_deeply_are_refused() {
         let nested = |levels: usize| (0..levels).fold(json!(1), |inner, _| json!({"a": inner}));
         assert!(plugin(|value| value["spec"]["settings"] = nested(MAX_SETTINGS_DEPTH)).is_ok());
         assert_eq!(reason(|value| value["spec"]["settings"] = nested(MAX_SETTINGS_DEPTH + 1)), "InvalidSettings");
+    }
+
+    #[test]
+    fn settings_that_are_too_large_are_refused() {
         let large = "x".repeat(limits::MAX_SETTINGS_BYTES);
         assert_eq!(reason(|value| value["spec"]["settings"] = json!({"a": large})), "SettingsTooLarge");
+    }
+
+    #[test]
+    fn settings_with_half_a_character_are_refused() {
         let lone: PluginSettings = serde_json::from_str(r#"{"a": "\ud800"}"#).unwrap();
         assert_eq!(check_settings(&lone).unwrap_err().reason, "InvalidSettings");
     }

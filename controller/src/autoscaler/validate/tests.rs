@@ -46,7 +46,7 @@ fn reason(autoscaler: &DaskAutoscaler, observed: &Observed) -> &'static str {
 }
 
 #[test]
-fn rules_and_group_come_from_the_spec() {
+fn the_rules_come_from_the_spec() {
     let windows = json!({"scaleUp": {"stabilizationWindowSeconds": 60}, "scaleDown": {}});
     let mut autoscaler = mk_autoscaler("demo", "2026-01-01T00:00:00Z", &json!({"behavior": windows}));
     autoscaler.annotations_mut().insert(COOL_DOWN_UNTIL.to_owned(), "1700000000.25".to_owned());
@@ -59,7 +59,11 @@ fn rules_and_group_come_from_the_spec() {
         cool_down_until: Some(1_700_000_000.25),
     };
     assert_eq!(valid.rules, expected);
-    assert_eq!(group_name(&autoscaler), "demo-default");
+}
+
+#[test]
+fn the_group_is_the_default_one_unless_the_spec_names_another() {
+    assert_eq!(group_name(&plain()), "demo-default");
     let other = mk_autoscaler("demo", "2026-01-01T00:00:00Z", &json!({"workerGroup": "demo-gpu"}));
     assert_eq!(group_name(&other), "demo-gpu");
 }
