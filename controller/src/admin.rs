@@ -186,7 +186,7 @@ mod tests {
         let address = listener.local_addr().unwrap();
         let liveness = Liveness::default();
         liveness.heartbeat(Instant::now().checked_sub(Duration::from_mins(1)).unwrap());
-        let leadership = Election::new(None).1;
+        let leadership = Election::alone().leadership();
         let health = Health { probes: Probes::new(), liveness, silence: Duration::from_mins(3), leadership };
         let _ended = serve_apart(listener, health, Arc::default()).unwrap();
 

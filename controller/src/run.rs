@@ -1,36 +1,32 @@
-//! Wires the client, the watches, the reconcilers and the probes together, and runs them until a signal arrives.
+//! Starts the parts of the controller in order, and runs them until a signal arrives.
+
+mod client;
+mod wiring;
 
 use std::{error::Error as _, io, pin::pin, sync::Arc, time::Duration};
 
-use dask_operator_api::WorkerAllocation;
-use dask_plugin_engine as plugin;
 use futures::future::join_all;
-use kube::{Client, Config, client::ClientBuilder, runtime::events::Reporter};
+use kube::Client;
 use operator_runtime::{
-    events::{Recorder, Wanted},
+    events::Wanted,
     k8s::OldDefinitions,
     leader::{self, Election, Leadership},
     liveness::Liveness,
-    releases::Releases,
-    scope::Scope,
     shutdown,
     task_runner::{self, drive},
-    task_set::Task,
-    watch::{Expectations, MemoryBudget, SyncStatus, WatchTiming},
+    watch::{SyncStatus, WatchTiming},
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use self::wiring::{Start, Wiring};
 use crate::{
     admin::{self, Probes},
     args::RunArgs,
     caches::Caches,
-    controllers,
-    defaults::Defaults,
     exit::Exit,
     metrics::Metrics,
-    preflight::{Feature, Findings, Preflight, Problem, Questions},
-    shared::Shared,
+    preflight::{Preflight, Problem, Questions},
 };
 
 /// Why the controller could not run.
@@ -64,9 +60,6 @@ pub enum Error {
     Leadership(#[from] leader::Error),
 }
 
-/// How long connecting to the API server may take, including the TLS handshake.
-const CONNECT: Duration = Duration::from_secs(10);
-
 impl Error {
     /// Returns the exit code of the process for this error.
     pub fn exit(&self) -> Exit {
@@ -93,19 +86,20 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
     }
     let signals = shutdown::on_signal()?;
     let shutdown = signals.first.clone();
-    let pace = WatchTiming { watch_seconds: args.watch_seconds, silence_seconds: args.silence_seconds };
-    let config = client_config(pace).await?;
+    let watch_timing = WatchTiming { watch_seconds: args.watch_seconds, silence_seconds: args.silence_seconds };
+    let config = client::config(watch_timing).await?;
     let listener = TcpListener::bind(args.admin_address)
         .await
         .map_err(|source| Error::Listen { address: args.admin_address, source })?;
     let home = args.operator_namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let (probes, liveness, caches) = (Probes::new(), Liveness::default(), Caches::new());
     let metrics = Arc::new(Metrics::new(caches.clone()));
-    let (election, leadership) = election(&args, &home, client_of(&config, &metrics)?);
+    let election = election(&args, &home, client::counted(&config, &metrics)?);
+    let leadership = election.leadership();
     let health = admin::Health {
         probes: probes.clone(),
         liveness: liveness.clone(),
-        silence: pace.limit(),
+        silence: watch_timing.limit(),
         leadership: leadership.clone(),
     };
     // The probes are served until the process ends, because shutdown waits for work in progress.
@@ -113,7 +107,7 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
     tokio::spawn(liveness.clone().keep_heartbeat());
     let control = async {
         let old_definitions = OldDefinitions::default();
-        let client = client_of(&config, &metrics)?;
+        let client = client::counted(&config, &metrics)?;
         let preflight = Preflight {
             client: client.clone(),
             questions: questions(&args, &home),
@@ -127,15 +121,16 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
             home,
             config,
             client,
-            pace,
+            watch_timing,
             caches,
             liveness,
-            leadership,
+            leadership: leadership.clone(),
             metrics,
             findings,
             old_definitions,
         };
-        let (tasks, watches) = wire(start, &shutdown);
+        let Wiring { tasks, watches } = wiring::wire(start, &shutdown);
+        tokio::spawn(announce(watches.clone(), leadership.clone()));
         probes.follow(watches.clone());
         drive_elected(drive(tasks, shutdown), election, watches).await
     };
@@ -147,9 +142,9 @@ pub async fn run(args: RunArgs) -> Result<(), Error> {
 }
 
 /// Creates the leader election. `client` is used for the Lease only, so that no other request can delay a renewal.
-fn election(args: &RunArgs, namespace: &str, client: Client) -> (Election, Leadership) {
+fn election(args: &RunArgs, namespace: &str, client: Client) -> Election {
     if !args.leader_election {
-        return Election::new(None);
+        return Election::alone();
     }
     let settings = leader::Settings {
         namespace: namespace.to_owned(),
@@ -158,12 +153,7 @@ fn election(args: &RunArgs, namespace: &str, client: Client) -> (Election, Leade
         pod: args.pod_name.clone(),
         watches: args.scope(),
     };
-    Election::new(Some((client, settings)))
-}
-
-/// Returns a client whose requests are counted in the metrics.
-fn client_of(config: &Config, metrics: &Metrics) -> Result<Client, kube::Error> {
-    Ok(ClientBuilder::try_from(config.clone())?.with_layer(&metrics.runtime.requests()).build())
+    Election::by_lease(client, &settings)
 }
 
 /// Drives `work`, which waits for leadership itself. Returns immediately if leadership is lost. Otherwise the Lease is
@@ -198,143 +188,6 @@ fn questions(args: &RunArgs, home: &str) -> Questions {
         events: Wanted::of(args.events, args.events_level) != Wanted::Nothing,
         releases: args.leader_election,
     }
-}
-
-/// The parts that the controller is built from.
-struct Start {
-    args: RunArgs,
-    /// The operator's namespace.
-    home: String,
-    config: Config,
-    client: Client,
-    pace: WatchTiming,
-    caches: Caches,
-    liveness: Liveness,
-    leadership: Leadership,
-    metrics: Arc<Metrics>,
-    findings: Findings,
-    old_definitions: OldDefinitions,
-}
-
-/// Returns all tasks that run until shutdown, and the sync states of their watches.
-fn wire(start: Start, shutdown: &CancellationToken) -> (Vec<Task>, Vec<SyncStatus>) {
-    let scope = start.args.scope();
-    let settings = start.plugin_settings(&scope);
-    let has_plugins = start.findings.has(Feature::Plugins);
-    let (status_store, requests) = plugin::StatusStore::new(&settings);
-    let config = start.config.clone();
-    let shared = start.shared(status_store);
-    let reconcilers = controllers::wire(&shared, &scope, shutdown);
-    let dependencies = plugin_dependencies(&shared, config);
-    let plugin_side = if has_plugins {
-        plugin::wire(&dependencies, settings, requests, shutdown)
-    } else {
-        plugin::wire_nothing(&dependencies, shutdown)
-    };
-    let watches = [reconcilers.watches, plugin_side.watches].concat();
-    let (liveness, leadership) = (shared.liveness.clone(), shared.leadership.clone());
-    shared.metrics.runtime.watch(Box::new(move || liveness.watches()));
-    shared.metrics.runtime.lead(Box::new(move || leadership.is_leading()));
-    shared.metrics.runtime.budget(shared.memory_budget.clone());
-    let releases = shared.releases.clone();
-    shared.metrics.runtime.overlap(Box::new(move || releases.overlapping()));
-    tokio::spawn(announce(watches.clone(), shared.leadership.clone()));
-    (reconcilers.tasks.into_iter().chain(plugin_side.tasks).collect(), watches)
-}
-
-/// Returns the parts of this process that the plugin engine depends on.
-fn plugin_dependencies(shared: &Shared, config: Config) -> plugin::Dependencies {
-    plugin::Dependencies {
-        client: shared.client.clone(),
-        config,
-        caches: shared.caches.owners(),
-        reporter: shared.reporter(),
-        status_store: Arc::clone(&shared.status_store),
-        metrics: shared.metrics.plugins.clone(),
-        count_requests: shared.metrics.runtime.requests(),
-        passes: shared.metrics.runtime.passes("DaskOperatorPlugin"),
-        releases: shared.releases.clone(),
-        leadership: shared.leadership.clone(),
-        liveness: shared.liveness.clone(),
-        memory_budget: shared.memory_budget.clone(),
-        cluster_domain: shared.defaults.cluster_domain.clone(),
-    }
-}
-
-impl Start {
-    fn plugin_settings(&self, scope: &Scope) -> plugin::Settings {
-        let args = self.args.clone();
-        plugin::Settings {
-            namespace: self.home.clone(),
-            watched: scope.clone(),
-            pace: self.pace,
-            socket_dir: args.plugin_socket_dir,
-            service_ip: args.plugin_service_ip,
-            tenants: args.plugin_tenants,
-            urls: plugin::Urls { allowed: args.allow_plugin_urls, dev: args.dev_plugins },
-            identity: plugin::TokenSubject {
-                service_account: args.service_account,
-                pod: args.pod_name.zip(args.pod_uid),
-            },
-            lives: plugin::CertificateLifetimes {
-                authority: Duration::from_secs(args.plugin_authority_seconds),
-                certificate: Duration::from_secs(args.plugin_certificate_seconds),
-            },
-            endpoints: self.findings.has(Feature::PluginEndpoints),
-            strays: !args.plugin_tenants && self.findings.has(Feature::StrayPlugins),
-        }
-    }
-
-    fn shared(self, status_store: plugin::StatusStore) -> Shared {
-        let Self { args, home, client, pace, caches, liveness, leadership, metrics, findings, old_definitions, .. } =
-            self;
-        let reporter = Reporter { controller: "dask-operator".to_owned(), instance: std::env::var("POD_NAME").ok() };
-        let wanted = Wanted::of(args.events && findings.has(Feature::Events), args.events_level);
-        let recorder = Recorder::new(client.clone(), reporter, wanted);
-        let scope = args.scope();
-        // A release that names its namespaces acts on them in any case.
-        let releases = if args.leader_election && !scope.is_limited() && findings.has(Feature::Releases) {
-            Releases::new((home.as_str(), args.lease_name.as_str()), scope, Some(recorder.clone()))
-        } else {
-            Releases::unknown()
-        };
-        Shared {
-            recorder,
-            releases,
-            caches,
-            old_definitions,
-            expectations: Expectations::default(),
-            defaults: Defaults {
-                cluster_domain: args.cluster_domain,
-                allocation: WorkerAllocation {
-                    batch_size: args.worker_batch_size.map(i64::from).filter(|size| *size > 0),
-                    delay_seconds: args.worker_batch_delay.map(i64::from),
-                },
-                scheduler_ip: args.scheduler_ip,
-            },
-            status_store: Arc::new(status_store),
-            leadership,
-            metrics,
-            pace,
-            liveness,
-            memory_budget: MemoryBudget::new(usize::from(args.namespace_memory_mib) << 20),
-            client,
-        }
-    }
-}
-
-/// Returns the client's configuration. Idle connections time out, including those in the pool, and the next request
-/// opens a new one. So a connection that a firewall silently dropped is replaced without keep-alive packets, which kube
-/// does not offer.
-async fn client_config(pace: WatchTiming) -> Result<Config, Error> {
-    let mut config = Config::infer().await?;
-    // The reconcilers retry failed requests, with more context. Kube's own retries would occupy a slot for minutes.
-    config.default_retry = false;
-    config.connect_timeout = Some(CONNECT.min(pace.silence()));
-    config.read_timeout = Some(pace.silence());
-    config.write_timeout = Some(pace.silence());
-    config.reset_reader_on_write = true;
-    Ok(config)
 }
 
 /// Logs when the watches have synced and when this process starts to reconcile.

@@ -40,7 +40,7 @@ pub(crate) struct Shared {
     /// The metrics of this process.
     pub metrics: Arc<Metrics>,
     /// The timeouts of watches.
-    pub pace: WatchTiming,
+    pub watch_timing: WatchTiming,
     /// The progress of watches and passes.
     pub liveness: Liveness,
     /// The memory that the objects of one namespace may take in the caches.

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, path::PathBuf, time::Duration};
 
-use operator_runtime::{scope::Scope, watch::WatchTiming};
+use operator_runtime::scope::Scope;
 
 /// Settings of the plugin engine.
 pub struct Settings {
@@ -10,8 +10,6 @@ pub struct Settings {
     pub namespace: String,
     /// The namespaces whose Dask resources are subjects.
     pub watched: Scope,
-    /// Time limits of watches.
-    pub pace: WatchTiming,
     /// Directory of the Unix sockets of plugins that run as sidecars.
     pub socket_dir: PathBuf,
     /// Address of the Services of all plugins, for a controller outside the cluster.
@@ -33,7 +31,7 @@ pub struct Settings {
 impl Settings {
     /// Returns the namespaces that can contain plugin resources and their Services. Without teams' plugins that is only
     /// the operator's namespace, so that the controller does not need permission to read them elsewhere.
-    pub fn plugin_scope(&self) -> Scope {
+    pub(crate) fn plugin_scope(&self) -> Scope {
         if self.tenants { self.watched.with(&self.namespace) } else { Scope::of([&self.namespace]) }
     }
 }
@@ -71,7 +69,6 @@ pub fn test_settings() -> Settings {
     Settings {
         namespace: "dask-operator".to_owned(),
         watched: Scope::all(),
-        pace: WatchTiming::default(),
         socket_dir: PathBuf::new(),
         service_ip: None,
         tenants: false,

@@ -4,6 +4,7 @@ mod tasks;
 
 use std::sync::Arc;
 
+use dask_operator_api::DaskOperatorPlugin;
 use kube::{Client, Config, runtime::reflector};
 use operator_runtime::{
     fair_share::FairShare,
@@ -14,7 +15,7 @@ use operator_runtime::{
     releases::Releases,
     report::StatusReporter,
     task_set::TaskSet,
-    watch::{KindWatcher, MemoryBudget, SyncStatus},
+    watch::{KindWatcher, MemoryBudget, SyncStatus, WatchTiming, WorkQueueReceiver},
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +24,6 @@ use super::{
     children::context::SyncContext,
     config::Settings,
     index::{
-        plugins::WorkQueueReceiver,
         registry::Registry,
         watches::{WatchConfig, WatchManager},
     },
@@ -48,6 +48,10 @@ pub struct Dependencies {
     pub config: Config,
     /// Caches of Dask resources.
     pub caches: OwnerCaches,
+    /// The watches that fill these caches. Statuses are published only after they have synced.
+    pub watches: Vec<SyncStatus>,
+    /// Time limits of watches.
+    pub watch_timing: WatchTiming,
     /// Writes statuses and publishes Events.
     pub reporter: StatusReporter,
     /// The reports of plugins about Dask resources.
@@ -74,11 +78,12 @@ pub struct Dependencies {
 pub fn wire(
     dependencies: &Dependencies,
     settings: Settings,
-    requests: WorkQueueReceiver,
+    requests: WorkQueueReceiver<DaskOperatorPlugin>,
     shutdown: &CancellationToken,
 ) -> TaskSet {
     let own = settings.namespace.clone();
-    let (plugin_context, doubted) = engine(dependencies, settings, shutdown);
+    let (doubts, doubted) = mpsc::unbounded_channel();
+    let plugin_context = plugin_context(dependencies, settings, doubts, shutdown);
     let known = plugin_context.plugins.clone();
     dependencies.metrics.watch(Box::new(move || known.readiness(&own)));
     let workers = Arc::clone(&plugin_context.registry);
@@ -108,27 +113,27 @@ pub fn wire(
     task_set
 }
 
-/// Creates the context that all parts of the engine share. Also returns the receiver of plugins whose RBAC has to be
-/// checked again.
-fn engine(
+/// Creates the context that all parts of the engine share. Plugins whose RBAC has to be checked again are sent to
+/// `doubts`.
+fn plugin_context(
     dependencies: &Dependencies,
     settings: Settings,
+    doubts: mpsc::UnboundedSender<PluginKey>,
     shutdown: &CancellationToken,
-) -> (Arc<PluginContext>, mpsc::UnboundedReceiver<PluginKey>) {
+) -> Arc<PluginContext> {
     let (client, namespace) = (&dependencies.client, settings.namespace.clone());
     let registry = Arc::new(Registry::default());
     let watch_config = WatchConfig {
         scope: settings.watched.clone(),
-        timing: settings.pace,
+        timing: dependencies.watch_timing,
         liveness: dependencies.liveness.clone(),
         memory_budget: dependencies.memory_budget.clone(),
     };
     let watches = WatchManager::new(client.clone(), watch_config, Arc::clone(&registry), shutdown.child_token());
-    let (doubts, doubted) = mpsc::unbounded_channel();
     let (status_store, metrics) = (Arc::clone(&dependencies.status_store), dependencies.metrics.clone());
     let releases = dependencies.releases.clone();
     let env = SyncContext { releases, ..SyncContext::new(client.clone(), watches, doubts, status_store, metrics) };
-    let engine = PluginContext {
+    Arc::new(PluginContext {
         plugins: dependencies.status_store.plugins.clone(),
         authority: Authority::new(client.clone(), &namespace, &dependencies.cluster_domain, settings.lives),
         client: client.clone(),
@@ -142,6 +147,7 @@ fn engine(
         leadership: dependencies.leadership.clone(),
         deleted_plugins: DeletedPlugins::default(),
         liveness: dependencies.liveness.clone(),
+        watch_timing: dependencies.watch_timing,
         settings,
         reporter: dependencies.reporter.clone(),
         env: Arc::new(env),
@@ -149,8 +155,7 @@ fn engine(
         probes: Probes::default(),
         inquiries: Inquiries::default(),
         retirements: FairShare::new(RETIREMENTS),
-    };
-    (Arc::new(engine), doubted)
+    })
 }
 
 /// Returns a task set without tasks, for a controller that may not read plugin resources. No Dask resource waits for a
@@ -169,14 +174,13 @@ fn task_set(dependencies: &Dependencies, shutdown: &CancellationToken) -> TaskSe
 fn wire_plugins(
     task_set: &mut TaskSet,
     context: &Arc<PluginContext>,
-    requests: WorkQueueReceiver,
+    requests: WorkQueueReceiver<DaskOperatorPlugin>,
     passes: Arc<Passes>,
     shutdown: &CancellationToken,
 ) -> SyncStatus {
-    let settings = &context.settings;
     let (store, writer) = reflector::store();
-    let cache = context.plugins.cache.clone();
-    let watcher = KindWatcher::new(&context.client, &settings.plugin_scope(), (), settings.pace.config(None), cache)
+    let (scope, config) = (context.settings.plugin_scope(), context.watch_timing.config(None));
+    let watcher = KindWatcher::new(&context.client, &scope, (), config, context.plugins.cache.clone())
         .store(writer)
         .optional()
         .listen(tasks::on_plugin_change(Arc::clone(context)));
@@ -207,5 +211,5 @@ pub(crate) fn test_engine(
     settings: Settings,
     shutdown: &CancellationToken,
 ) -> Arc<PluginContext> {
-    engine(dependencies, settings, shutdown).0
+    plugin_context(dependencies, settings, mpsc::unbounded_channel().0, shutdown)
 }

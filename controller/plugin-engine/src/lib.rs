@@ -61,3 +61,5 @@ pub use model::owner_caches::OwnerCaches;
 pub use pki::authority::CA_SECRET as AUTHORITY_SECRET;
 pub use resource::CONDITIONS;
 pub use status::store::StatusStore;
+#[cfg(any(test, feature = "testing"))]
+pub use status::store::test_status_store;

@@ -14,12 +14,11 @@ use operator_runtime::{
     releases::Releases,
     report::StatusReporter,
     testing::{Writes, stub_api_server},
-    watch::{Cache, MemoryBudget},
+    watch::{Cache, MemoryBudget, WatchTiming},
 };
 
 use super::{
-    config::test_settings, engine::Dependencies, metrics::PluginMetrics, model::owner_caches::OwnerCaches,
-    status::store::StatusStore,
+    engine::Dependencies, metrics::PluginMetrics, model::owner_caches::OwnerCaches, status::store::test_status_store,
 };
 
 /// Returns dependencies with empty caches and an API server that responds with `answer`.
@@ -40,12 +39,14 @@ pub(crate) async fn mk_dependencies(
             jobs: Cache::new(|_| None),
             autoscalers: Cache::new(|_| None),
         },
-        status_store: Arc::new(StatusStore::new(&test_settings()).0),
+        watches: Vec::new(),
+        watch_timing: WatchTiming::default(),
+        status_store: Arc::new(test_status_store()),
         metrics: PluginMetrics::default(),
         count_requests: metrics.requests(),
         passes: metrics.passes("DaskOperatorPlugin"),
         releases: Releases::unknown(),
-        leadership: Election::new(None).1,
+        leadership: Election::alone().leadership(),
         liveness: Liveness::default(),
         memory_budget: MemoryBudget::unlimited(),
         cluster_domain: "cluster.local".to_owned(),

@@ -40,6 +40,15 @@ struct Position {
     tenant: Arc<str>,
 }
 
+/// An item that has a slot.
+#[derive(Debug)]
+pub struct Turn<T> {
+    /// Who waited with the item.
+    pub tenant: Arc<str>,
+    /// The item.
+    pub item: T,
+}
+
 impl<T> FairQueue<T> {
     /// Returns an empty queue for `slots`. A single tenant gets half of them, rounded up.
     pub fn new(slots: usize) -> Self {
@@ -60,7 +69,7 @@ impl<T> FairQueue<T> {
     }
 
     /// Takes a slot for the next item, if there is one that may have it. [`FairQueue::release`] gives the slot back.
-    pub fn pop(&mut self) -> Option<(Arc<str>, T)> {
+    pub fn pop(&mut self) -> Option<Turn<T>> {
         let position = self.order.first().filter(|position| position.in_use < self.free)?.clone();
         self.clock += 1;
         let last_turn = self.clock;
@@ -70,7 +79,7 @@ impl<T> FairQueue<T> {
             entry.waiting.pop_first()
         });
         self.free -= 1;
-        item.map(|(_, item)| (position.tenant, item))
+        item.map(|(_, item)| Turn { tenant: position.tenant, item })
     }
 
     /// Takes a slot for `tenant` without waiting, if the tenant may have one and has no waiting items. Returns whether
@@ -163,7 +172,7 @@ impl FairShare {
     fn release(&self, tenant: &str) {
         let mut queue = self.lock();
         queue.release(tenant);
-        while let Some((_, sender)) = queue.pop() {
+        while let Some(Turn { item: sender, .. }) = queue.pop() {
             // A caller that has stopped waiting in the meantime gives the slot back by itself.
             let _ = sender.send(());
         }

@@ -26,6 +26,7 @@ pub mod leader;
 pub mod liveness;
 pub mod metrics;
 pub mod moment;
+mod object_key;
 pub mod received;
 pub mod reconciler;
 pub mod rejection;

@@ -107,7 +107,7 @@ impl Liveness {
     }
 
     /// Returns how many times the objects that cannot be read have changed.
-    pub fn unreadable_changes(&self) -> u64 {
+    pub(crate) fn unreadable_changes(&self) -> u64 {
         self.watches().iter().map(SyncStatus::unreadable_changes).sum()
     }
 

@@ -8,21 +8,21 @@
 //! A tree takes up to 80 times the memory of its text, and a page of a list has many objects. [`Unparsed`] keeps the text, so
 //! that one object at a time is parsed.
 
-use std::{borrow::Cow, collections::BTreeMap, marker::PhantomData};
+mod fields;
+
+use std::{borrow::Cow, marker::PhantomData};
 
 use json_measure::{Excess, Limits, measure};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Resource, api::ObjectMeta};
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
+
+use self::fields::{Fields, conditions, identity, text_of, without_managed_fields};
+use crate::rejection::Rejection;
 
 /// The largest object that is read, without its managed fields. Kubernetes stores up to 1.5 MiB.
-pub const LIMITS: Limits = Limits { bytes: 1 << 20, nodes: 50_000, depth: 100 };
-/// The number of conditions, and their length in all, above which those of an unreadable object are ignored.
-const CONDITIONS: usize = 32;
-const CONDITIONS_BYTES: usize = 16 << 10;
-/// The length of the list of finalizers above which those of an unreadable object are ignored.
-const FINALIZERS_BYTES: usize = 16 << 10;
+const LIMITS: Limits = Limits { bytes: 1 << 20, nodes: 50_000, depth: 100 };
 /// The length to which the message about an unreadable object is cut. It may quote a string of the object.
 const MESSAGE_BYTES: usize = 1 << 10;
 
@@ -74,17 +74,14 @@ impl Unreadable {
 
     /// Returns the known parts of an object that is not held although it can be read. `bytes` is the length of its text
     /// unless that is not known any more.
-    pub(crate) fn over_budget<K: Serialize>(
-        object: &K,
-        bytes: Option<usize>,
-        (reason, message): (&'static str, String),
-    ) -> Self {
+    pub(crate) fn over_budget<K: Serialize>(object: &K, bytes: Option<usize>, rejection: Rejection) -> Self {
         let text = serde_json::to_string(object).unwrap_or_default();
         let fields: Fields<'_> = serde_json::from_str(&text).unwrap_or_default();
-        Self::new(&fields, (reason, message), bytes.unwrap_or(text.len()))
+        Self::new(&fields, rejection, bytes.unwrap_or(text.len()))
     }
 
-    fn new(fields: &Fields<'_>, (reason, mut message): (&'static str, String), bytes: usize) -> Self {
+    fn new(fields: &Fields<'_>, rejection: Rejection, bytes: usize) -> Self {
+        let Rejection { reason, mut message } = rejection;
         let metadata = fields.get("metadata").map(|metadata| identity(metadata.get())).unwrap_or_default();
         let status = fields.get("status").map(|status| status.get()).unwrap_or_default();
         message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
@@ -92,9 +89,6 @@ impl Unreadable {
         Self { metadata, reason, message, conditions: conditions(status), bytes }
     }
 }
-
-/// The fields of a JSON object, unparsed. Finding their ends takes no recursion.
-type Fields<'a> = BTreeMap<String, &'a RawValue>;
 
 impl<'de, K: DeserializeOwned> Deserialize<'de> for Received<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -129,7 +123,9 @@ impl<K: DeserializeOwned> Received<K> {
     pub fn parse(text: &str) -> Self {
         let mut fields: Fields<'_> = match serde_json::from_str(text) {
             Ok(fields) => fields,
-            Err(error) => return Self::unreadable(&Fields::new(), ("Unreadable", error.to_string()), text.len()),
+            Err(error) => {
+                return Self::unreadable(&Fields::new(), Rejection::new("Unreadable", error.to_string()), text.len());
+            }
         };
         let metadata = fields.get("metadata").and_then(|metadata| without_managed_fields(metadata.get()));
         if let Some(metadata) = &metadata {
@@ -145,7 +141,11 @@ impl<K: DeserializeOwned> Received<K> {
                 Excess::Nodes { .. } => "TooManyValues",
                 Excess::Depth { .. } => "TooDeep",
             };
-            return Self::unreadable(&fields, (reason, format!("the object cannot be read: {excess}")), text.len());
+            return Self::unreadable(
+                &fields,
+                Rejection::new(reason, format!("the object cannot be read: {excess}")),
+                text.len(),
+            );
         }
         if let Ok(object) = serde_json::from_str(&slim) {
             return Self::Readable { object, bytes: slim.len() };
@@ -157,72 +157,14 @@ impl<K: DeserializeOwned> Received<K> {
             Err(error) => {
                 let message = format!("{}: {}", error.path(), error.inner());
                 fields.extend(status.map(|status| ("status".to_owned(), status)));
-                Self::unreadable(&fields, ("InvalidField", message), text.len())
+                Self::unreadable(&fields, Rejection::new("InvalidField", message), text.len())
             }
         }
     }
 
-    fn unreadable(fields: &Fields<'_>, cause: (&'static str, String), bytes: usize) -> Self {
-        Self::Unreadable(Box::new(Unreadable::new(fields, cause, bytes)))
+    fn unreadable(fields: &Fields<'_>, rejection: Rejection, bytes: usize) -> Self {
+        Self::Unreadable(Box::new(Unreadable::new(fields, rejection, bytes)))
     }
-}
-
-/// An entry of `managedFields` without its fields.
-#[derive(Default, Serialize, Deserialize)]
-#[serde(default)]
-struct Manager {
-    manager: Option<String>,
-    operation: Option<String>,
-}
-
-/// Returns `metadata` with the managers in its `managedFields`, but without their fields. Returns `None` if there are
-/// no `managedFields`. The fields are not needed. They are as large as the rest of the object, and as deep as the
-/// object once was.
-fn without_managed_fields(metadata: &str) -> Option<Box<RawValue>> {
-    let mut fields: Fields<'_> = serde_json::from_str(metadata).ok()?;
-    let managed = fields.remove("managedFields")?;
-    let managers: Vec<Manager> = serde_json::from_str(managed.get()).unwrap_or_default();
-    let managers = to_raw_value(&managers).ok()?;
-    fields.insert("managedFields".to_owned(), &managers);
-    RawValue::from_string(text_of(&fields)).ok()
-}
-
-/// Returns the JSON text of an object with these fields.
-fn text_of(fields: &Fields<'_>) -> String {
-    // Writing texts that were read before cannot fail.
-    serde_json::to_string(fields).unwrap_or_default()
-}
-
-/// Returns the metadata that identify an object or that its deletion depends on.
-fn identity(metadata: &str) -> ObjectMeta {
-    let fields: Fields<'_> = serde_json::from_str(metadata).unwrap_or_default();
-    ObjectMeta {
-        name: field(&fields, "name"),
-        namespace: field(&fields, "namespace"),
-        uid: field(&fields, "uid"),
-        resource_version: field(&fields, "resourceVersion"),
-        generation: field(&fields, "generation"),
-        deletion_timestamp: field(&fields, "deletionTimestamp"),
-        finalizers: fields
-            .get("finalizers")
-            .filter(|finalizers| finalizers.get().len() <= FINALIZERS_BYTES)
-            .and_then(|finalizers| serde_json::from_str(finalizers.get()).ok()),
-        ..ObjectMeta::default()
-    }
-}
-
-fn field<T: DeserializeOwned>(fields: &Fields<'_>, key: &str) -> Option<T> {
-    fields.get(key).and_then(|value| serde_json::from_str(value.get()).ok())
-}
-
-/// Returns the conditions in a status that can be read, or none if there are too many. They are kept as long as the object
-/// cannot be read.
-fn conditions(status: &str) -> Vec<Condition> {
-    let fields: Fields<'_> = serde_json::from_str(status).unwrap_or_default();
-    let all = fields.get("conditions").and_then(|all| serde_json::from_str::<Vec<&RawValue>>(all.get()).ok());
-    let length = |all: &Vec<&RawValue>| all.iter().map(|condition| condition.get().len()).sum::<usize>();
-    let all = all.filter(|all| all.len() <= CONDITIONS && length(all) <= CONDITIONS_BYTES).unwrap_or_default();
-    all.into_iter().filter_map(|condition| serde_json::from_str(condition.get()).ok()).collect()
 }
 
 /// Implements the functions of [`Resource`] that are those of the kind itself.

@@ -27,10 +27,11 @@ use crate::{
     leader::Leading,
     liveness::Liveness,
     metrics::Passes,
+    object_key::ObjectKey,
     releases::{RECHECK, Releases},
     watch::WorkQueueReceiver,
 };
-use work_queue::{Key, WorkQueue};
+use work_queue::WorkQueue;
 
 /// The number of objects of one kind that are reconciled at the same time. Namespaces share these slots: a single
 /// namespace gets half of them.
@@ -121,7 +122,7 @@ where
 
 /// The result of a pass that has ended.
 struct Ended<Error> {
-    key: Key,
+    key: ObjectKey,
     outcome: Outcome<Error>,
 }
 
@@ -138,7 +139,7 @@ struct Work<K: Resource<DynamicType = ()> + 'static, Reconcile, Error, Context> 
     reconciler: Reconciler<K, Reconcile, Error>,
     context: Arc<Context>,
     passes: Arc<Passes>,
-    backoff: Backoff<Key>,
+    backoff: Backoff<ObjectKey>,
     queue: WorkQueue,
     running: JoinSet<Ended<Error>>,
 }
@@ -152,7 +153,7 @@ where
     ObjectRef<K>: Hash + Eq,
 {
     fn request(&mut self, object: &ObjectRef<K>) {
-        let key = Key { namespace: object.namespace.clone().unwrap_or_default(), name: object.name.clone() };
+        let key = ObjectKey { namespace: object.namespace.clone().unwrap_or_default(), name: object.name.clone() };
         self.passes.requested(&key.namespace, &key.name);
         self.queue.request(key);
     }
@@ -164,7 +165,7 @@ where
     }
 
     /// Begins a pass over the current object, which may be newer than when the pass was requested.
-    fn begin(&mut self, key: Key) {
+    fn begin(&mut self, key: ObjectKey) {
         let reference = ObjectRef::<K>::new(&key.name).within(&key.namespace);
         let Some(object) = self.reconciler.store.get(&reference) else {
             // The object was deleted after the pass was requested.

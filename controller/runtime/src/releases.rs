@@ -86,15 +86,14 @@ impl fmt::Debug for Releases {
 }
 
 impl Releases {
-    /// Returns the state before any other release is known. `lease` is the namespace and the name of the own Lease.
-    pub fn new(lease: (&str, &str), scope: Scope, recorder: Option<Recorder>) -> Self {
-        let own = Id { namespace: lease.0.to_owned(), name: lease.1.to_owned() };
+    /// Returns the state before any other release than `own` is known.
+    pub fn new(own: Id, scope: Scope, recorder: Option<Recorder>) -> Self {
         Self(Arc::new(Shared { own, scope, recorder, state: Mutex::default() }))
     }
 
     /// Returns the state of a process that does not look for other releases.
     pub fn unknown() -> Self {
-        Self::new(("", ""), Scope::all(), None)
+        Self::new(Id::default(), Scope::all(), None)
     }
 
     /// Returns the watch of all Leases of this operator.

@@ -24,9 +24,9 @@ pub struct Ended(pub &'static str);
 pub async fn drive(tasks: Vec<Task>, shutdown: CancellationToken) -> Result<(), Ended> {
     let mut aborts = Aborts(Vec::new());
     let mut running = FuturesUnordered::new();
-    for (name, task) in tasks {
+    for Task { name, run } in tasks {
         // Each future is a Tokio task of its own, so that a busy one does not delay the others.
-        let spawned = tokio::spawn(task);
+        let spawned = tokio::spawn(run);
         aborts.0.push(spawned.abort_handle());
         running.push(async move {
             match spawned.await {
@@ -85,7 +85,7 @@ mod tests {
             tokio::time::sleep(more).await;
             mark.store(true, Ordering::SeqCst);
         };
-        (("a task", Box::pin(run)), done)
+        (Task { name: "a task", run: Box::pin(run) }, done)
     }
 
     #[tokio::test(start_paused = true)]
@@ -106,7 +106,7 @@ mod tests {
     async fn a_task_that_ends_before_shutdown_ends_all() {
         let shutdown = CancellationToken::new();
         let (other, other_done) = until(&shutdown, Duration::ZERO);
-        let ended = drive(vec![("a watch", Box::pin(async {})), other], shutdown.clone()).await;
+        let ended = drive(vec![Task { name: "a watch", run: Box::pin(async {}) }, other], shutdown.clone()).await;
         assert_eq!(ended.unwrap_err().0, "a watch");
         shutdown.cancel();
         tokio::time::sleep(GRACE).await;

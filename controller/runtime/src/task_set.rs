@@ -13,8 +13,13 @@ use crate::{
     watch::{KindWatcher, MemoryBudget, SyncStatus},
 };
 
-/// A future that runs until shutdown, with its name for errors.
-pub type Task = (&'static str, BoxFuture<'static, ()>);
+/// A future that runs until shutdown.
+pub struct Task {
+    /// The name, for errors.
+    pub name: &'static str,
+    /// The future.
+    pub run: BoxFuture<'static, ()>,
+}
 
 /// Collects the tasks to run. Nothing runs before [`drive`](crate::task_runner::drive) is called. Watches run on
 /// standbys too. Tasks of [`TaskSet::after_sync`] and [`TaskSet::until_shutdown`] start only when this process leads.
@@ -42,11 +47,12 @@ impl TaskSet {
         K: Resource + Clone + Serialize + DeserializeOwned + Debug + Send + Sync + 'static,
         K::DynamicType: Eq + Hash + Clone + Debug + Unpin + Send + Sync,
     {
-        let (progress, run) = watcher.start(self.budget.clone());
+        let progress = watcher.sync_status();
+        let run = watcher.run(self.budget.clone());
         self.watches.push(progress.clone());
         self.liveness.watch(progress.clone());
         let shutdown = self.shutdown.clone();
-        self.tasks.push(("a watch", Box::pin(until(shutdown, run))));
+        self.tasks.push(Task { name: "a watch", run: Box::pin(until(shutdown, run)) });
         progress
     }
 
@@ -82,7 +88,7 @@ impl TaskSet {
                 () = shutdown.cancelled() => {}
             }
         };
-        self.tasks.push((name, Box::pin(run)));
+        self.tasks.push(Task { name, run: Box::pin(run) });
     }
 
     /// Adds a task that starts at shutdown.
@@ -92,7 +98,7 @@ impl TaskSet {
             shutdown.cancelled().await;
             run.await;
         };
-        self.tasks.push((name, Box::pin(run)));
+        self.tasks.push(Task { name, run: Box::pin(run) });
     }
 }
 

@@ -35,7 +35,7 @@ use operator_runtime::{
     reconciler::Action,
     rejection::Rejection,
     report::StatusReporter,
-    watch::{EXPECTATION_TTL, Expectations},
+    watch::{ChildrenOf, EXPECTATION_TTL, Expectations},
 };
 pub(crate) use status::CONDITIONS;
 use status_input::StatusInput;
@@ -158,7 +158,7 @@ impl FirstStatus<'_> {
             let created = status::of_created(self.cluster, self.valid, Timestamp::now());
             let written = status::write(&self.context.reporter, self.cluster, current, &created).await;
             written.map_err(Error::Status)?;
-            self.context.expectations.remember((PHASE, &self.valid.uid), "");
+            self.context.expectations.remember(ChildrenOf { kind: PHASE, owner: &self.valid.uid }, "");
             *current = created;
         }
         Ok(())

@@ -8,7 +8,7 @@ use dask_operator_api::{
 };
 use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt as _;
-use operator_runtime::watch::Expectations;
+use operator_runtime::watch::{ChildrenOf, Expectations};
 
 use super::component::ComponentKind;
 use crate::{
@@ -57,7 +57,9 @@ pub(super) fn observe(cluster: &DaskCluster, caches: &Caches, expectations: &Exp
         ..Observed::default()
     };
     let uid = cluster.uid().unwrap_or_default();
-    let is_unseen = |kind: &'static str, stands: bool| !expectations.unseen((kind, &uid), |_| stands).is_empty();
+    let is_unseen = |kind: &'static str, stands: bool| {
+        !expectations.unseen(ChildrenOf { kind, owner: &uid }, |_| stands).is_empty()
+    };
     let stands = |kind: &ComponentKind| match kind {
         ComponentKind::Scheduler => observed.scheduler.is_some(),
         ComponentKind::Service => observed.service.is_some(),

@@ -1,6 +1,7 @@
 //! Wires the reconcilers of Dask resources: which watch fills which cache and triggers which reconciler.
 
 pub(crate) mod contexts;
+mod queues;
 mod triggers;
 
 use std::sync::Arc;
@@ -10,37 +11,12 @@ use dask_operator_api::{
     meta::{self, component},
 };
 use kube::runtime::reflector;
-use operator_runtime::{
-    reconciler::Reconciler,
-    scope::Scope,
-    task_set::TaskSet,
-    unreadable,
-    watch::{Expectations, KindWatcher, Queue, SyncStatus, WorkQueueReceiver, queue},
-};
+use operator_runtime::{reconciler::Reconciler, scope::Scope, task_set::TaskSet, unreadable, watch::KindWatcher};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::queues::WorkQueues;
+use self::queues::{Receivers, Senders};
 use crate::{autoscaler, cluster, idle, job, kopf_finalizer, shared::Shared, worker_group};
-
-/// The sending ends of the reconcilers' work queues.
-#[derive(Clone)]
-struct Queues {
-    clusters: Queue<DaskCluster>,
-    /// Clusters again, for the idle timeout. It talks to schedulers, and a scheduler that hangs must not delay the
-    /// creation of clusters.
-    idle: Queue<DaskCluster>,
-    groups: Queue<DaskWorkerGroup>,
-    jobs: Queue<DaskJob>,
-    autoscalers: Queue<DaskAutoscaler>,
-}
-
-/// The receiving ends of the work queues.
-struct AllRequests {
-    clusters: WorkQueueReceiver<DaskCluster>,
-    idle: WorkQueueReceiver<DaskCluster>,
-    groups: WorkQueueReceiver<DaskWorkerGroup>,
-    jobs: WorkQueueReceiver<DaskJob>,
-    autoscalers: WorkQueueReceiver<DaskAutoscaler>,
-}
 
 /// The stores from which the reconcilers read their own objects.
 struct Stores {
@@ -50,9 +26,15 @@ struct Stores {
     autoscalers: reflector::Store<DaskAutoscaler>,
 }
 
+/// What the reconcilers get their work from.
+struct ReconcilerInputs {
+    receivers: Receivers,
+    stores: Stores,
+}
+
 /// Connects caches, queues and reconcilers.
-pub(crate) fn wire(shared: &Shared, scope: &Scope, shutdown: &CancellationToken) -> TaskSet {
-    let (queues, requests) = queues(&shared.expectations);
+pub(crate) fn wire(shared: &Shared, queues: WorkQueues, scope: &Scope, shutdown: &CancellationToken) -> TaskSet {
+    let WorkQueues { senders, receivers } = queues;
     let mut task_set = TaskSet::new(
         shared.liveness.clone(),
         shared.leadership.clone(),
@@ -60,13 +42,12 @@ pub(crate) fn wire(shared: &Shared, scope: &Scope, shutdown: &CancellationToken)
         shutdown.clone(),
     );
     if shared.releases.is_on() {
-        task_set.watch(shared.releases.watch(&shared.client, shared.pace));
+        task_set.watch(shared.releases.watch(&shared.client, shared.watch_timing));
     }
-    let stores = watch_dask_kinds(&mut task_set, shared, scope, &queues);
-    watch_children(&mut task_set, shared, scope, &queues);
-    queues.wait_for(&task_set.watches);
-    shared.status_store.wake_by(queues.clusters.clone(), task_set.watches.clone());
-    run_reconcilers(&mut task_set, shared, (requests, stores), shutdown);
+    let stores = watch_dask_kinds(&mut task_set, shared, scope, &senders);
+    watch_children(&mut task_set, shared, scope, &senders);
+    senders.wait_for(&task_set.watches);
+    run_reconcilers(&mut task_set, shared, ReconcilerInputs { receivers, stores }, shutdown);
     let reporter = unreadable::Reporter {
         client: shared.client.clone(),
         recorder: shared.recorder.clone(),
@@ -96,35 +77,8 @@ fn conditions_of(group: &str, kind: &str) -> &'static [&'static str] {
     }
 }
 
-impl Queues {
-    fn wait_for(&self, watches: &[SyncStatus]) {
-        self.clusters.wait_for(watches);
-        self.idle.wait_for(watches);
-        self.groups.wait_for(watches);
-        self.jobs.wait_for(watches);
-        self.autoscalers.wait_for(watches);
-    }
-}
-
-fn queues(expectations: &Expectations) -> (Queues, AllRequests) {
-    let (clusters, cluster_requests) = queue(expectations);
-    let (idle, idle_requests) = queue(expectations);
-    let (groups, group_requests) = queue(expectations);
-    let (jobs, job_requests) = queue(expectations);
-    let (autoscalers, autoscaler_requests) = queue(expectations);
-    let queues = Queues { clusters, idle, groups, jobs, autoscalers };
-    let requests = AllRequests {
-        clusters: cluster_requests,
-        idle: idle_requests,
-        groups: group_requests,
-        jobs: job_requests,
-        autoscalers: autoscaler_requests,
-    };
-    (queues, requests)
-}
-
-fn watch_dask_kinds(task_set: &mut TaskSet, shared: &Shared, scope: &Scope, queues: &Queues) -> Stores {
-    let (caches, client, pace) = (&shared.caches, &shared.client, shared.pace);
+fn watch_dask_kinds(task_set: &mut TaskSet, shared: &Shared, scope: &Scope, queues: &Senders) -> Stores {
+    let (caches, client, watch_timing) = (&shared.caches, &shared.client, shared.watch_timing);
     let definitions = shared.old_definitions.clone();
     let forget = move || definitions.forget_sent();
     let (clusters, cluster_writer) = reflector::store();
@@ -132,25 +86,25 @@ fn watch_dask_kinds(task_set: &mut TaskSet, shared: &Shared, scope: &Scope, queu
     let (jobs, job_writer) = reflector::store();
     let (autoscalers, autoscaler_writer) = reflector::store();
     task_set.watch(
-        KindWatcher::new(client, scope, (), pace.config(None), caches.clusters.clone())
+        KindWatcher::new(client, scope, (), watch_timing.config(None), caches.clusters.clone())
             .store(cluster_writer)
             .resync(forget.clone())
             .listen(triggers::on_cluster(caches, queues)),
     );
     task_set.watch(
-        KindWatcher::new(client, scope, (), pace.config(None), caches.groups.clone())
+        KindWatcher::new(client, scope, (), watch_timing.config(None), caches.groups.clone())
             .store(group_writer)
             .resync(forget.clone())
             .listen(triggers::on_group(caches, queues)),
     );
     task_set.watch(
-        KindWatcher::new(client, scope, (), pace.config(None), caches.jobs.clone())
+        KindWatcher::new(client, scope, (), watch_timing.config(None), caches.jobs.clone())
             .store(job_writer)
             .resync(forget.clone())
             .listen(triggers::on_job(queues)),
     );
     task_set.watch(
-        KindWatcher::new(client, scope, (), pace.config(None), caches.autoscalers.clone())
+        KindWatcher::new(client, scope, (), watch_timing.config(None), caches.autoscalers.clone())
             .store(autoscaler_writer)
             .resync(forget.clone())
             .listen(triggers::on_autoscaler(caches, queues)),
@@ -158,26 +112,26 @@ fn watch_dask_kinds(task_set: &mut TaskSet, shared: &Shared, scope: &Scope, queu
     Stores { clusters, groups, jobs, autoscalers }
 }
 
-fn watch_children(task_set: &mut TaskSet, shared: &Shared, scope: &Scope, queues: &Queues) {
-    let (caches, client, pace) = (&shared.caches, &shared.client, shared.pace);
+fn watch_children(task_set: &mut TaskSet, shared: &Shared, scope: &Scope, queues: &Senders) {
+    let (caches, client, watch_timing) = (&shared.caches, &shared.client, shared.watch_timing);
     let of_scheduler = format!("{}={}", meta::COMPONENT, component::SCHEDULER);
     let of_worker = format!("{}={}", meta::COMPONENT, component::WORKER);
     let of_any =
         format!("{} in ({},{},{})", meta::COMPONENT, component::SCHEDULER, component::WORKER, component::JOB_RUNNER);
     task_set.watch(
-        KindWatcher::new(client, scope, (), pace.config(Some(&of_scheduler)), caches.schedulers.clone())
+        KindWatcher::new(client, scope, (), watch_timing.config(Some(&of_scheduler)), caches.schedulers.clone())
             .listen(triggers::owning_cluster(queues)),
     );
     task_set.watch(
-        KindWatcher::new(client, scope, (), pace.config(Some(&of_scheduler)), caches.services.clone())
+        KindWatcher::new(client, scope, (), watch_timing.config(Some(&of_scheduler)), caches.services.clone())
             .listen(triggers::owning_cluster(queues)),
     );
     task_set.watch(
-        KindWatcher::new(client, scope, (), pace.config(Some(&of_worker)), caches.workers.clone())
+        KindWatcher::new(client, scope, (), watch_timing.config(Some(&of_worker)), caches.workers.clone())
             .listen(triggers::owning_group(queues)),
     );
     task_set.watch(
-        KindWatcher::new(client, scope, (), pace.config(Some(&of_any)), caches.pods.clone())
+        KindWatcher::new(client, scope, (), watch_timing.config(Some(&of_any)), caches.pods.clone())
             .listen(triggers::on_pod(queues)),
     );
     // A pod that loses the label of its component leaves the watch above. This one finds it, also after a restart.
@@ -190,7 +144,7 @@ fn watch_children(task_set: &mut TaskSet, shared: &Shared, scope: &Scope, queues
         component::JOB_RUNNER
     );
     task_set.watch(
-        KindWatcher::new(client, scope, (), pace.config(Some(&of_none)), caches.unlabelled_pods.clone())
+        KindWatcher::new(client, scope, (), watch_timing.config(Some(&of_none)), caches.unlabelled_pods.clone())
             .listen(triggers::on_pod(queues)),
     );
 }
@@ -217,7 +171,7 @@ fn reconciler<K: kube::Resource<DynamicType = ()> + 'static, Reconcile, Error>(
 fn run_reconcilers(
     task_set: &mut TaskSet,
     shared: &Shared,
-    (requests, stores): (AllRequests, Stores),
+    ReconcilerInputs { receivers, stores }: ReconcilerInputs,
     shutdown: &CancellationToken,
 ) {
     let clusters =
@@ -230,18 +184,18 @@ fn run_reconcilers(
         reconciler(shared, "DaskAutoscaler", stores.autoscalers, autoscaler::reconcile, autoscaler::Error::category);
     let (context, ends) = (Arc::new(contexts::cluster(shared)), shutdown.clone());
     task_set.after_sync("the DaskCluster reconciler", move |leading| {
-        clusters.run(requests.clusters, context, leading, ends)
+        clusters.run(receivers.clusters, context, leading, ends)
     });
     let (context, ends) = (Arc::new(contexts::idle(shared)), shutdown.clone());
-    task_set.after_sync("the idle time-out", move |leading| idle.run(requests.idle, context, leading, ends));
+    task_set.after_sync("the idle time-out", move |leading| idle.run(receivers.idle, context, leading, ends));
     let (context, ends) = (Arc::new(contexts::worker_group(shared)), shutdown.clone());
     task_set.after_sync("the DaskWorkerGroup reconciler", move |leading| {
-        groups.run(requests.groups, context, leading, ends)
+        groups.run(receivers.groups, context, leading, ends)
     });
     let (context, ends) = (Arc::new(contexts::job(shared)), shutdown.clone());
-    task_set.after_sync("the DaskJob reconciler", move |leading| jobs.run(requests.jobs, context, leading, ends));
+    task_set.after_sync("the DaskJob reconciler", move |leading| jobs.run(receivers.jobs, context, leading, ends));
     let (context, ends) = (Arc::new(contexts::autoscaler(shared)), shutdown.clone());
     task_set.after_sync("the DaskAutoscaler reconciler", move |leading| {
-        autoscalers.run(requests.autoscalers, context, leading, ends)
+        autoscalers.run(receivers.autoscalers, context, leading, ends)
     });
 }

@@ -7,7 +7,7 @@ use dask_operator_api::{
 use kube::{Resource, ResourceExt as _};
 use operator_runtime::watch::{Cache, Change, Queue};
 
-use super::Queues;
+use super::Senders;
 use crate::{
     caches::{Caches, cluster_key},
     pod_labels::{self, Home},
@@ -31,7 +31,7 @@ where
     }
 }
 
-pub(super) fn on_cluster(caches: &Caches, queues: &Queues) -> impl Fn(&Change<DaskCluster>) + Send + 'static {
+pub(super) fn on_cluster(caches: &Caches, queues: &Senders) -> impl Fn(&Change<DaskCluster>) + Send + 'static {
     let (group_cache, autoscaler_cache, queues) = (caches.groups.clone(), caches.autoscalers.clone(), queues.clone());
     move |change| {
         let (namespace, name) = (change.object().namespace().unwrap_or_default(), change.object().name_any());
@@ -51,7 +51,7 @@ pub(super) fn on_cluster(caches: &Caches, queues: &Queues) -> impl Fn(&Change<Da
     }
 }
 
-pub(super) fn on_group(caches: &Caches, queues: &Queues) -> impl Fn(&Change<DaskWorkerGroup>) + Send + 'static {
+pub(super) fn on_group(caches: &Caches, queues: &Senders) -> impl Fn(&Change<DaskWorkerGroup>) + Send + 'static {
     let (job_cache, queues) = (caches.jobs.clone(), queues.clone());
     move |change| {
         let group = change.object();
@@ -74,14 +74,14 @@ fn push_job<K: Resource>(jobs: &Cache<DaskJob>, queue: &Queue<DaskJob>, change: 
     }
 }
 
-pub(super) fn on_job(queues: &Queues) -> impl Fn(&Change<DaskJob>) + Send + 'static {
+pub(super) fn on_job(queues: &Senders) -> impl Fn(&Change<DaskJob>) + Send + 'static {
     let queues = queues.clone();
     move |change| queues.jobs.push(&change.object().namespace().unwrap_or_default(), &change.object().name_any())
 }
 
 /// Enqueues the autoscaler. If an autoscaler that scaled a group is deleted, another one of the same cluster may
 /// replace it.
-pub(super) fn on_autoscaler(caches: &Caches, queues: &Queues) -> impl Fn(&Change<DaskAutoscaler>) + Send + 'static {
+pub(super) fn on_autoscaler(caches: &Caches, queues: &Senders) -> impl Fn(&Change<DaskAutoscaler>) + Send + 'static {
     let (cache, job_cache, queues) = (caches.autoscalers.clone(), caches.jobs.clone(), queues.clone());
     move |change| {
         let object = change.object();
@@ -103,7 +103,7 @@ pub(super) fn on_autoscaler(caches: &Caches, queues: &Queues) -> impl Fn(&Change
 
 /// Enqueues the cluster that an object belongs to. Objects without an owner count by label, because they may conflict
 /// with the cluster's components.
-pub(super) fn owning_cluster<K: Resource>(queues: &Queues) -> impl Fn(&Change<K>) + Send + 'static {
+pub(super) fn owning_cluster<K: Resource>(queues: &Senders) -> impl Fn(&Change<K>) + Send + 'static {
     let clusters = queues.clusters.clone();
     move |change| {
         let object = change.object();
@@ -118,7 +118,7 @@ pub(super) fn owning_cluster<K: Resource>(queues: &Queues) -> impl Fn(&Change<K>
     }
 }
 
-pub(super) fn owning_group<K: Resource>(queues: &Queues) -> impl Fn(&Change<K>) + Send + 'static {
+pub(super) fn owning_group<K: Resource>(queues: &Senders) -> impl Fn(&Change<K>) + Send + 'static {
     let groups = queues.groups.clone();
     move |change| {
         let object = change.object();
@@ -130,7 +130,7 @@ pub(super) fn owning_group<K: Resource>(queues: &Queues) -> impl Fn(&Change<K>) 
 
 /// Enqueues the resource that a pod belongs to: the one that its labels name, and the one that it was created for,
 /// which may have to restore the labels.
-pub(super) fn on_pod(queues: &Queues) -> impl Fn(&Change<PodView>) + Send + 'static {
+pub(super) fn on_pod(queues: &Senders) -> impl Fn(&Change<PodView>) + Send + 'static {
     let queues = queues.clone();
     move |change| {
         let pod = change.object();

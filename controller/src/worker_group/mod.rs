@@ -38,6 +38,7 @@ use connected_workers::ConnectedWorkersCache;
 use live::LiveReader;
 use losses::Losses;
 use removal::{Removal, RemovalBackoff};
+use remover::RemovalTools;
 
 use crate::{caches::Caches, defaults::Defaults, retirements::Retirements, scheduler::SchedulerClients};
 use dask_operator_api::{DaskCluster, DaskWorkerGroup};
@@ -144,6 +145,18 @@ impl Context {
     fn writer(&self) -> Writer<'_> {
         Writer { client: &self.client, expectations: &self.expectations, groups: &self.caches.groups }
     }
+
+    fn removal_tools(&self) -> RemovalTools<'_> {
+        RemovalTools {
+            client: &self.client,
+            reporter: &self.reporter,
+            schedulers: &self.schedulers,
+            retirements: &self.retirements,
+            backoff: &self.memory.removal_backoff,
+            losses: &self.memory.losses,
+            scheduler_limiter: &self.memory.scheduler_limiter,
+        }
+    }
 }
 
 /// Brings one DaskWorkerGroup a step closer to its spec.
@@ -172,7 +185,7 @@ pub(crate) async fn reconcile(group: Arc<DaskWorkerGroup>, context: Arc<Context>
     };
     let mut removal = Removal::default();
     if remove::is_needed(&group, &valid, &observed) {
-        match remove::remove(&context, &group, &valid, &observed).await {
+        match remove::remove(context.removal_tools(), &group, &valid, &observed).await {
             Ok(done) => removal = done,
             Err(failed) => error = error.or(Some(failed.into())),
         }

@@ -9,7 +9,7 @@ use dask_operator_api::{DaskCluster, DaskWorkerGroup, meta::component};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{ResourceExt as _, api::ObjectMeta};
-use operator_runtime::watch::Expectations;
+use operator_runtime::watch::{ChildrenOf, Expectations};
 
 use super::scale::{Workers, prefix_of};
 use crate::{
@@ -44,7 +44,7 @@ pub(super) fn observe(group: &DaskWorkerGroup, caches: &Caches, expectations: &E
     let created = group.status.as_ref().and_then(|status| status.workers_created).unwrap_or(0);
     let deployments = caches.workers.indexed(&uid);
     let seen: HashSet<&str> = deployments.iter().filter_map(|worker| worker.metadata.name.as_deref()).collect();
-    let unseen = expectations.unseen((WORKER, &uid), |name| seen.contains(name));
+    let unseen = expectations.unseen(ChildrenOf { kind: WORKER, owner: &uid }, |name| seen.contains(name));
     let lags = !unseen.is_empty();
     let standing = deployments.iter().filter(|worker| !is_going(&worker.metadata)).map(|worker| worker.name_any());
     let workers = Workers {

@@ -13,12 +13,11 @@ use kube::ResourceExt as _;
 use operator_runtime::k8s;
 
 use super::{
-    Context,
     deletion_order::{self, Candidate, ScaleDownRequest, Scheduler},
     live::LiveReader,
     observe::Observed,
     removal::{Occasion, Removal},
-    remover::Remover,
+    remover::{RemovalTools, Remover},
     retiring::RetirementRecord,
     validate::ValidatedGroup,
 };
@@ -34,35 +33,35 @@ pub(super) fn is_needed(group: &DaskWorkerGroup, valid: &ValidatedGroup, observe
 
 /// Removes the workers that should go, as far as that is possible now.
 pub(super) async fn remove(
-    context: &Context,
+    tools: RemovalTools<'_>,
     group: &DaskWorkerGroup,
     valid: &ValidatedGroup,
     observed: &Observed,
 ) -> Result<Removal, k8s::Error> {
     let workers = observed.workers.names.len();
     let occasion = Occasion { replicas: valid.replicas, template: valid.template.clone(), workers };
-    if let Some(why) = context.memory.removal_backoff.waiting(&valid.owner.uid, &occasion) {
+    if let Some(why) = tools.backoff.waiting(&valid.owner.uid, &occasion) {
         return Ok(Removal { waiting: Some(why), unfinished: false });
     }
     // Schedulers that hang must not use up the slots that other groups need.
-    let Some(_slot) = context.memory.scheduler_limiter.try_acquire(&valid.namespace) else {
+    let Some(_slot) = tools.scheduler_limiter.try_acquire(&valid.namespace) else {
         return Ok(Removal { waiting: None, unfinished: true });
     };
-    let removal = attempt(context, group, valid, observed).await?;
+    let removal = attempt(tools, group, valid, observed).await?;
     if let Some(why) = &removal.waiting {
-        context.memory.removal_backoff.pause(&valid.owner.uid, occasion, why);
+        tools.backoff.pause(&valid.owner.uid, occasion, why);
     }
     Ok(removal)
 }
 
 async fn attempt(
-    context: &Context,
+    tools: RemovalTools<'_>,
     group: &DaskWorkerGroup,
     valid: &ValidatedGroup,
     observed: &Observed,
 ) -> Result<Removal, k8s::Error> {
     let Some(cluster) = observed.cluster.as_deref() else { return Ok(Removal::default()) };
-    let Some(live) = LiveReader::new(&context.client, group).live().await? else {
+    let Some(live) = LiveReader::new(tools.client, group).live().await? else {
         return Ok(Removal::default());
     };
     let mut candidates = live.candidates(&valid.template, valid.rolling);
@@ -70,12 +69,12 @@ async fn attempt(
     let surplus = candidates.len().saturating_sub(replicas);
     let demand = ScaleDownRequest { surplus, replicas, max_unavailable: valid.max_unavailable.of(replicas) };
     let retiring = RetirementRecord::of(&live.group);
-    let mut remover = Remover { context, valid, cluster, live, retiring, now: Timestamp::now() };
+    let mut remover = Remover { tools, valid, cluster, live, retiring, now: Timestamp::now() };
     if surplus == 0 && !candidates.iter().any(|candidate| candidate.outdated) {
         remover.record(RetirementRecord::default()).await?;
         return Ok(Removal::default());
     }
-    let scheduler = ask(&context.schedulers, cluster, observed, &candidates).await;
+    let scheduler = ask(tools.schedulers, cluster, observed, &candidates).await;
     for candidate in &mut candidates {
         candidate.standing = deletion_order::standing(&candidate.name, observed.pods_of(&candidate.name), &scheduler);
     }

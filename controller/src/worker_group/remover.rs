@@ -10,22 +10,26 @@ use dask_scheduler_client::{Error, Retired};
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use kube::{
-    Api,
+    Api, Client,
     runtime::events::{Event, EventType},
 };
-use operator_runtime::{k8s, rejection::Rejection};
+use operator_runtime::{fair_share::FairShare, k8s, rejection::Rejection, report::StatusReporter};
 use serde_json::json;
 
 use super::{
-    Context,
     deletion_order::{self, Candidate, RemovalCost, ScaleDownRequest, Scheduler},
     live::Live,
-    removal::Removal,
+    losses::Losses,
+    removal::{Removal, RemovalBackoff},
     retiring::RetirementRecord,
     scale::SLICE,
     validate::ValidatedGroup,
 };
-use crate::{retirements::Retirement, view::DeploymentView};
+use crate::{
+    retirements::{Retirement, Retirements},
+    scheduler::SchedulerClients,
+    view::DeploymentView,
+};
 
 /// Workers that are retired in one call to the scheduler.
 const AT_ONCE: usize = 100;
@@ -36,9 +40,22 @@ const ATTEMPTS: usize = 32;
 /// No other workers are tried after this time, because the scheduler may take any time to refuse.
 const ATTEMPTS_TIME: Duration = Duration::from_secs(30);
 
+/// What removals work with.
+#[derive(Clone, Copy)]
+pub(super) struct RemovalTools<'a> {
+    pub(super) client: &'a Client,
+    pub(super) reporter: &'a StatusReporter,
+    pub(super) schedulers: &'a SchedulerClients,
+    pub(super) retirements: &'a Retirements,
+    pub(super) backoff: &'a RemovalBackoff,
+    pub(super) losses: &'a Losses,
+    /// Limits how many schedulers are asked at the same time.
+    pub(super) scheduler_limiter: &'a FairShare,
+}
+
 /// A removal in progress.
 pub(super) struct Remover<'a> {
-    pub(super) context: &'a Context,
+    pub(super) tools: RemovalTools<'a>,
     pub(super) valid: &'a ValidatedGroup,
     pub(super) cluster: &'a DaskCluster,
     /// The group and its workers.
@@ -136,11 +153,11 @@ impl Remover<'_> {
             _ => Vec::new(),
         };
         let addresses: Vec<String> = held.iter().flat_map(processes).collect();
-        self.context.schedulers.of(self.cluster).await?.retire(&addresses).await
+        self.tools.schedulers.of(self.cluster).await?.retire(&addresses).await
     }
 
     async fn delete(&self, victims: &[&Candidate]) -> Result<(), k8s::Error> {
-        let api: Api<DeploymentView> = Api::namespaced(self.context.client.clone(), &self.valid.namespace);
+        let api: Api<DeploymentView> = Api::namespaced(self.tools.client.clone(), &self.valid.namespace);
         let delete = |victim: &Candidate| {
             let (api, name, uid) = (api.clone(), victim.name.clone(), victim.uid.clone());
             async move { k8s::delete(&api, &name, &uid).await }
@@ -149,7 +166,7 @@ impl Remover<'_> {
         // In order, so that the same problem always gives the same message.
         let results: Vec<_> = stream::iter(deletions).buffered(PARALLEL).collect().await;
         for (victim, _) in victims.iter().zip(&results).filter(|(_, result)| result.is_ok()) {
-            self.context.memory.losses.gone(&self.valid.owner.uid, &victim.name);
+            self.tools.losses.gone(&self.valid.owner.uid, &victim.name);
         }
         if !victims.is_empty() {
             let names: Vec<&str> = victims.iter().map(|victim| victim.name.as_str()).collect();
@@ -159,7 +176,7 @@ impl Remover<'_> {
     }
 
     fn count(&self, retirement: Retirement, workers: &[&Candidate]) {
-        self.context.retirements.add(retirement, workers.len());
+        self.tools.retirements.add(retirement, workers.len());
     }
 
     /// Writes the record of workers that are being retired to the group, unless it has not changed.
@@ -167,7 +184,7 @@ impl Remover<'_> {
         if self.retiring == retiring {
             return Ok(());
         }
-        let api: Api<DaskWorkerGroup> = Api::namespaced(self.context.client.clone(), &self.valid.namespace);
+        let api: Api<DaskWorkerGroup> = Api::namespaced(self.tools.client.clone(), &self.valid.namespace);
         let patch = json!({"metadata": {"annotations": {meta::RETIRING: retiring.annotation()}}});
         k8s::merge(&api, &self.live.group, patch).await?;
         self.retiring = retiring;
@@ -185,7 +202,7 @@ impl Remover<'_> {
             action: "Retire".to_owned(),
             secondary: None,
         };
-        self.context.reporter.publish(&self.live.group, event).await;
+        self.tools.reporter.publish(&self.live.group, event).await;
     }
 }
 

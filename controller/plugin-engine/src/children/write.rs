@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use kube::{ResourceExt as _, api::DynamicObject};
 use operator_runtime::{
     fingerprint::fingerprint,
-    k8s::{self, Force},
+    k8s::{self, AppliedNew, Force},
 };
 use serde_json::{Value, json};
 
@@ -136,9 +136,9 @@ impl Children<'_> {
     /// removed again.
     async fn create(&self, child: &Approved) -> Result<ChildVersion, Problem> {
         let api = self.api(child.resource());
-        let (created, is_new) =
+        let AppliedNew { object: created, is_created } =
             k8s::apply_new(&self.plugin.writer.client, &api, &self.manager(), child.manifest()).await?;
-        if is_new {
+        if is_created {
             return Ok(ChildVersion::of(&created));
         }
         let manager = self.manager();

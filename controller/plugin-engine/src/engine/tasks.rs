@@ -33,6 +33,7 @@ const SUMMARY_PERIOD: Duration = Duration::from_secs(1);
 pub(super) fn status_writer(dependencies: &Dependencies) -> StatusWriter {
     StatusWriter {
         caches: dependencies.caches.clone(),
+        watches: dependencies.watches.clone(),
         reporter: dependencies.reporter.clone(),
         status_store: Arc::clone(&dependencies.status_store),
         budget: EventBudget::default(),
@@ -44,7 +45,6 @@ pub(super) fn status_writer(dependencies: &Dependencies) -> StatusWriter {
 /// when this is called.
 pub(super) async fn write_statuses(status_writer: StatusWriter, leading: Leading) {
     status_writer.status_store.loaded();
-    status_writer.status_store.dask_resources().await;
     status_writer.run(leading).await;
 }
 
@@ -69,7 +69,7 @@ pub(super) fn watch_endpoints(task_set: &mut TaskSet, trigger: &ProbeTrigger) {
     let (client, settings) = (&trigger.0.client, &trigger.0.settings);
     let slices = endpoint_slices::cache();
     let (sender, changes) = mpsc::unbounded_channel();
-    let config = settings.pace.config(Some(endpoint_slices::SERVICE_LABEL));
+    let config = trigger.0.watch_timing.config(Some(endpoint_slices::SERVICE_LABEL));
     let watcher = KindWatcher::new(client, &settings.plugin_scope(), (), config, slices.clone());
     let leadership = trigger.0.leadership.clone();
     let watcher = watcher.listen(move |change: &Change<SliceView>| {
@@ -92,7 +92,7 @@ pub(super) fn watch_strays(task_set: &mut TaskSet, context: &Arc<PluginContext>)
     let elsewhere = settings.watched.without(&settings.namespace);
     let Some(scope) = elsewhere.filter(|_| settings.strays) else { return };
     let cache = Cache::new(|_: &DaskOperatorPlugin| None);
-    let config = settings.pace.config(None);
+    let config = context.watch_timing.config(None);
     task_set.watch(KindWatcher::new(&context.client, &scope, (), config, cache.clone()).optional());
     let context = Arc::clone(context);
     task_set.until_shutdown("the reporter of plugins that are not accepted where they are", |leading| {

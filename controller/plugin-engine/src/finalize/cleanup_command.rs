@@ -59,11 +59,18 @@ pub async fn release_finalizers(scope: &Scope, output: &mut impl io::Write) -> R
     if failures.is_empty() { Ok(()) } else { Err(Error::Left(failures)) }
 }
 
+/// The objects of one namespace, or of all that the field selector lets through.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    namespace: Option<&'a str>,
+    fields: Option<&'a str>,
+}
+
 async fn release_all(client: &Client, scope: &Scope) -> Report {
     let mut report = Report::default();
     let fields = scope.field_selector();
     for namespace in scope.parts() {
-        let part = (namespace, fields.as_deref());
+        let part = Part { namespace, fields: fields.as_deref() };
         release_kind::<DaskCluster>(client, part, &mut report).await;
         release_kind::<DaskWorkerGroup>(client, part, &mut report).await;
         release_kind::<DaskJob>(client, part, &mut report).await;
@@ -73,7 +80,7 @@ async fn release_all(client: &Client, scope: &Scope) -> Report {
 }
 
 /// Processes all objects of a kind until none has a plugin's finalizer, at most [`ROUNDS`] times.
-async fn release_kind<K>(client: &Client, (namespace, fields): (Option<&str>, Option<&str>), report: &mut Report)
+async fn release_kind<K>(client: &Client, Part { namespace, fields }: Part<'_>, report: &mut Report)
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
 {

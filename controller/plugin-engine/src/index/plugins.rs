@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dask_operator_api::DaskOperatorPlugin;
-use operator_runtime::watch::{self, Cache, Expectations, Queue, queue};
+use operator_runtime::watch::{Cache, Queue};
 
 use crate::model::{
     key::{PluginKey, key_of},
@@ -17,14 +17,10 @@ pub(crate) struct Plugins {
     queue: Queue<DaskOperatorPlugin>,
 }
 
-/// The receiving end of the work queue.
-pub(crate) type WorkQueueReceiver = watch::WorkQueueReceiver<DaskOperatorPlugin>;
-
 impl Plugins {
-    /// Returns an empty cache and its work queue.
-    pub(crate) fn new() -> (Self, WorkQueueReceiver) {
-        let (queue, requests) = queue(&Expectations::default());
-        (Self { cache: Cache::new(|_| None), queue }, requests)
+    /// Returns an empty cache, with the work queue of plugin resources.
+    pub(crate) fn new(queue: Queue<DaskOperatorPlugin>) -> Self {
+        Self { cache: Cache::new(|_| None), queue }
     }
 
     pub(crate) fn get(&self, key: &PluginKey) -> Option<Arc<DaskOperatorPlugin>> {
@@ -56,6 +52,7 @@ fn is_ready(plugin: &DaskOperatorPlugin) -> bool {
 #[cfg(test)]
 mod tests {
     use kube::runtime::watcher::Event;
+    use operator_runtime::watch::{Expectations, queue};
     use serde_json::json;
 
     use super::*;
@@ -75,7 +72,7 @@ mod tests {
             }))
             .unwrap()
         };
-        let (plugins, _requests) = Plugins::new();
+        let plugins = Plugins::new(queue(&Expectations::default()).0);
         for plugin in [
             plugin("dask-operator", "good", false, "True"),
             plugin("team-a", "bad", false, "False"),

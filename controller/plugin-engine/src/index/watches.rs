@@ -90,6 +90,13 @@ pub(crate) struct WatchManager {
     namespaces: Mutex<Option<Watched<Metadata>>>,
 }
 
+/// A watch of children, for a caller that waits for it.
+struct OpenWatch {
+    watched: Watched<ChildMeta>,
+    /// Cancelled when the watch is closed.
+    closed: CancellationToken,
+}
+
 impl WatchManager {
     /// Returns a manager without watches.
     pub(crate) fn new(
@@ -141,7 +148,7 @@ impl WatchManager {
     /// complete.
     pub(crate) async fn children(&self, writer: &Writer, resource: &ApiResource) -> Cache<ChildMeta> {
         loop {
-            let (watched, closed) = self.open(writer, resource, Instant::now());
+            let OpenWatch { watched, closed } = self.open(writer, resource, Instant::now());
             tokio::select! {
                 biased;
                 () = watched.progress.synced() => return watched.cache,
@@ -151,8 +158,8 @@ impl WatchManager {
         }
     }
 
-    /// Returns the watch of `resource` by `writer`, and the token that is cancelled when it is closed.
-    fn open(&self, writer: &Writer, resource: &ApiResource, now: Instant) -> (Watched<ChildMeta>, CancellationToken) {
+    /// Returns the watch of `resource` by `writer`.
+    fn open(&self, writer: &Writer, resource: &ApiResource, now: Instant) -> OpenWatch {
         let key = WatchKey { writer: writer.key(), resource: resource.clone() };
         let mut children = self.children.lock().unwrap_or_else(PoisonError::into_inner);
         let open = children.entry(key).or_insert_with(|| {
@@ -161,7 +168,7 @@ impl WatchManager {
             Open { watched, _end: closed.clone().drop_guard(), closed, used: now }
         });
         open.used = now;
-        (open.watched.clone(), open.closed.clone())
+        OpenWatch { watched: open.watched.clone(), closed: open.closed.clone() }
     }
 
     /// Closes the watches of children that are not in `wanted` and have not been used for a while.
@@ -217,8 +224,8 @@ mod tests {
         let (watches, writer) = (watches(), test_writer());
         let [kept, dropped] = ["ConfigMap", "Ingress"].map(|kind| mk_resource("v1", kind));
         let now = Instant::now();
-        let (_, open) = watches.open(&writer, &kept, now);
-        let (_, closed) = watches.open(&writer, &dropped, now);
+        let open = watches.open(&writer, &kept, now).closed;
+        let closed = watches.open(&writer, &dropped, now).closed;
         let wanted = HashSet::from([WatchKey { writer: writer.key(), resource: kept }]);
         watches.close(&wanted, now + UNUSED / 2);
         assert!(!closed.is_cancelled(), "it was used just now");

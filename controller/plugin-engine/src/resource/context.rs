@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use kube::Client;
-use operator_runtime::{fair_share::FairShare, leader::Leadership, liveness::Liveness, report::StatusReporter};
+use operator_runtime::{
+    fair_share::FairShare, leader::Leadership, liveness::Liveness, report::StatusReporter, watch::WatchTiming,
+};
 
 use super::{
     deleted_plugins::DeletedPlugins, inquiries::Inquiries, inquiry_result::InquiryResult, probes::Probes,
@@ -21,6 +23,7 @@ use crate::{
 pub(crate) struct PluginContext {
     pub(crate) client: Client,
     pub(crate) settings: Settings,
+    pub(crate) watch_timing: WatchTiming,
     pub(crate) authority: Authority,
     pub(crate) reporter: StatusReporter,
     /// All plugin resources.

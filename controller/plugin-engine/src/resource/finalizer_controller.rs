@@ -9,6 +9,7 @@
 //! is enough: a plugin cannot be called about them, and its finalizer is removed at the deadline.
 
 mod removal;
+mod unreadable;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,7 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dask_operator_api::{DaskCluster, DaskOperatorPlugin, GROUP, SubjectKind};
+use dask_operator_api::{DaskCluster, DaskOperatorPlugin, SubjectKind};
 use futures::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use kube::{
     Resource, ResourceExt,
@@ -29,7 +30,7 @@ use operator_runtime::{
     fair_share::FairQueue,
     k8s,
     leader::Leading,
-    watch::{Cache, SyncStatus, UnreadableObject},
+    watch::{Cache, SyncStatus},
 };
 use serde::de::DeserializeOwned;
 
@@ -121,7 +122,8 @@ impl FinalizerController {
         let namespace = &self.context.settings.namespace;
         let plugins = self.context.plugins.all().into_iter();
         self.resources = plugins.map(|plugin| (key_of(&plugin).identity(namespace), plugin)).collect();
-        self.unreadable = self.context.liveness.unreadable().iter().filter_map(|object| deleted(object)).collect();
+        self.unreadable =
+            self.context.liveness.unreadable().iter().filter_map(|object| unreadable::deleted(object)).collect();
         let caches = self.caches.clone();
         let mut pending = HashSet::new();
         self.enqueue_kind(SubjectKind::DaskCluster, &caches.clusters, &mut pending, now);
@@ -143,7 +145,7 @@ impl FinalizerController {
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone,
     {
         for owner in owners.all() {
-            let key = key_of_owner(kind, owner.as_ref());
+            let key = SubjectKey::of(kind, owner.as_ref());
             if !self.unreadable.contains_key(&key) {
                 self.enqueue_if_due(key, owner.as_ref(), pending, now);
             }
@@ -174,7 +176,7 @@ impl FinalizerController {
 
     /// Returns the next removal. It is decided again now, because the object may have been queued for a long time.
     fn start(&mut self) -> Option<BoxFuture<'static, Done>> {
-        let (_, key) = self.queue.pop()?;
+        let key = self.queue.pop()?.item;
         let caches = &self.caches;
         Some(match key.kind {
             SubjectKind::DaskWorkerGroup => self.remove(key, &caches.groups),
@@ -234,26 +236,6 @@ impl FinalizerController {
         };
         self.states.insert(key, state);
     }
-}
-
-/// Returns the key and the metadata of a Dask resource that cannot be parsed and is being deleted.
-fn deleted(object: &UnreadableObject) -> Option<(SubjectKey, ObjectMeta)> {
-    let metadata = object.deleted_metadata()?;
-    let (group, _) = object.reference.api_version.as_deref()?.split_once('/')?;
-    let kind = match object.reference.kind.as_deref()? {
-        "DaskCluster" => SubjectKind::DaskCluster,
-        "DaskWorkerGroup" => SubjectKind::DaskWorkerGroup,
-        "DaskJob" => SubjectKind::DaskJob,
-        "DaskAutoscaler" => SubjectKind::DaskAutoscaler,
-        _ => return None,
-    };
-    let key = SubjectKey { kind, namespace: metadata.namespace.clone()?, name: metadata.name.clone()? };
-    (group == GROUP).then_some((key, metadata))
-}
-
-/// Returns the key of a Dask resource.
-fn key_of_owner(kind: SubjectKind, owner: &impl Resource) -> SubjectKey {
-    SubjectKey { kind, namespace: owner.namespace().unwrap_or_default(), name: owner.name_any() }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The DaskOperatorPlugin reconciler: accepts, authorises, discovers and registers plugins, and reports the result in
 //! their status.
 
+mod conclusion;
 pub(crate) mod context;
 mod credentials;
 pub(crate) mod deleted_plugins;
@@ -15,6 +16,7 @@ mod interruption;
 mod observe;
 mod probes;
 mod reasons;
+mod register;
 mod route;
 pub(crate) mod socket_watch;
 pub(crate) mod sockets;
@@ -36,7 +38,12 @@ use kube::ResourceExt as _;
 use plugin_protocol::EventReason;
 
 pub use self::status::CONDITIONS;
-use self::{context::PluginContext, probes::Probe, status::Findings, validate::Tenancy};
+use self::{
+    context::PluginContext,
+    probes::{Probe, Recalled},
+    status::Findings,
+    validate::Tenancy,
+};
 pub(crate) use self::{inquiries::Inquiries, probes::Probes};
 use super::{
     children::prune_guard::ALLOW_ANNOTATION,
@@ -50,7 +57,7 @@ use super::{
     },
 };
 use dask_operator_api::DaskOperatorPlugin;
-use operator_runtime::{k8s, reconciler::Action, rejection::Rejection, scope::Scope, watch::WatchTiming};
+use operator_runtime::{k8s, reconciler::Action, rejection::Rejection, scope::Scope};
 
 /// When a plugin is reconciled again while an inquiry is running. The end of the inquiry triggers a pass anyway.
 const INQUIRY_PERIOD: Duration = Duration::from_mins(1);
@@ -89,18 +96,18 @@ pub(crate) async fn reconcile(plugin: Arc<DaskOperatorPlugin>, context: Arc<Plug
     };
     hand_over_leave(&context, &key, &plugin);
     if let Some(result) = context.inquiries.take(&key) {
-        inquiry::conclude(&context, &plugin, &valid, result)?;
+        conclusion::conclude(&context, &plugin, &valid, result)?;
     }
     let now = Instant::now();
     let (last, next) = if context.inquiries.is_under_way(&key) {
         (context.probes.last(&key, &plugin), INQUIRY_PERIOD)
     } else {
         match context.probes.recall(&key, &plugin, now) {
-            (Some(probe), true) => {
+            Recalled::Fresh(probe) => {
                 let next = (probe.at + probe.pause()).saturating_duration_since(now);
                 (Some(probe), next)
             }
-            (last, _) => {
+            Recalled::Stale(last) => {
                 inquiry::begin(&context, &plugin, valid, last.as_ref());
                 (last, INQUIRY_PERIOD)
             }
@@ -142,7 +149,6 @@ pub(crate) fn without_cluster(
     let settings = Settings {
         namespace: home.to_owned(),
         watched: Scope::all(),
-        pace: WatchTiming::default(),
         socket_dir: PathBuf::new(),
         service_ip: None,
         tenants: plugin.namespace().as_deref() != Some(home),

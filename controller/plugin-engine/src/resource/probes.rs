@@ -57,6 +57,14 @@ pub(crate) struct Probe {
     pub(crate) findings: Findings,
 }
 
+/// The last findings about a plugin.
+pub(crate) enum Recalled {
+    /// They still hold.
+    Fresh(Probe),
+    /// A new discovery is due. There may be none yet.
+    Stale(Option<Probe>),
+}
+
 impl Probes {
     /// Makes the next pass discover the plugin again, regardless of when that was last done.
     pub(crate) fn wake(&self, key: PluginKey) {
@@ -118,15 +126,18 @@ impl Probes {
         Duration::try_from(renewal.duration_since(now)).ok().filter(|left| !left.is_zero())
     }
 
-    /// Returns the last findings, and whether they are still fresh.
-    pub(crate) fn recall(&self, key: &PluginKey, plugin: &DaskOperatorPlugin, now: Instant) -> (Option<Probe>, bool) {
+    /// Returns the last findings.
+    pub(crate) fn recall(&self, key: &PluginKey, plugin: &DaskOperatorPlugin, now: Instant) -> Recalled {
         let mut inner = self.inner();
         let woken = inner.woken.remove(key);
         let last = inner.last.get(key).filter(|probe| Some(&probe.uid) == plugin.metadata.uid.as_ref()).cloned();
-        let fresh = last.as_ref().is_some_and(|probe| {
+        let is_fresh = |probe: &Probe| {
             !woken && plugin.metadata.generation == Some(probe.generation) && now < probe.at + probe.pause()
-        });
-        (last, fresh)
+        };
+        match last {
+            Some(probe) if is_fresh(&probe) => Recalled::Fresh(probe),
+            last => Recalled::Stale(last),
+        }
     }
 
     /// Returns the last findings, regardless of their generation.

@@ -123,21 +123,21 @@ async fn delete_children(
         Some(namespace) => Api::namespaced_with(writer.client.clone(), namespace, &kind.resource),
         None => Api::all_with(writer.client.clone(), &kind.resource),
     });
-    let fields = scope.field_selector();
+    let labels = format!("{PLUGIN_LABEL}={identity},{SUBJECT_LABEL}");
+    // Children in excluded namespaces may belong to a plugin of the same name of another release.
+    let params = ListParams { field_selector: scope.field_selector(), ..ListParams::default().labels(&labels) };
     let is_ours = |namespace: &str| !context.env.releases.is_served_alone(namespace);
-    join_all(apis.map(|api| delete_in(api, (identity, fields.as_deref()), kind, is_ours))).await.into_iter().collect()
+    join_all(apis.map(|api| delete_in(api, &params, kind, is_ours))).await.into_iter().collect()
 }
 
+/// Deletes the children that `params` selects, as far as a Dask resource controls them and their namespace `is_ours`.
 async fn delete_in(
     all: Api<DynamicObject>,
-    (identity, fields): (&str, Option<&str>),
+    params: &ListParams,
     kind: &ChildKind,
     is_ours: impl Fn(&str) -> bool,
 ) -> Result<(), k8s::Error> {
-    let mut params = ListParams::default().labels(&format!("{PLUGIN_LABEL}={identity},{SUBJECT_LABEL}"));
-    // Children in excluded namespaces may belong to a plugin of the same name of another release.
-    params.field_selector = fields.map(str::to_owned);
-    let children = k8s::timed("list", &kind.resource.plural, all.list_metadata(&params)).await?;
+    let children = k8s::timed("list", &kind.resource.plural, all.list_metadata(params)).await?;
     let client = all.into_client();
     for child in children.items.iter().filter(|child| meta::is_controlled_by_dask(*child)) {
         let namespace = child.namespace().unwrap_or_default();

@@ -11,7 +11,7 @@ use dask_operator_api::{
     ClusterPhase, DaskAutoscaler, DaskCluster, DaskWorkerGroup, PluginState, SubjectKind,
     conditions::{PLUGINS_SYNCED, PLUGINS_WAITING},
 };
-use futures::{StreamExt as _, stream};
+use futures::{StreamExt as _, future::join_all, stream};
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::{
@@ -24,7 +24,7 @@ use operator_runtime::{
     leader::Leading,
     releases::{RECHECK, Releases},
     report::StatusReporter,
-    watch::Cache,
+    watch::{Cache, SyncStatus},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
@@ -48,6 +48,8 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Writes the contents of the status store to the statuses of owners.
 pub(crate) struct StatusWriter {
     pub(crate) caches: OwnerCaches,
+    /// The watches that fill these caches.
+    pub(crate) watches: Vec<SyncStatus>,
     pub(crate) reporter: StatusReporter,
     pub(crate) status_store: Arc<StatusStore>,
     pub(crate) budget: EventBudget,
@@ -72,8 +74,9 @@ macro_rules! shows {
 shows!(DaskAutoscaler, DaskCluster, DaskWorkerGroup);
 
 impl StatusWriter {
-    /// Publishes statuses until it is dropped.
+    /// Publishes statuses until it is dropped, as soon as the watches of Dask resources have synced.
     pub(crate) async fn run(self, _: Leading) {
+        join_all(self.watches.iter().map(SyncStatus::synced)).await;
         loop {
             let Due { owners, stale } = self.status_store.next().await;
             if stale {

@@ -5,14 +5,15 @@ mod held_clusters;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 use dask_operator_api::{DaskCluster, DaskOperatorPlugin};
-use futures::future::join_all;
 use kube::ResourceExt as _;
-use operator_runtime::watch::{Queue, SyncStatus};
+use operator_runtime::watch::Queue;
+#[cfg(any(test, feature = "testing"))]
+use operator_runtime::watch::{Expectations, queue};
 use tokio::sync::Notify;
 
 use super::{
@@ -21,9 +22,11 @@ use super::{
     schedule::{DueOwners, Schedule},
     warnings::PluginWarning,
 };
+#[cfg(any(test, feature = "testing"))]
+use crate::config::test_settings;
 use crate::{
     config::Settings,
-    index::plugins::{Plugins, WorkQueueReceiver},
+    index::plugins::Plugins,
     model::{key::PluginKey, subject::SubjectKey},
 };
 
@@ -35,9 +38,8 @@ pub struct StatusStore {
     pub(crate) plugins: Plugins,
     state: Mutex<State>,
     changed: Notify,
-    clusters: OnceLock<Queue<DaskCluster>>,
-    /// The watches of the kinds whose statuses are published.
-    watches: OnceLock<Vec<SyncStatus>>,
+    /// The queue that released clusters are enqueued in.
+    clusters: Queue<DaskCluster>,
 }
 
 #[derive(Default)]
@@ -90,30 +92,16 @@ impl OwnerReports {
 }
 
 impl StatusStore {
-    /// Returns an empty store, and the work queue of plugin resources.
-    pub fn new(settings: &Settings) -> (Self, WorkQueueReceiver) {
-        let (plugins, requests) = Plugins::new();
-        let status_store = Self {
+    /// Returns an empty store. `plugins` is the work queue of plugin resources, and released clusters are enqueued in
+    /// `clusters`.
+    pub fn new(settings: &Settings, plugins: Queue<DaskOperatorPlugin>, clusters: Queue<DaskCluster>) -> Self {
+        Self {
             namespace: settings.namespace.clone(),
-            plugins,
+            plugins: Plugins::new(plugins),
             state: Mutex::default(),
             changed: Notify::new(),
-            clusters: OnceLock::new(),
-            watches: OnceLock::new(),
-        };
-        (status_store, requests)
-    }
-
-    /// Sets the queue that released clusters are enqueued in, and the watches of Dask resources. Statuses are published
-    /// only after `watches` have synced.
-    pub fn wake_by(&self, clusters: Queue<DaskCluster>, watches: Vec<SyncStatus>) {
-        // Called only once, when the controllers are set up.
-        let _ = (self.clusters.set(clusters), self.watches.set(watches));
-    }
-
-    /// Waits until the watches of Dask resources have synced.
-    pub(crate) async fn dask_resources(&self) {
-        join_all(self.watches.get().into_iter().flatten().map(SyncStatus::synced)).await;
+            clusters,
+        }
     }
 
     fn identity(&self, plugin: &DaskOperatorPlugin) -> String {
@@ -233,6 +221,13 @@ impl StatusStore {
     }
 }
 
+/// Returns an empty store whose queues nobody reads.
+#[cfg(any(test, feature = "testing"))]
+pub fn test_status_store() -> StatusStore {
+    let (plugins, clusters) = (queue(&Expectations::default()).0, queue(&Expectations::default()).0);
+    StatusStore::new(&test_settings(), plugins, clusters)
+}
+
 #[cfg(test)]
 mod tests {
     use dask_operator_api::{SubjectKind, testing::mk_cluster};
@@ -240,7 +235,6 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::test_settings,
         model::summary::SyncState,
         status::{aggregate::Owner, warnings::MAX_WAITING},
     };
@@ -271,7 +265,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_a_report_that_changed_is_published() {
-        let (status_store, _) = StatusStore::new(&test_settings());
+        let status_store = test_status_store();
         status_store.report("echo", &key(SubjectKind::Service, "a"), Some(report(1, &[])));
         assert_eq!(due(&status_store).await, [owner()]);
         status_store.report("echo", &key(SubjectKind::Service, "a"), Some(report(1, &[])));
@@ -282,7 +276,7 @@ mod tests {
     /// Nothing was written until then, so that a restart does not make the status flicker.
     #[tokio::test]
     async fn owners_are_published_when_the_first_round_of_a_plugin_is_complete() {
-        let (status_store, _) = StatusStore::new(&test_settings());
+        let status_store = test_status_store();
         let subject = key(SubjectKind::Service, "a");
         status_store.report("echo", &subject, Some(report(1, &[])));
         assert_eq!(due(&status_store).await, [owner()]);
@@ -293,7 +287,7 @@ mod tests {
 
     #[test]
     fn the_number_of_unpublished_warnings_is_bounded() {
-        let (status_store, _) = StatusStore::new(&test_settings());
+        let status_store = test_status_store();
         for number in 0..1000 {
             let warning = number.to_string();
             status_store.report("echo", &key(SubjectKind::Pod, "a"), Some(report(0, &[&warning])));
@@ -303,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_warning_is_published_once_for_all_subjects() {
-        let (status_store, _) = StatusStore::new(&test_settings());
+        let status_store = test_status_store();
         let said = |text: &str| PluginWarning { plugin: "echo".to_owned(), text: text.to_owned() };
         status_store.report("echo", &key(SubjectKind::Pod, "a"), Some(report(0, &["x"])));
         status_store.report("echo", &key(SubjectKind::Pod, "b"), Some(report(0, &["x", "y"])));
@@ -317,7 +311,7 @@ mod tests {
 
     #[test]
     fn reports_of_deleted_plugins_and_subjects_are_forgotten() {
-        let (status_store, _) = StatusStore::new(&test_settings());
+        let status_store = test_status_store();
         let (seen, unseen) = (key(SubjectKind::Pod, "a"), key(SubjectKind::Pod, "b"));
         status_store.report("echo", &seen, Some(report(2, &[])));
         status_store.report("echo", &unseen, Some(report(3, &[])));
@@ -347,11 +341,9 @@ mod tests {
     /// known.
     #[tokio::test]
     async fn a_cluster_is_held_until_each_known_plugin_with_policy_fail_has_reported() {
-        let ((status_store, _requests), (queue, mut requests)) = (
-            StatusStore::new(&test_settings()),
-            operator_runtime::watch::queue::<DaskCluster>(&operator_runtime::watch::Expectations::default()),
-        );
-        status_store.wake_by(queue, Vec::new());
+        let (plugins, _) = queue(&Expectations::default());
+        let (clusters, mut requests) = queue::<DaskCluster>(&Expectations::default());
+        let status_store = StatusStore::new(&test_settings(), plugins, clusters);
         requests.open(operator_runtime::leader::leading(), &kube::runtime::reflector::store().0);
         let cluster = mk_cluster("demo");
         let mut woken = async || {

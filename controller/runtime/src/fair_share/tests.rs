@@ -6,7 +6,7 @@ use super::*;
 
 /// Takes slots for all items that may have one now. Returns the items with their tenants.
 fn drained(queue: &mut FairQueue<u32>) -> Vec<(String, u32)> {
-    std::iter::from_fn(|| queue.pop()).map(|(tenant, item)| (tenant.to_string(), item)).collect()
+    std::iter::from_fn(|| queue.pop()).map(|turn| (turn.tenant.to_string(), turn.item)).collect()
 }
 
 fn pushed(slots: usize, items: &[(&str, u32)]) -> FairQueue<u32> {
@@ -91,7 +91,7 @@ fn a_hundred_thousand_tenants_are_served_at_once() {
         queue.push(&tenant.to_string(), 0);
     }
     let mut served = 0;
-    while let Some((tenant, _)) = queue.pop() {
+    while let Some(Turn { tenant, .. }) = queue.pop() {
         queue.release(&tenant);
         served += 1;
     }

@@ -47,21 +47,29 @@ where
     timed("compare", &describe(manifest), api.patch(name, &params, &Patch::Apply(manifest))).await
 }
 
-/// Like [`apply`] without force, for an object that should not exist yet. Also returns whether it was created, which
-/// only the status code of the response shows reliably.
+/// The result of [`apply_new`].
+#[derive(Debug)]
+pub struct AppliedNew {
+    /// The object as it is now.
+    pub object: DynamicObject,
+    /// Whether it was created. Only the status code of the response shows that reliably.
+    pub is_created: bool,
+}
+
+/// Like [`apply`] without force, for an object that should not exist yet.
 pub async fn apply_new(
     client: &Client,
     api: &Api<DynamicObject>,
     manager: &str,
     manifest: &Value,
-) -> Result<(DynamicObject, bool), Error> {
+) -> Result<AppliedNew, Error> {
     let name = text(manifest, "/metadata/name");
     let params = PatchParams::apply(manager).validation_strict();
     let request = Request::new(api.resource_url()).patch(name, &params, &Patch::Apply(manifest));
     let applied = async {
         let response = send(client, request.map_err(kube::Error::BuildRequest)?).await?;
         let object = serde_json::from_slice(&response.body).map_err(kube::Error::SerdeError)?;
-        Ok((object, response.code == http::StatusCode::CREATED))
+        Ok(AppliedNew { object, is_created: response.code == http::StatusCode::CREATED })
     };
     timed("create", &describe(manifest), applied).await
 }

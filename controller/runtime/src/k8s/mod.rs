@@ -16,7 +16,7 @@ mod status;
 mod warnings;
 
 pub use access::may;
-pub use apply::{Force, apply, apply_new, dry_apply};
+pub use apply::{AppliedNew, Force, apply, apply_new, dry_apply};
 pub use create::{CreatedObject, Creation, annotate, create};
 pub use delete::{delete, delete_foreground};
 pub use error::{Class, Error};
@@ -45,7 +45,7 @@ pub fn timed<T>(
 }
 
 /// Like [`timed`], with another limit.
-pub async fn timed_within<T>(
+pub(crate) async fn timed_within<T>(
     limit: Duration,
     verb: &'static str,
     object: &str,

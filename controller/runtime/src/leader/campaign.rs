@@ -1,5 +1,7 @@
 //! The part of one process in the election.
 
+mod observing;
+
 use std::{
     future::pending,
     pin::{Pin, pin},
@@ -19,12 +21,12 @@ use tokio::{
 
 use super::{
     Error, Settings,
-    decide::{self, Decision, Loss, Observed, Timing, decide},
+    decide::{self, Decision, Loss, Observed, Timing, UnconfirmedWrite, decide},
     lease::LeaseClient,
 };
 use crate::{
     k8s::{self, Class},
-    received::{Received, Unreadable},
+    received::Received,
 };
 
 /// The Lease as the watch reports it, or `None` if it is gone.
@@ -34,7 +36,7 @@ type LeaseEvent = Result<Option<Received<Lease>>, watcher::Error>;
 type Tried = Result<(), k8s::Error>;
 
 /// A process that leads or wants to lead.
-pub struct Candidate {
+pub(super) struct Candidate {
     lease: LeaseClient,
     identity: String,
     timing: Timing,
@@ -49,7 +51,7 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    pub fn new(client: Client, settings: &Settings, leading: watch::Sender<bool>) -> Self {
+    pub(super) fn new(client: Client, settings: &Settings, leading: watch::Sender<bool>) -> Self {
         let timing = Timing::new(settings.seconds);
         // The pod's name alone is not enough: a process that restarts in the same pod must not take the Lease of its
         // predecessor for its own.
@@ -69,7 +71,7 @@ impl Candidate {
     }
 
     /// Leads, or waits to lead, until the leadership is lost. Returns how it was lost.
-    pub async fn campaign(&mut self) -> Error {
+    pub(super) async fn campaign(&mut self) -> Error {
         let events = watch_object(self.lease.api.clone(), &self.lease.name).default_backoff();
         let mut events = pin!(events);
         let mut tried = self.read().await;
@@ -119,79 +121,11 @@ impl Candidate {
         }
     }
 
-    async fn on_event(&mut self, event: LeaseEvent) -> Tried {
-        let lease = match event {
-            Ok(lease) => lease,
-            Err(error) => {
-                if !self.watch_failed {
-                    tracing::warn!(lease = %self.lease, %error, "watching the Lease failed; retrying");
-                }
-                self.watch_failed = true;
-                return Ok(());
-            }
-        };
-        self.watch_failed = false;
-        if self.observed.renewed.is_none() {
-            self.record(lease);
-            return Ok(());
-        }
-        if let Some(Received::Readable { object: lease, .. }) = &lease
-            && lease.spec.as_ref().and_then(|record| record.holder_identity.as_ref()) == Some(&self.identity)
-        {
-            if self.observed.confirm(lease) {
-                self.observed.object = Some(lease.clone());
-            }
-            return Ok(());
-        }
-        // The event may be older than the last renewal, because watches report changes late.
-        self.read().await
-    }
-
     /// Releases the Lease if this process holds it, so that another can lead at once.
-    pub async fn release(&self) {
+    pub(super) async fn release(&self) {
         if self.is_allowed {
             self.lease.release(&self.identity, self.timing).await;
         }
-    }
-
-    /// Reads the Lease from the API server.
-    async fn read(&mut self) -> Tried {
-        let found = self.lease.get().await?;
-        self.is_allowed = true;
-        if let Some(Received::Readable { object, .. }) = &found {
-            self.observed.confirm(object);
-        }
-        self.record(found);
-        Ok(())
-    }
-
-    fn record(&mut self, lease: Option<Received<Lease>>) {
-        let lease = match lease {
-            Some(Received::Unreadable(unreadable)) => return self.record_unreadable(*unreadable),
-            Some(Received::Readable { object, .. }) => Some(object),
-            None => None,
-        };
-        let before = self.observed.holder().to_owned();
-        self.observed.record_object(lease, Instant::now());
-        let holder = self.observed.holder();
-        if holder == before || holder == self.identity {
-            return;
-        }
-        if holder.is_empty() {
-            tracing::info!(lease = %self.lease, "the Lease was released");
-        } else {
-            tracing::info!(lease = %self.lease, holder, "another process leads");
-        }
-    }
-
-    /// Handles a Lease that cannot be read. A leader replaces its own Lease at once. A standby replaces that of another
-    /// process when it has expired.
-    fn record_unreadable(&mut self, Unreadable { metadata, reason, message, .. }: Unreadable) {
-        if self.observed.unreadable != Some(reason) {
-            tracing::warn!(lease = %self.lease, reason, "the Lease cannot be read and will be replaced");
-            tracing::debug!(lease = %self.lease, message, "the Lease cannot be read");
-        }
-        self.observed.record_unreadable(metadata, reason, Instant::now());
     }
 
     /// Tries to become the holder, or to stay it.
@@ -199,7 +133,7 @@ impl Candidate {
         let start = Instant::now();
         let record = decide::claimed(&self.observed.record, &self.identity, self.timing, jiff::Timestamp::now());
         if self.observed.renewed.is_some() {
-            self.observed.unconfirmed.push((record.clone(), start));
+            self.observed.unconfirmed.push(UnconfirmedWrite { record: record.clone(), begun: start });
         }
         let before = self.observed.object.clone();
         let is_there = before.is_some();

@@ -63,8 +63,15 @@ pub(super) struct Observed {
     pub since: Instant,
     /// When the last successful write of this process began, if this process leads.
     pub renewed: Option<Instant>,
-    /// The records that it has written since then without receiving a response, and when each of these writes began.
-    pub unconfirmed: Vec<(LeaseSpec, Instant)>,
+    /// The writes of this process since then that have no response yet.
+    pub unconfirmed: Vec<UnconfirmedWrite>,
+}
+
+/// A write of the Lease whose response was not received.
+#[derive(Clone, Debug)]
+pub(super) struct UnconfirmedWrite {
+    pub(super) record: LeaseSpec,
+    pub(super) begun: Instant,
 }
 
 impl Observed {
@@ -100,9 +107,9 @@ impl Observed {
     /// Returns whether `object` is what this leader wrote without receiving a response. If so, the write counts as a
     /// renewal: if the API server is slow, there is no time for another request.
     pub(super) fn confirm(&mut self, object: &Lease) -> bool {
-        let found = self.unconfirmed.iter().find(|(record, _)| object.spec.as_ref() == Some(record));
-        let Some((_, begun)) = found else { return false };
-        self.renewed = Some(*begun);
+        let found = self.unconfirmed.iter().find(|write| object.spec.as_ref() == Some(&write.record));
+        let Some(write) = found else { return false };
+        self.renewed = Some(write.begun);
         self.unconfirmed.clear();
         true
     }

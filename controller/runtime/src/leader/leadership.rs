@@ -14,10 +14,9 @@ pub struct Leadership(watch::Receiver<bool>);
 pub struct Leading(());
 
 impl Leadership {
-    /// Returns the state of a process that does not lead, and the sender that sets whether it does.
-    pub fn new() -> (watch::Sender<bool>, Self) {
-        let (sender, receiver) = watch::channel(false);
-        (sender, Self(receiver))
+    /// Returns the state that `sender` sets.
+    pub(super) fn of(sender: &watch::Sender<bool>) -> Self {
+        Self(sender.subscribe())
     }
 
     /// Returns whether this process leads now.

@@ -64,8 +64,14 @@ pub enum Error {
     },
 }
 
+/// The election of the leader, as one process takes part in it.
+pub struct Election {
+    way: Way,
+    leadership: Leadership,
+}
+
 /// The way in which this process becomes the leader.
-pub enum Election {
+enum Way {
     /// It leads when it holds the Lease.
     Candidate(Box<Candidate>),
     /// It leads as soon as it can, without an election.
@@ -73,15 +79,24 @@ pub enum Election {
 }
 
 impl Election {
-    /// Returns an election by the Lease of `settings`, or none without settings. `client` is for the Lease alone,
-    /// because other requests to the API server must not delay a renewal.
-    pub fn new(settings: Option<(Client, Settings)>) -> (Self, Leadership) {
-        let (leading, leadership) = Leadership::new();
-        let election = match settings {
-            Some((client, settings)) => Self::Candidate(Box::new(Candidate::new(client, &settings, leading))),
-            None => Self::Alone(leading),
-        };
-        (election, leadership)
+    /// Returns an election by the Lease of `settings`. `client` is for the Lease alone, because other requests to the
+    /// API server must not delay a renewal.
+    pub fn by_lease(client: Client, settings: &Settings) -> Self {
+        let leading = watch::Sender::new(false);
+        let leadership = Leadership::of(&leading);
+        Self { way: Way::Candidate(Box::new(Candidate::new(client, settings, leading))), leadership }
+    }
+
+    /// Returns the election of a process that leads without any.
+    pub fn alone() -> Self {
+        let leading = watch::Sender::new(false);
+        let leadership = Leadership::of(&leading);
+        Self { way: Way::Alone(leading), leadership }
+    }
+
+    /// Returns the state of this process's leadership.
+    pub fn leadership(&self) -> Leadership {
+        self.leadership.clone()
     }
 
     /// Campaigns and leads until `ended`, and then releases the Lease. A process does not campaign before its caches
@@ -91,15 +106,15 @@ impl Election {
             () = synced => {}
             () = ended.cancelled() => return Ok(()),
         }
-        match self {
-            Self::Candidate(mut candidate) => {
+        match self.way {
+            Way::Candidate(mut candidate) => {
                 tokio::select! {
                     lost = Box::pin(candidate.campaign()) => return Err(lost),
                     () = ended.cancelled() => {}
                 }
                 candidate.release().await;
             }
-            Self::Alone(leading) => {
+            Way::Alone(leading) => {
                 leading.send_replace(true);
                 ended.cancelled().await;
             }

@@ -5,29 +5,15 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    fmt,
     time::Duration,
 };
 
 use tokio::time::Instant;
 
-use crate::fair_share::FairQueue;
+use crate::{fair_share::FairQueue, object_key::ObjectKey};
 
 /// The longest delay of an object, so that no delay is too long for a timer.
 const LONGEST_DELAY: Duration = Duration::from_hours(24);
-
-/// The namespace and the name of an object.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Key {
-    pub namespace: String,
-    pub name: String,
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}/{}", self.namespace, self.name)
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -41,16 +27,16 @@ enum Stage {
 /// The objects, by stage. Namespaces share the slots.
 #[derive(Debug)]
 pub(super) struct WorkQueue {
-    waiting: FairQueue<Key>,
-    stages: HashMap<Key, Stage>,
+    waiting: FairQueue<ObjectKey>,
+    stages: HashMap<ObjectKey, Stage>,
     delayed: BTreeSet<Delayed>,
-    due: HashMap<Key, Instant>,
+    due: HashMap<ObjectKey, Instant>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Delayed {
     due: Instant,
-    key: Key,
+    key: ObjectKey,
 }
 
 impl WorkQueue {
@@ -59,7 +45,7 @@ impl WorkQueue {
     }
 
     /// Requests a pass over an object.
-    pub(super) fn request(&mut self, key: Key) {
+    pub(super) fn request(&mut self, key: ObjectKey) {
         match self.stages.get_mut(&key) {
             None => {
                 self.waiting.push(&key.namespace, key.clone());
@@ -71,15 +57,15 @@ impl WorkQueue {
     }
 
     /// Returns the next object to reconcile, if one waits and a slot is free for it.
-    pub(super) fn begin(&mut self) -> Option<Key> {
-        let (_, key) = self.waiting.pop()?;
+    pub(super) fn begin(&mut self) -> Option<ObjectKey> {
+        let key = self.waiting.pop()?.item;
         self.undelay(&key);
         self.stages.insert(key.clone(), Stage::Running { again: false });
         Some(key)
     }
 
     /// Ends the pass over an object. With a `delay`, the object is due again after that time at the latest.
-    pub(super) fn end(&mut self, key: Key, delay: Option<Duration>, now: Instant) {
+    pub(super) fn end(&mut self, key: ObjectKey, delay: Option<Duration>, now: Instant) {
         self.waiting.release(&key.namespace);
         match (self.stages.remove(&key), delay) {
             (Some(Stage::Running { again: true }), _) => self.request(key),
@@ -108,7 +94,7 @@ impl WorkQueue {
         }
     }
 
-    fn undelay(&mut self, key: &Key) {
+    fn undelay(&mut self, key: &ObjectKey) {
         if let Some(due) = self.due.remove(key) {
             self.delayed.remove(&Delayed { due, key: key.clone() });
         }
@@ -119,8 +105,8 @@ impl WorkQueue {
 mod tests {
     use super::*;
 
-    fn key(namespace: &str, name: &str) -> Key {
-        Key { namespace: namespace.to_owned(), name: name.to_owned() }
+    fn key(namespace: &str, name: &str) -> ObjectKey {
+        ObjectKey { namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
     fn begun(queue: &mut WorkQueue) -> Vec<String> {

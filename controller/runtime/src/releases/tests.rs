@@ -27,7 +27,7 @@ fn lease(name: &str, watches: Option<&str>, renewed: Option<i64>) -> Arc<Lease> 
 
 /// Returns a release that watches all namespaces and has seen its own Lease.
 fn releases(now: Instant) -> Releases {
-    let releases = Releases::new(("a", "own"), Scope::all(), None);
+    let releases = Releases::new(Id { namespace: "a".to_owned(), name: "own".to_owned() }, Scope::all(), None);
     releases.on_change(&Change::Applied(lease("own", Some("a"), Some(1))), now);
     releases
 }

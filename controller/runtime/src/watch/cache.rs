@@ -7,6 +7,8 @@ use std::{
 
 use kube::{Resource, ResourceExt, runtime::watcher::Event};
 
+use crate::object_key::ObjectKey;
+
 /// A change that a watch event made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change<K> {
@@ -25,8 +27,6 @@ impl<K> Change<K> {
     }
 }
 
-type Key = (String, String);
-
 /// Objects of one kind, by namespace and name and by one index, such as the group that a worker belongs to.
 ///
 /// A read takes time in proportion to the number of objects that it returns. Clones share the content.
@@ -36,13 +36,13 @@ pub struct Cache<K> {
 }
 
 struct Content<K> {
-    objects: HashMap<Key, Arc<K>>,
+    objects: HashMap<ObjectKey, Arc<K>>,
     /// The objects by index value, each list sorted by namespace and name. Most lists have one object, for which a tree
     /// would take more memory than the object itself.
     index: HashMap<String, Vec<Arc<K>>>,
     /// Objects of lists in progress, each of one namespace or of all. When a list is complete, its objects replace the
     /// others of the same namespace. `None` is an object that cannot be read, which stays as it was.
-    relists: HashMap<Option<String>, HashMap<Key, Option<K>>>,
+    relists: HashMap<Option<String>, HashMap<ObjectKey, Option<K>>>,
 }
 
 impl<K> Clone for Cache<K> {
@@ -61,7 +61,7 @@ impl<K: Resource + Clone> Cache<K> {
     /// Returns the object of this name.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
         let content = self.content.read().unwrap_or_else(PoisonError::into_inner);
-        content.objects.get(&(namespace.to_owned(), name.to_owned())).map(Arc::clone)
+        content.objects.get(&ObjectKey::new(namespace, name)).map(Arc::clone)
     }
 
     /// Returns the objects with this value of the index, sorted by namespace and name.
@@ -97,7 +97,7 @@ impl<K: Resource + Clone> Cache<K> {
         match event {
             Event::Apply(object) => vec![content.insert(share(object), self.index_of)],
             Event::Delete(object) => {
-                content.remove(&key_of(&object), self.index_of);
+                content.remove(&ObjectKey::of(&object), self.index_of);
                 vec![Change::Deleted(Arc::new(object))]
             }
             Event::Init => {
@@ -106,7 +106,7 @@ impl<K: Resource + Clone> Cache<K> {
             }
             Event::InitApply(object) => {
                 let relist = content.relists.entry(part.map(str::to_owned)).or_default();
-                relist.insert(key_of(&object), Some(object));
+                relist.insert(ObjectKey::of(&object), Some(object));
                 Vec::new()
             }
             Event::InitDone => content.finish_relist(part, self.index_of, share),
@@ -114,23 +114,23 @@ impl<K: Resource + Clone> Cache<K> {
     }
 
     /// Keeps an object of a list in progress as it was, because it exists but cannot be read.
-    pub fn keep_listed(&self, part: Option<&str>, namespace: &str, name: &str) {
+    pub(crate) fn keep_listed(&self, part: Option<&str>, namespace: &str, name: &str) {
         let mut content = self.content.write().unwrap_or_else(PoisonError::into_inner);
         let relist = content.relists.entry(part.map(str::to_owned)).or_default();
-        relist.insert((namespace.to_owned(), name.to_owned()), None);
+        relist.insert(ObjectKey::new(namespace, name), None);
     }
 
     /// Takes an object out of a list in progress. The version of an earlier list, if any, is kept.
-    pub fn unlist(&self, part: Option<&str>, namespace: &str, name: &str) -> Option<K> {
+    pub(crate) fn unlist(&self, part: Option<&str>, namespace: &str, name: &str) -> Option<K> {
         let mut content = self.content.write().unwrap_or_else(PoisonError::into_inner);
         let relist = content.relists.get_mut(&part.map(str::to_owned))?;
-        relist.get_mut(&(namespace.to_owned(), name.to_owned()))?.take()
+        relist.get_mut(&ObjectKey::new(namespace, name))?.take()
     }
 }
 
 impl<K: Resource + Clone> Content<K> {
     fn insert(&mut self, object: Arc<K>, index_of: fn(&K) -> Option<String>) -> Change<K> {
-        let key = key_of(object.as_ref());
+        let key = ObjectKey::of(object.as_ref());
         self.remove(&key, index_of);
         if let Some(value) = index_of(&object) {
             // Reserves room for one object: `Vec` would begin with four.
@@ -143,7 +143,7 @@ impl<K: Resource + Clone> Content<K> {
         Change::Applied(object)
     }
 
-    fn remove(&mut self, key: &Key, index_of: fn(&K) -> Option<String>) -> Option<Arc<K>> {
+    fn remove(&mut self, key: &ObjectKey, index_of: fn(&K) -> Option<String>) -> Option<Arc<K>> {
         let old = self.objects.remove(key)?;
         if let Some(value) = index_of(&old)
             && let Some(objects) = self.index.get_mut(&value)
@@ -165,8 +165,8 @@ impl<K: Resource + Clone> Content<K> {
         share: &mut dyn FnMut(K) -> Arc<K>,
     ) -> Vec<Change<K>> {
         let listed = self.relists.remove(&part.map(str::to_owned)).unwrap_or_default();
-        let vanished = |key: &&Key| is_in(part, key) && !listed.contains_key(*key);
-        let vanished: Vec<Key> = self.objects.keys().filter(vanished).cloned().collect();
+        let vanished = |key: &&ObjectKey| is_in(part, key) && !listed.contains_key(*key);
+        let vanished: Vec<ObjectKey> = self.objects.keys().filter(vanished).cloned().collect();
         let deleted = vanished.iter().filter_map(|key| self.remove(key, index_of)).map(Change::Deleted);
         let mut changes: Vec<Change<K>> = deleted.collect();
         for (key, object) in listed {
@@ -181,21 +181,17 @@ impl<K: Resource + Clone> Content<K> {
 }
 
 /// Returns whether `part` is the namespace of `key`, or all namespaces.
-fn is_in(part: Option<&str>, (namespace, _): &Key) -> bool {
-    part.is_none_or(|part| part == namespace)
+fn is_in(part: Option<&str>, key: &ObjectKey) -> bool {
+    part.is_none_or(|part| part == key.namespace)
 }
 
 /// Returns the position of the object with this key or, as an error, the position to insert it at.
-fn place_of<K: Resource>((namespace, name): &Key, objects: &[Arc<K>]) -> Result<usize, usize> {
+fn place_of<K: Resource>(key: &ObjectKey, objects: &[Arc<K>]) -> Result<usize, usize> {
     objects.binary_search_by(|object| {
         let meta = object.meta();
         let found = (meta.namespace.as_deref().unwrap_or_default(), meta.name.as_deref().unwrap_or_default());
-        found.cmp(&(namespace.as_str(), name.as_str()))
+        found.cmp(&(key.namespace.as_str(), key.name.as_str()))
     })
-}
-
-fn key_of<K: Resource>(object: &K) -> Key {
-    (object.namespace().unwrap_or_default(), object.name_any())
 }
 
 #[cfg(test)]

@@ -49,6 +49,28 @@ impl Default for Expectations {
     }
 }
 
+/// The objects of one kind that one owner has.
+#[derive(Clone, Copy, Debug)]
+pub struct ChildrenOf<'a> {
+    /// The kind of the objects.
+    pub kind: &'a str,
+    /// The uid of the owner.
+    pub owner: &'a str,
+}
+
+/// [`ChildrenOf`] as a key.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct ChildrenKey {
+    kind: String,
+    owner: String,
+}
+
+impl ChildrenOf<'_> {
+    fn key(self) -> ChildrenKey {
+        ChildrenKey { kind: self.kind.to_owned(), owner: self.owner.to_owned() }
+    }
+}
+
 /// A creation in progress. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Creating {
@@ -78,7 +100,7 @@ struct State {
     /// The creations by namespace, for as long as something is created there.
     bursts: HashMap<String, Burst>,
     /// The names of created objects and the times of their creation, by kind and the owner's uid.
-    made: HashMap<(String, String), HashMap<String, Instant>>,
+    made: HashMap<ChildrenKey, HashMap<String, Instant>>,
     forgotten: Option<Instant>,
 }
 
@@ -101,7 +123,8 @@ impl Burst {
 impl Creating {
     /// Records that the object `name` was created for the owner with this uid.
     pub fn made(&self, owner: &str, name: &str) {
-        self.under_way.expectations.made(&self.under_way.namespace, (&self.kind, owner), name);
+        let children = ChildrenOf { kind: &self.kind, owner };
+        self.under_way.expectations.made(&self.under_way.namespace, children, name);
     }
 }
 
@@ -115,31 +138,31 @@ impl Expectations {
         Creating { under_way, kind: kind.to_owned(), _turn: room.acquire(namespace).await }
     }
 
-    /// Records that the object `name` was created in `namespace`. `key` is its kind and the uid of its owner.
-    pub fn made(&self, namespace: &str, key: (&str, &str), name: &str) {
+    /// Records that the object `name`, one of `children`, was created in `namespace`.
+    pub fn made(&self, namespace: &str, children: ChildrenOf<'_>, name: &str) {
         let now = Instant::now();
         {
             let mut state = self.state();
             state.all.last = Some(now);
             state.bursts.entry(namespace.to_owned()).or_default().last = Some(now);
         }
-        self.remember(key, name);
+        self.remember(children, name);
     }
 
     /// Like [`Self::made`], for creations that no request waits for.
-    pub fn remember(&self, (kind, owner): (&str, &str), name: &str) {
+    pub fn remember(&self, children: ChildrenOf<'_>, name: &str) {
         let now = Instant::now();
         let mut state = self.state();
         state.forget(now);
-        state.made.entry((kind.to_owned(), owner.to_owned())).or_default().insert(name.to_owned(), now);
+        state.made.entry(children.key()).or_default().insert(name.to_owned(), now);
     }
 
-    /// Returns the names of objects that were created for the owner and are not in the cache according to `seen`. An
+    /// Returns the names of those of `children` that were created and are not in the cache according to `seen`. An
     /// object is returned for at most the time of [`EXPECTATION_TTL`].
-    pub fn unseen(&self, (kind, owner): (&str, &str), seen: impl Fn(&str) -> bool) -> BTreeSet<String> {
+    pub fn unseen(&self, children: ChildrenOf<'_>, seen: impl Fn(&str) -> bool) -> BTreeSet<String> {
         let now = Instant::now();
         let mut state = self.state();
-        let key = (kind.to_owned(), owner.to_owned());
+        let key = children.key();
         let Some(made) = state.made.get_mut(&key) else { return BTreeSet::new() };
         made.retain(|name, time| !seen(name) && now.duration_since(*time) < EXPECTATION_TTL);
         let unseen = made.keys().cloned().collect();
@@ -151,7 +174,7 @@ impl Expectations {
 
     /// Waits until nothing has been created in `namespace` for a moment. The wait is bounded, however many objects are
     /// created. The bound is much shorter if all creations are in other namespaces.
-    pub async fn wait_until_quiet(&self, namespace: &str) {
+    pub(crate) async fn wait_until_quiet(&self, namespace: &str) {
         let (begin, mut pause) = (Instant::now(), QUIET);
         while let Some(end) = self.busy_until(namespace, begin).filter(|end| Instant::now() < *end) {
             sleep_until(end.min(Instant::now() + pause)).await;
@@ -206,7 +229,7 @@ mod tests {
         begin.elapsed()
     }
 
-    const GROUP: (&str, &str) = ("Deployment", "uid");
+    const GROUP: ChildrenOf<'_> = ChildrenOf { kind: "Deployment", owner: "uid" };
 
     fn unseen(expectations: &Expectations, seen: &[&str]) -> Vec<String> {
         expectations.unseen(GROUP, |name| seen.contains(&name)).into_iter().collect()
@@ -217,8 +240,8 @@ mod tests {
         let expectations = Expectations::default();
         expectations.made("ns", GROUP, "a");
         expectations.made("ns", GROUP, "b");
-        expectations.made("ns", ("Service", "uid"), "c");
-        expectations.made("ns", ("Deployment", "other"), "d");
+        expectations.made("ns", ChildrenOf { kind: "Service", owner: "uid" }, "c");
+        expectations.made("ns", ChildrenOf { kind: "Deployment", owner: "other" }, "d");
         assert_eq!(unseen(&expectations, &[]), ["a", "b"]);
         assert_eq!(unseen(&expectations, &["a"]), ["b"]);
         assert_eq!(unseen(&expectations, &[]), ["b"], "what was seen once may be gone when it is not seen again");
@@ -231,7 +254,11 @@ mod tests {
         tokio::time::sleep(EXPECTATION_TTL).await;
         assert_eq!(unseen(&expectations, &[]), Vec::<String>::new());
         for owner in 0..100 {
-            expectations.made(&format!("ns-{owner}"), ("Deployment", &owner.to_string()), "b");
+            expectations.made(
+                &format!("ns-{owner}"),
+                ChildrenOf { kind: "Deployment", owner: &owner.to_string() },
+                "b",
+            );
         }
         tokio::time::sleep(EXPECTATION_TTL).await;
         expectations.made("ns", GROUP, "a");
@@ -261,7 +288,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_creation_that_takes_long_is_waited_for_and_one_that_hangs_is_not() {
+    async fn a_creation_that_takes_long_is_waited_for() {
         let expectations = Expectations::default();
         expectations.made("ns", GROUP, "a");
         let slow = async {
@@ -270,7 +297,11 @@ mod tests {
         };
         let (given, ()) = tokio::join!(way_given(&expectations), slow);
         assert!(given >= 4 * QUIET && given < STALLED, "{given:?}");
+    }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_creation_that_hangs_is_not_waited_for() {
+        let expectations = Expectations::default();
         expectations.made("ns", GROUP, "b");
         let _hangs = expectations.begin("ns", "Deployment").await;
         let given = way_given(&expectations).await;

@@ -1,7 +1,9 @@
 //! The watches of one kind. They fill its cache and notify listeners of changes.
 
+mod api_scope;
 mod reading;
 mod rereading;
+mod shared_store;
 
 use std::{
     fmt::Debug,
@@ -16,17 +18,13 @@ use futures::{
 };
 use kube::{
     Api, Client, Resource, ResourceExt as _,
-    core::{DynamicResourceScope, NamespaceResourceScope},
-    runtime::{
-        WatchStreamExt as _,
-        reflector::{ObjectRef, Store, store::Writer},
-        watcher,
-    },
+    runtime::{WatchStreamExt as _, reflector::store::Writer, watcher},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::MissedTickBehavior;
 
-use self::rereading::Reread;
+pub use self::api_scope::ApiScope;
+use self::{rereading::Reread, shared_store::SharedStore};
 use super::{
     Cache, Change, MemoryBudget, SyncStatus,
     admission::Admission,
@@ -35,25 +33,6 @@ use super::{
     timing,
 };
 use crate::{received::Unparsed, scope::Scope};
-
-/// How the API of a kind in one namespace is constructed. kube has a separate function for kinds that are known only at
-/// run time.
-pub trait ApiScope<K: Resource> {
-    /// Returns the API of the objects in `namespace`.
-    fn within(client: Client, namespace: &str, dynamic_type: &K::DynamicType) -> Api<K>;
-}
-
-impl<K: Resource<Scope = Self, DynamicType = ()>> ApiScope<K> for NamespaceResourceScope {
-    fn within(client: Client, namespace: &str, (): &()) -> Api<K> {
-        Api::namespaced(client, namespace)
-    }
-}
-
-impl<K: Resource<Scope = Self>> ApiScope<K> for DynamicResourceScope {
-    fn within(client: Client, namespace: &str, dynamic_type: &K::DynamicType) -> Api<K> {
-        Api::namespaced_with(client, namespace, dynamic_type)
-    }
-}
 
 /// A result of a watch, with the health of that watch.
 type WatchEvent<K> = (Arc<WatchHealth>, watcher::Result<watcher::Event<Unparsed<K>>>);
@@ -83,22 +62,11 @@ where
     dynamic_type: K::DynamicType,
     config: watcher::Config,
     cache: Cache<K>,
-    store: Option<Shared<K>>,
+    store: Option<SharedStore<K>>,
     listeners: Vec<Listener<K>>,
     optional: bool,
     on_list: Option<Box<dyn Fn() + Send + Sync>>,
     admission: Admission,
-}
-
-/// A store that holds the same instances as the cache.
-struct Shared<K>
-where
-    K: Resource + Clone + 'static,
-    K::DynamicType: Eq + Hash + Clone,
-{
-    writer: Writer<K>,
-    reader: Store<K>,
-    dynamic_type: K::DynamicType,
 }
 
 impl<K> KindWatcher<K>
@@ -150,13 +118,8 @@ where
 
     /// Also fills a store that `kube::runtime::applier` reads.
     #[must_use]
-    pub fn store(mut self, mut writer: Writer<K>) -> Self {
-        // An empty list makes the store ready. Its content depends on the cache: kube's applier only runs once a list
-        // is complete, and the complete lists of the watches are awaited separately.
-        writer.apply_watcher_event(&watcher::Event::Init);
-        writer.apply_watcher_event(&watcher::Event::InitDone);
-        let (reader, dynamic_type) = (writer.as_reader(), self.dynamic_type.clone());
-        self.store = Some(Shared { writer, reader, dynamic_type });
+    pub fn store(mut self, writer: Writer<K>) -> Self {
+        self.store = Some(SharedStore::new(writer, self.dynamic_type.clone()));
         self
     }
 
@@ -182,15 +145,15 @@ where
         self
     }
 
-    /// Returns the sync status of the watches, and the future that runs them for as long as the process lives. The
-    /// objects of a namespace are held as far as `budget` allows.
-    pub fn start(mut self, budget: MemoryBudget) -> (SyncStatus, impl Future<Output = ()> + Send) {
-        self.admission = Admission::new(budget);
+    /// Returns the sync status of the watches.
+    pub fn sync_status(&self) -> SyncStatus {
         let health = self.parts.iter().map(|part| Arc::clone(&part.health)).collect();
-        (SyncStatus::new(&K::plural(&self.dynamic_type), health), self.run())
+        SyncStatus::new(&K::plural(&self.dynamic_type), health)
     }
 
-    async fn run(mut self) {
+    /// Runs the watches for as long as the process lives. The objects of a namespace are held as far as `budget` allows.
+    pub async fn run(mut self, budget: MemoryBudget) {
+        self.admission = Admission::new(budget);
         let mut events: SelectAll<_> = self.parts.iter().map(|part| self.events(part)).collect();
         let mut rereads: FuturesUnordered<Reread<K>> = FuturesUnordered::new();
         let mut ticks = tokio::time::interval(REREAD_PERIOD);
@@ -279,24 +242,6 @@ where
                 listener(change);
             }
         }
-    }
-}
-
-impl<K> Shared<K>
-where
-    K: Resource + Clone + 'static,
-    K::DynamicType: Eq + Hash + Clone,
-{
-    /// Puts `object` into the store, and returns the instance that the store holds. One copy is enough, because there
-    /// are thousands of objects.
-    fn share(&mut self, object: K) -> Arc<K> {
-        let key = ObjectRef::from_obj_with(&object, self.dynamic_type.clone());
-        self.writer.apply_watcher_event(&watcher::Event::Apply(object.clone()));
-        self.reader.get(&key).unwrap_or_else(|| Arc::new(object))
-    }
-
-    fn forget(&mut self, object: &K) {
-        self.writer.apply_watcher_event(&watcher::Event::Delete(object.clone()));
     }
 }
 

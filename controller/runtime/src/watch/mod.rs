@@ -21,7 +21,7 @@ mod timing;
 mod unreadable;
 
 pub use cache::{Cache, Change};
-pub use expectations::{EXPECTATION_TTL, Expectations};
+pub use expectations::{ChildrenOf, EXPECTATION_TTL, Expectations};
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use footprint::footprint;
 pub use kind_watcher::{ApiScope, KindWatcher};

@@ -22,15 +22,13 @@ use kube::{
 };
 
 use super::{Expectations, SyncStatus};
-use crate::leader::Leading;
+use crate::{leader::Leading, object_key::ObjectKey};
 
 /// Changes of one object within this time are handled as one. The time runs from the first of them. kube's own debounce
 /// runs from the last, so that an object that changes all the time would never be reconciled.
 const GATHERED: Duration = Duration::from_millis(100);
 /// The same for requests that may have to create something, which a watch reports once.
 const GATHERED_FIRST: Duration = Duration::from_millis(20);
-
-type Key = (String, String);
 
 /// The order of requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,28 +51,35 @@ struct Shared {
 struct State {
     /// Whether the receiving end is open.
     is_open: bool,
-    /// The requests that were not received yet. The number is that of the valid request for the object.
-    pending: HashMap<Key, (u64, Priority)>,
+    /// The requests that were not received yet.
+    pending: HashMap<ObjectKey, Pending>,
     requests: u64,
+}
+
+/// The valid request for an object.
+#[derive(Clone, Copy)]
+struct Pending {
+    number: u64,
+    priority: Priority,
 }
 
 impl State {
     /// Returns the number of a new request. Returns `None` if the queue is not open, or if a pending request comes as
     /// soon.
-    fn request(&mut self, key: Key, priority: Priority) -> Option<u64> {
-        let known = self.pending.get(&key).map(|(_, priority)| *priority);
+    fn request(&mut self, key: ObjectKey, priority: Priority) -> Option<u64> {
+        let known = self.pending.get(&key).map(|pending| pending.priority);
         if !self.is_open || known == Some(Priority::First) || known == Some(priority) {
             return None;
         }
         self.requests += 1;
-        self.pending.insert(key, (self.requests, priority));
+        self.pending.insert(key, Pending { number: self.requests, priority });
         Some(self.requests)
     }
 
     /// Returns whether request `number` is still valid. If it is, no other request can overtake it from now on.
-    fn send(&mut self, key: &Key, number: u64) -> bool {
-        let Some((_, priority)) = self.pending.get_mut(key).filter(|(known, _)| *known == number) else { return false };
-        *priority = Priority::First;
+    fn send(&mut self, key: &ObjectKey, number: u64) -> bool {
+        let Some(pending) = self.pending.get_mut(key).filter(|pending| pending.number == number) else { return false };
+        pending.priority = Priority::First;
         true
     }
 }
@@ -144,7 +149,7 @@ impl<K: Resource<DynamicType = ()> + 'static> Queue<K> {
     }
 
     fn request(&self, namespace: &str, name: &str, priority: Priority) {
-        let key = (namespace.to_owned(), name.to_owned());
+        let key = ObjectKey::new(namespace, name);
         let Some(number) = self.shared.state().request(key.clone(), priority) else { return };
         let (sender, shared) = (self.sender.clone(), Arc::clone(&self.shared));
         tokio::spawn(async move {
@@ -152,15 +157,15 @@ impl<K: Resource<DynamicType = ()> + 'static> Queue<K> {
                 Priority::First => tokio::time::sleep(GATHERED_FIRST).await,
                 Priority::Later => {
                     tokio::time::sleep(GATHERED).await;
-                    shared.expectations.wait_until_quiet(&key.0).await;
+                    shared.expectations.wait_until_quiet(&key.namespace).await;
                 }
             }
             for watch in shared.watches.get().into_iter().flatten() {
-                watch.known(&key.0).await;
+                watch.known(&key.namespace).await;
             }
             if shared.state().send(&key, number) {
                 // An error means that the reconciler has ended, which ends the process too.
-                let _ = sender.unbounded_send(ObjectRef::<K>::new(&key.1).within(&key.0).into());
+                let _ = sender.unbounded_send(ObjectRef::<K>::new(&key.name).within(&key.namespace).into());
             }
         });
     }
@@ -183,7 +188,7 @@ impl<K: Resource<DynamicType = ()>> Stream for WorkQueueReceiver<K> {
         let polled = self.receiver.poll_next_unpin(context);
         if let Poll::Ready(Some(request)) = &polled {
             let object = &request.obj_ref;
-            let key = (object.namespace.clone().unwrap_or_default(), object.name.clone());
+            let key = ObjectKey::new(object.namespace.as_deref().unwrap_or_default(), &object.name);
             self.queue.shared.state().pending.remove(&key);
         }
         polled
@@ -198,7 +203,7 @@ mod tests {
     use k8s_openapi::api::core::v1::ConfigMap;
     use kube::runtime::{reflector, watcher::Event};
 
-    use super::*;
+    use super::{super::ChildrenOf, *};
     use crate::leader;
     use crate::testing::mk_config_map;
 
@@ -273,7 +278,7 @@ mod tests {
         queue.push("ns", "new");
         let burst = async {
             for _ in 0..20 {
-                expectations.made("ns", ("Deployment", "uid"), "worker");
+                expectations.made("ns", ChildrenOf { kind: "Deployment", owner: "uid" }, "worker");
                 tokio::time::sleep(GATHERED_FIRST).await;
             }
         };

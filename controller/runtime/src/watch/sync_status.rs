@@ -68,13 +68,13 @@ impl SyncStatus {
     }
 
     /// Returns how long the API server has not responded, in the namespace in which this time is longest.
-    pub fn silent_for(&self, now: Instant) -> Duration {
+    pub(crate) fn silent_for(&self, now: Instant) -> Duration {
         self.parts.iter().map(|part| part.silent_for(now)).max().unwrap_or_default()
     }
 
     /// Returns how long the watch has delivered nothing although the API server responds, in the namespace in which
     /// this time is longest.
-    pub fn stalled_for(&self, now: Instant) -> Duration {
+    pub(crate) fn stalled_for(&self, now: Instant) -> Duration {
         self.parts.iter().map(|part| part.stalled_for(now)).max().unwrap_or_default()
     }
 
@@ -84,12 +84,12 @@ impl SyncStatus {
     }
 
     /// Returns the number of objects that cannot be read.
-    pub fn unreadable_count(&self) -> usize {
+    pub(crate) fn unreadable_count(&self) -> usize {
         self.parts.iter().map(|part| part.unreadable.len()).sum()
     }
 
     /// Returns how many times the objects that cannot be read have changed.
-    pub fn unreadable_changes(&self) -> u64 {
+    pub(crate) fn unreadable_changes(&self) -> u64 {
         self.parts.iter().map(|part| part.unreadable.changes()).sum()
     }
 

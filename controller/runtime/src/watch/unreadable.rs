@@ -11,7 +11,7 @@ use k8s_openapi::{
 };
 use kube::{Resource, api::ObjectMeta};
 
-use crate::received::Unreadable;
+use crate::{object_key::ObjectKey, received::Unreadable};
 
 /// An object that the API server has and the controller cannot read.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,15 +86,13 @@ impl UnreadableObject {
         })
     }
 
-    fn key(&self) -> Key {
+    fn key(&self) -> ObjectKey {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
-        (text(&self.reference.namespace), text(&self.reference.name))
+        ObjectKey { namespace: text(&self.reference.namespace), name: text(&self.reference.name) }
     }
 }
 
-/// The namespace and the name of an object.
-type Key = (String, String);
-type Objects = BTreeMap<Key, Arc<UnreadableObject>>;
+type Objects = BTreeMap<ObjectKey, Arc<UnreadableObject>>;
 
 /// The unreadable objects of one watch.
 #[derive(Debug, Default)]
@@ -135,7 +133,7 @@ impl UnreadableObjects {
         if state.known.is_empty() {
             return;
         }
-        if state.known.remove(&(namespace.to_owned(), name.to_owned())).is_some() {
+        if state.known.remove(&ObjectKey::new(namespace, name)).is_some() {
             state.changes += 1;
         }
     }

@@ -113,7 +113,8 @@ impl WatchManager {
             + Sync
             + 'static,
     {
-        let (progress, run) = watcher.start(self.watch_config.memory_budget.clone());
+        let progress = watcher.sync_status();
+        let run = watcher.run(self.watch_config.memory_budget.clone());
         self.watch_config.liveness.watch(progress.clone());
         tokio::spawn(async move {
             tokio::select! { () = run => {}, () = cancel.cancelled() => {} }

@@ -11,13 +11,13 @@ use kube::{
     runtime::events::{Event, EventType},
 };
 
-use super::{FinalizerController, key_of_owner};
+use super::FinalizerController;
 use crate::{
     finalize::{self, Action, Plugin},
     index::registration::Registered,
     model::{
         key::{identity_of, key_of},
-        subject,
+        subject::{self, SubjectKey},
     },
 };
 use plugin_protocol::Hook;
@@ -88,7 +88,7 @@ impl FinalizerController {
     /// Returns the number of subjects that keep the finalizer in place, or `None` while not all of them are known.
     fn waiting(&self, registered: &Registered, kind: SubjectKind, owner: &impl Resource) -> Option<usize> {
         let env = &self.context.env;
-        let key = key_of_owner(kind, owner);
+        let key = SubjectKey::of(kind, owner);
         let above = env.watches.subjects(kind).now_or_never()?.get(&key.namespace, &key.name)?;
         let going = owner.meta().deletion_timestamp.is_some();
         let kinds: HashSet<SubjectKind> = registered.spec.subjects.iter().map(|rule| rule.kind).collect();

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Time};
 use kube::runtime::watcher::Event as WatchEvent;
 use operator_runtime::testing::{Writes, made};
-use operator_runtime::watch::Deletion;
+use operator_runtime::watch::{Deletion, UnreadableObject};
 use tokio_util::sync::CancellationToken;
 
 use super::*;

@@ -87,9 +87,7 @@ impl StatusStore {
     }
 
     fn enqueue(&self, cluster: &SubjectKey) {
-        if let Some(clusters) = self.clusters.get() {
-            clusters.push(&cluster.namespace, &cluster.name);
-        }
+        self.clusters.push(&cluster.namespace, &cluster.name);
     }
 }
 

@@ -117,7 +117,7 @@ fn a_renewal_whose_answer_was_lost_counts_from_when_it_was_begun() {
     let now: Timestamp = "2026-01-01T00:00:05.123456789Z".parse().unwrap();
     let mut leader = leading(start);
     let record = claimed(&leader.record, ME, TIMING, now);
-    leader.unconfirmed.push((record.clone(), start + seconds(5)));
+    leader.unconfirmed.push(UnconfirmedWrite { record: record.clone(), begun: start + seconds(5) });
     assert!(!leader.confirm(&mk_lease(ME, &at(0))), "the watch reports an older one");
     // The record as the API server returns it.
     let arrived = json!({"spec": serde_json::to_value(record).unwrap()});

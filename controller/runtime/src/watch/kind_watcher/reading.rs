@@ -8,6 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use super::KindWatcher;
 use crate::{
     received::{Received, Unparsed, Unreadable},
+    rejection::Rejection,
     watch::{
         admission::{Admission, Candidate, Decision},
         footprint::footprint,
@@ -129,7 +130,7 @@ where
     /// Leaves out an object for which its namespace has no room, until there is room.
     fn leave_waiting(&mut self, health: &WatchHealth, object: &K, wanted: Candidate, bytes: Option<usize>) {
         let message = message(&self.admission);
-        self.leave_out(health, Unreadable::over_budget(object, bytes, (OVER_BUDGET, message)));
+        self.leave_out(health, Unreadable::over_budget(object, bytes, Rejection::new(OVER_BUDGET, message)));
         self.admission.wait(wanted);
     }
 

@@ -7,7 +7,11 @@ use std::sync::{
 
 use http::{Request, Response};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::{ResourceExt as _, client::Body, runtime::reflector};
+use kube::{
+    ResourceExt as _,
+    client::Body,
+    runtime::reflector::{self, ObjectRef},
+};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tower::service_fn;
@@ -54,7 +58,7 @@ async fn a_namespace_that_is_refused_is_known_as_soon_as_it_may_be_read() {
     let watcher = KindWatcher::new(&api_server(&open), &scope, (), config, cache.clone())
         .store(writer)
         .listen(move |change| log.lock().unwrap().push(change.object().namespace().unwrap()));
-    let (progress, run) = watcher.start(MemoryBudget::unlimited());
+    let (progress, run) = (watcher.sync_status(), watcher.run(MemoryBudget::unlimited()));
     tokio::spawn(run);
 
     progress.synced().await;
@@ -131,7 +135,7 @@ async fn what_a_namespace_has_no_room_for_is_left_out_until_there_is_room() {
     let watcher = KindWatcher::new(&client, &Scope::all(), (), config, cache.clone())
         .store(writer)
         .listen(move |change| sender.send(change.clone()).unwrap());
-    let (progress, run) = watcher.start(budget.clone());
+    let (progress, run) = (watcher.sync_status(), watcher.run(budget.clone()));
     let task = tokio::spawn(run);
     let what = |change: Change<ConfigMap>| (matches!(change, Change::Applied(_)), change.object().name_any());
 
