@@ -19,7 +19,7 @@ use crate::{
 use operator_runtime::{events, scope::Scope};
 
 use dask_operator_api::meta;
-use operator_runtime::watch::{SILENCE_SECONDS, WATCH_SECONDS};
+use operator_runtime::watch::{MemoryLimits, SILENCE_SECONDS, WATCH_SECONDS};
 
 /// Kubernetes operator for Dask whose plugins run out of process.
 #[derive(Debug, Parser)]
@@ -152,6 +152,10 @@ pub struct RunArgs {
     /// alone.
     #[arg(long, env = "NAMESPACE_MEMORY_MIB", default_value_t = 320, value_parser = clap::value_parser!(u16).range(1..))]
     pub namespace_memory_mib: u16,
+    /// Memory that the process may use, in MiB: what the limit of its container says. The objects of all namespaces may
+    /// take five eighths of it.
+    #[arg(long, env = "MEMORY_LIMIT_MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    pub memory_limit_mib: u32,
     /// Seconds that one watch request lasts. This is for tests.
     #[arg(long, env = "WATCH_SECONDS", default_value_t = WATCH_SECONDS, hide = true)]
     pub watch_seconds: u32,
@@ -193,6 +197,14 @@ pub struct RunArgs {
 }
 
 impl RunArgs {
+    /// Returns what watched objects may take. Three eighths of the memory are for the process, what it knows about each
+    /// object, lists in progress and plugins.
+    pub fn memory_limits(&self) -> MemoryLimits {
+        let bytes = |mebibytes: u32| usize::try_from(u64::from(mebibytes) << 20).unwrap_or(usize::MAX);
+        let total = bytes(self.memory_limit_mib) / 8 * 5;
+        MemoryLimits { namespace: bytes(self.namespace_memory_mib.into()), total }
+    }
+
     /// Returns the namespaces that are watched.
     pub fn scope(&self) -> Scope {
         scope(&self.namespaces, &self.excluded)
@@ -263,6 +275,19 @@ mod tests {
             Command::Run(args) => Ok(args.namespaces),
             other => Err(format!("{other:?}")),
         }
+    }
+
+    #[test]
+    fn objects_may_take_five_eighths_of_the_memory_limit() {
+        let total = |limit: &str| {
+            let words = ["dask-operator", "run", "--memory-limit-mib", limit];
+            match Cli::try_parse_from(words).unwrap().command {
+                Command::Run(args) => args.memory_limits().total >> 20,
+                other => panic!("{other:?}"),
+            }
+        };
+        let limits = ["512", "1280", "128", "131072"];
+        assert_eq!(limits.map(total), [320, 800, 80, 81_920]);
     }
 
     fn rendering(flags: &[&str]) -> String {

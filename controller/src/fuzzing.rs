@@ -15,13 +15,8 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
 
 use crate::scheduler;
-use crate::{
-    autoscaler, cluster, diagnosis,
-    fuzzing_fixtures::known,
-    idle, job, kopf,
-    view::{DeploymentView, PodView},
-    worker_group,
-};
+pub use crate::view::{DeploymentView, PodView};
+use crate::{autoscaler, cluster, diagnosis, fuzzing_fixtures::known, idle, job, kopf, worker_group};
 
 /// An entry point that reads any bytes.
 pub type Entry = fn(&[u8]);

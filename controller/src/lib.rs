@@ -14,8 +14,6 @@ mod admin;
 pub mod args;
 mod autoscaler;
 mod caches;
-#[cfg(test)]
-mod capacity_tests;
 mod cluster;
 mod controllers;
 pub mod crd_yaml;

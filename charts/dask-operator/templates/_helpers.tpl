@@ -103,6 +103,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- range $name, $path := dict "POD_NAME" "metadata.name" "POD_NAMESPACE" "metadata.namespace" "POD_UID" "metadata.uid" -}}
 {{- $own = append $own (dict "name" $name "valueFrom" (dict "fieldRef" (dict "fieldPath" $path))) -}}
 {{- end -}}
+{{- /* Without a limit, this is what the node has. */ -}}
+{{- $limit := dict "resource" "limits.memory" "divisor" "1Mi" -}}
+{{- $own = append $own (dict "name" "MEMORY_LIMIT_MIB" "valueFrom" (dict "resourceFieldRef" $limit)) -}}
 {{- $plain := dict "SERVICE_ACCOUNT" (include "dask-operator.serviceAccountName" .) -}}
 {{- $_ := set $plain "CLUSTER_DOMAIN" $values.clusterDomain -}}
 {{- $_ := set $plain "LOG_FORMAT" $values.logFormat -}}

@@ -65,9 +65,15 @@ impl fmt::Debug for JsonObject {
     }
 }
 
+/// Formats for people get the object as a tree. Others get its text: the watches measure what an object takes in memory
+/// with such a format.
 impl Serialize for JsonObject {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.object().serialize(serializer)
+        if serializer.is_human_readable() {
+            self.object().serialize(serializer)
+        } else {
+            serializer.serialize_str(&self.0)
+        }
     }
 }
 

@@ -149,6 +149,7 @@ impl Start {
         let wanted = Wanted::of(args.events && findings.has(Feature::Events), args.events_level);
         let recorder = Recorder::new(client.clone(), reporter, wanted);
         let scope = args.scope();
+        let memory_budget = MemoryBudget::new(args.memory_limits());
         // A release that names its namespaces acts on them in any case.
         let releases = if args.leader_election && !scope.is_limited() && findings.has(Feature::Releases) {
             Releases::new(Id { namespace: home, name: args.lease_name }, scope, Some(recorder.clone()))
@@ -174,7 +175,7 @@ impl Start {
             metrics,
             watch_timing,
             liveness,
-            memory_budget: MemoryBudget::new(usize::from(args.namespace_memory_mib) << 20),
+            memory_budget,
             client,
         }
     }

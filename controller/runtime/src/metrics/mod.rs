@@ -63,7 +63,7 @@ impl RuntimeMetrics {
         let _ = self.replica.watches.set(watches);
     }
 
-    /// Reports how much of `budget` the largest namespace uses from now on.
+    /// Reports how much of `budget` is used from now on.
     pub fn budget(&self, budget: MemoryBudget) {
         let _ = self.replica.budget.set(budget);
     }

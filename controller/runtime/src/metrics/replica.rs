@@ -1,5 +1,5 @@
 //! Metrics of this replica: the time since the last response on each watch, the number of unreadable objects, the memory
-//! of the largest namespace, and whether the replica leads.
+//! that objects take, and whether the replica leads.
 
 use std::{collections::BTreeMap, fmt, sync::OnceLock, time::Instant};
 
@@ -23,6 +23,17 @@ const LARGEST: Family<0> = Family::gauge(
     [],
     "Memory that the objects of one namespace take: of all namespaces, the one with the most. None may take more than \
      `--namespace-memory-mib` says.",
+);
+const OBJECTS: Family<0> = Family::gauge(
+    "dask_operator_objects_bytes",
+    [],
+    "Memory that the objects of all namespaces take. Objects of large namespaces are left alone before it reaches \
+     `dask_operator_objects_limit_bytes`.",
+);
+const OBJECTS_LIMIT: Family<0> = Family::gauge(
+    "dask_operator_objects_limit_bytes",
+    [],
+    "Memory that the objects of all namespaces may take, which follows from `--memory-limit-mib`.",
 );
 const LEADER: Family<0> =
     Family::gauge("dask_operator_leader", [], "1 while this replica is the one that acts, else 0.");
@@ -74,8 +85,7 @@ impl Collector for Replica {
             .iter()
             .map(|(kind, count)| ([*kind], ConstGauge::new(i64::try_from(*count).unwrap_or(i64::MAX))));
         UNREADABLE.encode(&mut encoder, counts)?;
-        let largest = self.budget.get().map(MemoryBudget::largest).unwrap_or_default();
-        LARGEST.encode(&mut encoder, [([], ConstGauge::new(i64::try_from(largest).unwrap_or(i64::MAX)))])?;
+        self.encode_memory(&mut encoder)?;
         let leads = i64::from(self.leads.get().is_some_and(|leads| leads()));
         LEADER.encode(&mut encoder, [([], ConstGauge::new(leads))])?;
         let overlaps = self.overlaps.get().map_or(0, |overlaps| overlaps());
@@ -84,11 +94,28 @@ impl Collector for Replica {
     }
 }
 
+impl Replica {
+    fn encode_memory(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let of = |bytes: fn(&MemoryBudget) -> usize| self.budget.get().map(bytes).unwrap_or_default();
+        let values = [
+            (LARGEST, of(MemoryBudget::largest)),
+            (OBJECTS, of(MemoryBudget::total)),
+            (OBJECTS_LIMIT, of(|budget| budget.limits().total)),
+        ];
+        for (family, bytes) in values {
+            family.encode(encoder, [([], ConstGauge::new(i64::try_from(bytes).unwrap_or(i64::MAX)))])?;
+        }
+        Ok(())
+    }
+}
+
 pub(super) fn described() -> Vec<Described> {
     vec![
         AGE.described(),
         UNREADABLE.described(),
         LARGEST.described(),
+        OBJECTS.described(),
+        OBJECTS_LIMIT.described(),
         LEADER.described(),
         OVERLAPS.described(),
         BUILD.described(),

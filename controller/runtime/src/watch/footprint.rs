@@ -2,7 +2,7 @@
 //!
 //! The length of an object's text says little about it: a map with one short entry takes 632 bytes, and the caches keep
 //! only some fields of pods and Deployments. So the object itself is measured, by a serializer that writes nothing and
-//! adds up what is on the heap.
+//! adds up what is on the heap. It is no format for people, so that objects which are kept as text are measured as text.
 
 use std::fmt;
 
@@ -100,6 +100,10 @@ impl<'a> Serializer for &'a mut Heap {
     type SerializeMap = Values<'a>;
     type SerializeStruct = Values<'a>;
     type SerializeStructVariant = Values<'a>;
+
+    fn is_human_readable(&self) -> bool {
+        false
+    }
 
     inline! {
         serialize_bool: bool, serialize_char: char, serialize_f32: f32, serialize_f64: f64,
@@ -270,6 +274,25 @@ mod tests {
         let large = |count: usize| (0..count).map(|number| (number.to_string(), json!(0))).collect::<Value>();
         let of_one = (heap(&large(10_000)) - heap(&large(1_000))) / 9_000;
         assert!((60..200).contains(&of_one), "{of_one}");
+    }
+
+    #[test]
+    fn objects_that_are_kept_as_text_count_as_text() {
+        struct Text(Value);
+
+        impl Serialize for Text {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if serializer.is_human_readable() {
+                    self.0.serialize(serializer)
+                } else {
+                    serializer.collect_str(&self.0)
+                }
+            }
+        }
+
+        let maps = Value::Array(vec![json!({"a": 0}); 1_000]);
+        let (text, length) = (footprint(&Text(maps.clone())), maps.to_string().len());
+        assert!((length..length + 1_000).contains(&text), "{text}");
     }
 
     #[test]

@@ -38,7 +38,7 @@ use crate::{received::Unparsed, scope::Scope};
 type WatchEvent<K> = (Arc<WatchHealth>, watcher::Result<watcher::Event<Unparsed<K>>>);
 type Listener<K> = Box<dyn Fn(&Change<K>) + Send>;
 
-/// How often the watch looks for room for objects that its namespace's memory budget left out.
+/// How often the watch looks for room for objects that the memory budget left out.
 const REREAD_PERIOD: Duration = Duration::from_secs(2);
 
 /// The watch of one namespace, or of all.

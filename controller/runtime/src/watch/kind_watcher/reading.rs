@@ -1,4 +1,4 @@
-//! What a watch does with objects that cannot be read, or that do not fit into the memory budget of their namespace.
+//! What a watch does with objects that cannot be read, or that do not fit into the memory budget.
 
 use std::{fmt::Debug, hash::Hash};
 
@@ -10,15 +10,13 @@ use crate::{
     received::{Received, Unparsed, Unreadable},
     rejection::Rejection,
     watch::{
-        admission::{Admission, Candidate, Decision},
+        admission::{Candidate, Decision, Replaced},
         footprint::footprint,
         health::WatchHealth,
+        memory_limits::{MemoryLimits, Shortage},
         unreadable::UnreadableObject,
     },
 };
-
-/// The reason why an object is left alone whose namespace has used up its memory budget.
-const OVER_BUDGET: &str = "NamespaceTooLarge";
 
 /// Removes the `managedFields`, which no user of the caches needs.
 pub(super) fn without_managers<K: Resource>(mut object: K) -> K {
@@ -99,16 +97,18 @@ where
         let old = self.held(&wanted);
         match self.admission.list(part, &wanted, old) {
             Decision::Held(replaced) => {
-                for name in replaced {
-                    if let Some(other) = self.cache.unlist(part, &wanted.namespace, &name) {
-                        self.leave_waiting(health, &other, candidate(&other), None);
+                for Replaced { namespace, name, shortage, .. } in replaced {
+                    if let Some(other) = self.cache.unlist(part, &namespace, &name) {
+                        let cause = cause(self.admission.limits(), shortage);
+                        self.leave_waiting(health, Unreadable::over_budget(&other, None, cause), candidate(&other));
                     }
                 }
                 Some(object)
             }
-            Decision::LeftOut => {
+            Decision::LeftOut(shortage) => {
                 self.cache.keep_listed(part, &wanted.namespace, &wanted.name);
-                self.leave_waiting(health, &object, wanted, Some(bytes));
+                let cause = cause(self.admission.limits(), shortage);
+                self.leave_waiting(health, Unreadable::over_budget(&object, Some(bytes), cause), wanted);
                 None
             }
         }
@@ -118,8 +118,9 @@ where
     pub(super) fn applied(&mut self, health: &WatchHealth, object: K, bytes: usize) -> Option<K> {
         let candidate = candidate(&object);
         let old = self.held(&candidate);
-        if !self.admission.apply(&candidate, old) {
-            self.leave_waiting(health, &object, candidate, Some(bytes));
+        if let Err(shortage) = self.admission.apply(&candidate, old) {
+            let cause = cause(self.admission.limits(), shortage);
+            self.leave_waiting(health, Unreadable::over_budget(&object, Some(bytes), cause), candidate);
             return None;
         }
         self.admission.forget(&candidate.namespace, &candidate.name);
@@ -127,10 +128,9 @@ where
         Some(object)
     }
 
-    /// Leaves out an object for which its namespace has no room, until there is room.
-    fn leave_waiting(&mut self, health: &WatchHealth, object: &K, wanted: Candidate, bytes: Option<usize>) {
-        let message = message(&self.admission);
-        self.leave_out(health, Unreadable::over_budget(object, bytes, Rejection::new(OVER_BUDGET, message)));
+    /// Leaves out an object for which there is no room, until there is room.
+    fn leave_waiting(&mut self, health: &WatchHealth, object: Unreadable, wanted: Candidate) {
+        self.leave_out(health, object);
         self.admission.wait(wanted);
     }
 
@@ -158,13 +158,27 @@ where
     }
 }
 
-/// Returns what is said of an object for which there is no room. It names no number that changes.
-fn message(admission: &Admission) -> String {
-    format!(
-        "the objects of this namespace that the controller watches take more than the {} MiB that it holds for a \
-         namespace; this one is left alone until others are deleted or become smaller",
-        admission.limit() >> 20
-    )
+/// Returns the rejection of an object for which there is no room. They name no number that changes.
+fn cause(limits: &MemoryLimits, shortage: Shortage) -> Rejection {
+    match shortage {
+        Shortage::Namespace => {
+            let message = format!(
+                "the objects of this namespace that the controller watches take more than the {} MiB that it holds for \
+                 a namespace; this one is left alone until others are deleted or become smaller",
+                limits.namespace >> 20
+            );
+            Rejection::new("NamespaceTooLarge", message)
+        }
+        Shortage::Total => {
+            let message = format!(
+                "the objects that the controller watches take nearly all of the {} MiB that it holds for all namespaces, \
+                 and this namespace has more than its share of what is left; this object is left alone until others are \
+                 deleted or become smaller",
+                limits.total >> 20
+            );
+            Rejection::new("ControllerMemoryFull", message)
+        }
+    }
 }
 
 fn candidate<K: Resource + Serialize>(object: &K) -> Candidate {

@@ -1,4 +1,4 @@
-//! Reads objects again that did not fit into the memory budget of their namespace, once there is room for them.
+//! Reads objects again that did not fit into the memory budget, once there is room for them.
 
 use std::{fmt::Debug, hash::Hash, sync::Arc};
 

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tower::service_fn;
 
 use super::*;
-use crate::watch::WatchTiming;
+use crate::watch::{MemoryLimits, WatchTiming};
 
 /// Returns a client of an API server on which each namespace has one ConfigMap, and nothing changes. Namespace `b` may
 /// be read while `open` is true.
@@ -78,6 +78,9 @@ async fn a_namespace_that_is_refused_is_known_as_soon_as_it_may_be_read() {
     }
 }
 
+/// The limits of a controller for one namespace.
+const LIMITS: MemoryLimits = MemoryLimits { namespace: 1 << 20, total: 1 << 30 };
+
 /// A ConfigMap of namespace `a` whose content takes so many KiB.
 fn large(name: &str, version: u32, created: &str, kibibytes: usize) -> Value {
     let version = version.to_string();
@@ -128,7 +131,7 @@ async fn what_a_namespace_has_no_room_for_is_left_out_until_there_is_room() {
     let objects = vec![large("first", 2, young, 600), large("second", 1, old, 600)];
     let (events, receiver) = mpsc::unbounded_channel();
     let client = api_server_with(objects, Arc::new(tokio::sync::Mutex::new(receiver)));
-    let (cache, budget) = (Cache::new(|_: &ConfigMap| None), MemoryBudget::new(1 << 20));
+    let (cache, budget) = (Cache::new(|_: &ConfigMap| None), MemoryBudget::new(LIMITS));
     let (store, writer) = reflector::store();
     let (sender, mut changes) = mpsc::unbounded_channel();
     let config = WatchTiming::default().config(None);
