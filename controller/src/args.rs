@@ -115,6 +115,9 @@ pub struct RunArgs {
     /// Accept plugin resources in other namespaces than the operator's. They are called about their own namespace only.
     #[arg(long, env = "PLUGIN_TENANTS")]
     pub plugin_tenants: bool,
+    /// Plugins of each of these namespaces that are served; the oldest are.
+    #[arg(long, env = "PLUGINS_PER_NAMESPACE", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    pub plugins_per_namespace: u16,
     /// Accept plugins at https addresses outside of the Kubernetes cluster.
     #[arg(long, env = "ALLOW_PLUGIN_URLS")]
     pub allow_plugin_urls: bool,

@@ -122,6 +122,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $_ := set $plain "DASK_KUBERNETES__CONTROLLER__WORKER_ALLOCATION__BATCH_SIZE" $values.workerAllocation.size -}}
 {{- $_ := set $plain "DASK_KUBERNETES__CONTROLLER__WORKER_ALLOCATION__DELAY" $values.workerAllocation.delay -}}
 {{- $_ := set $plain "PLUGIN_TENANTS" $values.plugins.tenants.enabled -}}
+{{- if $values.plugins.tenants.enabled -}}
+{{- $_ := set $plain "PLUGINS_PER_NAMESPACE" $values.plugins.tenants.maxPlugins -}}
+{{- end -}}
 {{- $_ := set $plain "ALLOW_PLUGIN_URLS" $values.plugins.allowUrls -}}
 {{- range $name, $value := $plain -}}
 {{- if $value -}}

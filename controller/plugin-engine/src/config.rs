@@ -16,6 +16,8 @@ pub struct Settings {
     pub service_ip: Option<IpAddr>,
     /// Allows plugins in teams' own namespaces.
     pub tenants: bool,
+    /// How many plugins of each team's namespace are served.
+    pub plugins_per_namespace: usize,
     /// The URLs that plugins may have.
     pub urls: Urls,
     /// The identity in the tokens that the controller presents to plugins.
@@ -72,6 +74,7 @@ pub fn test_settings() -> Settings {
         socket_dir: PathBuf::new(),
         service_ip: None,
         tenants: false,
+        plugins_per_namespace: 20,
         urls: Urls::default(),
         identity: TokenSubject { service_account: "dask-operator".to_owned(), pod: None },
         lives: CertificateLifetimes { authority: Duration::ZERO, certificate: Duration::ZERO },

@@ -117,6 +117,7 @@ impl Start {
             socket_dir: args.plugin_socket_dir,
             service_ip: args.plugin_service_ip,
             tenants: args.plugin_tenants,
+            plugins_per_namespace: args.plugins_per_namespace.into(),
             urls: plugin::Urls { allowed: args.allow_plugin_urls, dev: args.dev_plugins },
             identity: plugin::TokenSubject {
                 service_account: args.service_account,

@@ -54,9 +54,11 @@ pub(super) fn on_plugin_change(context: Arc<PluginContext>) -> impl Fn(&Change<D
         Change::Applied(plugin) => {
             context.deleted_plugins.came_back(&key_of(plugin));
             context.env.status_store.plugin_changed(plugin);
+            context.plugins.places.applied(plugin).iter().for_each(|other| context.plugins.push(other));
             context.plugins.push(&key_of(plugin));
         }
         Change::Deleted(plugin) => {
+            context.plugins.places.deleted(plugin).iter().for_each(|other| context.plugins.push(other));
             // Recorded here, so that it happens before the next event of the watch.
             let came_back = (!context.leadership.is_leading()).then(|| context.deleted_plugins.note(&key_of(plugin)));
             tokio::spawn(retire(Arc::clone(&context), remains(plugin), came_back));

@@ -1,13 +1,18 @@
-//! The cache of plugin resources and their work queue.
+//! The cache of plugin resources, their work queue, and which of them are served.
 
 use std::sync::Arc;
 
 use dask_operator_api::DaskOperatorPlugin;
+use kube::ResourceExt as _;
 use operator_runtime::watch::{Cache, Queue};
 
-use crate::model::{
-    key::{PluginKey, key_of},
-    labels::READY,
+use super::places::Places;
+use crate::{
+    config::Settings,
+    model::{
+        key::{PluginKey, key_of},
+        labels::READY,
+    },
 };
 
 /// All plugin resources. Cloning shares the content.
@@ -15,12 +20,14 @@ use crate::model::{
 pub(crate) struct Plugins {
     pub(crate) cache: Cache<DaskOperatorPlugin>,
     queue: Queue<DaskOperatorPlugin>,
+    pub(crate) places: Arc<Places>,
 }
 
 impl Plugins {
     /// Returns an empty cache, with the work queue of plugin resources.
-    pub(crate) fn new(queue: Queue<DaskOperatorPlugin>) -> Self {
-        Self { cache: Cache::new(|_| None), queue }
+    pub(crate) fn new(settings: &Settings, queue: Queue<DaskOperatorPlugin>) -> Self {
+        let places = Arc::new(Places::new(&settings.namespace, settings.plugins_per_namespace));
+        Self { cache: Cache::new(DaskOperatorPlugin::namespace), queue, places }
     }
 
     pub(crate) fn get(&self, key: &PluginKey) -> Option<Arc<DaskOperatorPlugin>> {
@@ -31,10 +38,22 @@ impl Plugins {
         self.cache.all()
     }
 
-    /// Returns whether each plugin that is not suspended is ready. Plugins are named by their identity with an operator
+    /// Returns the plugins that may be called about objects in `namespace`. Those in `home`, the operator's namespace, may
+    /// be called about all. Other namespaces may have any number.
+    pub(crate) fn concerning(&self, namespace: &str, home: &str) -> Vec<Arc<DaskOperatorPlugin>> {
+        let mut plugins = self.cache.indexed(home);
+        if namespace != home {
+            plugins.extend(self.cache.indexed(namespace));
+        }
+        plugins
+    }
+
+    /// Returns whether each plugin that is served and not suspended is ready. Plugins are named by their identity with an operator
     /// in `operator_namespace`.
     pub(crate) fn readiness(&self, operator_namespace: &str) -> Vec<(String, bool)> {
-        let called = self.all().into_iter().filter(|plugin| !plugin.spec.suspend);
+        let is_called =
+            |plugin: &Arc<DaskOperatorPlugin>| !plugin.spec.suspend && self.places.is_served(&key_of(plugin));
+        let called = self.all().into_iter().filter(is_called);
         called.map(|plugin| (key_of(&plugin).identity(operator_namespace), is_ready(&plugin))).collect()
     }
 
@@ -56,6 +75,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::config::test_settings;
 
     #[test]
     fn suspended_plugins_do_not_count_for_readiness() {
@@ -72,7 +92,7 @@ mod tests {
             }))
             .unwrap()
         };
-        let plugins = Plugins::new(queue(&Expectations::default()).0);
+        let plugins = Plugins::new(&test_settings(), queue(&Expectations::default()).0);
         for plugin in [
             plugin("dask-operator", "good", false, "True"),
             plugin("team-a", "bad", false, "False"),

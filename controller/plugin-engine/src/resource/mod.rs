@@ -84,7 +84,8 @@ impl Error {
 /// Reconciles one plugin resource, its worker and its status.
 pub(crate) async fn reconcile(plugin: Arc<DaskOperatorPlugin>, context: Arc<PluginContext>) -> Result<Action, Error> {
     let key = key_of(&plugin);
-    let valid = match validate::validate(&plugin, &context.settings) {
+    let served = validate::is_served(&key, &context.plugins.places);
+    let valid = match served.and_then(|()| validate::validate(&plugin, &context.settings)) {
         Ok(valid) => valid,
         Err(refusal) => {
             context.registry.remove(&key);
@@ -152,6 +153,7 @@ pub(crate) fn without_cluster(
         socket_dir: PathBuf::new(),
         service_ip: None,
         tenants: plugin.namespace().as_deref() != Some(home),
+        plugins_per_namespace: usize::MAX,
         urls: Urls { allowed: true, dev: true },
         identity: TokenSubject { service_account: String::new(), pod: None },
         lives: CertificateLifetimes { authority: Duration::ZERO, certificate: Duration::ZERO },

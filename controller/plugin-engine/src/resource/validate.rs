@@ -9,10 +9,10 @@ use kube::ResourceExt as _;
 use operator_runtime::rejection::Rejection;
 
 use super::endpoint::{self, ValidatedEndpoint};
-use crate::model::key::key_of;
+use crate::model::key::{PluginKey, key_of};
 use crate::{
     config::Settings,
-    index::registration::Registration,
+    index::{places::Places, registration::Registration},
     model::{
         child_kind::{self, ChildKind},
         writer::Account,
@@ -48,6 +48,19 @@ pub(crate) struct Tenancy {
 
 fn refuse<T>(reason: &'static str, message: impl Into<String>) -> Result<T, Rejection> {
     Err(Rejection::new(reason, message))
+}
+
+/// Checks whether the plugin is one of those of its namespace that are served.
+pub(crate) fn is_served(plugin: &PluginKey, places: &Places) -> Result<(), Rejection> {
+    if places.is_served(plugin) {
+        return Ok(());
+    }
+    let message = format!(
+        "the namespace {} has more than {} plugins, and the oldest are served; this one is when others are deleted",
+        plugin.namespace,
+        places.limit()
+    );
+    refuse("TooManyPlugins", message)
 }
 
 /// Validates the plugin resource.

@@ -97,7 +97,7 @@ impl StatusStore {
     pub fn new(settings: &Settings, plugins: Queue<DaskOperatorPlugin>, clusters: Queue<DaskCluster>) -> Self {
         Self {
             namespace: settings.namespace.clone(),
-            plugins: Plugins::new(plugins),
+            plugins: Plugins::new(settings, plugins),
             state: Mutex::default(),
             changed: Notify::new(),
             clusters,
@@ -177,7 +177,8 @@ impl StatusStore {
 
     /// Returns the reports about `owner`.
     pub(crate) fn reports(&self, owner: &SubjectKey) -> OwnerReports {
-        let identities = self.plugins.all().iter().map(|plugin| self.identity(plugin)).collect::<BTreeSet<_>>();
+        let plugins = self.plugins.concerning(&owner.namespace, &self.namespace);
+        let identities = plugins.iter().map(|plugin| self.identity(plugin)).collect::<BTreeSet<_>>();
         let state = self.lock();
         OwnerReports {
             reports: state.reports.about(owner).cloned().unwrap_or_default(),

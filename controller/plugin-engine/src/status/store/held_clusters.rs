@@ -39,7 +39,7 @@ impl StatusStore {
 
     fn holders_in(&self, state: &State, cluster: &DaskCluster) -> Vec<String> {
         let key = cluster_key(cluster);
-        let plugins: Vec<_> = self.plugins.all();
+        let plugins: Vec<_> = self.plugins.concerning(&key.namespace, &self.namespace);
         let plugins = plugins.iter().map(|plugin| GatePlugin {
             identity: self.identity(plugin),
             is_shared: plugin.namespace().as_deref() == Some(self.namespace.as_str()),
