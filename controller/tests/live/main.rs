@@ -12,6 +12,7 @@ mod faults;
 mod idle;
 mod integrations;
 mod isolation;
+mod isolation_flood;
 mod job;
 mod job_features;
 mod kubectl_dask;

@@ -298,6 +298,35 @@ async fn a_plugin_cannot_write_what_its_writer_may_not_even_if_that_is_taken_awa
 
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
+async fn the_plugins_of_a_team_beyond_its_limit_wait_until_others_are_deleted() {
+    with_two_namespaces(|operator, team| async move {
+        let flags = ["--namespace", team.namespace.as_str(), "--plugin-tenants", "--plugins-per-namespace", "1"];
+        let _controller = operator.start_controller_with(&flags).await;
+        team.create(&cluster("demo", 0)).await;
+        grant(&team, &team, &ALL).await;
+        let (mut echo, mut later) = (TestPlugin::new(&team, "echo"), TestPlugin::new(&team, "later"));
+        echo.install_as(&with_writer(&echo)).await;
+        echo.until_counts(1, 1, 0).await;
+        team.create(&with_writer(&later)).await;
+        let refused = later.until_ready("False", "TooManyPlugins").await;
+        assert_eq!(condition(&refused, "Accepted"), ("False", "TooManyPlugins"));
+        // Those of the operator do not count.
+        let ours = TestPlugin::installed(&operator, "ours").await;
+        ours.until_counts(1, 1, 0).await;
+        team.nudge("demo").await;
+        echo.until_counts(1, 1, 0).await;
+        assert!(later.calls().is_empty());
+
+        team.delete("DaskOperatorPlugin", "echo").await;
+        later.serve().await;
+        later.until_counts(1, 1, 0).await;
+        assert!(!later.calls().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
 async fn plugins_of_one_name_do_not_touch_each_others_children() {
     with_two_namespaces(|operator, team| async move {
         let _controller = start(&operator, &team, true).await;

@@ -124,9 +124,10 @@ fn hostile_job(name: &str, value: &str, reason: &'static str) -> Hostile {
     hostile(json!({"kind": "DaskJob", "spec": spec}), name, (value, reason))
 }
 
-/// Returns a worker group that can be read and has 2,500 small maps, which take 1.6 MB as trees.
+/// Returns a worker group that can be read and has 12,000 small maps, which take 96 KB as text. A group of more than 128
+/// KiB would get no condition.
 pub(crate) fn group_of_small_maps(name: &str) -> Value {
-    let maps = vec![json!({"a": 0}); 2_500];
+    let maps = vec![json!({"a": 0}); 12_000];
     let worker = json!({"spec": {"containers": [{"name": "a"}], "x": maps}});
     json!({
         "apiVersion": "kubernetes.dask.org/v1", "kind": "DaskWorkerGroup", "metadata": {"name": name},
