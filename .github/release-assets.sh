@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Creates the files of a release: chart, CRDs, schemas of the protocol, SBOM, programs, the krew manifest and checksums.
+# Creates the files of a release: chart, CRDs, schemas of the protocol, SBOM, programs, the krew manifest and checksums of all.
 # Usage: release-assets.sh DIRECTORY IMAGE [PROGRAM...]. The chart installs IMAGE with the version of the chart as tag.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -40,6 +40,20 @@ done
 kinds() { sed -nE "s/$1/\1/p" "$2" | sort; }
 diff <(kinds '^    kind: (.*)$' charts/dask-operator/files/crds.yaml) <(kinds '^    - kind: (.*)$' charts/dask-operator/Chart.yaml) ||
   fail "Chart.yaml lists other kinds for Artifact Hub than the CRDs"
+# The manifest for krew names the archives that the release has.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+for platform in linux-amd64 linux-arm64 darwin-amd64 darwin-arm64; do
+  echo "$platform" >"$work/program"
+  .github/pack-kubectl.sh "$work/program" $platform "$work"
+  [[ $(tar -xzOf "$work/kubectl-dask-$platform.tar.gz" kubectl-dask) == "$platform" ]] || fail "the archive for $platform lacks the program"
+done
+.github/krew.sh "$version" "$work" >"$work/dask.yaml"
+sums=$(sed -n 's/^      sha256: "\(.*\)"$/\1/p' "$work/dask.yaml")
+archives=$(sed -n 's/^      uri: .*\///p' "$work/dask.yaml")
+(cd "$work" && paste -d ' ' <(echo "$sums") <(sed 's/^/ /' <<<"$archives") | sha256sum --check --strict --quiet) ||
+  fail "the manifest for krew has other checksums than the archives"
+[[ $(wc -l <<<"$archives") -eq 4 ]] || fail "the manifest for krew does not have four archives"
 heading=$(grep -F "## [$version]" CHANGELOG.md) || fail "CHANGELOG.md has no section [$version]"
 [[ -n $(notes | tr -d '[:space:]') ]] || fail "the section [$version] of CHANGELOG.md is empty"
 
