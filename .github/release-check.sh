@@ -36,10 +36,12 @@ required=$(sed -nE 's/^dask-plugin-protocol = .*version = "([^"]+)".*/\1/p' Carg
 for license in python/LICENSE python/tools/LICENSE; do
   cmp -s LICENSE $license || fail "$license differs from LICENSE"
 done
-# Artifact Hub shows the kinds that Chart.yaml lists.
-kinds() { sed -nE "s/$1/\1/p" "$2" | sort; }
-diff <(kinds '^    kind: (.*)$' charts/dask-operator/files/crds.yaml) <(kinds '^    - kind: (.*)$' charts/dask-operator/Chart.yaml) ||
-  fail "Chart.yaml lists other kinds for Artifact Hub than the CRDs"
+# Artifact Hub shows the kinds that Chart.yaml lists, each with its name and its version.
+defined=$(awk '/^  name: / { name = $2 } /^    kind: / { kind = $2 } /^    name: v/ { print kind, $2, name }' \
+  charts/dask-operator/files/crds.yaml | sort)
+listed=$(awk '/^    - kind: / { kind = $3 } /^      version: / { version = $2 } /^      name: / { print kind, version, $2 }' \
+  charts/dask-operator/Chart.yaml | sort)
+diff <(echo "$defined") <(echo "$listed") || fail "Chart.yaml lists other kinds for Artifact Hub than the CRDs"
 # The manifest for krew names the archives that the release has.
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
