@@ -68,7 +68,7 @@ pub struct ReleaseArgs {
     #[arg(long = "exclude-namespace", value_name = "NAMESPACE", env = "EXCLUDE_NAMESPACES", value_delimiter = ',', value_parser = namespace_name)]
     pub excluded: Vec<String>,
     /// Also delete what the controller keeps in its own namespace, which is this one: its Lease and the certificate
-    /// authority for plugins.
+    /// authority for plugins. In namespaces that are given, also the Leases by which other releases find it.
     #[arg(long, value_name = "NAMESPACE")]
     pub leftovers: Option<String>,
     /// Name of the Lease.

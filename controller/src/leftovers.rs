@@ -1,12 +1,13 @@
-//! Deletes what an uninstalled controller leaves in its own namespace: the Lease, which would make the next installation
-//! wait, and the private key of the certificate authority for plugins. Neither has an owner.
+//! Deletes what an uninstalled controller leaves and nobody owns. In its own namespace these are the Lease, which would
+//! make the next installation wait, and the private key of the certificate authority for plugins. In each namespace that
+//! it names, it is the Lease by which other releases find it.
 
 use std::fmt::Debug;
 
 use dask_plugin_engine::AUTHORITY_SECRET;
 use k8s_openapi::api::{coordination::v1::Lease, core::v1::Secret};
 use kube::{Api, Client, api::ObjectMeta};
-use operator_runtime::k8s;
+use operator_runtime::{k8s, releases};
 use serde::de::DeserializeOwned;
 
 use crate::args::ReleaseArgs;
@@ -24,7 +25,7 @@ pub enum Error {
     Delete(#[from] k8s::Error),
 }
 
-/// Deletes the Lease and the Secret, if `args` has the namespace of the controller. Objects that do not exist are no
+/// Deletes the Leases and the Secret, if `args` has the namespace of the controller. Objects that do not exist are no
 /// error.
 ///
 /// # Errors
@@ -33,6 +34,10 @@ pub async fn delete(args: &ReleaseArgs) -> Result<(), Error> {
     let Some(namespace) = &args.leftovers else { return Ok(()) };
     let client = Client::try_default().await?;
     delete_one(&Api::<Lease>::namespaced(client.clone(), namespace), &args.lease_name, |_| true).await?;
+    let claim = releases::claim_name(namespace, &args.lease_name);
+    for named in args.scope().parts().into_iter().flatten() {
+        delete_one(&Api::<Lease>::namespaced(client.clone(), named), &claim, |_| true).await?;
+    }
     // A Secret of this name that somebody else created is not the controller's.
     let is_ours = |metadata: &ObjectMeta| {
         let labels = metadata.labels.as_ref();

@@ -12,7 +12,7 @@ use operator_runtime::{
     k8s::OldDefinitions,
     leader::{self, Election, Leadership},
     liveness::Liveness,
-    shutdown,
+    releases, shutdown,
     task_runner::{self, drive},
     watch::{SyncStatus, WatchTiming},
 };
@@ -186,7 +186,7 @@ fn questions(args: &RunArgs, home: &str) -> Questions {
         service_account: args.service_account.clone(),
         tenants: args.plugin_tenants,
         events: Wanted::of(args.events, args.events_level) != Wanted::Nothing,
-        releases: args.leader_election,
+        claim: args.leader_election.then(|| releases::claim_name(home, &args.lease_name)),
     }
 }
 

@@ -56,6 +56,11 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- dict "namespaces" $namespaces "others" $others | toJson -}}
 {{- end -}}
 
+{{- /* Returns the name of the Lease by which other releases find this one, in each namespace that it names. */ -}}
+{{- define "dask-operator.claim" -}}
+{{- printf "%s.%s" (include "dask-operator.fullname" .) .Release.Namespace -}}
+{{- end -}}
+
 {{- /* Returns the watched namespaces as a JSON list. An empty list means all namespaces. */ -}}
 {{- define "dask-operator.namespaces" -}}
 {{- $namespaces := .Values.watchNamespaces | default (include "dask-operator.kopf" . | fromJson).namespaces -}}

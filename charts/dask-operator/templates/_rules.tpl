@@ -52,11 +52,18 @@
   resources: [namespaces]
   verbs: [list, watch]
 {{- end }}
-{{- if and .Values.rbac.cluster .Values.leaderElection.enabled }}
+{{- if .Values.leaderElection.enabled }}
 # Find other releases that watch the same namespaces, by their Leases.
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   verbs: [list, watch]
+{{- if include "dask-operator.namespaces" . | fromJsonArray }}
+# Let other releases find this one, by a Lease in each namespace that it names.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  resourceNames: [{{ include "dask-operator.claim" . }}]
+  verbs: [create, patch]
+{{- end }}
 {{- end }}
 {{- if not .Values.plugins.tenants.enabled }}
 # Report to their authors that plugins are not accepted in these namespaces.

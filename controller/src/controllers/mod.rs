@@ -43,6 +43,8 @@ pub(crate) fn wire(shared: &Shared, queues: WorkQueues, scope: &Scope, shutdown:
     );
     if shared.releases.is_on() {
         task_set.watch(shared.releases.watch(&shared.client, shared.watch_timing));
+        let (releases, client) = (shared.releases.clone(), shared.client.clone());
+        task_set.until_shutdown("the claims to namespaces", |leading| releases.claim(client, leading));
     }
     let stores = watch_dask_kinds(&mut task_set, shared, scope, &senders);
     watch_children(&mut task_set, shared, scope, &senders);

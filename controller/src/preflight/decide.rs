@@ -94,7 +94,7 @@ mod tests {
             service_account: "operator".to_owned(),
             tenants: false,
             events: true,
-            releases: true,
+            claim: Some("dask-operator.own".to_owned()),
         };
         wanted(&questions, &Served::Unknown)
     }

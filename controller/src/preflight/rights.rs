@@ -18,8 +18,8 @@ pub struct Questions {
     pub tenants: bool,
     /// Whether Events are published.
     pub events: bool,
-    /// Whether the Leases of other releases are read.
-    pub releases: bool,
+    /// The name of the Leases that tell other releases which namespaces are watched, if releases look for each other.
+    pub claim: Option<String>,
 }
 
 /// The scope of a permission.
@@ -99,8 +99,10 @@ enum Place {
     Plugins,
     /// The watched namespaces whose plugins are not accepted.
     Strays,
-    /// All namespaces, whose Leases show other releases.
+    /// All namespaces, whose Leases show other releases, or those that are named.
     Releases,
+    /// The namespaces that are named.
+    Named,
     Cluster,
 }
 
@@ -129,13 +131,13 @@ const STATUS: &[&str] =
 const FINALIZERS: &[&str] = &["daskclusters/finalizers", "daskworkergroups/finalizers", "daskjobs/finalizers"];
 
 /// The permissions, in the order of the chart's roles, where comments explain the purpose of each.
-const RULES: [Rule; 28] = {
+const RULES: [Rule; 29] = {
     use Feature::{
         BlockingOwners, Events, NamespaceLabels, PluginEndpoints, PluginWork, Plugins as Plugin, SchedulerSecrets,
         StrayPlugins,
     };
     use Need::{Essential, Optional};
-    use Place::{Cluster, Operator, Plugins, Releases, Strays, Watched};
+    use Place::{Cluster, Named, Operator, Plugins, Releases, Strays, Watched};
     [
         rule(Watched, Essential, GROUP, &["daskclusters", "daskworkergroups", "daskjobs", "daskautoscalers"], READ),
         rule(Watched, Essential, GROUP, &["daskworkergroups"], &["create", "patch"]),
@@ -153,6 +155,7 @@ const RULES: [Rule; 28] = {
         rule(Cluster, Optional(NamespaceLabels), "", &["namespaces"], &["list", "watch"]),
         rule(Watched, Optional(Events), "events.k8s.io", &["events"], &["create", "patch"]),
         rule(Releases, Optional(Feature::Releases), "coordination.k8s.io", &["leases"], &["list", "watch"]),
+        rule(Named, Optional(Feature::Releases), "coordination.k8s.io", &["leases"], &["create", "patch"]),
         rule(Strays, Optional(StrayPlugins), GROUP, &["daskoperatorplugins"], &["list", "watch"]),
         rule(Strays, Optional(StrayPlugins), GROUP, &["daskoperatorplugins/status"], &["patch"]),
         rule(Plugins, Optional(Plugin), GROUP, &["daskoperatorplugins"], READ),
@@ -190,7 +193,11 @@ pub fn wanted(questions: &Questions, served: &Served) -> Wanted {
                 if rule.group == GROUP && subresource == Some("status") && !served.has_status(plural) {
                     continue;
                 }
-                let name = (plural == "serviceaccounts").then(|| questions.service_account.clone());
+                let name = match (plural, rule.place) {
+                    ("serviceaccounts", _) => Some(questions.service_account.clone()),
+                    (_, Place::Named) => questions.claim.clone(),
+                    _ => None,
+                };
                 let right = Right { group: rule.group, resource: plural, subresource, verb, name, at: at.clone() };
                 wanted.entry(right).or_default().insert(rule.need);
             }
@@ -207,12 +214,14 @@ fn places(place: Place, questions: &Questions) -> Vec<At> {
     match place {
         Place::Operator => vec![own],
         Place::Cluster if questions.namespaces.is_empty() => vec![At::Cluster],
-        Place::Releases if questions.releases && questions.namespaces.is_empty() => vec![At::Everywhere],
-        Place::Cluster | Place::Releases => Vec::new(),
+        Place::Releases | Place::Named if questions.claim.is_none() => Vec::new(),
+        Place::Cluster => Vec::new(),
         Place::Strays if questions.tenants => Vec::new(),
         Place::Plugins if !questions.tenants => vec![own],
-        Place::Watched | Place::Strays | Place::Plugins if questions.namespaces.is_empty() => vec![At::Everywhere],
-        Place::Watched => watched().collect(),
+        Place::Watched | Place::Releases | Place::Strays | Place::Plugins if questions.namespaces.is_empty() => {
+            vec![At::Everywhere]
+        }
+        Place::Watched | Place::Releases | Place::Named => watched().collect(),
         Place::Strays => watched().filter(|at| *at != own).collect(),
         Place::Plugins => std::iter::once(own).chain(watched()).collect(),
     }

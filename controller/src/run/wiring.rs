@@ -151,8 +151,7 @@ impl Start {
         let recorder = Recorder::new(client.clone(), reporter, wanted);
         let scope = args.scope();
         let memory_budget = MemoryBudget::new(args.memory_limits());
-        // A release that names its namespaces acts on them in any case.
-        let releases = if args.leader_election && !scope.is_limited() && findings.has(Feature::Releases) {
+        let releases = if args.leader_election && findings.has(Feature::Releases) {
             Releases::new(Id { namespace: home, name: args.lease_name }, scope, Some(recorder.clone()))
         } else {
             Releases::unknown()

@@ -237,7 +237,7 @@ fn startup_checks() -> usize {
         service_account: "dask-operator".to_owned(),
         tenants: false,
         events: true,
-        releases: false,
+        claim: None,
     };
     preflight::wanted(&questions, &Served::Unknown).len()
 }

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use crate::support::{TestContext, cluster, with_temp_ns};
 
-/// The private key and a Lease that is held would outlive the installation.
+/// The private key and Leases that are held would outlive the installation.
 #[tokio::test]
 #[ignore = "needs a cluster: make live"]
-async fn the_lease_and_the_authority_go_with_the_installation_and_foreign_secrets_stay() {
+async fn the_leases_and_the_authority_go_with_the_installation_and_foreign_secrets_stay() {
     with_temp_ns(|context| async move {
         let release = || {
             let program = env!("CARGO_BIN_EXE_dask-operator");
@@ -27,10 +27,15 @@ async fn the_lease_and_the_authority_go_with_the_installation_and_foreign_secret
         let secret = |labels: Value| {
             json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": authority, "labels": labels}})
         };
+        let mut claim = lease.clone();
+        let claim_name = format!("dask-operator.{}", context.namespace);
+        claim["metadata"]["name"] = json!(claim_name);
         context.create(&lease).await;
+        context.create(&claim).await;
         context.create(&secret(json!({}))).await;
         release();
         assert_eq!(context.get("Lease", "dask-operator").await, None);
+        assert_eq!(context.get("Lease", &claim_name).await, None, "other releases would report it");
         context.delete("Secret", authority).await;
         context.create(&secret(json!({"app.kubernetes.io/managed-by": "dask-operator"}))).await;
         release();

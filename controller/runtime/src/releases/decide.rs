@@ -3,7 +3,7 @@
 //! A user who may write Leases in one namespace can claim to watch any other. So a Lease is believed about its own
 //! namespace only: a release that names the namespace in which it runs serves it alone. Everything else is reported.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use crate::scope::Scope;
 
@@ -38,21 +38,38 @@ pub struct Overlap {
     pub serves_alone: bool,
 }
 
-/// Returns whether `release` serves `namespace` alone.
-fn serves_alone(release: &Release, namespace: &str) -> bool {
+/// Returns whether `release` names the namespace in which it runs, and this is `namespace`.
+fn is_at_home(release: &Release, namespace: &str) -> bool {
     release.id.namespace == namespace && release.scope.is_limited() && release.scope.contains(namespace)
 }
 
-/// Returns one of `others` that watches `namespace`, if there is one: preferably one that serves it alone.
-pub(super) fn overlap_at<'a>(others: impl Iterator<Item = &'a Release>, namespace: &str) -> Option<Overlap> {
+/// Returns one of `others` that watches `namespace`, if there is one: preferably one that serves it alone. A release acts
+/// at home in any case, so that of two releases in one namespace both act, and not none.
+pub(super) fn overlap_at<'a>(
+    own: &Release,
+    others: impl Iterator<Item = &'a Release>,
+    namespace: &str,
+) -> Option<Overlap> {
+    let yields = !is_at_home(own, namespace);
     others
         .filter(|other| other.scope.contains(namespace))
-        .map(|other| Overlap { other: other.id.clone(), serves_alone: serves_alone(other, namespace) })
+        .map(|other| Overlap { other: other.id.clone(), serves_alone: yields && is_at_home(other, namespace) })
         .min_by_key(|overlap| (!overlap.serves_alone, overlap.other.clone()))
 }
 
+/// Returns those of `others` that watch namespaces of `own`, with all that is known of what they watch.
+pub(super) fn overlapping<'a>(own: &Release, others: impl Iterator<Item = &'a Release>) -> BTreeMap<Id, Scope> {
+    let mut found: BTreeMap<Id, Scope> = BTreeMap::new();
+    for other in others.filter(|other| overlap(&own.scope, &other.scope)) {
+        let watched = found.entry(other.id.clone()).or_insert_with(|| other.scope.clone());
+        // Each claim of a release has another namespace.
+        *watched = other.scope.parts().into_iter().flatten().fold(watched.clone(), |scope, name| scope.with(name));
+    }
+    found
+}
+
 /// Returns whether two releases watch a namespace in common.
-pub(super) fn overlap(a: &Scope, b: &Scope) -> bool {
+fn overlap(a: &Scope, b: &Scope) -> bool {
     let within = |names: &Scope, scope: &Scope| names.parts().into_iter().flatten().any(|name| scope.contains(name));
     match (a.is_limited(), b.is_limited()) {
         (true, _) => within(a, b),
@@ -82,27 +99,46 @@ mod tests {
         }
     }
 
+    fn release(namespace: &str, name: &str, watches: &str) -> Release {
+        Release { id: Id { namespace: namespace.to_owned(), name: name.to_owned() }, scope: Scope::from_text(watches) }
+    }
+
     /// Otherwise a user of one namespace could stop the operator in all others.
     #[test]
     fn a_lease_is_believed_about_its_own_namespace_only() {
-        let release = |namespace: &str, watches: &str| Release {
-            id: Id { namespace: namespace.to_owned(), name: "other".to_owned() },
-            scope: Scope::from_text(watches),
-        };
         let table = [
-            (release("a", "a"), Some(true)),
-            (release("a", "a,b"), Some(true)),
-            (release("a", "*"), Some(false)),
-            (release("b", "a,b"), Some(false)),
-            (release("b", "*"), Some(false)),
-            (release("a", "b"), None),
-            (release("b", "*,!a"), None),
+            (release("a", "other", "a"), Some(true)),
+            (release("a", "other", "a,b"), Some(true)),
+            (release("a", "other", "*"), Some(false)),
+            (release("b", "other", "a,b"), Some(false)),
+            (release("b", "other", "*"), Some(false)),
+            (release("a", "other", "b"), None),
+            (release("b", "other", "*,!a"), None),
         ];
-        for (other, expected) in &table {
-            let found = overlap_at([other].into_iter(), "a").map(|overlap| overlap.serves_alone);
-            assert_eq!(found, *expected, "{other:?}");
+        for own in [release("own", "own", "*"), release("own", "own", "a"), release("a", "own", "*")] {
+            for (other, expected) in &table {
+                let found = overlap_at(&own, [other].into_iter(), "a").map(|overlap| overlap.serves_alone);
+                assert_eq!(found, *expected, "{own:?} {other:?}");
+            }
+            let all = overlap_at(&own, table.iter().rev().map(|(other, _)| other), "a").unwrap();
+            assert!(all.serves_alone && all.other.namespace == "a");
         }
-        let all = overlap_at(table.iter().rev().map(|(other, _)| other), "a").unwrap();
-        assert!(all.serves_alone && all.other.namespace == "a");
+    }
+
+    #[test]
+    fn a_release_acts_in_any_case_in_the_namespace_in_which_it_runs_and_that_it_names() {
+        let (one, two) = (release("a", "one", "a,b"), release("a", "two", "a"));
+        for (own, other) in [(&one, &two), (&two, &one)] {
+            let overlap = overlap_at(own, [other].into_iter(), "a").unwrap();
+            assert_eq!(overlap, Overlap { other: other.id.clone(), serves_alone: false });
+        }
+    }
+
+    #[test]
+    fn the_claims_of_a_release_count_as_one_release() {
+        let own = release("own", "own", "a,b,c");
+        let claims = [release("x", "other", "a"), release("x", "other", "b"), release("y", "other", "d")];
+        let found = overlapping(&own, claims.iter());
+        assert_eq!(found, BTreeMap::from([(claims[0].id.clone(), Scope::of(["a", "b"]))]));
     }
 }

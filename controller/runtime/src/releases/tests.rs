@@ -83,3 +83,31 @@ fn a_release_for_all_namespaces_overlaps_and_serves_none_alone() {
     releases.on_change(&Change::Applied(lease("wide", Some("*,!b"), Some(2))), now);
     assert_eq!(releases.overlap_when("b", now), None, "it excludes the namespace");
 }
+
+/// Returns the claim of the release `operators/name` to the namespace `a`.
+fn claim_of(name: &str, second: i64) -> Arc<Lease> {
+    let mut lease = Lease::clone(&lease(&format!("{name}.operators"), None, Some(second)));
+    let claimant = ("kubernetes.dask.org/claimant".to_owned(), format!("operators/{name}"));
+    lease.metadata.annotations = Some([claimant].into());
+    Arc::new(lease)
+}
+
+#[test]
+fn releases_that_name_the_same_namespace_find_each_other_by_their_claims() {
+    let now = Instant::now();
+    let releases =
+        Releases::new(Id { namespace: "operators".to_owned(), name: "own".to_owned() }, Scope::of(["a", "b"]), None);
+    releases.on_change(&Change::Applied(claim_of("own", 1)), now);
+    assert_eq!(
+        (releases.overlapping(), releases.overlap_when("a", now)),
+        (0, None),
+        "the own claim is no other release"
+    );
+    releases.on_change(&Change::Applied(claim_of("team", 1)), now);
+    let overlap = releases.overlap_when("a", now).unwrap();
+    assert_eq!((overlap.other.to_string().as_str(), overlap.serves_alone), ("operators/team", false));
+    assert_eq!((releases.overlapping(), releases.overlap_when("b", now)), (1, None));
+    assert!(!releases.is_home("operators"), "a claim says nothing about other namespaces");
+    releases.on_change(&Change::Deleted(claim_of("team", 1)), now);
+    assert_eq!(releases.overlapping(), 0);
+}

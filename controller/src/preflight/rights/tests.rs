@@ -17,7 +17,7 @@ fn questions(namespaces: &[&str], tenants: bool) -> Questions {
         service_account: OWN.to_owned(),
         tenants,
         events: true,
-        releases: true,
+        claim: Some(format!("{OWN}.{OWN}")),
     }
 }
 
@@ -31,13 +31,14 @@ fn questions_of(chart: &[Value]) -> Questions {
         found.and_then(|variable| variable["value"].as_str()).unwrap_or_default().to_owned()
     };
     let namespaces = env("WATCH_NAMESPACE");
+    let operator_namespace = deployment["metadata"]["namespace"].as_str().unwrap().to_owned();
     Questions {
         namespaces: namespaces.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect(),
-        operator_namespace: deployment["metadata"]["namespace"].as_str().unwrap().to_owned(),
         service_account: env("SERVICE_ACCOUNT"),
         tenants: env("PLUGIN_TENANTS") == "true",
         events: true,
-        releases: env("LEADER_ELECTION") == "true",
+        claim: (env("LEADER_ELECTION") == "true").then(|| format!("{}.{operator_namespace}", env("LEASE_NAME"))),
+        operator_namespace,
     }
 }
 
@@ -173,13 +174,23 @@ fn plugins_that_are_not_accepted_are_looked_for_in_watched_namespaces_only() {
 }
 
 #[test]
-fn leases_of_other_releases_are_read_only_by_a_controller_that_watches_all_namespaces() {
-    let asks = |questions: &Questions| {
-        wanted(questions, &Served::Unknown).keys().any(|right| right.resource == "leases" && right.at == At::Everywhere)
+fn releases_look_for_each_other_in_the_namespaces_that_they_watch() {
+    let asks = |questions: &Questions| -> Vec<(At, &'static str, Option<String>)> {
+        let leases = wanted(questions, &Served::Unknown).into_keys().filter(|right| right.resource == "leases");
+        leases.map(|right| (right.at, right.verb, right.name)).collect()
     };
-    assert!(asks(&questions(&[], false)));
-    assert!(!asks(&questions(&["a"], false)));
-    assert!(!asks(&Questions { releases: false, ..questions(&[], false) }), "there is no leader election");
+    let everywhere = ["list", "watch"].map(|verb| (At::Everywhere, verb, None));
+    assert_eq!(asks(&questions(&[], false)), everywhere);
+    let (named, claim) = (At::Namespace("a".to_owned()), Some(format!("{OWN}.{OWN}")));
+    let of_claims = ["list", "watch"].map(|verb| (named.clone(), verb, None));
+    let own_claims = ["create", "patch"].map(|verb| (named.clone(), verb, claim.clone()));
+    let in_named: BTreeSet<_> = asks(&questions(&["a"], false)).into_iter().collect();
+    let expected: BTreeSet<_> = of_claims.into_iter().chain(own_claims).collect();
+    assert_eq!(in_named, expected);
+    for namespaces in [&[][..], &["a"]] {
+        let alone = Questions { claim: None, ..questions(namespaces, false) };
+        assert!(asks(&alone).is_empty(), "there is no leader election");
+    }
 }
 
 #[test]

@@ -6,7 +6,13 @@ use serde_json::{Value, json};
 
 use crate::{
     plugin_tenants::CHILD,
-    support::{TestContext, alone_with_temp_ns, cluster, controller::EVERYWHERE, eventually, plugin::TestPlugin, uid},
+    support::{
+        TestContext, alone_with_temp_ns, cluster,
+        controller::{Controller, EVERYWHERE},
+        eventually,
+        plugin::TestPlugin,
+        uid,
+    },
 };
 
 const ELECTED: [&str; 4] = [EVERYWHERE, "--leader-election", "--lease-seconds", "3"];
@@ -108,6 +114,53 @@ async fn an_excluded_namespace_is_left_alone_by_controller_and_plugins() {
         is_untouched(&team).await;
         team.expect("ConfigMap", CHILD).await;
         remove(&team).await;
+    })
+    .await;
+}
+
+/// Waits until `controller` counts so many other releases.
+async fn counts(controller: &Controller, others: u8) {
+    eventually("the number of other releases", async || {
+        let metrics = controller.metrics().await;
+        let is_counted = metrics.contains(&format!("dask_operator_overlapping_releases {others}\n"));
+        if is_counted { Ok(()) } else { Err(format!("it is not {others}")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make live"]
+async fn releases_that_name_the_same_namespace_find_each_other_and_say_so() {
+    alone_with_temp_ns(|operator| async move {
+        let (team, other) = (team_of(&operator).await, team_of(&operator).await);
+        let named = ["--namespace", team.namespace.as_str(), "--leader-election", "--lease-seconds", "3"];
+        let controller = operator.start_controller_with(&named).await;
+        team.create(&cluster("demo", 1)).await;
+        team.settled("demo", 1).await;
+        let claim = team.appears("Lease", &format!("dask-operator.{}", operator.namespace)).await;
+        let claimant = format!("{}/dask-operator", operator.namespace);
+        assert_eq!(claim["metadata"]["annotations"]["kubernetes.dask.org/claimant"], claimant);
+        counts(&controller, 0).await;
+
+        let second = other.start_controller_with(&named).await;
+        counts(&second, 1).await;
+        counts(&controller, 1).await;
+        let log = operator.controller_log();
+        assert!(log.contains("two releases watch the same namespaces") && log.contains(&other.namespace));
+        team.create(&cluster("second", 1)).await;
+        eventually("an Event about the other release", async || {
+            let events = team.list("Event", "").await;
+            let is_it = |event: &&Value| event["reason"] == "OtherRelease";
+            events.iter().find(is_it).map(|_| ()).ok_or_else(|| format!("there are {} others", events.len()))
+        })
+        .await;
+        team.settled("second", 1).await;
+
+        drop(second);
+        team.delete("Lease", &format!("dask-operator.{}", other.namespace)).await;
+        counts(&controller, 0).await;
+        remove(&team).await;
+        remove(&other).await;
     })
     .await;
 }
