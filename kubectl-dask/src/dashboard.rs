@@ -15,7 +15,8 @@ use crate::{
 };
 
 /// The port that users know the dashboard by.
-const USUAL: u16 = 8787;
+pub(crate) const USUAL: u16 = 8787;
+pub(crate) const FORWARDING: &str = "forwarding until you press Ctrl-C; a scheduler that restarts is found again";
 
 pub(crate) async fn run(
     connection: &Connection,
@@ -30,9 +31,9 @@ pub(crate) async fn run(
     drop(progress);
     let listener = listen(port).await?;
     let prefix = annotation(&service, DASHBOARD_PREFIX).trim_end_matches('/').to_owned();
-    let url = format!("http://localhost:{}{prefix}/status", forward::local_port(&listener)?);
+    let url = url(forward::local_port(&listener)?, &prefix);
     output::line(&url)?;
-    eprintln!("forwarding until you press Ctrl-C; a scheduler that restarts is found again");
+    eprintln!("{FORWARDING}");
     if !no_browser {
         open(&url);
     }
@@ -40,6 +41,11 @@ pub(crate) async fn run(
         () = Forward::new(connection, cluster, Port::Dashboard).serve(listener) => Ok(()),
         _ = tokio::signal::ctrl_c() => Ok(()),
     }
+}
+
+/// Returns the URL of the dashboard. `prefix` is that of the scheduler's dashboard.
+pub(crate) fn url(port: u16, prefix: &str) -> String {
+    format!("http://localhost:{port}{prefix}/status")
 }
 
 async fn listen(port: Option<u16>) -> Result<TcpListener, Error> {

@@ -28,15 +28,15 @@ pub(crate) async fn run(connection: &Connection, cluster: &str, format: Format) 
     let finding = why::diagnose(&seen);
     output::gaps(&seen.gaps);
     match format {
-        Format::Json => output::json(&Explanation {
-            namespace: &seen.namespace,
-            name: &seen.name,
-            finding: &finding,
-            not_seen: &seen.gaps,
-        })?,
+        Format::Json => output::json(&explanation(&seen, &finding))?,
         Format::Table => output::line(&text(&finding))?,
     }
     Ok(if finding.health == Health::Broken { PROBLEM } else { 0 })
+}
+
+/// Returns what is printed as JSON.
+pub(crate) fn explanation<'a>(seen: &'a Snapshot, finding: &'a Finding) -> impl Serialize + 'a {
+    Explanation { namespace: &seen.namespace, name: &seen.name, finding, not_seen: &seen.gaps }
 }
 
 /// Returns the cause, and below it what to do.

@@ -104,6 +104,7 @@ pub(crate) async fn snapshot(connection: &Connection, cluster: &str) -> Snapshot
     let mut seen = Snapshot {
         now: Timestamp::now(),
         namespace: connection.namespace.clone(),
+        options: connection.options.clone(),
         name: cluster.to_owned(),
         ..Snapshot::default()
     };

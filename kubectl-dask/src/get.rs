@@ -75,11 +75,11 @@ pub(crate) async fn run(
             eprintln!("there are no DaskClusters here");
             Ok(())
         }
-        Format::Table => print(&clusters),
+        Format::Table => output::line(&table(&clusters)),
     }
 }
 
-fn print(clusters: &[Cluster]) -> Result<(), Error> {
+fn table(clusters: &[Cluster]) -> String {
     let text = |number: Option<i64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
     let failure = |failure: &Option<String>| failure.clone().unwrap_or_default();
     let rows: Vec<[String; 8]> = clusters
@@ -104,7 +104,7 @@ fn print(clusters: &[Cluster]) -> Result<(), Error> {
             std::iter::once(own).chain(groups)
         })
         .collect();
-    output::table(["NAMESPACE", "NAME", "PHASE", "DESIRED", "READY", "CONNECTED", "AGE", "FIRST FAILURE"], &rows)
+    output::render(["NAMESPACE", "NAME", "PHASE", "DESIRED", "READY", "CONNECTED", "AGE", "FIRST FAILURE"], &rows)
 }
 
 fn describe(cluster: &Value, groups: &[Value], now: Timestamp) -> Cluster {
@@ -143,6 +143,13 @@ fn first_failure(object: &Value) -> Option<String> {
     let bad = || conditions(object).filter(|condition| condition.is_false() && condition.type_ != "Stalled");
     let first = bad().find(|condition| !condition.may_pass()).or_else(|| bad().next())?;
     Some(format!("{}: {}", first.reason, first.message.split_whitespace().collect::<Vec<_>>().join(" ")))
+}
+
+/// Returns what is printed about these objects.
+#[cfg(test)]
+pub(crate) fn printed(clusters: &[Value], groups: &[Value], now: Timestamp) -> String {
+    let clusters: Vec<Cluster> = clusters.iter().map(|cluster| describe(cluster, groups, now)).collect();
+    table(&clusters)
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ mod get;
 mod json;
 mod logs;
 mod output;
+#[cfg(test)]
+mod page;
 mod plugins;
 mod pods;
 mod progress;

@@ -17,11 +17,6 @@ pub(crate) fn json(value: &impl Serialize) -> Result<(), Error> {
     line(&text)
 }
 
-/// Prints rows below their headings, in columns.
-pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> Result<(), Error> {
-    line(&render(headings, rows))
-}
-
 /// Says on standard error what could not be read.
 pub(crate) fn gaps(gaps: &[Gap]) {
     for gap in gaps {
@@ -29,7 +24,8 @@ pub(crate) fn gaps(gaps: &[Gap]) {
     }
 }
 
-fn render<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
+/// Returns rows below their headings, in columns.
+pub(crate) fn render<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -> String {
     let headings = headings.map(str::to_owned);
     let all: Vec<&[String; N]> = std::iter::once(&headings).chain(rows).collect();
     let mut widths = [0; N];

@@ -57,12 +57,16 @@ async fn all_plugins(connection: &Connection, all_namespaces: bool, format: Form
         eprintln!("there are no plugins here; -A lists those of all namespaces");
         return Ok(());
     }
+    output::line(&table(plugins))
+}
+
+fn table(plugins: Vec<Plugin>) -> String {
     let row = |plugin: Plugin| {
         let (matched, failing) = (plugin.matched.to_string(), plugin.failing.to_string());
         [plugin.namespace, plugin.name, plugin.ready, plugin.version, matched, failing, plugin.first_failure]
     };
     let rows: Vec<[String; 7]> = plugins.into_iter().map(row).collect();
-    output::table(["NAMESPACE", "NAME", "READY", "VERSION", "MATCHED", "FAILING", "FIRST FAILURE"], &rows)
+    output::render(["NAMESPACE", "NAME", "READY", "VERSION", "MATCHED", "FAILING", "FIRST FAILURE"], &rows)
 }
 
 fn describe(plugin: &Value) -> Plugin {
@@ -98,12 +102,16 @@ async fn of_cluster(connection: &Connection, cluster: &str, format: Format) -> R
         eprintln!("no plugin is called about DaskCluster {cluster}");
         return Ok(());
     }
+    output::line(&table_of(outcomes))
+}
+
+fn table_of(outcomes: Vec<Outcome>) -> String {
     let row = |outcome: Outcome| {
         let synced = if outcome.synced { "yes" } else { "no" }.to_owned();
         [outcome.object, outcome.plugin, synced, outcome.children.to_string(), outcome.message]
     };
     let rows: Vec<[String; 5]> = outcomes.into_iter().map(row).collect();
-    output::table(["OBJECT", "PLUGIN", "SYNCED", "CHILDREN", "MESSAGE"], &rows)
+    output::render(["OBJECT", "PLUGIN", "SYNCED", "CHILDREN", "MESSAGE"], &rows)
 }
 
 fn outcomes(object: &Value) -> impl Iterator<Item = Outcome> {
@@ -114,4 +122,16 @@ fn outcomes(object: &Value) -> impl Iterator<Item = Outcome> {
         children: number(entry, "/children").unwrap_or_default(),
         message: text(entry, "/message").to_owned(),
     })
+}
+
+/// Returns what is printed about all plugins.
+#[cfg(test)]
+pub(crate) fn printed(plugins: &[Value]) -> String {
+    table(plugins.iter().map(describe).collect())
+}
+
+/// Returns what is printed about the plugins of one object.
+#[cfg(test)]
+pub(crate) fn printed_of(object: &Value) -> String {
+    table_of(outcomes(object).collect())
 }

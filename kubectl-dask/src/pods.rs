@@ -14,8 +14,8 @@ use crate::{
 /// Returns the pod of the scheduler: the one that is ready, or else the newest.
 pub(crate) async fn scheduler(connection: &Connection, cluster: &str) -> Result<Value, Error> {
     let pods = of_component(connection, cluster, component::SCHEDULER).await?;
-    newest(pods)
-        .ok_or_else(|| Error::NotFound(format!("pod of the scheduler of {cluster}; see kubectl dask why {cluster}")))
+    let see = format!("kubectl dask why {cluster} -n {}{}", connection.namespace, connection.options);
+    newest(pods).ok_or_else(|| Error::NotFound(format!("pod of the scheduler of {cluster}; see {see}")))
 }
 
 /// Returns the pod of a worker, by its own name or that of its Deployment.

@@ -1,6 +1,9 @@
 //! `report`: a support bundle without secret values.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use dask_operator_api::{DaskAutoscaler, DaskCluster, DaskJob, DaskOperatorPlugin, DaskWorkerGroup, meta};
 use jiff::Timestamp;
@@ -63,20 +66,22 @@ pub(crate) async fn run(connection: &Connection, wanted: &Report) -> Result<(), 
     }
     files.extend(objects.into_iter().map(file));
     files.push(File { path: "not-seen.txt".to_owned(), content: not_seen(&gaps) });
-    let path = wanted.file.clone().unwrap_or_else(|| default_path(connection, wanted.cluster.as_deref()));
+    let what = wanted.cluster.as_deref().unwrap_or(&connection.namespace);
+    let path = wanted.file.clone().unwrap_or_else(|| default_path(what, Timestamp::now()));
     bundle::write(&path, &files)?;
     drop(progress);
     output::gaps(&gaps);
-    output::line(&format!(
-        "{} has {} files; README.txt says what is in them, and what was blanked",
-        path.display(),
-        files.len()
-    ))
+    output::line(&said(&path, files.len()))
 }
 
-fn default_path(connection: &Connection, cluster: Option<&str>) -> PathBuf {
-    let what = cluster.unwrap_or(&connection.namespace);
-    PathBuf::from(format!("dask-report-{what}-{}.tar.gz", Timestamp::now().strftime("%Y%m%d-%H%M%S")))
+/// Returns what is printed about a bundle.
+pub(crate) fn said(path: &Path, files: usize) -> String {
+    format!("{} has {files} files; README.txt says what is in them, and what was blanked", path.display())
+}
+
+/// Returns the path of a bundle about a cluster or a namespace.
+pub(crate) fn default_path(what: &str, now: Timestamp) -> PathBuf {
+    PathBuf::from(format!("dask-report-{what}-{}.tar.gz", now.strftime("%Y%m%d-%H%M%S")))
 }
 
 fn not_seen(gaps: &[Gap]) -> String {

@@ -43,8 +43,13 @@ pub(crate) async fn run(connection: &Connection, wanted: &Wanted<'_>, format: Fo
     warn_of_autoscaler(connection, group, wanted.cluster).await;
     match format {
         Format::Json => output::json(&json!({"group": group, "workers": wanted.workers})),
-        Format::Table => output::line(&format!("worker group {group} is scaled to {} workers", wanted.workers)),
+        Format::Table => output::line(&said(group, wanted.workers)),
     }
+}
+
+/// Returns what is printed about a group that was scaled.
+pub(crate) fn said(group: &str, workers: u32) -> String {
+    format!("worker group {group} is scaled to {workers} workers")
 }
 
 /// Warns if an autoscaler sets the number of workers as well.

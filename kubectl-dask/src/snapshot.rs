@@ -22,6 +22,8 @@ pub(crate) struct Gap {
 pub(crate) struct Snapshot {
     pub(crate) now: Timestamp,
     pub(crate) namespace: String,
+    /// The options with which another command reaches the same API server.
+    pub(crate) options: String,
     /// The name that was asked for.
     pub(crate) name: String,
     pub(crate) cluster: Option<Value>,
@@ -74,7 +76,22 @@ impl Snapshot {
 
     /// Returns a command on an object of the namespace.
     pub(crate) fn kubectl(&self, command: &str) -> String {
-        format!("kubectl -n {} {command}", self.namespace)
+        self.kubectl_in(&self.namespace, command)
+    }
+
+    /// Returns a command on an object of another namespace.
+    pub(crate) fn kubectl_in(&self, namespace: &str, command: &str) -> String {
+        format!("kubectl{} -n {namespace} {command}", self.options)
+    }
+
+    /// Returns a command on objects of all namespaces.
+    pub(crate) fn kubectl_everywhere(&self, command: &str) -> String {
+        format!("kubectl{} {command} -A", self.options)
+    }
+
+    /// Returns a command of this program.
+    pub(crate) fn kubectl_dask(&self, command: &str) -> String {
+        format!("kubectl dask {command} -n {}{}", self.namespace, self.options)
     }
 
     /// Returns the default group first.

@@ -56,7 +56,7 @@ pub(crate) async fn run(connection: &Connection, name: &str, format: Format) -> 
     };
     match format {
         Format::Json => output::json(&top),
-        Format::Table => print(top),
+        Format::Table => output::line(&text_of(top)),
     }
 }
 
@@ -64,15 +64,32 @@ fn row(worker: Worker) -> Row {
     Row { name: worker.name, status: worker.status, processing: worker.processing, address: worker.address }
 }
 
-fn print(top: Top) -> Result<(), Error> {
+fn text_of(top: Top) -> String {
     let desired = top.desired_workers.map_or_else(|| "unknown".to_owned(), |desired| desired.to_string());
-    output::line(&format!("workers   {} connected, {desired} desired by the scheduler", top.workers.len()))?;
-    if let Some(Tasks { processing, waiting, unrunnable }) = top.tasks {
-        output::line(&format!("tasks     {processing} processing, {waiting} waiting, {unrunnable} unrunnable"))?;
-    }
+    let mut lines = vec![format!("workers   {} connected, {desired} desired by the scheduler", top.workers.len())];
+    lines.extend(top.tasks.map(|Tasks { processing, waiting, unrunnable }| {
+        format!("tasks     {processing} processing, {waiting} waiting, {unrunnable} unrunnable")
+    }));
     let rows: Vec<[String; 4]> =
         top.workers.into_iter().map(|row| [row.name, row.status, row.processing.to_string(), row.address]).collect();
-    if rows.is_empty() { Ok(()) } else { output::table(["WORKER", "STATUS", "TASKS", "ADDRESS"], &rows) }
+    if !rows.is_empty() {
+        lines.push(output::render(["WORKER", "STATUS", "TASKS", "ADDRESS"], &rows));
+    }
+    lines.join("\n")
+}
+
+/// Returns what is printed about workers that process as many tasks each, with as many waiting.
+#[cfg(test)]
+pub(crate) fn printed(workers: &[(&str, &str)], processing: u64, waiting: u64) -> String {
+    let row = |(name, address): &(&str, &str)| Row {
+        name: (*name).to_owned(),
+        status: "running".to_owned(),
+        processing,
+        address: (*address).to_owned(),
+    };
+    let rows: Vec<Row> = workers.iter().map(row).collect();
+    let tasks = Tasks { processing: rows.iter().map(|row| row.processing).sum(), waiting, unrunnable: 0 };
+    text_of(Top { workers: rows, desired_workers: Some(4), tasks: Some(tasks) })
 }
 
 /// Returns a client that reaches the scheduler by forwarded ports.

@@ -34,8 +34,8 @@ pub(super) fn of(seen: &Snapshot) -> Option<Finding> {
     let cause = format!("the deletion of the cluster waits for the finalizer {finalizer}, for {since}");
     let action = match finalizer.strip_prefix(OF_PLUGIN) {
         Some(plugin) => format!(
-            "see why the plugin {plugin} does not finish: kubectl dask plugins {} -n {}; the operator gives up at its deadline",
-            seen.name, seen.namespace
+            "see why the plugin {plugin} does not finish: {}; the operator gives up at its deadline",
+            seen.kubectl_dask(&format!("plugins {}", seen.name))
         ),
         None => format!("ask the owner of {finalizer} why it does not remove it"),
     };

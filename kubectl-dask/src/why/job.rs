@@ -84,7 +84,7 @@ fn without_cluster(seen: &Snapshot) -> Option<Finding> {
     if status.is_empty() {
         let cause =
             "no operator has looked at the job: none runs that watches its namespace, or it was created a moment ago";
-        return Some(Finding::broken("no-operator", cause, super::operator::ACTION));
+        return Some(Finding::broken("no-operator", cause, super::operator::action(seen)));
     }
     Some(Finding::waiting("job-starting", format!("the job is {status}, and its cluster is not there yet")))
 }

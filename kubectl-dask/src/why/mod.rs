@@ -4,6 +4,8 @@
 //! from working comes first.
 
 mod acceptance;
+#[cfg(test)]
+mod advice;
 mod container;
 mod deletion;
 mod job;

@@ -11,8 +11,12 @@ use crate::{
 
 /// How long a running operator takes at most to look at an object.
 const MAX_WAIT: SignedDuration = SignedDuration::from_secs(20);
-pub(super) const ACTION: &str = "have the platform team check that dask-operator runs and watches this namespace: \
-                      kubectl get deployments -A -l app.kubernetes.io/name=dask-operator";
+
+/// Returns what to do if no operator looks at an object.
+pub(super) fn action(seen: &Snapshot) -> String {
+    let list = seen.kubectl_everywhere("get deployments -l app.kubernetes.io/name=dask-operator");
+    format!("have the platform team check that dask-operator runs and watches this namespace: {list}")
+}
 
 pub(super) fn none(seen: &Snapshot) -> Option<Finding> {
     let cluster = seen.cluster.as_ref()?;
@@ -30,7 +34,7 @@ pub(super) fn none(seen: &Snapshot) -> Option<Finding> {
     let since = created.map_or_else(String::new, |_| format!(" since it was created {} ago", age(created, seen.now)));
     let cause =
         format!("no operator has looked at the cluster{since}: none runs that watches namespace {}", seen.namespace);
-    Some(Finding::broken("no-operator", cause, ACTION))
+    Some(Finding::broken("no-operator", cause, action(seen)))
 }
 
 pub(super) fn behind(seen: &Snapshot) -> Option<Finding> {
@@ -44,7 +48,7 @@ pub(super) fn behind(seen: &Snapshot) -> Option<Finding> {
         return Some(Finding::waiting("updating", "the operator has not looked at the last change of the cluster yet"));
     }
     let cause = format!("no operator has looked at the change of the cluster of {} ago", age(changed, seen.now));
-    Some(Finding::broken("operator-behind", cause, ACTION))
+    Some(Finding::broken("operator-behind", cause, action(seen)))
 }
 
 /// Returns when the spec was changed last, as far as managed fields say.

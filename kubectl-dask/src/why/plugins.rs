@@ -44,7 +44,9 @@ pub(super) fn of(seen: &Snapshot) -> Option<Finding> {
 }
 
 fn plugin<'a>(seen: &'a Snapshot, plugin: &str) -> Option<&'a Value> {
-    seen.plugins.iter().find(|object| name(object) == plugin)
+    // A team's own plugin may have the name of another team's, which is not called about this cluster.
+    let named = || seen.plugins.iter().filter(|object| name(object) == plugin);
+    named().find(|object| text(object, "/metadata/namespace") == seen.namespace).or_else(|| named().next())
 }
 
 /// Returns the first condition of a plugin that is false.
@@ -62,8 +64,13 @@ fn reason(seen: &Snapshot, entry: &Value) -> String {
     if message.is_empty() { "it has no result yet".to_owned() } else { message.to_owned() }
 }
 
+/// Returns who can say more. Users may have no right to see the plugin, which is in another namespace.
 fn action(seen: &Snapshot, name: &str) -> String {
-    let namespace = plugin(seen, name).map_or("dask-operator", |plugin| text(plugin, "/metadata/namespace"));
-    let plugin = if name.is_empty() { String::new() } else { format!(" {name}") };
-    format!("have its owner see kubectl -n {namespace} describe daskplugin{plugin}")
+    match plugin(seen, name) {
+        Some(plugin) => {
+            let describe = format!("describe daskoperatorplugin {name}");
+            format!("have its owner see {}", seen.kubectl_in(text(plugin, "/metadata/namespace"), &describe))
+        }
+        None => format!("have its owner find it: {}", seen.kubectl_everywhere("get daskoperatorplugins")),
+    }
 }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::json::text;
 
-fn cases() -> Vec<Value> {
+pub(super) fn cases() -> Vec<Value> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
     let files = ["cluster.yaml", "scheduler.yaml", "workers.yaml"];
     let read = |file| -> Vec<Value> { serde_saphyr::from_str(&fs::read_to_string(root.join(file)).unwrap()).unwrap() };
@@ -78,7 +78,7 @@ fn group(short: &Value) -> Value {
     })
 }
 
-fn snapshot(case: &Value) -> Snapshot {
+pub(super) fn snapshot(case: &Value) -> Snapshot {
     let now = "2026-11-23T09:00:00Z".parse().unwrap();
     let mut seen = Snapshot { now, namespace: "ns".to_owned(), name: "demo".to_owned(), ..Snapshot::default() };
     let values = |field: &str| case[field].as_array().cloned().unwrap_or_default();

@@ -116,9 +116,9 @@ fn not_registered(seen: &Snapshot, group: &Value, available: &Condition<'_>) -> 
             format!("workers of group {} are registering with the scheduler", name(group)),
         );
     }
-    let pod = seen.workers_of(name(group)).next().map_or("POD", name);
-    let action =
-        format!("read what a worker says, and check NetworkPolicies: {}", seen.kubectl(&format!("logs {pod}")));
+    let of_group = || format!("logs -l {}={} --prefix", meta::WORKER_GROUP, name(group));
+    let logs = seen.workers_of(name(group)).next().map_or_else(of_group, |pod| format!("logs {}", name(pod)));
+    let action = format!("read what a worker says, and check NetworkPolicies: {}", seen.kubectl(&logs));
     Finding::broken("workers-not-registered", missing, action)
 }
 

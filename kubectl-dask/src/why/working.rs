@@ -70,7 +70,7 @@ pub(super) fn idle(seen: &Snapshot) -> Option<Finding> {
     if wanted > 0 || seen.groups.is_empty() {
         return None;
     }
-    let scale = format!("kubectl dask scale {} 2 -n {}", seen.name, seen.namespace);
+    let scale = seen.kubectl_dask(&format!("scale {} 2", seen.name));
     if annotation(seen.cluster.as_ref()?, SCALED_TO_ZERO).is_empty() {
         let cause = "the scheduler runs, and no workers are wanted: all groups have 0 replicas";
         return Some(Finding::works("no-workers-wanted", cause, scale));
