@@ -36,15 +36,29 @@ pub(crate) fn of_pod(pod: &PodView) -> Option<Rejection> {
         return None;
     }
     let name = pod.name_any();
-    let unschedulable = pod
-        .condition("PodScheduled")
-        .filter(|condition| condition.status == "False" && condition.reason.as_deref() == Some("Unschedulable"));
-    if let Some(condition) = unschedulable {
-        let why = condition.message.as_deref().unwrap_or("no node fits");
-        return Some(Rejection::new("Unschedulable", format!("pod {name}: {why}")));
+    if let Some(rejection) = of_scheduling(&name, pod) {
+        return Some(rejection);
     }
     let containers = pod.status.init_container_statuses.iter().chain(&pod.status.container_statuses);
     containers.into_iter().find_map(|container| of_container(&name, container))
+}
+
+/// Returns the reason why `pod` has no node, unless Kubernetes' scheduler has not seen it yet.
+fn of_scheduling(name: &str, pod: &PodView) -> Option<Rejection> {
+    let condition = pod.condition("PodScheduled").filter(|condition| condition.status == "False")?;
+    match condition.reason.as_deref()? {
+        "Unschedulable" => {
+            let why = condition.message.as_deref().unwrap_or("no node fits");
+            Some(Rejection::new("Unschedulable", format!("pod {name}: {why}")))
+        }
+        "SchedulingGated" => {
+            let gates = &pod.spec.scheduling_gates;
+            let gates: Vec<_> = gates.iter().map(|gate| gate.name.as_str()).collect();
+            let message = format!("pod {name} waits for admission by {}", gates.join(" and "));
+            Some(Rejection::new("SchedulingGated", message))
+        }
+        _ => None,
+    }
 }
 
 fn of_container(pod: &str, container: &ContainerView) -> Option<Rejection> {
@@ -113,6 +127,19 @@ mod tests {
         for (status, expected) in table {
             assert_eq!(reason(status.clone()), expected, "{status}");
         }
+    }
+
+    #[test]
+    fn a_pod_in_a_queue_names_who_has_to_admit_it() {
+        let gated: PodView = serde_json::from_value(json!({
+            "metadata": {"name": "p"},
+            "spec": {"schedulingGates": [{"name": "kueue.x-k8s.io/admission"}, {"name": "example.org/other"}]},
+            "status": {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]},
+        }))
+        .unwrap();
+        let found = of(&deployment(json!([])), [&gated]).unwrap();
+        assert_eq!(found.reason, "SchedulingGated");
+        assert_eq!(found.message, "pod p waits for admission by kueue.x-k8s.io/admission and example.org/other");
     }
 
     #[test]

@@ -74,6 +74,16 @@ pub struct PodView {
 pub struct PodSpecView {
     /// Set once the pod is scheduled.
     pub node_name: Option<String>,
+    /// Keep the pod from being scheduled until somebody removes them, such as a queue that admits it.
+    pub scheduling_gates: Vec<SchedulingGateView>,
+}
+
+/// A scheduling gate of a Pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SchedulingGateView {
+    /// Says who removes it, such as `kueue.x-k8s.io/admission`.
+    pub name: String,
 }
 
 /// A Pod's status.

@@ -16,12 +16,26 @@ pub const AVAILABLE: &str = "Available";
 pub const PLUGINS_SYNCED: &str = "PluginsSynced";
 
 /// Reasons of conditions that are false only until an operation in progress is done.
-pub const PROGRESS: &[&str] =
-    &["Creating", "Scaling", "Pending", "Starting", "RollingUpdate", "Connecting", "Recreating", "Updating"];
+pub const PROGRESS: &[&str] = &[
+    "Creating",
+    "Scaling",
+    "Pending",
+    "Starting",
+    "RollingUpdate",
+    "Connecting",
+    "Recreating",
+    "Updating",
+    "SchedulingGated",
+];
 /// The reason of [`PLUGINS_SYNCED`] while no plugin has failed.
 pub const PLUGINS_WAITING: &str = "Waiting";
 
+/// Returns whether a condition with this reason is false only until an operation in progress is done.
+pub fn is_progress(reason: &str) -> bool {
+    PROGRESS.contains(&reason)
+}
+
 /// Returns whether a condition that is false for this reason may become true just by waiting.
 pub fn may_pass(reason: &str) -> bool {
-    PROGRESS.contains(&reason) || reason == PLUGINS_WAITING
+    is_progress(reason) || reason == PLUGINS_WAITING
 }

@@ -75,7 +75,7 @@ pub(super) fn of_runner(pod: &PodView, state: State) -> Health {
     if matches!(state, State::Succeeded(_) | State::Failed(_)) {
         return Health::Unknown;
     }
-    match diagnosis::of_pod(pod) {
+    match diagnosis::of_pod(pod).filter(|trouble| !conditions::is_progress(trouble.reason)) {
         Some(trouble) => Health::Bad(trouble.into()),
         None if state == State::Running => Health::Good,
         None => Health::Unknown,
@@ -145,6 +145,8 @@ mod tests {
         };
         assert_eq!(reason(&waits, State::Waiting).as_deref(), Some("ImagePullFailed"));
         assert_eq!(reason(&unschedulable, State::Waiting).as_deref(), Some("Unschedulable"));
+        let gated = json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]});
+        assert_eq!(reason(&gated, State::Waiting), None, "a queue will admit it");
         assert_eq!(reason(&waits, State::Failed(None)), None);
         assert_eq!(reason(&json!({}), State::Waiting), None);
     }

@@ -49,8 +49,10 @@ pub(super) fn of_pod(seen: &Snapshot, pod: &Value) -> Option<Finding> {
     // Only a node reports containers.
     let is_placed = statuses.peek().is_some();
     if let Some(scheduled) = condition(pod, "PodScheduled").filter(|scheduled| scheduled.is_false() && !is_placed) {
-        return volumes::unbound_claim(seen, &what, pod).or_else(|| {
-            (scheduled.reason == "Unschedulable").then(|| scheduling::of(&what, Some(pod), scheduled.message))
+        return volumes::unbound_claim(seen, &what, pod).or_else(|| match scheduled.reason {
+            "Unschedulable" => Some(scheduling::of(&what, Some(pod), scheduled.message)),
+            "SchedulingGated" => Some(scheduling::gated(&what, pod)),
+            _ => None,
         });
     }
     if text(pod, "/status/reason") == "Evicted" {

@@ -7,6 +7,12 @@ use serde_json::Value;
 use super::Finding;
 use crate::json::list;
 
+/// Returns that `what` waits until somebody removes its scheduling gates, as a queue does when it admits a pod.
+pub(super) fn gated(what: &str, pod: &Value) -> Finding {
+    let gates: Vec<&str> = list(pod, "/spec/schedulingGates").iter().filter_map(|gate| gate["name"].as_str()).collect();
+    Finding::waiting("waits-for-admission", format!("{what} waits for admission by {}", gates.join(" and ")))
+}
+
 /// Returns why no node takes `what`.
 pub(super) fn of(what: &str, pod: Option<&Value>, message: &str) -> Finding {
     let broken = |kind, cause: String, action: &str| Finding::broken(kind, cause, action);

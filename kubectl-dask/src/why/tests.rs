@@ -46,11 +46,16 @@ fn pod(short: &Value) -> Value {
     status["lastState"] = json!({"terminated": short["last"]});
     let mut conditions =
         vec![json!({"type": "Ready", "status": if short["ready"] == true { "True" } else { "False" }})];
-    let mut statuses = json!([status]);
+    let (mut statuses, mut gates) = (json!([status]), json!(null));
     if let Some(message) = short["unschedulable"].as_str() {
         conditions
             .push(json!({"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}));
         statuses = json!([]);
+    }
+    if let Some(gate) = short["gated"].as_str() {
+        conditions.push(json!({"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}));
+        statuses = json!([]);
+        gates = json!([{"name": gate}]);
     }
     let resources = json!({"requests": short["requests"], "limits": short["limits"]});
     let volumes =
@@ -58,7 +63,7 @@ fn pod(short: &Value) -> Value {
     json!({
         "kind": "Pod",
         "metadata": {"name": format!("demo-{component}-pod"), "labels": labels},
-        "spec": {"containers": [{"name": component, "resources": resources}], "volumes": volumes},
+        "spec": {"containers": [{"name": component, "resources": resources}], "volumes": volumes, "schedulingGates": gates},
         "status": {"conditions": conditions, "containerStatuses": statuses},
     })
 }

@@ -67,6 +67,15 @@ fn waiting_pod(reason: &str) -> Arc<PodView> {
     pod(&json!({"containerStatuses": [{"name": "scheduler", "state": {"waiting": waiting}}]}))
 }
 
+/// Returns a pod that waits in a queue.
+fn gated_pod() -> Arc<PodView> {
+    let condition = json!({"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"});
+    let mut gated = pod(&json!({"conditions": [condition]}));
+    let admission = json!([{"name": "kueue.x-k8s.io/admission"}]);
+    Arc::make_mut(&mut gated).spec.scheduling_gates = serde_json::from_value(admission).unwrap();
+    gated
+}
+
 fn available(status: &str, reason: &str) -> Value {
     json!({"replicas": 2, "observedGeneration": 1, "conditions": [{
         "type": "Available", "status": status, "reason": reason, "message": "the workers are so",
@@ -226,6 +235,11 @@ fn with_a_scheduler() -> Vec<State> {
             "unschedulable",
             with_pods(vec![pod(&json!({"conditions": [unschedulable]}))]),
             ["++-+---", "Unschedulable", "InProgress", "Progressing"],
+        ),
+        (
+            "waits_for_admission",
+            with_pods(vec![gated_pod()]),
+            ["++-+---", "SchedulingGated", "InProgress", "Progressing"],
         ),
         (
             "pods_refused_by_quota",

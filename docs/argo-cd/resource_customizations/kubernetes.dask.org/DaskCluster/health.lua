@@ -8,6 +8,7 @@ local progressing = {
   Conflict = true,
   Creating = true,
   Recreating = true,
+  SchedulingGated = true,
   Starting = true,
   Throttled = true,
   Unschedulable = true,

@@ -10,6 +10,7 @@ local progressing = {
   Connecting = true,
   RollingUpdate = true,
   Scaling = true,
+  SchedulingGated = true,
   Starting = true,
   Throttled = true,
   Unschedulable = true,
