@@ -36,6 +36,7 @@ impl Plugin for IstioPlugin {
             name: format!("{}-{}", service.name(), request.plugin.name),
             host: host::render(&settings.host_pattern, request.owner.name(), service.namespace())?,
             namespace: service.namespace(),
+            cluster: request.owner.name(),
             service: service.name(),
             dashboard,
             scheduler,

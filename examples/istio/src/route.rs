@@ -15,6 +15,8 @@ pub(crate) struct Route<'a> {
     pub(crate) name: String,
     pub(crate) host: String,
     pub(crate) namespace: &'a str,
+    /// The name of the DaskCluster.
+    pub(crate) cluster: &'a str,
     pub(crate) service: &'a str,
     /// The ports of the Service.
     pub(crate) dashboard: u64,
@@ -71,6 +73,8 @@ impl Route<'_> {
             "metadata": {"name": self.name},
             "spec": {
                 "secretName": self.secret_name(),
+                // By default, cert-manager keeps the Secret of a deleted Certificate. It can be found by this label.
+                "secretTemplate": {"labels": {"dask.org/cluster-name": self.cluster}},
                 "dnsNames": [self.host],
                 "issuerRef": issuer,
                 "usages": ["digital signature", "key encipherment", "server auth"],

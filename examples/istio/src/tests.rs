@@ -78,6 +78,7 @@ async fn a_host_pattern_and_an_issuer_result_in_a_gateway_a_route_and_a_certific
           metadata: {name: demo-scheduler-plugin}
           spec:
             secretName: team-a.demo-scheduler-plugin-tls
+            secretTemplate: {labels: {dask.org/cluster-name: demo}}
             dnsNames: [demo.team-a.dask.example.org]
             issuerRef: {name: letsencrypt, kind: ClusterIssuer}
             usages: [digital signature, key encipherment, server auth]
