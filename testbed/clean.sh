@@ -16,5 +16,5 @@ fi
 # By name, since CACHE may be a folder that holds other things too.
 rm -rf "$root/.cache" "$root/target" "$root/controller/fuzz"/{artifacts,target} "$root/docs/book" "$root"/python/.venv-* \
   "$CACHE"/{cargo-cyclonedx,cargo-deny,mdbook}-* \
-  "$CACHE"/{bin,fuzz,go-build,go-mod,helm3,image-build,images,installed-packages,kwok,prometheus,target,upstream}
+  "$CACHE"/{bin,fuzz,go-build,go-mod,helm3,image-build,images,installed-packages,kwok,mesh,prometheus,target,upstream}
 [[ ! -d $CACHE ]] || rmdir --ignore-fail-on-non-empty "$CACHE"

@@ -10,7 +10,7 @@ root=$(dirname "$here")
 : "${CACHE:=${XDG_CACHE_HOME:-$HOME/.cache}/dask-operator}"
 : "${CLUSTER:=testbed}" "${REGISTRY:=localhost}"
 
-sources=$(cd "$here" && find . \( -name '*.go' -o -name 'go.*' -o -path './config/files/*' -o -name build.sh \) -type f -print0 |
+sources=$(cd "$here" && find . -path ./mesh -prune -o \( -name '*.go' -o -name 'go.*' -o -path './config/files/*' -o -name build.sh \) -type f -print0 |
   LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -c1-12)
 TESTBED_BIN=$CACHE/bin/$sources
 STATE=$root/.cache/clusters
