@@ -29,7 +29,7 @@ demo: prepare images ## Show the operator and a plugin on a real Dask cluster
 
 .PHONY: test
 test: ## Run all tests, stage by stage
-	@MAKE="$(MAKE)" testbed/stages.sh prepare lint unit python examples docs live observability chart images e2e takeover
+	@MAKE="$(MAKE)" testbed/stages.sh prepare lint unit python examples docs live observability chart images e2e takeover mesh
 
 .PHONY: prepare
 prepare: ## Install missing packages and build the testbed
@@ -130,6 +130,18 @@ else
 	  testbed load-image --dir "$$TESTBED_DIR" "$$IMAGES"/{dask,dask-operator}.tar; \
 	  export HELM3=$$(testbed/helm3.sh); \
 	  controller/tests/slowest.sh cargo test -p dask-operator --locked --test takeover -- --ignored --test-threads 1'
+endif
+
+.PHONY: mesh
+mesh: prepare images ## Test the Istio and ingress plugins with real Istio, cert-manager and Envoy on a node
+ifeq ($(CLUSTER),current)
+	@echo "mesh: skipped, because it would install Istio and cert-manager on the current cluster"
+else
+	@testbed/mesh/build.sh
+	cargo test --quiet --locked -p dask-operator --test mesh --no-run
+	@testbed/with-cluster.sh mesh $(SHELL) -euc '. testbed/mesh/env.sh; \
+	  testbed/mesh/install.sh "$$IMAGES/ingress-plugin.tar"; \
+	  cargo test -p dask-operator --locked --test mesh -- --ignored --test-threads 4 --nocapture $(TESTARGS)'
 endif
 
 .PHONY: upstream-tests

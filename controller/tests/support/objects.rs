@@ -14,7 +14,7 @@ use k8s_openapi::api::{
 use kube::{
     Api,
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
-    core::ApiResource,
+    core::{ApiResource, GroupVersionKind},
 };
 use serde_json::{Value, json};
 
@@ -189,6 +189,10 @@ fn resource(kind: &str) -> ApiResource {
         "Secret" => ApiResource::erase::<Secret>(&()),
         "Service" => ApiResource::erase::<Service>(&()),
         "ServiceAccount" => ApiResource::erase::<ServiceAccount>(&()),
+        "Certificate" => ApiResource::from_gvk(&GroupVersionKind::gvk("cert-manager.io", "v1", kind)),
+        "Gateway" | "VirtualService" => {
+            ApiResource::from_gvk(&GroupVersionKind::gvk("networking.istio.io", "v1", kind))
+        }
         other => panic!("no test uses the kind {other} yet"),
     }
 }
