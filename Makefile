@@ -27,6 +27,18 @@ help: ## List the targets
 demo: prepare images ## Show the operator and a plugin on a real Dask cluster
 	@KEEP=1 testbed/with-cluster.sh node demo/run.sh
 
+.PHONY: showcase
+showcase: PICTURE ?= .cache/dashboard.png
+showcase: prepare ## Show the Istio plugin with real Istio and cert-manager, and a dashboard in a browser; docs: PICTURE=docs/src/showcase.png
+ifeq ($(CLUSTER),current)
+	@echo "showcase: skipped, because it would install Istio and cert-manager on the current cluster"
+else
+	@testbed/prepare.sh chromium libnss3-tools
+	@$(MAKE) --no-print-directory -o prepare images
+	@testbed/mesh/build.sh
+	@KEEP=1 testbed/with-cluster.sh showcase demo/showcase/run.sh $(abspath $(PICTURE))
+endif
+
 .PHONY: test
 test: ## Run all tests, stage by stage
 	@MAKE="$(MAKE)" testbed/stages.sh prepare lint unit python examples docs live observability chart images e2e takeover mesh

@@ -10,24 +10,11 @@ operator=dask-operator
 team=dask-demo
 results=()
 
-steps=$(grep -c '^step "' "${BASH_SOURCE[0]}")
-number=0
-step() { printf '\n\033[1m== step %d of %d: %s\033[0m\n' $((number += 1)) "$steps" "$*"; }
-shown() { printf '   %s\n' "$@"; }
+. "$root/demo/steps.sh"
 fail() { printf '\ndemo: %s\n' "$*" >&2; exit 1; }
 k() { kubectl "$@"; }
 # apply NAMESPACE FILE...: applies manifests, with images from REGISTRY.
 apply() { sed "s#localhost/#$REGISTRY/#" "${@:2}" | k -n "$1" apply -f - | sed 's/^/   /'; }
-# gone RESOURCE...: whether none of these objects exists.
-gone() { [[ -z $(k get "$@" --ignore-not-found -o name) ]]; }
-# until_true COMMAND...: waits for conditions that kubectl wait does not support.
-until_true() {
-  local deadline=$((SECONDS + 180))
-  until "$@"; do
-    ((SECONDS < deadline)) || return 1
-    sleep 0.2
-  done
-}
 report_failure() {
   local code=$?
   [[ $code == 0 ]] && return
