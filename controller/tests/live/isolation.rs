@@ -10,7 +10,7 @@ use crate::support::{
     Controller, TestContext, alone_with_temp_ns, cluster, condition,
     controller::EVERYWHERE,
     eventually,
-    hostile::{Hostile, SECRET, catalogue, delete_unreadable, group_of_small_maps, set_odd_times},
+    hostile::{Hostile, SECRET, catalogue, delete_unreadable, large_group, set_odd_times},
     name,
 };
 
@@ -24,7 +24,7 @@ const ROUNDS: usize = 3;
 /// How much slower the other user's clusters may be.
 const RATIO: f64 = 1.3;
 
-/// Groups of one user. In memory they take 96 KB each.
+/// Groups of one user. In memory they take 96 KiB each.
 const LARGE_GROUPS: usize = 400;
 /// What the controller holds for each namespace in that test, in MiB.
 const BUDGET: &str = "3";
@@ -283,10 +283,12 @@ async fn a_namespace_with_more_than_the_controller_holds_costs_the_others_nothin
         let controller = large_user.start_controller_with(&flags).await;
         let without = fastest(&other_user).await;
 
-        large_user.create(&group_of_small_maps("a-first")).await;
+        large_user.create(&large_group("a-first")).await;
         until_left_out(&large_user, "a-first", false).await;
         let names: Vec<String> = (1..LARGE_GROUPS).map(|number| format!("group-{number}")).collect();
-        join_all(names.iter().map(|name| async { large_user.create(&group_of_small_maps(name)).await })).await;
+        for some in names.chunks(16) {
+            join_all(some.iter().map(|name| async { large_user.create(&large_group(name)).await })).await;
+        }
         until_many_are_left_out(&controller).await;
         let with = nearly_as_fast(&other_user, without).await;
         let peak = controller.peak_memory();

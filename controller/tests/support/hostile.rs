@@ -124,11 +124,9 @@ fn hostile_job(name: &str, value: &str, reason: &'static str) -> Hostile {
     hostile(json!({"kind": "DaskJob", "spec": spec}), name, (value, reason))
 }
 
-/// Returns a worker group that can be read and has 12,000 small maps, which take 96 KB as text. A group of more than 128
-/// KiB would get no condition.
-pub(crate) fn group_of_small_maps(name: &str) -> Value {
-    let maps = vec![json!({"a": 0}); 12_000];
-    let worker = json!({"spec": {"containers": [{"name": "a"}], "x": maps}});
+/// Returns a worker group that can be read and takes 96 KiB. A group of more than 128 KiB would get no condition.
+pub(crate) fn large_group(name: &str) -> Value {
+    let worker = json!({"spec": {"containers": [{"name": "a"}], "x": "x".repeat(96 << 10)}});
     json!({
         "apiVersion": "kubernetes.dask.org/v1", "kind": "DaskWorkerGroup", "metadata": {"name": name},
         "spec": {"cluster": "nope", "worker": worker},
