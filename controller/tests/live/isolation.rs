@@ -10,7 +10,7 @@ use crate::support::{
     Controller, TestContext, alone_with_temp_ns, cluster, condition,
     controller::EVERYWHERE,
     eventually,
-    hostile::{Hostile, SECRET, catalogue, delete_unreadable, large_group, set_odd_times},
+    hostile::{Hostile, SECRET, catalogue, delete_unreadable, set_odd_times},
     name,
 };
 
@@ -22,17 +22,10 @@ const CLUSTERS: usize = 4;
 /// objects.
 const ROUNDS: usize = 3;
 /// How much slower the other user's clusters may be.
-const RATIO: f64 = 1.3;
-
-/// Groups of one user. In memory they take 96 KiB each.
-const LARGE_GROUPS: usize = 400;
-/// What the controller holds for each namespace in that test, in MiB.
-const BUDGET: &str = "3";
-/// The memory in which it has to get by then, in bytes. A page of a list is in memory as a whole.
-const MEMORY_WITH_BUDGET: u64 = 200 << 20;
+pub(crate) const RATIO: f64 = 1.3;
 
 /// Creates, scales and deletes some clusters as a user of another namespace. Returns how long that took.
-async fn round(context: &TestContext) -> Duration {
+pub(crate) async fn round(context: &TestContext) -> Duration {
     let names: Vec<String> = (0..CLUSTERS).map(|number| format!("demo-{number}")).collect();
     let begin = Instant::now();
     for name in &names {
@@ -64,7 +57,7 @@ async fn has_workers(context: &TestContext, cluster: &str, workers: usize) {
     .await;
 }
 
-async fn fastest(context: &TestContext) -> Duration {
+pub(crate) async fn fastest(context: &TestContext) -> Duration {
     let mut best = Duration::MAX;
     for _ in 0..ROUNDS {
         best = best.min(round(context).await);
@@ -73,7 +66,7 @@ async fn fastest(context: &TestContext) -> Duration {
 }
 
 /// Repeats rounds until one is as fast as without hostile objects, or many were not. Returns the fastest.
-async fn nearly_as_fast(context: &TestContext, without: Duration) -> Duration {
+pub(crate) async fn nearly_as_fast(context: &TestContext, without: Duration) -> Duration {
     let mut best = Duration::MAX;
     for _ in 0..4 * ROUNDS {
         best = best.min(round(context).await);
@@ -244,77 +237,6 @@ async fn numbers_that_nobody_can_mean_are_refused_with_their_path() {
             manifest["spec"]["worker"]["updateStrategy"] = json!({"maxUnavailable": allowed});
             context.try_create(&manifest).await.unwrap();
         }
-    })
-    .await;
-}
-
-/// Returns the reason of a group's condition `Accepted`.
-async fn accepted(context: &TestContext, group: &str) -> String {
-    condition(&context.get("DaskWorkerGroup", group).await.unwrap(), "Accepted").1.to_owned()
-}
-
-/// Waits until the reason is that the namespace is over its budget, or until it is another one.
-async fn until_left_out(context: &TestContext, group: &str, expected: bool) {
-    let is_expected = |found: &str| !found.is_empty() && (found == "NamespaceTooLarge") == expected;
-    eventually(&format!("{group} to be left out: {expected}"), async || match accepted(context, group).await {
-        found if is_expected(&found) => Ok(()),
-        found => Err(format!("its reason is {found}")),
-    })
-    .await;
-}
-
-async fn until_many_are_left_out(controller: &Controller) {
-    let prefix = "dask_operator_unreadable_objects{kind=\"daskworkergroups\"} ";
-    eventually("most groups to be left out", async || {
-        let metrics = controller.metrics().await;
-        let count = metrics.lines().find_map(|line| line.strip_prefix(prefix)?.parse::<usize>().ok());
-        if count > Some(LARGE_GROUPS * 9 / 10) { Ok(()) } else { Err(format!("there are {count:?}")) }
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs a cluster: make live"]
-async fn a_namespace_with_more_than_the_controller_holds_costs_the_others_nothing() {
-    alone_with_temp_ns(async |large_user| {
-        let other_user = TestContext::of(large_user.client.clone(), &format!("{}-other", large_user.namespace));
-        other_user.create_namespace().await;
-        let flags = [EVERYWHERE, "--namespace-memory-mib", BUDGET];
-        let controller = large_user.start_controller_with(&flags).await;
-        let without = fastest(&other_user).await;
-
-        large_user.create(&large_group("a-first")).await;
-        until_left_out(&large_user, "a-first", false).await;
-        let names: Vec<String> = (1..LARGE_GROUPS).map(|number| format!("group-{number}")).collect();
-        for some in names.chunks(16) {
-            join_all(some.iter().map(|name| async { large_user.create(&large_group(name)).await })).await;
-        }
-        until_many_are_left_out(&controller).await;
-        let with = nearly_as_fast(&other_user, without).await;
-        let peak = controller.peak_memory();
-        controller.kill().await;
-
-        let restarted = large_user.start_controller_with(&flags).await;
-        until_many_are_left_out(&restarted).await;
-        let after = nearly_as_fast(&other_user, without).await;
-        assert_ne!(accepted(&large_user, "a-first").await, "NamespaceTooLarge", "the oldest is held");
-        let peak_after = restarted.peak_memory();
-        println!("{with:?}, after a restart {after:?} beside {without:?}; {} and {} MiB", peak >> 20, peak_after >> 20);
-        assert!(peak.max(peak_after) < MEMORY_WITH_BUDGET, "{} and {} MiB", peak >> 20, peak_after >> 20);
-
-        // There is room again.
-        let last = names.last().unwrap();
-        until_left_out(&large_user, last, true).await;
-        let others = names.iter().filter(|name| *name != last);
-        join_all(others.map(|name| large_user.delete("DaskWorkerGroup", name))).await;
-        until_left_out(&large_user, last, false).await;
-        let mut baseline = without;
-        if with.max(after) > without.mul_f64(RATIO) {
-            // The machine may have become slower since.
-            baseline = baseline.max(fastest(&other_user).await);
-        }
-        assert!(with.max(after) <= baseline.mul_f64(RATIO), "{with:?} and {after:?} beside {baseline:?}");
-        other_user.delete_namespace().await;
     })
     .await;
 }

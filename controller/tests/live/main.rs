@@ -13,6 +13,7 @@ mod idle;
 mod integrations;
 mod isolation;
 mod isolation_flood;
+mod isolation_memory;
 mod job;
 mod job_features;
 mod kubectl_dask;

@@ -124,9 +124,9 @@ fn hostile_job(name: &str, value: &str, reason: &'static str) -> Hostile {
     hostile(json!({"kind": "DaskJob", "spec": spec}), name, (value, reason))
 }
 
-/// Returns a worker group that can be read and takes 96 KiB. A group of more than 128 KiB would get no condition.
-pub(crate) fn large_group(name: &str) -> Value {
-    let worker = json!({"spec": {"containers": [{"name": "a"}], "x": "x".repeat(96 << 10)}});
+/// Returns a worker group that can be read and has a text of so many KiB.
+pub(crate) fn large_group(name: &str, kibibytes: usize) -> Value {
+    let worker = json!({"spec": {"containers": [{"name": "a"}], "x": "x".repeat(kibibytes << 10)}});
     json!({
         "apiVersion": "kubernetes.dask.org/v1", "kind": "DaskWorkerGroup", "metadata": {"name": name},
         "spec": {"cluster": "nope", "worker": worker},
