@@ -7,6 +7,7 @@ use crate::support::{
     fake_cluster::{cluster_of, mark_scheduler_ready},
     job,
     kubectl_dask::kubectl_dask,
+    kubelet::create_cordoned_node,
     name,
     real::create_account,
     scheduler::FakeScheduler,
@@ -90,6 +91,7 @@ async fn why_names_the_cause_of_a_cluster_that_is_refused() {
 #[ignore = "needs a cluster: make live"]
 async fn why_names_the_cause_of_a_scheduler_that_does_not_run() {
     with_controller(|context| async move {
+        create_cordoned_node(&context).await;
         context.create(&cluster("nodes", 1)).await;
         why(&context, "nodes", "all nodes are cordoned, for the scheduler", 1).await;
 
@@ -138,6 +140,7 @@ async fn why_names_the_cause_of_a_cluster_that_nobody_looks_after_of_its_workers
         why(&context, "alone", "no operator has looked at the cluster", 1).await;
 
         let _controller = context.start_controller().await;
+        create_cordoned_node(&context).await;
         let scheduler = FakeScheduler::start().await;
         context.create(&cluster_of(&scheduler, 1)).await;
         mark_scheduler_ready(&context, "demo").await;

@@ -63,7 +63,8 @@ impl Kubelet {
             running: BTreeMap::new(),
             addresses: 0,
         };
-        node.create().await;
+        create_cordoned_node(context).await;
+        node.send_heartbeat().await;
         let task = tokio::spawn(async move { node.run().await }).abort_handle();
         Self { room, task }
     }
@@ -72,6 +73,19 @@ impl Kubelet {
     pub(crate) fn room_for(&self, workers: usize) {
         self.room.store(workers, Ordering::Relaxed);
     }
+}
+
+/// Creates a node with the name of the namespace, with which it is deleted. Kubernetes' scheduler binds no pod to it.
+pub(crate) async fn create_cordoned_node(context: &TestContext) {
+    let name = &context.namespace;
+    let namespace = Api::<Namespace>::all(context.client.clone()).get(name).await.unwrap();
+    let owner = json!({"apiVersion": "v1", "kind": "Namespace", "name": name, "uid": namespace.metadata.uid});
+    let node = json!({
+        "metadata": {"name": name, "ownerReferences": [owner]},
+        "spec": {"unschedulable": true},
+    });
+    let node = serde_json::from_value(node).unwrap();
+    Api::<Node>::all(context.client.clone()).create(&PostParams::default(), &node).await.unwrap();
 }
 
 struct NodeAgent {
@@ -87,20 +101,6 @@ struct NodeAgent {
 impl NodeAgent {
     fn nodes(&self) -> Api<Node> {
         Api::all(self.context.client.clone())
-    }
-
-    /// Creates the node. Only this kubelet binds pods to it, and it is deleted with the namespace.
-    async fn create(&self) {
-        let name = &self.context.namespace;
-        let namespace = Api::<Namespace>::all(self.context.client.clone()).get(name).await.unwrap();
-        let owner = json!({"apiVersion": "v1", "kind": "Namespace", "name": name, "uid": namespace.metadata.uid});
-        let node = json!({
-            "metadata": {"name": name, "ownerReferences": [owner]},
-            "spec": {"unschedulable": true},
-        });
-        let node = serde_json::from_value(node).unwrap();
-        self.nodes().create(&PostParams::default(), &node).await.unwrap();
-        self.send_heartbeat().await;
     }
 
     async fn send_heartbeat(&self) {
