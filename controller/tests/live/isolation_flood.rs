@@ -11,7 +11,7 @@ use crate::support::{TestContext, alone_with_temp_ns, cluster, controller::EVERY
 const FLOOD: usize = 150;
 /// What a flood of another user may add to what the API server needs.
 const DELAY: Duration = Duration::from_secs(1);
-/// Attempts of which the median counts.
+/// The number of attempts. Their median counts.
 const ATTEMPTS: usize = 5;
 
 /// Returns how long the API server takes for what a cluster without workers consists of, beside all else that it does.

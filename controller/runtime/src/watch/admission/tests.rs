@@ -127,7 +127,7 @@ fn a_list_of_one_namespace_forgets_what_waits_there_only() {
     assert!(admission.is_listing(Some("ns")) && !admission.is_listing(Some("other")));
 }
 
-/// Limits of which no namespace reaches its own.
+/// Limits that no namespace reaches with its own objects.
 fn tight() -> Admission {
     Admission::new(MemoryBudget::new(MemoryLimits { namespace: 100_000, total: 100_000 }))
 }
